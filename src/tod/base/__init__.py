@@ -1,0 +1,38 @@
+"""The ground: arrays of either library, segment algebra, specs and errors."""
+
+from tod.base.arrays import Array, constant_like, detach, is_numpy, namespace, to_numpy
+from tod.base.errors import (
+    DataError,
+    MissingLogProbs,
+    ModelError,
+    NotShared,
+    ResourceError,
+    RunError,
+    SpecError,
+    TodError,
+    UtilityError,
+)
+from tod.base.groups import Groups
+from tod.base.spec import Spec, explain, read_yaml
+
+__all__ = [
+    "Array",
+    "DataError",
+    "Groups",
+    "MissingLogProbs",
+    "ModelError",
+    "NotShared",
+    "ResourceError",
+    "RunError",
+    "Spec",
+    "SpecError",
+    "TodError",
+    "UtilityError",
+    "constant_like",
+    "detach",
+    "explain",
+    "is_numpy",
+    "namespace",
+    "read_yaml",
+    "to_numpy",
+]

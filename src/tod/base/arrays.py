@@ -1,0 +1,73 @@
+"""What an array is here: a numpy array or a torch tensor, told apart without importing torch."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from array_api_compat import array_namespace
+
+
+@runtime_checkable
+class Array(Protocol):
+    """A numpy array or a torch tensor; the theory needs only the operations both share.
+
+    The dunder methods are declared with ``Any`` because neither library types them alike.
+    """
+
+    @property
+    def shape(self) -> Any:
+        """Lengths of the axes."""
+        ...
+
+    @property
+    def dtype(self) -> Any:
+        """Element type, of the array's own library."""
+        ...
+
+    def __add__(self, other: Any, /) -> Any: ...  # noqa: D105
+    def __radd__(self, other: Any, /) -> Any: ...  # noqa: D105
+    def __sub__(self, other: Any, /) -> Any: ...  # noqa: D105
+    def __rsub__(self, other: Any, /) -> Any: ...  # noqa: D105
+    def __mul__(self, other: Any, /) -> Any: ...  # noqa: D105
+    def __rmul__(self, other: Any, /) -> Any: ...  # noqa: D105
+    def __truediv__(self, other: Any, /) -> Any: ...  # noqa: D105
+    def __rtruediv__(self, other: Any, /) -> Any: ...  # noqa: D105
+    def __neg__(self) -> Any: ...  # noqa: D105
+    def __getitem__(self, key: Any, /) -> Any: ...  # noqa: D105
+    def __lt__(self, other: Any, /) -> Any: ...  # noqa: D105
+    def __le__(self, other: Any, /) -> Any: ...  # noqa: D105
+    def __gt__(self, other: Any, /) -> Any: ...  # noqa: D105
+    def __ge__(self, other: Any, /) -> Any: ...  # noqa: D105
+
+
+def namespace(*arrays: Array) -> Any:
+    """The array-API namespace of the arrays' library (numpy or torch).
+
+    Raises:
+        TypeError: The arrays come from different libraries.
+    """
+    return array_namespace(*arrays)
+
+
+def is_numpy(x: object) -> bool:
+    """Whether ``x`` is a numpy array or scalar."""
+    return isinstance(x, np.ndarray | np.generic)
+
+
+def to_numpy(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    """A numpy view or copy of an array of either library, detached from any graph."""
+    if is_numpy(x):
+        return np.asarray(x)
+    detached = x.detach() if hasattr(x, "detach") else x
+    return np.asarray(detached.cpu() if hasattr(detached, "cpu") else detached)
+
+
+def constant_like(values: object, like: Array) -> Any:
+    """``values`` as an array of the library and device of ``like``; integers stay integers."""
+    if is_numpy(like):
+        return np.asarray(values)
+    return array_namespace(like).asarray(values, device=like.device)  # type: ignore[attr-defined]
+
+
+def detach(x: Any) -> Any:
+    """``x`` cut from its autograd graph (numpy arrays have none)."""
+    return x.detach() if hasattr(x, "detach") else x

@@ -1,0 +1,59 @@
+"""The tree of errors; each child also is the built-in it refines.
+
+TodError
+├── SpecError        (ValueError)   something a person wrote cannot mean anything
+│   └── NotShared    (ValueError)   two things that were to share a target do not
+├── DataError        (ValueError)   rows, files or arrays that cannot be used
+│   └── MissingLogProbs (LookupError) a log-probability is needed and was not recorded
+├── ModelError       (OSError)      a model that cannot be found, loaded or run
+├── UtilityError     (RuntimeError) a utility that failed or returned nonsense
+├── RunError         (RuntimeError) a run directory that cannot be used as asked
+└── ResourceError    (RuntimeError) not enough memory or disk for what was asked
+
+Every message has three parts: the fact with its values, the reason, the way out.
+"""
+
+
+class TodError(Exception):
+    """Root of everything this package raises on purpose."""
+
+
+class SpecError(TodError, ValueError):
+    """Something a person wrote cannot mean anything."""
+
+
+class NotShared(SpecError):
+    """Two procedures that were said to share a target do not."""
+
+
+class DataError(TodError, ValueError):
+    """Rows, files or arrays that cannot be used."""
+
+
+class MissingLogProbs(DataError, LookupError):
+    """A log-probability is needed and was not recorded."""
+
+    def __init__(self, name: str, purpose: str, available: tuple[str, ...]) -> None:
+        """Name the missing policy, what needs it, and what there is instead."""
+        self.name = name
+        known = ", ".join(available) if available else "none"
+        super().__init__(
+            f"{purpose} needs log-probs of {name!r} and they were not recorded (there: {known}). "
+            f"Record log_{name}, or choose an anchor that does not name {name!r}."
+        )
+
+
+class ModelError(TodError, OSError):
+    """A model that cannot be found, loaded or run."""
+
+
+class UtilityError(TodError, RuntimeError):
+    """A utility that failed or returned nonsense."""
+
+
+class RunError(TodError, RuntimeError):
+    """A run directory that cannot be used as asked."""
+
+
+class ResourceError(TodError, RuntimeError):
+    """Not enough memory or disk for what was asked."""

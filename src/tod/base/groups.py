@@ -1,0 +1,198 @@
+"""Segment algebra: flat arrays whose consecutive runs belong together.
+
+Tokens in sequences and candidates in contexts are both ``Groups``: sizes >= 1, elements of a
+group contiguous. Seven reductions take [N] to [G], ``spread`` takes [G] back to [N]. Nothing
+is padded and nothing is masked. Equal sizes (the common case) become a reshape.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tod.base.arrays import Array, is_numpy, namespace
+from tod.base.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """G groups over N elements, given by their sizes (int64, each >= 1).
+
+    Attributes:
+        sizes: Number of elements of every group, in order.
+    """
+
+    sizes: Int[np.ndarray, " G"]
+
+    def __post_init__(self) -> None:
+        """Check and freeze the sizes."""
+        sizes = np.array(self.sizes, dtype=np.int64, copy=True).reshape(-1)
+        if sizes.size and int(sizes.min()) < 1:
+            where = int(np.argmin(sizes))
+            raise DataError(
+                f"group {where} of {sizes.size} has size {int(sizes[where])}: every group holds at "
+                "least one element. Drop empty groups before building Groups."
+            )
+        sizes.flags.writeable = False
+        object.__setattr__(self, "sizes", sizes)
+
+    @classmethod
+    def equal(cls, count: int, size: int) -> "Groups":
+        """``count`` groups of ``size`` elements each."""
+        return cls(np.full(count, size, dtype=np.int64))
+
+    @classmethod
+    def from_keys(cls, keys: Iterable[Any]) -> tuple["Groups", Int[np.ndarray, " N"]]:
+        """Groups of equal keys, and the stable order that makes them contiguous.
+
+        Groups come in the order in which their keys first appear; ``x[order]`` is grouped.
+        """
+        first: dict[Any, int] = {}
+        codes = np.fromiter((first.setdefault(k, len(first)) for k in keys), dtype=np.int64)
+        return cls(np.bincount(codes, minlength=len(first))), np.argsort(codes, kind="stable")
+
+    def __eq__(self, other: object) -> bool:
+        """Same sizes in the same order."""
+        return isinstance(other, Groups) and np.array_equal(self.sizes, other.sizes)
+
+    def __hash__(self) -> int:
+        """Hash of the sizes."""
+        return hash(self.sizes.tobytes())
+
+    def __len__(self) -> int:
+        """Number of groups G."""
+        return int(self.sizes.size)
+
+    @cached_property
+    def total(self) -> int:
+        """Number of elements N."""
+        return int(self.sizes.sum())
+
+    @cached_property
+    def uniform(self) -> int | None:
+        """The common size, or None when sizes differ or there is no group."""
+        if not self.sizes.size:
+            return None
+        first = int(self.sizes[0])
+        return first if bool((self.sizes == first).all()) else None
+
+    @cached_property
+    def offsets(self) -> Int[np.ndarray, " G+1"]:
+        """Start of every group, and N at the end."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.sizes)])
+
+    @cached_property
+    def owner(self) -> Int[np.ndarray, " N"]:
+        """The group of every element."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), self.sizes)
+
+    @cached_property
+    def position(self) -> Int[np.ndarray, " N"]:
+        """The place of every element inside its group, from 0."""
+        return np.arange(self.total, dtype=np.int64) - np.repeat(self.offsets[:-1], self.sizes)
+
+    def take(self, chosen: Int[np.ndarray, " g"]) -> tuple["Groups", Int[np.ndarray, " n"]]:
+        """The chosen groups, in that order, and the indices of their elements."""
+        picked = Groups(self.sizes[chosen])
+        start = np.repeat(self.offsets[:-1][chosen], picked.sizes)
+        return picked, start + picked.position
+
+    def within(self, outer: "Groups") -> "Groups":
+        """Elements of these groups, grouped by ``outer`` (tokens in contexts)."""
+        if outer.total != len(self):
+            raise DataError(f"outer groups hold {outer.total} elements, there are {len(self)} groups.")
+        return Groups(np.add.reduceat(self.sizes, outer.offsets[:-1]) if len(outer) else self.sizes)
+
+    def sum(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
+        """Sum over every group."""
+        self._check(x)
+        if self.uniform is not None:
+            return namespace(x).sum(x.reshape(len(self), self.uniform), axis=1)  # type: ignore[attr-defined]
+        if is_numpy(x):
+            return np.add.reduceat(x, self.offsets[:-1]) if len(self) else x[:0]
+        zeros = x.new_zeros(len(self))  # type: ignore[attr-defined]
+        return zeros.index_add(0, self._owner_on(x), x)
+
+    def mean(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
+        """Mean over every group."""
+        return self.sum(x) / self.sizes_like(x)
+
+    def max(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
+        """Largest element of every group; NaN if the group holds one."""
+        return self._extreme(x, "max")
+
+    def min(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
+        """Smallest element of every group; NaN if the group holds one."""
+        return self._extreme(x, "min")
+
+    def logsumexp(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
+        """log Σ exp x over every group, for any magnitude.
+
+        All −∞ gives −∞, any +∞ gives +∞, any NaN gives NaN.
+        """
+        xp = namespace(x)
+        top = self.max(x)
+        finite = xp.isfinite(top)
+        shift = xp.where(finite, top, xp.zeros_like(top))
+        shift = shift.detach() if hasattr(shift, "detach") else shift
+        total = self.sum(xp.exp(x - self.spread(shift)))
+        if is_numpy(x):
+            with np.errstate(divide="ignore"):
+                return np.log(total) + shift
+        return xp.log(total) + shift
+
+    def softmax(self, x: Float[Array, " N"]) -> Float[Array, " N"]:
+        """exp(x − logsumexp x) in every group; sums to one. All −∞ is undefined and gives NaN."""
+        xp = namespace(x)
+        lse = self.logsumexp(x)
+        nan = xp.full_like(lse, float("nan"))
+        return xp.exp(x - self.spread(xp.where(lse == -float("inf"), nan, lse)))
+
+    def variance(self, x: Float[Array, " N"], ddof: int = 1) -> Float[Array, " G"]:
+        """Variance of every group with divisor size − ddof; NaN where that is not positive."""
+        xp = namespace(x)
+        centred = x - self.spread(self.mean(x))
+        freedom = self.sizes_like(x) - ddof
+        safe = xp.where(freedom > 0, freedom, xp.ones_like(freedom))
+        value = self.sum(centred * centred) / safe
+        return xp.where(freedom > 0, value, xp.full_like(value, float("nan")))
+
+    def spread(self, y: Array) -> Any:
+        """One value per group, repeated over its elements: [G] to [N]."""
+        if y.shape[0] != len(self):
+            raise DataError(f"spread needs one value per group: {len(self)} groups, {y.shape[0]} values.")
+        if is_numpy(y):
+            return np.repeat(np.asarray(y), self.sizes)
+        if self.uniform is not None:
+            return y.repeat_interleave(self.uniform)  # type: ignore[attr-defined]
+        return y[self._owner_on(y)]
+
+    def sizes_like(self, x: Array) -> Any:
+        """The sizes as floats of the type and device of ``x``."""
+        if is_numpy(x):
+            return self.sizes.astype(x.dtype if np.issubdtype(x.dtype, np.floating) else np.float64)
+        return namespace(x).asarray(self.sizes.copy(), dtype=x.dtype, device=x.device)  # type: ignore[attr-defined]
+
+    def _extreme(self, x: Array, kind: str) -> Any:
+        self._check(x)
+        xp = namespace(x)
+        if self.uniform is not None:
+            shaped = x.reshape(len(self), self.uniform)  # type: ignore[attr-defined]
+            return getattr(xp, kind)(shaped, axis=1)
+        if is_numpy(x):
+            operation = np.maximum if kind == "max" else np.minimum
+            return operation.reduceat(x, self.offsets[:-1]) if len(self) else x[:0]
+        start = x.new_full((len(self),), float("-inf") if kind == "max" else float("inf"))  # type: ignore[attr-defined]
+        return start.scatter_reduce(0, self._owner_on(x), x, f"a{kind}")
+
+    def _owner_on(self, x: Array) -> Any:
+        return namespace(x).asarray(self.owner.copy(), device=x.device)  # type: ignore[attr-defined]
+
+    def _check(self, x: Array) -> None:
+        if len(x.shape) != 1 or x.shape[0] != self.total:
+            raise DataError(
+                f"expected {self.total} elements in {len(self)} groups, got shape {tuple(x.shape)}."
+            )

@@ -1,0 +1,109 @@
+"""The base of everything a person writes: frozen, typed, unknown keys refused with a near match."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Self, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tod.base.errors import SpecError
+
+
+class Spec(BaseModel):
+    """A frozen specification. YAML maps one to one onto its fields; the spec *is* the function."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    @classmethod
+    def parse(cls, data: object, where: str = "") -> Self:
+        """Validate plain data, turning every complaint into one readable SpecError.
+
+        Raises:
+            SpecError: With a line per complaint: path, value, reason and the nearest known name.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise SpecError(explain(error, cls, where)) from None
+
+    def revised(self, **changes: Any) -> Self:
+        """A copy with some fields changed, validated again."""
+        return type(self).parse({**dict(self), **changes})
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> str:
+    """A ValidationError as lines of ``path: reason, way out``."""
+    head = f"{where}: " if where else ""
+    return "\n".join(head + _line(cast(dict[str, Any], item), model) for item in error.errors())
+
+
+def _line(item: dict[str, Any], model: type[BaseModel]) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    kind, value = item["type"], item.get("input")
+    if kind == "extra_forbidden":
+        return f"{path}: unknown key.{_near(str(item['loc'][-1]), _siblings(model, item['loc']))}"
+    if kind == "union_tag_invalid":
+        context = item["ctx"]
+        known = [name.strip(" '") for name in str(context["expected_tags"]).split(",")]
+        return f"{path}: unknown kind {context['tag']!r}.{_near(str(context['tag']), known)}"
+    if kind == "union_tag_not_found":
+        return f"{path}: needs a `kind` key saying which one it is."
+    if kind == "missing":
+        return f"{path}: required and missing."
+    shown = repr(value) if len(repr(value)) < 80 else repr(value)[:77] + "..."
+    return f"{path}: {item['msg']} (got {shown})."
+
+
+def _near(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    return f"{hint} Known: {', '.join(sorted(known))}." if known else hint
+
+
+def _siblings(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Field names of the model in which the last part of ``loc`` was found."""
+    found: list[type[BaseModel]] = [model]
+    for part in loc[:-1]:
+        deeper = [sub for m in found for sub in _submodels(m, part)]
+        found = deeper or found
+    return sorted({name for m in found for name in m.model_fields})
+
+
+def _submodels(model: type[BaseModel], part: object) -> list[type[BaseModel]]:
+    """Models reachable from ``model`` through a field or through a union tag called ``part``."""
+    if isinstance(part, int):
+        return [model]
+    if part in model.model_fields:
+        return _models_in(model.model_fields[str(part)].annotation)
+    tag = model.model_fields.get("kind")
+    return [model] if tag is not None and part in _literals(tag.annotation) else []
+
+
+def _literals(annotation: Any) -> tuple[Any, ...]:
+    return tuple(getattr(annotation, "__args__", ()))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for arg in getattr(annotation, "__args__", ()) for m in _models_in(arg)]
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain data of a YAML file; never code.
+
+    Raises:
+        SpecError: The file is missing, unreadable, or not YAML (with its line).
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no such file. Check the path, or list `configs/`.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: not valid YAML: {error}") from None

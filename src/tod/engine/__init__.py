@@ -1,0 +1,1 @@
+"""The engine: real models through transformers, sampled, scored and trained."""

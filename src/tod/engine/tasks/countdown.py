@@ -1,0 +1,167 @@
+"""Countdown: reach a target with ``+ - *`` from 3 or 4 numbers, each used exactly once.
+
+A problem is written ``3 17 8=43:`` and answered by an expression, ``17*3-8``; the text of
+the prompt *is* the problem, so a checker needs nothing else. Problems are drawn by a counter:
+problem ``index`` of stream ``seed`` is a pure function of the two, on every machine.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Split = Literal["train", "held_out"]
+
+COUNTS = (3, 4)
+"""How many numbers a problem may have; drawn uniformly."""
+LARGEST_NUMBER = 19
+LARGEST_TARGET = 99
+"""Numbers lie in 1…19, targets in 1…99: prompts of about 13 characters, answers of about 9."""
+HELD_OUT_SHARE = 10
+"""One problem in ten is held out."""
+
+_TOKENS = re.compile(r"[0-9]+|\S")
+_ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Numbers to combine and the value to reach, with one known solution."""
+
+    numbers: tuple[int, ...]
+    target: int
+    solution: str
+
+    @property
+    def prompt(self) -> str:
+        """The text shown to the model, for example ``3 17 8=43:``."""
+        return f"{' '.join(map(str, self.numbers))}={self.target}:"
+
+
+def evaluate(expression: str, numbers: Sequence[int]) -> int | None:
+    """Value of an expression that uses every number exactly once, else None.
+
+    Grammar: integers as written in the problem (no leading zero, no sign of their own),
+    binary ``+ - *`` with the usual precedence, parentheses, blanks anywhere between tokens.
+    Anything else, an unused, foreign or repeated number included, is None. One pass, no
+    recursion, and a number is refused before it is converted: hostile text costs linear time.
+    """
+    remaining = [str(number) for number in numbers]
+    stack: list[tuple[int, int, str]] = []
+    total, term, operation, operand_next = 0, 0, "+", True
+    for token in _TOKENS.findall(expression):
+        if token in "+-*":
+            if operand_next:
+                return None
+            operation, operand_next = token, True
+            continue
+        if token == "(":
+            if not operand_next:
+                return None
+            stack.append((total, term, operation))
+            total, term, operation = 0, 0, "+"
+            continue
+        if token == ")":
+            if operand_next or not stack:
+                return None
+            value = total + term
+            total, term, operation = stack.pop()
+        else:
+            if not operand_next or token not in remaining:
+                return None
+            remaining.remove(token)
+            value = int(token)
+        if operation == "*":
+            term *= value
+        else:
+            total += term
+            term = value if operation == "+" else -value
+        operand_next = False
+    return None if operand_next or stack or remaining else total + term
+
+
+def check(
+    completion: str, numbers: Sequence[int], target: int, partial: float = 0.0
+) -> float:
+    """1 when the completion reaches the target, ``partial`` when it only uses all numbers, else 0.
+
+    The expression is the whole completion, or what stands in its last ``<answer>…</answer>``.
+    """
+    if "<answer>" in completion:
+        completion = _ANSWER.findall(completion)[-1]
+    value = evaluate(completion, numbers)
+    if value is None:
+        return 0.0
+    return 1.0 if value == target else partial
+
+
+def split_of(numbers: Sequence[int], target: int) -> Split:
+    """The split of a problem, by a hash of its prompt with the numbers sorted.
+
+    Sorting keeps every reordering of a held-out problem out of training. The hash is
+    BLAKE2b, equal on every machine and in every process.
+    """
+    text = f"{' '.join(map(str, sorted(numbers)))}={target}:"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return "held_out" if int.from_bytes(digest, "little") % HELD_OUT_SHARE == 0 else "train"
+
+
+def problem(split: Split, index: int, seed: int = 0) -> Problem:
+    """Problem ``index`` of a split: a pure function of (split, index, seed)."""
+    draws = _uniforms(seed, index)
+    while True:
+        count = COUNTS[int(next(draws) * len(COUNTS))]
+        used = [1 + int(next(draws) * LARGEST_NUMBER) for _ in range(count)]
+        solution, target, _ = _tree(used, draws)
+        if 1 <= target <= LARGEST_TARGET and split_of(used, target) == split:
+            return Problem(_shuffled(used, draws), target, solution)
+
+
+def prompts(split: Split, count: int, seed: int = 0) -> list[dict[str, object]]:
+    """The first ``count`` records ``{prompt, numbers, target, answer}`` of a split.
+
+    ``answer`` is one solution, not the only one: score with `check`, not by comparison.
+    """
+    drawn = (problem(split, index, seed) for index in range(count))
+    return [
+        {"prompt": p.prompt, "numbers": list(p.numbers), "target": p.target, "answer": p.solution}
+        for p in drawn
+    ]
+
+
+def _tree(numbers: Sequence[int], draws: Iterator[float]) -> tuple[str, int, str]:
+    """A random expression over the numbers in order: its text, its value, its top operation."""
+    if len(numbers) == 1:
+        return str(numbers[0]), numbers[0], ""
+    cut = 1 + int(next(draws) * (len(numbers) - 1))
+    left, a, left_top = _tree(numbers[:cut], draws)
+    right, b, right_top = _tree(numbers[cut:], draws)
+    top = "+-*"[int(next(draws) * 3)]
+    if top == "*" and left_top in ("+", "-"):
+        left = f"({left})"
+    if (top == "*" and right_top in ("+", "-")) or (top == "-" and right_top in ("+", "-")):
+        right = f"({right})"
+    value = a + b if top == "+" else a - b if top == "-" else a * b
+    return f"{left}{top}{right}", value, top
+
+
+def _shuffled(numbers: Sequence[int], draws: Iterator[float]) -> tuple[int, ...]:
+    """A uniform permutation (Fisher–Yates)."""
+    order = list(numbers)
+    for last in range(len(order) - 1, 0, -1):
+        other = int(next(draws) * (last + 1))
+        order[last], order[other] = order[other], order[last]
+    return tuple(order)
+
+
+def _uniforms(seed: int, index: int) -> Iterator[float]:
+    """Uniform numbers in [0, 1) of a (seed, index) pair: SplitMix64 (Steele et al. 2014)."""
+    key = seed.to_bytes(16, "little", signed=True) + index.to_bytes(16, "little", signed=True)
+    state = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
+    while True:
+        state = (state + 0x9E3779B97F4A7C15) & _MASK
+        z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+        yield ((z ^ (z >> 31)) >> 11) * 2.0**-53

@@ -1,0 +1,55 @@
+"""Fixtures every room uses: the three backends, and seeded ragged data."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+from tod.base import Groups
+
+torch.set_num_threads(1)
+settings.register_profile("tod", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("tod")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One library and precision: how to make its arrays, and how exact it is."""
+
+    name: str
+    make: Callable[[Any], Any]
+    rtol: float
+
+
+BACKENDS = [
+    Backend("numpy_f64", lambda x: np.asarray(x, dtype=np.float64), 1e-12),
+    Backend("torch_f64", lambda x: torch.tensor(np.asarray(x), dtype=torch.float64), 1e-12),
+    Backend("torch_f32", lambda x: torch.tensor(np.asarray(x), dtype=torch.float32), 2e-5),
+]
+
+
+@pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Runs the test over numpy f64, torch f64 and torch f32."""
+    return request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A seeded generator."""
+    return np.random.default_rng(20251218)
+
+
+@pytest.fixture
+def ragged() -> Groups:
+    """Unequal groups, singletons among them."""
+    return Groups(np.array([4, 1, 7, 2, 16, 3, 1, 5]))
