@@ -1,0 +1,1 @@
+"""Tasks that the package carries itself: problems, checkers, splits."""

@@ -1,11 +1,12 @@
 """Countdown: reach a target with ``+ - *`` from 3 or 4 numbers, each used exactly once.
 
-A problem is written ``3 17 8=43:`` and answered by an expression, ``17*3-8``; the text of
+A problem is written ``3 8 12=28:`` and answered by an expression, ``12*3-8``; the text of
 the prompt *is* the problem, so a checker needs nothing else. Problems are drawn by a counter:
 problem ``index`` of stream ``seed`` is a pure function of the two, on every machine.
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ Split = Literal["train", "held_out"]
 
 COUNTS = (3, 4)
 """How many numbers a problem may have; drawn uniformly."""
-LARGEST_NUMBER = 19
+LARGEST_NUMBER = 15
 LARGEST_TARGET = 99
-"""Numbers lie in 1…19, targets in 1…99: prompts of about 13 characters, answers of about 9."""
+"""Numbers lie in 1…15, targets in 1…99: prompts of about 13 characters, answers of about 9."""
 HELD_OUT_SHARE = 10
 """One problem in ten is held out."""
 
@@ -36,7 +37,7 @@ class Problem:
 
     @property
     def prompt(self) -> str:
-        """The text shown to the model, for example ``3 17 8=43:``."""
+        """The text shown to the model, for example ``3 8 12=28:``."""
         return f"{' '.join(map(str, self.numbers))}={self.target}:"
 
 
@@ -109,14 +110,18 @@ def split_of(numbers: Sequence[int], target: int) -> Split:
 
 
 def problem(split: Split, index: int, seed: int = 0) -> Problem:
-    """Problem ``index`` of a split: a pure function of (split, index, seed)."""
+    """Problem ``index`` of a split: a pure function of (split, index, seed).
+
+    Numbers and operations are drawn uniformly and redrawn until the value is a legal target of
+    the wanted split, so every problem has a solution. Numbers are shown in ascending order.
+    """
     draws = _uniforms(seed, index)
     while True:
         count = COUNTS[int(next(draws) * len(COUNTS))]
         used = [1 + int(next(draws) * LARGEST_NUMBER) for _ in range(count)]
-        solution, target, _ = _tree(used, draws)
+        solution, target = _expression(used, draws)
         if 1 <= target <= LARGEST_TARGET and split_of(used, target) == split:
-            return Problem(_shuffled(used, draws), target, solution)
+            return Problem(tuple(sorted(used)), target, solution)
 
 
 def prompts(split: Split, count: int, seed: int = 0) -> list[dict[str, object]]:
@@ -131,29 +136,25 @@ def prompts(split: Split, count: int, seed: int = 0) -> list[dict[str, object]]:
     ]
 
 
-def _tree(numbers: Sequence[int], draws: Iterator[float]) -> tuple[str, int, str]:
-    """A random expression over the numbers in order: its text, its value, its top operation."""
-    if len(numbers) == 1:
-        return str(numbers[0]), numbers[0], ""
-    cut = 1 + int(next(draws) * (len(numbers) - 1))
-    left, a, left_top = _tree(numbers[:cut], draws)
-    right, b, right_top = _tree(numbers[cut:], draws)
-    top = "+-*"[int(next(draws) * 3)]
-    if top == "*" and left_top in ("+", "-"):
-        left = f"({left})"
-    if (top == "*" and right_top in ("+", "-")) or (top == "-" and right_top in ("+", "-")):
-        right = f"({right})"
-    value = a + b if top == "+" else a - b if top == "-" else a * b
-    return f"{left}{top}{right}", value, top
+def _expression(numbers: Sequence[int], draws: Iterator[float]) -> tuple[str, int]:
+    """A random sum of products over the numbers: its text and its value.
 
-
-def _shuffled(numbers: Sequence[int], draws: Iterator[float]) -> tuple[int, ...]:
-    """A uniform permutation (Fisher–Yates)."""
-    order = list(numbers)
-    for last in range(len(order) - 1, 0, -1):
-        other = int(next(draws) * (last + 1))
-        order[last], order[other] = order[other], order[last]
-    return tuple(order)
+    Written in one normal form (larger factors first; larger terms first, subtracted ones last),
+    because a small model learns one spelling of a solution much faster than twenty.
+    """
+    terms: list[tuple[str, list[int]]] = [("+", [numbers[0]])]
+    for number in numbers[1:]:
+        operation = "+-*"[int(next(draws) * 3)]
+        if operation == "*":
+            terms[-1][1].append(number)
+        else:
+            terms.append((operation, [number]))
+    spelled = [
+        (sign == "-", -math.prod(factors), "*".join(map(str, sorted(factors, reverse=True))))
+        for sign, factors in terms
+    ]
+    text = "".join(f"{'-' if negative else '+'}{term}" for negative, _, term in sorted(spelled))
+    return text[1:], sum(value if negative else -value for negative, value, _ in spelled)
 
 
 def _uniforms(seed: int, index: int) -> Iterator[float]:
