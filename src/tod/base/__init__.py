@@ -13,7 +13,7 @@ from tod.base.errors import (
     UtilityError,
 )
 from tod.base.groups import Groups
-from tod.base.spec import Spec, explain, read_yaml
+from tod.base.spec import Named, Spec, explain, read_yaml
 
 __all__ = [
     "Array",
@@ -21,6 +21,7 @@ __all__ = [
     "Groups",
     "MissingLogProbs",
     "ModelError",
+    "Named",
     "NotShared",
     "ResourceError",
     "RunError",

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from tod.base.errors import SpecError
 
@@ -26,21 +26,47 @@ class Spec(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise SpecError(explain(error, cls, where)) from None
+            raise SpecError(explain(error, cls, where, data)) from None
 
     def revised(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated again."""
         return type(self).parse({**dict(self), **changes})
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> str:
+def _by_name(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Named = BeforeValidator(_by_name)
+"""Lets a tagged union be written by its kind alone: ``group_mean`` for ``{kind: group_mean}``."""
+
+
+def explain(
+    error: ValidationError, model: type[BaseModel], where: str = "", data: object = None
+) -> str:
     """A ValidationError as lines of ``path: reason, way out``."""
     head = f"{where}: " if where else ""
-    return "\n".join(head + _line(cast(dict[str, Any], item), model) for item in error.errors())
+    items = cast(list[dict[str, Any]], error.errors())
+    return "\n".join(head + _line(item, model, data) for item in items)
 
 
-def _line(item: dict[str, Any], model: type[BaseModel]) -> str:
-    path = ".".join(str(part) for part in item["loc"])
+def _path(loc: tuple[Any, ...], data: object) -> str:
+    """The location as the person wrote it: union tags that are no keys of the data are left out."""
+    parts: list[str] = []
+    here: Any = data
+    for place, part in enumerate(loc):
+        inside = isinstance(here, dict) and part in here
+        listed = isinstance(here, list | tuple) and isinstance(part, int)
+        if inside or listed:
+            here = here[part]
+        elif isinstance(here, dict) and here.get("kind") == part and place < len(loc) - 1:
+            continue
+        parts.append(str(part))
+    return ".".join(parts) or "(top level)"
+
+
+def _line(item: dict[str, Any], model: type[BaseModel], data: object) -> str:
+    path = _path(item["loc"], data)
     kind, value = item["type"], item.get("input")
     if kind == "extra_forbidden":
         return f"{path}: unknown key.{_near(str(item['loc'][-1]), _siblings(model, item['loc']))}"
@@ -52,6 +78,8 @@ def _line(item: dict[str, Any], model: type[BaseModel]) -> str:
         return f"{path}: needs a `kind` key saying which one it is."
     if kind == "missing":
         return f"{path}: required and missing."
+    if kind == "value_error":
+        return f"{path}: {item['ctx']['error']}."
     shown = repr(value) if len(repr(value)) < 80 else repr(value)[:77] + "..."
     return f"{path}: {item['msg']} (got {shown})."
 

@@ -1,0 +1,64 @@
+"""What an update rule sees, and what it says.
+
+The theory of a recipe meets here as plain arrays: the wing of operators knows neither targets nor
+diagnostics. `tod.procedure` fills a Batch from a Target and Candidates.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+
+from tod.base import Array, Groups
+from tod.operators.aggregation import Totals
+
+
+@dataclass(frozen=True)
+class Batch:
+    """M tokens in N candidates in C contexts, whole contexts only. Log-probs in nats, no graph.
+
+    Attributes:
+        contexts: Candidates in contexts.
+        sequences: Tokens in candidates.
+        log_policy: log π_θ of every token at the current parameters, [M].
+        log_old: log π_old of every token: π_θ when this batch was first used, [M].
+        value: Utility the advantage is made of, [N]: Σ_k η_k U_k / Σ_k |η_k|.
+        tilt: Σ_k η_k U_k, [N], nats.
+        sharpness: Σ_k |η_k|: what one unit of utility is worth in nats.
+        log_w: log q̃*/μ, [N], if its parts were recorded.
+        log_mu: log μ, [N], if recorded.
+        log_base: log b with π_old as it was at first use, [N], if its parts were recorded.
+        pulled: Anchors that a KL pull draws to, by name: (token log-probs [M], exponent in b).
+        totals: Sizes of the whole optimiser step.
+    """
+
+    contexts: Groups
+    sequences: Groups
+    log_policy: Float[Array, " M"]
+    log_old: Float[Array, " M"]
+    value: Float[Array, " N"]
+    tilt: Float[Array, " N"]
+    sharpness: float
+    totals: Totals
+    log_w: Float[Array, " N"] | None = None
+    log_mu: Float[Array, " N"] | None = None
+    log_base: Float[Array, " N"] | None = None
+    pulled: Mapping[str, tuple[Any, float]] | None = None
+
+
+@dataclass(frozen=True)
+class Credit:
+    """What every token is worth: the gradient of the update is Σ credit·∇log π_θ.
+
+    Attributes:
+        per_token: Credit, [M]. The engine's loss is −Σ credit·log π_θ.
+        gate: Trust region's gate, [M]: 1 untouched, 0 switched off; None where none applies.
+        log_rho: log π_θ/π_old at the level of the rule, [M]; None where none applies.
+        advantage: Advantage of every candidate, [N].
+    """
+
+    per_token: Float[Array, " M"]
+    gate: Float[Array, " M"] | None
+    log_rho: Float[Array, " M"] | None
+    advantage: Float[Array, " N"]

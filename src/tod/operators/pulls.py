@@ -1,0 +1,105 @@
+"""Pulls: how an update is drawn to the target's anchors. The coefficients live in the target.
+
+What the KL estimators truly do, on-policy and per state, with x = log π_anchor − log π_θ:
+
+=========================== ==========================================================
+k1 in the loss              no expected gradient at all: no pull
+k2 in the loss              ∇KL(π_θ‖anchor)
+k3 in the loss              ∇KL(anchor‖π_θ), the *forward* KL: q* becomes b/(1 − η(U − Ū))
+k3 in the loss, importance  ρ·k3 with ρ differentiable: ∇KL(π_θ‖anchor)
+k1 in the reward            ∇KL(π_θ‖anchor), frozen at the policy that opened the batch
+k3 in the reward            ∇KL(π_θ‖anchor) − ∇KL(anchor‖π_θ): cancels near the anchor
+residual at current         the shaped residual: zero at π_θ = q*, sample by sample
+residual at old             the same frozen at π_old: its own weight there is a dead knob
+=========================== ==========================================================
+"""
+
+from typing import Any, Literal
+
+from jaxtyping import Float
+from pydantic import model_validator
+
+from tod.base import Array, Spec, SpecError, namespace
+from tod.operators.batch import Batch
+
+
+class Residual(Spec):
+    """R = Σ_k η_k U_k + log b − log π in the place of the utility, gradient stopped.
+
+    Constant over the candidates exactly when π = q*. ``at: current`` evaluates π at the current
+    parameters at every update of the batch; ``old`` freezes it at the batch's first use.
+    """
+
+    kind: Literal["residual"] = "residual"
+    at: Literal["current", "old"] = "current"
+    """Where log π is taken."""
+
+    def value(self, batch: Batch) -> Float[Array, " N"]:
+        """R of every candidate, [N], nats."""
+        if batch.log_base is None:
+            raise SpecError(
+                "a residual pull needs the log-probs of every anchor of the target and they were "
+                "not recorded. Score the anchors, or choose `pull: null`."
+            )
+        log_pi = batch.log_policy if self.at == "current" else batch.log_old
+        return batch.tilt + batch.log_base - batch.sequences.sum(log_pi)
+
+
+class KLPull(Spec):
+    """The KL estimators k1, k2, k3 towards the target's anchors, in the loss or in the reward."""
+
+    kind: Literal["k1", "k2", "k3"]
+    """Estimator of KL(π‖anchor): k1 = −x, k2 = x²/2, k3 = eˣ − 1 − x."""
+    place: Literal["loss", "reward"] = "loss"
+    """In the loss it is differentiated at every update; in the reward it is a number."""
+    importance: bool = False
+    """Multiply the loss term by ρ_t = π_θ/π_old, differentiable (DeepSeek-V3.2)."""
+
+    @model_validator(mode="after")
+    def _meaningful(self) -> "KLPull":
+        if self.importance and self.place == "reward":
+            raise ValueError("importance belongs to the loss: a reward has no gradient to weigh")
+        return self
+
+    def penalty(self, batch: Batch) -> Float[Array, " N"]:
+        """Σ_t k(x_t) at π_old, weighted by the exponents, [N], nats; for ``place: reward``."""
+        total: Any = namespace(batch.tilt).zeros_like(batch.tilt)
+        for log_anchor, exponent in _pulled(batch):
+            x = log_anchor - batch.log_old
+            total = total + exponent * batch.sequences.sum(estimator(self.kind, x))
+        return total
+
+    def credit(self, batch: Batch) -> Float[Array, " M"]:
+        """−∂/∂log π_θ of the loss term per token, before aggregation, [M], nats."""
+        total: Any = namespace(batch.log_policy).zeros_like(batch.log_policy)
+        for log_anchor, exponent in _pulled(batch):
+            x = log_anchor - batch.log_policy
+            total = total + exponent * self._slope(x, batch)
+        return total
+
+    def _slope(self, x: Any, batch: Batch) -> Any:
+        xp = namespace(x)
+        plain = {"k1": -xp.ones_like(x), "k2": x, "k3": xp.expm1(x)}[self.kind]
+        if not self.importance:
+            return plain
+        rho = xp.exp(batch.log_policy - batch.log_old)
+        return rho * (plain - estimator(self.kind, x))
+
+
+PullSpec = Residual | KLPull
+
+
+def estimator(kind: Literal["k1", "k2", "k3"], x: Float[Array, " M"]) -> Float[Array, " M"]:
+    """k1 = −x, k2 = x²/2 or k3 = eˣ − 1 − x of x = log anchor − log π, nats. Schulman 2020."""
+    if kind == "k1":
+        return -x
+    return x * x / 2 if kind == "k2" else namespace(x).expm1(x) - x
+
+
+def _pulled(batch: Batch) -> list[tuple[Any, float]]:
+    if not batch.pulled:
+        raise SpecError(
+            "a KL pull needs the token log-probs of an anchor other than `old` and `mu`, and the "
+            "target has none recorded. Anchor the target at `ref` (or drop the pull)."
+        )
+    return list(batch.pulled.values())

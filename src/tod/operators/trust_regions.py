@@ -1,0 +1,249 @@
+"""Trust regions: how far π_θ may move from π_old before a token stops counting.
+
+Each has a ``gate`` g(ρ, A), so that the credit is g·ρ·A, and the paper's ``surrogate`` f(ρ, A),
+for tests: ∂f/∂log ρ = g·ρ·A. Activation is 1 − g, for all alike.
+"""
+
+import math
+from typing import Annotated, Any, Literal, Protocol
+
+from jaxtyping import Float
+from pydantic import Field, FiniteFloat, model_validator
+
+from tod.base import Array, Named, Spec, detach, namespace
+
+Width = Annotated[FiniteFloat, Field(ge=0.0)]
+Positive = Annotated[FiniteFloat, Field(gt=0.0)]
+
+
+class TrustRegion(Protocol):
+    """What an update asks of a trust region."""
+
+    def gate(
+        self,
+        log_rho: Float[Array, " M"],
+        advantage: Float[Array, " M"],
+        length: Float[Array, " M"],
+    ) -> Float[Array, " M"]:
+        """The factor g of the gradient g·ρ·A·∇log π."""
+        ...
+
+    def surrogate(
+        self,
+        log_rho: Float[Array, " M"],
+        advantage: Float[Array, " M"],
+        length: Float[Array, " M"],
+    ) -> Float[Array, " M"]:
+        """The paper's objective f, to be maximised, with ∂f/∂log ρ = g·ρ·A."""
+        ...
+
+
+class Unbounded(Spec):
+    """No trust region: g = 1, f = ρA."""
+
+    kind: Literal["unbounded"] = "unbounded"
+
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+        """g = 1."""
+        return namespace(log_rho).ones_like(log_rho)
+
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+        """f = ρA."""
+        return namespace(log_rho).exp(log_rho) * advantage
+
+
+class Clip(Spec):
+    """g = 1 where (A > 0 and ρ ≤ 1 + high) or (A < 0 and ρ ≥ 1 − low), else 0.
+
+    f = min(ρA, clip(ρ, 1 − low, 1 + high)·A). Where A = 0 nothing is clipped (g = 1).
+    Source: Schulman et al. 2017, eq. 7; asymmetric bounds: DAPO, arXiv 2503.14476.
+    """
+
+    kind: Literal["clip"] = "clip"
+    low: Width = 0.2
+    """ε_low: ρ may fall to 1 − ε_low (1 or more: no lower bound)."""
+    high: Width = 0.2
+    """ε_high: ρ may rise to 1 + ε_high."""
+
+    @property
+    def log_bounds(self) -> tuple[float, float]:
+        """(log(1 − low), log(1 + high)), nats."""
+        return (math.log1p(-self.low) if self.low < 1.0 else -math.inf, math.log1p(self.high))
+
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+        """1 inside, 0 where the step would go further out."""
+        low, high = self.log_bounds
+        return _inside(log_rho, advantage, low, high)
+
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+        """min(ρA, clip(ρ)A)."""
+        xp = namespace(log_rho)
+        rho = xp.exp(log_rho)
+        return xp.minimum(rho * advantage, xp.clip(rho, 1 - self.low, 1 + self.high) * advantage)
+
+
+class DualClip(Spec):
+    """Clip, and for A < 0 also a cap: f = max(clip surrogate, cap·A), g = 0 where ρ > cap.
+
+    Source: Ye et al. 2020, arXiv 1912.09729.
+    """
+
+    kind: Literal["dual_clip"] = "dual_clip"
+    low: Width = 0.2
+    """ε_low: ρ may fall to 1 − ε_low."""
+    high: Width = 0.2
+    """ε_high: ρ may rise to 1 + ε_high."""
+    cap: Annotated[FiniteFloat, Field(gt=1.0)] = 3.0
+    """c > 1: the largest ρ that a negative advantage still pushes down."""
+
+    @property
+    def _clip(self) -> Clip:
+        return Clip(low=self.low, high=self.high)
+
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+        """The clip's gate, and 0 where A < 0 and ρ > cap."""
+        xp = namespace(log_rho)
+        beyond = (advantage < 0) & (log_rho > math.log(self.cap))
+        inside = self._clip.gate(log_rho, advantage, length)
+        return xp.where(beyond, xp.zeros_like(inside), inside)
+
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+        """max(min(ρA, clip(ρ)A), cA) where A < 0."""
+        xp = namespace(log_rho)
+        value = self._clip.surrogate(log_rho, advantage, length)
+        return xp.where(advantage < 0, xp.maximum(value, self.cap * advantage), value)
+
+
+class SoftGate(Spec):
+    """g = sech²(τ(ρ − 1)/2), f = (4/τ)·σ(τ(ρ − 1))·A, τ by the sign of A.
+
+    g(1) = 1 and g falls on both sides of 1 whatever the sign of A. Source: SAPO, arXiv 2511.20347.
+    """
+
+    kind: Literal["soft_gate"] = "soft_gate"
+    tau_pos: Positive = 1.0
+    """Temperature τ where A > 0."""
+    tau_neg: Positive = 1.05
+    """Temperature τ where A ≤ 0."""
+
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+        """4p(1 − p), p = σ(τ(ρ − 1))."""
+        p = _sigmoid(self._tau(log_rho, advantage) * namespace(log_rho).expm1(log_rho))
+        return 4.0 * p * (1.0 - p)
+
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+        """(4/τ)σ(τ(ρ − 1))A."""
+        tau = self._tau(log_rho, advantage)
+        return 4.0 / tau * _sigmoid(tau * namespace(log_rho).expm1(log_rho)) * advantage
+
+    def _tau(self, log_rho: Any, advantage: Any) -> Any:
+        xp = namespace(log_rho)
+        pos, neg = xp.full_like(log_rho, self.tau_pos), xp.full_like(log_rho, self.tau_neg)
+        return xp.where(advantage > 0, pos, neg)
+
+
+class Truncate(Spec):
+    """g = clip(ρ, floor, cap)/ρ: every token keeps gradient clip(ρ)·A·∇log π.
+
+    f = sg[clip(ρ)]·A·log ρ. Source: CISPO, arXiv 2506.13585 (no effective lower bound there); the
+    cap is absolute, as in ScaleRL, arXiv 2510.13786. With a floor g exceeds 1 below it.
+    """
+
+    kind: Literal["truncate"] = "truncate"
+    cap: Positive = 5.0
+    """Largest weight, absolute (not 1 + ε)."""
+    floor: Positive | None = None
+    """Smallest weight; None for no lower bound."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Truncate":
+        if self.floor is not None and self.floor > self.cap:
+            raise ValueError(f"floor {self.floor} is above cap {self.cap}")
+        return self
+
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+        """clip(ρ)/ρ, computed in log space."""
+        return namespace(log_rho).exp(self._clipped(log_rho) - log_rho)
+
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+        """sg[clip(ρ)]·A·log ρ."""
+        return detach(namespace(log_rho).exp(self._clipped(log_rho))) * advantage * log_rho
+
+    def _clipped(self, log_rho: Any) -> Any:
+        low = -math.inf if self.floor is None else math.log(self.floor)
+        return namespace(log_rho).clip(log_rho, low, math.log(self.cap))
+
+
+class RootLengthClip(Spec):
+    """Clip of the summed log-ratio S to ±c√L: the band that a random walk of L tokens fills.
+
+    f = min(e^S A, e^{clip(S, −low√L, high√L)} A); meant for level ``sequence_sum``.
+    Source: FSPO, arXiv 2509.09177, drift centre 0 as in its later version.
+    """
+
+    kind: Literal["root_length_clip"] = "root_length_clip"
+    low: Positive = 0.03
+    """c_low, in nats per √token."""
+    high: Positive = 0.03
+    """c_high, in nats per √token."""
+
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+        """1 inside the band, 0 where the step would go further out."""
+        root = length**0.5
+        return _inside(log_rho, advantage, -self.low * root, self.high * root)
+
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+        """min(e^S A, e^{clip(S)} A)."""
+        xp = namespace(log_rho)
+        root = length**0.5
+        clipped = xp.minimum(xp.maximum(log_rho, -self.low * root), self.high * root)
+        return xp.minimum(xp.exp(log_rho) * advantage, xp.exp(clipped) * advantage)
+
+
+class Mask(Spec):
+    """g = 1{low ≤ ρ ≤ high} for either sign of A: tokens or sequences outside are dropped.
+
+    f = sg[g]·ρ·A. Source: IcePop (2025), sequence rejection.
+    """
+
+    kind: Literal["mask"] = "mask"
+    low: Annotated[FiniteFloat, Field(ge=0.0)] = 0.5
+    """Smallest ρ that is kept."""
+    high: Positive = 5.0
+    """Largest ρ that is kept."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Mask":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}: nothing would be kept")
+        return self
+
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+        """The indicator."""
+        xp = namespace(log_rho)
+        low = math.log(self.low) if self.low > 0 else -math.inf
+        kept = (log_rho >= low) & (log_rho <= math.log(self.high))
+        return xp.where(kept, xp.ones_like(log_rho), xp.zeros_like(log_rho))
+
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+        """sg[g]·ρ·A."""
+        gate = detach(self.gate(log_rho, advantage, length))
+        return gate * namespace(log_rho).exp(log_rho) * advantage
+
+
+TrustRegionSpec = Annotated[
+    Unbounded | Clip | DualClip | SoftGate | Truncate | RootLengthClip | Mask,
+    Field(discriminator="kind"),
+    Named,
+]
+
+
+def _inside(log_rho: Any, advantage: Any, low: Any, high: Any) -> Any:
+    xp = namespace(log_rho)
+    out = ((advantage > 0) & (log_rho > high)) | ((advantage < 0) & (log_rho < low))
+    return xp.where(out, xp.zeros_like(log_rho), xp.ones_like(log_rho))
+
+
+def _sigmoid(x: Any) -> Any:
+    xp = namespace(x)
+    return 0.5 * (1.0 + xp.tanh(0.5 * x))

@@ -1,0 +1,99 @@
+"""Weighted regression: maximum likelihood on candidates weighted towards the target.
+
+The forward-KL projection of the weighted sample; RWR, AWR, REPS, MPO's E-step and
+rejection-sampling fine-tuning are settings of it.
+"""
+
+from typing import Annotated, Any, Literal
+
+from jaxtyping import Float
+from pydantic import Field, FiniteFloat
+
+from tod.base import Array, Named, Spec, SpecError, namespace
+from tod.operators.batch import Batch, Credit
+
+
+class TargetWeights(Spec):
+    """w̄ = softmax(log q̃*/μ) within the context. Bias of self-normalisation O(1/K)."""
+
+    kind: Literal["target"] = "target"
+
+    def __call__(self, batch: Batch) -> Float[Array, " N"]:
+        """[N], adding up to 1 per context; 0 in a context where no candidate has a finite weight."""
+        if batch.log_w is None:
+            raise SpecError(
+                "weighted regression needs log q*/μ: log-probs of μ and of every anchor that does "
+                "not cancel against it. Record them, or anchor the target at `mu`."
+            )
+        return normalised(batch.log_w, batch)
+
+
+class Accepted(Spec):
+    """w̄ uniform over candidates with utility at least ``threshold``: rejection sampling.
+
+    The η → ∞ limit of the target's weights with b = μ when the threshold is the largest utility.
+    A context without an accepted candidate vanishes. Source: RAFT, arXiv 2304.06767.
+    """
+
+    kind: Literal["accepted"] = "accepted"
+    threshold: FiniteFloat = 1.0
+    """Least utility that is kept."""
+
+    def __call__(self, batch: Batch) -> Float[Array, " N"]:
+        """[N], adding up to 1 in contexts with an accepted candidate, else 0."""
+        xp = namespace(batch.value)
+        kept = batch.value >= self.threshold
+        zeros = xp.zeros_like(batch.value)
+        return normalised(xp.where(kept, zeros, xp.full_like(zeros, -float("inf"))), batch)
+
+
+WeightsSpec = Annotated[TargetWeights | Accepted, Field(discriminator="kind"), Named]
+
+
+class WeightedRegression(Spec):
+    """L = −mean_c Σ_i w̄_i·log π_θ(y_i); credit w̄_i/C on every token of candidate i.
+
+    ``centred`` subtracts softmax(log π_θ/μ): the credit is then zero at π = q*, sample by sample,
+    and its noise vanishes with the distance to the target. The sum over tokens is the log-prob of
+    the sequence; a mean over them would be another projection. Source: MPO, arXiv 1806.06920
+    (E-step); centring: a control variate of ours.
+    """
+
+    kind: Literal["weighted_regression"] = "weighted_regression"
+    weights: WeightsSpec = TargetWeights()
+    """Which candidates count, and how much."""
+    centred: bool = False
+    """Subtract the policy's own weights."""
+
+    @property
+    def needs_anchors(self) -> bool:
+        """Whether credit reads anchor log-probs at all."""
+        return isinstance(self.weights, TargetWeights)
+
+    def credit(self, batch: Batch) -> Credit:
+        """Credit of every token. See the class for the equation."""
+        weight = self.weights(batch)
+        if self.centred:
+            weight = weight - self._own(weight, batch)
+        per_token = batch.sequences.spread(weight / batch.totals.contexts)
+        return Credit(per_token, None, None, weight)
+
+    def _own(self, weight: Any, batch: Batch) -> Any:
+        """softmax(log π_θ − log μ), and 0 in contexts whose own weights are all 0."""
+        if batch.log_mu is None:
+            raise SpecError(
+                "centred weighted regression needs log μ of every candidate and it was not "
+                "recorded. Record it, or use `centred: false`."
+            )
+        xp = namespace(weight)
+        own = normalised(batch.sequences.sum(batch.log_policy) - batch.log_mu, batch)
+        some = batch.contexts.spread(batch.contexts.sum(weight)) > 0
+        return xp.where(some, own, xp.zeros_like(own))
+
+
+def normalised(log_w: Float[Array, " N"], batch: Batch) -> Float[Array, " N"]:
+    """softmax within the context, and 0 throughout a context where every log_w is −∞."""
+    xp = namespace(log_w)
+    weight = batch.contexts.softmax(log_w)
+    empty = batch.contexts.spread(batch.contexts.max(log_w)) == -float("inf")
+    return xp.where(empty, xp.zeros_like(weight), weight)

@@ -1,0 +1,157 @@
+"""The triple (q*, (μ, A), D): where target, operator and diagnostics meet, and nothing else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+
+from tod.base import Array, DataError, Spec, detach, namespace
+from tod.candidates import Candidates
+from tod.diagnostics import Diagnostics, measure
+from tod.operators import Batch, Credit, KLPull, Operator, PolicyGradient, Totals
+from tod.targets import Target, TargetSpec
+
+
+class Procedure(Spec):
+    """A post-training or inference-control procedure. Source: TOD framework, section 1."""
+
+    target: TargetSpec
+    """q*: the intended distribution."""
+    operator: Operator
+    """(μ, A): how candidates are made and used."""
+
+    @property
+    def tilt(self) -> Target:
+        """The target in its general form."""
+        return self.target.target
+
+    @property
+    def anchors_needed(self) -> frozenset[str]:
+        """Policies whose log-probs the action reads (diagnostics may profit from more).
+
+        Terms that cancel symbolically are not among them.
+        """
+        action = self.operator.action
+        if isinstance(action, PolicyGradient):
+            if action.pull is None:
+                return frozenset()
+            if isinstance(action.pull, KLPull):
+                return frozenset(pulled_names(self.tilt))
+            return frozenset(self.tilt.anchor)
+        return self.tilt.needs() if action.needs_anchors else frozenset()
+
+
+def log_weights(target: Target, candidates: Candidates) -> Float[Array, " N"]:
+    """log w = log q̃*/μ, [N], nats, up to a constant per context. See `Target.log_weights`."""
+    return target.target.log_weights(candidates)
+
+
+def examine(procedure: Procedure, candidates: Candidates) -> Diagnostics:
+    """The diagnostics D of a batch: everything that its recorded log-probs allow.
+
+    The policy leg uses π before it saw these candidates: ``policy`` if recorded, else ``old``.
+
+    Raises:
+        MissingLogProbs: log q*/μ itself cannot be computed.
+        DataError: A utility of the target is missing.
+    """
+    target = procedure.tilt
+    policy = candidates.log_anchor.get("policy", candidates.log_anchor.get("old"))
+    known = policy is not None and candidates.log_mu is not None
+    return measure(
+        target.log_weights(candidates),
+        target.tilt(candidates),
+        candidates.contexts,
+        utility=utility_value(target, candidates),
+        log_r=policy - candidates.log_mu if known else None,
+    )
+
+
+def batch_of(
+    target: Target,
+    candidates: Candidates,
+    log_policy: Float[Array, " M"],
+    log_old: Float[Array, " M"],
+    totals: Totals | None = None,
+) -> Batch:
+    """What an update rule sees of some whole contexts, as plain arrays without a graph.
+
+    Args:
+        target: q* in its general form.
+        candidates: The contexts, with tokens.
+        log_policy: log π_θ at the current parameters, [M].
+        log_old: log π_θ when the batch was first used, [M].
+        totals: Sizes of the whole optimiser step; of these candidates if None.
+
+    Raises:
+        DataError: The candidates carry no tokens.
+    """
+    if candidates.tokens is None:
+        raise DataError("an update needs token log-probs, and these candidates carry no tokens.")
+    tokens = candidates.tokens
+    fresh = _with_old(candidates, detach(log_old))
+    return Batch(
+        contexts=candidates.contexts,
+        sequences=tokens.sequences,
+        log_policy=detach(log_policy),
+        log_old=detach(log_old),
+        value=utility_value(target, candidates),
+        tilt=target.tilt(candidates),
+        sharpness=target.sharpness,
+        totals=totals or Totals.of(tokens.sequences, candidates.contexts),
+        log_w=_if_recorded(target.needs(candidates.semantics), fresh, target.log_weights),
+        log_mu=candidates.log_mu,
+        log_base=_if_recorded(frozenset(target.anchor), fresh, target.log_anchor),
+        pulled=_pulled(target, candidates),
+    )
+
+
+def credit(
+    procedure: Procedure,
+    candidates: Candidates,
+    log_policy: Float[Array, " M"],
+    log_old: Float[Array, " M"],
+    totals: Totals | None = None,
+) -> Credit:
+    """What the procedure's action gives every token: Σ credit·∇log π is its gradient."""
+    batch = batch_of(procedure.tilt, candidates, log_policy, log_old, totals)
+    return procedure.operator.action.credit(batch)
+
+
+def utility_value(target: Target, candidates: Candidates) -> Float[Array, " N"]:
+    """Σ_k η_k U_k / Σ_k |η_k|, [N]: the utility itself when there is one with η > 0; 0 at η = 0."""
+    tilt = target.tilt(candidates)
+    return tilt / target.sharpness if target.sharpness > 0 else namespace(tilt).zeros_like(tilt)
+
+
+def pulled_names(target: Target) -> tuple[str, ...]:
+    """Anchors that a KL pull draws to: all but π_old and μ, which the trust region minds."""
+    return tuple(name for name in target.anchor if name not in ("old", "mu"))
+
+
+def _with_old(candidates: Candidates, log_old: Any) -> Candidates:
+    """The candidates with log π_old as it was at the batch's first use."""
+    assert candidates.tokens is not None  # noqa: S101 - checked by the caller
+    old = candidates.tokens.sequences.sum(log_old)
+    return Candidates(
+        contexts=candidates.contexts,
+        utility=candidates.utility,
+        log_mu=candidates.log_mu,
+        log_anchor={**candidates.log_anchor, "old": old},
+        semantics=candidates.semantics,
+    )
+
+
+def _if_recorded(needed: frozenset[str], candidates: Candidates, compute: Any) -> Any:
+    return compute(candidates) if needed <= set(candidates.recorded) else None
+
+
+def _pulled(target: Target, candidates: Candidates) -> Mapping[str, tuple[Any, float]]:
+    tokens = candidates.tokens
+    if tokens is None:
+        return {}
+    return {
+        name: (tokens.log_anchor[name], float(dict(target.anchor)[name]))  # type: ignore[index]
+        for name in pulled_names(target)
+        if name in tokens.log_anchor
+    }

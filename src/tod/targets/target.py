@@ -1,0 +1,182 @@
+"""The target q*(y|c) ∝ b(y|c)·exp(Σ_k η_k U_k(y,c)): an anchored exponential tilt.
+
+The anchor b is a geometric mixture given as exponents over *names* of policies, so that terms
+which cancel against the proposal do so symbolically and need no log-probs at all.
+"""
+
+from typing import Any, Literal
+
+from jaxtyping import Float
+from pydantic import Field, FiniteFloat, model_validator
+
+from tod.base import Array, Spec, SpecError, namespace
+from tod.candidates import Candidates
+
+PolicyName = Literal["mu", "old", "ref", "teacher", "policy"]
+
+
+class Tilt(Spec):
+    """One factor exp(η U) of the target."""
+
+    utility: str
+    """Name of the utility U."""
+    eta: FiniteFloat
+    """Sharpness η in nats per unit of utility. 0 leaves the anchor, negative is a penalty."""
+
+
+class Target(Spec):
+    """q* ∝ Π_j π_j^{ρ_j} · exp(Σ_k η_k U_k) · 1{support}: the general form of every target here.
+
+    Source: TOD framework, section 2; multi-objective form and support restriction likewise.
+    """
+
+    kind: Literal["tilt"] = "tilt"
+    anchor: dict[PolicyName, FiniteFloat] = Field(min_length=1)
+    """Exponent ρ_j of every policy in the geometric mixture b ∝ Π_j π_j^{ρ_j}."""
+    tilts: tuple[Tilt, ...] = ()
+    """Utilities and their sharpness; none means q* = b."""
+    support: tuple[str, ...] = ()
+    """Utilities that act as hard constraints: a candidate with a value of 0 or less is outside
+    the support (log q* = −∞) but stays among the K candidates."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Target":
+        names = [tilt.utility for tilt in self.tilts]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"utility {repeated[0]!r} is tilted twice: add its etas into one tilt")
+        return self
+
+    @property
+    def target(self) -> "Target":
+        """Itself: every catalog entry has a ``target``, and this is the general one."""
+        return self
+
+    @property
+    def sharpness(self) -> float:
+        """Σ_k |η_k|: how many nats one unit of utility is worth, over all utilities."""
+        return sum(abs(tilt.eta) for tilt in self.tilts)
+
+    @property
+    def utilities(self) -> tuple[str, ...]:
+        """Names of all utilities that are read, constraints included."""
+        return tuple(dict.fromkeys([*(tilt.utility for tilt in self.tilts), *self.support]))
+
+    def needs(self, semantics: str = "sampled") -> frozenset[str]:
+        """Names of the policies whose log-probs the weights need, after cancellation."""
+        return frozenset(self._exponents(semantics))
+
+    def tilt(self, candidates: Candidates) -> Float[Array, " N"]:
+        """Σ_k η_k U_k(y_i), [N], nats; −∞ outside the support and where a utility is −∞.
+
+        A utility of −∞ forbids its candidate at every η ≥ 0 (the constraint of section 2).
+        """
+        total: Any = None
+        for tilt in self.tilts:
+            term = _scaled(candidates.utilities(tilt.utility), tilt)
+            total = term if total is None else total + term
+        if total is None:
+            total = _zeros(candidates)
+        for name in self.support:
+            values = candidates.utilities(name)
+            xp = namespace(values)
+            total = xp.where(values > 0, total, xp.full_like(total, -float("inf")))
+        return total
+
+    def log_anchor(self, candidates: Candidates) -> Float[Array, " N"]:
+        """log b(y_i) = Σ_j ρ_j log π_j(y_i), [N], nats, unnormalised.
+
+        Raises:
+            MissingLogProbs: An anchor's log-probs were not recorded.
+        """
+        return _mixture(self.anchor, candidates, "the anchor of the target")
+
+    def log_density(self, candidates: Candidates) -> Float[Array, " N"]:
+        """log q̃*(y_i) = log b + Σ_k η_k U_k, [N], nats, up to log Z(c)."""
+        return self.log_anchor(candidates) + self.tilt(candidates)
+
+    def log_weights(self, candidates: Candidates) -> Float[Array, " N"]:
+        """log w_i = log q̃*(y_i) − log μ(y_i), [N], nats, up to a constant per context.
+
+        Exponents of the same name cancel before any log-prob is read: with b = μ only the tilt is
+        left. With ``fixed`` semantics there is no proposal and log w = log q̃*.
+
+        Raises:
+            MissingLogProbs: A policy that did not cancel was not recorded.
+        """
+        exponents = self._exponents(candidates.semantics)
+        return self.tilt(candidates) + _mixture(exponents, candidates, "log q*/μ")
+
+    def identified(self, same: dict[str, str]) -> "Target":
+        """The target with some names read as others, ``{"old": "mu"}`` when μ is π_old."""
+        merged: dict[str, float] = {}
+        for name, exponent in self.anchor.items():
+            known = same.get(name, name)
+            merged[known] = merged.get(known, 0.0) + exponent
+        return self.revised(anchor={name: rho for name, rho in merged.items() if rho != 0.0})
+
+    def sharpened(self, factor: float) -> "Target":
+        """Every η_k multiplied by ``factor``; the anchor stays."""
+        return self.revised(
+            tilts=[{"utility": tilt.utility, "eta": tilt.eta * factor} for tilt in self.tilts]
+        )
+
+    def knobs(self) -> dict[str, float]:
+        """What a controller may turn: the overall sharpness."""
+        return {"eta": self.sharpness} if self.tilts else {}
+
+    def turned(self, knobs: dict[str, float]) -> "Target":
+        """The target with its overall sharpness set; the proportions of the η_k stay."""
+        return turned_by_sharpness(self, knobs, self.sharpness)
+
+    def _exponents(self, semantics: str) -> dict[str, float]:
+        exponents: dict[str, float] = dict(self.anchor)
+        if semantics == "sampled":
+            exponents["mu"] = exponents.get("mu", 0.0) - 1.0
+        return {name: rho for name, rho in exponents.items() if rho != 0.0}
+
+
+def turned_by_sharpness(target: Target, knobs: dict[str, float], sharpness: float) -> Target:
+    """The target scaled so that its sharpness is ``knobs["eta"]``.
+
+    Raises:
+        SpecError: Another knob is named, or there is no tilt to scale.
+    """
+    if set(knobs) != {"eta"}:
+        raise SpecError(f"a tilt is turned by 'eta' alone, got {sorted(knobs)}.")
+    if sharpness == 0.0:
+        raise SpecError("this target has no tilt (η = 0): there is nothing for eta to scale.")
+    return target.sharpened(knobs["eta"] / sharpness)
+
+
+def _scaled(values: Any, tilt: Tilt) -> Any:
+    xp = namespace(values)
+    forbidden = values == -float("inf")
+    if not bool(xp.any(forbidden)):
+        return tilt.eta * values
+    if tilt.eta < 0:
+        raise SpecError(
+            f"utility {tilt.utility!r} is −∞ for some candidates and its eta is {tilt.eta}: a "
+            "negative eta would make the forbidden ones infinitely likely. Use `support`."
+        )
+    safe = xp.where(forbidden, xp.zeros_like(values), values)
+    return xp.where(forbidden, values, tilt.eta * safe)
+
+
+def _mixture(exponents: dict[str, float] | dict[PolicyName, float], c: Candidates, why: str) -> Any:
+    total: Any = None
+    for name, exponent in exponents.items():
+        term = exponent * c.log_prob(name, why)
+        total = term if total is None else total + term
+    return _zeros(c) if total is None else total
+
+
+def _zeros(candidates: Candidates) -> Any:
+    known = [*candidates.utility.values(), *candidates.log_anchor.values()]
+    if candidates.log_mu is not None:
+        known.append(candidates.log_mu)
+    if not known:
+        raise SpecError("these candidates carry neither utilities nor log-probs: nothing to weigh.")
+    return namespace(known[0]).zeros_like(known[0])
+
+
