@@ -1,0 +1,204 @@
+"""Loading models: tod:// names, directories and hub ids, from safetensors only."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+
+from tod.base import ModelError, Spec
+from tod.engine.flops import TokenFlops, flops_per_token, parameter_counts
+from tod.engine.threads import default_threads
+
+__all__ = [
+    "LoraSpec",
+    "TokenFlops",
+    "context_length",
+    "default_threads",
+    "eos_ids",
+    "flops_per_token",
+    "load_model",
+    "pad_id",
+    "parameter_counts",
+]
+
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+_DROPOUTS = ("dropout", "pdrop")  # how configs name the probabilities of dropout
+
+
+class LoraSpec(Spec):
+    """Low-rank adapters (Hu et al. 2021): W + (alpha / rank) B A, only A and B are trained."""
+
+    kind: Literal["lora"] = "lora"
+
+    rank: Annotated[int, Field(ge=1)] = 16
+    """Inner dimension of B A."""
+
+    alpha: Annotated[float, Field(gt=0)] | None = None
+    """Scale; None: twice the rank."""
+
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Names of the modules that get adapters; all-linear leaves out the output head."""
+
+    seed: int = 0
+    """Seed of A; B starts at zero, so the adapted model starts as the base model."""
+
+
+def load_model(
+    name_or_path: str,
+    *,
+    dtype: str = "float32",
+    device: str | torch.device = "cpu",
+    lora: LoraSpec | None = None,
+    revision: str | None = None,
+) -> tuple[Any, Any]:
+    """A causal language model and its tokenizer.
+
+    ``tod://NAME`` is an embedded model, an existing directory is read from disk, anything else
+    is a hub id (from the local cache or the network). Only safetensors are read and no code of
+    the model's repository runs. Dropout is set to 0, so that a forward in training mode gives
+    the probabilities that were sampled. The model comes in evaluation mode; a tokenizer without
+    padding token pads with its end-of-sequence token, and no embedding is added.
+
+    Raises:
+        ModelError: The model is not there, needs a network that is not there, has no
+            safetensors, or cannot be loaded as a causal language model.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    source, options = _source(name_or_path, revision)
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype {dtype!r} is not known. Use one of {', '.join(DTYPES)}.")
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
+        _without_dropout(config)
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=config,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise _explained(name_or_path, source, error) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    if lora is not None:
+        model = _with_lora(model, lora)
+    return model.to(device).eval(), tokenizer
+
+
+def context_length(model: Any) -> int | None:
+    """Most tokens the model can hold, prompt and completion together; None if it names no limit."""
+    config = model.config.get_text_config(decoder=True)
+    limit = getattr(config, "max_position_embeddings", None)
+    return None if limit is None else int(limit)
+
+
+def eos_ids(model: Any, tokenizer: Any = None) -> tuple[int, ...]:
+    """Every token that ends a completion: the tokenizer's and those of the model's settings."""
+    found: set[int] = set()
+    for owner in (tokenizer, getattr(model, "generation_config", None), model.config):
+        value = getattr(owner, "eos_token_id", None)
+        found.update(
+            value if isinstance(value, list | tuple) else () if value is None else (value,)
+        )
+    return tuple(sorted(int(token) for token in found))
+
+
+def pad_id(model: Any, tokenizer: Any = None) -> int:
+    """The token that fills space which is never attended to; 0 when nobody names one."""
+    for owner in (tokenizer, model.config):
+        value = getattr(owner, "pad_token_id", None)
+        if value is not None:
+            return int(value)
+    ends = eos_ids(model, tokenizer)
+    return ends[0] if ends else 0
+
+
+def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
+    """What to hand to transformers, and its options."""
+    if name.startswith("tod://"):
+        from tod.engine import tiny
+
+        return str(tiny.path(name)), {"local_files_only": True}
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return str(folder), {"local_files_only": True}
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or folder.exists():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise ModelError(
+            f"model path {name!r} {what} (looked at {folder.absolute()}): a model is a directory "
+            "with config.json, safetensors and a tokenizer. Check the path, or use tod://tiny."
+        )
+    return name, {} if revision is None else {"revision": revision}
+
+
+def _explained(name: str, source: str, error: Exception) -> ModelError:
+    """One readable error: what was tried, why it failed, the way out."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    folder = Path(source)
+    if folder.is_dir():
+        pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
+            p.name for p in folder.glob("*.pt*")
+        )
+        if pickles and not list(folder.glob("*.safetensors")):
+            return ModelError(
+                f"model {name!r} has {pickles[0]} but no .safetensors: pickled weights can run "
+                "code when loaded and are never read. Convert them: load in a place you trust and "
+                "`model.save_pretrained(path)`."
+            )
+        return ModelError(
+            f"model {name!r} in {folder} cannot be loaded as a causal language model: {reason} "
+            "It needs config.json, .safetensors and tokenizer files."
+        )
+    return ModelError(
+        f"model {name!r} is not a local directory and could not be taken from the hub's cache on "
+        f"this machine or from the network: {reason} Check the id, connect once to download it "
+        "(unset HF_HUB_OFFLINE), give the path of a local copy, or use tod://tiny."
+    )
+
+
+def _without_dropout(config: Any) -> None:
+    """Set every dropout probability of a config and of its parts to 0."""
+    for key, value in vars(config).items():
+        if isinstance(value, float) and any(word in key for word in _DROPOUTS):
+            setattr(config, key, 0.0)
+        elif hasattr(value, "to_dict") and hasattr(value, "model_type"):
+            _without_dropout(value)
+
+
+def _with_lora(model: Any, spec: LoraSpec) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    targets = spec.target_modules
+    config = LoraConfig(
+        r=spec.rank,
+        lora_alpha=2 * spec.rank if spec.alpha is None else spec.alpha,
+        lora_dropout=0.0,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        try:
+            return get_peft_model(model, config)
+        except ValueError as error:
+            known = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if _linear(m)})
+            raise ModelError(
+                f"LoRA target_modules={targets!r} do not fit this model: "
+                f"{str(error).splitlines()[0]} Linear modules here: {', '.join(known)}."
+            ) from error
+
+
+def _linear(module: Any) -> bool:
+    return getattr(getattr(module, "weight", None), "ndim", 0) == 2 and not isinstance(
+        module, torch.nn.Embedding
+    )
