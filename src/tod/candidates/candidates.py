@@ -78,7 +78,7 @@ class Candidates:
             self._check(f"log_{name}", self.log_prob(name, ""), lambda v: (v != v) | (v > 1e-3))
         if self.tokens is not None and len(self.tokens.sequences) != self.contexts.total:
             raise DataError(
-                f"{len(self.tokens.sequences)} token sequences for {self.contexts.total} candidates."
+                f"{len(self.tokens.sequences)} token sequences for {len(self)} candidates."
             )
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class Candidates:
         return (() if self.log_mu is None else ("mu",)) + tuple(self.log_anchor)
 
     def log_prob(self, name: str, purpose: str) -> Any:
-        """log π_name(y|c), [N], nats.
+        """The log-probs log π_name(y|c), [N], nats.
 
         Raises:
             MissingLogProbs: It was not recorded; ``purpose`` says what needed it.
@@ -145,8 +145,8 @@ class Candidates:
             context = int(self.contexts.owner[row])
             raise DataError(
                 f"{name} of candidate {row - int(self.contexts.offsets[context])} of context "
-                f"{context} is {float(values[row])} ({rows.size} such values): utilities are finite "
-                "or −∞, log-probs are at most 0. Mend the source, or drop these rows."
+                f"{context} is {float(values[row])} ({rows.size} such values): utilities are "
+                "finite or −∞, log-probs are at most 0. Mend the source, or drop these rows."
             )
 
 

@@ -44,7 +44,7 @@ class Tokens:
         return (() if self.log_mu is None else ("mu",)) + tuple(self.log_anchor)
 
     def log_prob(self, name: str, purpose: str) -> Any:
-        """log π_name of every token, [M], nats.
+        """The log-probs log π_name of every token, [M], nats.
 
         Raises:
             MissingLogProbs: It was not recorded.

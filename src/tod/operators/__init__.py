@@ -18,7 +18,7 @@ from tod.operators.aggregation import (
 from tod.operators.batch import Batch, Credit
 from tod.operators.levels import Level, at_level, mean_of_clipped, slope
 from tod.operators.operator import Action, Operator
-from tod.operators.policy_gradient import PolicyGradient, gated
+from tod.operators.policy_gradient import PolicyGradient
 from tod.operators.proposal import Proposal
 from tod.operators.pulls import KLPull, Residual, estimator
 from tod.operators.trust_regions import (
@@ -31,6 +31,7 @@ from tod.operators.trust_regions import (
     TrustRegion,
     TrustRegionSpec,
     Unbounded,
+    gated,
 )
 from tod.operators.weighted_regression import Accepted, TargetWeights, WeightedRegression
 

@@ -20,7 +20,7 @@ class Raw(Spec):
     kind: Literal["raw"] = "raw"
     scale_free: ClassVar[bool] = False
 
-    def __call__(self, value: Float[Array, " N"], contexts: Groups) -> Float[Array, " N"]:
+    def __call__(self, value: Float[Array, " N"], contexts: Groups) -> Float[Array, " N"]:  # noqa: ARG002
         """The value itself."""
         return value
 
@@ -33,7 +33,7 @@ class GroupMean(Spec):
 
     def __call__(self, value: Float[Array, " N"], contexts: Groups) -> Float[Array, " N"]:
         """Centred values."""
-        return _centred(value, contexts)
+        return _centred(value, contexts)  # type: ignore[no-any-return]
 
 
 class LeaveOneOut(Spec):
@@ -47,7 +47,7 @@ class LeaveOneOut(Spec):
         size = contexts.sizes_like(value)
         xp = namespace(value)
         others = xp.where(size > 1, size - 1, xp.ones_like(size))
-        return _centred(value, contexts) * contexts.spread(size / others)
+        return _centred(value, contexts) * contexts.spread(size / others)  # type: ignore[no-any-return]
 
 
 class GroupZScore(Spec):
@@ -66,7 +66,7 @@ class GroupZScore(Spec):
 
     def __call__(self, value: Float[Array, " N"], contexts: Groups) -> Float[Array, " N"]:
         """Standardised values."""
-        return _over_std(_centred(value, contexts), contexts, self.ddof, self.epsilon)
+        return _over_std(value, contexts, self.ddof, self.epsilon)  # type: ignore[no-any-return]
 
 
 AdvantageSpec = Annotated[
@@ -78,12 +78,17 @@ def _centred(value: Any, contexts: Groups) -> Any:
     return value - contexts.spread(contexts.mean(value))
 
 
-def _over_std(centred: Any, contexts: Groups, ddof: int, epsilon: float) -> Any:
-    """centred/(std + ε), and 0 where every value of the context is the same."""
-    xp = namespace(centred)
-    freedom = contexts.sizes_like(centred) - ddof
+def _over_std(value: Any, contexts: Groups, ddof: int, epsilon: float) -> Any:
+    """(value − mean)/(std + ε), and exactly 0 where every value of the context is the same.
+
+    Sameness is read off the extremes: a mean of equal values is not always that value in floating
+    point, and dividing the remainder by its own size would make ±1 of it.
+    """
+    xp = namespace(value)
+    centred = _centred(value, contexts)
+    freedom = contexts.sizes_like(value) - ddof
     safe = xp.where(freedom > 0, freedom, xp.ones_like(freedom))
     std = (contexts.sum(centred * centred) / safe) ** 0.5 + epsilon
-    flat = std <= epsilon
+    flat: Any = contexts.max(value) == contexts.min(value)
     scale = contexts.spread(xp.where(flat, xp.ones_like(std), std))
     return xp.where(contexts.spread(flat), xp.zeros_like(centred), centred / scale)

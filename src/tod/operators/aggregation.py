@@ -33,10 +33,13 @@ class TokenMean(Spec):
     kind: Literal["token_mean"] = "token_mean"
 
     def weights(
-        self, sequences: Groups, totals: Totals, like: Float[Array, " M"]
+        self,
+        sequences: Groups,  # noqa: ARG002
+        totals: Totals,
+        like: Float[Array, " M"],
     ) -> Float[Array, " M"]:
         """[M], adding up to 1 over the step."""
-        return namespace(like).full_like(like, 1.0 / totals.tokens)
+        return namespace(like).full_like(like, 1.0 / totals.tokens)  # type: ignore[no-any-return]
 
 
 class SequenceMeanTokenMean(Spec):
@@ -48,7 +51,7 @@ class SequenceMeanTokenMean(Spec):
         self, sequences: Groups, totals: Totals, like: Float[Array, " M"]
     ) -> Float[Array, " M"]:
         """[M], adding up to 1 over the step."""
-        return sequences.spread(1.0 / (totals.candidates * sequences.sizes_like(like)))
+        return sequences.spread(1.0 / (totals.candidates * sequences.sizes_like(like)))  # type: ignore[no-any-return]
 
 
 class SequenceMeanTokenSum(Spec):
@@ -57,10 +60,13 @@ class SequenceMeanTokenSum(Spec):
     kind: Literal["sequence_mean_token_sum"] = "sequence_mean_token_sum"
 
     def weights(
-        self, sequences: Groups, totals: Totals, like: Float[Array, " M"]
+        self,
+        sequences: Groups,  # noqa: ARG002
+        totals: Totals,
+        like: Float[Array, " M"],
     ) -> Float[Array, " M"]:
         """[M], each 1/B."""
-        return namespace(like).full_like(like, 1.0 / totals.candidates)
+        return namespace(like).full_like(like, 1.0 / totals.candidates)  # type: ignore[no-any-return]
 
 
 class ConstantLength(Spec):
@@ -71,10 +77,13 @@ class ConstantLength(Spec):
     """L_max, usually ``max_new_tokens``."""
 
     def weights(
-        self, sequences: Groups, totals: Totals, like: Float[Array, " M"]
+        self,
+        sequences: Groups,  # noqa: ARG002
+        totals: Totals,
+        like: Float[Array, " M"],
     ) -> Float[Array, " M"]:
         """[M], each 1/(B·L_max)."""
-        return namespace(like).full_like(like, 1.0 / (totals.candidates * self.length))
+        return namespace(like).full_like(like, 1.0 / (totals.candidates * self.length))  # type: ignore[no-any-return]
 
 
 AggregationSpec = Annotated[

@@ -27,7 +27,7 @@ class Batch:
         tilt: Σ_k η_k U_k, [N], nats.
         sharpness: Σ_k |η_k|: what one unit of utility is worth in nats.
         log_w: log q̃*/μ, [N], if its parts were recorded.
-        log_mu: log μ, [N], if recorded.
+        log_mu: log μ, [N], if recorded; 0 for a fixed set, whose reference is uniform.
         log_base: log b with π_old as it was at first use, [N], if its parts were recorded.
         pulled: Anchors that a KL pull draws to, by name: (token log-probs [M], exponent in b).
         totals: Sizes of the whole optimiser step.

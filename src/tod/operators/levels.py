@@ -1,6 +1,6 @@
 """Levels: at which grain π_θ/π_old is compared. All log-ratios in nats."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from jaxtyping import Float
 
@@ -13,17 +13,15 @@ Level = Literal["token", "sequence_mean", "sequence_sum", "sequence_mean_of_clip
 (GMPO)."""
 
 
-def at_level(
-    log_rho: Float[Array, " M"], sequences: Groups, level: Level
-) -> Float[Array, " M"]:
+def at_level(log_rho: Float[Array, " M"], sequences: Groups, level: Level) -> Float[Array, " M"]:
     """Token log-ratios as the level sees them, one value per token (equal within a sequence).
 
     ``sequence_mean_of_clipped`` needs the trust region and is handled by `mean_of_clipped`.
     """
     if level in ("token", "sequence_mean_of_clipped"):
         return log_rho
-    total = sequences.sum(log_rho)
-    return sequences.spread(total / sequences.sizes_like(log_rho) if level == "sequence_mean" else total)
+    reduced = sequences.mean if level == "sequence_mean" else sequences.sum
+    return sequences.spread(reduced(log_rho))  # type: ignore[no-any-return]
 
 
 def mean_of_clipped(
@@ -32,19 +30,19 @@ def mean_of_clipped(
     bounds: tuple[float, float],
     sequences: Groups,
 ) -> Float[Array, " M"]:
-    """log g = mean_t d_t with d_t = min(log ρ_t, hi) if A > 0, max(log ρ_t, lo) if A < 0.
+    """The mean log g = mean_t d_t with d_t = min(log ρ_t, hi) if A > 0, max(log ρ_t, lo) if A < 0.
 
     ``bounds`` are (lo, hi) in log space. Source: GMPO, arXiv 2507.20673.
     """
     xp = namespace(log_rho)
     low, high = (xp.full_like(log_rho, bound) for bound in bounds)
     capped = xp.where(advantage > 0, xp.minimum(log_rho, high), xp.maximum(log_rho, low))
-    clipped: Any = xp.where(advantage == 0, log_rho, capped)
-    return sequences.spread(sequences.mean(clipped))
+    clipped = xp.where((advantage > 0) | (advantage < 0), capped, log_rho)
+    return sequences.spread(sequences.mean(clipped))  # type: ignore[no-any-return]
 
 
 def slope(sequences: Groups, level: Level, like: Float[Array, " M"]) -> Float[Array, " M"]:
     """∂ log ρ(level)/∂ log π_θ(token): 1 for ``token`` and ``sequence_sum``, 1/L for the means."""
     if level in ("token", "sequence_sum"):
-        return namespace(like).ones_like(like)
-    return sequences.spread(1.0 / sequences.sizes_like(like))
+        return namespace(like).ones_like(like)  # type: ignore[no-any-return]
+    return sequences.spread(1.0 / sequences.sizes_like(like))  # type: ignore[no-any-return]

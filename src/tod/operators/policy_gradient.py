@@ -5,16 +5,17 @@ PPO, GRPO, Dr. GRPO, DAPO, GSPO, SAPO, CISPO, GMPO, FSPO and RLOO are settings o
 
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from jaxtyping import Float
 from pydantic import Discriminator, Tag, model_validator
 
-from tod.base import Array, Spec, namespace
+from tod.base import Array, DataError, Spec, SpecError, namespace, to_numpy
 from tod.operators.advantages import AdvantageSpec, GroupMean
 from tod.operators.aggregation import AggregationSpec, SequenceMeanTokenMean
 from tod.operators.batch import Batch, Credit
 from tod.operators.levels import Level, at_level, mean_of_clipped
 from tod.operators.pulls import KLPull, Residual
-from tod.operators.trust_regions import Clip, RootLengthClip, TrustRegionSpec
+from tod.operators.trust_regions import Clip, RootLengthClip, TrustRegionSpec, gated
 
 
 def _which_pull(value: Any) -> str:
@@ -56,7 +57,9 @@ class PolicyGradient(Spec):
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
         if self.level == "sequence_mean_of_clipped" and not isinstance(self.trust_region, Clip):
-            raise ValueError("level sequence_mean_of_clipped clips tokens: it needs a `clip` region")
+            raise ValueError(
+                "level sequence_mean_of_clipped clips tokens: it needs a `clip` region"
+            )
         if isinstance(self.trust_region, RootLengthClip) and self.level != "sequence_sum":
             raise ValueError("root_length_clip bounds a summed log-ratio: use level sequence_sum")
         return self
@@ -68,7 +71,7 @@ class PolicyGradient(Spec):
 
     def credit(self, batch: Batch) -> Credit:
         """Credit of every token. See the class for the equation."""
-        advantage = self.advantage(self._value(batch), batch.contexts)
+        advantage = self.advantage(_finite(self._value(batch), batch), batch.contexts)
         token_advantage = batch.sequences.spread(advantage)
         length = batch.sequences.spread(batch.sequences.sizes_like(batch.log_policy))
         log_rho = at_level(batch.log_policy - batch.log_old, batch.sequences, self.level)
@@ -76,7 +79,10 @@ class PolicyGradient(Spec):
         if self.level == "sequence_mean_of_clipped" and isinstance(self.trust_region, Clip):
             bounds = self.trust_region.log_bounds
             log_rho = mean_of_clipped(log_rho, token_advantage, bounds, batch.sequences)
-        credit = gated(gate, log_rho) * token_advantage
+            weight = gated(gate, log_rho)
+        else:
+            weight = self.trust_region.weight(log_rho, token_advantage, length)
+        credit = weight * token_advantage
         if isinstance(self.pull, KLPull) and self.pull.place == "loss":
             credit = credit + self._unit(batch) * self.pull.credit(batch)
         weights = self.aggregation.weights(batch.sequences, batch.totals, batch.log_policy)
@@ -88,17 +94,32 @@ class PolicyGradient(Spec):
             return self.pull.value(batch)
         value = batch.value if self.advantage.scale_free else batch.tilt
         if isinstance(self.pull, KLPull) and self.pull.place == "reward":
-            return value - self._unit(batch) * self.pull.penalty(batch)
+            return value - self._unit(batch) * self.pull.penalty(batch)  # type: ignore[no-any-return]
         return value
 
     def _unit(self, batch: Batch) -> float:
         """One nat in the units of the advantage's value: 1, or 1/η when that is the utility."""
-        return 1.0 / batch.sharpness if self.advantage.scale_free else 1.0
+        if not self.advantage.scale_free:
+            return 1.0
+        if batch.sharpness == 0.0:
+            raise SpecError(
+                f"advantage {self.advantage.kind!r} with a KL pull weighs the pull by 1/η and the "
+                "target has η = 0: nothing is left but the pull. Use `group_mean`."
+            )
+        return 1.0 / batch.sharpness
 
 
-def gated(gate: Float[Array, " M"], log_rho: Float[Array, " M"]) -> Float[Array, " M"]:
-    """g·ρ, and 0 where g = 0 however large ρ is."""
-    xp = namespace(gate)
-    off = gate == 0
-    safe = xp.where(off, xp.zeros_like(log_rho), log_rho)
-    return gate * xp.exp(safe)
+def _finite(value: Float[Array, " N"], batch: Batch) -> Float[Array, " N"]:
+    """The value, refused where it is not finite: no baseline can hold it."""
+    xp = namespace(value)
+    bad = ~xp.isfinite(value)
+    if bool(xp.any(bad)):
+        rows = np.flatnonzero(to_numpy(bad))
+        context = int(batch.contexts.owner[rows[0]])
+        raise DataError(
+            f"the value of candidate {int(rows[0] - batch.contexts.offsets[context])} of context "
+            f"{context} of {len(batch.contexts)} is {float(value[int(rows[0])])} ({rows.size} such "
+            "values): a policy gradient has no finite push for a candidate outside the support. "
+            "Give the constraint a finite penalty (a tilt), or use `weighted_regression`."
+        )
+    return value

@@ -8,7 +8,7 @@ from tod.base import Spec
 
 
 class Proposal(Spec):
-    """μ(·|c): which policy generates, how many candidates, how they are decoded, how fresh it is."""
+    """μ(·|c): which policy generates, how many candidates, how they are decoded, how fresh."""
 
     source: Literal["old", "ref"] = "old"
     """``old``: the policy as it was at the last refresh. ``ref``: the frozen reference."""

@@ -28,6 +28,15 @@ class TrustRegion(Protocol):
         """The factor g of the gradient g·ρ·A·∇log π."""
         ...
 
+    def weight(
+        self,
+        log_rho: Float[Array, " M"],
+        advantage: Float[Array, " M"],
+        length: Float[Array, " M"],
+    ) -> Float[Array, " M"]:
+        """The product g·ρ."""
+        ...
+
     def surrogate(
         self,
         log_rho: Float[Array, " M"],
@@ -38,21 +47,33 @@ class TrustRegion(Protocol):
         ...
 
 
-class Unbounded(Spec):
+class _Region(Spec):
+    """What all trust regions share: the factor of A·∇log π is g·ρ."""
+
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+        """The factor g."""
+        raise NotImplementedError
+
+    def weight(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+        """The product g·ρ, and 0 where g = 0 however large ρ is."""
+        return gated(self.gate(log_rho, advantage, length), log_rho)
+
+
+class Unbounded(_Region):
     """No trust region: g = 1, f = ρA."""
 
     kind: Literal["unbounded"] = "unbounded"
 
     def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
-        """g = 1."""
+        """Open: g = 1."""
         return namespace(log_rho).ones_like(log_rho)
 
     def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
-        """f = ρA."""
+        """The product f = ρA."""
         return namespace(log_rho).exp(log_rho) * advantage
 
 
-class Clip(Spec):
+class Clip(_Region):
     """g = 1 where (A > 0 and ρ ≤ 1 + high) or (A < 0 and ρ ≥ 1 − low), else 0.
 
     f = min(ρA, clip(ρ, 1 − low, 1 + high)·A). Where A = 0 nothing is clipped (g = 1).
@@ -82,7 +103,7 @@ class Clip(Spec):
         return xp.minimum(rho * advantage, xp.clip(rho, 1 - self.low, 1 + self.high) * advantage)
 
 
-class DualClip(Spec):
+class DualClip(_Region):
     """Clip, and for A < 0 also a cap: f = max(clip surrogate, cap·A), g = 0 where ρ > cap.
 
     Source: Ye et al. 2020, arXiv 1912.09729.
@@ -114,7 +135,7 @@ class DualClip(Spec):
         return xp.where(advantage < 0, xp.maximum(value, self.cap * advantage), value)
 
 
-class SoftGate(Spec):
+class SoftGate(_Region):
     """g = sech²(τ(ρ − 1)/2), f = (4/τ)·σ(τ(ρ − 1))·A, τ by the sign of A.
 
     g(1) = 1 and g falls on both sides of 1 whatever the sign of A. Source: SAPO, arXiv 2511.20347.
@@ -128,13 +149,13 @@ class SoftGate(Spec):
 
     def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
         """4p(1 − p), p = σ(τ(ρ − 1))."""
-        p = _sigmoid(self._tau(log_rho, advantage) * namespace(log_rho).expm1(log_rho))
+        p = _sigmoid(self._tau(log_rho, advantage) * _excess(log_rho))
         return 4.0 * p * (1.0 - p)
 
     def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
         """(4/τ)σ(τ(ρ − 1))A."""
         tau = self._tau(log_rho, advantage)
-        return 4.0 / tau * _sigmoid(tau * namespace(log_rho).expm1(log_rho)) * advantage
+        return 4.0 / tau * _sigmoid(tau * _excess(log_rho)) * advantage
 
     def _tau(self, log_rho: Any, advantage: Any) -> Any:
         xp = namespace(log_rho)
@@ -142,7 +163,7 @@ class SoftGate(Spec):
         return xp.where(advantage > 0, pos, neg)
 
 
-class Truncate(Spec):
+class Truncate(_Region):
     """g = clip(ρ, floor, cap)/ρ: every token keeps gradient clip(ρ)·A·∇log π.
 
     f = sg[clip(ρ)]·A·log ρ. Source: CISPO, arXiv 2506.13585 (no effective lower bound there); the
@@ -165,6 +186,10 @@ class Truncate(Spec):
         """clip(ρ)/ρ, computed in log space."""
         return namespace(log_rho).exp(self._clipped(log_rho) - log_rho)
 
+    def weight(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+        """clip(ρ) itself: g·ρ would be 0·∞ where ρ overflows."""
+        return namespace(log_rho).exp(self._clipped(log_rho))
+
     def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
         """sg[clip(ρ)]·A·log ρ."""
         return detach(namespace(log_rho).exp(self._clipped(log_rho))) * advantage * log_rho
@@ -174,7 +199,7 @@ class Truncate(Spec):
         return namespace(log_rho).clip(log_rho, low, math.log(self.cap))
 
 
-class RootLengthClip(Spec):
+class RootLengthClip(_Region):
     """Clip of the summed log-ratio S to ±c√L: the band that a random walk of L tokens fills.
 
     f = min(e^S A, e^{clip(S, −low√L, high√L)} A); meant for level ``sequence_sum``.
@@ -200,7 +225,7 @@ class RootLengthClip(Spec):
         return xp.minimum(xp.exp(log_rho) * advantage, xp.exp(clipped) * advantage)
 
 
-class Mask(Spec):
+class Mask(_Region):
     """g = 1{low ≤ ρ ≤ high} for either sign of A: tokens or sequences outside are dropped.
 
     f = sg[g]·ρ·A. Source: IcePop (2025), sequence rejection.
@@ -231,6 +256,14 @@ class Mask(Spec):
         return gate * namespace(log_rho).exp(log_rho) * advantage
 
 
+def gated(gate: Float[Array, " M"], log_rho: Float[Array, " M"]) -> Float[Array, " M"]:
+    """The product g·ρ, and 0 where g = 0 however large ρ is."""
+    xp = namespace(gate)
+    off = ~(xp.abs(gate) > 0)
+    safe = xp.where(off, xp.zeros_like(log_rho), log_rho)
+    return gate * xp.exp(safe)  # type: ignore[no-any-return]
+
+
 TrustRegionSpec = Annotated[
     Unbounded | Clip | DualClip | SoftGate | Truncate | RootLengthClip | Mask,
     Field(discriminator="kind"),
@@ -242,6 +275,12 @@ def _inside(log_rho: Any, advantage: Any, low: Any, high: Any) -> Any:
     xp = namespace(log_rho)
     out = ((advantage > 0) & (log_rho > high)) | ((advantage < 0) & (log_rho < low))
     return xp.where(out, xp.zeros_like(log_rho), xp.ones_like(log_rho))
+
+
+def _excess(log_rho: Any) -> Any:
+    """ρ − 1, at most e^80: beyond it every sigmoid here is 1 and float32 would overflow."""
+    xp = namespace(log_rho)
+    return xp.expm1(xp.minimum(log_rho, xp.full_like(log_rho, 80.0)))
 
 
 def _sigmoid(x: Any) -> Any:

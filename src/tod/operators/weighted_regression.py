@@ -19,7 +19,7 @@ class TargetWeights(Spec):
     kind: Literal["target"] = "target"
 
     def __call__(self, batch: Batch) -> Float[Array, " N"]:
-        """[N], adding up to 1 per context; 0 in a context where no candidate has a finite weight."""
+        """[N], adding up to 1 per context; 0 in a context where every weight is 0."""
         if batch.log_w is None:
             raise SpecError(
                 "weighted regression needs log q*/μ: log-probs of μ and of every anchor that does "
@@ -92,8 +92,8 @@ class WeightedRegression(Spec):
 
 
 def normalised(log_w: Float[Array, " N"], batch: Batch) -> Float[Array, " N"]:
-    """softmax within the context, and 0 throughout a context where every log_w is −∞."""
+    """The softmax within the context, and 0 throughout a context where every log_w is −∞."""
     xp = namespace(log_w)
     weight = batch.contexts.softmax(log_w)
     empty = batch.contexts.spread(batch.contexts.max(log_w)) == -float("inf")
-    return xp.where(empty, xp.zeros_like(weight), weight)
+    return xp.where(empty, xp.zeros_like(weight), weight)  # type: ignore[no-any-return]

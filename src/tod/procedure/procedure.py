@@ -42,7 +42,7 @@ class Procedure(Spec):
 
 
 def log_weights(target: Target, candidates: Candidates) -> Float[Array, " N"]:
-    """log w = log q̃*/μ, [N], nats, up to a constant per context. See `Target.log_weights`."""
+    """The weights log w = log q̃*/μ, [N], nats. See `Target.log_weights`."""
     return target.target.log_weights(candidates)
 
 
@@ -57,13 +57,13 @@ def examine(procedure: Procedure, candidates: Candidates) -> Diagnostics:
     """
     target = procedure.tilt
     policy = candidates.log_anchor.get("policy", candidates.log_anchor.get("old"))
-    known = policy is not None and candidates.log_mu is not None
+    log_mu = candidates.log_mu
     return measure(
         target.log_weights(candidates),
         target.tilt(candidates),
         candidates.contexts,
         utility=utility_value(target, candidates),
-        log_r=policy - candidates.log_mu if known else None,
+        log_r=None if policy is None or log_mu is None else policy - log_mu,
     )
 
 
@@ -90,17 +90,18 @@ def batch_of(
         raise DataError("an update needs token log-probs, and these candidates carry no tokens.")
     tokens = candidates.tokens
     fresh = _with_old(candidates, detach(log_old))
+    tilt, sampled = target.tilt(candidates), candidates.semantics == "sampled"
     return Batch(
         contexts=candidates.contexts,
         sequences=tokens.sequences,
         log_policy=detach(log_policy),
         log_old=detach(log_old),
         value=utility_value(target, candidates),
-        tilt=target.tilt(candidates),
+        tilt=tilt,
         sharpness=target.sharpness,
         totals=totals or Totals.of(tokens.sequences, candidates.contexts),
         log_w=_if_recorded(target.needs(candidates.semantics), fresh, target.log_weights),
-        log_mu=candidates.log_mu,
+        log_mu=candidates.log_mu if sampled else namespace(tilt).zeros_like(tilt),
         log_base=_if_recorded(frozenset(target.anchor), fresh, target.log_anchor),
         pulled=_pulled(target, candidates),
     )
@@ -121,7 +122,7 @@ def credit(
 def utility_value(target: Target, candidates: Candidates) -> Float[Array, " N"]:
     """Σ_k η_k U_k / Σ_k |η_k|, [N]: the utility itself when there is one with η > 0; 0 at η = 0."""
     tilt = target.tilt(candidates)
-    return tilt / target.sharpness if target.sharpness > 0 else namespace(tilt).zeros_like(tilt)
+    return tilt / target.sharpness if target.sharpness > 0 else namespace(tilt).zeros_like(tilt)  # type: ignore[no-any-return]
 
 
 def pulled_names(target: Target) -> tuple[str, ...]:

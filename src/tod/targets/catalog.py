@@ -13,7 +13,13 @@ from tod.base import Spec, SpecError
 from tod.targets.target import PolicyName, Target, Tilt
 
 Sharpness = Annotated[FiniteFloat, Field(ge=0.0)]
+Anchor = Annotated[dict[PolicyName, FiniteFloat], Field(min_length=1)]
 Coefficient = Annotated[FiniteFloat, Field(ge=0.0)]
+
+
+def at_ref() -> dict[PolicyName, float]:
+    """The usual anchor, b = π_ref."""
+    return {"ref": 1.0}
 
 
 class _ByEta(Spec):
@@ -42,7 +48,7 @@ class ScalarReward(_ByEta):
     kind: Literal["scalar_reward"] = "scalar_reward"
     utility: str
     """Name of the reward r."""
-    anchor: dict[PolicyName, FiniteFloat] = {"ref": 1.0}
+    anchor: Anchor = Field(default_factory=at_ref)
     """Exponents of the anchor b."""
 
     @property
@@ -61,7 +67,7 @@ class Verifier(_ByEta):
     kind: Literal["verifier"] = "verifier"
     utility: str
     """Name of the verifier's score."""
-    anchor: dict[PolicyName, FiniteFloat] = {"ref": 1.0}
+    anchor: Anchor = Field(default_factory=at_ref)
     """Exponents of the anchor b."""
 
     @property
@@ -112,7 +118,9 @@ class TwoAnchor(Spec):
         """η_n of ``updates`` exact updates with π_old refreshed before each, started at π_ref."""
         if self.beta == 0.0:
             return updates / self.tau
-        return (1.0 - (self.tau / (self.tau + self.beta)) ** updates) / self.beta
+        if self.tau == 0.0:
+            return 1.0 / self.beta if updates > 0 else 0.0
+        return -math.expm1(-updates * math.log1p(self.beta / self.tau)) / self.beta
 
     def knobs(self) -> dict[str, float]:
         """What a controller may turn."""

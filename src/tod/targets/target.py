@@ -81,22 +81,23 @@ class Target(Spec):
             values = candidates.utilities(name)
             xp = namespace(values)
             total = xp.where(values > 0, total, xp.full_like(total, -float("inf")))
-        return total
+        return total  # type: ignore[no-any-return]
 
     def log_anchor(self, candidates: Candidates) -> Float[Array, " N"]:
-        """log b(y_i) = Σ_j ρ_j log π_j(y_i), [N], nats, unnormalised.
+        """The anchor log b(y_i) = Σ_j ρ_j log π_j(y_i), [N], nats, unnormalised.
 
         Raises:
             MissingLogProbs: An anchor's log-probs were not recorded.
         """
-        return _mixture(self.anchor, candidates, "the anchor of the target")
+        exponents = {str(name): rho for name, rho in self.anchor.items() if rho != 0.0}
+        return _mixture(exponents, candidates, "the anchor of the target")  # type: ignore[no-any-return]
 
     def log_density(self, candidates: Candidates) -> Float[Array, " N"]:
-        """log q̃*(y_i) = log b + Σ_k η_k U_k, [N], nats, up to log Z(c)."""
-        return self.log_anchor(candidates) + self.tilt(candidates)
+        """The density log q̃*(y_i) = log b + Σ_k η_k U_k, [N], nats, up to log Z(c)."""
+        return self.log_anchor(candidates) + self.tilt(candidates)  # type: ignore[no-any-return]
 
     def log_weights(self, candidates: Candidates) -> Float[Array, " N"]:
-        """log w_i = log q̃*(y_i) − log μ(y_i), [N], nats, up to a constant per context.
+        """The weights log w_i = log q̃*(y_i) − log μ(y_i), [N], nats, up to a constant per context.
 
         Exponents of the same name cancel before any log-prob is read: with b = μ only the tilt is
         left. With ``fixed`` semantics there is no proposal and log w = log q̃*.
@@ -105,7 +106,7 @@ class Target(Spec):
             MissingLogProbs: A policy that did not cancel was not recorded.
         """
         exponents = self._exponents(candidates.semantics)
-        return self.tilt(candidates) + _mixture(exponents, candidates, "log q*/μ")
+        return self.tilt(candidates) + _mixture(exponents, candidates, "log q*/μ")  # type: ignore[no-any-return]
 
     def identified(self, same: dict[str, str]) -> "Target":
         """The target with some names read as others, ``{"old": "mu"}`` when μ is π_old."""
@@ -130,7 +131,7 @@ class Target(Spec):
         return turned_by_sharpness(self, knobs, self.sharpness)
 
     def _exponents(self, semantics: str) -> dict[str, float]:
-        exponents: dict[str, float] = dict(self.anchor)
+        exponents: dict[str, float] = {str(name): rho for name, rho in self.anchor.items()}
         if semantics == "sampled":
             exponents["mu"] = exponents.get("mu", 0.0) - 1.0
         return {name: rho for name, rho in exponents.items() if rho != 0.0}
@@ -163,7 +164,7 @@ def _scaled(values: Any, tilt: Tilt) -> Any:
     return xp.where(forbidden, values, tilt.eta * safe)
 
 
-def _mixture(exponents: dict[str, float] | dict[PolicyName, float], c: Candidates, why: str) -> Any:
+def _mixture(exponents: dict[str, float], c: Candidates, why: str) -> Any:
     total: Any = None
     for name, exponent in exponents.items():
         term = exponent * c.log_prob(name, why)
@@ -178,5 +179,3 @@ def _zeros(candidates: Candidates) -> Any:
     if not known:
         raise SpecError("these candidates carry neither utilities nor log-probs: nothing to weigh.")
     return namespace(known[0]).zeros_like(known[0])
-
-
