@@ -1,0 +1,204 @@
+"""A run on disk: manifest, records, tables, checkpoints."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from tod.base import RunError
+from tod.runs.atomic import explained, remove_directory, sweep
+from tod.runs.checkpoints import (
+    checkpoint_steps,
+    latest_checkpoint,
+    new_checkpoint,
+    prune_checkpoints,
+)
+from tod.runs.jsonl import JsonLines
+from tod.runs.manifest import Manifest, differences
+from tod.runs.parts import CONTEXTS, ROLLOUTS, Parts
+from tod.runs.records import StepRecord, validated
+
+MANIFEST = "manifest.json"
+
+
+class RunDirectory:
+    """``runs/NAME/``: one process writes it, anyone reads it, also while it is written.
+
+    Attributes:
+        steps: ``steps.jsonl``, one record a step.
+        decisions: ``decisions.jsonl``, the controller's.
+        contexts: Per-context diagnostics.
+        rollouts: Candidates with their log-probs and utilities.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, part_steps: int = 1) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.steps = JsonLines(path / "steps.jsonl")
+        self.decisions = JsonLines(path / "decisions.jsonl")
+        self.contexts = Parts(path / "contexts", CONTEXTS, part_steps)
+        self.rollouts = Parts(path / "rollouts", ROLLOUTS, part_steps)
+        self.checkpoints = path / "checkpoints"
+        self.report = path / "report.html"
+
+    @classmethod
+    def create(
+        cls, path: Path | str, manifest: Manifest, overwrite: bool = False, part_steps: int = 1
+    ) -> Self:
+        """A new run at ``path``.
+
+        Args:
+            path: Its directory; parents are made.
+            manifest: What the run is.
+            overwrite: Remove a run that is there. Anything else there is never removed.
+            part_steps: Steps gathered in one Parquet part.
+
+        Raises:
+            RunError: Something is there already, or the place cannot be written.
+        """
+        path = Path(path)
+        _make_room(path, overwrite)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with explained(str(path / MANIFEST), "nothing yet"):
+                manifest.write(path / MANIFEST)
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be made ({error.strerror or error}). Choose another `output`."
+            ) from error
+        return cls(path, manifest, part_steps)
+
+    @classmethod
+    def open(cls, path: Path | str, part_steps: int = 1) -> Self:
+        """The run at ``path``.
+
+        Raises:
+            RunError: It is not a run, is damaged, or is of another schema.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise RunError(f"{path}: no such run. Check the path, or list `runs/`.")
+        return cls(path, Manifest.read(path / MANIFEST), part_steps)
+
+    def record(self, record: StepRecord | Mapping[str, Any]) -> None:
+        """Append one step's record.
+
+        Raises:
+            DataError: It is not a record.
+            RunError: The disk is full; all earlier records are whole.
+        """
+        data = record.to_dict() if isinstance(record, StepRecord) else record
+        with self._explained("steps.jsonl"):
+            self.steps.append(validated(data))
+
+    def decide(self, decision: Mapping[str, Any]) -> None:
+        """Append one decision of the controller."""
+        with self._explained("decisions.jsonl"):
+            self.decisions.append(validated(decision))
+
+    def write_contexts(self, step: int, columns: Mapping[str, Any]) -> None:
+        """Add one step's per-context diagnostics; columns as in ``Parts.write``."""
+        with self._explained("contexts"):
+            self.contexts.write(step, columns)
+
+    def write_rollouts(self, step: int, columns: Mapping[str, Any]) -> None:
+        """Add one step's candidates; columns as in ``Parts.write``."""
+        with self._explained("rollouts"):
+            self.rollouts.write(step, columns)
+
+    def sync(self) -> None:
+        """Write what is pending and flush everything to the device; call it when the run ends."""
+        with self._explained("records"):
+            self.contexts.sync()
+            self.rollouts.sync()
+            self.steps.sync()
+            self.decisions.sync()
+
+    @contextmanager
+    def checkpoint(self, step: int, keep: int | None = None) -> Iterator[Path]:
+        """A directory to fill, which becomes the checkpoint of ``step``; then prune to ``keep``.
+
+        All records are flushed first: a checkpoint never outlives the records before it.
+        """
+        self.sync()
+        with self._explained(f"checkpoint step-{step}"):
+            with new_checkpoint(self.checkpoints, step) as path:
+                yield path
+            if keep is not None:
+                prune_checkpoints(self.checkpoints, keep)
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest complete checkpoint; None when there is none."""
+        return latest_checkpoint(self.checkpoints)
+
+    def resume_at(self, step: int) -> None:
+        """Forget everything beyond ``step``, so that going on from it leaves no trace of a stop."""
+        self.steps.truncate_after(step)
+        self.decisions.truncate_after(step)
+        self.contexts.truncate_after(step)
+        self.rollouts.truncate_after(step)
+        sweep(self.path)
+        if self.checkpoints.exists():
+            sweep(self.checkpoints)
+            for later in checkpoint_steps(self.checkpoints):
+                if later > step:
+                    remove_directory(self.checkpoints / f"step-{later}")
+
+    def check_recipe(self, recipe: Mapping[str, Any], free: tuple[str, ...] = ()) -> None:
+        """Refuse to continue this run with another recipe.
+
+        Args:
+            recipe: The resolved recipe that is to continue it.
+            free: Dotted paths that may differ, such as ``train.steps``.
+
+        Raises:
+            RunError: They differ elsewhere; each path with both values.
+        """
+        found = [d for d in differences(self.manifest.recipe, recipe) if not _covers(free, d[0])]
+        if found:
+            lines = "; ".join(f"{path}: {old!r} there, {new!r} asked" for path, old, new in found)
+            raise RunError(
+                f"{self.path} was started with another recipe ({lines}). Its checkpoints belong to "
+                "that one: resume with it unchanged, or give this recipe another `output`."
+            )
+
+    def _explained(self, what: str) -> AbstractContextManager[None]:
+        return explained(str(self.path / what), _Kept(self))
+
+
+class _Kept:
+    """Says what of a run is safe, looked up only when it is asked for."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+
+    def __str__(self) -> str:
+        last = max((int(record["step"]) for record in self.run.steps.read()), default=None)
+        steps = "no step" if last is None else f"records up to step {last}"
+        checkpoint = self.run.latest_checkpoint()
+        saved = "no checkpoint" if checkpoint is None else f"checkpoint {checkpoint.name}"
+        return f"{steps}, {saved}"
+
+
+def _covers(free: tuple[str, ...], path: str) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in free)
+
+
+def _make_room(path: Path, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise RunError(f"{path} is a file; a run is a directory. Choose another `output`.")
+    is_run = (path / MANIFEST).exists()
+    if is_run and overwrite:
+        remove_directory(path)
+    elif is_run:
+        raise RunError(
+            f"{path} already holds a run; it is never written over silently. Continue it with "
+            "`--resume`, replace it with `--overwrite`, or name another place with `output=...`."
+        )
+    elif any(path.iterdir()):
+        raise RunError(
+            f"{path} is not empty and is not a run, so nothing in it is touched. "
+            "Name another place with `output=...`."
+        )

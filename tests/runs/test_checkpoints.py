@@ -1,0 +1,70 @@
+"""The last good checkpoint is never touched."""
+
+import pytest
+
+from tod.base import RunError
+from tod.runs import checkpoint_steps, latest_checkpoint, prune_checkpoints
+from tod.runs.checkpoints import is_complete, new_checkpoint
+
+
+def save(directory, *steps):
+    for step in steps:
+        with new_checkpoint(directory, step) as path:
+            (path / "model").mkdir()
+            (path / "model" / "weights").write_bytes(bytes(step))
+
+
+def test_newest_by_number_not_by_name(tmp_path):
+    save(tmp_path, 2, 10, 9)
+    assert checkpoint_steps(tmp_path) == [2, 9, 10]
+    assert latest_checkpoint(tmp_path).name == "step-10"
+
+
+def test_none_yet(tmp_path):
+    assert latest_checkpoint(tmp_path / "checkpoints") is None
+
+
+@pytest.mark.parametrize("damage", ["shorter", "gone", "no marker", "bad marker"])
+def test_incomplete_ones_are_passed_over(tmp_path, damage):
+    save(tmp_path, 1, 2)
+    broken = tmp_path / "step-2"
+    if damage == "shorter":
+        (broken / "model" / "weights").write_bytes(b"")
+    elif damage == "gone":
+        (broken / "model" / "weights").unlink()
+    elif damage == "no marker":
+        (broken / "complete.json").unlink()
+    else:
+        (broken / "complete.json").write_text("{")
+    assert not is_complete(broken)
+    assert latest_checkpoint(tmp_path).name == "step-1"
+    save(tmp_path, 2)
+    assert latest_checkpoint(tmp_path).name == "step-2"
+
+
+def test_failure_while_saving_keeps_the_last(tmp_path):
+    save(tmp_path, 1)
+
+    def failing():
+        with new_checkpoint(tmp_path, 2) as path:
+            (path / "half").touch()
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        failing()
+    assert [item.name for item in tmp_path.iterdir()] == ["step-1"]
+
+
+def test_a_complete_one_is_not_rewritten(tmp_path):
+    save(tmp_path, 1)
+    with pytest.raises(RunError, match="never written over"):
+        save(tmp_path, 1)
+
+
+def test_prune_keeps_the_last_good_ones(tmp_path):
+    save(tmp_path, 1, 2, 3, 4)
+    (tmp_path / "step-4" / "complete.json").unlink()
+    assert prune_checkpoints(tmp_path, keep=2) == [1]
+    assert checkpoint_steps(tmp_path) == [2, 3]
+    with pytest.raises(RunError, match="last good"):
+        prune_checkpoints(tmp_path, keep=0)
