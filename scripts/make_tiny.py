@@ -19,10 +19,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tod.engine.tasks import countdown
 
-STEPS = {"tiny": 330, "tiny-teacher": 970}
+STEPS = {"tiny": 270, "tiny-teacher": 1150}
 BATCH = 128
 PEAK_LEARNING_RATE = 4e-3
 WARMUP = 30
+SEED = 2026  # its own stream, so that a run with seed 0 does not begin with memorised problems
 ALPHABET = "0123456789+-*()=: "
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 MAX_NEW_TOKENS = 20
@@ -67,7 +68,7 @@ def batch_of(tokenizer: PreTrainedTokenizerFast, step: int) -> tuple[torch.Tenso
     """Right-padded token ids of one batch, and labels that are −100 outside the answer."""
     rows, starts = [], []
     for index in range(step * BATCH, (step + 1) * BATCH):
-        problem = countdown.problem("train", index, seed=0)
+        problem = countdown.problem("train", index, seed=SEED)
         prompt = tokenizer.convert_tokens_to_ids(list(problem.prompt))
         answer = tokenizer.convert_tokens_to_ids([*problem.solution, END])
         rows.append(torch.tensor(prompt + answer))

@@ -22,8 +22,7 @@ LARGEST_TARGET = 99
 HELD_OUT_SHARE = 10
 """One problem in ten is held out."""
 
-_TOKENS = re.compile(r"[0-9]+|\S")
-_ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
+_SYMBOLS = re.compile(r"[0-9]+|\S")
 _MASK = (1 << 64) - 1
 
 
@@ -45,35 +44,35 @@ def evaluate(expression: str, numbers: Sequence[int]) -> int | None:
     """Value of an expression that uses every number exactly once, else None.
 
     Grammar: integers as written in the problem (no leading zero, no sign of their own),
-    binary ``+ - *`` with the usual precedence, parentheses, blanks anywhere between tokens.
+    binary ``+ - *`` with the usual precedence, parentheses, blanks anywhere between symbols.
     Anything else, an unused, foreign or repeated number included, is None. One pass, no
     recursion, and a number is refused before it is converted: hostile text costs linear time.
     """
     remaining = [str(number) for number in numbers]
     stack: list[tuple[int, int, str]] = []
     total, term, operation, operand_next = 0, 0, "+", True
-    for token in _TOKENS.findall(expression):
-        if token in "+-*":
+    for symbol in _SYMBOLS.findall(expression):
+        if symbol in "+-*":
             if operand_next:
                 return None
-            operation, operand_next = token, True
+            operation, operand_next = symbol, True
             continue
-        if token == "(":
+        if symbol == "(":
             if not operand_next:
                 return None
             stack.append((total, term, operation))
             total, term, operation = 0, 0, "+"
             continue
-        if token == ")":
+        if symbol == ")":
             if operand_next or not stack:
                 return None
             value = total + term
             total, term, operation = stack.pop()
         else:
-            if not operand_next or token not in remaining:
+            if not operand_next or symbol not in remaining:
                 return None
-            remaining.remove(token)
-            value = int(token)
+            remaining.remove(symbol)
+            value = int(symbol)
         if operation == "*":
             term *= value
         else:
@@ -83,19 +82,23 @@ def evaluate(expression: str, numbers: Sequence[int]) -> int | None:
     return None if operand_next or stack or remaining else total + term
 
 
-def check(
-    completion: str, numbers: Sequence[int], target: int, partial: float = 0.0
-) -> float:
+def check(completion: str, numbers: Sequence[int], target: int, partial: float = 0.0) -> float:
     """1 when the completion reaches the target, ``partial`` when it only uses all numbers, else 0.
 
     The expression is the whole completion, or what stands in its last ``<answer>…</answer>``.
     """
-    if "<answer>" in completion:
-        completion = _ANSWER.findall(completion)[-1]
-    value = evaluate(completion, numbers)
+    tagged = tagged_answer(completion)
+    value = evaluate(completion if tagged is None else tagged, numbers)
     if value is None:
         return 0.0
     return 1.0 if value == target else partial
+
+
+def tagged_answer(completion: str) -> str | None:
+    """What stands in the last ``<answer>…</answer>`` of a completion, None without one."""
+    if "<answer>" not in completion:
+        return None
+    return completion.rpartition("<answer>")[2].partition("</answer>")[0]
 
 
 def split_of(numbers: Sequence[int], target: int) -> Split:

@@ -1,0 +1,29 @@
+"""Prompts of a run: what a recipe's ``task:`` block says, as batches addressed by step."""
+
+from tod.engine.data.load import load_task
+from tod.engine.data.prompts import fitting_ids, prompt_ids, prompt_text
+from tod.engine.data.specs import (
+    CountdownTask,
+    DatasetsTask,
+    JsonlTask,
+    ParquetTask,
+    ReasoningGymTask,
+    TaskSpec,
+)
+from tod.engine.data.task import Example, Prompt, Task
+
+__all__ = [
+    "CountdownTask",
+    "DatasetsTask",
+    "Example",
+    "JsonlTask",
+    "ParquetTask",
+    "Prompt",
+    "ReasoningGymTask",
+    "Task",
+    "TaskSpec",
+    "fitting_ids",
+    "load_task",
+    "prompt_ids",
+    "prompt_text",
+]

@@ -1,0 +1,134 @@
+"""From a ``task:`` block to examples: the split by hash, and one reader for each kind."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from tod.base import DataError
+from tod.engine.data import readers
+from tod.engine.data.specs import (
+    CountdownTask,
+    DatasetsTask,
+    JsonlTask,
+    ParquetTask,
+    ReasoningGymTask,
+    TaskSpec,
+)
+from tod.engine.data.task import Example, Prompt, Task
+from tod.engine.tasks import countdown
+
+HELD_OUT_SEED = -1
+HELD_OUT_PROBLEMS = 100_000
+"""The one stream of held-out countdown problems, and an upper bound on how many are asked for."""
+
+
+def load_task(spec: TaskSpec, seed: int = 0) -> Task:
+    """The examples that a ``task:`` block describes.
+
+    A share ``held_out`` of the prompts is set apart by a hash of the prompt alone, so copies of a
+    prompt are on one side, and adding rows moves none. Held-out countdown problems do not depend
+    on the seed: all runs are evaluated on the same ones.
+
+    Raises:
+        DataError: No rows, a file that cannot be read (file and line named), a prompt column that
+            is missing (the nearest named) or holds something else, a library not installed.
+    """
+    if isinstance(spec, CountdownTask):
+        apart_problems = _CountdownExamples("held_out", HELD_OUT_PROBLEMS, HELD_OUT_SEED)
+        return Task(_CountdownExamples(spec.split, spec.size, seed), apart_problems, seed)
+    source, rows, apart = _rows(spec, seed)
+    examples = _examples(rows, spec, source)
+    if apart is not None:
+        return Task(examples, _examples(apart, spec, f"{source} (held out)"), seed)
+    held = [example for example in examples if _is_held_out(example.prompt, spec.held_out)]
+    kept = [example for example in examples if not _is_held_out(example.prompt, spec.held_out)]
+    if not kept:
+        raise DataError(
+            f"{source}: all of its {len(examples)} prompts fall into the held-out share of "
+            f"{spec.held_out}, so none is left to train on. Set `held_out: 0`, or add rows."
+        )
+    return Task(kept, held, seed)
+
+
+@dataclass(frozen=True)
+class _CountdownExamples(Sequence[Example]):
+    """Countdown problems as a sequence that is computed, not stored."""
+
+    split: countdown.Split
+    size: int
+    seed: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        p = countdown.problem(self.split, int(index), self.seed)
+        columns = {"numbers": list(p.numbers), "target": p.target, "answer": p.solution}
+        return Example(p.prompt, columns, f"{self.split}/{index}")
+
+
+_FileOrLibrary = JsonlTask | ParquetTask | DatasetsTask | ReasoningGymTask
+_Rows = Iterator[tuple[str, dict[str, Any]]]
+
+
+def _rows(spec: _FileOrLibrary, seed: int) -> tuple[str, _Rows, _Rows | None]:
+    """Name of the source, its rows, and the rows set apart where the spec names some."""
+    if isinstance(spec, ReasoningGymTask):
+        name = f"reasoning-gym {spec.name}"
+        return name, readers.reasoning_gym(spec.name, spec.size, seed, spec.options), None
+    if isinstance(spec, DatasetsTask):
+        rows = readers.datasets(spec.name, spec.config, spec.split)
+        split = spec.held_out_split
+        apart = readers.datasets(spec.name, spec.config, split) if split else None
+        return f"{spec.name}[{spec.split}]", rows, apart
+    read: Callable[[Any], _Rows] = readers.jsonl if isinstance(spec, JsonlTask) else readers.parquet
+    return str(spec.path), read(spec.path), read(spec.held_out_path) if spec.held_out_path else None
+
+
+def _examples(rows: _Rows, spec: _FileOrLibrary, source: str) -> list[Example]:
+    """Rows as examples; every row is looked at before the first is used."""
+    column = "question" if isinstance(spec, ReasoningGymTask) else spec.prompt
+    examples = []
+    for where, row in rows:
+        prompt = _prompt(row, column, where)
+        if spec.chat and isinstance(prompt, str):
+            prompt = [{"role": "user", "content": prompt}]
+        columns = {name: value for name, value in row.items() if name != column}
+        examples.append(Example(prompt, columns, where))
+    if not examples:
+        raise DataError(f"{source}: no rows, so there is nothing to train on. Check the path.")
+    return examples
+
+
+def _prompt(row: dict[str, Any], column: str, where: str) -> Prompt:
+    """The prompt of a row, checked."""
+    if column not in row:
+        near = get_close_matches(column, row, n=1)
+        hint = f"Did you mean `prompt: {near[0]}`? " if near else "Set `prompt:` to one of these. "
+        raise DataError(f"{where}: no column {column!r}. {hint}Columns: {', '.join(sorted(row))}.")
+    prompt = row[column]
+    if isinstance(prompt, str) and prompt:
+        return prompt
+    if isinstance(prompt, list) and prompt and all(map(_is_message, prompt)):
+        return prompt
+    shown = repr(prompt) if len(repr(prompt)) < 80 else repr(prompt)[:77] + "..."
+    raise DataError(
+        f"{where}: column {column!r} holds {shown}, which is no prompt. "
+        "Give text that is not empty, or a list of {'role': …, 'content': …} messages."
+    )
+
+
+def _is_message(item: object) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("role"), str) and "content" in item
+
+
+def _is_held_out(prompt: Prompt, share: float) -> bool:
+    """Whether the hash of a prompt, as a number in [0, 1), lies below ``share``."""
+    text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True, default=str)
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") < share * 2**64

@@ -1,0 +1,115 @@
+"""Rows of files and libraries: ``(where, row)`` pairs, ``where`` naming the row in complaints."""
+
+import json
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from tod.base import DataError
+
+Rows = Iterator[tuple[str, dict[str, Any]]]
+
+
+def jsonl(path: Path) -> Rows:
+    """Rows of a file with one JSON object a line; blank lines are skipped.
+
+    Raises:
+        DataError: The file cannot be read, or a line is not a JSON object (file and line named).
+    """
+    with _opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            where = f"{path.name}:{number}"
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise DataError(
+                    f"{path}, line {number}: not JSON ({error}). "
+                    "Each line must be one object; repair or remove this one."
+                ) from None
+            if not isinstance(row, dict):
+                raise DataError(
+                    f"{path}, line {number}: a {type(row).__name__}, not an object. "
+                    'Write {"prompt": …, …} on each line.'
+                )
+            yield where, row
+
+
+def parquet(path: Path) -> Rows:
+    """Rows of a Parquet file.
+
+    Raises:
+        DataError: The file cannot be read as Parquet.
+    """
+    import polars
+
+    with _opened(path) as file:
+        try:
+            frame = polars.read_parquet(file)
+        except polars.exceptions.PolarsError as error:
+            raise DataError(f"{path}: not a readable Parquet file ({error}).") from None
+    for number, row in enumerate(frame.iter_rows(named=True)):
+        yield f"{path.name}:{number}", row
+
+
+def datasets(name: str, config: str | None, split: str) -> Rows:
+    """Rows of a split of a data set, by id or local directory.
+
+    Raises:
+        DataError: The library is missing, or it cannot find or read the data set.
+    """
+    try:
+        import datasets as library
+    except ImportError:
+        raise DataError(_install("datasets", name)) from None
+    try:
+        table = library.load_dataset(name, config, split=split)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise DataError(
+            f"data set {name!r}, split {split!r}: cannot be loaded ({error}). Check the id, the "
+            "configuration and the split; without a network give a local directory."
+        ) from error
+    for number, row in enumerate(table):
+        yield f"{name}[{split}]/{number}", dict(row)
+
+
+def reasoning_gym(name: str, size: int, seed: int, options: dict[str, Any]) -> Rows:
+    """Questions of a reasoning-gym generator: question, answer, metadata.
+
+    Raises:
+        DataError: The library is missing, the generator unknown, or an option refused.
+    """
+    try:
+        import reasoning_gym as library
+        from reasoning_gym.factory import DATASETS
+    except ImportError:
+        raise DataError(_install("reasoning-gym", name)) from None
+    if name not in DATASETS:
+        near = get_close_matches(name, DATASETS, n=3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise DataError(f"reasoning-gym has no generator {name!r}.{hint} It has {len(DATASETS)}.")
+    try:
+        entries = library.create_dataset(name, size=size, seed=seed, **options)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise DataError(
+            f"reasoning-gym {name!r}: its settings were refused ({error}). Correct `options`."
+        ) from None
+    for number in range(size):
+        yield f"{name}/{number}", dict(entries[number])
+
+
+def _opened(path: Path) -> Any:
+    """The file, opened for bytes."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+
+
+def _install(library: str, name: str) -> str:
+    return (
+        f"task {name!r} needs the library {library}, which is not installed. "
+        "Install the `data` extra: pip install 'tod-posttrain[data]'."
+    )

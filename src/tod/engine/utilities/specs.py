@@ -1,0 +1,74 @@
+"""What a recipe's ``utilities:`` list may say: one spec per way to score a completion."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tod.base import Spec
+
+
+class _Utility(Spec):
+    name: str
+    """Name by which targets and records refer to it."""
+    timeout_seconds: float = Field(default=30.0, gt=0)
+    """Longest time one call in a worker may take; then the worker is killed."""
+    on_timeout: float | None = None
+    """Utility given to the candidates of a call that ran out of time; unset: the run stops."""
+    workers: int = Field(default=0, ge=0, le=256)
+    """Worker processes. 0 scores in the run's own process, where nothing can be timed out."""
+
+
+class CountdownUtility(_Utility):
+    """1 for an expression that reaches the target with every number used once, else 0."""
+
+    kind: Literal["countdown"] = "countdown"
+    partial: float = Field(default=0.0, ge=0, lt=1)
+    """Utility of an expression that uses every number once and misses the target."""
+
+
+class ExactMatchUtility(_Utility):
+    """1 when the completion equals the answer, leading and trailing blanks aside, else 0."""
+
+    kind: Literal["exact_match"] = "exact_match"
+    answer: str = "answer"
+    """Column that holds the answer."""
+
+
+class MathVerifyUtility(_Utility):
+    """1 when math-verify finds the completion equal to the answer, else 0."""
+
+    kind: Literal["math_verify"] = "math_verify"
+    answer: str = "answer"
+    """Column that holds the answer: a number, an expression or LaTeX."""
+    workers: int = Field(default=1, ge=0, le=256)
+    """Worker processes. Parsing untrusted mathematics can hang, so there is one by default."""
+    on_timeout: float | None = 0.0
+    """Utility of a candidate whose check ran out of time: not verified, so 0 by default."""
+
+
+class ReasoningGymUtility(_Utility):
+    """The score of a reasoning-gym generator for the completion, or its last `<answer>`."""
+
+    kind: Literal["reasoning_gym"] = "reasoning_gym"
+    task: str | None = None
+    """Name of the generator; unset: the one that the row's metadata names."""
+    workers: int = Field(default=1, ge=0, le=256)
+    """Worker processes. Scorers evaluate untrusted text, so there is one by default."""
+    on_timeout: float | None = 0.0
+    """Utility of a candidate whose check ran out of time."""
+
+
+class CustomUtility(_Utility):
+    """A reward function of one's own: ``f(prompts, completions, **columns)``, as in TRL."""
+
+    kind: Literal["custom"] = "custom"
+    function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """Import path, `pkg.module:name`; honoured only when imports are allowed."""
+    workers: int = Field(default=1, ge=0, le=256)
+    """Worker processes; each gets whole contexts, so a function may compare candidates."""
+
+
+UtilitySpec = Annotated[
+    CountdownUtility | ExactMatchUtility | MathVerifyUtility | ReasoningGymUtility | CustomUtility,
+    Field(discriminator="kind"),
+]
