@@ -16,14 +16,14 @@ class Record:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The record of such a dictionary; unknown keys are ignored so that old files stay readable."""
+        """The record of such a dictionary; unknown keys are ignored: old files stay readable."""
         hints = get_type_hints(cls)
         known: dict[str, Any] = {}
         for item in fields(cls):  # type: ignore[arg-type]
             if item.name in data:
                 value, hint = data[item.name], hints[item.name]
                 nested = is_dataclass(hint) and isinstance(value, dict)
-                known[item.name] = hint.from_dict(value) if nested else value  # type: ignore[union-attr]
+                known[item.name] = hint.from_dict(value) if nested else value
         return cls(**known)
 
 
@@ -77,7 +77,15 @@ class Overlap(Record):
     minimum: float | None = None
     not_applicable: tuple[str, ...] = ()
     declared: tuple[str, ...] = ()
-    """Legs that are 1 by declaration (on-policy), not by measurement."""
+    """Legs known by declaration (on-policy: π = μ), not by measurement."""
+    k: int | None = None
+    """Candidates per context of the contexts behind the medians: the most common K."""
+    q10: dict[str, float] = field(default_factory=dict)
+    """The 10 % quantile over the same contexts, by leg."""
+    carried_by: float | None = None
+    """Median number of candidates that carry ``target_policy``; out of k."""
+    unknown: int = 0
+    """Contexts left out of a median because the log-probs of π are unusable there."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ class Coverage(Record):
 
 @dataclass(frozen=True)
 class Mismatch(Record):
-    """log π_old − log μ: the training forward against the engine that sampled, on tokens and sequences."""
+    """log π_old − log μ: the training forward against the engine, on tokens and sequences."""
 
     tokens: int | None = None
     mean_abs: float | None = None
@@ -105,7 +113,7 @@ class Mismatch(Record):
 
 @dataclass(frozen=True)
 class Drift(Record):
-    """KL(π‖anchor) by name of the anchor, nats, estimated by k1 on sequences; per token beside it."""
+    """KL(π‖anchor) by name of the anchor, nats, k1 on sequences; per token beside it."""
 
     ref: float | None = None
     old: float | None = None

@@ -1,0 +1,86 @@
+"""Which contexts can say anything about the target: disjoint classes with names.
+
+A context whose tilt Σ_k η_k U_k is the same for all candidates carries no evidence about q*,
+whatever its ESS_rel reads (1 when b = μ, close to 1 with two anchors): it is blind, not healthy.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tod.base import Array, Groups, to_numpy
+
+CLASSES = ("informative", "zero_information", "singleton", "invalid")
+"""Names of the class codes, in the order of the codes."""
+INFORMATIVE, ZERO_INFORMATION, SINGLETON, INVALID = range(4)
+
+
+def constant_within(x: Float[Array, " N"], contexts: Groups) -> Bool[np.ndarray, " C"]:
+    """Whether x is the same for all elements of a context, up to the rounding of a short sum.
+
+    Equal means max − min ≤ 8 ε max|x| with ε of x's own precision: Σ_k η_k U_k added in another
+    order may differ by that much. All −∞ is constant; NaN is not.
+    """
+    eps = float(np.finfo(to_numpy(x[:0]).dtype).eps)
+    high, low = (to_numpy(v).astype(np.float64) for v in (contexts.max(x), contexts.min(x)))
+    finite = np.isfinite(high) & np.isfinite(low)
+    with np.errstate(over="ignore"):
+        spread = np.subtract(high, low, out=np.full(len(contexts), np.inf), where=finite)
+    scale = np.maximum(np.abs(high), np.abs(low))
+    same: Bool[np.ndarray, " C"] = (high == low) | (
+        finite & (spread <= 8 * eps * np.where(finite, scale, 0.0))
+    )
+    return same
+
+
+def invalid_contexts(log_w: Float[Array, " N"], contexts: Groups) -> Bool[np.ndarray, " C"]:
+    """Whether log_w is all −∞, or holds +∞ or NaN, in a context: no weight can be normalised."""
+    return ~np.isfinite(to_numpy(contexts.max(log_w)))  # type: ignore[no-any-return]
+
+
+def context_classes(
+    log_w: Float[Array, " N"], tilt: Float[Array, " N"] | None, contexts: Groups
+) -> Int[np.ndarray, " C"]:
+    """Class code of every context: its position in ``CLASSES``.
+
+    Invalid comes before singleton, and singleton before zero-information.
+
+    Args:
+        log_w: log q̃*/μ.
+        tilt: Σ_k η_k U_k; None for a target without tilts (its anchors carry the information).
+        contexts: Candidates in contexts.
+    """
+    codes = np.full(len(contexts), INFORMATIVE, dtype=np.int8)
+    if tilt is not None:
+        codes[constant_within(tilt, contexts)] = ZERO_INFORMATION
+    codes[contexts.sizes == 1] = SINGLETON
+    codes[invalid_contexts(log_w, contexts)] = INVALID
+    if tilt is not None:
+        codes[np.isnan(to_numpy(contexts.max(tilt)))] = INVALID
+    return codes
+
+
+def binary_levels(utility: Float[Array, " N"]) -> tuple[float, float] | None:
+    """(fail, pass) when the utility takes only the values {0, 1} or only {−1, 1}; else None."""
+    u = to_numpy(utility)
+    for fail in (0.0, -1.0):
+        if u.size and bool(((u == fail) | (u == 1)).all()):
+            return fail, 1.0
+    return None
+
+
+def all_pass_all_fail(
+    utility: Float[Array, " N"], contexts: Groups
+) -> tuple[Bool[np.ndarray, " C"], Bool[np.ndarray, " C"]] | None:
+    """Contexts whose candidates all pass, and all fail; None unless the utility is binary."""
+    levels = binary_levels(utility)
+    if levels is None:
+        return None
+    fail, passed = levels
+    low, high = to_numpy(contexts.min(utility)), to_numpy(contexts.max(utility))
+    return low == passed, high == fail
+
+
+def passes(utility: Float[Array, " N"]) -> Bool[np.ndarray, " N"] | None:
+    """Whether each candidate passes; None unless the utility is binary."""
+    levels = binary_levels(utility)
+    return None if levels is None else to_numpy(utility) == levels[1]

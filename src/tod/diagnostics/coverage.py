@@ -1,0 +1,139 @@
+"""Missed modes: what self-normalised weights cannot see, and what can.
+
+Weights are normalised on the candidates that were drawn, so a region that μ never proposes leaves
+no trace in them. The mean of π/μ, target samples, passes and answer clusters do leave one.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tod.base import Array, DataError, Groups, namespace, to_numpy
+from tod.diagnostics._shift import weights
+
+FEWEST = 100
+"""Effective candidates (Σρ)²/Σρ² below which z of mean ρ alarms falsely too often (C.12)."""
+
+
+@dataclass(frozen=True)
+class MeanRho:
+    """Mean of ρ = π/μ over all candidates; π and μ are normalised, so it should be 1.
+
+    Attributes:
+        value: (1/n) Σ e^r, expectation π(supp μ).
+        z: (value − 1)/se with se clustered by context; None under two contexts or when
+            ``effective`` < 100. Below −3: μ misses part of π. Above 3: the log-probs are wrong.
+        effective: (Σρ)²/Σρ² over the batch.
+    """
+
+    value: float
+    z: float | None
+    effective: float
+
+
+def mean_rho(log_r: Float[Array, " N"], contexts: Groups) -> MeanRho:
+    """Mean of π/μ with its clustered z; silent (value 1, z 0) when π = μ.
+
+    Args:
+        log_r: log π − log μ, nats, both normalised; −∞ where π forbids the candidate.
+        contexts: Candidates in contexts; the clusters of the standard error.
+
+    Raises:
+        DataError: log_r holds NaN or +∞, or is −∞ throughout.
+    """
+    r = to_numpy(log_r).astype(np.float64)
+    top = float(np.max(r, initial=-math.inf))
+    if not math.isfinite(top):
+        raise DataError(f"the largest log π − log μ is {top}: leave invalid contexts out first.")
+    scaled = np.exp(r - top)
+    total, count = float(scaled.sum()), len(contexts)
+    mean = total / len(r)
+    effective = total * total / float(np.sum(scaled * scaled))
+    value = mean * math.exp(top) if top < 700 else math.inf
+    if count < 2 or effective < FEWEST:
+        return MeanRho(value, None, effective)
+    off = to_numpy(contexts.sum(scaled)) - contexts.sizes * mean
+    error = math.sqrt(count / (count - 1) * float(np.sum(off * off))) / len(r)
+    gap = mean - math.exp(-top)
+    if error == 0:
+        return MeanRho(value, 0.0 if gap == 0 else math.copysign(math.inf, gap), effective)
+    return MeanRho(value, gap / error, effective)
+
+
+def reverse_ess(
+    log_w: Float[Array, " N"],
+    contexts: Groups,
+    log_w_target: Float[Array, " M"],
+    target_contexts: Groups,
+) -> Float[Array, " C"]:
+    """exp(LSE ω(y) − ln K − LSE ω(z) + ln m) → 1/(1+χ²(q*‖μ)), from target samples z ~ q*.
+
+    Not censored by K; may exceed 1. Needs log μ(z); both log-weights share one constant. Far below
+    the forward ESS_rel: modes that μ never proposes. Pool contexts with ``harmonic_mean``.
+
+    Args:
+        log_w: ω of the candidates, y ~ μ.
+        contexts: Candidates in contexts.
+        log_w_target: ω of the target samples.
+        target_contexts: Target samples in the same contexts, in the same order.
+    """
+    if len(contexts) != len(target_contexts):
+        raise DataError(
+            f"{len(target_contexts)} contexts of target samples for {len(contexts)} contexts of "
+            "candidates: select the contexts that have both."
+        )
+    forward, back = contexts.logsumexp(log_w), target_contexts.logsumexp(log_w_target)
+    scale = target_contexts.sizes_like(log_w) / contexts.sizes_like(log_w)
+    return namespace(log_w).exp(forward - back) * scale  # type: ignore[no-any-return]
+
+
+def pass_at_k(
+    drawn: Int[np.ndarray, " C"], passed: Int[np.ndarray, " C"], k: int
+) -> Float[np.ndarray, " C"]:
+    """Unbiased pass@k = 1 − C(n−c, k)/C(n, k) per context (arXiv 2107.03374, eq. 1).
+
+    >>> pass_at_k(np.array([10]), np.array([3]), 4).round(10).tolist()
+    [0.8333333333]
+
+    Raises:
+        DataError: k exceeds the number of draws of a context.
+    """
+    n, c = np.asarray(drawn, dtype=np.float64), np.asarray(passed, dtype=np.float64)
+    if k < 1 or bool((n < k).any()):
+        raise DataError(f"pass@{k} needs at least {k} draws per context and k ≥ 1.")
+    missed = np.ones_like(n)
+    for j in range(k):
+        missed *= np.maximum(n - c - j, 0) / (n - j)
+    return 1 - missed
+
+
+def missing_mass(
+    log_w: Float[Array, " N"], answers: Int[np.ndarray, " N"], contexts: Groups
+) -> Float[np.ndarray, " C"]:
+    """Weighted Good–Turing: Σ w̄_i over candidates whose answer was seen once, in [0, 1].
+
+    Its expectation is about the q*-mass not drawn yet, Σ q*(y)(1−μ(y))^(K−1). With log_w = 0 it is
+    Good and Turing's own estimate of μ's missing mass. Cluster by answer: on free text every
+    candidate is seen once and it says nothing. NaN for invalid contexts.
+    """
+    codes = np.unique(np.asarray(answers), return_inverse=True)[1].astype(np.int64)
+    span = int(codes.max(initial=0)) + 1
+    _, where, count = np.unique(
+        contexts.owner * span + codes, return_inverse=True, return_counts=True
+    )
+    once = (count[where] == 1).astype(np.float64)
+    return contexts.sum(to_numpy(weights(log_w, contexts)) * once)  # type: ignore[return-value]
+
+
+def expected_coverage(
+    mass: Float[np.ndarray, " *n"], draws: Int[np.ndarray, " *n"]
+) -> Float[np.ndarray, " *n"]:
+    """P(some y_i ∈ S) = 1 − (1 − μ(S))^K.
+
+    >>> round(float(expected_coverage(np.array(0.05), np.array(64))), 10)
+    0.9624758608
+    """
+    with np.errstate(divide="ignore"):
+        return -np.expm1(draws * np.log1p(-np.asarray(mass)))  # type: ignore[no-any-return]

@@ -1,0 +1,207 @@
+"""Every diagnostic of one batch, per context; ``summary`` condenses them into one record."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tod.base import Array, DataError, Groups, is_numpy, to_numpy
+from tod.candidates import Labels
+from tod.diagnostics import overlap as _overlap
+from tod.diagnostics._condense import condense
+from tod.diagnostics.classes import (
+    CLASSES,
+    INFORMATIVE,
+    all_pass_all_fail,
+    context_classes,
+)
+from tod.diagnostics.coverage import MeanRho, mean_rho, missing_mass
+from tod.diagnostics.kernel import weight_statistics
+from tod.diagnostics.pareto import pareto_k_pooled
+from tod.diagnostics.summary import Coverage, Drift, Mismatch, Summary
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnostics:
+    """Diagnostics per context, [C] each, float64; NaN = not defined there, None = not recorded.
+
+    Attributes:
+        k: Candidates per context.
+        codes: Class of every context, a position in ``CLASSES``.
+        ess: Effective sample size, in [1, k].
+        ess_rel: ess/k.
+        max_weight: Largest normalised weight.
+        top_mass: Mass of the ``top`` largest.
+        log_w_variance: Variance of the finite log-weights, nats².
+        log_z: log Ẑ, nats.
+        utility_mean: Mean utility, or None.
+        utility_max: Largest utility, or None.
+        all_pass: Contexts in which every candidate passes; None unless the utility is binary.
+        all_fail: Contexts in which no candidate passes; None unless the utility is binary.
+        policy_proposal: ESS_rel(π/μ), or None.
+        target_policy: Third leg of the overlap, or None.
+        carried_by: Candidates that carry the third leg, or None.
+        missing_mass: Weighted Good–Turing over answers, or None.
+        mean_rho: Mean of π/μ over the batch, or None.
+        pareto_k_pooled: k̂ of the pooled informative contexts, or None.
+        legs_declared: Legs of the overlap known by declaration.
+        legs_not_applicable: Legs that mean nothing here (test time).
+    """
+
+    k: Int[np.ndarray, " C"]
+    codes: Int[np.ndarray, " C"]
+    ess: Float[np.ndarray, " C"]
+    ess_rel: Float[np.ndarray, " C"]
+    max_weight: Float[np.ndarray, " C"]
+    top_mass: Float[np.ndarray, " C"]
+    log_w_variance: Float[np.ndarray, " C"]
+    log_z: Float[np.ndarray, " C"]
+    utility_mean: Float[np.ndarray, " C"] | None = None
+    utility_max: Float[np.ndarray, " C"] | None = None
+    all_pass: Bool[np.ndarray, " C"] | None = None
+    all_fail: Bool[np.ndarray, " C"] | None = None
+    policy_proposal: Float[np.ndarray, " C"] | None = None
+    target_policy: Float[np.ndarray, " C"] | None = None
+    carried_by: Float[np.ndarray, " C"] | None = None
+    missing_mass: Float[np.ndarray, " C"] | None = None
+    mean_rho: MeanRho | None = None
+    pareto_k_pooled: float | None = None
+    legs_declared: tuple[str, ...] = ()
+    legs_not_applicable: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of contexts C."""
+        return len(self.k)
+
+    @property
+    def informative(self) -> Bool[np.ndarray, " C"]:
+        """Contexts that can say something about the target."""
+        return self.codes == INFORMATIVE  # type: ignore[no-any-return]
+
+    def summary(
+        self,
+        *,
+        coverage: Coverage | None = None,
+        mismatch: Mismatch | None = None,
+        drift: Drift | None = None,
+        activation: float | None = None,
+        entropy: float | None = None,
+    ) -> Summary:
+        """One record of the batch; parts that need more than log-weights are handed in.
+
+        Fields of ``coverage`` that are not None replace what was measured here.
+        """
+        return condense(self, coverage, mismatch, drift, activation, entropy)
+
+    def rows(self, labels: Labels | None = None) -> dict[str, Any]:
+        """Columns of one row per context; what was not recorded is a column of None.
+
+        ``context`` is the label, or the position in the batch; ``step`` is None when unlabelled.
+        """
+        unknown = [None] * len(self)
+        given = labels or Labels()
+        return {
+            "step": unknown if given.step is None else to_numpy(given.step),
+            "context": np.arange(len(self)) if given.context is None else list(given.context),
+            "k": self.k,
+            "ess": self.ess,
+            "ess_rel": self.ess_rel,
+            "max_weight": self.max_weight,
+            "top_mass": self.top_mass,
+            "log_w_variance": self.log_w_variance,
+            "log_z": self.log_z,
+            "utility_mean": unknown if self.utility_mean is None else self.utility_mean,
+            "utility_max": unknown if self.utility_max is None else self.utility_max,
+            "class": np.array(CLASSES, dtype=object)[self.codes].tolist(),
+        }
+
+
+def measure(
+    log_w: Float[Array, " N"],
+    tilt: Float[Array, " N"] | None,
+    contexts: Groups,
+    *,
+    utility: Float[Array, " N"] | None = None,
+    log_r: Float[Array, " N"] | None = None,
+    answers: Int[np.ndarray, " N"] | None = None,
+    legs_declared: tuple[str, ...] = (),
+    legs_not_applicable: tuple[str, ...] = (),
+    top: int = 2,
+) -> Diagnostics:
+    """Diagnostics of every context of a batch, in float64.
+
+    Args:
+        log_w: log q̃*/μ, nats, up to a constant per context; −∞ outside the target's support.
+        tilt: Σ_k η_k U_k, for the zero-information class; None for a target without tilts.
+        contexts: Candidates in contexts.
+        utility: U, for its mean and maximum, and for passes when it is binary.
+        log_r: log π − log μ with π the policy before it saw these candidates, for two legs.
+        answers: Codes of the answers, equal for the same answer, for the missing mass.
+        legs_declared: Legs known without measurement: ``policy_proposal`` (on-policy, π = μ) is
+            1 and makes ``target_policy`` equal ``target_proposal``. Measured legs win.
+        legs_not_applicable: Legs without meaning here: at test time no policy is trained.
+        top: How many of the largest weights ``top_mass`` adds.
+
+    Raises:
+        DataError: Arrays of another length than the contexts, or an unknown leg.
+    """
+    _check(contexts, legs_declared + legs_not_applicable, log_w, tilt, utility, log_r, answers)
+    codes = context_classes(log_w, tilt, contexts)
+    found = weight_statistics(log_w, contexts, top)
+    passing = None if utility is None else all_pass_all_fail(utility, contexts)
+    informative = codes == INFORMATIVE
+    exact = _exact(log_w)
+    chosen, rows = contexts.take(np.flatnonzero(informative))
+    pooled = exact if bool(informative.all()) else to_numpy(exact)[rows]
+    return Diagnostics(
+        k=contexts.sizes,
+        codes=codes,
+        ess=found.ess,
+        ess_rel=found.ess / contexts.sizes,
+        max_weight=found.max_weight,
+        top_mass=found.top_mass,
+        log_w_variance=found.log_w_variance,
+        log_z=found.log_z,
+        utility_mean=None if utility is None else to_numpy(contexts.mean(_exact(utility))),
+        utility_max=None if utility is None else to_numpy(contexts.max(_exact(utility))),
+        all_pass=None if passing is None else passing[0],
+        all_fail=None if passing is None else passing[1],
+        missing_mass=None if answers is None else missing_mass(exact, answers, contexts),
+        pareto_k_pooled=pareto_k_pooled(pooled, chosen),
+        legs_declared=legs_declared,
+        legs_not_applicable=legs_not_applicable,
+        **({} if log_r is None else _policy_legs(exact, _exact(log_r), contexts)),
+    )
+
+
+def _policy_legs(log_w: Any, log_r: Any, contexts: Groups) -> dict[str, Any]:
+    """The legs that read π, and the mean of π/μ over contexts whose log-probs are usable."""
+    alone = contexts.sizes == 1
+    policy_proposal = weight_statistics(log_r, contexts).ess / contexts.sizes
+    top = to_numpy(contexts.max(log_r))
+    usable = top < np.inf  # excludes NaN; all −∞ stays: π gives those candidates nothing
+    chosen, rows = contexts.take(np.flatnonzero(usable))
+    known = bool(np.isfinite(top[usable]).any())
+    return {
+        "policy_proposal": np.where(alone, np.nan, policy_proposal),
+        "target_policy": to_numpy(_overlap.target_policy(log_w, log_r, contexts)),
+        "carried_by": to_numpy(_overlap.carried_by(log_w, log_r, contexts)),
+        "mean_rho": mean_rho(to_numpy(log_r)[rows], chosen) if known else None,
+    }
+
+
+def _exact(x: Any) -> Any:
+    return x.astype(np.float64, copy=False) if is_numpy(x) else x.detach().double()
+
+
+def _check(contexts: Groups, legs: tuple[str, ...], *arrays: Any) -> None:
+    for x in arrays:
+        if x is not None and tuple(x.shape) != (contexts.total,):
+            raise DataError(
+                f"an array of shape {tuple(x.shape)} for {contexts.total} candidates: measure "
+                "takes one value per candidate, contexts contiguous."
+            )
+    for leg in legs:
+        if leg not in _overlap.LEGS:
+            raise DataError(f"no leg {leg!r}: the legs are {', '.join(_overlap.LEGS)}.")

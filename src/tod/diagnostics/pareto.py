@@ -1,0 +1,149 @@
+"""Pareto-smoothed importance sampling: the tail index k̂ of the weights and what follows from it.
+
+Vehtari, Simpson, Gelman, Yao and Gabry, "Pareto smoothed importance sampling", JMLR 25(72), 2024;
+fit by Zhang and Stephens 2009. The tail length is floored (arviz); R's posterior takes its ceiling.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from tod.base import Array, Groups, to_numpy
+from tod.diagnostics._shift import centre
+
+SMALLEST = 25
+"""Fewest draws for a k̂: the tail then holds five (C.7)."""
+
+
+@dataclass(frozen=True)
+class ParetoFit:
+    """A generalised Pareto tail: exceedances over ``cutoff``, weights relative to the largest.
+
+    Attributes:
+        k: Shape k̂ after the weak prior; NaN when there is no fit.
+        sigma: Scale.
+        cutoff: The (M+1)-th largest weight.
+        tail: M, the number of draws in the tail.
+    """
+
+    k: float
+    sigma: float
+    cutoff: float
+    tail: int
+
+
+def tail_length(draws: int) -> int:
+    """M = ⌊min(S/5, 3√S)⌋."""
+    return int(min(draws / 5, 3 * math.sqrt(draws)))
+
+
+def fit_tail(log_w: Float[np.ndarray, " S"]) -> ParetoFit:
+    """Generalised Pareto fit to the M largest weights of one sample.
+
+    No fit (k̂ = NaN) for S < 25, for invalid log-weights, and where the lower quarter of the tail
+    ties with the cutoff: a constant tail has no shape.
+    """
+    size, none = tail_length(len(log_w)), ParetoFit(math.nan, math.nan, math.nan, 0)
+    if len(log_w) < SMALLEST or not math.isfinite(top := float(np.max(log_w))):
+        return none
+    with np.errstate(over="ignore"):
+        upper = np.sort(np.partition(log_w, -size - 1)[-size - 1 :] - top)
+    weights = np.exp(upper)
+    exceedances = weights[1:] - weights[0]
+    if exceedances[_quarter(size)] <= 0 or exceedances[0] == exceedances[-1]:
+        return none
+    k, sigma = fit_generalised_pareto(exceedances)
+    return ParetoFit(k, sigma, float(weights[0]), size)
+
+
+def fit_generalised_pareto(x: Float[np.ndarray, " M"]) -> tuple[float, float]:
+    """(k̂, σ̂) of ascending exceedances x ≥ 0 with a positive lower quarter.
+
+    Zhang and Stephens' posterior mean of b = −k/σ over a grid of 30 + ⌊√M⌋ points under their
+    profile likelihood; then k̂ ← (M k̂ + 5)/(M + 10), a weak prior of ten draws at ½.
+    """
+    count = len(x)
+    points = 30 + int(math.sqrt(count))
+    grid = 1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))
+    b = 1 / x[-1] + grid / (3 * x[_quarter(count)])
+    k = np.log1p(-b[:, None] * x).mean(axis=1)
+    log_profile = count * (np.log(-b / k) - k - 1)
+    posterior = np.exp(log_profile - log_profile.max())
+    b_mean = float(np.sum(b * posterior) / posterior.sum())
+    shape = float(np.log1p(-b_mean * x).mean())
+    return (count * shape + 5) / (count + 10), -shape / b_mean
+
+
+def _quarter(count: int) -> int:
+    return int(count / 4 + 0.5) - 1
+
+
+def pareto_k(log_w: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, " C"]:
+    """k̂ of every context; NaN below 25 candidates, for invalid contexts and for constant tails."""
+    values = to_numpy(log_w).astype(np.float64)
+    found = np.full(len(contexts), np.nan)
+    for c in np.flatnonzero(contexts.sizes >= SMALLEST):
+        found[c] = fit_tail(values[contexts.offsets[c] : contexts.offsets[c + 1]]).k
+    return found
+
+
+def pareto_k_pooled(log_w: Float[Array, " N"], contexts: Groups) -> float | None:
+    """k̂ of K w̄ pooled over contexts (mean 1 in each); None when there is no fit.
+
+    It is the tail of the batch, not of any context, and needs 25 candidates in all. Leave out
+    contexts that are invalid or hold no information before calling.
+    """
+    if contexts.total < SMALLEST:
+        return None
+    x: Any = to_numpy(centre(log_w, contexts)).astype(np.float64)
+    log_mean = np.log(to_numpy(contexts.mean(np.exp(x))))
+    k = fit_tail(x - contexts.spread(log_mean)).k
+    return None if math.isnan(k) else k
+
+
+def smoothed_log_weights(log_w: Float[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:
+    """Log w̄ with the M largest replaced by the fitted tail's quantiles at (j−½)/M, normalised.
+
+    Truncated at the largest raw weight. Without a fit, the plain normalised log-weights.
+    """
+    x = np.asarray(log_w - np.max(log_w), dtype=np.float64)
+    fit = fit_tail(log_w)
+    if not math.isnan(fit.k):
+        order = np.argsort(x, kind="stable")[-fit.tail :]
+        at = (np.arange(fit.tail) + 0.5) / fit.tail
+        log_survival = np.log1p(-at)
+        excess = -log_survival if fit.k == 0 else np.expm1(-fit.k * log_survival) / fit.k
+        x[order] = np.minimum(np.log(fit.cutoff + fit.sigma * excess), 0)
+    return x - np.log(np.exp(x).sum())  # type: ignore[no-any-return]
+
+
+def khat_threshold(draws: int) -> float:
+    """Largest k̂ with which S draws are reliable: min(1 − 1/log₁₀ S, 0.7)."""
+    return min(1 - 1 / math.log10(draws), 0.7)
+
+
+def min_sample_size(k: float) -> float:
+    """Draws needed for a reliable estimate: 10^(1/(1−max(0,k̂))); +∞ from k̂ = 1 on."""
+    if k >= 1:
+        return math.inf
+    exponent = 1 / (1 - max(0.0, k))
+    return float(10**exponent) if exponent < 300 else math.inf
+
+
+def convergence_rate(k: float, draws: int) -> float:
+    """Factor by which the rate 1/S of the variance is slowed: 1 for k < 0, 0 for k > 1.
+
+    max(0, [2(k−1)S^(2k+1) + (1−2k)S^(2k) + S²] / [(S−1)(S−S^(2k))]), with limits 1 at k = 0,
+    1 − 1/ln S at k = ½ and 0 at k = 1.
+    """
+    if k <= 0 or k >= 1:
+        return 1.0 if k <= 0 else 0.0
+    if k == 0.5:
+        return 1 - 1 / math.log(draws)
+    s = float(draws)
+    power = s ** (2 * k)
+    top = 2 * (k - 1) * s * power + (1 - 2 * k) * power + s * s
+    return max(0.0, top / ((s - 1) * (s - power)))  # type: ignore[no-any-return]

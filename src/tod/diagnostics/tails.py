@@ -1,0 +1,81 @@
+"""Tail indicators: how much of a context's weight sits on how few candidates.
+
+Per context [C] from log_w [N] in nats. Invalid contexts (all −∞, any +∞ or NaN) answer NaN.
+"""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tod.base import Array, DataError, Groups, constant_like, namespace, to_numpy
+from tod.diagnostics._shift import ascending, at, centre
+
+
+def log_w_variance(
+    log_w: Float[Array, " N"], contexts: Groups, ddof: int = 1
+) -> Float[Array, " C"]:
+    """Variance of the finite log-weights, nats², divisor n − ddof.
+
+    −ln ESS_rel ≈ variance (ddof 0) while both are small. −∞ entries are left out and counted by
+    ``infinite_count``; NaN where no more than ddof finite entries remain; +∞ where the spread
+    exceeds 1e154 and the square leaves the float range.
+    """
+    xp = namespace(log_w)
+    x = centre(log_w, contexts)
+    seen = x != -float("inf")
+    x = xp.where(seen, x, xp.zeros_like(x))
+    count = contexts.sum(xp.where(seen, xp.ones_like(x), xp.zeros_like(x)))
+    deviation = x - contexts.spread(contexts.sum(x) / count)
+    deviation = xp.where(seen, deviation, xp.zeros_like(x))
+    with np.errstate(over="ignore"):
+        squares = contexts.sum(deviation * deviation)
+    freedom = count - ddof
+    enough = freedom > 0
+    value = squares / xp.where(enough, freedom, xp.ones_like(freedom))
+    return xp.where(enough, value, xp.full_like(value, float("nan")))  # type: ignore[no-any-return]
+
+
+def infinite_count(log_w: Float[Array, " N"], contexts: Groups) -> Int[np.ndarray, " C"]:
+    """How many candidates of each context have weight exactly zero (log_w = −∞)."""
+    lost = to_numpy(log_w) == -np.inf
+    return contexts.sum(lost.astype(np.float64)).astype(np.int64)  # type: ignore[attr-defined, no-any-return]
+
+
+def max_weight(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
+    """Max w̄, in [1/K, 1]; its inverse is the Hill number of order ∞."""
+    return 1 / contexts.sum(namespace(log_w).exp(centre(log_w, contexts)))  # type: ignore[no-any-return]
+
+
+def top_mass(log_w: Float[Array, " N"], contexts: Groups, m: int = 2) -> Float[Array, " C"]:
+    """Sum of the m largest w̄, in [min(m,K)/K, 1]; 1 when K ≤ m.
+
+    Raises:
+        DataError: m < 1.
+    """
+    if m < 1:
+        raise DataError(f"m={m}: the mass of the m largest weights needs m ≥ 1.")
+    xp = namespace(log_w)
+    x = centre(log_w, contexts)
+    x = at(x, ascending(x, contexts))
+    e = xp.exp(x)
+    from_end = contexts.spread(contexts.sizes) - contexts.position
+    chosen = constant_like(from_end <= m, log_w)
+    return contexts.sum(xp.where(chosen, e, xp.zeros_like(e))) / contexts.sum(e)  # type: ignore[no-any-return]
+
+
+def max_minus_median(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
+    """Max ω − median ω, nats, ≥ 0; the median is the ⌈K/2⌉-th smallest, +∞ if that one is −∞."""
+    x = centre(log_w, contexts)
+    middle = contexts.offsets[:-1] + (contexts.sizes + 1) // 2 - 1
+    return 0 - at(x, ascending(x, contexts)[middle])  # type: ignore[no-any-return]
+
+
+def gini(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
+    """Gini coefficient of the weights, in [0, 1 − 1/K]; K(1 − Gini) is another proper ESS.
+
+    G = Σ_i (2i − K − 1) w̄_(i) / K with w̄ sorted upwards (Martino et al., arXiv 1602.03572).
+    """
+    x = centre(log_w, contexts)
+    e = namespace(log_w).exp(at(x, ascending(x, contexts)))
+    rank = 2.0 * contexts.position + 1 - contexts.spread(contexts.sizes)
+    scale = contexts.sizes_like(log_w) * contexts.sum(e)
+    return contexts.sum(constant_like(rank.astype(to_numpy(x).dtype), log_w) * e) / scale  # type: ignore[no-any-return]
