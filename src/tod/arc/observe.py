@@ -1,0 +1,86 @@
+"""What the controller reads from a summary, and how it compares it with its bounds."""
+
+from dataclasses import dataclass
+from math import inf, log
+
+from tod.arc.config import ArcConfig
+from tod.arc.state import Comparison
+from tod.diagnostics.summary import Summary
+
+
+def observe(config: ArcConfig, summary: Summary) -> dict[str, float]:
+    """The diagnostics the controller reads, by their path in the summary; unknown ones absent."""
+    values = {
+        ess_name(config): getattr(summary.ess_rel, config.ess_quantile),
+        "tails.max_weight_median": summary.tails.max_weight_median,
+        "activation": summary.activation,
+        "drift.ref": summary.drift.ref,
+        "contexts.informative": float(summary.contexts.informative),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def ess_name(config: ArcConfig) -> str:
+    """Path of the steered quantile in the summary."""
+    return f"ess_rel.{config.ess_quantile}"
+
+
+def average(window: tuple[dict[str, float], ...]) -> dict[str, float]:
+    """Mean of every diagnostic over the batches that have it."""
+    names = dict.fromkeys(name for item in window for name in item)
+    columns = {name: [item[name] for item in window if name in item] for name in names}
+    return {name: sum(column) / len(column) for name, column in columns.items()}
+
+
+@dataclass(frozen=True)
+class Health:
+    """The reading of one averaged window.
+
+    Attributes:
+        compared: Every diagnostic against its bound.
+        unhealthy: ESS below its dead band, or tails or activation over their limits.
+        comfortable: All known ones clear of their bounds by the hysteresis.
+        drift_over: Log of drift over budget, positive when over; None without budget.
+        margins: Log distance to every bound that steers sharpness, positive on the good side.
+    """
+
+    compared: tuple[Comparison, ...]
+    unhealthy: bool
+    comfortable: bool
+    drift_over: float | None
+    margins: dict[str, float]
+
+
+def examine(config: ArcConfig, mean: dict[str, float]) -> Health:
+    """Compare averaged diagnostics with the bounds; a diagnostic that is absent decides nothing."""
+    name, target, band = ess_name(config), config.ess_target, config.hysteresis
+    value = mean[name]
+    compared = [Comparison(name, value, target, value >= target * (1 - band))]
+    comfortable = value > target + band * (1 - target)
+    margins = {name: log(value / target) if value > 0 else -inf}
+    limits = (
+        ("tails.max_weight_median", config.tail_limit),
+        ("activation", config.activation_limit),
+    )
+    for what, limit in limits:
+        if limit is None:
+            continue
+        seen = mean.get(what)
+        compared.append(Comparison(what, seen, limit, None if seen is None else seen <= limit))
+        if seen is not None:
+            comfortable = comfortable and seen < limit * (1 - band)
+            margins[what] = log(limit / seen) if seen > 0 else inf
+    unhealthy = any(item.ok is False for item in compared)
+    drift_over = _drift(config, mean, compared)
+    clear = drift_over is None or drift_over < log(1 - band) or drift_over == -inf
+    return Health(tuple(compared), unhealthy, comfortable and clear, drift_over, margins)
+
+
+def _drift(config: ArcConfig, mean: dict[str, float], compared: list[Comparison]) -> float | None:
+    if config.drift_budget is None:
+        return None
+    drift = mean["drift.ref"]
+    compared.append(
+        Comparison("drift.ref", drift, config.drift_budget, drift <= config.drift_budget)
+    )
+    return log(drift / config.drift_budget) if drift > 0 else -inf

@@ -1,0 +1,217 @@
+"""The checks behind a verdict; each yields a reason for every bound that is missed."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from tod.diagnostics.summary import Summary
+from tod.regimes import _remedies as remedies
+from tod.regimes._remedies import Advice
+from tod.regimes.regime import Reason
+from tod.regimes.thresholds import Thresholds
+
+Band = Literal["overlap", "ess_two"]
+
+LEGS = ("target_proposal", "policy_proposal", "target_policy")
+
+
+def legs(summary: Summary) -> dict[str, float | None]:
+    """The three legs as measured or declared; None is unknown (or not applicable).
+
+    With π = μ declared, the policy/proposal leg is 1 and the target/policy leg equals the
+    target/proposal leg, exactly and for any K.
+    """
+    overlap = summary.overlap
+    values = {name: getattr(overlap, name) for name in LEGS}
+    if values["target_proposal"] is None:
+        values["target_proposal"] = summary.ess_rel.median
+    if "policy_proposal" in overlap.declared:
+        values["policy_proposal"] = 1.0
+        if values["target_policy"] is None:
+            values["target_policy"] = values["target_proposal"]
+    return values
+
+
+def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
+    """Enough informative contexts, not mostly blind ones, and enough candidates in each."""
+    counts = summary.contexts
+    n = counts.informative
+    if n < bounds.min_informative:
+        yield Reason(
+            f"{n} informative contexts of {counts.total} ({counts.zero_information} blind, "
+            f"{counts.singleton} singletons), fewer than {bounds.min_informative}",
+            remedies.more_evidence(summary, bounds.min_informative),
+            "undetermined",
+        )
+    elif n < bounds.min_informative_stable:
+        yield Reason(
+            f"{n} informative contexts, fewer than the {bounds.min_informative_stable} that bound "
+            "the worst tenth from below",
+            remedies.more_evidence(summary, bounds.min_informative_stable),
+        )
+    seen = n + counts.zero_information
+    if counts.zero_information > bounds.zero_information_share * seen:
+        yield Reason(
+            f"{counts.zero_information} of {seen} contexts carry no information (all candidates "
+            "have the same utility): the typical context is blind whatever its ESS_rel reads",
+            remedies.more_evidence(summary, bounds.min_informative_stable),
+        )
+    k = summary.overlap.k or counts.candidates_per_context.get("median")
+    if k is None or k < bounds.min_candidates:
+        floor = "not known" if k is None else f"{k:g}, so ESS_rel cannot read below {1 / k:.2g}"
+        yield Reason(
+            f"K is {floor}: a high ESS_rel at fewer than {bounds.min_candidates} candidates is not "
+            "evidence of overlap",
+            f"raise K to {bounds.min_candidates}, or pool the contexts of several steps; expect "
+            "ESS_rel to fall as K grows",
+        )
+
+
+def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) -> Iterator[Reason]:
+    """The legs: low ones, unknown ones, and a median whose interval does not clear the bound."""
+    stable = getattr(bounds, f"{band}_stable")
+    dominated = getattr(bounds, f"{band}_dominated")
+    values = legs(summary)
+    read = LEGS if band == "overlap" else LEGS[:2]
+    measured = [n for n in read if values[n] is not None and n not in summary.overlap.declared]
+    if not measured:
+        yield Reason(
+            "no leg of overlap could be measured",
+            "record the utility of every candidate and log_mu, and declare the target",
+            "undetermined",
+        )
+    for name in read:
+        value = values[name]
+        if value is not None and value < stable:
+            yield _low_leg(name, value, stable, dominated, summary, advice)
+        elif value is None and name not in summary.overlap.not_applicable:
+            yield _unknown_leg(name)
+    yield from _unresolved(summary, stable)
+
+
+def _low_leg(
+    name: str, value: float, stable: float, dominated: float, summary: Summary, advice: Advice
+) -> Reason:
+    low = value < dominated
+    where = f"below {dominated:g}" if low else f"between {dominated:g} and {stable:g}"
+    why = f"the {name.replace('_', '/')} leg of overlap is {value:.2f}, {where}"
+    if name == "target_proposal":
+        remedy = remedies.less_sharp(value, stable, advice)
+    elif name == "policy_proposal":
+        remedy = remedies.closer_proposal(value, summary)
+    else:
+        remedy = remedies.closer_policy(legs(summary)["policy_proposal"], value, stable, advice)
+    return Reason(why, remedy, "operator_dominated" if low else "transition")
+
+
+def _unknown_leg(name: str) -> Reason:
+    needs = {
+        "target_proposal": "record log_mu and the utilities, and declare the target",
+        "policy_proposal": "record log_policy before the update, or declare the batch on-policy",
+        "target_policy": "record log_policy before the update, or declare the batch on-policy",
+    }
+    return Reason(f"the {name.replace('_', '/')} leg of overlap is not known", needs[name])
+
+
+def _unresolved(summary: Summary, stable: float) -> Iterator[Reason]:
+    """The median is above the bound, its interval is not."""
+    value, interval = summary.ess_rel.median, summary.ess_rel.median_ci90
+    low = None if interval is None else interval[0]
+    if value is None or low is None or not low < stable < value:
+        return
+    n = remedies.more_contexts(summary.contexts.informative, value, low, stable)
+    yield Reason(
+        f"median ESS_rel is {value:.2f} but its 90 % interval starts at {low:.2f}, "
+        f"below {stable:g}",
+        f"measure about {n} informative contexts instead of {summary.contexts.informative}",
+    )
+
+
+def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reason]:
+    """The fragile tenth, the heaviest candidate, the variance and shape of the tail, the gates."""
+    tails, q10 = summary.tails, summary.ess_rel.q10
+    if q10 is not None and q10 < bounds.ess_q10_dominated:
+        yield Reason(
+            f"a tenth of the contexts has ESS_rel at most {q10:.2f}, "
+            f"below {bounds.ess_q10_dominated:g}",
+            remedies.less_sharp(q10, bounds.ess_q10_dominated, advice)
+            + "; look at the worst contexts first",
+        )
+    weight = tails.max_weight_median
+    if weight is not None and weight > bounds.max_weight_stable:
+        heavy = weight > bounds.max_weight_dominated
+        limit = bounds.max_weight_dominated if heavy else bounds.max_weight_stable
+        yield Reason(
+            f"one candidate carries {weight:.0%} of a typical context's weight, over {limit:.0%}",
+            remedies.less_sharp(weight, 1.0, advice),
+            "operator_dominated" if heavy else "transition",
+        )
+    for what, value, limit in (
+        ("the median variance of log w", tails.log_w_variance_median, bounds.log_w_variance_stable),
+        ("the pooled Pareto k-hat", tails.pareto_k_pooled, bounds.pareto_k_stable),
+    ):
+        if value is not None and value > limit:
+            yield Reason(
+                f"{what} is {value:.2f}, over {limit:g}: the tail of the weights is heavy",
+                remedies.less_sharp(value, 1.0, advice),
+            )
+    if summary.activation is not None and summary.activation > bounds.activation_stable:
+        yield Reason(
+            f"the trust region removes {summary.activation:.0%} of the gradient, over "
+            f"{bounds.activation_stable:.0%}: the operator, not the target, shapes the update",
+            "take fewer updates per batch or a lower learning rate, or widen the trust region",
+        )
+
+
+def coverage(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
+    """Missed modes, which no self-normalised weight can see."""
+    cover = summary.coverage
+    rho, z = cover.mean_rho, cover.mean_rho_z
+    if (
+        rho is not None
+        and z is not None
+        and abs(z) > bounds.mean_rho_z
+        and abs(rho - 1) > bounds.mean_rho_gap
+    ):
+        yield _misfit(rho, z)
+    reverse = cover.reverse_ess
+    if reverse is not None and reverse < bounds.overlap_stable:
+        forward = summary.ess_rel.median
+        beside = "" if forward is None else f" against {forward:.2f} seen from the proposal's side"
+        yield Reason(
+            f"samples of the target give ESS_rel {reverse:.2g}{beside}: the proposal misses modes",
+            "widen the proposal (temperature, top-p, mix in the source of the target samples); "
+            "eta and K cannot reach what mu never draws",
+            "operator_dominated" if reverse < bounds.overlap_dominated else "transition",
+        )
+    missing = cover.missing_mass
+    if missing is not None and missing > bounds.missing_mass_stable:
+        yield Reason(
+            f"{missing:.0%} of the target sits in answers not drawn yet (Good-Turing), over "
+            f"{bounds.missing_mass_stable:.0%}",
+            "raise K or widen the proposal until answers repeat",
+        )
+
+
+def _misfit(rho: float, z: float) -> Reason:
+    fact = f"mean rho is {rho:.3f}, {abs(z):.1f} standard errors from 1"
+    if rho < 1:
+        return Reason(
+            f"{fact}: the proposal never draws part of what the policy can",
+            f"sample without truncation, or record log_mu after it; about {1 - rho:.0%} of the "
+            "policy's mass is out of reach",
+        )
+    return Reason(
+        f"{fact}: the recorded log-probs cannot be those of the sampler",
+        "record log_mu with temperature, top-k and top-p applied; until then no leg can be trusted",
+        "undetermined",
+    )
+
+
+def target(assumed: bool) -> Iterator[Reason]:
+    """An assumed target is never swap-stable."""
+    if assumed:
+        yield Reason(
+            "the target was assumed, not declared: the verdict holds for the assumed eta only",
+            "declare it (--target, --eta) or point to the training configuration (--config); "
+            "until then read the verdict as intervals of eta",
+        )
