@@ -121,3 +121,13 @@ def test_missing_and_unknown_columns_are_named(parts):
 def test_wrong_type_is_named(parts):
     with pytest.raises(DataError, match=r"'utility\.correct' cannot be stored"):
         parts.write(1, rows(1) | {"utility.correct": ["good", "bad", "ugly"]})
+
+
+def test_nan_is_unknown_and_minus_infinity_is_not(parts):
+    parts.write(1, rows(1) | {"log_w": [float("nan"), -float("inf"), 0.0]})
+    assert parts.scan().collect()["log_w"].to_list() == [None, -float("inf"), 0.0]
+
+
+def test_the_step_is_the_argument(parts):
+    parts.write(4, rows(1) | {"step": [None] * 3})
+    assert parts.scan().collect()["step"].to_list() == [4, 4, 4]

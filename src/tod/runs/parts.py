@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ROLLOUTS = ("step", "context", "candidate", "prompt", "completion")
 CONTEXTS = ("step", "context", "k", "ess", "ess_rel", "max_weight", "class")
 _NAME = re.compile(r"part-(\d+)-(\d+)\.parquet")
-_INTEGERS = frozenset({"step", "candidate", "k"})
+_INTEGERS = frozenset({"step", "candidate", "k", "length"})
 _TEXTS = frozenset({"context", "prompt", "completion", "class", "answer"})
 _OTHERS = frozenset({"ess", "ess_rel", "max_weight", "top_mass", "utility_mean", "utility_max"})
 _FLAGS = frozenset({"truncated"})
@@ -43,17 +43,19 @@ class Parts:
         self._unsynced: list[Path] = []
 
     def write(self, step: int, columns: Mapping[str, Any]) -> None:
-        """Add one step's rows: columns of equal length; ``step`` is filled in when absent.
+        """Add one step's rows: columns of equal length; NaN becomes null, that is, unknown.
+
+        The ``step`` column is the argument, whatever the columns say.
 
         Columns: those required; ``utility.<name>``; ``log_mu``, ``log_old``, ``log_ref``,
         ``log_policy``, ``log_teacher`` and ``log_w`` (log q*/μ up to a constant per context) in
-        nats; the same with ``_tokens`` as lists; ``token_ids``; ``answer``; ``truncated``.
+        nats; the same with ``_tokens`` as lists; ``token_ids``; ``length``; ``answer``; ``truncated``.
 
         Raises:
             DataError: A column is missing, unknown, of another length or of the wrong type.
             OSError: The device is full; the rows stay pending.
         """
-        frame = _frame({"step": [step] * _length(columns), **columns}, self.required)
+        frame = _frame(_stamped(step, columns), self.required)
         self._pending.append((step, frame))
         if len(self._pending) >= self.every:
             self.flush()
@@ -126,6 +128,11 @@ class Parts:
         return [(path, (int(m[1]), int(m[2]))) for path, m in matches if m is not None]
 
 
+def _stamped(step: int, columns: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {name: values for name, values in columns.items() if name != "step"}
+    return {"step": [step] * _length(rest), **rest}
+
+
 def _length(columns: Mapping[str, Any]) -> int:
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) != 1:
@@ -168,6 +175,7 @@ def _series(name: str, values: Any) -> "pl.Series":
     if isinstance(kind, pl.List):
         values = [None if value is None else list(value) for value in values]
     try:
-        return pl.Series(name, values).cast(kind)
+        series = pl.Series(name, values).cast(kind)
     except (pl.exceptions.PolarsError, TypeError) as error:
         raise DataError(f"column {name!r} cannot be stored as {kind}: {error}") from None
+    return series.fill_nan(None) if kind == pl.Float64 else series
