@@ -100,6 +100,11 @@ class Groups:
         start = np.repeat(self.offsets[:-1][chosen], picked.sizes)
         return picked, start + picked.position
 
+    def split(self, x: np.ndarray) -> list[list[Any]]:
+        """Every group's elements as a plain list."""
+        flat, ends = x.tolist(), self.offsets.tolist()
+        return [flat[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
     def within(self, outer: "Groups") -> "Groups":
         """Elements of these groups, grouped by ``outer`` (tokens in contexts)."""
         if outer.total != len(self):
@@ -129,7 +134,7 @@ class Groups:
         return self._extreme(x, "min")
 
     def logsumexp(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
-        """log Σ exp x over every group, for any magnitude.
+        """Log Σ exp x over every group, for any magnitude.
 
         All −∞ gives −∞, any +∞ gives +∞, any NaN gives NaN.
         """
@@ -138,11 +143,9 @@ class Groups:
         finite = xp.isfinite(top)
         shift = xp.where(finite, top, xp.zeros_like(top))
         shift = shift.detach() if hasattr(shift, "detach") else shift
-        total = self.sum(xp.exp(x - self.spread(shift)))
-        if is_numpy(x):
-            with np.errstate(divide="ignore"):
-                return np.log(total) + shift
-        return xp.log(total) + shift
+        # A spread beyond 1.8e308 is a term of zero, an empty sum has logarithm −∞: both are meant.
+        with np.errstate(over="ignore", divide="ignore"):
+            return xp.log(self.sum(xp.exp(x - self.spread(shift)))) + shift
 
     def softmax(self, x: Float[Array, " N"]) -> Float[Array, " N"]:
         """exp(x − logsumexp x) in every group; sums to one. All −∞ is undefined and gives NaN."""

@@ -46,7 +46,7 @@ def explain(
 ) -> str:
     """A ValidationError as lines of ``path: reason, way out``."""
     head = f"{where}: " if where else ""
-    items = cast(list[dict[str, Any]], error.errors())
+    items = cast("list[dict[str, Any]]", error.errors())
     return "\n".join(head + _line(item, model, data) for item in items)
 
 

@@ -1,0 +1,131 @@
+"""Checkpoints: trained parameters as masters, optimiser moments, and a page of plain state.
+
+Random numbers are functions of counters and the data position is the step, so nothing else needs
+saving for a resumed run to continue bit for bit (on the same machine and thread count).
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tod.base import RunError
+from tod.engine.session import Session
+
+SCHEMA = "tod.checkpoint/1"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run remembers between steps besides tensors.
+
+    Attributes:
+        step: Steps that are done.
+        knobs: Knobs in force for the next step.
+        operator: Name of the operator in force.
+        arc: Controller's state, or None.
+        legs: Sums and counts of the overlap legs over steps, for the run's ``ess_two``.
+    """
+
+    step: int = 0
+    knobs: dict[str, float] = field(default_factory=dict)
+    operator: str = "main"
+    arc: dict[str, Any] | None = None
+    legs: dict[str, list[float]] = field(default_factory=dict)
+
+
+def save(session: Session, state: State, directory: Path) -> None:
+    """Write everything into an empty directory; the caller makes it appear in one step."""
+    from safetensors.torch import save_file
+
+    named = _trained(session)
+    save_file({name: p.detach().contiguous() for name, p in named.items()}, directory / "policy.safetensors")
+    save_file(_moments(session, named), directory / "optimiser.safetensors")
+    if session.behaviour is not None:
+        lagging = {name: p.detach().contiguous() for name, p in session.behaviour.named_parameters()}
+        save_file(lagging, directory / "behaviour.safetensors")
+    page = {"schema": SCHEMA, "threads": torch.get_num_threads(), **vars(state)}
+    (directory / "state.json").write_text(json.dumps(page, indent=1), encoding="utf-8")
+
+
+def load(session: Session, directory: Path) -> State:
+    """Put a checkpoint into the session; the state to go on from.
+
+    Raises:
+        RunError: It is of another schema, or its tensors are not those of this model.
+    """
+    from safetensors.torch import load_file
+
+    page = _page(directory)
+    named = _trained(session)
+    stored = load_file(directory / "policy.safetensors")
+    _same_shapes(directory, named, stored)
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(stored[name])
+        if session.behaviour is not None:
+            lagging = load_file(directory / "behaviour.safetensors")
+            for name, parameter in session.behaviour.named_parameters():
+                parameter.copy_(lagging[name])
+    _restore_moments(session, named, load_file(directory / "optimiser.safetensors"))
+    return State(**{key: page[key] for key in vars(State())})
+
+
+def export(session: Session, directory: Path) -> None:
+    """The trained model as transformers reads it: safetensors, config, tokenizer."""
+    session.policy.save_pretrained(directory, safe_serialization=True)
+    session.tokenizer.save_pretrained(directory)
+
+
+def _trained(session: Session) -> dict[str, torch.nn.Parameter]:
+    """Trainable parameters by name; tied ones once."""
+    return {name: p for name, p in session.policy.named_parameters() if p.requires_grad}
+
+
+def _moments(session: Session, named: dict[str, Any]) -> dict[str, torch.Tensor]:
+    state = session.optimiser.state
+    return {
+        f"{name}/{key}": value.detach().contiguous()
+        for name, parameter in named.items()
+        for key, value in state.get(parameter, {}).items()
+    }
+
+
+def _restore_moments(session: Session, named: dict[str, Any], stored: dict[str, Any]) -> None:
+    session.optimiser.state.clear()
+    for path, value in stored.items():
+        name, _, key = path.rpartition("/")
+        parameter = named[name]
+        place = torch.device("cpu") if key == "step" else parameter.device
+        session.optimiser.state[parameter][key] = value.to(place)
+
+
+def _page(directory: Path) -> dict[str, Any]:
+    try:
+        page = json.loads((directory / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{directory}: its state.json cannot be read ({error}).") from None
+    if not isinstance(page, dict) or page.get("schema") != SCHEMA:
+        found = page.get("schema") if isinstance(page, dict) else type(page).__name__
+        raise RunError(
+            f"{directory} has schema {found!r}, this version reads {SCHEMA!r}. "
+            "Resume it with the version that wrote it, or start the run again."
+        )
+    return page
+
+
+def _same_shapes(directory: Path, named: dict[str, Any], stored: dict[str, Any]) -> None:
+    missing = sorted(set(named) ^ set(stored))
+    if missing:
+        raise RunError(
+            f"{directory} belongs to another model: parameter {missing[0]!r} is on one side only. "
+            "Resume with the recipe that started the run."
+        )
+    for name, parameter in named.items():
+        if parameter.shape != stored[name].shape:
+            raise RunError(
+                f"{directory} belongs to another model: {name!r} is {tuple(stored[name].shape)} "
+                f"there and {tuple(parameter.shape)} here."
+            )

@@ -1,0 +1,97 @@
+"""From a batch and its updates to the step's record and tables."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tod.candidates import Candidates
+from tod.diagnostics import Diagnostics, Drift, Summary
+from tod.engine.collect import Evidence
+from tod.engine.forward import Index
+from tod.engine.ledger import ModelCost
+from tod.engine.session import Session
+from tod.engine.update import Updated
+from tod.procedure import Procedure, examine
+from tod.runs import Ledger
+
+
+def diagnose(
+    procedure: Procedure, evidence: Evidence, updated: Updated
+) -> tuple[Candidates, Diagnostics, Summary]:
+    """The batch with π before the update, its diagnostics and their summary."""
+    anchors = {"policy": updated.log_policy}
+    if "old" not in evidence.anchors:
+        anchors["old"] = updated.log_policy
+    candidates = evidence.with_anchors(**anchors).candidates()
+    diagnostics = examine(procedure, candidates)
+    summary = replace(
+        diagnostics.summary(),
+        drift=_drift(candidates),
+        activation=float(np.mean(updated.activation)) if updated.activation else None,
+        entropy=float(updated.entropy.mean()),
+    )
+    return candidates, diagnostics, summary
+
+
+def _drift(candidates: Candidates) -> Drift:
+    """KL(π‖anchor) of sequences and tokens by k1, on candidates of π (or its lagging copy)."""
+    policy = candidates.log_anchor["policy"]
+    tokens = candidates.contexts.total if candidates.tokens is None else candidates.tokens.sequences.total
+    found: dict[str, float | None] = {}
+    for name in ("ref", "old"):
+        other = candidates.log_anchor.get(name)
+        if other is None:
+            continue
+        gap = policy - other
+        found[name] = float(gap.mean())
+        found[f"{name}_token"] = float(gap.sum() / tokens)
+    return Drift(**found)
+
+
+def ledger(session: Session, evidence: Evidence, updated: Updated) -> Ledger:
+    """Tokens and operations of one step; sampling counts every prompt once and no idle rows."""
+    useful = Index(evidence.rollouts).useful
+    cost = ModelCost.of(session.policy)
+    sampled = cost.forward(useful)
+    scored = sum(
+        ModelCost.of(session.frozen.get(name, session.sampler)).forward(work)
+        for name, work in evidence.work.items()
+    )
+    trained = cost.training(updated.work)
+    return Ledger(
+        sample_tokens=useful.states,
+        score_tokens=sum(work.states for work in evidence.work.values()),
+        train_tokens=updated.work.states,
+        flops=float(sampled + scored + trained),
+        sample_flops=float(sampled),
+        score_flops=float(scored),
+        train_flops=float(trained),
+    )
+
+
+def rollout_columns(
+    evidence: Evidence, candidates: Candidates, log_w: Any, tokenizer: Any
+) -> dict[str, Any]:
+    """Candidates as the rows of ``rollouts/``: text, utilities, log-probs summed over tokens."""
+    labels = evidence.candidates(tokenizer).labels
+    contexts = candidates.contexts
+    assert labels.prompt is not None and labels.context is not None  # noqa: S101, PT018
+    columns: dict[str, Any] = {
+        "context": [labels.context[int(c)] for c in contexts.owner],
+        "candidate": contexts.position,
+        "prompt": [labels.prompt[int(c)] for c in contexts.owner],
+        "completion": list(evidence.completions),
+        "length": evidence.rollouts.sequences.sizes,
+        "truncated": evidence.rollouts.truncated,
+        "log_w": log_w,
+    }
+    columns |= {f"utility.{name}": values for name, values in candidates.utility.items()}
+    columns |= {f"log_{name}": candidates.log_prob(name, "") for name in candidates.recorded}
+    return columns
+
+
+def now() -> float:
+    """Unix time, the one clock that records read."""
+    return time.time()

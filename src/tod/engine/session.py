@@ -1,0 +1,182 @@
+"""Everything a run holds in memory: models by the names of the theory, optimiser, task."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from tod.base import ModelError
+from tod.engine.data import Example, Task, fitting_ids, load_task
+from tod.engine.models import context_length, eos_ids, load_model, pad_id
+from tod.engine.sampling import SamplingParams
+from tod.engine.settings import RunSettings
+from tod.engine.utilities import Scorer
+from tod.engine.world import World
+from tod.operators import Operator
+
+
+@dataclass
+class Session:
+    """The mutable heart of a run. Everything else is a value.
+
+    Attributes:
+        settings: What the person wrote.
+        world: This process among its peers.
+        policy: π_θ, trained.
+        frozen: Models that stay: ``ref`` and ``teacher`` where the target names them.
+        behaviour: μ's model where it lags behind the policy, else None: μ is the policy.
+        tokenizer: Of the policy; the frozen models share it.
+        optimiser: AdamW over the trainable parameters.
+        task: Prompts.
+        scorer: Utilities, with their worker processes.
+        operator: (μ, A) in force; a controller may authorise another.
+    """
+
+    settings: RunSettings
+    world: World
+    policy: Any
+    tokenizer: Any
+    optimiser: torch.optim.Optimizer
+    task: Task
+    scorer: Scorer
+    operator: Operator
+    frozen: dict[str, Any] = field(default_factory=dict)
+    behaviour: Any | None = None
+
+    @property
+    def sampler(self) -> Any:
+        """The model that candidates are drawn from."""
+        proposal = self.operator.proposal
+        if proposal.source == "ref":
+            return self.frozen["ref"]
+        return self.policy if proposal.refresh == 1 else self.behaviour
+
+    def close(self) -> None:
+        """End the utilities' worker processes."""
+        self.scorer.close()
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """What is trained."""
+        return [p for p in self.policy.parameters() if p.requires_grad]
+
+    @property
+    def params(self) -> SamplingParams:
+        """How candidates are drawn."""
+        proposal = self.operator.proposal
+        return SamplingParams(
+            max_new_tokens=proposal.max_new_tokens,
+            temperature=proposal.temperature,
+            top_k=proposal.top_k,
+            top_p=proposal.top_p if proposal.top_p < 1.0 else None,
+        )
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens that end a completion."""
+        return eos_ids(self.policy, self.tokenizer)
+
+    @property
+    def pad_id(self) -> int:
+        """Token that fills space."""
+        return pad_id(self.policy, self.tokenizer)
+
+    def prompts(self, examples: Sequence[Example]) -> list[Int[np.ndarray, " P"]]:
+        """Token ids of every example, refused where they do not fit with the completion."""
+        room = context_length(self.policy)
+        longest = 2**31 if room is None else room - self.operator.proposal.max_new_tokens
+        return [np.asarray(fitting_ids(e, self.tokenizer, longest), np.int64) for e in examples]
+
+    def refresh(self, step: int) -> None:
+        """Copy the current policy into μ where it is due before ``step`` (from 1)."""
+        every = self.operator.proposal.refresh
+        if self.behaviour is not None and every is not None and (step - 1) % every == 0:
+            self.behaviour.load_state_dict(self.policy.state_dict())
+
+
+def open_session(
+    settings: RunSettings, world: World | None = None, *, allow_imports: bool = False
+) -> Session:
+    """Load what the settings name, on this process's device.
+
+    Args:
+        settings: The run.
+        world: The processes; found from the environment if None.
+        allow_imports: Whether utilities may be imported from the person's own code.
+
+    Raises:
+        SpecError: A utility is to be imported and that was not allowed.
+        ModelError: A model cannot be loaded, or its vocabulary differs from the policy's.
+        DataError: The task has no usable prompts.
+    """
+    world = world or World.join()
+    scorer = Scorer(settings.utilities, allow_imports)
+    master = "float64" if settings.train.dtype == "float64" else "float32"
+    policy, tokenizer = load_model(
+        settings.model, dtype=master, device=world.device, lora=settings.peft
+    )
+    policy.train()
+    session = Session(
+        settings=settings,
+        world=world,
+        policy=policy,
+        tokenizer=tokenizer,
+        optimiser=_optimiser(policy, settings),
+        task=load_task(settings.task, settings.train.seed),
+        scorer=scorer,
+        operator=settings.operator,
+        frozen=_frozen(settings, policy, master, world),
+    )
+    operators = (settings.operator, *settings.operators.values())
+    if any(o.proposal.source == "old" and o.proposal.refresh != 1 for o in operators):
+        session.behaviour = _still(copy.deepcopy(policy))
+    return session
+
+
+def _optimiser(policy: Any, settings: RunSettings) -> torch.optim.Optimizer:
+    train = settings.train
+    trained = [p for p in policy.parameters() if p.requires_grad]
+    return torch.optim.AdamW(
+        trained,
+        lr=train.learning_rate,
+        betas=train.betas,
+        eps=train.epsilon,
+        weight_decay=train.weight_decay,
+        foreach=True,
+    )
+
+
+def _frozen(settings: RunSettings, policy: Any, dtype: str, world: World) -> dict[str, Any]:
+    """The models that the target or the proposal names and that never move."""
+    named = set(settings.target.target.anchor)
+    operators = (settings.operator, *settings.operators.values())
+    if any(operator.proposal.source == "ref" for operator in operators):
+        named.add("ref")
+    sources = {"ref": settings.anchors.ref or settings.model, "teacher": settings.anchors.teacher}
+    found: dict[str, Any] = {}
+    for name in sorted(named & {"ref", "teacher"}):
+        source = sources[name]
+        if source is None:
+            raise ModelError(f"the target names {name!r} and no model is given for it.")
+        model, _ = load_model(source, dtype=dtype, device=world.device)
+        _same_vocabulary(name, source, model, policy)
+        found[name] = _still(model)
+    return found
+
+
+def _same_vocabulary(name: str, source: str, model: Any, policy: Any) -> None:
+    theirs = model.get_input_embeddings().num_embeddings
+    ours = policy.get_input_embeddings().num_embeddings
+    if theirs != ours:
+        raise ModelError(
+            f"{name} model {source!r} has {theirs} tokens and the policy {ours}: log-probs of the "
+            "same tokens cannot be compared. Use a model with the same tokenizer."
+        )
+
+
+def _still(model: Any) -> Any:
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,206 @@
+"""What a run's YAML says: a recipe's triple, and everything needed to run it."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from tod.arc import ArcConfig, check_connected
+from tod.base import Spec, SpecError, read_yaml
+from tod.engine.data import CountdownTask, TaskSpec
+from tod.engine.models import LoraSpec
+from tod.engine.utilities import CountdownUtility, UtilitySpec
+from tod.operators import Operator, PolicyGradient, Residual
+from tod.procedure import Procedure
+from tod.targets import TargetSpec
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[FiniteFloat, Field(gt=0.0)]
+
+
+class Anchors(Spec):
+    """Which models the target's anchor names mean; ``old``, ``mu`` and ``policy`` are known."""
+
+    ref: str | None = None
+    """Frozen reference; None: the model as it was at the start."""
+    teacher: str | None = None
+    """Teacher; None: there is none."""
+
+
+class Train(Spec):
+    """Optimisation: how long, how fast, how exact."""
+
+    steps: Count = 60
+    """Batches of candidates."""
+    updates_per_batch: Count = 1
+    """Optimiser steps on every batch; above 1 the trust region has something to do."""
+    learning_rate: Positive = 3e-4
+    """Peak learning rate of AdamW."""
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """Decay to zero over all updates, after the warm-up."""
+    warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the updates over which the rate rises from zero."""
+    weight_decay: Annotated[FiniteFloat, Field(ge=0.0)] = 0.0
+    """AdamW's decoupled weight decay."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.99,
+    )
+    """AdamW's averaging constants."""
+    epsilon: Annotated[FiniteFloat, Field(ge=1e-6)] = 1e-6
+    """AdamW's ε, at least 1e-6: below, rounding noise at a stationary point becomes full steps."""
+    max_grad_norm: Positive | None = 1.0
+    """Clip of the whole gradient's norm; None: no clip."""
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Precision of the forward; parameters and moments are float32 at least."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    checkpoint_every: Count = 10
+    """Steps between checkpoints; the last step always has one."""
+    keep_checkpoints: Count = 2
+    """Checkpoints that are kept."""
+    max_tokens_per_micro_batch: Count = 16384
+    """Most token positions in one forward with gradient."""
+
+
+class Evaluate(Spec):
+    """Evaluation on held-out prompts."""
+
+    held_out_prompts: Count = 200
+    """Prompts that training never sees."""
+    samples_per_prompt: Count = 16
+    """Samples of each, drawn at the proposal's temperature with its full support."""
+    every: Count | None = None
+    """Steps between evaluations; None: before the first and after the last step only."""
+
+
+class RunSettings(Spec):
+    """A recipe with everything needed to run it; YAML maps one to one onto it."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """What people call the run."""
+    model: str = "tod://tiny"
+    """Model to start from: ``tod://`` name, directory, or hub id."""
+    peft: LoraSpec | None = None
+    """Adapters to train in the place of the weights."""
+    anchors: Anchors = Anchors()
+    """What the anchor names mean."""
+    task: TaskSpec = CountdownTask()
+    """Where prompts come from."""
+    utilities: Annotated[tuple[UtilitySpec, ...], Field(min_length=1)] = (
+        CountdownUtility(name="correct"),
+    )
+    """What is measured of a completion; the target says which of them it tilts by."""
+    target: TargetSpec
+    """q*."""
+    operator: Operator
+    """(μ, A)."""
+    operators: dict[str, Operator] = {}
+    """Further operators by name that a controller may authorise (``arc.operators``); the one
+    above is called ``main``."""
+    train: Train = Train()
+    """Optimisation."""
+    evaluate: Evaluate | None = Evaluate()
+    """Evaluation; None: never."""
+    arc: ArcConfig | None = None
+    """Adaptive regime controller; None: knobs stay as declared."""
+    output: Path | None = None
+    """Run directory; None: ``runs/NAME``."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        known = {utility.name for utility in self.utilities}
+        if len(known) < len(self.utilities):
+            raise ValueError("two utilities share a name: give each its own")
+        for name in self.target.target.utilities:
+            if name not in known:
+                raise ValueError(
+                    f"the target reads utility {name!r}, and `utilities` has "
+                    f"{', '.join(sorted(known))}: add it there, or mend the target"
+                )
+        if "teacher" in self.target.target.anchor and self.anchors.teacher is None:
+            raise ValueError("the target names `teacher`: say which model with `anchors.teacher`")
+        if "policy" in self.target.target.anchor:
+            raise ValueError("an anchor cannot be `policy`: it moves at every update. Use `old`")
+        if self.arc is not None:
+            _check_arc(self)
+        return self
+
+    def operator_named(self, name: str) -> Operator:
+        """The operator of that name; ``main`` is the recipe's own."""
+        return self.operator if name == "main" else self.operators[name]
+
+    @property
+    def procedure(self) -> Procedure:
+        """The triple."""
+        return Procedure(target=self.target, operator=self.operator)
+
+    @property
+    def directory(self) -> Path:
+        """Where the run is written."""
+        return self.output or Path("runs") / self.name
+
+    @classmethod
+    def load(cls, path: Path, overrides: tuple[str, ...] = ()) -> Self:
+        """The settings of a YAML file with dotted overrides, ``operator.proposal.size=16``.
+
+        Raises:
+            SpecError: Unreadable, unknown keys, impossible values; each with its path.
+        """
+        data = read_yaml(path)
+        if not isinstance(data, dict):
+            raise SpecError(f"{path}: a recipe is a mapping, this is a {type(data).__name__}.")
+        for override in overrides:
+            apply_override(data, override)
+        return cls.parse(data, str(path))
+
+    def plain(self) -> dict[str, Any]:
+        """The resolved settings as plain data, as the manifest keeps them."""
+        return self.model_dump(mode="json")
+
+
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Set one dotted path of plain data to a YAML value, in place.
+
+    Raises:
+        SpecError: Not ``path=value``, or the path runs through something that is no mapping.
+    """
+    import yaml
+
+    path, separator, text = override.partition("=")
+    if not separator or not path:
+        raise SpecError(f"override {override!r} is not `path=value`, as in `train.steps=20`.")
+    *parents, last = path.split(".")
+    here: Any = data
+    for part in parents:
+        here = here.setdefault(part, {}) if isinstance(here, dict) else None
+        if here is None:
+            raise SpecError(f"override {override!r}: {part!r} is not a mapping in this recipe.")
+    if not isinstance(here, dict):
+        raise SpecError(f"override {override!r}: {parents[-1]!r} is not a mapping in this recipe.")
+    try:
+        here[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"override {override!r}: its value is not YAML ({error}).") from None
+
+
+def _check_arc(settings: RunSettings) -> None:
+    assert settings.arc is not None  # noqa: S101 - checked by the caller
+    unknown = [name for name in settings.arc.operators if name not in {"main", *settings.operators}]
+    if unknown:
+        raise ValueError(
+            f"arc.operators names {unknown[0]!r}: known are main"
+            f"{''.join(', ' + name for name in settings.operators)} (add it under `operators`)"
+        )
+    action = settings.operator.action
+    gradient = action if isinstance(action, PolicyGradient) else None
+    pull = gradient.pull if gradient is not None else None
+    at = f":{pull.at}" if isinstance(pull, Residual) else ""
+    check_connected(
+        settings.arc,
+        advantage=gradient.advantage.kind if gradient is not None else "weights",
+        updates_per_batch=settings.train.updates_per_batch,
+        pull=f"{pull.kind}{at}" if pull is not None else None,
+        refresh=settings.operator.proposal.refresh,
+        target_kind=settings.target.kind,
+    )

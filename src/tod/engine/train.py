@@ -1,0 +1,256 @@
+"""The run: collect, update, diagnose, decide, record, again. One direction, one explicit state."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tod.arc import ArcState, initial
+from tod.arc import step as arc_step
+from tod.candidates import Labels
+from tod.engine import checkpoint as checkpoints
+from tod.engine.checkpoint import State
+from tod.engine.collect import collect
+from tod.engine.evaluate import evaluate
+from tod.engine.record import diagnose, ledger, now, rollout_columns
+from tod.engine.session import Session, open_session
+from tod.engine.settings import RunSettings
+from tod.engine.update import update
+from tod.engine.world import World
+from tod.operators import Operator
+from tod.procedure import Procedure, log_weights
+from tod.regimes import classify
+from tod.runs import HeldOut, Manifest, RunDirectory, StepRecord
+from tod.targets import TargetSpec
+
+MAY_GROW = ("output", "name")
+"""Settings that a resumed run may change."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """What a run tells whoever watches; every callback is optional.
+
+    Attributes:
+        record: A step is done; its record.
+        phase: A part of a step begins: its name.
+        resumed: The run goes on after this step.
+    """
+
+    record: Callable[[StepRecord], None] = lambda _: None
+    phase: Callable[[str], None] = lambda _: None
+    resumed: Callable[[int], None] = lambda _: None
+
+
+def train(
+    settings: RunSettings,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    allow_imports: bool = False,
+    events: Events | None = None,
+    world: World | None = None,
+) -> Path:
+    """Run a recipe to its end; the run directory.
+
+    Args:
+        settings: The whole recipe.
+        resume: Go on from the last good checkpoint of the directory.
+        overwrite: Replace a run that is there.
+        allow_imports: Whether utilities may be imported from the person's own code.
+        events: Who watches.
+        world: The processes; found from the environment if None.
+
+    Raises:
+        RunError: The directory cannot be used as asked; nothing in it was touched.
+        KeyboardInterrupt: Passed on, after the last finished step was saved.
+    """
+    world = world or World.join()
+    directory = _directory(settings, resume, overwrite, world)
+    session = open_session(settings, world, allow_imports=allow_imports)
+    try:
+        _Run(settings, session, directory, events or Events(), world).go(resume)
+    finally:
+        session.close()
+    return settings.directory
+
+
+@dataclass
+class _Run:
+    """One run under way. Only the main process has a directory to write to."""
+
+    settings: RunSettings
+    session: Session
+    directory: RunDirectory | None
+    events: Events
+    world: World
+
+    def go(self, resume: bool) -> None:
+        """All steps from the state on disk, or from the start."""
+        state = self._start(resume)
+        saved = state.step
+        try:
+            while state.step < self.settings.train.steps:
+                state = self._step(state)
+                if self._due(state.step, self.settings.train.checkpoint_every):
+                    self._save(state)
+                    saved = state.step
+        except KeyboardInterrupt:
+            if saved < state.step:
+                self._save(state)
+            raise
+        if self.directory is not None:
+            checkpoints.export(self.session, self.directory.path / "model")
+        self.world.wait()
+
+    def _start(self, resume: bool) -> State:
+        """The state to go on from: a checkpoint's, or a fresh one with step 0 recorded."""
+        latest = RunDirectory.open(self.settings.directory).latest_checkpoint() if resume else None
+        if latest is not None:
+            state = checkpoints.load(self.session, latest)
+            if self.directory is not None:
+                self.directory.resume_at(state.step)
+            self.events.resumed(state.step)
+            return state
+        if resume and self.directory is not None:
+            self.directory.resume_at(-1)
+            self.events.resumed(0)
+        state = State(knobs=dict(self.settings.target.knobs()), arc=self._initial_arc())
+        if self.settings.evaluate is not None:
+            self._record(StepRecord(step=0, utility={}, knobs=self._shown(state), time=now(), held_out=self._evaluate()))
+        return state
+
+    def _step(self, state: State) -> State:
+        """One batch: evidence, updates, diagnostics, regime, decision, record."""
+        step, clock = state.step + 1, _Clock()
+        operator = self._operator(state)
+        procedure = Procedure(target=self._target(state), operator=operator)
+        self.session.operator = operator
+        self.session.refresh(step)
+        self.events.phase("sampling")
+        evidence = collect(self.session, step)
+        clock.mark("sample")
+        self.events.phase("updating")
+        updated = update(self.session, evidence, procedure.tilt, operator.action, step)
+        clock.mark("train")
+        candidates, diagnostics, summary = diagnose(procedure, evidence, updated)
+        regime = classify(summary, eta=procedure.tilt.sharpness)
+        state, decision = self._decide(replace(state, step=step), summary, step)
+        clock.mark("diagnose")
+        held_out = self._evaluate() if self._evaluates(step) else None
+        clock.mark("evaluate")
+        record = StepRecord(
+            step=step,
+            utility={name: float(values.mean()) for name, values in evidence.utility.items()},
+            summary=summary,
+            regime=regime.to_dict(),
+            knobs=_knobs(procedure.target),
+            ledger=ledger(self.session, evidence, updated),
+            decision=decision,
+            held_out=held_out,
+            optimiser={"grad_norm": sum(updated.grad_norm) / len(updated.grad_norm)},
+            world_size=self.world.size,
+        )
+        if self.directory is not None:
+            labels = Labels(context=candidates.labels.context)
+            self.directory.write_contexts(step, {**diagnostics.rows(labels), "step": [step] * len(diagnostics)})
+            weights = log_weights(procedure.tilt, candidates)
+            columns = rollout_columns(evidence, candidates, weights, self.session.tokenizer)
+            self.directory.write_rollouts(step, columns)
+            if decision is not None:
+                self.directory.decide(decision)
+        clock.mark("write")
+        self._record(replace(record, time=now(), seconds=clock.seconds))
+        return state
+
+    def _decide(self, state: State, summary: Any, step: int) -> tuple[State, dict[str, Any] | None]:
+        """The controller's decision, in force from the next batch on."""
+        if self.settings.arc is None or state.arc is None:
+            return state, None
+        before = ArcState.from_dict(state.arc)
+        after, decision = arc_step(self.settings.arc, before, summary, step=step)
+        knobs = after.knobs.to_dict()
+        operator = after.operator or state.operator
+        return replace(state, arc=after.to_dict(), knobs=knobs, operator=operator), decision.to_dict()
+
+    def _initial_arc(self) -> dict[str, Any] | None:
+        config = self.settings.arc
+        if config is None:
+            return None
+        operator = config.operators[0] if config.operators else None
+        knobs = self.settings.target.knobs()
+        return initial(config, **knobs, operator=operator).to_dict()
+
+    def _target(self, state: State) -> TargetSpec:
+        declared = self.settings.target
+        return declared.turned(state.knobs) if state.knobs else declared
+
+    def _operator(self, state: State) -> Operator:
+        return self.settings.operator_named(state.operator)
+
+    def _shown(self, state: State) -> dict[str, float | None]:
+        return _knobs(self._target(state))
+
+    def _evaluates(self, step: int) -> bool:
+        evaluation = self.settings.evaluate
+        return evaluation is not None and self._due(step, evaluation.every)
+
+    def _due(self, step: int, every: int | None) -> bool:
+        return step == self.settings.train.steps or (every is not None and step % every == 0)
+
+    def _evaluate(self) -> HeldOut:
+        self.events.phase("evaluating")
+        names = self.settings.target.target.utilities or (self.settings.utilities[0].name,)
+        return evaluate(self.session, names[0])
+
+    def _record(self, record: StepRecord) -> None:
+        if self.directory is not None:
+            self.directory.record(record)
+        self.events.record(record)
+
+    def _save(self, state: State) -> None:
+        self.events.phase("saving")
+        if self.directory is not None:
+            keep = self.settings.train.keep_checkpoints
+            with self.directory.checkpoint(state.step, keep=keep) as path:
+                checkpoints.save(self.session, state, path)
+        self.world.wait()
+
+
+class _Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, phase: str) -> None:
+        """The phase that just ended."""
+        instant = time.perf_counter()
+        self.seconds[phase] = round(instant - self._last, 4)
+        self._last = instant
+
+
+def _knobs(target: TargetSpec) -> dict[str, float | None]:
+    """What the target is set to: its own knobs, and the sharpness they make."""
+    return {**target.knobs(), "eta": target.target.sharpness}
+
+
+def _directory(
+    settings: RunSettings, resume: bool, overwrite: bool, world: World
+) -> RunDirectory | None:
+    """The directory to write to, made or opened by the main process only."""
+    if not world.main:
+        world.wait()
+        return None
+    if resume:
+        directory = RunDirectory.open(settings.directory)
+        directory.check_recipe(settings.plain(), free=MAY_GROW)
+    else:
+        seeds = {"train": settings.train.seed}
+        manifest = Manifest.of(settings.name, settings.plain(), seeds)
+        directory = RunDirectory.create(settings.directory, manifest, overwrite=overwrite)
+    world.wait()
+    return directory
+
