@@ -1,5 +1,12 @@
 """Floor 1, third wing: what a batch's weights say, per context, and what they cannot see."""
 
+from tod.diagnostics.activation import (
+    ClipFractions,
+    activation,
+    clip_fractions,
+    gate_quantiles,
+    log_rho_quantiles,
+)
 from tod.diagnostics.classes import (
     CLASSES,
     all_pass_all_fail,
@@ -17,6 +24,9 @@ from tod.diagnostics.coverage import (
     pass_at_k,
     reverse_ess,
 )
+from tod.diagnostics.derivatives import d_ess, d_kl, d_log_ess
+from tod.diagnostics.diversity import distinct_n, unique_answers
+from tod.diagnostics.drift import Kl, drift, k1, k2, k3, kl, kl_per_sequence
 from tod.diagnostics.ess import (
     chi2,
     entropy,
@@ -33,6 +43,7 @@ from tod.diagnostics.ess import (
 )
 from tod.diagnostics.kernel import WeightStatistics, weight_statistics
 from tod.diagnostics.measure import Diagnostics, measure
+from tod.diagnostics.mismatch import fraction_outside, gap, gap_of_sequences
 from tod.diagnostics.overlap import (
     LEGS,
     carried_by,
@@ -73,6 +84,7 @@ from tod.diagnostics.summary import (
     Summary,
     Tails,
 )
+from tod.diagnostics.surrogates import SURROGATES, length_mean, length_root, truncated
 from tod.diagnostics.tails import (
     gini,
     infinite_count,
@@ -81,32 +93,54 @@ from tod.diagnostics.tails import (
     max_weight,
     top_mass,
 )
+from tod.diagnostics.trend import (
+    LegMoments,
+    TrendPoint,
+    delta_ess_rel,
+    delta_target_policy,
+    k_trend,
+    rare_pass_ess_rel,
+)
 
 __all__ = [
     "CLASSES",
     "LEGS",
+    "SURROGATES",
     "Bootstrap",
+    "ClipFractions",
     "ContextCounts",
     "Coverage",
     "Diagnostics",
     "Drift",
     "EssRel",
+    "Kl",
+    "LegMoments",
     "MeanRho",
     "Mismatch",
     "Overlap",
     "ParetoFit",
     "Summary",
     "Tails",
+    "TrendPoint",
     "WeightStatistics",
+    "activation",
     "all_pass_all_fail",
     "binary_levels",
     "binomial_cdf",
     "carried_by",
     "chi2",
+    "clip_fractions",
     "cluster_bootstrap",
     "constant_within",
     "context_classes",
     "convergence_rate",
+    "d_ess",
+    "d_kl",
+    "d_log_ess",
+    "delta_ess_rel",
+    "delta_target_policy",
+    "distinct_n",
+    "drift",
     "entropy",
     "ess",
     "ess_alpha",
@@ -115,16 +149,29 @@ __all__ = [
     "fit_tail",
     "fraction_exceeds",
     "fraction_interval",
+    "fraction_outside",
+    "gap",
+    "gap_of_sequences",
+    "gate_quantiles",
     "gini",
     "harmonic_mean",
     "incomplete_beta",
     "infinite_count",
     "invalid_contexts",
+    "k1",
+    "k2",
+    "k3",
+    "k_trend",
     "khat_threshold",
+    "kl",
+    "kl_per_sequence",
     "kl_proposal_target",
     "kl_target_proposal",
+    "length_mean",
+    "length_root",
     "log_ess",
     "log_ess_alpha",
+    "log_rho_quantiles",
     "log_w_variance",
     "log_weights_normalised",
     "log_z",
@@ -142,6 +189,7 @@ __all__ = [
     "quantile",
     "quantile_interval",
     "quantile_ranks",
+    "rare_pass_ess_rel",
     "renyi_divergence",
     "reverse_ess",
     "smoothed_log_weights",
@@ -149,5 +197,7 @@ __all__ = [
     "target_policy",
     "target_proposal",
     "top_mass",
+    "truncated",
+    "unique_answers",
     "weight_statistics",
 ]

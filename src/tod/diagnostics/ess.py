@@ -49,7 +49,7 @@ def log_z(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
 
 
 def log_weights_normalised(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " N"]:
-    """Log w̄ = ω − LSE(ω), nats, at most 0."""
+    """Self-normalised log-weights log w̄ = ω − LSE(ω), nats, at most 0."""
     x = centre(log_w, contexts)
     return x - contexts.spread(contexts.logsumexp(x))  # type: ignore[no-any-return]
 
@@ -63,7 +63,7 @@ def entropy(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
 
 
 def log_ess_alpha(log_w: Float[Array, " N"], contexts: Groups, alpha: float) -> Float[Array, " C"]:
-    """Log of the Hill number of order α: log Σ w̄^α / (1−α) = log K − D_α(w̄‖uniform).
+    """Logarithm of the Hill number of order α, log Σ w̄^α / (1−α) = log K − D_α(w̄‖uniform).
 
     α=0 counts non-zero weights, ½ gives (Σ√w̄)², 1 the perplexity, 2 the usual ESS, ∞ 1/max w̄;
     non-increasing in α. Within 1e-4 of α = 1 the quotient loses four digits; use 1 itself.

@@ -84,6 +84,7 @@ class Diagnostics:
         *,
         coverage: Coverage | None = None,
         mismatch: Mismatch | None = None,
+        staleness: Mismatch | None = None,
         drift: Drift | None = None,
         activation: float | None = None,
         entropy: float | None = None,
@@ -92,7 +93,7 @@ class Diagnostics:
 
         Fields of ``coverage`` that are not None replace what was measured here.
         """
-        return condense(self, coverage, mismatch, drift, activation, entropy)
+        return condense(self, coverage, mismatch, staleness, drift, activation, entropy)
 
     def rows(self, labels: Labels | None = None) -> dict[str, Any]:
         """Columns of one row per context; what was not recorded is a column of None.

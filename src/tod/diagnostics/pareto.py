@@ -105,7 +105,7 @@ def pareto_k_pooled(log_w: Float[Array, " N"], contexts: Groups) -> float | None
 
 
 def smoothed_log_weights(log_w: Float[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:
-    """Log w̄ with the M largest replaced by the fitted tail's quantiles at (j−½)/M, normalised.
+    """Normalised log-weights with the M largest replaced by the fitted tail's quantiles at (j−½)/M.
 
     Truncated at the largest raw weight. Without a fit, the plain normalised log-weights.
     """

@@ -4,7 +4,8 @@
 """
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Self, get_type_hints
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 
 class Record:
@@ -18,13 +19,23 @@ class Record:
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The record of such a dictionary; unknown keys are ignored: old files stay readable."""
         hints = get_type_hints(cls)
-        known: dict[str, Any] = {}
-        for item in fields(cls):  # type: ignore[arg-type]
-            if item.name in data:
-                value, hint = data[item.name], hints[item.name]
-                nested = is_dataclass(hint) and isinstance(value, dict)
-                known[item.name] = hint.from_dict(value) if nested else value
+        known = {
+            item.name: _revive(data[item.name], hints[item.name])
+            for item in fields(cls)  # type: ignore[arg-type]
+            if item.name in data
+        }
         return cls(**known)
+
+
+def _revive(value: Any, hint: Any) -> Any:
+    """A JSON value as the type of its field: records from dictionaries, tuples from lists."""
+    options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if isinstance(value, dict):
+        record = next((o for o in options if is_dataclass(o)), None)
+        return value if record is None else record.from_dict(value)  # type: ignore[union-attr]
+    if isinstance(value, list) and any(get_origin(o) is tuple for o in options):
+        return tuple(value)
+    return value
 
 
 @dataclass(frozen=True)
@@ -101,14 +112,29 @@ class Coverage(Record):
 
 @dataclass(frozen=True)
 class Mismatch(Record):
-    """log π_old − log μ: the training forward against the engine, on tokens and sequences."""
+    """A gap log ρ between two policies on tokens drawn from the second, as tokens and sequences.
+
+    ``Summary.mismatch`` is log π_old − log μ (the training forward against the engine that
+    sampled); ``Summary.staleness`` is log π − log π_old (the optimiser's travel).
+    """
 
     tokens: int | None = None
     mean_abs: float | None = None
+    """Mean |log ρ_t|, nats."""
     k1: float | None = None
+    """Mean −log ρ_t, nats: KL per token, unbiased, of either sign."""
     k3: float | None = None
+    """Mean ρ_t − 1 − log ρ_t, nats: the same KL, never negative."""
     kl_sequence: float | None = None
+    """Mean −Σ_t log ρ_t over sequences, nats."""
     ess_rel: float | None = None
+    """Median over contexts of ESS_rel of the sequence weights Π_t ρ_t."""
+    chi2_token: float | None = None
+    """Mean ρ_t² − 1; a finite sample may read negative."""
+    chi2_sequence: float | None = None
+    """Mean (Π_t ρ_t)² − 1; a finite sample may read negative."""
+    perplexity_factor: float | None = None
+    """exp(−mean log ρ_t): perplexity of the first policy over that of the second."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +157,7 @@ class Summary(Record):
     overlap: Overlap = field(default_factory=Overlap)
     coverage: Coverage = field(default_factory=Coverage)
     mismatch: Mismatch | None = None
+    staleness: Mismatch | None = None
     drift: Drift = field(default_factory=Drift)
     activation: float | None = None
     entropy: float | None = None

@@ -1,0 +1,103 @@
+"""How far the policy has moved from an anchor: three estimators of one KL, nats.
+
+With y ~ π and x = log anchor − log π, each of k1, k2, k3 estimates KL(π‖anchor) (Schulman 2020).
+On samples of another policy μ they estimate KL(μ‖anchor) when log π is log μ, and otherwise need
+the weight ρ = π/μ. Tokens and sequences are different quantities: a mean over tokens is not a KL of
+sequences.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from tod.base import Array, Groups, namespace, to_numpy
+from tod.diagnostics.summary import Drift
+
+
+@dataclass(frozen=True)
+class Kl:
+    """Means of the three estimators, nats; k1 may be negative, k2 and k3 may not."""
+
+    k1: float
+    k2: float
+    k3: float
+
+
+def k1(log_pi: Float[Array, " N"], log_anchor: Float[Array, " N"]) -> Float[Array, " N"]:
+    """−x = log π − log anchor: unbiased, of either sign; sd d for unit Gaussians d apart."""
+    return log_pi - log_anchor  # type: ignore[no-any-return]
+
+
+def k2(log_pi: Float[Array, " N"], log_anchor: Float[Array, " N"]) -> Float[Array, " N"]:
+    """x²/2: biased (d⁴/8 for unit Gaussians d apart), low variance."""
+    x = log_anchor - log_pi
+    return x * x / 2  # type: ignore[no-any-return]
+
+
+def k3(log_pi: Float[Array, " N"], log_anchor: Float[Array, " N"]) -> Float[Array, " N"]:
+    """e^x − 1 − x: unbiased, never negative, heavy upper tail for large drifts.
+
+    Below |x| = 0.01 the difference is summed as a series, whose first terms would cancel. Above
+    x = 709 it is +∞.
+    """
+    xp = namespace(log_pi, log_anchor)
+    x = log_anchor - log_pi
+    series = x * x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6))))
+    small = xp.abs(x) < 0.01
+    with np.errstate(over="ignore"):
+        return xp.where(small, series, xp.expm1(x) - x)  # type: ignore[no-any-return]
+
+
+def kl(
+    log_pi: Float[Array, " N"],
+    log_anchor: Float[Array, " N"],
+    log_rho: Float[Array, " N"] | None = None,
+) -> Kl:
+    """Means over tokens, or over sequences when the log-probs are sequence sums.
+
+    Args:
+        log_pi: log π of what was drawn.
+        log_anchor: log-prob of the anchor there.
+        log_rho: log π/μ when the draws come from μ; every term is then weighted by ρ.
+    """
+    rho: Any = 1.0 if log_rho is None else namespace(log_rho).exp(log_rho)
+    terms = (f(log_pi, log_anchor) * rho for f in (k1, k2, k3))
+    return Kl(*(float(namespace(log_pi).mean(term)) for term in terms))
+
+
+def kl_per_sequence(
+    log_pi: Float[Array, " M"], log_anchor: Float[Array, " M"], sequences: Groups
+) -> Kl:
+    """Mean over sequences of the tokens' estimators summed: KL_seq, nats."""
+    sums = (sequences.sum(f(log_pi, log_anchor)) for f in (k1, k2, k3))
+    return Kl(*(float(namespace(log_pi).mean(value)) for value in sums))
+
+
+def drift(
+    log_pi: Float[Array, " N"],
+    anchors: Mapping[str, Float[Array, " N"]],
+    lengths: Float[np.ndarray, " N"] | None = None,
+) -> Drift:
+    """The record of k1 on sequences by anchor, and per token where lengths are known.
+
+    Args:
+        log_pi: log π of every sequence, as a sum over its tokens.
+        anchors: The same of ``ref`` and ``old``; others are ignored.
+        lengths: Tokens of every sequence; the per-token value is the total over all tokens.
+    """
+    found: dict[str, float | None] = {}
+    for name in ("ref", "old"):
+        if name in anchors:
+            gap = to_numpy(k1(log_pi, anchors[name])).astype(np.float64)
+            found[name] = _finite(gap.mean())
+            if lengths is not None:
+                found[f"{name}_token"] = _finite(gap.sum() / np.sum(lengths))
+    return Drift(**found)
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
