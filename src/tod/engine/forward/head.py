@@ -36,7 +36,7 @@ def apply(model: nn.Module, states: Tensor, head: Head, *, limit: int = _LIMIT) 
         checkpoint(chunk, part, at, use_reentrant=False, preserve_rng_state=False)
         if recompute
         else chunk(part, at)
-        for part, at in zip(states.split(rows), indices.split(rows), strict=True)
+        for part, at in zip(torch.split(states, rows), torch.split(indices, rows), strict=True)
     ]
     return torch.cat(parts)
 

@@ -34,7 +34,7 @@ class Index:
     @cached_property
     def inputs(self) -> Int[np.ndarray, " N"]:
         """Tokens of every completion that are fed to the model: all but the last."""
-        return self.rollouts.sequences.sizes - 1
+        return np.asarray(self.rollouts.sequences.sizes - 1)
 
     @cached_property
     def input_start(self) -> Int[np.ndarray, " N"]:
@@ -69,7 +69,7 @@ class Index:
         sequences = self.rollouts.sequences
         last = (self.prompt_start + self.prompt_sizes - 1)[self.context]
         inner = self.input_start[sequences.owner] + sequences.position - 1
-        return np.where(sequences.position == 0, last[sequences.owner], inner)
+        return np.asarray(np.where(sequences.position == 0, last[sequences.owner], inner))
 
     @cached_property
     def useful(self) -> Work:

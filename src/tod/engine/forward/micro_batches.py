@@ -13,8 +13,8 @@ def context_tokens(rollouts: Rollouts) -> Int[np.ndarray, " C"]:
     Σ over its candidates of prompt + completion: an upper bound on every layout.
     """
     prompts = np.array([len(prompt) for prompt in rollouts.prompts], dtype=np.int64)
-    completions = rollouts.contexts.sum(rollouts.sequences.sizes)
-    return prompts * rollouts.contexts.sizes + completions
+    completions = rollouts.sequences.within(rollouts.contexts).sizes
+    return np.asarray(prompts * rollouts.contexts.sizes + completions)
 
 
 def micro_batches(rollouts: Rollouts, max_tokens: int) -> list[Int[np.ndarray, " c"]]:

@@ -41,13 +41,13 @@ def logits(model: nn.Module, states: Tensor) -> Tensor:
     c·tanh(z/c) with c = ``final_logit_softcapping``.
     """
     inner = plain(model)
-    embedding = inner.get_output_embeddings()
+    embedding: nn.Module | None = inner.get_output_embeddings()
     if embedding is None:
         raise ModelError(
             f"{type(inner).__name__} has no output embedding, so it gives no token log-probs. "
             "Load the model with its language-modelling head (AutoModelForCausalLM)."
         )
-    z = embedding(states)
+    z: Tensor = embedding(states)
     config = inner.config.get_text_config(decoder=True)
     scale, divisor, cap = (
         getattr(config, name, None)

@@ -27,7 +27,7 @@ class Plan:
     @property
     def lengths(self) -> Int[np.ndarray, " N"]:
         """Tokens of every row: its prompt and all but the last completion token."""
-        return self.index.prompt_sizes[self.index.context] + self.index.inputs
+        return np.asarray(self.index.prompt_sizes[self.index.context] + self.index.inputs)
 
     @property
     def work(self) -> Work:

@@ -107,4 +107,5 @@ def _completions(
         past_key_values=past,
         use_cache=True,
     )
-    return out[0]
+    hidden: Tensor = out[0]
+    return hidden
