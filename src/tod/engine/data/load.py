@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -21,8 +21,7 @@ from tod.engine.data.task import Example, Prompt, Task
 from tod.engine.tasks import countdown
 
 HELD_OUT_SEED = -1
-HELD_OUT_PROBLEMS = 100_000
-"""The one stream of held-out countdown problems, and an upper bound on how many are asked for."""
+"""The stream of held-out countdown problems, whatever the seed of the run."""
 
 
 def load_task(spec: TaskSpec, seed: int = 0) -> Task:
@@ -37,8 +36,7 @@ def load_task(spec: TaskSpec, seed: int = 0) -> Task:
             is missing (the nearest named) or holds something else, a library not installed.
     """
     if isinstance(spec, CountdownTask):
-        apart_problems = _CountdownExamples("held_out", HELD_OUT_PROBLEMS, HELD_OUT_SEED)
-        return Task(_CountdownExamples(spec.split, spec.size, seed), apart_problems, seed)
+        return Task(_Problems(spec.split, spec.size, seed), _HeldOutProblems(), seed)
     source, rows, apart = _rows(spec, seed)
     examples = _examples(rows, spec, source)
     if apart is not None:
@@ -54,8 +52,8 @@ def load_task(spec: TaskSpec, seed: int = 0) -> Task:
 
 
 @dataclass(frozen=True)
-class _CountdownExamples(Sequence[Example]):
-    """Countdown problems as a sequence that is computed, not stored."""
+class _Problems:
+    """Countdown problems by index: computed, not stored."""
 
     split: countdown.Split
     size: int
@@ -64,12 +62,21 @@ class _CountdownExamples(Sequence[Example]):
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < self.size:
-            raise IndexError(index)
-        p = countdown.problem(self.split, int(index), self.seed)
+    def __getitem__(self, index: int) -> Example:
+        p = countdown.problem(self.split, index, self.seed)
         columns = {"numbers": list(p.numbers), "target": p.target, "answer": p.solution}
         return Example(p.prompt, columns, f"{self.split}/{index}")
+
+
+class _HeldOutProblems:
+    """Different held-out countdown problems, computed when asked for."""
+
+    def __getitem__(self, part: slice) -> list[Example]:
+        records = countdown.prompts("held_out", part.stop, HELD_OUT_SEED)
+        return [
+            Example(str(record.pop("prompt")), record, f"held_out/{number}")
+            for number, record in enumerate(records)
+        ]
 
 
 _FileOrLibrary = JsonlTask | ParquetTask | DatasetsTask | ReasoningGymTask

@@ -1,10 +1,10 @@
 """Examples addressed by step: no reader state, so a checkpoint needs the step number only."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,27 @@ class Example:
     """Name of the row, stable between runs: ``train/17``, ``data.jsonl:18``."""
 
 
+class Indexed(Protocol):
+    """What examples are taken from: a list, or something that computes them."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Example: ...
+
+
+class Sliced(Protocol):
+    """What held-out examples are taken from: a list, or something that computes them."""
+
+    def __getitem__(self, part: slice, /) -> list[Example]: ...
+
+
 @dataclass(frozen=True)
 class Task:
     """Examples to train on, addressed by step, and examples that are never trained on."""
 
-    examples: Sequence[Example]
-    held: Sequence[Example]
+    examples: Indexed
+    """Examples of an epoch, by index."""
+    held: Sliced
+    """Held-out examples, by a slice from the first."""
     seed: int = 0
 
     def __len__(self) -> int:
@@ -44,11 +59,11 @@ class Task:
         """
         size = len(self.examples)
         places = (divmod(position, size) for position in range(step * n, (step + 1) * n))
-        return [self.examples[_order(self.seed, epoch, size)[i]] for epoch, i in places]
+        return [self.examples[int(_order(self.seed, epoch, size)[i])] for epoch, i in places]
 
     def held_out(self, n: int) -> list[Example]:
         """The first ``n`` held-out examples, or all of them where there are fewer."""
-        return [self.held[i] for i in range(min(n, len(self.held)))]
+        return list(self.held[:n])
 
 
 @lru_cache(maxsize=4)

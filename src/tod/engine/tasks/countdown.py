@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tod.base import DataError
+
 Split = Literal["train", "held_out"]
 
 COUNTS = (3, 4)
@@ -128,14 +130,28 @@ def problem(split: Split, index: int, seed: int = 0) -> Problem:
 
 
 def prompts(split: Split, count: int, seed: int = 0) -> list[dict[str, object]]:
-    """The first ``count`` records ``{prompt, numbers, target, answer}`` of a split.
+    """The first ``count`` different records ``{prompt, numbers, target, answer}`` of a stream.
 
-    ``answer`` is one solution, not the only one: score with `check`, not by comparison.
+    A shorter list is the beginning of a longer one. ``answer`` is one solution, not the only
+    one: score with `check`, not by comparison.
+
+    Raises:
+        DataError: The split has too few different problems.
     """
-    drawn = (problem(split, index, seed) for index in range(count))
+    found: dict[str, Problem] = {}
+    for index in range(100 + 20 * count):
+        if len(found) == count:
+            break
+        drawn = problem(split, index, seed)
+        found.setdefault(drawn.prompt, drawn)
+    else:
+        raise DataError(
+            f"countdown, split {split!r}: asked for {count} different problems and found only "
+            f"{len(found)} in {100 + 20 * count} draws, because there are few more. Ask for fewer."
+        )
     return [
         {"prompt": p.prompt, "numbers": list(p.numbers), "target": p.target, "answer": p.solution}
-        for p in drawn
+        for p in found.values()
     ]
 
 
