@@ -82,7 +82,7 @@ class PolicyGradient(Spec):
             weight = gated(gate, log_rho)
         else:
             weight = self.trust_region.weight(log_rho, token_advantage, length)
-        credit = weight * token_advantage
+        credit = _times(weight, token_advantage)
         if isinstance(self.pull, KLPull) and self.pull.place == "loss":
             credit = credit + self._unit(batch) * self.pull.credit(batch)
         weights = self.aggregation.weights(batch.sequences, batch.totals, batch.log_policy)
@@ -107,6 +107,13 @@ class PolicyGradient(Spec):
                 "target has η = 0: nothing is left but the pull. Use `group_mean`."
             )
         return 1.0 / batch.sharpness
+
+
+def _times(weight: Any, advantage: Any) -> Any:
+    """Weight · advantage, and 0 where the advantage is 0 even if the ratio overflowed."""
+    xp = namespace(weight)
+    none = ~(xp.abs(advantage) > 0)
+    return xp.where(none, xp.zeros_like(weight), weight) * advantage
 
 
 def _finite(value: Float[Array, " N"], batch: Batch) -> Float[Array, " N"]:

@@ -1,0 +1,82 @@
+"""Advantages: baselines, degenerate contexts, and what scale does to them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tod.base import Groups, to_numpy
+from tod.operators import GroupMean, GroupZScore, LeaveOneOut, Raw
+
+ALL = [Raw(), GroupMean(), LeaveOneOut(), GroupZScore(), GroupZScore(epsilon=0.0)]
+BASELINED = ALL[1:]
+contexts_and_values = st.lists(
+    st.lists(st.floats(-50, 50), min_size=1, max_size=9), min_size=1, max_size=5
+)
+
+
+@given(contexts_and_values)
+def test_leave_one_out_is_the_mean_of_the_others(lists):
+    contexts = Groups(np.array([len(x) for x in lists]))
+    got = LeaveOneOut()(np.concatenate(lists), contexts)
+    want = [
+        v - (sum(x) - v) / (len(x) - 1) if len(x) > 1 else 0.0 for x in map(list, lists) for v in x
+    ]
+    np.testing.assert_allclose(got, want, atol=1e-11)
+
+
+@given(contexts_and_values)
+def test_rloo_is_the_centred_value_stretched(lists):
+    """L10: RLOO = K/(K − 1) of the group mean's advantage."""
+    contexts, value = Groups(np.array([len(x) for x in lists])), np.concatenate(lists)
+    k = contexts.spread(contexts.sizes.astype(float))
+    stretch = np.where(k > 1, k / np.maximum(k - 1, 1), 0.0)
+    np.testing.assert_allclose(
+        LeaveOneOut()(value, contexts), stretch * GroupMean()(value, contexts), atol=1e-11
+    )
+
+
+@pytest.mark.parametrize("advantage", BASELINED, ids=repr)
+def test_baselines_add_up_to_zero(backend, ragged, rng, advantage):
+    value = backend.make(rng.exponential(2.0, ragged.total))
+    total = to_numpy(ragged.sum(advantage(value, ragged)))
+    np.testing.assert_allclose(total, 0, atol=1e-12 if "f64" in backend.name else 2e-5)
+
+
+@pytest.mark.parametrize("advantage", BASELINED, ids=repr)
+def test_singleton_context(backend, advantage):
+    got = advantage(backend.make([5.0, 1.0, 2.0]), Groups(np.array([1, 2])))
+    assert float(got[0]) == 0.0
+    assert float(got[2]) > 0.0
+
+
+@pytest.mark.parametrize("advantage", BASELINED, ids=repr)
+@pytest.mark.parametrize("constant", [0.1, 1 / 3, 1e9 + 0.1, -7.3])
+@pytest.mark.parametrize("size", [3, 7, 11])
+def test_constant_utility(backend, advantage, constant, size):
+    """Equal values carry no information, however their mean rounds."""
+    got = to_numpy(advantage(backend.make([constant] * size), Groups.equal(1, size)))
+    scale = abs(constant) * (2.3e-16 if "f64" in backend.name else 1.2e-7)
+    limit = 0.0 if isinstance(advantage, GroupZScore) else 4 * scale
+    assert np.abs(got).max() <= limit
+
+
+def test_a_zscore_divides_sharpness_out(ragged, rng):
+    value = rng.exponential(2.0, ragged.total)
+    exact = GroupZScore(epsilon=0.0)
+    np.testing.assert_allclose(exact(9.0 * value, ragged), exact(value, ragged), rtol=1e-12)
+    assert exact.scale_free
+    for advantage in (Raw(), GroupMean(), LeaveOneOut()):
+        np.testing.assert_allclose(
+            advantage(9.0 * value, ragged), 9.0 * advantage(value, ragged), atol=1e-12
+        )
+        assert not advantage.scale_free
+
+
+def test_a_zscore_has_unit_variance(ragged, rng):
+    value = rng.exponential(2.0, ragged.total)
+    for ddof in (0, 1):
+        got = GroupZScore(epsilon=0.0, ddof=ddof)(value, ragged)
+        freedom = ragged.sizes - ddof
+        variance = ragged.sum(got * got)[freedom > 0] / freedom[freedom > 0]
+        np.testing.assert_allclose(variance[ragged.sizes[freedom > 0] > 1], 1.0, rtol=1e-12)

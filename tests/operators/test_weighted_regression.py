@@ -1,0 +1,111 @@
+"""Weighted regression: reference values, centring, empty contexts, fixed sets."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tod.base import Groups, SpecError, to_numpy
+from tod.operators import Accepted, Batch, Totals, WeightedRegression
+
+
+def _one(make, log_w, log_policy, **more):
+    contexts, sequences = Groups.equal(1, len(log_w)), Groups.equal(len(log_w), 1)
+    log_policy = make(log_policy)
+    return Batch(
+        contexts=contexts,
+        sequences=sequences,
+        log_policy=log_policy,
+        log_old=log_policy,
+        value=make(log_w),
+        tilt=make(log_w),
+        sharpness=1.0,
+        totals=Totals.of(sequences, contexts),
+        log_w=make(log_w),
+        **more,
+    )
+
+
+def test_loss_of_four_weights(backend):
+    batch = _one(backend.make, [0, -0.5, -1.2, -3], [-3.0, -2.0, -4.0, -1.0])
+    credit = WeightedRegression().credit(batch)
+    tolerance = 1e-9 if "f64" in backend.name else 1e-6
+    np.testing.assert_allclose(
+        to_numpy(credit.per_token),
+        [0.5108525673, 0.3098477446, 0.1538658364, 0.0254338517],
+        atol=tolerance,
+    )
+    loss = -(to_numpy(credit.per_token) * to_numpy(batch.log_policy)).sum()
+    assert loss == pytest.approx(2.7931503884, abs=tolerance * 5)
+
+
+def test_every_token_of_a_candidate_has_its_weight_and_every_context_counts_once(make_batch):
+    batch = make_batch()
+    weight = batch.sequences.mean(WeightedRegression().credit(batch).per_token)
+    spread = batch.sequences.spread(weight)
+    np.testing.assert_allclose(WeightedRegression().credit(batch).per_token, spread, rtol=1e-14)
+    np.testing.assert_allclose(batch.contexts.sum(weight), 1 / len(batch.contexts), rtol=1e-12)
+
+
+def test_centred_credit_vanishes_at_the_target_sample_by_sample(make_batch, backend):
+    batch = make_batch(backend.make)
+    at_target = replace(batch, log_w=batch.sequences.sum(batch.log_policy) - batch.log_mu + 3.0)
+    centred, plain = (WeightedRegression(centred=c).credit(at_target) for c in (True, False))
+    assert float(abs(centred.per_token).max()) < (1e-14 if "f64" in backend.name else 1e-6)
+    assert float(abs(plain.per_token).max()) > 0.01
+
+
+def test_centring_costs_no_gradient_when_the_policy_is_the_proposal(make_batch):
+    """Own weights are then uniform: E over candidates of the control variate is Σ ∇log π/K."""
+    batch = make_batch()
+    on_policy = replace(batch, log_mu=batch.sequences.sum(batch.log_policy))
+    centred, plain = (WeightedRegression(centred=c).credit(on_policy) for c in (True, False))
+    k = batch.contexts.spread(batch.contexts.sizes)
+    want = batch.sequences.spread(1 / k / len(batch.contexts))
+    np.testing.assert_allclose(plain.per_token - centred.per_token, want, rtol=1e-12)
+
+
+def test_weight_outside_the_support_is_zero_and_the_rest_is_renormalised(backend):
+    inf = float("inf")
+    batch = _one(backend.make, [0.0, -inf, -inf, 1.0], [-3.0, -2.0, -4.0, -1.0])
+    got = to_numpy(WeightedRegression().credit(batch).per_token)
+    np.testing.assert_allclose(got, [1 / (1 + np.e), 0, 0, np.e / (1 + np.e)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_a_context_entirely_outside_the_support_says_nothing(backend, centred):
+    inf = float("inf")
+    zeros = backend.make([0.0] * 4)
+    batch = _one(backend.make, [-inf] * 4, [-3.0, -2.0, -4.0, -1.0], log_mu=zeros)
+    got = to_numpy(WeightedRegression(centred=centred).credit(batch).per_token)
+    np.testing.assert_array_equal(got, 0.0)
+
+
+def test_a_context_without_an_accepted_candidate_vanishes(make_batch):
+    batch = make_batch()
+    credit = WeightedRegression(weights=Accepted(threshold=0.5)).credit(batch)
+    per_candidate = batch.sequences.mean(credit.per_token)
+    accepted = batch.contexts.sum((batch.value >= 0.5).astype(float))
+    want = (
+        np.where(batch.value >= 0.5, 1.0, 0.0) / np.maximum(batch.contexts.spread(accepted), 1) / 5
+    )
+    np.testing.assert_allclose(per_candidate, want, rtol=1e-12)
+    none = WeightedRegression(weights=Accepted(threshold=1e9)).credit(batch)
+    np.testing.assert_array_equal(none.per_token, 0.0)
+
+
+def test_singleton_context_is_plain_likelihood(make_batch):
+    batch = make_batch()
+    credit = WeightedRegression().credit(batch)
+    assert batch.sequences.mean(credit.per_token)[3] == pytest.approx(1 / 5, abs=1e-15)
+    centred = WeightedRegression(centred=True).credit(batch)
+    assert batch.sequences.mean(centred.per_token)[3] == 0.0
+
+
+def test_missing_log_probs_are_named(make_batch):
+    batch = replace(make_batch(), log_w=None, log_mu=None)
+    with pytest.raises(SpecError, match="log-probs of μ"):
+        WeightedRegression().credit(batch)
+    with pytest.raises(SpecError, match="centred: false"):
+        WeightedRegression(weights=Accepted(), centred=True).credit(batch)
+    assert WeightedRegression(weights=Accepted()).needs_anchors is False
