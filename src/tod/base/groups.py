@@ -8,6 +8,7 @@ is padded and nothing is masked. Equal sizes (the common case) become a reshape.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,14 @@ class Groups:
 
     def __post_init__(self) -> None:
         """Check and freeze the sizes."""
-        sizes = np.array(self.sizes, dtype=np.int64, copy=True).reshape(-1)
+        given = np.asarray(self.sizes)
+        if given.dtype.kind not in "iu" and not bool(
+            (np.isfinite(given) & (np.floor(given) == given)).all()
+        ):
+            raise DataError(
+                f"group sizes of type {given.dtype} hold fractions or NaN: give whole numbers."
+            )
+        sizes = np.array(given, dtype=np.int64, copy=True).reshape(-1)
         if sizes.size and int(sizes.min()) < 1:
             where = int(np.argmin(sizes))
             raise DataError(
@@ -102,13 +110,15 @@ class Groups:
 
     def split(self, x: np.ndarray) -> list[list[Any]]:
         """Every group's elements as a plain list."""
-        flat, ends = x.tolist(), self.offsets.tolist()
-        return [flat[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        flat = x.tolist()
+        return [flat[a:b] for a, b in pairwise(self.offsets.tolist())]
 
     def within(self, outer: "Groups") -> "Groups":
         """Elements of these groups, grouped by ``outer`` (tokens in contexts)."""
         if outer.total != len(self):
-            raise DataError(f"outer groups hold {outer.total} elements, there are {len(self)} groups.")
+            raise DataError(
+                f"outer groups hold {outer.total} elements, there are {len(self)} groups."
+            )
         return Groups(np.add.reduceat(self.sizes, outer.offsets[:-1]) if len(outer) else self.sizes)
 
     def sum(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
@@ -166,7 +176,9 @@ class Groups:
     def spread(self, y: Array) -> Any:
         """One value per group, repeated over its elements: [G] to [N]."""
         if y.shape[0] != len(self):
-            raise DataError(f"spread needs one value per group: {len(self)} groups, {y.shape[0]} values.")
+            raise DataError(
+                f"spread needs one value per group: {len(self)} groups, {y.shape[0]} values."
+            )
         if is_numpy(y):
             return np.repeat(np.asarray(y), self.sizes)
         if self.uniform is not None:
