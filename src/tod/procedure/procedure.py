@@ -1,9 +1,10 @@
 """The triple (q*, (μ, A), D): where target, operator and diagnostics meet, and nothing else."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from jaxtyping import Float
+from pydantic import model_validator
 
 from tod.base import Array, DataError, Spec, detach, namespace
 from tod.candidates import Candidates
@@ -19,6 +20,16 @@ class Procedure(Spec):
     """q*: the intended distribution."""
     operator: Operator
     """(μ, A): how candidates are made and used."""
+
+    @model_validator(mode="after")
+    def _finite(self) -> Self:
+        if self.tilt.support and isinstance(self.operator.action, PolicyGradient):
+            raise ValueError(
+                f"support {list(self.tilt.support)} is a hard constraint, and a policy gradient "
+                "has no finite push for a candidate outside the support. Give the constraint a finite "
+                "penalty (a tilt), or use weighted_regression"
+            )
+        return self
 
     @property
     def tilt(self) -> Target:

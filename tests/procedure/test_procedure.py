@@ -1,0 +1,214 @@
+"""The triple: what a batch holds, how the target's knobs reach credit, and examining a batch."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tod.base import DataError, Groups, to_numpy
+from tod.candidates import Candidates, Tokens
+from tod.operators import (
+    GroupZScore,
+    KLPull,
+    Operator,
+    PolicyGradient,
+    Residual,
+    Totals,
+    WeightedRegression,
+)
+from tod.procedure import Procedure, batch_of, credit, examine, log_weights, utility_value
+from tod.targets import ScalarReward, Target, Tilt, TwoAnchor
+
+
+def _rollouts(make=np.asarray, drift=0.0):
+    """Candidates sampled from π_old, and π_θ some way off it."""
+    rng = np.random.default_rng(2)
+    contexts = Groups(np.array([4, 1, 6, 3]))
+    sequences = Groups(rng.integers(1, 7, contexts.total))
+    old = -rng.gamma(1.5, 0.8, sequences.total)
+    ref = np.minimum(old + 0.4 * rng.standard_normal(sequences.total), -1e-3)
+    policy = np.minimum(old + drift * rng.gamma(2.0, 0.2, sequences.total), -1e-4)
+    c = Candidates(
+        contexts,
+        {
+            "r": make(rng.exponential(1.0, contexts.total)),
+            "s": make(rng.standard_normal(contexts.total)),
+        },
+        log_mu=make(sequences.sum(old)),
+        log_anchor={"ref": make(sequences.sum(ref))},
+        tokens=Tokens(sequences, log_mu=make(old), log_anchor={"ref": make(ref)}),
+    )
+    return c, make(policy), make(old)
+
+
+def _procedure(target, **action):
+    return Procedure(target=target, operator=Operator(action=PolicyGradient(**action)))
+
+
+def _relative(per_token):
+    per_token = to_numpy(per_token)
+    return per_token / np.abs(per_token).max()
+
+
+@pytest.mark.parametrize("advantage", ["group_mean", "leave_one_out", "group_zscore"])
+def test_tau_is_a_live_knob_from_the_second_update_on(backend, advantage):
+    """Design law: a residual at the current policy feels τ as soon as π_θ has left π_old.
+
+    At the first update log π_θ = log π_old = log μ and τ only scales the whole credit.
+    """
+
+    def per_token(tau, drift, at="current"):
+        c, policy, old = _rollouts(backend.make, drift)
+        target = TwoAnchor(tau=tau, beta=0.1, utility="r")
+        rule = Operator.parse(
+            {
+                "action": {
+                    "kind": "policy_gradient",
+                    "trust_region": "unbounded",
+                    "advantage": {"kind": advantage, "epsilon": 0.0}
+                    if advantage == "group_zscore"
+                    else advantage,
+                    "pull": {"kind": "residual", "at": at},
+                }
+            }
+        )
+        return _relative(credit(Procedure(target=target, operator=rule), c, policy, old).per_token)
+
+    tolerance = 1e-10 if "f64" in backend.name else 1e-4
+    np.testing.assert_allclose(per_token(0.1, 0.0), per_token(0.9, 0.0), atol=tolerance)
+    assert np.abs(per_token(0.1, 0.5) - per_token(0.9, 0.5)).max() > 0.02
+    # frozen at π_old, τ stays dead however far the policy has gone
+    np.testing.assert_allclose(
+        per_token(0.1, 0.5, "old"), per_token(0.9, 0.5, "old"), atol=tolerance
+    )
+
+
+def test_the_residual_is_the_shaped_one(backend):
+    """R = [r + τ(log π_old − log π) + β(log π_ref − log π)]/(τ + β), sequence by sequence."""
+    c, policy, old = _rollouts(backend.make, 0.5)
+    tau, beta = 0.3, 0.2
+    target = TwoAnchor(tau=tau, beta=beta, utility="r").target
+    got = Residual().value(batch_of(target, c, policy, old))
+    sums = {
+        name: to_numpy(c.tokens.sequences.sum(x))
+        for name, x in (("pi", policy), ("old", old), ("ref", c.tokens.log_anchor["ref"]))
+    }
+    r = to_numpy(c.utility["r"])
+    want = (r + tau * (sums["old"] - sums["pi"]) + beta * (sums["ref"] - sums["pi"])) / (tau + beta)
+    np.testing.assert_allclose(to_numpy(got), want, rtol=1e-5 if "f32" in backend.name else 1e-12)
+
+
+def test_credit_vanishes_where_the_policy_is_the_target():
+    """R constant over the candidates: no update moves, whatever the region."""
+    c, _, old = _rollouts()
+    target = TwoAnchor(tau=0.3, beta=0.2, utility="r")
+    at_old = batch_of(target.target, c, old, old)
+    log_q = at_old.tilt + at_old.log_base
+    single = Tokens(Groups.equal(len(c), 1))
+    c = replace(c, tokens=single)
+    log_z = c.contexts.logsumexp(log_q) + 1.0
+    log_policy = log_q - c.contexts.spread(log_z)
+    c = replace(c, log_anchor={**c.log_anchor})
+    got = credit(
+        _procedure(target, pull=Residual()), c, log_policy, to_numpy(at_old.sequences.sum(old))
+    )
+    np.testing.assert_allclose(got.per_token, 0, atol=1e-12)
+
+
+def test_old_in_an_anchor_is_the_policy_that_opened_the_batch():
+    c, policy, old = _rollouts(drift=0.5)
+    batch = batch_of(TwoAnchor(tau=0.3, beta=0.2, utility="r").target, c, policy, old)
+    want = 0.6 * c.tokens.sequences.sum(old) + 0.4 * c.log_anchor["ref"]
+    np.testing.assert_allclose(batch.log_base, want, rtol=1e-12)
+    np.testing.assert_allclose(batch.log_w, batch.tilt + want - c.log_mu, rtol=1e-12)
+
+
+def test_a_batch_holds_what_was_recorded_and_nothing_else():
+    c, policy, old = _rollouts()
+    lean = Candidates(c.contexts, c.utility, tokens=Tokens(c.tokens.sequences))
+    batch = batch_of(ScalarReward(utility="r", eta=2.0).target, lean, policy, old)
+    assert batch.log_w is None
+    assert batch.log_base is None
+    assert batch.pulled == {}
+    np.testing.assert_allclose(batch.tilt, 2 * c.utility["r"])
+    with pytest.raises(DataError, match="no tokens"):
+        batch_of(ScalarReward(utility="r", eta=2.0).target, replace(c, tokens=None), policy, old)
+
+
+def test_the_value_is_the_utility_whatever_its_sharpness(backend):
+    c, *_ = _rollouts(backend.make)
+    for eta in (0.1, 7.0):
+        value = utility_value(ScalarReward(utility="r", eta=eta).target, c)
+        np.testing.assert_allclose(to_numpy(value), to_numpy(c.utility["r"]), rtol=1e-6)
+    zero = utility_value(ScalarReward(utility="r", eta=0.0).target, c)
+    np.testing.assert_array_equal(to_numpy(zero), 0.0)
+    two = Target(
+        anchor={"mu": 1.0}, tilts=(Tilt(utility="r", eta=3.0), Tilt(utility="s", eta=-1.0))
+    )
+    want = (3 * to_numpy(c.utility["r"]) - to_numpy(c.utility["s"])) / 4
+    np.testing.assert_allclose(to_numpy(utility_value(two, c)), want, rtol=1e-5)
+
+
+def test_splitting_a_batch_into_contexts_adds_up(backend):
+    c, policy, old = _rollouts(backend.make, 0.5)
+    procedure = _procedure(TwoAnchor(tau=0.3, beta=0.2, utility="r"), pull=Residual())
+    whole = to_numpy(credit(procedure, c, policy, old).per_token)
+    totals = Totals.of(c.tokens.sequences, c.contexts)
+    for chosen in ([0, 2], [1], [3]):
+        part = c.take(np.array(chosen))
+        rows = c.contexts.take(np.array(chosen))[1]
+        at = c.tokens.sequences.take(rows)[1]
+        got = credit(procedure, part, policy[at], old[at], totals).per_token
+        np.testing.assert_allclose(to_numpy(got), whole[at], rtol=1e-5, atol=1e-7)
+
+
+def test_needed_anchors_follow_the_action():
+    target = TwoAnchor(tau=0.3, beta=0.2, utility="r")
+    needed = {
+        None: set(),
+        "residual": {"old", "ref"},
+        "k3": {"ref"},
+    }
+    for kind, want in needed.items():
+        pull = None if kind is None else Residual() if kind == "residual" else KLPull(kind=kind)
+        assert _procedure(target, pull=pull).anchors_needed == want
+    regression = Procedure(
+        target=ScalarReward(utility="r", eta=1.0, anchor={"mu": 1.0}),
+        operator=Operator(action=WeightedRegression()),
+    )
+    assert regression.anchors_needed == set()
+
+
+def test_a_fixed_set_is_weighed_against_a_uniform_reference():
+    """Centred regression on a fixed set vanishes at π ∝ q̃* on it; μ plays no part."""
+    c, _, _ = _rollouts()
+    c = replace(c, semantics="fixed", tokens=Tokens(Groups.equal(len(c), 1)))
+    target = ScalarReward(utility="r", eta=2.0)
+    log_policy = target.target.log_density(c) - 5.0
+    procedure = Procedure(target=target, operator=Operator(action=WeightedRegression(centred=True)))
+    np.testing.assert_allclose(
+        credit(procedure, c, log_policy, log_policy).per_token, 0, atol=1e-15
+    )
+
+
+def test_a_hard_constraint_under_a_policy_gradient_is_refused():
+    target = Target(anchor={"ref": 1.0}, tilts=(Tilt(utility="r", eta=1.0),), support=("s",))
+    with pytest.raises(ValueError, match=r"support.*weighted regression"):
+        _procedure(target)
+    Procedure(target=target, operator=Operator(action=WeightedRegression()))
+
+
+def test_examine_reads_the_policy_before_the_batch():
+    c, *_ = _rollouts()
+    procedure = _procedure(ScalarReward(utility="r", eta=1.0))
+    assert examine(procedure, c) is not None
+    np.testing.assert_allclose(
+        log_weights(procedure.tilt, c), c.utility["r"] + c.log_anchor["ref"] - c.log_mu
+    )
+
+
+def test_a_procedure_round_trips():
+    procedure = _procedure(
+        TwoAnchor(tau=0.3, beta=0.2, utility="r"), advantage=GroupZScore(), pull=KLPull(kind="k2")
+    )
+    assert Procedure.parse(procedure.model_dump(mode="json")) == procedure
