@@ -193,7 +193,7 @@ def test_a_fixed_set_is_weighed_against_a_uniform_reference():
 
 def test_a_hard_constraint_under_a_policy_gradient_is_refused():
     target = Target(anchor={"ref": 1.0}, tilts=(Tilt(utility="r", eta=1.0),), support=("s",))
-    with pytest.raises(ValueError, match=r"support.*weighted regression"):
+    with pytest.raises(ValueError, match=r"support.*weighted_regression"):
         _procedure(target)
     Procedure(target=target, operator=Operator(action=WeightedRegression()))
 

@@ -26,8 +26,8 @@ class Procedure(Spec):
         if self.tilt.support and isinstance(self.operator.action, PolicyGradient):
             raise ValueError(
                 f"support {list(self.tilt.support)} is a hard constraint, and a policy gradient "
-                "has no finite push for a candidate outside the support. Give the constraint a finite "
-                "penalty (a tilt), or use weighted_regression"
+                "has no finite push for a candidate outside the support. Give the constraint a "
+                "finite penalty (a tilt), or use weighted_regression"
             )
         return self
 
