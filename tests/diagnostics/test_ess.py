@@ -1,0 +1,215 @@
+"""ESS, its family and identities: reference values, 50-digit oracle, and the laws L2, L3, L5, L8."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.special import softmax
+from scipy.stats import entropy as scipy_entropy
+
+from tod.base import DataError, Groups, to_numpy
+from tod.diagnostics import (
+    chi2,
+    entropy,
+    ess,
+    ess_alpha,
+    ess_rel,
+    gini,
+    kl_proposal_target,
+    kl_target_proposal,
+    log_ess,
+    log_ess_alpha,
+    log_weights_normalised,
+    log_z,
+    renyi_divergence,
+)
+
+W = np.array([0.0, -0.5, -1.2, -3.0])
+REFERENCE = {
+    ess: 2.6226237449,
+    ess_rel: 0.6556559362,
+    entropy: 1.0875386796,
+    kl_target_proposal: 0.2987556816,
+    kl_proposal_target: 0.4603798874,
+    chi2: 0.5251901871,
+    log_z: -0.7146201126,
+    gini: 0.4030595137,
+}
+finite_log_w = arrays(np.float64, st.integers(1, 12), elements=st.floats(-60, 60))
+
+
+@pytest.mark.parametrize("statistic", REFERENCE, ids=lambda f: f.__name__)
+def test_reference_values(statistic, backend):
+    value = to_numpy(statistic(backend.make(W), Groups.equal(1, 4)))
+    assert value == pytest.approx([REFERENCE[statistic]], abs=max(1e-9, 3 * backend.rtol))
+
+
+def test_reference_family(backend):
+    orders = {0: 4, 0.5: 3.3237537779, 1: 2.9669624328, 2: 2.6226237449, np.inf: 1.9575119400}
+    for alpha, expected in orders.items():
+        got = to_numpy(ess_alpha(backend.make(W), Groups.equal(1, 4), alpha))
+        assert got == pytest.approx([expected], abs=max(1e-9, 10 * backend.rtol))
+    assert 4 * (1 - gini(W, Groups.equal(1, 4))[0]) == pytest.approx(2.3877619450, abs=1e-9)
+
+
+def test_scipy_agrees():
+    bar = softmax(W)
+    assert entropy(W, Groups.equal(1, 4))[0] == pytest.approx(scipy_entropy(bar), rel=1e-14)
+    assert np.exp(log_weights_normalised(W, Groups.equal(1, 4))) == pytest.approx(bar, rel=1e-14)
+
+
+def test_fifty_digits_on_adversarial_weights(adversarial, exact, rounded):
+    for log_w, contexts, lists in adversarial:
+        oracle = [exact(x) for x in lists]
+        np.testing.assert_allclose(
+            ess(log_w, contexts), [float(o.ess()) for o in oracle], rtol=1e-12
+        )
+        np.testing.assert_allclose(
+            entropy(log_w, contexts), [float(o.entropy()) for o in oracle], rtol=1e-12, atol=1e-15
+        )
+        np.testing.assert_allclose(
+            log_z(log_w, contexts), [rounded(o.log_z()) for o in oracle], rtol=1e-12
+        )
+        for alpha in (0.5, 3.0):
+            expected = [float(o.power_sum(alpha) ** (1 / (1 - alpha))) for o in oracle]
+            np.testing.assert_allclose(ess_alpha(log_w, contexts, alpha), expected, rtol=1e-12)
+
+
+def test_invalid_contexts_are_nan(invalid, backend):
+    log_w, contexts = invalid
+    for statistic in REFERENCE:
+        assert np.isnan(to_numpy(statistic(backend.make(log_w), contexts))).all(), statistic
+    for alpha in (0, 0.5, 1, 2, np.inf):
+        assert np.isnan(to_numpy(ess_alpha(backend.make(log_w), contexts, alpha))).all()
+
+
+def test_weight_outside_support_counts_in_k(backend):
+    x, g = backend.make([0.0, -np.inf]), Groups.equal(1, 2)
+    assert float(ess(x, g)[0]) == 1.0
+    assert float(ess_rel(x, g)[0]) == 0.5
+    assert float(ess_alpha(x, g, 0)[0]) == 1.0
+    assert float(kl_proposal_target(x, g)[0]) == np.inf
+
+
+def test_singleton_context(backend):
+    x, g = backend.make([-3.0, 7.0]), Groups.equal(2, 1)
+    assert to_numpy(ess_rel(x, g)).tolist() == [1.0, 1.0]
+    assert to_numpy(entropy(x, g)).tolist() == [0.0, 0.0]
+    assert to_numpy(log_z(x, g)).tolist() == [-3.0, 7.0]
+
+
+def test_ties_are_exact(backend):
+    for k in (3, 7, 49):
+        x = backend.make(np.full(k, 0.1))
+        assert float(ess(x, Groups.equal(1, k))[0]) == k
+
+
+@given(finite_log_w, st.floats(-1e8, 1e8))
+def test_a_constant_changes_nothing(x, constant):
+    g = Groups.equal(1, len(x))
+    exact_shift = np.round(x * 64) / 64  # so that the shift itself rounds nothing away
+    constant = np.round(constant)
+    assert ess(exact_shift + constant, g)[0] == ess(exact_shift, g)[0]
+    assert log_z(exact_shift + constant, g)[0] == pytest.approx(
+        log_z(exact_shift, g)[0] + constant, rel=1e-14, abs=1e-12
+    )
+
+
+@given(finite_log_w, st.randoms())
+def test_permuting_candidates_changes_nothing(x, random):
+    order = random.sample(range(len(x)), len(x))
+    g = Groups.equal(1, len(x))
+    for statistic in REFERENCE:
+        np.testing.assert_allclose(statistic(x[order], g), statistic(x, g), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("statistic", REFERENCE, ids=lambda f: f.__name__)
+def test_permuting_contexts_permutes_and_whole_contexts_split(statistic, batch, rng):
+    log_w, contexts = batch
+    value = statistic(log_w, contexts)
+    order = rng.permutation(len(contexts))
+    moved, rows = contexts.take(order)
+    np.testing.assert_allclose(statistic(log_w[rows], moved), value[order], rtol=1e-13)
+
+
+@given(finite_log_w)
+def test_bounds_and_order_of_the_family(x):
+    g, k = Groups.equal(1, len(x)), len(x)
+    largest, two, one, half, zero = (ess_alpha(x, g, a)[0] for a in (np.inf, 2.0, 1.0, 0.5, 0.0))
+    slack = 1 + 1e-13
+    assert largest * slack >= 1
+    assert largest <= two * slack <= one * slack**2 <= half * slack**3 <= zero * slack**4
+    assert two <= k * slack
+    assert two <= largest**2 * slack
+    assert ess(x, g)[0] == pytest.approx(two, rel=1e-12)
+
+
+@given(finite_log_w, st.integers(2, 4))
+def test_replicating_the_weights_leaves_ess_rel(x, times):
+    once, again = Groups.equal(1, len(x)), Groups.equal(1, len(x) * times)
+    for alpha in (0.5, 1.0, 2.0, np.inf):
+        assert ess_alpha(np.tile(x, times), again, alpha)[0] == pytest.approx(
+            times * ess_alpha(x, once, alpha)[0], rel=1e-12
+        )
+    assert gini(np.tile(x, times), again)[0] == pytest.approx(gini(x, once)[0], abs=1e-12)
+
+
+@given(
+    arrays(np.float64, st.integers(1, 8), elements=st.floats(-3, 3)),
+    st.floats(0, 20),
+    st.floats(0, 5),
+)
+def test_ess_falls_with_sharpness_when_the_anchor_is_the_proposal(utility, eta, more):
+    g = Groups.equal(1, len(utility))
+    assert log_ess((eta + more) * utility, g)[0] <= log_ess(eta * utility, g)[0] + 1e-12
+
+
+def test_limits_of_sharpness():
+    utility, g = np.array([0.0, 0.2, 0.5, 1.0, 1.0]), Groups.equal(1, 5)
+    assert ess(0 * utility, g)[0] == 5
+    assert ess(1e6 * utility, g)[0] == 2  # the ties of the maximum
+
+
+def test_identities(batch):
+    log_w, g = batch
+    np.testing.assert_allclose(
+        renyi_divergence(log_w, g, 2), -np.log(ess_rel(log_w, g)), atol=1e-13
+    )
+    np.testing.assert_allclose(
+        renyi_divergence(log_w, g, 1), kl_target_proposal(log_w, g), atol=1e-13
+    )
+    np.testing.assert_allclose(np.log1p(chi2(log_w, g)), renyi_divergence(log_w, g, 2), atol=1e-13)
+    assert (kl_target_proposal(log_w, g) <= renyi_divergence(log_w, g, 2) + 1e-13).all()
+    np.testing.assert_allclose(log_ess(log_w, g), log_ess_alpha(log_w, g, 2), atol=1e-13)
+
+
+def test_population_limits(rng):
+    s = 0.8
+    gaussian = rng.normal(scale=s, size=2_000_000)
+    assert ess_rel(gaussian, Groups.equal(1, len(gaussian)))[0] == pytest.approx(
+        np.exp(-(s**2)),
+        abs=4e-3,  # four standard errors of the sample
+    )
+    passes, eta, k = 3, 2.5, 8
+    binary = eta * (np.arange(k) < passes)
+    p = passes / k
+    closed = (1 - p + p * np.exp(eta)) ** 2 / (1 - p + p * np.exp(2 * eta))
+    assert ess_rel(binary, Groups.equal(1, k))[0] == pytest.approx(closed, rel=1e-14)
+
+
+@pytest.mark.parametrize("alpha", [-1.0, float("nan")])
+def test_orders_that_mean_nothing(alpha):
+    with pytest.raises(DataError, match="order 0 to infinity"):
+        ess_alpha(W, Groups.equal(1, 4), alpha)
+
+
+def test_backends_agree(backend, batch):
+    log_w, contexts = batch
+    for statistic in [*REFERENCE, log_ess]:
+        np.testing.assert_allclose(
+            to_numpy(statistic(backend.make(log_w), contexts)),
+            statistic(log_w, contexts),
+            rtol=20 * backend.rtol,
+            atol=20 * backend.rtol,
+        )

@@ -1,0 +1,102 @@
+"""Order statistics, distribution-free intervals and Beta posteriors, against scipy and enumeration."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tod.base import DataError
+from tod.diagnostics import (
+    binomial_cdf,
+    cluster_bootstrap,
+    fraction_exceeds,
+    fraction_interval,
+    incomplete_beta,
+    quantile,
+    quantile_interval,
+    quantile_ranks,
+)
+
+
+def test_quantile_is_a_value_that_exists():
+    x = np.array([5.0, 1.0, 4.0, 2.0])
+    assert [quantile(x, p) for p in (0, 0.25, 0.26, 0.5, 1)] == [1, 1, 2, 2, 5]
+
+
+@pytest.mark.parametrize("x", [[], [1.0, np.nan]])
+def test_quantile_of_unusable_values(x):
+    with pytest.raises(DataError, match="no quantile"):
+        quantile(np.array(x), 0.5)
+
+
+@pytest.mark.parametrize("n", [1, 7, 50, 1000, 125_000])
+@pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.93])
+def test_binomial_cdf_against_scipy(n, p):
+    first, cdf = binomial_cdf(n, p)
+    at = np.arange(first, first + len(cdf))
+    np.testing.assert_allclose(cdf, scipy.stats.binom.cdf(at, n, p), atol=1e-11)
+    assert scipy.stats.binom.cdf(first - 1, n, p) < 1e-30
+    assert cdf[-1] == pytest.approx(1, abs=1e-12)
+
+
+def test_reference_ranks_and_their_coverage():
+    low, high = quantile_ranks(50, 0.1, 0.95)
+    assert (low, high) == (1, 10)
+    cdf = scipy.stats.binom.cdf
+    assert cdf(high - 1, 50, 0.1) - cdf(low - 1, 50, 0.1) == pytest.approx(0.9703082891, abs=1e-9)
+
+
+@given(st.integers(1, 400), st.sampled_from([0.05, 0.1, 0.5, 0.77]), st.sampled_from([0.5, 0.9]))
+def test_ranks_are_the_tightest_that_cover(n, p, level):
+    low, high = quantile_ranks(n, p, level)
+    cdf, tail = (lambda k: scipy.stats.binom.cdf(k, n, p)), (1 - level) / 2
+    edge = 1e-9
+    assert cdf(low - 1) <= tail + edge
+    assert cdf(low) > tail - edge
+    assert high == n + 1 or cdf(high - 1) >= 1 - tail - edge
+    assert cdf(high - 2) < 1 - tail + edge
+
+
+def test_few_contexts_bound_nothing():
+    assert quantile_interval(np.array([0.3, 0.5]), 0.1) == (-math.inf, 0.5)
+    assert quantile_interval(np.array([0.3]), 0.5) == (-math.inf, math.inf)
+    assert quantile_interval(np.zeros(0), 0.5) == (-math.inf, math.inf)
+
+
+def test_interval_covers_as_often_as_it_says(rng):
+    truth, hits, trials = math.log(2), 0, 600
+    for _ in range(trials):
+        low, high = quantile_interval(rng.exponential(size=60), 0.5, 0.9)
+        hits += low <= truth <= high
+    assert hits / trials > 0.9 - 3 * math.sqrt(0.09 / trials)
+
+
+@given(st.floats(0.3, 3000), st.floats(0.3, 3000), st.floats(0, 1))
+def test_incomplete_beta_against_scipy(a, b, x):
+    assert incomplete_beta(a, b, x) == pytest.approx(scipy.special.betainc(a, b, x), abs=1e-11)
+
+
+def test_reference_posterior():
+    assert fraction_exceeds(9, 50, 0.1) == pytest.approx(0.9721291373, abs=1e-9)
+
+
+@pytest.mark.parametrize("prior", [(1.0, 1.0), (0.5, 0.5)])
+@pytest.mark.parametrize(("below", "n"), [(0, 10), (10, 10), (9, 50), (400, 1000)])
+def test_fraction_interval_against_scipy(below, n, prior):
+    posterior = scipy.stats.beta(prior[0] + below, prior[1] + n - below)
+    assert fraction_interval(below, n, 0.9, prior) == pytest.approx(
+        posterior.interval(0.9), abs=1e-10
+    )
+
+
+def test_cluster_bootstrap_recovers_the_standard_error(rng):
+    x = rng.normal(size=400)
+    found = cluster_bootstrap(lambda c: float(x[c].mean()), 400, resamples=2000, seed=1)
+    assert found.standard_error == pytest.approx(x.std() / 20, rel=0.1)  # 2000 draws: ±5 %
+    assert found.low < x.mean() < found.high
+    again = cluster_bootstrap(lambda c: float(x[c].mean()), 400, resamples=2000, seed=1)
+    assert again == found

@@ -1,0 +1,125 @@
+"""Tail indicators against definitions in 50 digits, and their edge cases."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tod.base import DataError, Groups, to_numpy
+from tod.diagnostics import (
+    ess_rel,
+    infinite_count,
+    log_w_variance,
+    max_minus_median,
+    max_weight,
+    top_mass,
+)
+
+W = np.array([0.0, -0.5, -1.2, -3.0])
+
+
+def test_reference_values(backend):
+    x, g = backend.make(W), Groups.equal(1, 4)
+    near = max(1e-9, 3 * backend.rtol)
+    assert float(max_weight(x, g)[0]) == pytest.approx(0.5108525673, abs=near)
+    assert float(top_mass(x, g)[0]) == pytest.approx(0.8207003119, abs=near)
+    assert float(log_w_variance(x, g, ddof=0)[0]) == pytest.approx(1.2918750000, abs=near)
+    assert float(log_w_variance(x, g)[0]) == pytest.approx(1.7225, abs=near)
+    assert float(max_minus_median(x, g)[0]) == pytest.approx(1.2, abs=near)
+
+
+def test_fifty_digits_on_adversarial_weights(adversarial, exact, rounded):
+    for log_w, contexts, lists in adversarial:
+        oracle = [exact(x) for x in lists]
+        np.testing.assert_allclose(
+            max_weight(log_w, contexts), [float(o.max_weight()) for o in oracle], rtol=1e-12
+        )
+        for m in (1, 2, 3):
+            np.testing.assert_allclose(
+                top_mass(log_w, contexts, m), [float(o.top_mass(m)) for o in oracle], rtol=1e-12
+            )
+        np.testing.assert_allclose(
+            log_w_variance(log_w, contexts), [rounded(o.variance()) for o in oracle], rtol=1e-12
+        )
+
+
+def test_invalid_contexts_are_nan(invalid, backend):
+    log_w, contexts = invalid
+    for statistic in (log_w_variance, max_weight, top_mass, max_minus_median):
+        assert np.isnan(to_numpy(statistic(backend.make(log_w), contexts))).all(), statistic
+
+
+def test_variance_leaves_out_weights_outside_the_support(backend):
+    x = backend.make([1.0, -np.inf, 3.0, -np.inf, 2.0, -np.inf])
+    g = Groups(np.array([4, 2]))
+    value = to_numpy(log_w_variance(x, g))
+    assert value[0] == pytest.approx(2.0)
+    assert np.isnan(value[1])
+    assert infinite_count(x, g).tolist() == [2, 1]
+
+
+def test_singleton_context(backend):
+    x, g = backend.make([-3.0]), Groups.equal(1, 1)
+    assert float(max_weight(x, g)[0]) == 1.0
+    assert float(top_mass(x, g)[0]) == 1.0
+    assert float(max_minus_median(x, g)[0]) == 0.0
+    assert np.isnan(float(log_w_variance(x, g)[0]))
+
+
+def test_top_mass_of_fewer_candidates_is_all_of_it(batch):
+    log_w, contexts = batch
+    value = top_mass(log_w, contexts, m=4)
+    np.testing.assert_allclose(value[contexts.sizes <= 4], 1, rtol=1e-15)
+    assert (value[contexts.sizes > 4] < 1).all()
+
+
+def test_top_mass_needs_a_candidate():
+    with pytest.raises(DataError, match="m=0"):
+        top_mass(W, Groups.equal(1, 4), m=0)
+
+
+def test_median_is_an_order_statistic():
+    g = Groups(np.array([4, 3, 3]))
+    x = np.array([5.0, 1.0, 2.0, 9.0, 0.0, 7.0, 1.0, -np.inf, 4.0, -np.inf])
+    assert max_minus_median(x, g).tolist() == [7.0, 6.0, np.inf]
+
+
+@given(arrays(np.float64, st.integers(2, 10), elements=st.floats(-1, 1)), st.floats(1e-6, 1e-3))
+def test_small_variance_is_minus_log_ess_rel(x, scale):
+    g = Groups.equal(1, len(x))
+    variance = log_w_variance(scale * x, g, ddof=0)[0]
+    assert -np.log(ess_rel(scale * x, g)[0]) == pytest.approx(variance, abs=10 * scale**3 + 1e-14)
+
+
+@given(arrays(np.float64, st.integers(1, 10), elements=st.floats(-30, 30)), st.integers(1, 4))
+def test_bounds(x, m):
+    g, k = Groups.equal(1, len(x)), len(x)
+    slack = 1e-14
+    assert 1 / k - slack <= max_weight(x, g)[0] <= 1
+    assert min(m, k) / k - slack <= top_mass(x, g, m)[0] <= 1 + slack
+    assert top_mass(x, g, 1)[0] == pytest.approx(max_weight(x, g)[0], rel=1e-14)
+
+
+def test_permutations(batch, rng):
+    log_w, contexts = batch
+    order = rng.permutation(len(contexts))
+    moved, rows = contexts.take(order)
+    shuffle = np.lexsort((rng.random(contexts.total), contexts.owner))
+    for statistic in (log_w_variance, max_weight, top_mass, max_minus_median):
+        value = statistic(log_w, contexts)
+        np.testing.assert_allclose(statistic(log_w[rows], moved), value[order], rtol=1e-13)
+        np.testing.assert_allclose(statistic(log_w[shuffle], contexts), value, rtol=1e-13)
+        np.testing.assert_allclose(
+            statistic(log_w + 64.0, contexts), value, rtol=1e-10, err_msg=statistic.__name__
+        )  # the shift itself rounds the inputs
+
+
+def test_backends_agree(backend, batch):
+    log_w, contexts = batch
+    for statistic in (log_w_variance, max_weight, top_mass, max_minus_median):
+        np.testing.assert_allclose(
+            to_numpy(statistic(backend.make(log_w), contexts)),
+            statistic(log_w, contexts),
+            rtol=20 * backend.rtol,
+        )
