@@ -1,0 +1,174 @@
+"""When a run left the stable region: change points, then a region with two edges."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from tod.base import DataError
+from tod.diagnostics import Summary
+from tod.regimes.thresholds import Thresholds
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a series with one level: positions ``start`` to ``stop`` (excluded).
+
+    ``median`` ignores a blip shorter than half the stretch, which the mean does not.
+    """
+
+    start: int
+    stop: int
+    mean: float
+    median: float
+
+    @classmethod
+    def of(cls, x: Float[np.ndarray, " n"], start: int, stop: int) -> "Segment":
+        """The levels of that stretch of x."""
+        part = x[start:stop]
+        return cls(start, stop, float(part.mean()), float(np.median(part)))
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A change of level that carried a statistic across the stable region's edge.
+
+    Attributes:
+        step: First step of the new level.
+        event: ``left`` or ``entered``.
+        before: Median over the level before.
+        after: Median over the new level.
+        what: Path of the statistic in the summary.
+    """
+
+    step: int
+    event: Literal["left", "entered"]
+    before: float
+    after: float
+    what: str = "ess_rel.q10"
+
+    def __str__(self) -> str:
+        """In words."""
+        return (
+            f"{self.event} the stable region at step {self.step} "
+            f"({self.what} {self.before:.2f} -> {self.after:.2f})"
+        )
+
+
+def segments(values: Float[np.ndarray, " n"], *, least: int = 5) -> tuple[Segment, ...]:
+    """The piecewise-constant fit of a series with the best penalised least squares.
+
+    Minimises Σ(x − level)²/σ² + 3 ln(n) per change, over all partitions into stretches of
+    ``least`` values or more, exactly (optimal partitioning, Jackson et al. 2005; penalty after
+    Zhang and Siegmund 2007). σ is the median absolute first difference over 0.6745 √2, so that a
+    change does not inflate it. A slow drift is cut into steps. Time O(n²), vectorised.
+
+    Args:
+        values: The series, finite.
+        least: Shortest stretch.
+
+    Raises:
+        DataError: A value is not finite, or ``least`` < 1.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if not bool(np.isfinite(x).all()) or least < 1:
+        raise DataError("segments need finite values and stretches of at least one; drop unknowns.")
+    n, sigma = len(x), _noise(x)
+    if n == 0:
+        return ()
+    if n < 2 * least or sigma == 0:
+        return (Segment.of(x, 0, n),)
+    first = np.concatenate([[0.0], np.cumsum(x)])
+    second = np.concatenate([[0.0], np.cumsum(x * x)])
+    penalty = 3 * np.log(n) * sigma**2
+    best, last = np.full(n + 1, np.inf), np.zeros(n + 1, dtype=np.int64)
+    best[0] = -penalty
+    for t in range(least, n + 1):
+        s = np.arange(0, t - least + 1)
+        cost = second[t] - second[s] - (first[t] - first[s]) ** 2 / (t - s)
+        total = best[s] + cost + penalty
+        last[t] = int(np.argmin(total))
+        best[t] = total[last[t]]
+    bounds = [n]
+    while bounds[-1] > 0:
+        bounds.append(int(last[bounds[-1]]))
+    return tuple(Segment.of(x, a, b) for a, b in pairwise(bounds[::-1]))
+
+
+def crossings(
+    steps: Sequence[int],
+    values: Sequence[float],
+    *,
+    enter: float,
+    leave: float,
+    least: int = 5,
+    what: str = "ess_rel.q10",
+) -> tuple[Crossing, ...]:
+    """Changes of level that leave (median < ``leave``) or enter (median ≥ ``enter``) a region.
+
+    A level between the two edges changes nothing (hysteresis), nor does a blip shorter than half
+    of ``least``. The series begins inside when its
+    first level is at or above ``leave``.
+
+    Raises:
+        DataError: Lengths differ, steps do not increase, or leave > enter.
+    """
+    if len(steps) != len(values) or any(not a < b for a, b in pairwise(steps)) or leave > enter:
+        raise DataError(
+            f"{len(values)} values at {len(steps)} steps, leave = {leave}, enter = {enter}: needs "
+            "one value per increasing step and leave <= enter."
+        )
+    found: list[Crossing] = []
+    parts = segments(np.array(values, dtype=np.float64), least=least)
+    inside = bool(parts) and parts[0].median >= leave
+    for before, after in pairwise(parts):
+        if inside and after.median < leave:
+            found.append(Crossing(steps[after.start], "left", before.median, after.median, what))
+        elif not inside and after.median >= enter:
+            found.append(Crossing(steps[after.start], "entered", before.median, after.median, what))
+        else:
+            continue
+        inside = not inside
+    return tuple(found)
+
+
+def stable_crossings(
+    steps: Sequence[int],
+    summaries: Sequence[Summary],
+    thresholds: Thresholds | None = None,
+    *,
+    hysteresis: float = 0.1,
+    least: int = 5,
+) -> tuple[Crossing, ...]:
+    """When the 10 % quantile of ESS_rel left or entered its stable region.
+
+    Steps without informative contexts are skipped. The region is entered at
+    ``ess_q10_stable`` and left below (1 − hysteresis) times it.
+
+    Raises:
+        DataError: As `crossings`.
+    """
+    if len(steps) != len(summaries):
+        raise DataError(f"{len(summaries)} summaries at {len(steps)} steps: give one per step.")
+    edge = (thresholds or Thresholds()).ess_q10_stable
+    known = [(step, s.ess_rel.q10) for step, s in zip(steps, summaries, strict=True)]
+    kept = [(step, value) for step, value in known if value is not None]
+    return crossings(
+        [step for step, _ in kept],
+        [value for _, value in kept],
+        enter=edge,
+        leave=edge * (1 - hysteresis),
+        least=least,
+    )
+
+
+def _noise(x: Float[np.ndarray, " n"]) -> float:
+    """σ from first differences; their root mean square where over half of them are 0."""
+    steps = np.diff(x)
+    if not steps.size:
+        return 0.0
+    robust = float(np.median(np.abs(steps))) / (0.6744897501960817 * np.sqrt(2))
+    return robust if robust > 0 else float(np.sqrt(np.mean(steps**2) / 2))

@@ -1,0 +1,62 @@
+"""Thresholds refitted on a study with a known edge."""
+
+import numpy as np
+import pytest
+
+from tod.base import DataError
+from tod.regimes import Thresholds, fit_cuts, fit_thresholds, youden
+
+
+def study(rng, n=200):
+    """ESS_two tells exactly at 0.35; the median does so with noise; q10 is unknown."""
+    two = rng.uniform(0, 1, n)
+    return [
+        {
+            "ess_two": float(x),
+            "ess_median": float(np.clip(x + rng.normal(0, 0.2), 0.01, 1)),
+            "ess_q10": None,
+            "excess": 0.3 if x < 0.35 else 0.01,
+        }
+        for x in two
+    ]
+
+
+def test_a_perfect_statistic_is_cut_at_its_edge(rng):
+    records = study(rng)
+    cuts = fit_cuts(records)
+    assert set(cuts) == {"ess_two", "ess_median"}
+    exact = cuts["ess_two"]
+    assert (exact.sensitivity, exact.specificity, exact.auroc) == (1.0, 1.0, 1.0)
+    two = np.array([r["ess_two"] for r in records])
+    assert two[two < 0.35].max() < exact.threshold <= two[two >= 0.35].min()
+    fitted = fit_thresholds(records)
+    assert fitted.ess_two_dominated == pytest.approx(exact.threshold)
+    assert fitted.overlap_dominated == Thresholds().overlap_dominated  # not transferred
+    assert fitted.ess_q10_dominated == Thresholds().ess_q10_dominated
+
+
+def test_youden_and_auroc_against_counting(rng):
+    x = rng.integers(0, 12, size=80).astype(float)
+    apart = rng.uniform(size=80) < np.where(x < 5, 0.8, 0.2)
+    cut = youden(x, apart)
+    pairs = [(a < b) + 0.5 * (a == b) for a in x[apart] for b in x[~apart]]
+    assert cut.auroc == pytest.approx(np.mean(pairs))
+    best = max(np.mean(x[apart] < t) + np.mean(x[~apart] >= t) for t in np.arange(-0.5, 13, 0.5))
+    assert cut.sensitivity + cut.specificity == pytest.approx(best)
+
+
+def test_a_statistic_that_never_licenses_gets_a_stable_edge_of_one():
+    records = [
+        {"ess_median": i / 100, "excess": 0.3 if i % 7 == 0 or i < 30 else 0.0} for i in range(100)
+    ]
+    assert fit_cuts(records)["ess_median"].stable is None
+    assert fit_thresholds(records).ess_median_stable == 1.0
+
+
+def test_one_class_or_no_outcome_is_refused():
+    with pytest.raises(DataError, match="both sides"):
+        fit_thresholds([{"ess_two": 0.5, "excess": 0.0}])
+    with pytest.raises(DataError, match="excess"):
+        fit_thresholds([{"ess_two": 0.5}])
+    with pytest.raises(DataError, match="either class"):
+        youden(np.array([0.1, 0.2]), np.array([True, True]))

@@ -1,0 +1,221 @@
+"""Laws of the verdict, on summaries."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tod.base import DataError, SpecError
+from tod.diagnostics import (
+    ContextCounts,
+    Coverage,
+    EssRel,
+    Mismatch,
+    Overlap,
+    Summary,
+    Tails,
+)
+from tod.regimes import Thresholds, classify, ess_two, missing_inputs, phase_point, pooled
+from tod.regimes.regime import ORDER
+
+K16 = {"min": 16, "median": 16, "max": 16}
+SIZES = ContextCounts(total=128, informative=128, candidates_per_context=K16)
+
+
+def good(**changes):
+    summary = Summary(
+        contexts=SIZES,
+        ess_rel=EssRel(0.9, 0.8, 0.88, (0.88, 0.92), (0.75, 0.83)),
+        tails=Tails(0.1, 0.1, 0.2),
+        overlap=Overlap(0.9, 0.95, 0.9, 0.9, k=16),
+        coverage=Coverage(mean_rho=1.0, mean_rho_z=0.1),
+        activation=0.02,
+    )
+    return replace(summary, **changes)
+
+
+def rank(summary, **kwargs):
+    return ORDER.index(classify(summary, **kwargs).verdict)
+
+
+unit = st.floats(0.01, 1.0)
+
+
+@given(unit, unit, unit, unit, unit, st.floats(0.01, 1.0))
+def test_a_lower_leg_never_improves_the_verdict(a, b, c, q10, weight, factor):
+    summary = good(
+        overlap=Overlap(a, b, c, min(a, b, c), k=16),
+        ess_rel=EssRel(a, q10, a),
+        tails=Tails(weight, 0.1),
+    )
+    for worse in (
+        replace(summary, overlap=replace(summary.overlap, target_proposal=a * factor)),
+        replace(summary, overlap=replace(summary.overlap, policy_proposal=b * factor)),
+        replace(summary, overlap=replace(summary.overlap, target_policy=c * factor)),
+        replace(summary, ess_rel=replace(summary.ess_rel, q10=q10 * factor)),
+        replace(summary, tails=replace(summary.tails, max_weight_median=weight / factor)),
+    ):
+        assert rank(worse) >= rank(summary)
+
+
+@given(st.sampled_from(["target_proposal", "policy_proposal", "target_policy"]))
+def test_an_unknown_leg_caps_at_transition(name):
+    regime = classify(good(overlap=replace(good().overlap, **{name: None}), ess_rel=EssRel()))
+    assert regime.verdict == "transition"
+    assert f"overlap.{name}" in regime.missing
+
+
+@pytest.mark.parametrize("name", ["policy_proposal", "target_policy"])
+def test_a_leg_that_does_not_apply_caps_nothing(name):
+    overlap = replace(good().overlap, **{name: None}, not_applicable=(name,))
+    regime = classify(good(overlap=overlap))
+    assert regime.verdict == "swap_stable"
+    assert f"overlap.{name}" not in regime.missing
+
+
+def test_on_policy_by_declaration_needs_one_measured_leg():
+    overlap = Overlap(0.9, None, None, 0.9, declared=("policy_proposal",), k=16)
+    assert classify(good(overlap=overlap)).verdict == "swap_stable"
+    low = Overlap(0.2, None, None, 0.2, declared=("policy_proposal",), k=16)
+    assert classify(good(overlap=low)).verdict == "operator_dominated"
+
+
+def test_no_measured_leg_is_undetermined():
+    overlap = Overlap(declared=("policy_proposal",), policy_proposal=1.0)
+    regime = classify(good(overlap=overlap, ess_rel=EssRel()))
+    assert regime.verdict == "undetermined"
+
+
+def test_an_unresolved_median_is_not_stable():
+    wide = EssRel(0.75, 0.6, 0.75, (0.6, 0.9))
+    overlap = Overlap(0.75, 0.95, 0.75, 0.75, k=16)
+    regime = classify(good(ess_rel=wide, overlap=overlap))
+    assert regime.verdict == "transition"
+    # the interval is 0.15 wide on that side and must shrink to 0.05: nine times the contexts
+    assert "measure about 1152 informative contexts instead of 128" in regime.reasons[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("informative", "verdict"),
+    [(7, "undetermined"), (8, "transition"), (28, "transition"), (29, "swap_stable")],
+)
+def test_evidence(informative, verdict):
+    counts = replace(SIZES, total=informative, informative=informative)
+    assert classify(good(contexts=counts)).verdict == verdict
+
+
+def test_evidence_defaults_are_what_their_docstrings_derive():
+    """8: the 90 % interval of the median excludes the extremes; 29: q10 is bounded below."""
+    from scipy.stats import binom
+
+    bounds = Thresholds()
+    first = next(n for n in range(1, 99) if binom.cdf(1, n, 0.5) <= 0.05)
+    assert first == bounds.min_informative
+    assert next(n for n in range(1, 99) if 0.9**n <= 0.05) == bounds.min_informative_stable
+    assert bounds.max_weight_stable == pytest.approx((0.7 * 16) ** -0.5, abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"tails": Tails(0.4, 0.1)}, "one candidate carries 40%"),
+        ({"tails": Tails(0.1, 2.0)}, "variance of log w is 2.00"),
+        ({"tails": Tails(0.1, 0.1, None, 0.9)}, "Pareto"),
+        ({"activation": 0.5}, "removes 50%"),
+        ({"coverage": Coverage(missing_mass=0.6)}, "not drawn yet"),
+    ],
+)
+def test_each_bound_alone_makes_a_transition(change, word):
+    regime = classify(good(**change))
+    assert regime.verdict == "transition"
+    assert len(regime.reasons) == 1
+    assert word in regime.reasons[0].why
+    assert regime.reasons[0].remedy
+
+
+def test_remedies_carry_the_numbers_they_are_given():
+    low = good(ess_rel=EssRel(0.2, 0.19, 0.2), overlap=Overlap(0.2, 1.0, 0.2, 0.2, k=16))
+    with_search = classify(low, eta=5.0, eta_max=1.9, k_needed=64).reasons[0].remedy
+    assert "lower eta from 5 to at most 1.9" in with_search
+    assert "raise K from 16 to about 64" in with_search
+    # ln 0.7 / ln 0.2 = 0.2216, root 0.4708: 5 becomes 2.354
+    assert "from 5 to about 2.354" in classify(low, eta=5.0).reasons[0].remedy
+    assert (
+        "change the anchor or the proposal" in classify(low, eta=1.0, eta_max=3.0).reasons[0].remedy
+    )
+
+
+def test_engine_mismatch_is_not_mended_by_a_refresh():
+    overlap = Overlap(0.9, 0.2, 0.9, 0.2, k=16)
+    stale = classify(good(overlap=overlap, mismatch=Mismatch(ess_rel=0.95)))
+    engine = classify(good(overlap=overlap, mismatch=Mismatch(ess_rel=0.25)))
+    assert "refresh mu" in stale.reasons[0].remedy
+    assert "mend the sampling engine" in engine.reasons[0].remedy
+
+
+def test_missing_inputs_are_named():
+    assert set(missing_inputs(Summary())) == {
+        "overlap.target_proposal",
+        "overlap.policy_proposal",
+        "overlap.target_policy",
+        "tails.max_weight_median",
+        "tails.log_w_variance_median",
+        "activation",
+        "contexts.candidates_per_context",
+        "coverage",
+    }
+    assert classify(Summary()).verdict == "undetermined"
+
+
+def test_thresholds_are_ordered_and_named():
+    with pytest.raises(SpecError, match=r"overlap_dominated = 0\.8 exceeds overlap_stable = 0\.7"):
+        Thresholds.parse({"overlap_dominated": 0.8})
+    with pytest.raises(SpecError, match="overlap_stable"):
+        Thresholds.parse({"overlap_stabel": 0.8})
+    with pytest.raises(SpecError, match="a larger weight is worse"):
+        Thresholds.parse({"max_weight_stable": 0.9})
+
+
+def test_the_regime_is_plain_data():
+    data = classify(good(activation=0.5), assumed_target=True).to_dict()
+    assert list(data) == ["verdict", "reasons", "missing", "point", "eta_intervals", "thresholds"]
+    assert all(set(reason) == {"why", "remedy"} for reason in data["reasons"])
+    assert data["point"]["region"] == "swap_stable"
+
+
+@pytest.mark.parametrize(
+    ("median", "weight", "region"),
+    [
+        (0.9, 0.1, "swap_stable"),
+        (0.6, 0.1, "transition"),
+        (0.9, 0.4, "transition"),
+        (0.4, 0.1, "operator_dominated"),
+        (0.9, 0.6, "operator_dominated"),
+        (None, 0.6, "undetermined"),
+    ],
+)
+def test_the_plain_phase_diagram(median, weight, region):
+    point = phase_point(good(ess_rel=EssRel(median), tails=Tails(weight)))
+    assert point.region() == region
+
+
+def test_ess_two_is_the_smaller_step_mean():
+    a = good(overlap=Overlap(0.9, 0.5, None))
+    b = good(overlap=Overlap(0.6, 0.9, None))
+    unknown = good(overlap=Overlap(None, None, None), ess_rel=EssRel())
+    assert ess_two([a, b]) == pytest.approx(0.7)
+    assert ess_two([a, b, unknown]) == pytest.approx(0.7)
+    assert ess_two([unknown]) is None
+
+
+def test_pooling_adds_counts_and_averages_what_is_known():
+    a, b = good(activation=0.1), good(activation=None, ess_rel=EssRel(0.5, 0.2, 0.5))
+    both = pooled([a, b])
+    assert both.contexts.informative == 256
+    assert both.contexts.candidates_per_context == K16
+    assert both.activation == pytest.approx(0.1)
+    assert both.ess_rel.median == pytest.approx(0.7)
+    assert both.ess_rel.median_ci90 is None
+    with pytest.raises(DataError, match="no summaries"):
+        pooled([])
