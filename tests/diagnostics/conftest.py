@@ -1,6 +1,7 @@
 """Oracles in 50 digits, and contexts that are hard on floating point."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import mpmath
@@ -42,7 +43,7 @@ class Exact:
     def __post_init__(self) -> None:
         mpmath.mp.dps = 50
 
-    @property
+    @cached_property
     def w(self) -> list[Any]:
         top = max(self.log_w)
         return [
@@ -50,10 +51,10 @@ class Exact:
             for x in self.log_w
         ]
 
-    @property
+    @cached_property
     def bar(self) -> list[Any]:
-        w = self.w
-        return [x / mpmath.fsum(w) for x in w]
+        total = mpmath.fsum(self.w)
+        return [x / total for x in self.w]
 
     def power_sum(self, alpha: float) -> Any:
         return mpmath.fsum(x**alpha for x in self.bar if x > 0)

@@ -1,4 +1,4 @@
-"""ESS, its family and identities: reference values, 50-digit oracle, and the laws L2, L3, L5, L8."""
+"""ESS, its family and identities: reference values, 50 digits, laws L2, L3, L5 and L8."""
 
 import numpy as np
 import pytest

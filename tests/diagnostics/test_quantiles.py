@@ -1,4 +1,4 @@
-"""Order statistics, distribution-free intervals and Beta posteriors, against scipy and enumeration."""
+"""Order statistics, their intervals and Beta posteriors, against scipy and enumeration."""
 
 import math
 

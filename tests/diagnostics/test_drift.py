@@ -1,0 +1,91 @@
+"""KL estimators: reference values, exact expectations and Gaussian closed forms."""
+
+import numpy as np
+import pytest
+
+from tod.base import Groups, to_numpy
+from tod.diagnostics import Drift, drift, k1, k2, k3, kl, kl_per_sequence
+
+NEW = np.array([-0.5, -2.1, -0.5, -1.2, -0.2, -2.4, -0.35])
+REF = np.array([-1.1, -1.9, -0.6, -0.8, -1.4, -2.6, -0.3])
+SEQUENCES = Groups(np.array([3, 4]))
+
+
+def test_reference_token_means(backend):
+    found = kl(backend.make(NEW), backend.make(REF))
+    near = max(1e-9, 5 * backend.rtol)
+    assert found.k1 == pytest.approx(0.2071428571, abs=near)
+    assert found.k2 == pytest.approx(0.1466071429, abs=near)
+    assert found.k3 == pytest.approx(0.1125817959, abs=near)
+
+
+def test_sequences_sum_and_tokens_average(backend):
+    found = kl_per_sequence(backend.make(NEW), backend.make(REF), SEQUENCES)
+    token = kl(NEW, REF)
+    assert found.k1 == pytest.approx(token.k1 * 7 / 2, rel=10 * backend.rtol)
+    assert found.k3 == pytest.approx(token.k3 * 7 / 2, rel=10 * backend.rtol)
+    sums = kl(SEQUENCES.sum(NEW), SEQUENCES.sum(REF))  # estimators on whole sequences
+    assert sums.k1 == pytest.approx(found.k1, rel=10 * backend.rtol)
+    assert sums.k3 != pytest.approx(found.k3, rel=0.1)
+
+
+def test_expectations_on_an_enumerated_space(rng):
+    p, q = rng.dirichlet(np.ones(9), size=2)
+    true = np.sum(p * np.log(p / q))
+    lp, lq = np.log(p), np.log(q)
+    assert np.sum(p * k1(lp, lq)) == pytest.approx(true, rel=1e-12)
+    assert np.sum(p * k3(lp, lq)) == pytest.approx(true, rel=1e-12)
+    assert np.sum(p * k2(lp, lq)) == pytest.approx(np.sum(p * np.log(p / q) ** 2) / 2)
+
+
+def test_draws_of_another_policy_need_the_weight(rng):
+    p, q, mu = rng.dirichlet(np.ones(9) * 3, size=3)
+    drawn = rng.choice(9, size=400_000, p=mu)
+    found = kl(np.log(p)[drawn], np.log(q)[drawn], np.log(p / mu)[drawn])
+    true = np.sum(p * np.log(p / q))
+    assert found.k1 == pytest.approx(true, abs=0.02)  # sampling error
+    assert found.k3 == pytest.approx(true, abs=0.02)
+    assert kl(np.log(p)[drawn], np.log(q)[drawn]).k1 != pytest.approx(true, abs=0.05)
+
+
+@pytest.mark.parametrize("d", [0.1, 1.0])
+def test_gaussian_closed_forms(d):
+    nodes, weight = np.polynomial.hermite_e.hermegauss(120)
+    weight = weight / weight.sum()
+    lp, lq = -(nodes**2) / 2, -((nodes - d) ** 2) / 2
+    mean = lambda x: float(weight @ x)  # noqa: E731
+    sd = lambda x: np.sqrt(mean(x**2) - mean(x) ** 2)  # noqa: E731
+    assert mean(k1(lp, lq)) == pytest.approx(d**2 / 2)
+    assert sd(k1(lp, lq)) == pytest.approx(d)
+    assert mean(k2(lp, lq)) == pytest.approx(d**2 / 2 + d**4 / 8)
+    assert sd(k2(lp, lq)) == pytest.approx(np.sqrt(d**4 / 2 + d**6 / 4))
+    assert sd(k3(lp, lq)) == pytest.approx(np.sqrt(np.exp(d**2) - 1 - d**2))
+
+
+def test_k3_is_never_negative_and_exact_when_small(backend, rng):
+    import mpmath
+
+    x = np.r_[rng.normal(size=300) * 10.0 ** rng.integers(-9, 1, size=300), 0.0]
+    x = to_numpy(backend.make(x)).astype(float)
+    got = to_numpy(k3(backend.make(0 * x), backend.make(x)))
+    assert (got >= 0).all()
+    with mpmath.workdps(50):
+        expected = [float(mpmath.expm1(mpmath.mpf(v)) - mpmath.mpf(v)) for v in x]
+    # just above the series' edge the difference loses two digits
+    np.testing.assert_allclose(got, expected, rtol=500 * backend.rtol, atol=1e-37)
+
+
+def test_k3_of_a_forbidden_anchor_and_of_an_overflow(backend):
+    x = backend.make([0.0, 0.0])
+    got = to_numpy(k3(x, backend.make([1e4, -1e4])))
+    assert got[0] == np.inf
+    assert got[1] == pytest.approx(1e4 - 1)
+
+
+def test_record():
+    pi, ref = SEQUENCES.sum(NEW), SEQUENCES.sum(REF)
+    found = drift(pi, {"ref": ref, "teacher": ref}, SEQUENCES.sizes)
+    assert found.ref == pytest.approx(0.725)
+    assert found.ref_token == pytest.approx(0.2071428571, abs=1e-9)
+    assert (found.old, found.old_token) == (None, None)
+    assert drift(pi, {"old": np.full(2, -np.inf)}) == Drift()

@@ -1,0 +1,114 @@
+"""PSIS against arviz-stats and the closed forms of its thresholds."""
+
+import warnings
+
+import numpy as np
+import pytest
+from arviz_stats.base import array_stats
+
+from tod.base import Groups
+from tod.diagnostics import (
+    convergence_rate,
+    fit_tail,
+    khat_threshold,
+    min_sample_size,
+    pareto_k,
+    pareto_k_pooled,
+    smoothed_log_weights,
+    tail_length,
+)
+
+
+def test_reference_sample():
+    x = -0.6 * np.log(1 - (np.arange(1, 1001) - 0.5) / 1000)
+    assert tail_length(1000) == 94
+    assert pareto_k(x, Groups.equal(1, 1000))[0] == pytest.approx(0.5832570419, abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [25, 60, 225, 226, 1000, 4321])
+@pytest.mark.parametrize("law", ["normal", "heavy", "bounded"])
+def test_arviz_agrees(size, law, rng):
+    draw = {
+        "normal": lambda: rng.normal(size=size) * 2,
+        "heavy": lambda: -0.9 * np.log(rng.random(size)),
+        "bounded": lambda: rng.beta(2, 3, size=size),
+    }
+    x = draw[law]()
+    smoothed, k = array_stats.psislw(-x)  # it takes negative log-weights
+    assert pareto_k(x, Groups.equal(1, size))[0] == pytest.approx(float(k), abs=1e-9)
+    np.testing.assert_allclose(smoothed_log_weights(x), smoothed, atol=1e-9)
+
+
+def test_shift_and_order_do_not_matter(rng):
+    x = np.round(rng.normal(size=300) * 2, 6)
+    k = fit_tail(x).k
+    assert fit_tail(rng.permutation(x)).k == pytest.approx(k, rel=1e-12)
+    assert fit_tail(x + 1e5).k == pytest.approx(k, abs=1e-8)  # the shift rounds the inputs
+
+
+def test_small_contexts_have_no_tail(rng):
+    contexts = Groups(np.array([24, 25, 1]))
+    found = pareto_k(rng.normal(size=50), contexts)
+    assert np.isnan(found).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.zeros(100),
+        np.r_[np.zeros(30), np.full(70, -np.inf)],
+        np.full(40, -np.inf),
+        np.r_[np.zeros(39), np.nan],
+        np.r_[np.zeros(39), np.inf],
+        np.r_[np.zeros(99), 1.0],  # a tail that is its cutoff but for one draw
+    ],
+    ids=["tied", "ties_and_outside", "outside", "nan", "infinite", "one_above"],
+)
+def test_tails_without_a_shape(x):
+    assert np.isnan(fit_tail(x).k)
+
+
+def test_smoothing_without_a_fit_only_normalises():
+    x = np.array([1.0, 1.0, -np.inf])
+    assert np.exp(smoothed_log_weights(x)).tolist() == [0.5, 0.5, 0.0]
+
+
+def test_pooled_is_the_fit_of_scaled_weights(rng):
+    contexts = Groups(np.array([8, 3, 1, 16, 8]))
+    x = rng.normal(size=contexts.total) * 2
+    bar = contexts.softmax(x) * contexts.spread(contexts.sizes)
+    assert pareto_k_pooled(x, contexts) == pytest.approx(fit_tail(np.log(bar)).k, abs=1e-12)
+    shift = contexts.spread(np.array([5.0, -3.0, 0.0, 100.0, 2.0]))
+    assert pareto_k_pooled(x + shift, contexts) == pytest.approx(
+        pareto_k_pooled(x, contexts), abs=1e-9
+    )
+
+
+def test_pooled_needs_25_candidates(rng):
+    assert pareto_k_pooled(rng.normal(size=24), Groups.equal(3, 8)) is None
+    assert pareto_k_pooled(np.zeros(32), Groups.equal(4, 8)) is None
+
+
+def test_thresholds():
+    found = [khat_threshold(s) for s in (64, 200, 1000, 2200)]
+    expected = [0.4463453175, 0.5654120103, 0.6666666667, 0.7]
+    assert found == pytest.approx(expected, abs=1e-9)
+    found = [min_sample_size(k) for k in (-1, 0.5, 0.6, 0.7, 1.0)]
+    expected = [10, 100, 316.2277660168, 2154.4346900319, np.inf]
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_convergence_rate_limits():
+    assert [convergence_rate(k, 1000) for k in (-0.5, 0.0, 1.0, 1.5)] == [1, 1, 0, 0]
+    assert convergence_rate(0.5, 1000) == pytest.approx(1 - 1 / np.log(1000))
+    rates = [convergence_rate(k, 10_000) for k in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_true_shape_is_recovered(rng):
+    """Weights u^(−k) are Pareto with shape k."""
+    for shape in (0.3, 0.7):
+        x = -shape * np.log(rng.random(200_000))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert fit_tail(x).k == pytest.approx(shape, abs=0.1)  # 1342 draws in the tail
