@@ -18,7 +18,7 @@ from tod.arc.knobs import (
 from tod.arc.observe import Health, average, ess_name, examine, observe
 from tod.arc.operator import choose_operator, may_revert
 from tod.arc.sharpness import floor, limited, wanted_move
-from tod.arc.state import Action, ArcState, Decision
+from tod.arc.state import Action, ArcState, Comparison, Decision
 from tod.diagnostics.summary import Summary
 
 
@@ -109,8 +109,8 @@ def _turn(
     move, lowest = 0.0, floor(config, state, goal, step)
     if health.unhealthy and not may_revert(config, after):
         move = wanted_move(config, health, current, eta_feasible)
-        bad = ", ".join(_miss(c.what, c.value, c.threshold) for c in health.compared if not c.ok)
-        draft.notes.append(bad)
+        missed = [item for item in health.compared if item.ok is False]
+        draft.notes += [_miss(item) for item in missed if item.what != "drift.ref"]
     elif not health.unhealthy and healthy >= config.dwell and current < goal:
         move = wanted_move(config, health, current, eta_feasible)
         draft.notes += [f"healthy for {healthy} batches"] if move > 0 else []
@@ -162,9 +162,9 @@ def _shown(state: ArcState) -> dict[str, float | str]:
     return {**state.knobs, **operator}
 
 
-def _miss(what: str, value: float | None, threshold: float) -> str:
-    side = "below" if what.startswith("ess_rel") else "over"
-    return f"{what} {value:.3g} is {side} {threshold:g}"
+def _miss(item: Comparison) -> str:
+    side = "below" if item.what.startswith("ess_rel") else "over"
+    return f"{item.what} {item.value:.3g} is {side} {item.threshold:g}"
 
 
 def _calm(config: ArcConfig, state: ArcState, health: Health) -> str:

@@ -1,0 +1,91 @@
+"""The first state, its refusals, and the open-loop baseline."""
+
+import pytest
+
+from tod.arc import ArcConfig, ArcState, initial, linear_ramp
+from tod.base import SpecError
+
+
+def test_the_declared_values_are_the_goal():
+    state = initial(ArcConfig(start=0.5), eta=4.0)
+    assert (state.knobs, state.declared) == ({"eta": 2.0}, {"eta": 4.0})
+    anchors = initial(ArcConfig(knob="anchors", start=0.5), tau=0.3, beta=0.1)
+    assert anchors.knobs == pytest.approx({"tau": 0.6, "beta": 0.2})
+
+
+def test_eta_max_bounds_the_goal():
+    state = initial(ArcConfig(eta_max=3.0), eta=4.0)
+    assert state.declared == state.knobs == {"eta": 3.0}
+    anchors = initial(ArcConfig(knob="anchors", eta_max=2.0), tau=0.15, beta=0.05)
+    assert anchors.declared == pytest.approx({"tau": 0.375, "beta": 0.125})
+
+
+def test_the_deadline_is_four_fifths_of_a_run_of_known_length():
+    assert initial(ArcConfig(), eta=1.0).deadline is None
+    assert initial(ArcConfig(), eta=1.0, steps=61).deadline == 49
+    assert initial(ArcConfig(deadline=7), eta=1.0, steps=61).deadline == 7
+
+
+@pytest.mark.parametrize(
+    ("config", "values", "word"),
+    [
+        ({}, {}, "none of them"),
+        ({}, {"tau": 1.0, "beta": 1.0}, "turns eta"),
+        ({"knob": "anchors"}, {"eta": 1.0}, "turns beta, tau"),
+        ({"knob": "anchors"}, {"tau": 1.0}, "turns beta, tau"),
+        ({"knob": "both"}, {"eta": 1.0}, "turns beta, eta, tau"),
+        ({}, {"eta": -1.0}, "at least 0"),
+        ({}, {"eta": float("nan")}, "finite"),
+        ({}, {"eta": 0.0}, "cannot leave 0"),
+        ({"knob": "anchors"}, {"tau": 0.0, "beta": 0.0}, "cannot leave 0"),
+        ({}, {"eta": 1e-4}, "below eta_min"),
+        ({"knob": "anchors", "drift_budget": 1.0}, {"tau": 1.0, "beta": 0.0}, "no weight"),
+        ({"deadline": 2, "start": 0.1}, {"eta": 1.0}, "takes 8 steps"),
+        ({}, {"eta": 1.0, "steps": 0}, "steps = 0"),
+        ({}, {"eta": 1.0, "operator": "ppo"}, "arc.operators is empty"),
+        ({"operators": ["a", "b"]}, {"eta": 1.0, "operator": "c"}, "'c' is not in"),
+    ],
+)
+def test_what_cannot_be_controlled_is_refused(config, values, word):
+    with pytest.raises(SpecError, match=word):
+        initial(ArcConfig.parse(config), **values)
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"ess_targt": 0.5}, "Did you mean `ess_target`"),
+        ({"ess_target": 1.0}, "ess_target"),
+        ({"eta_min": 2.0, "eta_max": 1.0}, "Raise eta_max"),
+        ({"operators": ["a", "a"]}, "names one twice"),
+        ({"slew": 0}, "slew"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(config, word):
+    with pytest.raises(SpecError, match=word):
+        ArcConfig.parse(config)
+
+
+def test_a_config_survives_plain_data():
+    config = ArcConfig(knob="both", operators=("a", "b"), deadline=3, drift_budget=2.0)
+    assert ArcConfig.parse(config.model_dump(mode="json")) == config
+
+
+def test_the_linear_ramp_is_linear_and_ends_at_the_deadline():
+    config = ArcConfig(deadline=9)
+    state = initial(config, eta=5.0)
+    values = [linear_ramp(config, state, step=t)["eta"] for t in range(12)]
+    assert values == pytest.approx([0.5 * (t + 1) for t in range(10)] + [5.0, 5.0])
+    anchors = ArcConfig(knob="anchors", deadline=9)
+    ramp = linear_ramp(anchors, initial(anchors, tau=0.15, beta=0.05), step=4)
+    assert ramp == pytest.approx({"tau": 0.3, "beta": 0.1})
+    with pytest.raises(SpecError, match="ends"):
+        linear_ramp(ArcConfig(), initial(ArcConfig(), eta=1.0), step=0)
+
+
+def test_a_state_of_another_version_is_refused():
+    good = initial(ArcConfig(), eta=1.0).to_dict()
+    assert ArcState.from_dict(good).knobs == {"eta": 1.0}
+    for bad in ({**good, "extra": 1}, {"knobs": {}}):
+        with pytest.raises(SpecError, match="not a controller state"):
+            ArcState.from_dict(bad)
