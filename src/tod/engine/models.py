@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
+from safetensors import SafetensorError
 
 from tod.base import ModelError, Spec
 from tod.engine.flops import TokenFlops, flops_per_token, parameter_counts
@@ -18,8 +19,10 @@ __all__ = [
     "eos_ids",
     "flops_per_token",
     "load_model",
+    "load_tokenizer",
     "pad_id",
     "parameter_counts",
+    "skeleton",
 ]
 
 DTYPES = {
@@ -28,6 +31,7 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+_UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 _DROPOUTS = ("dropout", "pdrop")  # how configs name the probabilities of dropout
 
 
@@ -77,22 +81,54 @@ def load_model(
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
         _without_dropout(config)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loaded = AutoModelForCausalLM.from_pretrained(
             source,
             config=config,
             dtype=DTYPES[dtype],
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
             **options,
         )
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except _UNREADABLE as error:
         raise _explained(name_or_path, source, error) from error
+    if loaded["missing_keys"]:
+        first = ", ".join(sorted(loaded["missing_keys"])[:3])
+        raise ModelError(
+            f"model {name_or_path!r} lacks {len(loaded['missing_keys'])} of its weights ({first}, "
+            "…): they would be random. Copy the complete model, every .safetensors part included."
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     if lora is not None:
         model = _with_lora(model, lora)
     return model.to(device).eval(), tokenizer
+
+
+def load_tokenizer(name_or_path: str, revision: str | None = None) -> Any:
+    """The tokenizer of a model, without the model. Errors as in ``load_model``."""
+    from transformers import AutoTokenizer
+
+    source, options = _source(name_or_path, revision)
+    try:
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+    except _UNREADABLE as error:
+        raise _explained(name_or_path, source, error) from error
+
+
+def skeleton(name_or_path: str, lora: LoraSpec | None = None, revision: str | None = None) -> Any:
+    """The model without its weights, on the ``meta`` device. Errors as in ``load_model``."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    source, options = _source(name_or_path, revision)
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
+    except _UNREADABLE as error:
+        raise _explained(name_or_path, source, error) from error
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        return model if lora is None else _with_lora(model, lora)
 
 
 def context_length(model: Any) -> int | None:

@@ -11,6 +11,8 @@ from jaxtyping import Int
 
 from tod.base import ModelError
 from tod.engine.data import Example, Task, fitting_ids, load_task
+from tod.engine.forecast import forecast
+from tod.engine.memory import available, require
 from tod.engine.models import context_length, eos_ids, load_model, pad_id
 from tod.engine.sampling import SamplingParams
 from tod.engine.settings import RunSettings
@@ -112,9 +114,12 @@ def open_session(
         SpecError: A utility is to be imported and that was not allowed.
         ModelError: A model cannot be loaded, or its vocabulary differs from the policy's.
         DataError: The task has no usable prompts.
+        ResourceError: The run would not fit into memory; nothing was loaded.
     """
     world = world or World.join()
     scorer = Scorer(settings.utilities, allow_imports)
+    task = load_task(settings.task, settings.train.seed)
+    require(forecast(settings, task).memory, available(world.device.type))
     master = "float64" if settings.train.dtype == "float64" else "float32"
     policy, tokenizer = load_model(
         settings.model, dtype=master, device=world.device, lora=settings.peft
@@ -126,7 +131,7 @@ def open_session(
         policy=policy,
         tokenizer=tokenizer,
         optimiser=_optimiser(policy, settings),
-        task=load_task(settings.task, settings.train.seed),
+        task=task,
         scorer=scorer,
         operator=settings.operator,
         frozen=_frozen(settings, policy, master, world),

@@ -1,0 +1,56 @@
+# make demo   the main job: train the embedded model, print the report's path
+# make test   every check and test (CPU, minutes)
+# Both work from a bare checkout: they make .venv and install the pinned set into it.
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PYTHON ?= python3
+STAMP := $(VENV)/.installed
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test test-slow lint format types contracts unit doctest bench tiny clean
+
+demo: $(STAMP)
+	rm -rf runs/demo
+	$(VENV)/bin/tod demo --output runs/demo
+
+test: lint types contracts unit
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/pydoclint --quiet src/tod
+
+format: $(STAMP)
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+types: $(STAMP)
+	$(VENV)/bin/mypy
+
+contracts: $(STAMP)
+	$(VENV)/bin/lint-imports
+
+unit: $(STAMP)
+	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
+	$(PY) -m pytest --doctest-modules -p no:cacheprovider src/tod/base src/tod/candidates src/tod/targets src/tod/operators src/tod/diagnostics src/tod/regimes src/tod/arc
+
+test-slow: $(STAMP)
+	$(PY) -m pytest -m slow
+
+bench: $(STAMP)
+	for b in benchmarks/*.py; do echo "== $$b"; $(PY) $$b || exit 1; done
+
+tiny: $(STAMP)
+	$(PY) scripts/make_tiny.py
+
+clean:
+	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# torch first, by its pin: any other order takes a newer torch and its accelerator libraries
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(STAMP)

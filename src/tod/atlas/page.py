@@ -1,0 +1,50 @@
+"""An entry of the atlas as plain data and as text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tod.atlas.recipe import Recipe
+
+SCHEMA = "tod.atlas/1"
+
+
+def entry(recipe: Recipe) -> dict[str, Any]:
+    """One recipe as plain data, in the names of schema ``tod.atlas/1``."""
+    data = recipe.model_dump(mode="json")
+    operator = data["operator"]
+    return {
+        "name": recipe.name,
+        "title": recipe.title,
+        "aliases": list(recipe.aliases),
+        "target": data["target"],
+        "target_family": recipe.target.kind,
+        "operator_family": recipe.family,
+        "proposal": operator["proposal"],
+        "action": operator["action"],
+        "papers": list(recipe.papers),
+        "shares_target": recipe.shares_target,
+        "differs": list(recipe.differs),
+    }
+
+
+def schema(recipes: Mapping[str, Recipe]) -> dict[str, Any]:
+    """All recipes as one document."""
+    return {"schema": SCHEMA, "recipes": [entry(recipe) for recipe in recipes.values()]}
+
+
+def text(recipe: Recipe) -> str:
+    """One recipe for a terminal: the triple as YAML, and what is known of it."""
+    import yaml
+
+    data = entry(recipe)
+    triple = {"target": data["target"], "action": data["action"]}
+    lines = [
+        f"{recipe.name}: {recipe.title}",
+        f"families   {recipe.target.kind} x {recipe.family}",
+        f"shares q*  {recipe.shares_target.replace('_', ' ')}",
+        *(f"  differs  {item}" for item in recipe.differs),
+        f"papers     {', '.join(recipe.papers)}",
+        "",
+        yaml.safe_dump(triple, sort_keys=False, allow_unicode=True).rstrip(),
+    ]
+    return "\n".join(lines)

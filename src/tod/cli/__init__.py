@@ -1,0 +1,1 @@
+"""The roof: commands. They wire everything and own nothing."""

@@ -1,0 +1,44 @@
+"""What `tod run --dry-run` shows: the triple as resolved, and what it will cost."""
+
+from tod.engine.data import load_task
+from tod.engine.forecast import forecast
+from tod.engine.memory import available
+from tod.engine.settings import RunSettings
+
+_GIB, _MIB = 2**30, 2**20
+
+
+def show_forecast(settings: RunSettings) -> None:
+    """Print the resolved recipe as YAML, the target in letters, memory and cost."""
+    import yaml
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    console = Console(highlight=False)
+    text = yaml.safe_dump(settings.plain(), sort_keys=False, allow_unicode=True)
+    console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
+    expected = forecast(settings, load_task(settings.task, settings.train.seed))
+    there = available()
+    fits = "fits" if expected.memory.total <= there else "does NOT fit"
+    console.print(f"target      {equation(settings)}")
+    console.print(f"memory      about {_bytes(expected.memory.total)} of {_bytes(there)}: {fits}")
+    console.print(f"            {expected.memory.table()}")
+    console.print(
+        f"cost        at most {expected.completion_tokens:,} tokens drawn, "
+        f"{expected.flops:.2e} FLOPs (evaluation left out)"
+    )
+    console.print(f"written to  {settings.directory}")
+
+
+def equation(settings: RunSettings) -> str:
+    """The target in the paper's letters, as in ``q* ∝ π_old^0.75·π_ref^0.25·exp(5·correct)``."""
+    target = settings.target.target
+    anchor = "·".join(
+        f"π_{name}" if rho == 1.0 else f"π_{name}^{rho:.3g}" for name, rho in target.anchor.items()
+    )
+    tilts = " + ".join(f"{tilt.eta:.4g}·{tilt.utility}" for tilt in target.tilts)
+    return f"q* ∝ {anchor}" + (f"·exp({tilts})" if tilts else "")
+
+
+def _bytes(count: int) -> str:
+    return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / _MIB:.0f} MiB"

@@ -1,0 +1,120 @@
+"""`tod run RECIPE`: train (or search) as a recipe says."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tod.engine.settings import RunSettings
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="Recipe as YAML; see configs/.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Dotted overrides, e.g. operator.proposal.size=16.", show_default=False
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last good checkpoint.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that is already there.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the resolved triple, memory and cost; train nothing."),
+    ] = False,
+    allow_imports: Annotated[
+        bool,
+        typer.Option("--allow-imports", help="Let the recipe import reward functions of yours."),
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; default: what the machine has free.")
+    ] = None,
+    html: Annotated[bool, typer.Option(help="Write report.html at the end.")] = True,
+    json_out: Annotated[
+        str | None, typer.Option("--json", help="Write the last record to a file, or - for stdout.")
+    ] = None,
+) -> None:
+    """Run a recipe; writes a run directory and a report.
+
+    Example: tod run configs/quickstart.yaml train.steps=20 output=runs/mine
+    """
+    from tod.engine.settings import RunSettings
+
+    settings = RunSettings.load(recipe, tuple(overrides or ()))
+    if dry_run:
+        from tod.cli._forecast import show_forecast
+
+        show_forecast(settings)
+        return
+    execute(
+        settings,
+        resume=resume,
+        overwrite=overwrite,
+        allow_imports=allow_imports,
+        threads=threads,
+        html=html,
+        json_out=json_out,
+    )
+
+
+def execute(
+    settings: "RunSettings",
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    allow_imports: bool = False,
+    threads: int | None = None,
+    html: bool = True,
+    json_out: str | None = None,
+) -> None:
+    """Train with live progress, then report; the report's path is printed last."""
+    import torch
+
+    from tod.cli._progress import Progress
+    from tod.engine.models import default_threads
+    from tod.engine.train import train
+    from tod.engine.world import World
+
+    torch.set_num_threads(threads or default_threads())
+    world = World.join()
+    with Progress(settings, quiet=not world.main or json_out == "-") as progress:
+        try:
+            path = train(
+                settings,
+                resume=resume,
+                overwrite=overwrite,
+                allow_imports=allow_imports,
+                events=progress.events,
+                world=world,
+            )
+        except KeyboardInterrupt:
+            progress.interrupted()
+            raise
+    if not world.main:
+        return
+    if json_out is not None:
+        _write_json(path, json_out)
+    progress.finished(path)
+    if html:
+        from tod.report import write
+
+        target = write([path], path / "report.html")
+        progress.say(f"report: {target}")
+
+
+def _write_json(path: Path, json_out: str) -> None:
+    import json
+
+    from tod.runs import RunDirectory
+
+    *_, last = RunDirectory.open(path).steps.read()
+    text = json.dumps(last, indent=2)
+    if json_out == "-":
+        typer.echo(text)
+    else:
+        Path(json_out).write_text(text + "\n", encoding="utf-8")

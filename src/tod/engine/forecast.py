@@ -1,0 +1,80 @@
+"""What a run will need, before any weight is loaded: memory, tokens, operations."""
+
+from dataclasses import dataclass
+from tod.engine.data import Task, fitting_ids
+from tod.engine.ledger import ModelCost, Work
+from tod.engine.memory import Estimate, Load, ModelSize, estimate
+from tod.engine.models import load_tokenizer, skeleton
+from tod.engine.settings import RunSettings
+
+_PROBED = 64
+"""Prompts that are tokenised to learn how long prompts are."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Upper estimates: every completion at its full length.
+
+    Attributes:
+        memory: Peak bytes by part.
+        prompt_tokens: Longest prompt among those looked at.
+        completion_tokens: Tokens drawn over the whole run, at most.
+        flops: Operations of the whole run, at most, evaluation left out.
+    """
+
+    memory: Estimate
+    prompt_tokens: int
+    completion_tokens: int
+    flops: float
+
+
+def forecast(settings: RunSettings, task: Task) -> Forecast:
+    """Read the shapes of the model without its weights, and some prompts, and add up.
+
+    Raises:
+        ModelError: The model cannot be found.
+        DataError: A prompt does not fit.
+    """
+    model = skeleton(settings.model, settings.peft)
+    proposal, train = settings.operator.proposal, settings.train
+    prompt = _longest_prompt(settings, task)
+    size = ModelSize.of(model)
+    load = Load(
+        prompts=proposal.prompts,
+        size=proposal.size,
+        prompt_tokens=prompt,
+        completion_tokens=proposal.max_new_tokens,
+        micro_batch_tokens=train.max_tokens_per_micro_batch,
+    )
+    frozen = sorted(set(settings.target.target.anchor) & {"ref", "teacher"})
+    lagging = any(
+        o.proposal.refresh != 1 for o in (settings.operator, *settings.operators.values())
+    )
+    copies = tuple(size.parameters for _ in range(len(frozen) + lagging))
+    itemsize = 2 if train.dtype == "bfloat16" else 4
+    drawn = proposal.prompts * proposal.size * proposal.max_new_tokens
+    step = _step_flops(ModelCost.of(model), settings, prompt, len(frozen))
+    return Forecast(
+        memory=estimate(size, load, copies=copies, itemsize=itemsize),
+        prompt_tokens=prompt,
+        completion_tokens=drawn * train.steps,
+        flops=step * train.steps,
+    )
+
+
+def _longest_prompt(settings: RunSettings, task: Task) -> int:
+    tokenizer = load_tokenizer(settings.model)
+    examples = task.batch(0, min(_PROBED, max(len(task), 1)))
+    return max(len(fitting_ids(example, tokenizer, 2**31)) for example in examples)
+
+
+def _step_flops(cost: ModelCost, settings: RunSettings, prompt: int, anchors: int) -> float:
+    """Sampling, scoring under every anchor, and all updates of one step, at full length."""
+    proposal = settings.operator.proposal
+    candidates = proposal.prompts * proposal.size
+    length = proposal.max_new_tokens
+    tokens = proposal.prompts * prompt + candidates * (length - 1)
+    pairs = candidates * (length * prompt + length * (length + 1) // 2)
+    work = Work(tokens, pairs, candidates * length)
+    updates = settings.train.updates_per_batch
+    return float(cost.forward(work) * (1 + anchors) + cost.training(work) * updates)

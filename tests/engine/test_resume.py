@@ -1,0 +1,127 @@
+"""A run killed at any moment and resumed is the run that was never killed, bit for bit."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tod.base import RunError
+from tod.engine.settings import RunSettings
+from tod.engine.train import Events, train
+from tod.runs import RunDirectory, comparable
+
+Make = Callable[..., RunSettings]
+
+
+def in_child(settings: RunSettings, *, resume: bool, kill_after: float | None) -> bool:
+    """Train in a forked process, killed with SIGKILL after some seconds; whether it finished."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            train(settings, resume=resume)
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - the child must never return into pytest
+            os._exit(1)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed by itself"
+    return not os.WIFSIGNALED(status)
+
+
+def tensors(run: Path) -> dict[str, np.ndarray]:
+    latest = RunDirectory.open(run).latest_checkpoint()
+    assert latest is not None
+    parts = ("policy", "optimiser", "behaviour")
+    files = [latest / f"{part}.safetensors" for part in parts]
+    return {
+        f"{file.stem}/{name}": value
+        for file in files
+        if file.exists()
+        for name, value in load_file(file).items()
+    }
+
+
+def same_run(first: Path, second: Path) -> None:
+    a, b = tensors(first), tensors(second)
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert np.array_equal(value, b[name]), f"{name} differs"
+    one, two = RunDirectory.open(first), RunDirectory.open(second)
+    assert [comparable(r) for r in one.steps.read()] == [comparable(r) for r in two.steps.read()]
+    assert list(one.decisions.read()) == list(two.decisions.read())
+    for table in ("contexts", "rollouts"):
+        ours, theirs = getattr(one, table).scan(), getattr(two, table).scan()
+        assert ours.collect().equals(theirs.collect()), table
+
+
+def test_killed_at_twelve_random_moments(small: Make) -> None:
+    changes = {"operator__proposal__refresh": 2, "evaluate": {"held_out_prompts": 4, "every": 3}}
+    whole, broken = small("whole", train__steps=8, **changes), small("broken", train__steps=8, **changes)
+    began = time.monotonic()
+    train(whole)
+    length = time.monotonic() - began
+    rng = np.random.default_rng(5)
+    kills, finished, started = 0, False, False
+    while kills < 12:
+        finished = in_child(
+            broken, resume=started, kill_after=float(rng.uniform(0.02, 0.35)) * max(length, 1.0)
+        )
+        kills += not finished
+        started = started or (broken.directory / "manifest.json").exists()
+        if finished:  # begin another run to be killed in
+            same_run(whole.directory, broken.directory)
+            import shutil
+
+            shutil.rmtree(broken.directory)
+            started = False
+    assert in_child(broken, resume=started, kill_after=None)
+    same_run(whole.directory, broken.directory)
+
+
+def test_interrupt_saves_the_last_step(small: Make) -> None:
+    settings = small(train__steps=5, train__checkpoint_every=100)
+
+    def stop(record: object) -> None:
+        if record.step == 3:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, events=Events(record=stop))
+    whole = small("whole", train__steps=5, train__checkpoint_every=100)
+    train(whole)
+    train(settings, resume=True)
+    same_run(whole.directory, settings.directory)
+
+
+def test_run_directory_is_never_overwritten_silently(small: Make) -> None:
+    settings = small(train__steps=1)
+    train(settings)
+    before = (settings.directory / "steps.jsonl").read_bytes()
+    with pytest.raises(RunError, match="--resume"):
+        train(settings)
+    assert (settings.directory / "steps.jsonl").read_bytes() == before
+
+
+def test_checkpoint_of_another_recipe_is_refused(small: Make) -> None:
+    train(small(train__steps=1))
+    with pytest.raises(RunError, match="train.learning_rate"):
+        train(small(train__steps=1, train__learning_rate=5e-4), resume=True)
+
+
+def test_checkpoint_of_another_schema_is_refused(small: Make) -> None:
+    settings = small(train__steps=2)
+    train(settings)
+    page = settings.directory / "checkpoints" / "step-2" / "state.json"
+    data = json.loads(page.read_text())
+    text = json.dumps(data, indent=1).replace("tod.checkpoint/1", "tod.checkpoint/9")
+    page.write_text(text)
+    with pytest.raises(RunError, match="tod.checkpoint/9"):
+        train(settings, resume=True)
