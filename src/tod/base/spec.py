@@ -59,10 +59,17 @@ def _path(loc: tuple[Any, ...], data: object) -> str:
         listed = isinstance(here, list | tuple) and isinstance(part, int)
         if inside or listed:
             here = here[part]
-        elif isinstance(here, dict) and here.get("kind") == part and place < len(loc) - 1:
+        elif _is_tag(place, loc, here):
             continue
         parts.append(str(part))
     return ".".join(parts) or "(top level)"
+
+
+def _is_tag(place: int, loc: tuple[Any, ...], here: object) -> bool:
+    """Whether a part that is no key of the data names a member of a union instead."""
+    if not isinstance(here, dict) or place == len(loc) - 1:
+        return False
+    return here.get("kind") == loc[place] or loc[place + 1] in here
 
 
 def _line(item: dict[str, Any], model: type[BaseModel], data: object) -> str:

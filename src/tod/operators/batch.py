@@ -25,7 +25,8 @@ class Batch:
         log_old: log π_old of every token: π_θ when this batch was first used, [M].
         value: Utility the advantage is made of, [N]: Σ_k η_k U_k / Σ_k |η_k|.
         tilt: Σ_k η_k U_k, [N], nats.
-        sharpness: Σ_k |η_k|: what one unit of utility is worth in nats.
+        sharpness: Σ_k |η_k|: what one unit of utility is worth in nats; None if that depends on
+            the context.
         log_w: log q̃*/μ, [N], if its parts were recorded.
         log_mu: log μ, [N], if recorded; 0 for a fixed set, whose reference is uniform.
         log_base: log b with π_old as it was at first use, [N], if its parts were recorded.
@@ -39,7 +40,7 @@ class Batch:
     log_old: Float[Array, " M"]
     value: Float[Array, " N"]
     tilt: Float[Array, " N"]
-    sharpness: float
+    sharpness: float | None
     totals: Totals
     log_w: Float[Array, " N"] | None = None
     log_mu: Float[Array, " N"] | None = None

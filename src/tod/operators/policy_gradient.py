@@ -101,10 +101,11 @@ class PolicyGradient(Spec):
         """One nat in the units of the advantage's value: 1, or 1/η when that is the utility."""
         if not self.advantage.scale_free:
             return 1.0
-        if batch.sharpness == 0.0:
+        if not batch.sharpness:
+            have = "η = 0" if batch.sharpness == 0.0 else "another η in every context"
             raise SpecError(
                 f"advantage {self.advantage.kind!r} with a KL pull weighs the pull by 1/η and the "
-                "target has η = 0: nothing is left but the pull. Use `group_mean`."
+                f"target has {have}: there is no such weight. Use `group_mean`."
             )
         return 1.0 / batch.sharpness
 

@@ -10,7 +10,7 @@ from tod.base import Array, DataError, Spec, detach, namespace
 from tod.candidates import Candidates
 from tod.diagnostics import Diagnostics, measure
 from tod.operators import Batch, Credit, KLPull, Operator, PolicyGradient, Totals
-from tod.targets import Target, TargetSpec
+from tod.targets import Mixture, Target, TargetSpec
 
 
 class Procedure(Spec):
@@ -48,7 +48,7 @@ class Procedure(Spec):
                 return frozenset()
             if isinstance(action.pull, KLPull):
                 return frozenset(pulled_names(self.tilt))
-            return frozenset(self.tilt.anchor)
+            return frozenset(self.tilt.names)
         return self.tilt.needs() if action.needs_anchors else frozenset()
 
 
@@ -109,11 +109,11 @@ def batch_of(
         log_old=detach(log_old),
         value=utility_value(target, candidates),
         tilt=tilt,
-        sharpness=target.sharpness,
+        sharpness=None if target.selectivity is not None else target.sharpness,
         totals=totals or Totals.of(tokens.sequences, candidates.contexts),
         log_w=_if_recorded(target.needs(candidates.semantics), fresh, target.log_weights),
         log_mu=candidates.log_mu if sampled else namespace(tilt).zeros_like(tilt),
-        log_base=_if_recorded(frozenset(target.anchor), fresh, target.log_anchor),
+        log_base=_if_recorded(frozenset(target.names), fresh, target.log_anchor),
         pulled=_pulled(target, candidates),
     )
 
@@ -132,13 +132,14 @@ def credit(
 
 def utility_value(target: Target, candidates: Candidates) -> Float[Array, " N"]:
     """Σ_k η_k U_k / Σ_k |η_k|, [N]: the utility itself when there is one with η > 0; 0 at η = 0."""
-    tilt = target.tilt(candidates)
-    return tilt / target.sharpness if target.sharpness > 0 else namespace(tilt).zeros_like(tilt)  # type: ignore[no-any-return]
+    return target.target.value(candidates)
 
 
 def pulled_names(target: Target) -> tuple[str, ...]:
     """Anchors that a KL pull draws to: all but π_old and μ, which the trust region minds."""
-    return tuple(name for name in target.anchor if name not in ("old", "mu"))
+    if isinstance(target.anchor, Mixture):
+        return ()
+    return tuple(name for name in target.names if name not in ("old", "mu"))
 
 
 def _with_old(candidates: Candidates, log_old: Any) -> Candidates:
@@ -160,10 +161,11 @@ def _if_recorded(needed: frozenset[str], candidates: Candidates, compute: Any) -
 
 def _pulled(target: Target, candidates: Candidates) -> Mapping[str, tuple[Any, float]]:
     tokens = candidates.tokens
-    if tokens is None:
+    if tokens is None or isinstance(target.anchor, Mixture):
         return {}
+    exponents = {str(name): rho for name, rho in target.anchor.items()}
     return {
-        name: (tokens.log_anchor[name], float(dict(target.anchor)[name]))  # type: ignore[index]
+        name: (tokens.log_anchor[name], exponents[name])
         for name in pulled_names(target)
         if name in tokens.log_anchor
     }

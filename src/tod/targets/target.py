@@ -1,18 +1,18 @@
 """The target q*(y|c) ∝ b(y|c)·exp(Σ_k η_k U_k(y,c)): an anchored exponential tilt.
 
-The anchor b is a geometric mixture given as exponents over *names* of policies, so that terms
-which cancel against the proposal do so symbolically and need no log-probs at all.
+The anchor b is a mixture given over *names* of policies, so that terms which cancel against the
+proposal do so symbolically and need no log-probs at all.
 """
 
 from typing import Any, Literal
 
 from jaxtyping import Float
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import FiniteFloat, model_validator
 
-from tod.base import Array, Spec, SpecError, namespace
+from tod.base import Array, DataError, Spec, SpecError, namespace
 from tod.candidates import Candidates
-
-PolicyName = Literal["mu", "old", "ref", "teacher", "policy"]
+from tod.targets.anchor import Anchor, Mixture, names_of, powers, renamed
+from tod.targets.selectivity import Selectivity
 
 
 class Tilt(Spec):
@@ -31,13 +31,17 @@ class Target(Spec):
     """
 
     kind: Literal["tilt"] = "tilt"
-    anchor: dict[PolicyName, FiniteFloat] = Field(min_length=1)
-    """Exponent ρ_j of every policy in the geometric mixture b ∝ Π_j π_j^{ρ_j}."""
+    anchor: Anchor
+    """b: exponent ρ_j of every policy in Π_j π_j^{ρ_j}, or an arithmetic ``mixture``."""
     tilts: tuple[Tilt, ...] = ()
     """Utilities and their sharpness; none means q* = b."""
     support: tuple[str, ...] = ()
     """Utilities that act as hard constraints: a candidate with a value of 0 or less is outside
     the support (log q* = −∞) but stays among the K candidates."""
+    selectivity: Selectivity | None = None
+    """Instead of tilts: the mass that passes should have, which fixes η in every context."""
+    semantics: Literal["sampled", "fixed"] | None = None
+    """What the candidates have to be; None takes either, each by its own reading."""
 
     @model_validator(mode="after")
     def _distinct(self) -> "Target":
@@ -45,6 +49,8 @@ class Target(Spec):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"utility {repeated[0]!r} is tilted twice: add its etas into one tilt")
+        if self.selectivity is not None and self.tilts:
+            raise ValueError("selectivity fixes η by itself: give tilts or selectivity, not both")
         return self
 
     @property
@@ -54,17 +60,36 @@ class Target(Spec):
 
     @property
     def sharpness(self) -> float:
-        """Σ_k |η_k|: how many nats one unit of utility is worth, over all utilities."""
+        """Σ_k |η_k|: how many nats one unit of utility is worth, over all utilities.
+
+        Raises:
+            SpecError: A selectivity gives every context its own.
+        """
+        if self.selectivity is not None:
+            raise SpecError(
+                "a selectivity has one η per context, found from its pass rate: there is no single "
+                "sharpness. Ask `selectivity.etas`, or declare η."
+            )
         return sum(abs(tilt.eta) for tilt in self.tilts)
 
     @property
     def utilities(self) -> tuple[str, ...]:
         """Names of all utilities that are read, constraints included."""
-        return tuple(dict.fromkeys([*(tilt.utility for tilt in self.tilts), *self.support]))
+        tilted = [tilt.utility for tilt in self.tilts]
+        selected = [] if self.selectivity is None else [self.selectivity.utility]
+        return tuple(dict.fromkeys([*tilted, *selected, *self.support]))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Policies that the anchor is made of."""
+        return names_of(self.anchor)
 
     def needs(self, semantics: str = "sampled") -> frozenset[str]:
         """Names of the policies whose log-probs the weights need, after cancellation."""
-        return frozenset(self._exponents(semantics))
+        sampled = semantics == "sampled"
+        if isinstance(self.anchor, Mixture) and len(self.anchor.weights) > 1:
+            return frozenset([*self.anchor.weights, *(["mu"] if sampled else [])])
+        return frozenset(powers(self.anchor, sampled))
 
     def tilt(self, candidates: Candidates) -> Float[Array, " N"]:
         """Σ_k η_k U_k(y_i), [N], nats; −∞ outside the support and where a utility is −∞.
@@ -72,6 +97,8 @@ class Target(Spec):
         A utility of −∞ forbids its candidate at every η ≥ 0 (the constraint of section 2).
         """
         total: Any = None
+        if self.selectivity is not None:
+            total = self.selectivity.tilt(candidates, self._log_base(candidates))
         for tilt in self.tilts:
             term = _scaled(candidates.utilities(tilt.utility), tilt)
             total = term if total is None else total + term
@@ -83,14 +110,28 @@ class Target(Spec):
             total = xp.where(values > 0, total, xp.full_like(total, -float("inf")))
         return total  # type: ignore[no-any-return]
 
+    def value(self, candidates: Candidates) -> Float[Array, " N"]:
+        """Σ_k η_k U_k / Σ_k |η_k|, [N]: the utility itself when there is one with η > 0.
+
+        0 at η = 0. With a selectivity: its utility.
+        """
+        if self.selectivity is not None:
+            return candidates.utilities(self.selectivity.utility)  # type: ignore[no-any-return]
+        tilt: Any = self.tilt(candidates)
+        if self.sharpness == 0.0:
+            return namespace(tilt).zeros_like(tilt)  # type: ignore[no-any-return]
+        return tilt / self.sharpness  # type: ignore[no-any-return]
+
     def log_anchor(self, candidates: Candidates) -> Float[Array, " N"]:
         """The anchor log b(y_i) = Σ_j ρ_j log π_j(y_i), [N], nats, unnormalised.
 
         Raises:
             MissingLogProbs: An anchor's log-probs were not recorded.
         """
-        exponents = {str(name): rho for name, rho in self.anchor.items() if rho != 0.0}
-        return _mixture(exponents, candidates, "the anchor of the target")  # type: ignore[no-any-return]
+        why = "the anchor of the target"
+        if isinstance(self.anchor, Mixture):
+            return self.anchor.log_prob(candidates, why)
+        return _product(powers(self.anchor, False), candidates, why)  # type: ignore[no-any-return]
 
     def log_density(self, candidates: Candidates) -> Float[Array, " N"]:
         """The density log q̃*(y_i) = log b + Σ_k η_k U_k, [N], nats, up to log Z(c)."""
@@ -104,17 +145,27 @@ class Target(Spec):
 
         Raises:
             MissingLogProbs: A policy that did not cancel was not recorded.
+            DataError: The target asks for the other semantics.
         """
-        exponents = self._exponents(candidates.semantics)
-        return self.tilt(candidates) + _mixture(exponents, candidates, "log q*/μ")  # type: ignore[no-any-return]
+        if self.semantics not in (None, candidates.semantics):
+            raise DataError(
+                f"the target is over {self.semantics} candidates and these are "
+                f"{candidates.semantics}: dividing by μ, or not, would be biased. Use candidates "
+                "of that semantics, or leave `semantics` open."
+            )
+        return self.tilt(candidates) + self._log_base(candidates)  # type: ignore[no-any-return]
+
+    def _log_base(self, candidates: Candidates) -> Any:
+        """The base log b/μ of samples, log b of a fixed set, [N], after cancellation."""
+        sampled, why = candidates.semantics == "sampled", "log q*/μ"
+        if isinstance(self.anchor, Mixture) and len(self.anchor.weights) > 1:
+            log_b = self.anchor.log_prob(candidates, why)
+            return log_b - candidates.log_prob("mu", why) if sampled else log_b
+        return _product(powers(self.anchor, sampled), candidates, why)
 
     def identified(self, same: dict[str, str]) -> "Target":
         """The target with some names read as others, ``{"old": "mu"}`` when μ is π_old."""
-        merged: dict[str, float] = {}
-        for name, exponent in self.anchor.items():
-            known = same.get(name, name)
-            merged[known] = merged.get(known, 0.0) + exponent
-        return self.revised(anchor={name: rho for name, rho in merged.items() if rho != 0.0})
+        return self.revised(anchor=renamed(self.anchor, same))
 
     def sharpened(self, factor: float) -> "Target":
         """Every η_k multiplied by ``factor``; the anchor stays."""
@@ -129,12 +180,6 @@ class Target(Spec):
     def turned(self, knobs: dict[str, float]) -> "Target":
         """The target with its overall sharpness set; the proportions of the η_k stay."""
         return turned_by_sharpness(self, knobs, self.sharpness)
-
-    def _exponents(self, semantics: str) -> dict[str, float]:
-        exponents: dict[str, float] = {str(name): rho for name, rho in self.anchor.items()}
-        if semantics == "sampled":
-            exponents["mu"] = exponents.get("mu", 0.0) - 1.0
-        return {name: rho for name, rho in exponents.items() if rho != 0.0}
 
 
 def turned_by_sharpness(target: Target, knobs: dict[str, float], sharpness: float) -> Target:
@@ -164,7 +209,7 @@ def _scaled(values: Any, tilt: Tilt) -> Any:
     return xp.where(forbidden, values, tilt.eta * safe)
 
 
-def _mixture(exponents: dict[str, float], c: Candidates, why: str) -> Any:
+def _product(exponents: dict[str, float], c: Candidates, why: str) -> Any:
     total: Any = None
     for name, exponent in exponents.items():
         term = exponent * c.log_prob(name, why)
