@@ -105,15 +105,18 @@ def _exchange(x: Any, top: int) -> list[Any]:
 
 
 def _variance(x: Any) -> Any:
-    """Variance of the columns of shifted x, ddof 1, over finite entries."""
-    size = len(x)
-    mean = x.sum(axis=0) / size
-    if size == 1:
-        return np.full(len(mean), np.nan)
-    if not np.isfinite(mean).all():  # some column holds −∞ or is invalid
-        return to_numpy(log_w_variance(x.T.reshape(-1), Groups.equal(x.shape[1], size)))
-    deviation = x - mean
-    return np.einsum("kb,kb->b", deviation, deviation) / (size - 1)
+    """Variance of the columns of shifted x, ddof 1, over finite entries; NaN below two of them."""
+    total = x.sum(axis=0)
+    if len(x) > 1 and np.isfinite(total).all():
+        deviation = x - total / len(x)
+        return np.einsum("kb,kb->b", deviation, deviation) / (len(x) - 1)
+    finite = np.isfinite(x)  # some column holds −∞, or is invalid and NaN throughout
+    count = np.count_nonzero(finite, axis=0)
+    deviation = np.where(finite, x, 0.0)
+    deviation -= deviation.sum(axis=0) / np.maximum(count, 1)
+    deviation *= finite
+    squares = np.einsum("kb,kb->b", deviation, deviation)
+    return np.divide(squares, count - 1, out=np.full(len(count), np.nan), where=count > 1)
 
 
 def _wide(rows: Any, top: int) -> list[Any]:
