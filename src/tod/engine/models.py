@@ -1,5 +1,6 @@
 """Loading models: tod:// names, directories and hub ids, from safetensors only."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -222,7 +223,9 @@ def _with_lora(model: Any, spec: LoraSpec) -> Any:
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # peft asks for an attribute that transformers has renamed
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
         torch.manual_seed(spec.seed)
         try:
             return get_peft_model(model, config)

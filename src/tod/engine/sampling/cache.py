@@ -7,74 +7,86 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-# From this many new tokens a cache with spare room wins; below, its strided views cost more
-# than the copies they save (benchmarks/sampler.py --cache).
-ROOMY_FROM = 192
-_GROWTH = 1.5  # copies a token at most 1 / (1 - 1/1.5) = 3 times over a whole answer
+_SPARE = 64  # least room for new tokens when it is made, unless fewer can come
 
 
-class RoomyLayer(DynamicLayer):
+# From this many new tokens the room wins over plain concatenation (benchmarks/sampler.py --cache).
+ROOMY_FROM = 32
+
+
+class RoomyLayer(DynamicLayer):  # type: ignore[misc, unused-ignore]
     """A full-attention layer that writes in place and reallocates only when its room is full.
 
-    ``keys`` and ``values`` are views of the used part of a larger buffer; the buffer grows by
-    half, so a token is copied a bounded number of times however long the answer.
+    ``keys`` and ``values`` are views of the used part of larger buffers. Room is made when rows
+    are chosen (they are copied anyway) and, for long answers, when it is full: then by half of
+    the length, so that a token is copied a bounded number of times however long the answer.
+
+    Args:
+        most: Most tokens that will come after the prompt.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         super().__init__()
+        self._spare = min(most, _SPARE)
         self._room: tuple[Tensor, Tensor] | None = None
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
         """Append states at the end and return all of them, [batch, heads, length, dim]."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
         used = self.get_seq_length()
+        if not used:  # the prompts: kept as they come, room is made when rows are chosen
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = key_states, value_states
+            return key_states, value_states
         length = used + key_states.shape[-2]
         if self._room is None or self._room[0].shape[-2] < length:
-            room = int(length * _GROWTH) + 16
-            self._room = (
-                _enlarged(self.keys, key_states, used, room),
-                _enlarged(self.values, value_states, used, room),
-            )
-        keys, values = self._room
+            self._settle(self._every(), key_states.shape[-2])
+        keys, values = self._room  # type: ignore[misc]
         keys[:, :, used:length].copy_(key_states)
         values[:, :, used:length].copy_(value_states)
         self.keys, self.values = keys[:, :, :length], values[:, :, :length]
         return self.keys, self.values
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeat every row; the next update finds new room."""
-        super().batch_repeat_interleave(repeats)
-        self._room = None
+        """Repeat every row, with room."""
+        if self.get_seq_length():
+            self._settle(self._every().repeat_interleave(repeats))
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep the given rows; the next update finds new room."""
-        super().batch_select_indices(indices)
-        self._room = None
+        """Keep the given rows, in that order, with room."""
+        if self.get_seq_length():
+            self._settle(indices)
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Reorder the rows; the next update finds new room."""
-        super().reorder_cache(beam_idx)
-        self._room = None
-
-    def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last tokens; the next update finds new room."""
-        super().crop(tokens_to_remove)
-        self._room = None
+        """Reorder the rows."""
+        self.batch_select_indices(beam_idx.to(self.keys.device))
 
     def reset(self) -> None:
         """Forget everything."""
         super().reset()
         self._room = None
 
+    def _every(self) -> Tensor:
+        return torch.arange(self.keys.shape[0], device=self.keys.device)
 
-def _enlarged(old: Tensor, new: Tensor, used: int, room: int) -> Tensor:
-    batch, heads, _, dim = new.shape
-    buffer = new.new_empty((batch, heads, room, dim))
-    if used:
-        buffer[:, :, :used].copy_(old)
+    def _settle(self, rows: Tensor, new: int = 1) -> None:
+        """Copy the rows into buffers with room at the end for ``new`` tokens or more."""
+        length = self.get_seq_length()
+        if self._room is None or self._room[0].shape[-2] < length + new:
+            more = max(new, self._spare, length // 2 if self._spare == _SPARE else 0)
+            self._room = (_with_room(self.keys, rows, more), _with_room(self.values, rows, more))
+        else:  # whole rows, unused room included: one block of memory each
+            keys, values = self._room
+            self._room = (keys.index_select(0, rows), values.index_select(0, rows))
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self._room)
+
+
+def _with_room(states: Tensor, rows: Tensor, more: int) -> Tensor:
+    """Chosen rows of states with space for ``more`` tokens behind them."""
+    _, heads, length, dim = states.shape
+    buffer = states.new_empty((len(rows), heads, length + more, dim))
+    torch.index_select(states, 0, rows, out=buffer[:, :, :length])
     return buffer
 
 
@@ -86,7 +98,9 @@ def new_cache(config: Any, max_new_tokens: int) -> DynamicCache:
     """
     cache = DynamicCache(config=config)
     if max_new_tokens >= ROOMY_FROM:
-        cache.layers = [RoomyLayer() if type(x) is DynamicLayer else x for x in cache.layers]
+        cache.layers = [
+            RoomyLayer(max_new_tokens) if type(x) is DynamicLayer else x for x in cache.layers
+        ]
     return cache
 
 

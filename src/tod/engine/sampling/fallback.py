@@ -65,7 +65,7 @@ def generate(
         )
     tokens = torch.stack(drawn.tokens, dim=1).cpu().numpy()
     ended = np.isin(tokens, np.array(sorted(eos_ids)))
-    done = ended.any(axis=1)
+    done: np.ndarray = np.asarray(ended.any(axis=1))
     lengths = np.where(done, ended.argmax(axis=1) + 1, tokens.shape[1])
     return Drawn(tokens, torch.stack(drawn.log_mu, dim=1).float().cpu().numpy(), lengths, ~done)
 

@@ -38,7 +38,9 @@ def decode(
     n, most = len(owner), params.max_new_tokens
     ids, log_mu = np.zeros((n, most), np.int64), np.zeros((n, most), np.float32)
     lengths, truncated = np.full(n, most), np.ones(n, dtype=bool)
-    ends = np.array(sorted(eos_ids))
+    vocabulary = state.logits.shape[-1]
+    is_end = np.zeros(vocabulary, dtype=bool)
+    is_end[[token for token in eos_ids if token < vocabulary]] = True
     rows = np.arange(n)  # which row of the result every row of the batch is
     alive = np.ones(n, dtype=bool)  # within the batch
     for t in range(most):
@@ -46,7 +48,7 @@ def decode(
         token, token_log_mu = next_tokens(state.logits, u, params)
         host = token.cpu().numpy()
         ids[rows, t], log_mu[rows, t] = host, token_log_mu.cpu().numpy()
-        ended = alive & np.isin(host, ends)
+        ended = alive & is_end[host]
         lengths[rows[ended]], truncated[rows[ended]] = t + 1, False
         alive &= ~ended
         count = int(alive.sum())

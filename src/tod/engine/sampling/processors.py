@@ -61,7 +61,7 @@ def next_tokens(
         return token, torch.zeros_like(token, dtype=torch.float32)
     rows = max(1, _BLOCK // logits.shape[-1])
     tokens, log_mu = [], []
-    for block, u_block in zip(logits.split(rows), u.split(rows), strict=True):
+    for block, u_block in zip(torch.split(logits, rows), torch.split(u, rows), strict=True):
         log_probs = processed_log_probs(block, params)
         token = draw(log_probs, u_block)
         tokens.append(token)

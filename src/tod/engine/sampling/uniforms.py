@@ -41,4 +41,5 @@ def _stream(key: UInt64[np.ndarray, " n"], index: UInt64[np.ndarray, " m"]) -> n
     z = key + (index + np.uint64(1)) * _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * _MIX_1
     z = (z ^ (z >> np.uint64(27))) * _MIX_2
-    return z ^ (z >> np.uint64(31))
+    out: np.ndarray = z ^ (z >> np.uint64(31))
+    return out
