@@ -49,7 +49,8 @@ class Parts:
 
         Columns: those required; ``utility.<name>``; ``log_mu``, ``log_old``, ``log_ref``,
         ``log_policy``, ``log_teacher`` and ``log_w`` (log q*/μ up to a constant per context) in
-        nats; the same with ``_tokens`` as lists; ``token_ids``; ``length``; ``answer``; ``truncated``.
+        nats; the same with ``_tokens`` as lists; ``token_ids``; ``length``; ``answer``;
+        ``truncated``.
 
         Raises:
             DataError: A column is missing, unknown, of another length or of the wrong type.

@@ -1,0 +1,1 @@
+"""One file per part of the page that is words or a table."""

@@ -1,0 +1,82 @@
+"""The verdict first: a sentence, why, and what to turn."""
+
+from tod.diagnostics.summary import Summary
+from tod.regimes import classify_run, ess_two
+from tod.report.data import RunView
+from tod.report.figures.ribbon import ribbon
+from tod.report.scales import fixed
+from tod.report.svg import Html, tag
+from tod.report.wording import colour, last_regime, sentence, short
+
+REASONS_SHOWN = 4
+
+
+def verdict(run: RunView, named: bool = False) -> Html:
+    """The last judged step's verdict with its reasons, and the run read as a whole."""
+    judged = last_regime(run.steps)
+    step, regime = judged if judged is not None else (None, {})
+    name = regime.get("verdict")
+    eyebrow = [tag("span", short(name), class_=f"badge {colour(name)}")]
+    if step is not None:
+        eyebrow.append(tag("span", f"at step {step}", class_="muted"))
+    return tag(
+        "section",
+        tag("h2", run.name) if named else None,
+        tag("p", eyebrow, class_="eyebrow"),
+        tag("p", sentence(name), class_="lead"),
+        ribbon(run, 60) if named else ribbon(run),
+        tag("p", _whole(run), class_="muted"),
+        _reasons(regime),
+        _missing(regime),
+        class_="verdict",
+        aria_label=f"Verdict for {run.name}",
+    )
+
+
+def _reasons(regime: dict[str, object]) -> Html | None:
+    given = regime.get("reasons")
+    reasons = [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+    if not reasons:
+        return None
+    rows = [_reason(item) for item in reasons]
+    first, rest = rows[:REASONS_SHOWN], rows[REASONS_SHOWN:]
+    more = None
+    if rest:
+        label = f"{len(rest)} further reason{'s' if len(rest) > 1 else ''}"
+        more = tag("details", tag("summary", label), tag("ol", rest, class_="reasons"))
+    return tag("div", tag("ol", first, class_="reasons"), more)
+
+
+def _reason(item: dict[str, object]) -> Html:
+    why, remedy = str(item.get("why", "")), str(item.get("remedy", ""))
+    return tag(
+        "li",
+        tag("p", _capital(why), class_="why"),
+        tag("p", tag("span", "Try", class_="try"), remedy, class_="remedy") if remedy else None,
+    )
+
+
+def _missing(regime: dict[str, object]) -> Html | None:
+    names = regime.get("missing")
+    if not isinstance(names, list) or not names:
+        return None
+    said = ", ".join(str(name) for name in names)
+    return tag("p", f"Not available to the verdict: {said}.", class_="note")
+
+
+def _whole(run: RunView) -> str | None:
+    """The run as a whole, on the bands of step-means."""
+    summaries = [Summary.from_dict(record) for record in run.steps if record.get("ess_rel")]
+    if len(summaries) < 2:
+        return None
+    two = ess_two(summaries)
+    known = f"ESS_two {fixed(two)}" if two is not None else "ESS_two is not known"
+    whole = short(classify_run(summaries).verdict)
+    return (
+        f"The run as a whole, over {len(summaries)} steps: {whole} "
+        f"({known}, the smaller step-mean of the first two legs of overlap)."
+    )
+
+
+def _capital(sentence_: str) -> str:
+    return sentence_[:1].upper() + sentence_[1:]
