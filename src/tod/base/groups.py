@@ -100,7 +100,7 @@ class Groups:
     @cached_property
     def position(self) -> Int[np.ndarray, " N"]:
         """The place of every element inside its group, from 0."""
-        return np.arange(self.total, dtype=np.int64) - np.repeat(self.offsets[:-1], self.sizes)
+        return np.arange(self.total, dtype=np.int64) - np.repeat(self.offsets[:-1], self.sizes)  # type: ignore[no-any-return]
 
     def take(self, chosen: Int[np.ndarray, " g"]) -> tuple["Groups", Int[np.ndarray, " n"]]:
         """The chosen groups, in that order, and the indices of their elements."""
@@ -122,26 +122,30 @@ class Groups:
         return Groups(np.add.reduceat(self.sizes, outer.offsets[:-1]) if len(outer) else self.sizes)
 
     def sum(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
-        """Sum over every group."""
+        """Sum over every group; booleans are counted."""
         self._check(x)
+        if x.dtype == namespace(x).bool:
+            x = namespace(x).astype(x, namespace(x).int64)
+        if self._few and is_numpy(x):
+            return self._by_columns(np.add, x)  # type: ignore[no-any-return]
         if self.uniform is not None:
-            return namespace(x).sum(x.reshape(len(self), self.uniform), axis=1)  # type: ignore[attr-defined]
+            return namespace(x).sum(x.reshape(len(self), self.uniform), axis=1)  # type: ignore[attr-defined, no-any-return]
         if is_numpy(x):
-            return np.add.reduceat(x, self.offsets[:-1]) if len(self) else x[:0]
+            return np.add.reduceat(x, self.offsets[:-1]) if len(self) else x[:0]  # type: ignore[arg-type]
         zeros = x.new_zeros(len(self))  # type: ignore[attr-defined]
-        return zeros.index_add(0, self._owner_on(x), x)
+        return zeros.index_add(0, self._owner_on(x), x)  # type: ignore[no-any-return]
 
     def mean(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
         """Mean over every group."""
-        return self.sum(x) / self.sizes_like(x)
+        return self.sum(x) / self.sizes_like(x)  # type: ignore[no-any-return]
 
     def max(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
         """Largest element of every group; NaN if the group holds one."""
-        return self._extreme(x, "max")
+        return self._extreme(x, "max")  # type: ignore[no-any-return]
 
     def min(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
         """Smallest element of every group; NaN if the group holds one."""
-        return self._extreme(x, "min")
+        return self._extreme(x, "min")  # type: ignore[no-any-return]
 
     def logsumexp(self, x: Float[Array, " N"]) -> Float[Array, " G"]:
         """Log Σ exp x over every group, for any magnitude.
@@ -155,14 +159,14 @@ class Groups:
         shift = shift.detach() if hasattr(shift, "detach") else shift
         # A spread beyond 1.8e308 is a term of zero, an empty sum has logarithm −∞: both are meant.
         with np.errstate(over="ignore", divide="ignore"):
-            return xp.log(self.sum(xp.exp(x - self.spread(shift)))) + shift
+            return xp.log(self.sum(xp.exp(x - self.spread(shift)))) + shift  # type: ignore[no-any-return]
 
     def softmax(self, x: Float[Array, " N"]) -> Float[Array, " N"]:
         """exp(x − logsumexp x) in every group; sums to one. All −∞ is undefined and gives NaN."""
         xp = namespace(x)
         lse = self.logsumexp(x)
         nan = xp.full_like(lse, float("nan"))
-        return xp.exp(x - self.spread(xp.where(lse == -float("inf"), nan, lse)))
+        return xp.exp(x - self.spread(xp.where(lse == -float("inf"), nan, lse)))  # type: ignore[comparison-overlap, no-any-return]
 
     def variance(self, x: Float[Array, " N"], ddof: int = 1) -> Float[Array, " G"]:
         """Variance of every group with divisor size − ddof; NaN where that is not positive."""
@@ -171,7 +175,7 @@ class Groups:
         freedom = self.sizes_like(x) - ddof
         safe = xp.where(freedom > 0, freedom, xp.ones_like(freedom))
         value = self.sum(centred * centred) / safe
-        return xp.where(freedom > 0, value, xp.full_like(value, float("nan")))
+        return xp.where(freedom > 0, value, xp.full_like(value, float("nan")))  # type: ignore[no-any-return]
 
     def spread(self, y: Array) -> Any:
         """One value per group, repeated over its elements: [G] to [N]."""
@@ -193,15 +197,28 @@ class Groups:
 
     def _extreme(self, x: Array, kind: str) -> Any:
         self._check(x)
-        xp = namespace(x)
-        if self.uniform is not None:
-            shaped = x.reshape(len(self), self.uniform)  # type: ignore[attr-defined]
-            return getattr(xp, kind)(shaped, axis=1)
         if is_numpy(x):
             operation = np.maximum if kind == "max" else np.minimum
-            return operation.reduceat(x, self.offsets[:-1]) if len(self) else x[:0]
+            if self._few:
+                return self._by_columns(operation, x)
+            return operation.reduceat(x, self.offsets[:-1]) if len(self) else x[:0]  # type: ignore[arg-type]
+        if self.uniform is not None:
+            shaped = x.reshape(len(self), self.uniform)  # type: ignore[attr-defined]
+            return getattr(namespace(x), kind)(shaped, axis=1)
         start = x.new_full((len(self),), float("-inf") if kind == "max" else float("inf"))  # type: ignore[attr-defined]
         return start.scatter_reduce(0, self._owner_on(x), x, f"a{kind}")
+
+    @property
+    def _few(self) -> bool:
+        """Whether groups are equal and so short that numpy is faster over columns than rows."""
+        return self.uniform is not None and self.uniform <= 8 <= len(self)
+
+    def _by_columns(self, operation: np.ufunc, x: Any) -> Any:
+        rows = x.reshape(len(self), self.uniform)
+        result = rows[:, 0].copy()
+        for column in rows.T[1:]:
+            operation(result, column, out=result)
+        return result
 
     def _owner_on(self, x: Array) -> Any:
         return namespace(x).asarray(self.owner.copy(), device=x.device)  # type: ignore[attr-defined]
