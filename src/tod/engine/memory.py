@@ -8,7 +8,8 @@ Activations of one layer, in numbers kept for the backward pass, for T positions
 through it and S key slots of attention rectangles: T·(4·I + 7·d + 8·A) + 2·A·(T + S), with I the
 feed-forward width, d the hidden width, A heads × head width (counted from what autograd saves of
 Llama and Qwen 3 layers; the second term only where prompts are shared). The estimate is for the
-longest prompt and completion everywhere; measured peaks lie between 0.5 and 1.25 times it.
+longest prompt and completion everywhere; peaks measured on such batches lie between 0.5 and
+1.25 times it (0.8 to 1.0 for the Llamas tried), and shorter completions need less.
 """
 
 from dataclasses import dataclass, fields

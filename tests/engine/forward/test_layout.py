@@ -108,6 +108,7 @@ def test_gradient_checkpointing_uses_rows_and_keeps_the_gradient(toy, rollouts):
     assert toy.apart(found, expected) <= 1e-5
     with torch.no_grad():
         assert choose(model) == "packed"
+    assert choose(model.eval()) == "packed"  # nothing is recomputed outside training mode
 
 
 # peft asks transformers a question under its old name
