@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tod.engine.tasks import countdown
 
-STEPS = {"tiny": 270, "tiny-teacher": 1150}
+STEPS = {"tiny": 270, "tiny-teacher": 1300}
 BATCH = 128
 PEAK_LEARNING_RATE = 4e-3
 WARMUP = 30

@@ -103,6 +103,15 @@ def test_adding_rows_moves_none_between_the_sides(tmp_path):
     }
 
 
+def test_the_sides_never_change_between_versions(tmp_path):
+    """Recorded once: runs made with one version are compared with runs of the next."""
+    task = load_task(spec(kind="jsonl", path=write(tmp_path / "a.jsonl", ROWS[:40])))
+    assert [e.columns["answer"] for e in task.held] == GOLDEN_HELD
+
+
+GOLDEN_HELD = [10, 19, 32, 36, 37]
+
+
 def test_a_held_out_file_replaces_the_share(tmp_path):
     a, b = write(tmp_path / "a.jsonl", ROWS), write(tmp_path / "b.jsonl", [{"prompt": "other"}])
     task = load_task(spec(kind="jsonl", path=a, held_out_path=b))
