@@ -67,6 +67,8 @@ def _path(loc: tuple[Any, ...], data: object) -> str:
 
 def _is_tag(place: int, loc: tuple[Any, ...], here: object) -> bool:
     """Whether a part that is no key of the data names a member of a union instead."""
+    if isinstance(here, str):
+        return here == loc[place]
     if not isinstance(here, dict) or place == len(loc) - 1:
         return False
     return here.get("kind") == loc[place] or loc[place + 1] in here

@@ -11,15 +11,24 @@ from jaxtyping import Float
 from pydantic import Field
 
 from tod.base import Array, Groups, Named, Spec, namespace
+from tod.operators.moments import Moments
 
 
 @dataclass(frozen=True)
 class Totals:
-    """What an optimiser step holds in all: M tokens, N candidates (B), C contexts."""
+    """What an optimiser step holds in all, over every micro-batch and process.
+
+    Attributes:
+        tokens: M.
+        candidates: N, also called B.
+        contexts: C.
+        moments: Of what a batch-wide advantage scales by; None where none does.
+    """
 
     tokens: int
     candidates: int
     contexts: int
+    moments: Moments | None = None
 
     @classmethod
     def of(cls, sequences: Groups, contexts: Groups) -> "Totals":

@@ -31,6 +31,9 @@ class Batch:
         log_mu: log μ, [N], if recorded; 0 for a fixed set, whose reference is uniform.
         log_base: log b with π_old as it was at first use, [N], if its parts were recorded.
         pulled: Anchors that a KL pull draws to, by name: (token log-probs [M], exponent in b).
+        log_mu_tokens: log μ of every token as drawn, [M], if recorded.
+        log_base_tokens: Σ_j ρ_j log π_j of every token, [M], adding up to log b, if recorded.
+        critic: Value of the state before every token, [M], if there is a critic.
         totals: Sizes of the whole optimiser step.
     """
 
@@ -46,6 +49,9 @@ class Batch:
     log_mu: Float[Array, " N"] | None = None
     log_base: Float[Array, " N"] | None = None
     pulled: Mapping[str, tuple[Any, float]] | None = None
+    log_mu_tokens: Float[Array, " M"] | None = None
+    log_base_tokens: Float[Array, " M"] | None = None
+    critic: Float[Array, " M"] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,10 +62,12 @@ class Credit:
         per_token: Credit, [M]. The engine's loss is −Σ credit·log π_θ.
         gate: Trust region's gate, [M]: 1 untouched, 0 switched off; None where none applies.
         log_rho: log π_θ/π_old at the level of the rule, [M]; None where none applies.
-        advantage: Advantage of every candidate, [N].
+        advantage: Advantage of every candidate, [N]; the mean over its tokens if they differ.
+        correction: Weight of the train-inference mismatch, [M]; None where none applies.
     """
 
     per_token: Float[Array, " M"]
     gate: Float[Array, " M"] | None
     log_rho: Float[Array, " M"] | None
     advantage: Float[Array, " N"]
+    correction: Float[Array, " M"] | None = None

@@ -1,20 +1,24 @@
 """Policy gradient: credit = aggregation × gate(trust region) × ρ(level) × advantage.
 
-PPO, GRPO, Dr. GRPO, DAPO, GSPO, SAPO, CISPO, GMPO, FSPO and RLOO are settings of this one rule.
+PPO, GRPO, Dr. GRPO, DAPO, GSPO, SAPO, CISPO, GMPO, FSPO, RLOO, REINFORCE++, VarGrad and sampled
+on-policy distillation are settings of this one rule.
 """
 
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-from jaxtyping import Float
 from pydantic import Discriminator, Tag, model_validator
 
-from tod.base import Array, DataError, Spec, SpecError, namespace, to_numpy
-from tod.operators.advantages import AdvantageSpec, GroupMean
+from tod.base import Spec, namespace
+from tod.operators.advantage import AdvantageSpec, by_candidate, by_token, is_batch_wide, unwhitened
+from tod.operators.advantages import BatchZScore, GroupMean
 from tod.operators.aggregation import AggregationSpec, SequenceMeanTokenMean
 from tod.operators.batch import Batch, Credit
+from tod.operators.corrections import CorrectionSpec
 from tod.operators.levels import Level, at_level, mean_of_clipped
+from tod.operators.moments import Moments
 from tod.operators.pulls import KLPull, Residual
+from tod.operators.signal import rewards_of, unit_of, value_of
+from tod.operators.token_advantages import Gae, ReturnToGo
 from tod.operators.trust_regions import Clip, RootLengthClip, TrustRegionSpec, gated
 
 
@@ -53,6 +57,8 @@ class PolicyGradient(Spec):
     """Weight of every token; part of the operator's definition."""
     pull: Pull | None = None
     """How the target's anchors enter. None: only through the trust region."""
+    correction: CorrectionSpec | None = None
+    """Weight of tokens that another engine sampled; multiplies the credit, never the pull."""
 
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
@@ -60,8 +66,19 @@ class PolicyGradient(Spec):
             raise ValueError(
                 "level sequence_mean_of_clipped clips tokens: it needs a `clip` region"
             )
+        if self.level == "sequence_mean_of_clipped" and self._by_token:
+            raise ValueError(
+                f"level sequence_mean_of_clipped has one advantage a sequence, "
+                f"{self.advantage.kind} one a token: use level token"
+            )
         if isinstance(self.trust_region, RootLengthClip) and self.level != "sequence_sum":
             raise ValueError("root_length_clip bounds a summed log-ratio: use level sequence_sum")
+        now = isinstance(self.pull, Residual) and self.pull.at == "current"
+        if now and is_batch_wide(self.advantage):
+            raise ValueError(
+                "a residual at the current policy changes at every update, and a batch-wide scale "
+                "would need the whole step before its first part: use `at: old`, or `group_mean`"
+            )
         return self
 
     @property
@@ -69,10 +86,31 @@ class PolicyGradient(Spec):
         """Whether credit reads anchor log-probs at all."""
         return self.pull is not None
 
+    @property
+    def needs_critic(self) -> bool:
+        """Whether credit reads a critic's values."""
+        return isinstance(self.advantage, Gae)
+
+    @property
+    def _by_token(self) -> bool:
+        return isinstance(self.advantage, ReturnToGo | Gae)
+
+    def moments(self, batch: Batch) -> Moments | None:
+        """What a batch-wide advantage scales by; those of parts of a step add up (None: nothing).
+
+        They belong in ``Totals.moments`` before credit is asked in parts.
+        """
+        if not is_batch_wide(self.advantage):
+            return None
+        if isinstance(self.advantage, BatchZScore):
+            return Moments.of(value_of(self.advantage, self.pull, batch))
+        assert isinstance(self.advantage, ReturnToGo | Gae)  # noqa: S101 - the rest of the union
+        rewards = rewards_of(self.advantage, self.pull, batch)
+        return Moments.of(unwhitened(self.advantage, rewards, batch))
+
     def credit(self, batch: Batch) -> Credit:
         """Credit of every token. See the class for the equation."""
-        advantage = self.advantage(_finite(self._value(batch), batch), batch.contexts)
-        token_advantage = batch.sequences.spread(advantage)
+        advantage, token_advantage = self._advantages(batch)
         length = batch.sequences.spread(batch.sequences.sizes_like(batch.log_policy))
         log_rho = at_level(batch.log_policy - batch.log_old, batch.sequences, self.level)
         gate = self.trust_region.gate(log_rho, token_advantage, length)
@@ -83,31 +121,24 @@ class PolicyGradient(Spec):
         else:
             weight = self.trust_region.weight(log_rho, token_advantage, length)
         credit = _times(weight, token_advantage)
+        correction: Any = None
+        if self.correction is not None:
+            correction = self.correction(batch, token_advantage)
+            credit = credit * correction
         if isinstance(self.pull, KLPull) and self.pull.place == "loss":
-            credit = credit + self._unit(batch) * self.pull.credit(batch)
+            credit = credit + unit_of(self.advantage, batch) * self.pull.credit(batch)
         weights = self.aggregation.weights(batch.sequences, batch.totals, batch.log_policy)
-        return Credit(weights * credit, gate, log_rho, advantage)
+        return Credit(weights * credit, gate, log_rho, advantage, correction)
 
-    def _value(self, batch: Batch) -> Float[Array, " N"]:
-        """What the advantage is made of: residual (nats), or utility or tilt less a penalty."""
-        if isinstance(self.pull, Residual):
-            return self.pull.value(batch)
-        value = batch.value if self.advantage.scale_free else batch.tilt
-        if isinstance(self.pull, KLPull) and self.pull.place == "reward":
-            return value - self._unit(batch) * self.pull.penalty(batch)  # type: ignore[no-any-return]
-        return value
-
-    def _unit(self, batch: Batch) -> float:
-        """One nat in the units of the advantage's value: 1, or 1/η when that is the utility."""
-        if not self.advantage.scale_free:
-            return 1.0
-        if not batch.sharpness:
-            have = "η = 0" if batch.sharpness == 0.0 else "another η in every context"
-            raise SpecError(
-                f"advantage {self.advantage.kind!r} with a KL pull weighs the pull by 1/η and the "
-                f"target has {have}: there is no such weight. Use `group_mean`."
-            )
-        return 1.0 / batch.sharpness
+    def _advantages(self, batch: Batch) -> tuple[Any, Any]:
+        """Of every candidate [N], and of every token [M]."""
+        if isinstance(self.advantage, ReturnToGo | Gae):
+            rewards = rewards_of(self.advantage, self.pull, batch)
+            tokens = by_token(self.advantage, rewards, batch)
+            return batch.sequences.mean(tokens), tokens
+        value = value_of(self.advantage, self.pull, batch)
+        advantage = by_candidate(self.advantage, value, batch)
+        return advantage, batch.sequences.spread(advantage)
 
 
 def _times(weight: Any, advantage: Any) -> Any:
@@ -115,19 +146,3 @@ def _times(weight: Any, advantage: Any) -> Any:
     xp = namespace(weight)
     none = ~(xp.abs(advantage) > 0)
     return xp.where(none, xp.zeros_like(weight), weight) * advantage
-
-
-def _finite(value: Float[Array, " N"], batch: Batch) -> Float[Array, " N"]:
-    """The value, refused where it is not finite: no baseline can hold it."""
-    xp = namespace(value)
-    bad = ~xp.isfinite(value)
-    if bool(xp.any(bad)):
-        rows = np.flatnonzero(to_numpy(bad))
-        context = int(batch.contexts.owner[rows[0]])
-        raise DataError(
-            f"the value of candidate {int(rows[0] - batch.contexts.offsets[context])} of context "
-            f"{context} of {len(batch.contexts)} is {float(value[int(rows[0])])} ({rows.size} such "
-            "values): a policy gradient has no finite push for a candidate outside the support. "
-            "Give the constraint a finite penalty (a tilt), or use `weighted_regression`."
-        )
-    return value

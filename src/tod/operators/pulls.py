@@ -44,6 +44,16 @@ class Residual(Spec):
         log_pi = batch.log_policy if self.at == "current" else batch.log_old
         return batch.tilt + batch.log_base - batch.sequences.sum(log_pi)  # type: ignore[no-any-return]
 
+    def by_token(self, batch: Batch) -> Float[Array, " M"]:
+        """The part of R that tokens share out, log b − log π, [M], nats."""
+        if batch.log_base_tokens is None:
+            raise SpecError(
+                "a residual token by token needs the token log-probs of every anchor of the target "
+                "and they were not recorded. Score the anchors, or use an advantage by candidate."
+            )
+        log_pi = batch.log_policy if self.at == "current" else batch.log_old
+        return batch.log_base_tokens - log_pi  # type: ignore[no-any-return]
+
 
 class KLPull(Spec):
     """The KL estimators k1, k2, k3 towards the target's anchors, in the loss or in the reward."""
@@ -63,10 +73,13 @@ class KLPull(Spec):
 
     def penalty(self, batch: Batch) -> Float[Array, " N"]:
         """Σ_t k(x_t) at π_old, weighted by the exponents, [N], nats; for ``place: reward``."""
-        total: Any = namespace(batch.tilt).zeros_like(batch.tilt)
+        return batch.sequences.sum(self.by_token(batch))
+
+    def by_token(self, batch: Batch) -> Float[Array, " M"]:
+        """k(x_t) at π_old, weighted by the exponents, [M], nats."""
+        total: Any = namespace(batch.log_old).zeros_like(batch.log_old)
         for log_anchor, exponent in _pulled(batch):
-            x = log_anchor - batch.log_old
-            total = total + exponent * batch.sequences.sum(estimator(self.kind, x))
+            total = total + exponent * estimator(self.kind, log_anchor - batch.log_old)
         return total  # type: ignore[no-any-return]
 
     def credit(self, batch: Batch) -> Float[Array, " M"]:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from pydantic import model_validator
 
 from tod.base import Array, DataError, Spec, detach, namespace
-from tod.candidates import Candidates
+from tod.candidates import Candidates, Tokens
 from tod.diagnostics import Diagnostics, measure
 from tod.operators import Batch, Credit, KLPull, Operator, PolicyGradient, Totals
 from tod.targets import Mixture, Target, TargetSpec
@@ -84,6 +84,7 @@ def batch_of(
     log_policy: Float[Array, " M"],
     log_old: Float[Array, " M"],
     totals: Totals | None = None,
+    critic: Float[Array, " M"] | None = None,
 ) -> Batch:
     """What an update rule sees of some whole contexts, as plain arrays without a graph.
 
@@ -93,6 +94,7 @@ def batch_of(
         log_policy: log π_θ at the current parameters, [M].
         log_old: log π_θ when the batch was first used, [M].
         totals: Sizes of the whole optimiser step; of these candidates if None.
+        critic: Value of the state before every token, [M], if there is a critic.
 
     Raises:
         DataError: The candidates carry no tokens.
@@ -115,6 +117,9 @@ def batch_of(
         log_mu=candidates.log_mu if sampled else namespace(tilt).zeros_like(tilt),
         log_base=_if_recorded(frozenset(target.names), fresh, target.log_anchor),
         pulled=_pulled(target, candidates),
+        log_mu_tokens=tokens.log_mu,
+        log_base_tokens=_base_tokens(target, tokens, detach(log_old)),
+        critic=None if critic is None else detach(critic),
     )
 
 
@@ -169,3 +174,18 @@ def _pulled(target: Target, candidates: Candidates) -> Mapping[str, tuple[Any, f
         for name in pulled_names(target)
         if name in tokens.log_anchor
     }
+
+
+def _base_tokens(target: Target, tokens: Tokens, log_old: Any) -> Any:
+    """Σ_j ρ_j log π_j of every token, with π_old as it was at first use; None if not recorded."""
+    if isinstance(target.anchor, Mixture):
+        return None
+    known: dict[str, Any] = {**tokens.log_anchor, "old": log_old}
+    if tokens.log_mu is not None:
+        known["mu"] = tokens.log_mu
+    if not target.names or not set(target.names) <= set(known):
+        return None
+    total: Any = 0.0
+    for name, rho in target.anchor.items():
+        total = total + rho * known[name] if rho != 0.0 else total
+    return total

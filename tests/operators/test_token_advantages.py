@@ -1,0 +1,303 @@
+"""Token-level and batch-wide advantages: reference values, brute force, splitting."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tod.base import Groups, SpecError, to_numpy
+from tod.operators import (
+    BatchZScore,
+    Gae,
+    GroupMean,
+    KLPull,
+    LeaveOneOutZScore,
+    Moments,
+    PolicyGradient,
+    Raw,
+    Residual,
+    ReturnToGo,
+    SequenceMeanTokenSum,
+    TokenMean,
+    Truncate,
+    Unbounded,
+    Whitening,
+    discounted,
+    gae,
+)
+
+
+def tolerance(backend):
+    return 1e-9 if "f64" in backend.name else 2e-6
+
+
+def test_gae_reference_values(backend):
+    """The interior masked token of the reference is not a token here: carry-forward."""
+    sequences = Groups.equal(1, 3)
+    advantage, returns = gae(
+        backend.make([0, 0, 1]), backend.make([0.5, 0.4, 0.3]), sequences, 1.0, 0.95
+    )
+    np.testing.assert_allclose(to_numpy(advantage), [0.43675, 0.565, 0.7], atol=tolerance(backend))
+    np.testing.assert_allclose(to_numpy(returns), [0.93675, 0.965, 1], atol=tolerance(backend))
+
+
+@pytest.mark.parametrize("trace", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("discount", [0.0, 0.9, 1.0])
+def test_gae_is_its_recursion(ragged, rng, discount, trace):
+    rewards, critic = rng.standard_normal((2, ragged.total))
+    got, returns = gae(rewards, critic, ragged, discount, trace)
+    for a, b in zip(ragged.offsets[:-1], ragged.offsets[1:], strict=True):
+        following, carried = 0.0, 0.0
+        for t in range(b - 1, a - 1, -1):
+            delta = rewards[t] + discount * following - critic[t]
+            carried = delta + discount * trace * carried
+            following = critic[t]
+            assert got[t] == pytest.approx(carried, abs=1e-12)
+    np.testing.assert_allclose(returns, got + critic, rtol=1e-13)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.floats(0, 1))
+def test_discounted_sums(sizes, decay):
+    sequences = Groups(np.array(sizes))
+    x = np.random.default_rng(sum(sizes)).standard_normal(sequences.total)
+    got = discounted(x, sequences, decay)
+    for a, b in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True):
+        for t in range(a, b):
+            want = sum(decay ** (u - t) * x[u] for u in range(t, b))
+            assert got[t] == pytest.approx(want, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ddof", "epsilon", "want"),
+    [(1, 1e-8, (1.0690449489, -0.8017837117)), (0, 0.0, (1.1547005384, -0.8660254038))],
+)
+def test_reinforce_plus_plus_reference_values(backend, make_batch, ddof, epsilon, want):
+    contexts, sequences = Groups.equal(2, 1), Groups(np.array([3, 4]))
+    batch = replace(
+        make_batch(backend.make),
+        contexts=contexts,
+        sequences=sequences,
+        log_policy=backend.make([-1.0] * 7),
+        log_old=backend.make([-1.0] * 7),
+        value=backend.make([1.0, 0.0]),
+        tilt=backend.make([1.0, 0.0]),
+        totals=replace(make_batch().totals, tokens=7, candidates=2, contexts=2),
+    )
+    whiten = Whitening(ddof=ddof, epsilon=epsilon)
+    rule = PolicyGradient(advantage=ReturnToGo(whiten=whiten), aggregation=TokenMean())
+    got = to_numpy(rule.credit(batch).per_token) * 7
+    np.testing.assert_allclose(got, [want[0]] * 3 + [want[1]] * 4, atol=tolerance(backend))
+
+
+def test_leave_one_out_zscore_reference_values(backend):
+    got = LeaveOneOutZScore()(backend.make([1, 0, 0.5, 0.25]), Groups.equal(1, 4))
+    want = [2.9999880000, -1.5275212317, 0.1601278461, -0.4999990000]
+    np.testing.assert_allclose(to_numpy(got), want, atol=1e-9 if "f64" in backend.name else 1e-5)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([0.0, 0.1, 1.0, 7.3]), min_size=1, max_size=7), min_size=1)
+)
+def test_leave_one_out_zscore_is_its_definition(lists):
+    contexts, value = Groups(np.array([len(x) for x in lists])), np.concatenate(lists)
+    want = []
+    for x in lists:
+        for i, v in enumerate(x):
+            others = x[:i] + x[i + 1 :]
+            centred = v - np.mean(others) if others else 0.0
+            flat = len(set(others)) < 2
+            want.append(centred if flat else centred / (np.std(others, ddof=1) + 1e-6))
+    np.testing.assert_allclose(LeaveOneOutZScore()(value, contexts), want, rtol=1e-6, atol=1e-9)
+
+
+def test_batch_zscore_has_one_scale(make_batch):
+    batch = make_batch()
+    got = PolicyGradient(advantage=BatchZScore(epsilon=1e-6)).credit(batch).advantage
+    want = GroupMean()(batch.value, batch.contexts) / (batch.value.std(ddof=1) + 1e-6)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+    flat = replace(batch, value=0 * batch.value + 0.1)
+    assert (
+        np.abs(PolicyGradient(advantage=BatchZScore(epsilon=0.0)).credit(flat).advantage).max() == 0
+    )
+
+
+@given(st.lists(st.lists(st.floats(-9, 9), min_size=1, max_size=6), min_size=1, max_size=5))
+def test_moments_add_up(lists):
+    total = sum((Moments.of(np.array(x)) for x in lists), Moments(0, 0.0, 0.0))
+    x = np.concatenate(lists)
+    assert total.count == len(x)
+    assert total.mean == pytest.approx(x.mean(), abs=1e-12)
+    assert total.squares == pytest.approx(((x - x.mean()) ** 2).sum(), abs=1e-9)
+    for ddof in (0, 1):
+        want = x.var(ddof=ddof) if len(x) > ddof else 0.0
+        assert total.variance(ddof) == pytest.approx(want, abs=1e-9)
+    equal = sum((Moments.of(np.full(3, 0.1)) for _ in range(4)), Moments(0, 0.0, 0.0))
+    assert equal.variance(0) == 0.0
+
+
+BATCH_WIDE = [
+    PolicyGradient(advantage=BatchZScore()),
+    PolicyGradient(advantage=BatchZScore(), pull=KLPull(kind="k1", place="reward")),
+    PolicyGradient(
+        advantage=ReturnToGo(whiten=Whitening()), pull=KLPull(kind="k1", place="reward")
+    ),
+    PolicyGradient(advantage=Gae(whiten=Whitening(), baseline=GroupMean())),
+]
+
+
+def _part(batch, chosen):
+    contexts, rows = batch.contexts.take(np.array(chosen))
+    sequences, at = batch.sequences.take(rows)
+    tokens = ("log_policy", "log_old", "critic", "log_base_tokens")
+    candidates = ("value", "tilt", "log_w", "log_mu", "log_base")
+    return replace(
+        batch,
+        contexts=contexts,
+        sequences=sequences,
+        **{n: getattr(batch, n)[at] for n in tokens},
+        **{n: getattr(batch, n)[rows] for n in candidates},
+        pulled={name: (log[at], rho) for name, (log, rho) in batch.pulled.items()},
+    ), at
+
+
+def _with_critic(make_batch, make=np.asarray):
+    batch = make_batch(make)
+    critic = np.random.default_rng(1).standard_normal(batch.sequences.total)
+    return replace(batch, critic=make(critic), log_base_tokens=batch.pulled["ref"][0])
+
+
+@pytest.mark.parametrize("rule", BATCH_WIDE, ids=lambda r: r.advantage.kind)
+def test_a_split_step_with_its_moments_gives_the_same_credit(make_batch, rule, backend):
+    """Moments of parts add up to those of the step; credit then does not know of the split."""
+    batch = _with_critic(make_batch, backend.make)
+    whole = to_numpy(rule.credit(batch).per_token)
+    parts = [_part(batch, chosen) for chosen in ([0, 3], [1], [2, 4])]
+    moments = sum((rule.moments(part) for part, _ in parts), Moments(0, 0.0, 0.0))
+    assert moments.count in (batch.contexts.total, batch.sequences.total)
+    for part, at in parts:
+        totals = replace(part.totals, moments=moments)
+        got = to_numpy(rule.credit(replace(part, totals=totals)).per_token)
+        rtol = 1e-11 if "f64" in backend.name else 1e-4
+        np.testing.assert_allclose(got, whole[at], rtol=rtol, atol=1e-8)
+    alone = rule.credit(parts[2][0]).per_token
+    assert np.abs(to_numpy(alone) - whole[parts[2][1]]).max() > 1e-4
+
+
+def test_without_pull_or_discount_every_token_has_the_return(make_batch):
+    batch = make_batch()
+    token, plain = (
+        PolicyGradient(advantage=a).credit(batch).per_token
+        for a in (ReturnToGo(baseline=GroupMean()), GroupMean())
+    )
+    np.testing.assert_allclose(token, plain, rtol=1e-12)
+
+
+def test_a_critic_of_zero_with_full_trace_is_the_return_to_go(make_batch):
+    batch = replace(_with_critic(make_batch), critic=np.zeros(make_batch().sequences.total))
+    pull = KLPull(kind="k3", place="reward")
+    gae_, to_go = (
+        PolicyGradient(advantage=a, pull=pull).credit(batch).per_token
+        for a in (Gae(trace=1.0), ReturnToGo())
+    )
+    np.testing.assert_allclose(gae_, to_go, rtol=1e-12)
+
+
+def test_sampled_distillation_is_the_papers_advantage(make_batch):
+    """A_t = −(log π_old − log π_T)(y_t), discount 0, loss −Σ ρ_t A_t over the tokens' mean."""
+    batch = _with_critic(make_batch)
+    zero = replace(batch, tilt=0 * batch.tilt, value=0 * batch.value, sharpness=0.0)
+    rule = PolicyGradient(
+        trust_region=Unbounded(),
+        advantage=ReturnToGo(discount=0.0),
+        aggregation=TokenMean(),
+        pull=Residual(at="old"),
+    )
+    teacher = batch.pulled["ref"][0]
+    rho = np.exp(batch.log_policy - batch.log_old)
+    want = rho * (teacher - batch.log_old) / batch.sequences.total
+    np.testing.assert_allclose(rule.credit(zero).per_token, want, rtol=1e-12)
+    to_go = PolicyGradient(
+        trust_region=Unbounded(),
+        advantage=ReturnToGo(),
+        aggregation=TokenMean(),
+        pull=Residual(at="old"),
+    )
+    first = to_go.credit(zero).per_token[zero.sequences.offsets[:-1]]
+    total = zero.sequences.sum(teacher - batch.log_old)
+    np.testing.assert_allclose(
+        first, rho[zero.sequences.offsets[:-1]] * total / batch.sequences.total, rtol=1e-11
+    )
+
+
+def test_sampled_distillation_values():
+    """Advantages of the three-token vocabulary: log π_T − log π_S, and the exact expectation."""
+    student = np.array([1.0, 0.0, -1.0]) - np.logaddexp.reduce([1.0, 0.0, -1.0])
+    teacher = np.array([0.5, 0.5, -2.0]) - np.logaddexp.reduce([0.5, 0.5, -2.0])
+    a = teacher - student
+    np.testing.assert_allclose(a, [-0.3257638304, 0.6742361696, -0.8257638304], atol=1e-9)
+    pi = np.exp(student)
+    gradient = -(pi * a) @ (np.eye(3) - pi)
+    np.testing.assert_allclose(gradient, [0.1328573897, -0.1958529688, 0.0629955791], atol=1e-9)
+
+
+def test_log_ratio_variance_is_a_composition(make_batch):
+    """VarGrad / trajectory balance: −∇ of ½·Var_i(R_i), no importance weight, R at π_θ."""
+    import torch
+
+    contexts = Groups.equal(3, 5)
+    batch = make_batch(lambda x: torch.tensor(x, dtype=torch.float64))
+    batch = replace(batch, contexts=contexts)
+    rule = PolicyGradient(
+        trust_region=Truncate(cap=1.0, floor=1.0),
+        advantage=GroupMean(),
+        aggregation=SequenceMeanTokenSum(),
+        pull=Residual(at="current"),
+    )
+    log_policy = batch.log_policy.clone().requires_grad_()
+    r = batch.tilt + batch.log_base - batch.sequences.sum(log_policy)
+    loss = sum(0.5 * r[5 * c : 5 * c + 5].var(unbiased=False) for c in range(3)) / 3
+    want = -torch.autograd.grad(loss, log_policy)[0]
+    torch.testing.assert_close(rule.credit(batch).per_token, want, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("advantage", "scale_free"),
+    [
+        (ReturnToGo(), False),
+        (ReturnToGo(whiten=Whitening()), True),
+        (Gae(), False),
+        (BatchZScore(), True),
+        (LeaveOneOutZScore(), True),
+        (Raw(), False),
+    ],
+)
+def test_scale_free_says_whether_sharpness_is_connected(make_batch, advantage, scale_free):
+    assert advantage.scale_free is scale_free
+    batch = _with_critic(make_batch)
+    if isinstance(advantage, Gae):
+        batch = replace(batch, critic=0 * batch.critic)
+    sharper = replace(batch, tilt=3 * batch.tilt, sharpness=3 * batch.sharpness)
+    rule = PolicyGradient(advantage=advantage)
+    one, three = rule.credit(batch).per_token, rule.credit(sharper).per_token
+    np.testing.assert_allclose(three, one if scale_free else 3 * one, rtol=1e-9, atol=1e-12)
+
+
+def test_what_cannot_be_is_refused(make_batch):
+    with pytest.raises(SpecError, match="needs a critic"):
+        PolicyGradient(advantage=Gae()).credit(make_batch())
+    with pytest.raises(SpecError, match="token by token"):
+        PolicyGradient(advantage=ReturnToGo(), pull=Residual()).credit(make_batch())
+    for bad, message in (
+        ({"advantage": "batch_zscore", "pull": {"kind": "residual"}}, "at: old"),
+        ({"advantage": {"kind": "gae", "whiten": {}}, "pull": {"kind": "residual"}}, "at: old"),
+        ({"advantage": "gae", "level": "sequence_mean_of_clipped"}, "use level token"),
+        ({"advantage": {"kind": "gae", "trace": 1.1}}, "trace"),
+        ({"advantage": {"kind": "return_to_go", "baseline": "group_zscore"}}, "baseline"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            PolicyGradient.parse(bad)
+    assert PolicyGradient(advantage=Gae()).needs_critic
+    assert not PolicyGradient().needs_critic
+    assert PolicyGradient().moments(make_batch()) is None
