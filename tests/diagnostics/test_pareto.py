@@ -84,6 +84,22 @@ def test_pooled_is_the_fit_of_scaled_weights(rng):
     )
 
 
+def test_pooled_over_some_contexts(rng):
+    contexts = Groups.equal(30, 8)
+    x = rng.normal(size=240) * 2
+    keep = rng.random(30) < 0.6
+    x[8 * int(np.flatnonzero(~keep)[0])] = np.nan
+    some, rows = contexts.take(np.flatnonzero(keep))
+    assert pareto_k_pooled(x, contexts, keep) == pareto_k_pooled(x[rows], some)
+    assert pareto_k_pooled(x, contexts) is None
+
+
+def test_the_upper_part_is_enough(rng):
+    x = rng.normal(size=5000)
+    upper = np.sort(x)[-tail_length(5000) - 1 :]
+    assert fit_tail(upper, draws=5000) == fit_tail(x)
+
+
 def test_pooled_needs_25_candidates(rng):
     assert pareto_k_pooled(rng.normal(size=24), Groups.equal(3, 8)) is None
     assert pareto_k_pooled(np.zeros(32), Groups.equal(4, 8)) is None

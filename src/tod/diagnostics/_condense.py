@@ -155,8 +155,8 @@ def _share_passed(d: "Diagnostics") -> float | None:
 
 def _modal(k: Any) -> int | None:
     """The most common size above 1, the larger on a tie."""
-    sizes, counts = np.unique(k[k > 1], return_counts=True)
-    return int(sizes[counts == counts.max()].max()) if sizes.size else None
+    counts = np.bincount(k[k > 1])
+    return int(np.flatnonzero(counts == counts.max())[-1]) if counts.size else None
 
 
 def _quantile(x: Any, p: float) -> float | None:

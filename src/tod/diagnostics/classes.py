@@ -4,6 +4,8 @@ A context whose tilt Σ_k η_k U_k is the same for all candidates carries no evi
 whatever its ESS_rel reads (1 when b = μ, close to 1 with two anchors): it is blind, not healthy.
 """
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -20,16 +22,24 @@ def constant_within(x: Float[Array, " N"], contexts: Groups) -> Bool[np.ndarray,
     Equal means max − min ≤ 8 ε max|x| with ε of x's own precision: Σ_k η_k U_k added in another
     order may differ by that much. All −∞ is constant; NaN is not.
     """
-    eps = float(np.finfo(to_numpy(x[:0]).dtype).eps)
-    high, low = (to_numpy(v).astype(np.float64) for v in (contexts.max(x), contexts.min(x)))
+    return _constant(*_range(x, contexts), _precision(x))  # type: ignore[no-any-return]
+
+
+def _range(x: Array, contexts: Groups) -> tuple[Any, Any]:
+    low, high = to_numpy(contexts.min(x)), to_numpy(contexts.max(x))
+    return low.astype(np.float64), high.astype(np.float64)
+
+
+def _precision(x: Array) -> float:
+    return float(np.finfo(to_numpy(x[:0]).dtype).eps)
+
+
+def _constant(low: Any, high: Any, eps: float) -> Any:
     finite = np.isfinite(high) & np.isfinite(low)
     with np.errstate(over="ignore"):
-        spread = np.subtract(high, low, out=np.full(len(contexts), np.inf), where=finite)
-    scale = np.maximum(np.abs(high), np.abs(low))
-    same: Bool[np.ndarray, " C"] = (high == low) | (
-        finite & (spread <= 8 * eps * np.where(finite, scale, 0.0))
-    )
-    return same
+        spread = np.subtract(high, low, out=np.full(len(low), np.inf), where=finite)
+    scale = np.where(finite, np.maximum(np.abs(high), np.abs(low)), 0.0)
+    return (high == low) | (finite & (spread <= 8 * eps * scale))
 
 
 def invalid_contexts(log_w: Float[Array, " N"], contexts: Groups) -> Bool[np.ndarray, " C"]:
@@ -50,20 +60,24 @@ def context_classes(
         contexts: Candidates in contexts.
     """
     codes = np.full(len(contexts), INFORMATIVE, dtype=np.int8)
+    undefined = invalid_contexts(log_w, contexts)
     if tilt is not None:
-        codes[constant_within(tilt, contexts)] = ZERO_INFORMATION
+        low, high = _range(tilt, contexts)
+        codes[_constant(low, high, _precision(tilt))] = ZERO_INFORMATION
+        undefined |= np.isnan(high)
     codes[contexts.sizes == 1] = SINGLETON
-    codes[invalid_contexts(log_w, contexts)] = INVALID
-    if tilt is not None:
-        codes[np.isnan(to_numpy(contexts.max(tilt)))] = INVALID
+    codes[undefined] = INVALID
     return codes
 
 
 def binary_levels(utility: Float[Array, " N"]) -> tuple[float, float] | None:
     """(fail, pass) when the utility takes only the values {0, 1} or only {−1, 1}; else None."""
     u = to_numpy(utility)
+    passed = u == 1
+    if not u.size or bool(passed.all()):
+        return (0.0, 1.0) if u.size else None
     for fail in (0.0, -1.0):
-        if u.size and bool(((u == fail) | (u == 1)).all()):
+        if bool((passed | (u == fail)).all()):
             return fail, 1.0
     return None
 
@@ -75,9 +89,8 @@ def all_pass_all_fail(
     levels = binary_levels(utility)
     if levels is None:
         return None
-    fail, passed = levels
-    low, high = to_numpy(contexts.min(utility)), to_numpy(contexts.max(utility))
-    return low == passed, high == fail
+    low, high = _range(utility, contexts)
+    return low == levels[1], high == levels[0]
 
 
 def passes(utility: Float[Array, " N"]) -> Bool[np.ndarray, " N"] | None:

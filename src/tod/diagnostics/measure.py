@@ -8,16 +8,17 @@ from jaxtyping import Bool, Float, Int
 
 from tod.base import Array, DataError, Groups, is_numpy, to_numpy
 from tod.candidates import Labels
-from tod.diagnostics import overlap as _overlap
+from tod.diagnostics._chunks import by_chunks
 from tod.diagnostics._condense import condense
 from tod.diagnostics.classes import (
     CLASSES,
     INFORMATIVE,
-    all_pass_all_fail,
+    binary_levels,
     context_classes,
 )
 from tod.diagnostics.coverage import MeanRho, mean_rho, missing_mass
 from tod.diagnostics.kernel import weight_statistics
+from tod.diagnostics.overlap import LEGS, carried_by, policy_proposal, target_policy
 from tod.diagnostics.pareto import pareto_k_pooled
 from tod.diagnostics.summary import Coverage, Drift, Mismatch, Summary
 
@@ -37,6 +38,7 @@ class Diagnostics:
         log_z: log Ẑ, nats.
         utility_mean: Mean utility, or None.
         utility_max: Largest utility, or None.
+        utility_min: Smallest utility, or None.
         all_pass: Contexts in which every candidate passes; None unless the utility is binary.
         all_fail: Contexts in which no candidate passes; None unless the utility is binary.
         policy_proposal: ESS_rel(π/μ), or None.
@@ -59,6 +61,7 @@ class Diagnostics:
     log_z: Float[np.ndarray, " C"]
     utility_mean: Float[np.ndarray, " C"] | None = None
     utility_max: Float[np.ndarray, " C"] | None = None
+    utility_min: Float[np.ndarray, " C"] | None = None
     all_pass: Bool[np.ndarray, " C"] | None = None
     all_fail: Bool[np.ndarray, " C"] | None = None
     policy_proposal: Float[np.ndarray, " C"] | None = None
@@ -148,48 +151,69 @@ def measure(
         DataError: Arrays of another length than the contexts, or an unknown leg.
     """
     _check(contexts, legs_declared + legs_not_applicable, log_w, tilt, utility, log_r, answers)
-    codes = context_classes(log_w, tilt, contexts)
     found = weight_statistics(log_w, contexts, top)
-    passing = None if utility is None else all_pass_all_fail(utility, contexts)
-    informative = codes == INFORMATIVE
-    exact = _exact(log_w)
-    chosen, rows = contexts.take(np.flatnonzero(informative))
-    pooled = exact if bool(informative.all()) else to_numpy(exact)[rows]
+    parts = by_chunks(_per_context, contexts, log_w, tilt, utility, log_r, answers)
+    informative = parts["codes"] == INFORMATIVE
     return Diagnostics(
         k=contexts.sizes,
-        codes=codes,
         ess=found.ess,
         ess_rel=found.ess / contexts.sizes,
         max_weight=found.max_weight,
         top_mass=found.top_mass,
         log_w_variance=found.log_w_variance,
         log_z=found.log_z,
-        utility_mean=None if utility is None else to_numpy(contexts.mean(_exact(utility))),
-        utility_max=None if utility is None else to_numpy(contexts.max(_exact(utility))),
-        all_pass=None if passing is None else passing[0],
-        all_fail=None if passing is None else passing[1],
-        missing_mass=None if answers is None else missing_mass(exact, answers, contexts),
-        pareto_k_pooled=pareto_k_pooled(pooled, chosen),
+        mean_rho=None if log_r is None else _mean_rho(to_numpy(log_r), contexts),
+        pareto_k_pooled=pareto_k_pooled(log_w, contexts, informative),
         legs_declared=legs_declared,
         legs_not_applicable=legs_not_applicable,
-        **({} if log_r is None else _policy_legs(exact, _exact(log_r), contexts)),
+        **parts,
+        **({} if utility is None else _passing(utility, parts)),
     )
 
 
-def _policy_legs(log_w: Any, log_r: Any, contexts: Groups) -> dict[str, Any]:
-    """The legs that read π, and the mean of π/μ over contexts whose log-probs are usable."""
-    alone = contexts.sizes == 1
-    policy_proposal = weight_statistics(log_r, contexts).ess / contexts.sizes
+def _per_context(
+    contexts: Groups, log_w: Any, tilt: Any, utility: Any, log_r: Any, answers: Any
+) -> dict[str, Any]:
+    """What each context says by itself, beside its weight statistics."""
+    found: dict[str, Any] = {"codes": context_classes(log_w, tilt, contexts)}
+    log_w = _exact(log_w)
+    if utility is not None:
+        wide = _exact(utility)
+        found["utility_mean"] = to_numpy(contexts.mean(wide))
+        found["utility_max"] = to_numpy(contexts.max(wide))
+        found["utility_min"] = to_numpy(contexts.min(wide))
+    if log_r is not None:
+        log_r = _exact(log_r)
+        found["policy_proposal"] = to_numpy(policy_proposal(log_r, contexts))
+        found["target_policy"] = to_numpy(target_policy(log_w, log_r, contexts))
+        found["carried_by"] = to_numpy(carried_by(log_w, log_r, contexts))
+    if answers is not None:
+        found["missing_mass"] = missing_mass(log_w, answers, contexts)
+    return found
+
+
+def _passing(utility: Any, parts: dict[str, Any]) -> dict[str, Any]:
+    """Contexts in which all, or no, candidates pass, if the utility is binary in the batch."""
+    levels = binary_levels(utility)
+    if levels is None:
+        return {}
+    fail, passed = levels
+    return {
+        "all_pass": parts["utility_min"] == passed,
+        "all_fail": parts["utility_max"] == fail,
+    }
+
+
+def _mean_rho(log_r: Any, contexts: Groups) -> MeanRho | None:
+    """The mean of π/μ over contexts whose log-probs are usable; None when there are none."""
     top = to_numpy(contexts.max(log_r))
     usable = top < np.inf  # excludes NaN; all −∞ stays: π gives those candidates nothing
+    if not np.isfinite(top[usable]).any():
+        return None
+    if usable.all():
+        return mean_rho(log_r, contexts)
     chosen, rows = contexts.take(np.flatnonzero(usable))
-    known = bool(np.isfinite(top[usable]).any())
-    return {
-        "policy_proposal": np.where(alone, np.nan, policy_proposal),
-        "target_policy": to_numpy(_overlap.target_policy(log_w, log_r, contexts)),
-        "carried_by": to_numpy(_overlap.carried_by(log_w, log_r, contexts)),
-        "mean_rho": mean_rho(to_numpy(log_r)[rows], chosen) if known else None,
-    }
+    return mean_rho(log_r[rows], chosen)
 
 
 def _exact(x: Any) -> Any:
@@ -204,5 +228,5 @@ def _check(contexts: Groups, legs: tuple[str, ...], *arrays: Any) -> None:
                 "takes one value per candidate, contexts contiguous."
             )
     for leg in legs:
-        if leg not in _overlap.LEGS:
-            raise DataError(f"no leg {leg!r}: the legs are {', '.join(_overlap.LEGS)}.")
+        if leg not in LEGS:
+            raise DataError(f"no leg {leg!r}: the legs are {', '.join(LEGS)}.")

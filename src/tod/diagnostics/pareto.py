@@ -6,13 +6,13 @@ fit by Zhang and Stephens 2009. The tail length is floored (arviz); R's posterio
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from tod.base import Array, Groups, to_numpy
-from tod.diagnostics._shift import centre
+from tod.diagnostics._chunks import chunks
+from tod.diagnostics.ess import log_z
 
 SMALLEST = 25
 """Fewest draws for a k̂: the tail then holds five (C.7)."""
@@ -40,14 +40,19 @@ def tail_length(draws: int) -> int:
     return int(min(draws / 5, 3 * math.sqrt(draws)))
 
 
-def fit_tail(log_w: Float[np.ndarray, " S"]) -> ParetoFit:
+def fit_tail(log_w: Float[np.ndarray, " n"], draws: int | None = None) -> ParetoFit:
     """Generalised Pareto fit to the M largest weights of one sample.
+
+    Args:
+        log_w: Log-weights of the sample, or at least its M + 1 largest.
+        draws: Size S of the whole sample, when ``log_w`` is only its upper part.
 
     No fit (k̂ = NaN) for S < 25, for invalid log-weights, and where the lower quarter of the tail
     ties with the cutoff: a constant tail has no shape.
     """
-    size, none = tail_length(len(log_w)), ParetoFit(math.nan, math.nan, math.nan, 0)
-    if len(log_w) < SMALLEST or not math.isfinite(top := float(np.max(log_w))):
+    draws = len(log_w) if draws is None else draws
+    size, none = tail_length(draws), ParetoFit(math.nan, math.nan, math.nan, 0)
+    if draws < SMALLEST or not math.isfinite(top := float(np.max(log_w))):
         return none
     with np.errstate(over="ignore"):
         upper = np.sort(np.partition(log_w, -size - 1)[-size - 1 :] - top)
@@ -90,17 +95,29 @@ def pareto_k(log_w: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, "
     return found
 
 
-def pareto_k_pooled(log_w: Float[Array, " N"], contexts: Groups) -> float | None:
+def pareto_k_pooled(
+    log_w: Float[Array, " N"], contexts: Groups, keep: Bool[np.ndarray, " C"] | None = None
+) -> float | None:
     """k̂ of K w̄ pooled over contexts (mean 1 in each); None when there is no fit.
 
-    It is the tail of the batch, not of any context, and needs 25 candidates in all. Leave out
-    contexts that are invalid or hold no information before calling.
+    It is the tail of the batch, not of any context, and needs 25 candidates in all.
+
+    Args:
+        log_w: log q̃*/μ, nats.
+        contexts: Candidates in contexts.
+        keep: Contexts to pool: those that are valid and informative. All of them when None.
     """
-    if contexts.total < SMALLEST:
+    kept = np.ones(len(contexts), dtype=bool) if keep is None else keep
+    draws = int(contexts.sizes[kept].sum())
+    if draws < SMALLEST:
         return None
-    x: Any = to_numpy(centre(log_w, contexts)).astype(np.float64)
-    log_mean = np.log(to_numpy(contexts.mean(np.exp(x))))
-    k = fit_tail(x - contexts.spread(log_mean)).k
+    largest = tail_length(draws) + 1
+    upper = []
+    for chosen, rows, group in chunks(contexts):
+        x = to_numpy(log_w[rows]).astype(np.float64, copy=False)
+        x = (x - group.spread(log_z(x, group)))[group.spread(kept[chosen])]
+        upper.append(np.partition(x, -largest)[-largest:] if len(x) > largest else x)
+    k = fit_tail(np.concatenate(upper), draws).k
     return None if math.isnan(k) else k
 
 
