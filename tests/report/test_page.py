@@ -5,6 +5,8 @@ import hashlib
 import json
 import math
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import polars as pl
@@ -179,3 +181,20 @@ def test_write_puts_it_beside_the_run_by_default(tmp_path):
     assert report.write([path]) == path / "report.html"
     other = report.write([path], tmp_path / "deep" / "x.html")
     assert other.read_text() == (path / "report.html").read_text()
+
+
+def test_a_place_that_cannot_be_written_is_named(run_path, tmp_path):
+    (tmp_path / "file").touch()
+    for target in (tmp_path, tmp_path / "file" / "x.html"):
+        with pytest.raises(RunError, match="cannot be written"):
+            report.write([run_path], target)
+
+
+def test_importing_the_report_loads_no_heavy_library():
+    code = (
+        "import sys, tod.report, tod.cli.report;"
+        "print([m for m in ('torch', 'polars', 'rich', 'yaml') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch" not in done.stdout
+    assert "polars" not in done.stdout

@@ -55,7 +55,7 @@ class Plot:
         domain: Of the vertical axis.
         show: How values are written.
         note: What to know when reading it.
-        limits: Horizontal thresholds: value, class and name.
+        limits: Horizontal thresholds: value and class; the note says what they are.
         marks: Steps with something to point at: step, class and what.
     """
 
@@ -64,7 +64,7 @@ class Plot:
     domain: tuple[float, float] = (0.0, 1.0)
     show: Callable[[float | None], str] = fixed
     note: str = ""
-    limits: list[tuple[float, str, str]] = field(default_factory=list)
+    limits: list[tuple[float, str]] = field(default_factory=list)
     marks: list[tuple[int, str, str]] = field(default_factory=list)
 
     def scales(self) -> tuple[Scale, Scale]:
@@ -89,9 +89,11 @@ def figure(plot: Plot, key: str) -> Html:
         [curve(x, y, line) for line in plot.series],
         tag("line", class_="cursor", x1=0.0, x2=0.0, y1=TOP, y2=HEIGHT - BOTTOM),
     ]
+    read_at = tag("span", class_="at", data_at=True)
+    heading = tag("div", tag("h3", plot.title), read_at, class_="heading")
     return tag(
         "figure",
-        tag("figcaption", tag("h3", plot.title), legend(plot)),
+        tag("figcaption", heading, legend(plot)),
         canvas(plot.title, describe(plot), drawn, WIDTH, HEIGHT),
         tag("p", plot.note, class_="note") if plot.note else None,
         class_="chart",
@@ -187,7 +189,7 @@ def legend(plot: Plot) -> Html:
         mark = tag("i", class_=f"swatch {line.style}{' dashed' if line.dashed else ''}")
         value = tag("output", plot.show(last), data_series=str(i))
         keys.append(tag("span", mark, line.name, value, class_="key"))
-    return tag("p", keys, tag("span", class_="at", data_at=True), class_="legend")
+    return tag("p", keys, class_="legend")
 
 
 def cursor_data(plot: Plot) -> dict[str, object]:
@@ -247,12 +249,9 @@ def _error_bars(x: Scale, y: Scale, line: Series) -> list[Html]:
     return parts
 
 
-def _limit(x: Scale, y: Scale, value: float, style: str, name: str) -> Html:
-    at = y(value)
-    left, right = x.pixels
-    line = tag("line", class_=f"limit {style}", x1=left, x2=right, y1=at, y2=at)
-    label = f"limit-name {style}"
-    return join([line, tag("text", name, class_=label, x=right, y=at + 11, text_anchor="end")])
+def _limit(x: Scale, y: Scale, value: float, style: str) -> Html:
+    at, (left, right) = y(value), x.pixels
+    return tag("line", class_=f"limit {style}", x1=left, x2=right, y1=at, y2=at)
 
 
 def _mark(x: Scale, step: int, style: str, what: str) -> Html:

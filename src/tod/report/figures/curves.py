@@ -82,12 +82,10 @@ def overlap(runs: list[RunView]) -> Plot | None:
     if declared:
         note += f" 1 by declaration: {', '.join(name.replace('_', ' / ') for name in declared)}."
     bounds = thresholds(runs)
-    limits = [
-        (bounds.overlap_stable, "stable", "swap-stable above"),
-        (bounds.overlap_dominated, "dominated", "operator-dominated below"),
-    ]
+    high, low = bounds.overlap_stable, bounds.overlap_dominated
+    note += f" Dotted: swap-stable above {high:g}, operator-dominated below {low:g}."
     plot = curves(runs, "Overlap", lines, fixed, UNIT, note)
-    return None if plot is None else replace(plot, limits=limits)
+    return None if plot is None else replace(plot, limits=[(high, "stable"), (low, "dominated")])
 
 
 def drift(runs: list[RunView]) -> Plot | None:
