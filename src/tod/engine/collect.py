@@ -46,9 +46,9 @@ class Evidence:
         sums = {name: rollouts.sequences.sum(values) for name, values in self.anchors.items()}
         log_mu = None if rollouts.log_mu is None else rollouts.log_mu.astype(np.float64)
         labels = Labels(
-            context=tuple(example.id for example in self.examples),
+            context=_distinct([example.id for example in self.examples]),
             length=rollouts.sequences.sizes,
-            answer=np.unique(np.array(self.completions, dtype=object).astype(str), return_inverse=True)[1],
+            answer=np.unique(np.array(self.completions, dtype=np.str_), return_inverse=True)[1],
             prompt=None
             if tokenizer is None
             else tuple(prompt_text(e.prompt, tokenizer) for e in self.examples),
@@ -66,6 +66,16 @@ class Evidence:
     def with_anchors(self, **anchors: Values) -> "Evidence":
         """With further token log-probs."""
         return replace(self, anchors={**self.anchors, **anchors})
+
+
+def _distinct(names: list[str]) -> tuple[str, ...]:
+    """The names, with ``#2``, ``#3`` … on repeats: a small task may ask a prompt twice a batch."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return tuple(found)
 
 
 def collect(session: Session, step: int) -> Evidence:

@@ -1,0 +1,86 @@
+"""TOD: post-training recipes as triples (q*, (μ, A), D).
+
+Names are imported when first used: ``import tod`` loads neither numpy nor torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tod import arc as arc
+    from tod.arc import ArcConfig, ArcState, Decision
+    from tod.atlas import RECIPES, Recipe
+    from tod.base import Groups
+    from tod.candidates import Candidates, Tokens
+    from tod.diagnostics import Diagnostics, Summary, ess, ess_rel, log_ess, measure, pareto_k
+    from tod.operators import Operator, PolicyGradient, Proposal, WeightedRegression
+    from tod.procedure import Procedure, credit, examine, log_weights
+    from tod.regimes import Regime, Thresholds, classify, eta_for_ess
+    from tod.targets import Target
+
+_HOMES = {
+    "tod.arc": ("ArcConfig", "ArcState", "Decision"),
+    "tod.atlas": ("RECIPES", "Recipe"),
+    "tod.base": ("Groups",),
+    "tod.candidates": ("Candidates", "Tokens"),
+    "tod.diagnostics": (
+        "Diagnostics",
+        "Summary",
+        "ess",
+        "ess_rel",
+        "log_ess",
+        "measure",
+        "pareto_k",
+    ),
+    "tod.operators": ("Operator", "PolicyGradient", "Proposal", "WeightedRegression"),
+    "tod.procedure": ("Procedure", "credit", "examine", "log_weights"),
+    "tod.regimes": ("Regime", "Thresholds", "classify", "eta_for_ess"),
+    "tod.targets": ("Target",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "RECIPES",
+    "ArcConfig",
+    "ArcState",
+    "Candidates",
+    "Decision",
+    "Diagnostics",
+    "Groups",
+    "Operator",
+    "PolicyGradient",
+    "Procedure",
+    "Proposal",
+    "Recipe",
+    "Regime",
+    "Summary",
+    "Target",
+    "Thresholds",
+    "Tokens",
+    "WeightedRegression",
+    "arc",
+    "classify",
+    "credit",
+    "ess",
+    "ess_rel",
+    "eta_for_ess",
+    "examine",
+    "log_ess",
+    "log_weights",
+    "measure",
+    "pareto_k",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, from the room it lives in."""
+    if name == "arc":
+        return import_module("tod.arc")
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'tod' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Public names."""
+    return sorted(__all__)
