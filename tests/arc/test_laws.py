@@ -222,17 +222,33 @@ def test_inside_the_dead_band_nothing_moves(ess):
     assert {d.action for d in decisions} == {"hold"}
 
 
-@given(st.lists(st.tuples(unit, unit), min_size=30, max_size=30), st.floats(0.05, 1), st.booleans())
-def test_the_deadline_is_met_whatever_is_seen(readings, start, heavy):
-    config = ArcConfig(deadline=25, start=start, slew=0.25)
+@pytest.mark.parametrize("deadline", [3, 25])
+@given(
+    readings=st.lists(st.tuples(unit, unit), min_size=30, max_size=30),
+    start=st.floats(0.05, 1),
+    heavy=st.booleans(),
+)
+def test_the_deadline_is_met_whatever_is_seen(deadline, readings, start, heavy):
+    """Also where the slew cannot follow the ramp: it starts in time."""
+    start = max(start, math.exp(-0.25 * deadline) * 1.001)
+    config = ArcConfig(deadline=deadline, start=start, slew=0.25)
     state = initial(config, eta=5.0)
     for t, (ess, weight) in enumerate(readings):
         ramp = linear_ramp(config, state, step=t)["eta"]
-        slowest = 5.0 * math.exp(-0.25 * (25 - t))
+        slowest = 5.0 * math.exp(-0.25 * max(0, deadline - t))
         assert state.knobs["eta"] >= min(ramp, slowest) * (1 - 1e-9)
-        if t >= 25:
+        if t >= deadline:
             assert state.knobs["eta"] == 5.0
         state, _ = step(config, state, seen(ess, weight=weight if heavy else 0.1), step=t)
+
+
+def test_drift_just_inside_its_budget_is_not_health():
+    config = ArcConfig(drift_budget=1.0, dwell=1, start=0.5, window=1)
+    state = initial(config, eta=5.0)
+    near, decision = step(config, state, seen(0.95, drift=0.95), step=0)
+    assert (near.knobs, decision.action, near.healthy) == (state.knobs, "hold", 0)
+    _, decision = step(config, state, seen(0.95, drift=0.85), step=0)
+    assert decision.action == "sharpen"
 
 
 def test_the_window_averages_and_is_emptied_by_a_move():

@@ -16,7 +16,15 @@ from tod.diagnostics import (
     Summary,
     Tails,
 )
-from tod.regimes import Thresholds, classify, ess_two, missing_inputs, phase_point, pooled
+from tod.regimes import (
+    Thresholds,
+    classify,
+    classify_run,
+    ess_two,
+    missing_inputs,
+    phase_point,
+    pooled,
+)
 from tod.regimes.regime import ORDER
 
 K16 = {"min": 16, "median": 16, "max": 16}
@@ -207,6 +215,13 @@ def test_ess_two_is_the_smaller_step_mean():
     assert ess_two([a, b]) == pytest.approx(0.7)
     assert ess_two([a, b, unknown]) == pytest.approx(0.7)
     assert ess_two([unknown]) is None
+
+
+def test_a_run_is_read_on_its_first_two_legs():
+    """The band of step-means was fitted to two legs; a batch needs all three."""
+    two = good(overlap=Overlap(0.95, 0.95, None, k=16), ess_rel=EssRel(0.95, 0.9, 0.95))
+    assert classify(two).verdict == "transition"
+    assert classify_run([two, two]).verdict == "swap_stable"
 
 
 def test_pooling_adds_counts_and_averages_what_is_known():

@@ -137,6 +137,7 @@ def test_eta_for_fraction_is_exactly_the_largest(rng):
         assert below(eta * (1 - 1e-9)) <= fraction * 60 < below(eta * (1 + 1e-9))
     assert eta_for_fraction(np.array([1.0, np.nan, 2.0]), 0.0) == 1.0
     assert eta_for_fraction(np.array([1.0]), 1.0) == np.inf
+    assert eta_for_fraction(np.arange(100.0), 0.29) == 29.0  # 0.29 * 100 is 28.999999999999996
     with pytest.raises(SpecError, match="fraction"):
         eta_for_fraction(np.array([np.nan]), 0.1)
 
