@@ -134,7 +134,7 @@ def _phase(runs: list[RunView], style: list[str]) -> Html:
         tag("h2", "Phase diagram"),
         tag(
             "p",
-            "Each line is a run's path over its steps, stronger as it goes on, from the ring to the "
+            "Each line is a run's path over its steps, stronger as it goes, from the ring to the "
             "disc: the median over informative contexts. ",
             "Small dots are the contexts of the last step; point at one to read it. "
             if counts
