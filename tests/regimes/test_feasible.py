@@ -22,6 +22,7 @@ from tod.regimes import (
     kl_budget,
     path_temperature,
 )
+from tod.regimes._roots import falling_roots
 
 U5 = np.array([0, 0.2, 0.5, 1, 1])
 U9 = np.array([-1.2, -0.7, -0.1, 0, 0.3, 0.4, 0.9, 1.1])
@@ -194,6 +195,24 @@ def test_candidates_outside_the_support_count_in_k():
     assert np.isnan(eta_for_ess(np.full(3, -np.inf), one(range(3)), 0.7)[0])
     general = feasible_interval(np.where(np.isinf(u), u, 0.0), np.maximum(u, 0), one(u), 0.5, eta=0)
     assert general.high[0] == pytest.approx(found, abs=1e-9)
+
+
+def test_newton_does_the_work(monkeypatch, rng):
+    """Halving alone would need fifty evaluations; a wrong slope falls back to it."""
+    from tod.regimes import feasible
+
+    calls = []
+
+    def counting(function, guess):
+        def counted(x):
+            calls.append(1)
+            return function(x)
+
+        return falling_roots(counted, guess)
+
+    monkeypatch.setattr(feasible, "falling_roots", counting)
+    eta_for_ess(rng.normal(size=300 * 16), Groups.equal(300, 16), 0.5)
+    assert len(calls) < 25
 
 
 def test_extreme_scales_do_not_break_the_search():

@@ -23,8 +23,8 @@ def check_connected(
     Args:
         config: The controller.
         advantage: Name of the advantage, e.g. ``group_mean``; a name that holds ``zscore`` or
-            ``whiten`` divides by the spread of the shaped reward. None for operators whose
-            weights are q*/μ themselves: every knob of the target is in them.
+            ``whiten`` divides by the spread of the shaped reward. None or ``weights`` for operators
+            whose weights are q*/μ themselves: every knob of the target is in them.
         updates_per_batch: Optimiser updates on one batch.
         pull: How anchors enter the credit: ``none``; a name that holds ``frozen`` or ends in
             ``old`` for a pull evaluated once at π_old; anything else is evaluated at the current
@@ -39,7 +39,7 @@ def check_connected(
     """
     _check_refresh(refresh)
     _check_target(config, target_kind)
-    if advantage is None:
+    if advantage in (None, "weights"):
         return
     if "zscore" in advantage or "whiten" in advantage:
         turned = "eta" if config.knob != "anchors" else "1/(tau+beta)"

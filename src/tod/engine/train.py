@@ -170,7 +170,7 @@ class _Run:
             return state, None
         before = ArcState.from_dict(state.arc)
         after, decision = arc_step(self.settings.arc, before, summary, step=step)
-        knobs = after.knobs.to_dict()
+        knobs = dict(after.knobs)
         operator = after.operator or state.operator
         return replace(state, arc=after.to_dict(), knobs=knobs, operator=operator), decision.to_dict()
 
