@@ -67,9 +67,8 @@ def batches(lengths: Int[np.ndarray, " C"], size: int, rows: int, *, even: bool)
     for stretch in np.split(np.arange(len(context)), cuts):
         for start in range(0, len(stretch), rows):
             part = stretch[start : start + rows]
-            chosen, first, owner = np.unique(context[part], return_index=True, return_inverse=True)
-            rank = np.argsort(np.argsort(first))  # in order of appearance, not of number
-            yield Batch(chosen[np.argsort(first)], rank[owner], candidate[part])
+            new = np.diff(context[part], prepend=-1) != 0  # where the next group begins
+            yield Batch(context[part][new], np.cumsum(new) - 1, candidate[part])
 
 
 def left_padded(

@@ -11,7 +11,7 @@ _SPARE = 64  # least room for new tokens when it is made, unless fewer can come
 
 
 # From this many new tokens the room wins over plain concatenation (benchmarks/sampler.py --cache).
-ROOMY_FROM = 32
+ROOMY_FROM = 16
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc, unused-ignore]
