@@ -39,6 +39,7 @@ def _batch(
         "log_mu": make(log_mu),
         "log_base": make(base),
         "pulled": {"ref": (make(ref), 1.0)},
+        "log_base_tokens": make(ref),
     }
     return Batch(**{**given, **changes})
 

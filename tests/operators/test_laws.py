@@ -8,20 +8,36 @@ import pytest
 from tod.base import to_numpy
 from tod.operators import (
     Accepted,
+    Best,
     Clip,
     ConstantLength,
+    Dpo,
     DualClip,
+    Exo,
+    Exponentiated,
     GroupZScore,
+    Hinge,
+    Ipo,
     KLPull,
+    Kto,
     LeaveOneOut,
+    LeaveOneOutZScore,
+    Listwise,
     Mask,
+    Nca,
+    OrPo,
     PolicyGradient,
+    Preference,
     Residual,
+    ReturnToGo,
     RootLengthClip,
     SequenceMeanTokenSum,
+    SigmoidNorm,
+    SimPo,
     SoftGate,
     TokenMean,
     Truncate,
+    Uniform,
     WeightedRegression,
 )
 
@@ -49,6 +65,19 @@ RULES = {
     "weighted_mle": WeightedRegression(),
     "weighted_mle_centred": WeightedRegression(centred=True),
     "rft": WeightedRegression(weights=Accepted(threshold=1.0)),
+    "rft_best_2": WeightedRegression(weights=Best(count=2)),
+    "sft": WeightedRegression(weights=Uniform(), aggregation=TokenMean()),
+    "dft": WeightedRegression(weights=Uniform(), aggregation=TokenMean(), by_probability=True),
+    "awr": WeightedRegression(weights=Exponentiated()),
+    "listwise": Listwise(),
+    "listwise_reverse": Listwise(divergence="reverse"),
+    "dpo": Preference(),
+    "ipo": Preference(loss=Ipo()),
+    "kto": Preference(loss=Kto(reference_point=0.1)),
+    "simpo": Preference(loss=SimPo()),
+    "orpo": Preference(loss=OrPo()),
+    "opd": PolicyGradient(advantage=ReturnToGo(discount=0.0), pull=Residual(at="old")),
+    "leave_one_out_zscore": PolicyGradient(advantage=LeaveOneOutZScore()),
 }
 rules = pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
 
@@ -61,7 +90,7 @@ def _take(batch, chosen):
         batch,
         contexts=contexts,
         sequences=sequences,
-        **{name: getattr(batch, name)[at] for name in ("log_policy", "log_old")},
+        **{name: getattr(batch, name)[at] for name in ("log_policy", "log_old", "log_base_tokens")},
         **{n: getattr(batch, n)[rows] for n in ("value", "tilt", "log_w", "log_mu", "log_base")},
         pulled={name: (log[at], rho) for name, (log, rho) in batch.pulled.items()},
     ), at
@@ -73,7 +102,7 @@ def _permuted(batch, order):
     return replace(
         batch,
         sequences=sequences,
-        **{name: getattr(batch, name)[at] for name in ("log_policy", "log_old")},
+        **{name: getattr(batch, name)[at] for name in ("log_policy", "log_old", "log_base_tokens")},
         **{n: getattr(batch, n)[order] for n in ("value", "tilt", "log_w", "log_mu", "log_base")},
         pulled={name: (log[at], rho) for name, (log, rho) in batch.pulled.items()},
     ), at
@@ -84,11 +113,25 @@ def test_a_constant_per_context_changes_nothing(make_batch, rule):
     """L2, on log_w and, for every advantage with a baseline, on the utility."""
     batch = make_batch()
     shift = batch.contexts.spread(np.array([3.0, -40.0, 700.0, 0.1, -2.0]))
-    moved = replace(batch, log_w=batch.log_w + shift, log_base=batch.log_base + 0.01 * shift)
+    absolute = isinstance(rule, Preference) and rule.loss.kind in ("ipo", "kto")
+    base = 0 * shift if absolute else 0.01 * shift
+    moved = replace(batch, log_w=batch.log_w + shift, log_base=batch.log_base + base)
     before, after = rule.credit(batch), rule.credit(moved)
     assert np.abs(before.per_token).max() > 1e-4
     # a shift of 700 costs 700 * 2.2e-16 of absolute precision in log_w
     np.testing.assert_allclose(after.per_token, before.per_token, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [Ipo(), Kto(reference_point=0.0), Nca(), SigmoidNorm()])
+def test_some_preference_losses_read_the_absolute_level_of_the_anchor(make_batch, loss):
+    """Divided by lengths, or one candidate at a time, log b must be normalised."""
+    batch = make_batch()
+    moved = replace(batch, log_base=batch.log_base + 0.5)
+    before, after = (Preference(loss=loss).credit(b).per_token for b in (batch, moved))
+    assert np.abs(after - before).max() > 1e-4
+    for relative in (Dpo(), Ipo(by_length=False), Exo(), Hinge()):
+        before, after = (Preference(loss=relative).credit(b).per_token for b in (batch, moved))
+        np.testing.assert_allclose(after, before, rtol=1e-11, atol=1e-14)
 
 
 @rules

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from tod.base import Groups, SpecError, to_numpy
-from tod.operators import Accepted, Batch, Totals, WeightedRegression
+from tod.operators import (
+    Accepted,
+    Batch,
+    Best,
+    Exponentiated,
+    Raw,
+    TokenMean,
+    Totals,
+    Uniform,
+    WeightedRegression,
+)
 
 
 def _one(make, log_w, log_policy, **more):
@@ -109,3 +119,51 @@ def test_missing_log_probs_are_named(make_batch):
     with pytest.raises(SpecError, match="centred: false"):
         WeightedRegression(weights=Accepted(), centred=True).credit(batch)
     assert WeightedRegression(weights=Accepted()).needs_anchors is False
+
+
+def test_sft_is_the_mean_over_tokens(make_batch):
+    batch = make_batch()
+    sft = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
+    np.testing.assert_allclose(sft.credit(batch).per_token, 1 / batch.sequences.total, rtol=1e-14)
+    sums = WeightedRegression(weights=Uniform()).credit(batch).per_token
+    k = batch.contexts.spread(batch.contexts.sizes)
+    np.testing.assert_allclose(sums, batch.sequences.spread(1 / k / 5), rtol=1e-14)
+
+
+def test_dft_weighs_tokens_by_their_probability(make_batch):
+    batch = make_batch()
+    rule = WeightedRegression(weights=Uniform(), aggregation=TokenMean(), by_probability=True)
+    want = np.exp(batch.log_policy) / batch.sequences.total
+    np.testing.assert_allclose(rule.credit(batch).per_token, want, rtol=1e-14)
+
+
+def test_uniform_weights_are_those_of_a_data_target(make_batch):
+    batch = make_batch()
+    data = replace(batch, log_w=0 * batch.log_w)
+    np.testing.assert_allclose(
+        WeightedRegression(weights=Uniform()).credit(batch).per_token,
+        WeightedRegression().credit(data).per_token,
+        rtol=1e-14,
+    )
+
+
+def test_advantage_weights_reference_values(backend):
+    """A = [.2, −.1, 4], cap 20: e^A, capped, over K."""
+    batch = _one(backend.make, [0.2, -0.1, 4.0], [-1.0, -1.0, -1.0])
+    weight = WeightedRegression(weights=Exponentiated(baseline=Raw())).credit(batch).advantage
+    want = [1.2214027582, 0.9048374180, 20]
+    np.testing.assert_allclose(
+        3 * to_numpy(weight), want, rtol=1e-6 if "f32" in backend.name else 1e-9
+    )
+    huge = _one(backend.make, [900.0, 0.0], [-1.0, -1.0])
+    got = WeightedRegression(weights=Exponentiated(baseline=Raw())).credit(huge).advantage
+    np.testing.assert_allclose(to_numpy(got), [10.0, 0.5], rtol=1e-6)
+
+
+def test_the_best_are_kept_with_their_ties(backend):
+    batch = _one(backend.make, [3.0, 1.0, 2.0, 2.0, 0.0], [-1.0] * 5)
+    for count, want in ((1, [1, 0, 0, 0, 0]), (2, [1, 0, 1, 1, 0]), (3, [1, 0, 1, 1, 0])):
+        weight = to_numpy(WeightedRegression(weights=Best(count=count)).credit(batch).per_token)
+        np.testing.assert_allclose(weight, np.array(want) / sum(want), rtol=1e-6)
+    everything = to_numpy(WeightedRegression(weights=Best(count=9)).credit(batch).per_token)
+    np.testing.assert_allclose(everything, 0.2, rtol=1e-6)

@@ -68,10 +68,10 @@ def _path(loc: tuple[Any, ...], data: object) -> str:
 def _is_tag(place: int, loc: tuple[Any, ...], here: object) -> bool:
     """Whether a part that is no key of the data names a member of a union instead."""
     if isinstance(here, str):
-        return here == loc[place]
+        return bool(here == loc[place])
     if not isinstance(here, dict) or place == len(loc) - 1:
         return False
-    return here.get("kind") == loc[place] or loc[place + 1] in here
+    return bool(here.get("kind") == loc[place] or loc[place + 1] in here)
 
 
 def _line(item: dict[str, Any], model: type[BaseModel], data: object) -> str:

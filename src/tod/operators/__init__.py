@@ -30,9 +30,27 @@ from tod.operators.corrections import (
     log_gap,
 )
 from tod.operators.levels import Level, at_level, mean_of_clipped, slope
+from tod.operators.listwise import Listwise
 from tod.operators.moments import Moments
 from tod.operators.operator import Action, Operator
+from tod.operators.pair_losses import (
+    ConservativeDpo,
+    Dpo,
+    Exo,
+    Hinge,
+    Ipo,
+    Nca,
+    OrPo,
+    PairLoss,
+    Pairs,
+    RobustDpo,
+    SigmoidNorm,
+    SimPo,
+    log1mexp,
+)
+from tod.operators.pairs import Grid, pair_weights
 from tod.operators.policy_gradient import PolicyGradient
+from tod.operators.preference import Kto, Preference, PreferenceLoss
 from tod.operators.proposal import Proposal
 from tod.operators.pulls import KLPull, Residual, estimator
 from tod.operators.token_advantages import Gae, ReturnToGo, Whitening, discounted, gae
@@ -48,7 +66,14 @@ from tod.operators.trust_regions import (
     Unbounded,
     gated,
 )
-from tod.operators.weighted_regression import Accepted, TargetWeights, WeightedRegression
+from tod.operators.weighted_regression import (
+    Accepted,
+    Best,
+    Exponentiated,
+    TargetWeights,
+    Uniform,
+    WeightedRegression,
+)
 
 __all__ = [
     "Accepted",
@@ -57,33 +82,52 @@ __all__ = [
     "AggregationSpec",
     "Batch",
     "BatchZScore",
+    "Best",
     "Clip",
+    "ConservativeDpo",
     "ConstantLength",
     "CorrectionSpec",
     "Credit",
+    "Dpo",
     "DualClip",
+    "Exo",
+    "Exponentiated",
     "Gae",
     "GeometricRejection",
+    "Grid",
     "GroupMean",
     "GroupZScore",
+    "Hinge",
+    "Ipo",
     "KLPull",
+    "Kto",
     "LeaveOneOut",
     "LeaveOneOutZScore",
     "Level",
+    "Listwise",
     "Mask",
     "Moments",
+    "Nca",
     "Operator",
+    "OrPo",
+    "PairLoss",
+    "Pairs",
     "PolicyGradient",
+    "Preference",
+    "PreferenceLoss",
     "Proposal",
     "Raw",
     "Residual",
     "ReturnToGo",
+    "RobustDpo",
     "RootLengthClip",
     "SequenceMask",
     "SequenceMeanTokenMean",
     "SequenceMeanTokenSum",
     "SequenceRejection",
     "SequenceTruncation",
+    "SigmoidNorm",
+    "SimPo",
     "SoftGate",
     "StaleNegatives",
     "TargetWeights",
@@ -95,6 +139,7 @@ __all__ = [
     "TrustRegion",
     "TrustRegionSpec",
     "Unbounded",
+    "Uniform",
     "WeightedRegression",
     "Whitening",
     "at_level",
@@ -102,7 +147,9 @@ __all__ = [
     "estimator",
     "gae",
     "gated",
+    "log1mexp",
     "log_gap",
     "mean_of_clipped",
+    "pair_weights",
     "slope",
 ]

@@ -34,6 +34,8 @@ class Batch:
         log_mu_tokens: log μ of every token as drawn, [M], if recorded.
         log_base_tokens: Σ_j ρ_j log π_j of every token, [M], adding up to log b, if recorded.
         critic: Value of the state before every token, [M], if there is a critic.
+        noise_scale: s of choices P(y₁ ≻ y₂) = σ((U₁ − U₂)/s), in units of the utility.
+        reference_point: z₀ of KTO, nats, if it was estimated.
         totals: Sizes of the whole optimiser step.
     """
 
@@ -52,6 +54,8 @@ class Batch:
     log_mu_tokens: Float[Array, " M"] | None = None
     log_base_tokens: Float[Array, " M"] | None = None
     critic: Float[Array, " M"] | None = None
+    noise_scale: float = 1.0
+    reference_point: float | None = None
 
 
 @dataclass(frozen=True)

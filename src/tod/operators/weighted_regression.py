@@ -1,16 +1,20 @@
 """Weighted regression: maximum likelihood on candidates weighted towards the target.
 
-The forward-KL projection of the weighted sample; RWR, AWR, REPS, MPO's E-step and
+The forward-KL projection of the weighted sample; SFT, DFT, RWR, AWR, REPS, MPO's E-step and
 rejection-sampling fine-tuning are settings of it.
 """
 
+import math
 from typing import Annotated, Any, Literal
 
 from jaxtyping import Float
 from pydantic import Field, FiniteFloat
 
 from tod.base import Array, Named, Spec, SpecError, namespace
+from tod.operators.advantages import GroupMean, LeaveOneOut, Raw
+from tod.operators.aggregation import AggregationSpec
 from tod.operators.batch import Batch, Credit
+from tod.operators.pairs import Grid
 
 
 class TargetWeights(Spec):
@@ -47,7 +51,64 @@ class Accepted(Spec):
         return normalised(xp.where(kept, zeros, xp.full_like(zeros, -float("inf"))), batch)
 
 
-WeightsSpec = Annotated[TargetWeights | Accepted, Field(discriminator="kind"), Named]
+class Uniform(Spec):
+    """w̄ = 1/K: every candidate counts the same. Supervised fine-tuning on data."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    def __call__(self, batch: Batch) -> Float[Array, " N"]:
+        """[N], adding up to 1 per context."""
+        return normalised(namespace(batch.value).zeros_like(batch.value), batch)
+
+
+class Best(Spec):
+    """w̄ uniform over the ``count`` best candidates of the context, ties with the last included.
+
+    Top-k rejection sampling. Source: RAFT, 2304.06767; ReST, 2308.08998.
+    """
+
+    kind: Literal["best"] = "best"
+    count: Annotated[int, Field(ge=1)] = 1
+    """How many are kept."""
+
+    def __call__(self, batch: Batch) -> Float[Array, " N"]:
+        """[N], adding up to 1 per context."""
+        rows = Grid.of(batch.contexts)
+        xp: Any = namespace(batch.value)
+        above: Any = batch.value[rows.second] > batch.value[rows.first]
+        one = xp.ones_like(batch.value[rows.first])
+        rank = rows.rows.sum(xp.where(above, one, 0 * one))
+        zeros = xp.zeros_like(batch.value)
+        kept = xp.where(rank < self.count, zeros, xp.full_like(zeros, -float("inf")))
+        return normalised(kept, batch)
+
+
+class Exponentiated(Spec):
+    """w = min(exp(A), cap), not normalised, over K: A is the tilt less its mean, nats.
+
+    Source: AWR, 1910.00177 (temperature 1/η, cap 20 in its public configurations).
+    """
+
+    kind: Literal["exponentiated"] = "exponentiated"
+    cap: Annotated[FiniteFloat, Field(gt=0.0)] = 20.0
+    """Largest weight."""
+    baseline: Annotated[Raw | GroupMean | LeaveOneOut, Field(discriminator="kind"), Named] = (
+        GroupMean()
+    )
+    """What the tilt is compared with."""
+
+    def __call__(self, batch: Batch) -> Float[Array, " N"]:
+        """[N], at most cap/K each."""
+        xp = namespace(batch.tilt)
+        advantage = self.baseline(batch.tilt, batch.contexts)
+        bounded = xp.minimum(advantage, xp.full_like(advantage, math.log(self.cap)))
+        size = batch.contexts.spread(batch.contexts.sizes_like(batch.tilt))
+        return xp.exp(bounded) / size  # type: ignore[no-any-return]
+
+
+WeightsSpec = Annotated[
+    TargetWeights | Accepted | Uniform | Best | Exponentiated, Field(discriminator="kind"), Named
+]
 
 
 class WeightedRegression(Spec):
@@ -64,6 +125,11 @@ class WeightedRegression(Spec):
     """Which candidates count, and how much."""
     centred: bool = False
     """Subtract the policy's own weights."""
+    aggregation: AggregationSpec | None = None
+    """None: w̄_i/C on every token, the log-prob of a sequence being a sum. Else K·w̄_i times the
+    weight of a token: with uniform weights `token_mean` is the usual SFT loss."""
+    by_probability: bool = False
+    """Also multiply by π_θ of the token, gradient stopped (DFT, 2508.05629)."""
 
     @property
     def needs_anchors(self) -> bool:
@@ -75,8 +141,18 @@ class WeightedRegression(Spec):
         weight = self.weights(batch)
         if self.centred:
             weight = weight - self._own(weight, batch)
-        per_token = batch.sequences.spread(weight / batch.totals.contexts)
+        per_token = self._spread(weight, batch)
+        if self.by_probability:
+            per_token = per_token * namespace(per_token).exp(batch.log_policy)
         return Credit(per_token, None, None, weight)
+
+    def _spread(self, weight: Any, batch: Batch) -> Any:
+        """Weights of candidates [N] as weights of tokens [M]."""
+        if self.aggregation is None:
+            return batch.sequences.spread(weight / batch.totals.contexts)
+        size = batch.contexts.spread(batch.contexts.sizes_like(weight))
+        tokens = self.aggregation.weights(batch.sequences, batch.totals, batch.log_policy)
+        return tokens * batch.sequences.spread(weight * size)
 
     def _own(self, weight: Any, batch: Batch) -> Any:
         """softmax(log π_θ − log μ), and 0 in contexts whose own weights are all 0."""

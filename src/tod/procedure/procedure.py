@@ -120,6 +120,7 @@ def batch_of(
         log_mu_tokens=tokens.log_mu,
         log_base_tokens=_base_tokens(target, tokens, detach(log_old)),
         critic=None if critic is None else detach(critic),
+        noise_scale=target.noise_scale,
     )
 
 

@@ -57,7 +57,8 @@ class Preference(Spec):
     @property
     def target(self) -> Target:
         """The tilt."""
-        return Target(anchor=self.anchor, tilts=(Tilt(utility=self.utility, eta=self.eta),))
+        tilts = (Tilt(utility=self.utility, eta=self.eta),)
+        return Target(anchor=self.anchor, tilts=tilts, noise_scale=self.noise_scale)
 
     def knobs(self) -> dict[str, float]:
         """What a controller may turn."""

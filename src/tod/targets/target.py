@@ -4,10 +4,10 @@ The anchor b is a mixture given over *names* of policies, so that terms which ca
 proposal do so symbolically and need no log-probs at all.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from jaxtyping import Float
-from pydantic import FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from tod.base import Array, DataError, Spec, SpecError, namespace
 from tod.candidates import Candidates
@@ -42,6 +42,8 @@ class Target(Spec):
     """Instead of tilts: the mass that passes should have, which fixes η in every context."""
     semantics: Literal["sampled", "fixed"] | None = None
     """What the candidates have to be; None takes either, each by its own reading."""
+    noise_scale: Annotated[FiniteFloat, Field(gt=0.0)] = 1.0
+    """s of the choices P(y₁ ≻ y₂) = σ((U₁ − U₂)/s): read by preference losses, no part of q*."""
 
     @model_validator(mode="after")
     def _distinct(self) -> "Target":
