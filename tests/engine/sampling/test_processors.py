@@ -54,8 +54,8 @@ def test_half_precision_is_widened_first():
 def test_never_draws_probability_zero():
     inf = float("inf")
     log_probs = torch.log_softmax(torch.tensor([[-inf, 1.0, -inf, 0.5, -inf, -inf]]), -1)
-    u = torch.tensor([0.0, 0.3, 0.9, np.nextafter(1.0, 0.0)], dtype=torch.float64)
-    assert draw(log_probs.expand(4, -1), u).tolist() == [1, 1, 3, 3]
+    u = torch.tensor([0.0, 0.3, 0.9, np.nextafter(1.0, 0.0), 1.0], dtype=torch.float64)
+    assert draw(log_probs.expand(5, -1), u).tolist() == [1, 1, 3, 3, 3]  # 1.0: a rounded product
 
 
 def test_draw_inverts_the_distribution():
