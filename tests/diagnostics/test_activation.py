@@ -32,6 +32,13 @@ def test_the_sign_decides():
     assert (found.low, found.high) == (0.25, 0.25)
 
 
+def test_the_band_is_in_rho_not_in_its_logarithm():
+    """1 − 0.2 = 0.8 is the lower edge, 1/1.2 = 0.83 is not."""
+    x = np.log([0.82, 0.79, 1.19, 1.21])
+    found = clip_fractions(x, np.array([-1.0, -1.0, 1.0, 1.0]), 0.2, 0.2)
+    assert (found.low, found.high) == (0.25, 0.25)
+
+
 def test_both_denominators(backend):
     x = backend.make(np.log([0.5, 2.0, 2.0, 1.0]))
     found = clip_fractions(x, backend.make([-1.0, 1.0, 0.0, 0.0]), 0.2, 0.2)

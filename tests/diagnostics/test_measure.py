@@ -136,6 +136,17 @@ def test_legs_are_medians_at_the_most_common_k(run):
     assert overlap.unknown == 0
 
 
+def test_legs_are_not_read_at_the_largest_k(rng):
+    contexts = Groups(np.array([4] * 9 + [32] * 2 + [2] * 3))
+    x = rng.normal(size=contexts.total)
+    overlap = measure(x, x, contexts).summary().overlap
+    assert overlap.k == 4
+    fours = ess_rel(x, contexts)[:9]
+    assert overlap.target_proposal == pytest.approx(np.median(fours), rel=1e-12)
+    tied = measure(x[36:], x[36:], Groups(np.array([32, 32, 2, 2, 1, 1]))).summary().overlap
+    assert tied.k == 32
+
+
 def test_coverage_is_measured_where_it_can_be(run):
     contexts, utility, log_w, log_r = run
     coverage = everything(run).summary().coverage
@@ -205,9 +216,9 @@ def test_policy_log_probs_unusable_in_some_contexts(run):
     log_r = log_r.copy()
     eights = np.flatnonzero((contexts.sizes == 8) & everything(run).informative)
     log_r[contexts.offsets[eights[0]]] = np.nan
-    log_r[contexts.offsets[eights[1]]] = -np.inf
+    log_r[contexts.owner == eights[1]] = -np.inf  # π gives this context nothing: a fact, ρ = 0
     overlap = measure(log_w, ETA * utility, contexts, log_r=log_r).summary()
-    assert overlap.overlap.unknown == 1
+    assert overlap.overlap.unknown == 2
     keep = contexts.owner != eights[0]
     assert overlap.coverage.mean_rho == pytest.approx(np.exp(log_r[keep]).mean())
 

@@ -109,7 +109,7 @@ def test_thresholds():
     found = [khat_threshold(s) for s in (64, 200, 1000, 2200)]
     expected = [0.4463453175, 0.5654120103, 0.6666666667, 0.7]
     assert found == pytest.approx(expected, abs=1e-9)
-    found = [min_sample_size(k) for k in (-1, 0.5, 0.6, 0.7, 1.0)]
+    found = [min_sample_size(k) for k in (-1.0, 0.5, 0.6, 0.7, 1.0)]
     expected = [10, 100, 316.2277660168, 2154.4346900319, np.inf]
     assert found == pytest.approx(expected, abs=1e-9)
 

@@ -24,7 +24,7 @@ from tod.diagnostics import (
 
 def test_quantile_is_a_value_that_exists():
     x = np.array([5.0, 1.0, 4.0, 2.0])
-    assert [quantile(x, p) for p in (0, 0.25, 0.26, 0.5, 1)] == [1, 1, 2, 2, 5]
+    assert [quantile(x, p) for p in (0.0, 0.25, 0.26, 0.5, 1.0)] == [1, 1, 2, 2, 5]
 
 
 @pytest.mark.parametrize("x", [[], [1.0, np.nan]])

@@ -128,7 +128,7 @@ def missing_mass(
 
 
 def expected_coverage(
-    mass: Float[np.ndarray, " *n"], draws: Int[np.ndarray, " *n"]
+    mass: Float[np.ndarray, " *n"], draws: Int[np.ndarray, "..."]
 ) -> Float[np.ndarray, " *n"]:
     """P(some y_i ∈ S) = 1 − (1 − μ(S))^K.
 
@@ -136,4 +136,4 @@ def expected_coverage(
     0.9624758608
     """
     with np.errstate(divide="ignore"):
-        return -np.expm1(draws * np.log1p(-np.asarray(mass)))  # type: ignore[no-any-return]
+        return np.asarray(-np.expm1(draws * np.log1p(-np.asarray(mass))))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from tod.base import Array, Groups, namespace, to_numpy
 from tod.diagnostics.summary import Drift
@@ -80,7 +80,7 @@ def kl_per_sequence(
 def drift(
     log_pi: Float[Array, " N"],
     anchors: Mapping[str, Float[Array, " N"]],
-    lengths: Float[np.ndarray, " N"] | None = None,
+    lengths: Num[np.ndarray, " N"] | None = None,
 ) -> Drift:
     """The record of k1 on sequences by anchor, and per token where lengths are known.
 

@@ -4,8 +4,15 @@
 """
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
+
+
+@cache
+def _hints(record: type) -> dict[str, Any]:
+    """Field types of a record class; resolving them is slow and they never change."""
+    return get_type_hints(record)
 
 
 class Record:
@@ -18,7 +25,7 @@ class Record:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The record of such a dictionary; unknown keys are ignored: old files stay readable."""
-        hints = get_type_hints(cls)
+        hints = _hints(cls)  # type: ignore[arg-type]
         known = {
             item.name: _revive(data[item.name], hints[item.name])
             for item in fields(cls)  # type: ignore[arg-type]

@@ -5,12 +5,12 @@ for any long answer. Report the true weight and, beside it, a surrogate by name.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from tod.base import Array, DataError, constant_like, namespace
 
 
-def _lengths(log_w: Array, lengths: Float[np.ndarray, " N"]) -> Array:
+def _lengths(log_w: Array, lengths: Num[np.ndarray, " N"]) -> Array:
     values = np.asarray(lengths)
     if values.shape != tuple(log_w.shape) or bool((values < 1).any()):
         raise DataError(
@@ -20,7 +20,7 @@ def _lengths(log_w: Array, lengths: Float[np.ndarray, " N"]) -> Array:
     return constant_like(values.astype(np.float64), log_w)  # type: ignore[no-any-return]
 
 
-def length_mean(log_w: Float[Array, " N"], lengths: Float[np.ndarray, " N"]) -> Float[Array, " N"]:
+def length_mean(log_w: Float[Array, " N"], lengths: Num[np.ndarray, " N"]) -> Float[Array, " N"]:
     """ω/L, the geometric mean over tokens: tempering by 1/L, another exponent per length (GSPO).
 
     With equal lengths it is the point t = 1/L of the tempering path.
@@ -28,7 +28,7 @@ def length_mean(log_w: Float[Array, " N"], lengths: Float[np.ndarray, " N"]) -> 
     return log_w / _lengths(log_w, lengths)  # type: ignore[no-any-return]
 
 
-def length_root(log_w: Float[Array, " N"], lengths: Float[np.ndarray, " N"]) -> Float[Array, " N"]:
+def length_root(log_w: Float[Array, " N"], lengths: Num[np.ndarray, " N"]) -> Float[Array, " N"]:
     """ω/√L, variance-stabilised: independent token gaps give it one scale at all lengths (FSPO)."""
     return log_w / namespace(log_w).sqrt(_lengths(log_w, lengths))  # type: ignore[no-any-return]
 
