@@ -63,7 +63,7 @@ def decode(
 
 
 class _Rows:
-    """The decoding state of the rows still in the batch."""
+    """The decoding state of the rows still in the batch: prompts run once, then expanded."""
 
     def __init__(
         self,
@@ -73,7 +73,6 @@ class _Rows:
         params: SamplingParams,
         pad_id: int,
     ) -> None:
-        """Run the prompts once and expand their states to the rows."""
         self.model, device = model, model.device
         ids, mask = left_padded(prompts, pad_id, device)
         count, longest = ids.shape
