@@ -20,7 +20,6 @@ test: lint types contracts unit
 lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/pydoclint --quiet src/tod
 
 format: $(STAMP)
 	$(VENV)/bin/ruff format .

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def ours(args: argparse.Namespace) -> list[float]:
     with tempfile.TemporaryDirectory() as place:
         train(settings(args, Path(place) / "run"), events=Events(record=mark))
     ours.records = records  # type: ignore[attr-defined]
-    return [b - a for a, b in zip(marks[:-1], marks[1:], strict=True)]
+    return [b - a for a, b in pairwise(marks)]
 
 
 def theirs(args: argparse.Namespace) -> list[float]:
@@ -92,7 +93,9 @@ def theirs(args: argparse.Namespace) -> list[float]:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             marks.append(time.perf_counter())
 
-    def reward(completions: list[str], numbers: list[Any], target: list[Any], **_: Any) -> list[float]:
+    def reward(
+        completions: list[str], numbers: list[Any], target: list[Any], **_: Any
+    ) -> list[float]:
         rows = zip(completions, numbers, target, strict=True)
         return [float(countdown.check(text, n, t)) for text, n, t in rows]
 
@@ -134,7 +137,7 @@ def theirs(args: argparse.Namespace) -> list[float]:
         )
         quiet(trainer)
         trainer.train()
-    return [b - a for a, b in zip(marks[:-1], marks[1:], strict=True)]
+    return [b - a for a, b in pairwise(marks)]
 
 
 def quiet(trainer: Any) -> None:
@@ -173,11 +176,13 @@ def report(args: argparse.Namespace, mine: list[float], other: list[float]) -> N
     step = statistics.median(mine)
     bound = last.ledger.flops / rate
     print(f"{args.prompts} prompts x {args.size} candidates, {len(mine)} steps each, 1 thread")
-    print(f"step, median      tod {step * 1e3:7.1f} ms   trl {statistics.median(other) * 1e3:7.1f} ms")
+    slower = statistics.median(other)
+    print(f"step, median      tod {step * 1e3:7.1f} ms   trl {slower * 1e3:7.1f} ms")
     print(f"steps per second  {ratio:.2f} x TRL's")
     print(f"peak memory       tod {memory['tod']:.0f} MiB   trl {memory['trl']:.0f} MiB")
     print(f"                  {memory['tod'] / memory['trl']:.2f} x TRL's")
-    print(f"GEMM bound        {rate / 1e9:.1f} GFLOP/s, step needs {last.ledger.flops / 1e9:.2f} GFLOP")
+    needed = last.ledger.flops / 1e9
+    print(f"GEMM bound        {rate / 1e9:.1f} GFLOP/s, step needs {needed:.2f} GFLOP")
     print(f"                  {bound / step:.0%} of the step's time would do at that rate")
     for phase, seconds in (last.seconds or {}).items():
         flops = {"sample": last.ledger.sample_flops, "train": last.ledger.train_flops}.get(phase)

@@ -26,7 +26,7 @@ def in_child(settings: RunSettings, *, resume: bool, kill_after: float | None) -
         try:
             train(settings, resume=resume)
             os._exit(0)
-        except BaseException:  # noqa: BLE001 - the child must never return into pytest
+        except BaseException:
             os._exit(1)
     if kill_after is not None:
         time.sleep(kill_after)
@@ -64,7 +64,10 @@ def same_run(first: Path, second: Path) -> None:
 
 def test_killed_at_twelve_random_moments(small: Make) -> None:
     changes = {"operator__proposal__refresh": 2, "evaluate": {"held_out_prompts": 4, "every": 3}}
-    whole, broken = small("whole", train__steps=8, **changes), small("broken", train__steps=8, **changes)
+    whole, broken = (
+        small("whole", train__steps=8, **changes),
+        small("broken", train__steps=8, **changes),
+    )
     began = time.monotonic()
     train(whole)
     length = time.monotonic() - began
@@ -112,7 +115,7 @@ def test_run_directory_is_never_overwritten_silently(small: Make) -> None:
 
 def test_checkpoint_of_another_recipe_is_refused(small: Make) -> None:
     train(small(train__steps=1))
-    with pytest.raises(RunError, match="train.learning_rate"):
+    with pytest.raises(RunError, match=r"train\.learning_rate"):
         train(small(train__steps=1, train__learning_rate=5e-4), resume=True)
 
 
@@ -123,5 +126,5 @@ def test_checkpoint_of_another_schema_is_refused(small: Make) -> None:
     data = json.loads(page.read_text())
     text = json.dumps(data, indent=1).replace("tod.checkpoint/1", "tod.checkpoint/9")
     page.write_text(text)
-    with pytest.raises(RunError, match="tod.checkpoint/9"):
+    with pytest.raises(RunError, match=r"tod\.checkpoint/9"):
         train(settings, resume=True)

@@ -44,7 +44,9 @@ BOUNDS = {"float32": 1e-6, "float64": 1e-12}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_two_processes_have_the_gradient_of_one(gradient: Callable[..., Result], dtype: str) -> None:
+def test_two_processes_have_the_gradient_of_one(
+    gradient: Callable[..., Result], dtype: str
+) -> None:
     one, two = gradient(1, dtype), gradient(2, dtype)
     assert int(one["world_size"]) == 1
     assert int(two["world_size"]) == 2

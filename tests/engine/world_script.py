@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from tests_engine_conftest import small_run  # type: ignore[import-not-found]
+
 from tod.engine.collect import collect
 from tod.engine.session import open_session
 from tod.engine.update import update

@@ -30,7 +30,7 @@ _FROM_MU = Verifier(eta=5.0, utility="correct", anchor={"mu": 1.0})
 
 _Z_SCORE = "z-scored advantages: sharpness becomes η/σ_c, by context, and moves with the policy"
 _K3 = "k3 in the loss: its gradient is the forward KL, the tilt is rational, not exponential"
-_NO_PULL = "no pull to an anchor: only the trust region bounds the step, no finite target when iterated"
+_NO_PULL = "no pull to an anchor: only the trust region bounds a step, iterated nothing is finite"
 _COMPOUNDS = "no b/μ in the weights: the target is μ·exp(ηU), sharper at every refresh"
 
 _ENTRIES = (
@@ -123,9 +123,7 @@ _ENTRIES = (
         name="sapo",
         title="SAPO: a soft gate in the place of the clip",
         target=_ONE_UPDATE,
-        operator=Operator(
-            action=PolicyGradient(trust_region=SoftGate(), advantage=GroupZScore())
-        ),
+        operator=Operator(action=PolicyGradient(trust_region=SoftGate(), advantage=GroupZScore())),
         family="proximal_rl",
         shares_target="no",
         differs=(_Z_SCORE, _NO_PULL),
@@ -199,5 +197,3 @@ _ENTRIES = (
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ENTRIES}
 """The open registry: add an entry by building a Recipe."""
-
-

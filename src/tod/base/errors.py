@@ -2,13 +2,12 @@
 
 TodError
 ├── SpecError        (ValueError)   something a person wrote cannot mean anything
-│   └── NotShared    (ValueError)   two things that were to share a target do not
 ├── DataError        (ValueError)   rows, files or arrays that cannot be used
 │   └── MissingLogProbs (LookupError) a log-probability is needed and was not recorded
 ├── ModelError       (OSError)      a model that cannot be found, loaded or run
 ├── UtilityError     (RuntimeError) a utility that failed or returned nonsense
 ├── RunError         (RuntimeError) a run directory that cannot be used as asked
-└── ResourceError    (RuntimeError) not enough memory or disk for what was asked
+└── ResourceError    (RuntimeError) not enough memory for what was asked
 
 Every message has three parts: the fact with its values, the reason, the way out.
 """
@@ -20,10 +19,6 @@ class TodError(Exception):
 
 class SpecError(TodError, ValueError):
     """Something a person wrote cannot mean anything."""
-
-
-class NotShared(SpecError):
-    """Two procedures that were said to share a target do not."""
 
 
 class DataError(TodError, ValueError):
@@ -56,4 +51,4 @@ class RunError(TodError, RuntimeError):
 
 
 class ResourceError(TodError, RuntimeError):
-    """Not enough memory or disk for what was asked."""
+    """Not enough memory for what was asked."""

@@ -20,7 +20,7 @@ def show_forecast(settings: RunSettings) -> None:
     expected = forecast(settings, load_task(settings.task, settings.train.seed))
     there = available()
     fits = "fits" if expected.memory.total <= there else "does NOT fit"
-    console.print(f"target      {equation(settings)}")
+    console.print(f"target      {settings.target.target}")
     console.print(f"memory      about {_bytes(expected.memory.total)} of {_bytes(there)}: {fits}")
     console.print(f"            {expected.memory.table()}")
     console.print(
@@ -28,16 +28,6 @@ def show_forecast(settings: RunSettings) -> None:
         f"{expected.flops:.2e} FLOPs (evaluation left out)"
     )
     console.print(f"written to  {settings.directory}")
-
-
-def equation(settings: RunSettings) -> str:
-    """The target in the paper's letters, as in ``q* ∝ π_old^0.75·π_ref^0.25·exp(5·correct)``."""
-    target = settings.target.target
-    anchor = "·".join(
-        f"π_{name}" if rho == 1.0 else f"π_{name}^{rho:.3g}" for name, rho in target.anchor.items()
-    )
-    tilts = " + ".join(f"{tilt.eta:.4g}·{tilt.utility}" for tilt in target.tilts)
-    return f"q* ∝ {anchor}" + (f"·exp({tilts})" if tilts else "")
 
 
 def _bytes(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Live progress of a run: a bar with the numbers that matter, or a line a step without a terminal."""
+"""Live progress of a run: a bar with the numbers that matter, or plain lines without a terminal."""
 
 import time
 from pathlib import Path
@@ -165,7 +165,7 @@ def _cells(record: StepRecord) -> list[tuple[str, str]]:
 
 
 def _style(value: str) -> str:
-    return {shown: style for shown, style in _VERDICTS.values()}.get(value, "")
+    return dict(_VERDICTS.values()).get(value, "")
 
 
 def _number(value: float | None, digits: int = 2) -> str:

@@ -5,6 +5,7 @@ saving for a resumed run to continue bit for bit (on the same machine and thread
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,11 @@ def save(session: Session, state: State, directory: Path) -> None:
     from safetensors.torch import save_file
 
     named = _trained(session)
-    save_file({name: p.detach().contiguous() for name, p in named.items()}, directory / "policy.safetensors")
+    save_file(_plain(named.items()), directory / "policy.safetensors")
     save_file(_moments(session, named), directory / "optimiser.safetensors")
     if session.behaviour is not None:
-        lagging = {name: p.detach().contiguous() for name, p in session.behaviour.named_parameters()}
-        save_file(lagging, directory / "behaviour.safetensors")
+        lagging = session.behaviour.named_parameters()
+        save_file(_plain(lagging), directory / "behaviour.safetensors")
     page = {"schema": SCHEMA, "threads": torch.get_num_threads(), **vars(state)}
     (directory / "state.json").write_text(json.dumps(page, indent=1), encoding="utf-8")
 
@@ -82,6 +83,10 @@ def export(session: Session, directory: Path) -> None:
 def _trained(session: Session) -> dict[str, torch.nn.Parameter]:
     """Trainable parameters by name; tied ones once."""
     return {name: p for name, p in session.policy.named_parameters() if p.requires_grad}
+
+
+def _plain(named: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in named}
 
 
 def _moments(session: Session, named: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -41,7 +41,7 @@ class Evidence:
     work: Mapping[str, Work]
 
     def candidates(self, tokenizer: Any = None) -> Candidates:
-        """The batch as the theory sees it; with prompts and completions when a tokenizer is given."""
+        """The batch as the theory sees it; with its texts when a tokenizer is given."""
         rollouts = self.rollouts
         sums = {name: rollouts.sequences.sum(values) for name, values in self.anchors.items()}
         log_mu = None if rollouts.log_mu is None else rollouts.log_mu.astype(np.float64)
@@ -181,7 +181,7 @@ def _anchors(session: Session, rollouts: Rollouts) -> tuple[dict[str, Values], d
 
 
 def _named(session: Session, name: str) -> bool:
-    return name in session.settings.target.target.anchor
+    return name in session.settings.target.target.names
 
 
 def _joined(parts: list[Evidence]) -> Evidence:

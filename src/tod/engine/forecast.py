@@ -1,6 +1,7 @@
 """What a run will need, before any weight is loaded: memory, tokens, operations."""
 
 from dataclasses import dataclass
+
 from tod.engine.data import Task, fitting_ids
 from tod.engine.ledger import ModelCost, Work
 from tod.engine.memory import Estimate, Load, ModelSize, estimate
@@ -46,7 +47,7 @@ def forecast(settings: RunSettings, task: Task) -> Forecast:
         completion_tokens=proposal.max_new_tokens,
         micro_batch_tokens=train.max_tokens_per_micro_batch,
     )
-    frozen = sorted(set(settings.target.target.anchor) & {"ref", "teacher"})
+    frozen = sorted(set(settings.target.target.names) & {"ref", "teacher"})
     lagging = any(
         o.proposal.refresh != 1 for o in (settings.operator, *settings.operators.values())
     )

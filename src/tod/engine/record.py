@@ -38,7 +38,11 @@ def diagnose(
 def _drift(candidates: Candidates) -> Drift:
     """KL(π‖anchor) of sequences and tokens by k1, on candidates of π (or its lagging copy)."""
     policy = candidates.log_anchor["policy"]
-    tokens = candidates.contexts.total if candidates.tokens is None else candidates.tokens.sequences.total
+    tokens = (
+        candidates.contexts.total
+        if candidates.tokens is None
+        else candidates.tokens.sequences.total
+    )
     found: dict[str, float | None] = {}
     for name in ("ref", "old"):
         other = candidates.log_anchor.get(name)

@@ -61,6 +61,8 @@ class Rollouts:
             contexts=Groups(np.concatenate([part.contexts.sizes for part in parts])),
             sequences=Groups(np.concatenate([part.sequences.sizes for part in parts])),
             ids=np.concatenate([part.ids for part in parts]),
-            log_mu=None if unknown else np.concatenate([p.log_mu for p in parts if p.log_mu is not None]),
+            log_mu=None
+            if unknown
+            else np.concatenate([p.log_mu for p in parts if p.log_mu is not None]),
             truncated=np.concatenate([part.truncated for part in parts]),
         )

@@ -157,7 +157,7 @@ def _optimiser(policy: Any, settings: RunSettings) -> torch.optim.Optimizer:
 
 def _frozen(settings: RunSettings, policy: Any, dtype: str, world: World) -> dict[str, Any]:
     """The models that the target or the proposal names and that never move."""
-    named = set(settings.target.target.anchor)
+    named = set(settings.target.target.names)
     operators = (settings.operator, *settings.operators.values())
     if any(operator.proposal.source == "ref" for operator in operators):
         named.add("ref")

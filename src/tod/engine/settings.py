@@ -95,7 +95,7 @@ class RunSettings(Spec):
     """q*."""
     operator: Operator
     """(μ, A)."""
-    operators: dict[str, Operator] = {}
+    operators: dict[str, Operator] = Field(default_factory=dict)
     """Further operators by name that a controller may authorise (``arc.operators``); the one
     above is called ``main``."""
     train: Train = Train()
@@ -118,9 +118,9 @@ class RunSettings(Spec):
                     f"the target reads utility {name!r}, and `utilities` has "
                     f"{', '.join(sorted(known))}: add it there, or mend the target"
                 )
-        if "teacher" in self.target.target.anchor and self.anchors.teacher is None:
+        if "teacher" in self.target.target.names and self.anchors.teacher is None:
             raise ValueError("the target names `teacher`: say which model with `anchors.teacher`")
-        if "policy" in self.target.target.anchor:
+        if "policy" in self.target.target.names:
             raise ValueError("an anchor cannot be `policy`: it moves at every update. Use `old`")
         if self.arc is not None:
             _check_arc(self)
@@ -203,4 +203,5 @@ def _check_arc(settings: RunSettings) -> None:
         pull=f"{pull.kind}{at}" if pull is not None else None,
         refresh=settings.operator.proposal.refresh,
         target_kind=settings.target.kind,
+        beta=settings.target.knobs().get("beta"),
     )

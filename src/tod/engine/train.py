@@ -101,6 +101,7 @@ class _Run:
                 self._save(state)
             raise
         if self.directory is not None:
+            self.directory.sync()
             checkpoints.export(self.session, self.directory.path / "model")
         self.world.wait()
 
@@ -118,7 +119,15 @@ class _Run:
             self.events.resumed(0)
         state = State(knobs=dict(self.settings.target.knobs()), arc=self._initial_arc())
         if self.settings.evaluate is not None:
-            self._record(StepRecord(step=0, utility={}, knobs=self._shown(state), time=now(), held_out=self._evaluate()))
+            self._record(
+                StepRecord(
+                    step=0,
+                    utility={},
+                    knobs=self._shown(state),
+                    time=now(),
+                    held_out=self._evaluate(),
+                )
+            )
         return state
 
     def _step(self, state: State) -> State:
@@ -132,7 +141,7 @@ class _Run:
         evidence = collect(self.session, step)
         clock.mark("sample")
         self.events.phase("updating")
-        updated = update(self.session, evidence, procedure.tilt, operator.action, step)
+        updated = update(self.session, evidence, procedure.tilt, operator.update, step)
         clock.mark("train")
         candidates, diagnostics, summary = diagnose(procedure, evidence, updated)
         regime = classify(summary, eta=procedure.tilt.sharpness)
@@ -154,7 +163,9 @@ class _Run:
         )
         if self.directory is not None:
             labels = Labels(context=candidates.labels.context)
-            self.directory.write_contexts(step, {**diagnostics.rows(labels), "step": [step] * len(diagnostics)})
+            self.directory.write_contexts(
+                step, {**diagnostics.rows(labels), "step": [step] * len(diagnostics)}
+            )
             weights = log_weights(procedure.tilt, candidates)
             columns = rollout_columns(evidence, candidates, weights, self.session.tokenizer)
             self.directory.write_rollouts(step, columns)
@@ -172,7 +183,9 @@ class _Run:
         after, decision = arc_step(self.settings.arc, before, summary, step=step)
         knobs = dict(after.knobs)
         operator = after.operator or state.operator
-        return replace(state, arc=after.to_dict(), knobs=knobs, operator=operator), decision.to_dict()
+        return replace(
+            state, arc=after.to_dict(), knobs=knobs, operator=operator
+        ), decision.to_dict()
 
     def _initial_arc(self) -> dict[str, Any] | None:
         config = self.settings.arc
@@ -180,7 +193,9 @@ class _Run:
             return None
         operator = config.operators[0] if config.operators else None
         knobs = self.settings.target.knobs()
-        return initial(config, **knobs, operator=operator).to_dict()
+        return initial(
+            config, **knobs, operator=operator, steps=self.settings.train.steps
+        ).to_dict()
 
     def _target(self, state: State) -> TargetSpec:
         declared = self.settings.target
@@ -253,4 +268,3 @@ def _directory(
         directory = RunDirectory.create(settings.directory, manifest, overwrite=overwrite)
     world.wait()
     return directory
-

@@ -17,7 +17,7 @@ from tod.engine.forward import micro_batches, token_log_probs
 from tod.engine.ledger import Work
 from tod.engine.schedule import learning_rate
 from tod.engine.session import Session
-from tod.operators import Action, Totals
+from tod.operators import Totals, UpdateRule
 from tod.procedure import batch_of
 from tod.targets import Target
 
@@ -53,7 +53,7 @@ class _Part:
 
 
 def update(
-    session: Session, evidence: Evidence, target: Target, action: Action, step: int
+    session: Session, evidence: Evidence, target: Target, action: UpdateRule, step: int
 ) -> Updated:
     """All updates of a batch. The policy's first forward also tells log π before any update.
 
@@ -99,7 +99,7 @@ def _backward(
     evidence: Evidence,
     part: _Part,
     target: Target,
-    action: Action,
+    action: UpdateRule,
     totals: Totals,
     seen: Updated,
     number: int,
@@ -156,7 +156,7 @@ def _precision(session: Session) -> Any:
 
 def _everywhere(session: Session, active: float) -> float | None:
     """Sum over processes of what their gates removed; None where the rule has no gate."""
-    found = [value for value in session.world.gather(active) if value == value]  # noqa: PLR0124
+    found = [value for value in session.world.gather(active) if value == value]
     return sum(found) if found else None
 
 

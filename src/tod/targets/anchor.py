@@ -65,6 +65,16 @@ def names_of(anchor: dict[PolicyName, float] | Mixture) -> tuple[str, ...]:
     return tuple(name for name, rho in anchor.items() if rho != 0.0)
 
 
+def letters(anchor: dict[PolicyName, float] | Mixture) -> str:
+    """The anchor in letters: ``π_old^0.75·π_ref^0.25`` or ``(0.5·π_old + 0.5·π_ref)``."""
+    if isinstance(anchor, Mixture):
+        return "(" + " + ".join(f"{w:.3g}·π_{name}" for name, w in anchor.weights.items()) + ")"
+    found = {name: rho for name, rho in anchor.items() if rho != 0.0}
+    return "·".join(
+        f"π_{name}" if rho == 1.0 else f"π_{name}^{rho:.3g}" for name, rho in found.items()
+    )
+
+
 def powers(anchor: dict[PolicyName, float] | Mixture, over_mu: bool) -> dict[str, float]:
     """Exponents by name of b, or of b/μ; a mixture of one is that policy.
 

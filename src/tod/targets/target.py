@@ -11,7 +11,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from tod.base import Array, DataError, Spec, SpecError, namespace
 from tod.candidates import Candidates
-from tod.targets.anchor import Anchor, Mixture, names_of, powers, renamed
+from tod.targets.anchor import Anchor, Mixture, letters, names_of, powers, renamed
 from tod.targets.selectivity import Selectivity
 
 
@@ -85,6 +85,11 @@ class Target(Spec):
     def names(self) -> tuple[str, ...]:
         """Policies that the anchor is made of."""
         return names_of(self.anchor)
+
+    def __str__(self) -> str:
+        """The target in the paper's letters: ``q* ∝ π_old^0.75·π_ref^0.25·exp(5·correct)``."""
+        tilts = " + ".join(f"{tilt.eta:.4g}·{tilt.utility}" for tilt in self.tilts)
+        return f"q* ∝ {letters(self.anchor)}" + (f"·exp({tilts})" if tilts else "")
 
     def needs(self, semantics: str = "sampled") -> frozenset[str]:
         """Names of the policies whose log-probs the weights need, after cancellation."""

@@ -72,7 +72,9 @@ def refusal(model: nn.Module, name: str) -> str | None:
         training = [module for module in model.modules() if module.training]
         model.eval()
         try:
-            verdicts.reasons[name] = _trial(model, name)
+            # a caller's autocast would be judged by the precision of the weights
+            with torch.autocast(parts.device(model).type, enabled=False):
+                verdicts.reasons[name] = _trial(model, name)
         finally:
             for module in training:
                 module.training = True

@@ -11,7 +11,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 from tod.base import ModelError
 
 
-class Unsupported(Exception):  # noqa: N818  (a verdict of a feature test, caught where it is asked)
+class Unsupported(Exception):
     """A layout cannot serve this architecture; the message says why."""
 
 

@@ -24,15 +24,15 @@ _PROGRAM = "from tod.engine.utilities.worker import serve; serve()"
 _HEADER = struct.Struct("<Q")
 
 
-class WorkerTimeout(Exception):  # noqa: N818 - caught in this room, never shown
+class WorkerTimeout(Exception):
     """A call took longer than its limit; the worker is dead."""
 
 
-class WorkerDied(Exception):  # noqa: N818 - caught in this room, never shown
+class WorkerDied(Exception):
     """The worker ended in the middle of a call."""
 
 
-class UtilityFailed(Exception):  # noqa: N818 - caught in this room, never shown
+class UtilityFailed(Exception):
     """The utility raised an exception in the worker."""
 
 
