@@ -32,7 +32,7 @@ from tod.operators.corrections import (
 from tod.operators.levels import Level, at_level, mean_of_clipped, slope
 from tod.operators.listwise import Listwise
 from tod.operators.moments import Moments
-from tod.operators.operator import Action, Operator
+from tod.operators.operator import Action, Operator, UpdateRule
 from tod.operators.pair_losses import (
     ConservativeDpo,
     Dpo,
@@ -53,6 +53,25 @@ from tod.operators.policy_gradient import PolicyGradient
 from tod.operators.preference import Kto, Preference, PreferenceLoss
 from tod.operators.proposal import Proposal
 from tod.operators.pulls import KLPull, Residual, estimator
+from tod.operators.selection import (
+    Selection,
+    best,
+    first_accepted,
+    minimum_risk,
+    resample,
+    resample_without_replacement,
+    vote,
+)
+from tod.operators.selection_rules import (
+    BestOfK,
+    MajorityVote,
+    MinimumBayesRisk,
+    Pool,
+    Rejection,
+    Resample,
+    SelectionRule,
+    WeightedVote,
+)
 from tod.operators.token_advantages import Gae, ReturnToGo, Whitening, discounted, gae
 from tod.operators.trust_regions import (
     Clip,
@@ -83,6 +102,7 @@ __all__ = [
     "Batch",
     "BatchZScore",
     "Best",
+    "BestOfK",
     "Clip",
     "ConservativeDpo",
     "ConstantLength",
@@ -105,7 +125,9 @@ __all__ = [
     "LeaveOneOutZScore",
     "Level",
     "Listwise",
+    "MajorityVote",
     "Mask",
+    "MinimumBayesRisk",
     "Moments",
     "Nca",
     "Operator",
@@ -113,14 +135,19 @@ __all__ = [
     "PairLoss",
     "Pairs",
     "PolicyGradient",
+    "Pool",
     "Preference",
     "PreferenceLoss",
     "Proposal",
     "Raw",
+    "Rejection",
+    "Resample",
     "Residual",
     "ReturnToGo",
     "RobustDpo",
     "RootLengthClip",
+    "Selection",
+    "SelectionRule",
     "SequenceMask",
     "SequenceMeanTokenMean",
     "SequenceMeanTokenSum",
@@ -140,16 +167,24 @@ __all__ = [
     "TrustRegionSpec",
     "Unbounded",
     "Uniform",
+    "UpdateRule",
     "WeightedRegression",
+    "WeightedVote",
     "Whitening",
     "at_level",
+    "best",
     "discounted",
     "estimator",
+    "first_accepted",
     "gae",
     "gated",
     "log1mexp",
     "log_gap",
     "mean_of_clipped",
+    "minimum_risk",
     "pair_weights",
+    "resample",
+    "resample_without_replacement",
     "slope",
+    "vote",
 ]

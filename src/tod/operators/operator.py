@@ -4,16 +4,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tod.base import Spec
+from tod.base import Spec, SpecError
 from tod.operators.listwise import Listwise
 from tod.operators.policy_gradient import PolicyGradient
 from tod.operators.preference import Preference
 from tod.operators.proposal import Proposal
+from tod.operators.selection_rules import AnySelectionRule
 from tod.operators.weighted_regression import WeightedRegression
 
-Action = Annotated[
-    PolicyGradient | WeightedRegression | Preference | Listwise, Field(discriminator="kind")
-]
+UpdateRule = PolicyGradient | WeightedRegression | Preference | Listwise
+"""Actions of training: they have ``credit``."""
+
+Action = Annotated[UpdateRule | AnySelectionRule, Field(discriminator="kind")]
 
 
 class Operator(Spec):
@@ -22,4 +24,18 @@ class Operator(Spec):
     proposal: Proposal = Proposal()
     """μ: what generates candidates."""
     action: Action
-    """A: what is done with them."""
+    """A: what is done with them: an update of parameters, or a selection at test time."""
+
+    @property
+    def update(self) -> UpdateRule:
+        """The action as an update rule.
+
+        Raises:
+            SpecError: The action selects.
+        """
+        if isinstance(self.action, UpdateRule):
+            return self.action
+        raise SpecError(
+            f"action {self.action.kind!r} selects at test time and updates no parameter. Use an "
+            "update rule (policy_gradient, weighted_regression, preference, listwise) to train."
+        )

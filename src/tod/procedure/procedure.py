@@ -9,7 +9,15 @@ from pydantic import model_validator
 from tod.base import Array, DataError, Spec, detach, namespace
 from tod.candidates import Candidates, Tokens
 from tod.diagnostics import Diagnostics, measure
-from tod.operators import Batch, Credit, KLPull, Operator, PolicyGradient, Totals
+from tod.operators import (
+    Batch,
+    Credit,
+    KLPull,
+    Operator,
+    PolicyGradient,
+    Preference,
+    Totals,
+)
 from tod.targets import Mixture, Target, TargetSpec
 
 
@@ -49,7 +57,10 @@ class Procedure(Spec):
             if isinstance(action.pull, KLPull):
                 return frozenset(pulled_names(self.tilt))
             return frozenset(self.tilt.names)
-        return self.tilt.needs() if action.needs_anchors else frozenset()
+        if not action.needs_anchors:
+            return frozenset()
+        preferring = isinstance(action, Preference)
+        return frozenset(self.tilt.names) if preferring else self.tilt.needs()
 
 
 def log_weights(target: Target, candidates: Candidates) -> Float[Array, " N"]:
@@ -133,7 +144,7 @@ def credit(
 ) -> Credit:
     """What the procedure's action gives every token: Σ credit·∇log π is its gradient."""
     batch = batch_of(procedure.tilt, candidates, log_policy, log_old, totals)
-    return procedure.operator.action.credit(batch)
+    return procedure.operator.update.credit(batch)
 
 
 def utility_value(target: Target, candidates: Candidates) -> Float[Array, " N"]:
