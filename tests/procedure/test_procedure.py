@@ -5,19 +5,33 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tod.base import DataError, Groups, to_numpy
-from tod.candidates import Candidates, Tokens
+from tod.base import DataError, Groups, SpecError, to_numpy
+from tod.candidates import Candidates, Labels, Tokens
 from tod.operators import (
     GroupZScore,
     KLPull,
     Operator,
     PolicyGradient,
     Residual,
+    ReturnToGo,
     Totals,
     WeightedRegression,
+    WeightedVote,
+    Whitening,
 )
-from tod.procedure import Procedure, batch_of, credit, examine, log_weights, utility_value
-from tod.targets import ScalarReward, Target, Tilt, TwoAnchor
+from tod.operators import Preference as PreferenceAction
+from tod.operators.preference import beta_of
+from tod.procedure import (
+    Procedure,
+    batch_of,
+    credit,
+    examine,
+    log_weights,
+    pool_of,
+    totals_of,
+    utility_value,
+)
+from tod.targets import Mixture, Preference, ScalarReward, Target, Tilt, TwoAnchor
 
 
 def _rollouts(make=np.asarray, drift=0.0):
@@ -212,3 +226,80 @@ def test_a_procedure_round_trips():
         TwoAnchor(tau=0.3, beta=0.2, utility="r"), advantage=GroupZScore(), pull=KLPull(kind="k2")
     )
     assert Procedure.parse(procedure.model_dump(mode="json")) == procedure
+
+
+def test_a_mixture_has_no_tokens_to_pull_to():
+    """Σ_j λ_j π_j of sequences is no product over tokens; a residual by candidate can read it."""
+    mixed = ScalarReward(utility="r", eta=2.0, anchor=Mixture(weights={"old": 0.4, "ref": 0.6}))
+    for action in (
+        {"pull": KLPull(kind="k2")},
+        {"pull": Residual(), "advantage": ReturnToGo()},
+    ):
+        with pytest.raises(ValueError, match="mixes old, ref arithmetically"):
+            _procedure(mixed, **action)
+    c, policy, old = _rollouts(drift=0.5)
+    batch = batch_of(mixed.target, c, policy, old)
+    sums = c.tokens.sequences.sum(old), c.log_anchor["ref"]
+    want = np.log(0.4 * np.exp(sums[0]) + 0.6 * np.exp(sums[1]))
+    np.testing.assert_allclose(batch.log_base, want, rtol=1e-12)
+    assert batch.log_base_tokens is None
+    assert np.isfinite(credit(_procedure(mixed, pull=Residual()), c, policy, old).per_token).all()
+
+
+def test_totals_of_a_step_make_parts_agree_with_the_whole(backend):
+    c, policy, old = _rollouts(backend.make, 0.5)
+    target = ScalarReward(utility="r", eta=2.0)
+    advantage = ReturnToGo(whiten=Whitening())
+    procedure = _procedure(target, advantage=advantage, pull=KLPull(kind="k1", place="reward"))
+    rule = procedure.operator.update
+    whole = rule.credit(batch_of(target.target, c, policy, old)).per_token
+    totals = totals_of(rule, batch_of(target.target, c, policy, old))
+    assert totals.moments.count == c.tokens.sequences.total
+    for chosen in ([0, 3], [1], [2]):
+        part, rows = c.take(np.array(chosen)), c.contexts.take(np.array(chosen))[1]
+        at = c.tokens.sequences.take(rows)[1]
+        got = credit(procedure, part, policy[at], old[at], totals).per_token
+        rtol = 1e-11 if "f64" in backend.name else 1e-3
+        np.testing.assert_allclose(to_numpy(got), to_numpy(whole)[at], rtol=rtol, atol=1e-6)
+    assert totals_of(WeightedRegression(), batch_of(target.target, c, policy, old)).moments is None
+
+
+def test_token_anchors_add_up_to_those_of_sequences(backend):
+    c, policy, old = _rollouts(backend.make, 0.5)
+    batch = batch_of(TwoAnchor(tau=0.3, beta=0.2, utility="r").target, c, policy, old)
+    np.testing.assert_allclose(
+        to_numpy(batch.sequences.sum(batch.log_base_tokens)), to_numpy(batch.log_base), rtol=1e-5
+    )
+
+
+def test_the_noise_of_choices_reaches_the_preference_loss():
+    """β = 1/(ηs) is the declared β whatever s is."""
+    c, policy, old = _rollouts(drift=0.5)
+    for s in (1.0, 4.0):
+        target = Preference(utility="r", beta=0.3, noise_scale=s)
+        batch = batch_of(target.target, c, policy, old)
+        assert beta_of(batch) == pytest.approx(0.3)
+    dpo = Procedure(target=target, operator=Operator(action=PreferenceAction()))
+    assert dpo.anchors_needed == {"ref"}
+    assert np.abs(credit(dpo, c, policy, old).per_token).max() > 0
+
+
+def test_a_pool_holds_what_a_selection_reads(backend):
+    c, *_ = _rollouts(backend.make)
+    c = replace(c, labels=Labels(answer=np.arange(len(c)) % 3))
+    target = ScalarReward(utility="r", eta=2.0).target
+    pool = pool_of(target, c)
+    np.testing.assert_allclose(to_numpy(pool.log_w), to_numpy(target.log_weights(c)))
+    chosen = WeightedVote().select(pool, np.full(len(c), 0.5))
+    assert c.contexts.owner[chosen.rows].tolist() == [0, 1, 2, 3]
+    assert pool_of(target, replace(c, log_mu=None)).log_w is None
+
+
+def test_selecting_and_updating_are_not_mistaken_for_each_other():
+    c, policy, old = _rollouts()
+    search = Procedure(
+        target=ScalarReward(utility="r", eta=2.0), operator=Operator(action=WeightedVote())
+    )
+    assert search.anchors_needed == {"ref", "mu"}
+    with pytest.raises(SpecError, match="selects at test time"):
+        credit(search, c, policy, old)

@@ -92,6 +92,11 @@ class PolicyGradient(Spec):
         return isinstance(self.advantage, Gae)
 
     @property
+    def reads_tokens_of_the_anchor(self) -> bool:
+        """Whether a pull needs the anchor's log-probs token by token."""
+        return isinstance(self.pull, KLPull) or (self.pull is not None and self._by_token)
+
+    @property
     def _by_token(self) -> bool:
         return isinstance(self.advantage, ReturnToGo | Gae)
 

@@ -6,7 +6,9 @@ from tod.procedure.procedure import (
     credit,
     examine,
     log_weights,
+    pool_of,
     pulled_names,
+    totals_of,
     utility_value,
 )
 
@@ -16,6 +18,8 @@ __all__ = [
     "credit",
     "examine",
     "log_weights",
+    "pool_of",
     "pulled_names",
+    "totals_of",
     "utility_value",
 ]

@@ -1,6 +1,7 @@
 """The triple (q*, (μ, A), D): where target, operator and diagnostics meet, and nothing else."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 from jaxtyping import Float
@@ -15,8 +16,10 @@ from tod.operators import (
     KLPull,
     Operator,
     PolicyGradient,
+    Pool,
     Preference,
     Totals,
+    UpdateRule,
 )
 from tod.targets import Mixture, Target, TargetSpec
 
@@ -36,6 +39,18 @@ class Procedure(Spec):
                 f"support {list(self.tilt.support)} is a hard constraint, and a policy gradient "
                 "has no finite push for a candidate outside the support. Give the constraint a "
                 "finite penalty (a tilt), or use weighted_regression"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_exponents(self) -> Self:
+        anchor, action = self.tilt.anchor, self.operator.action
+        mixed = isinstance(anchor, Mixture) and len(anchor.weights) > 1
+        if mixed and isinstance(action, PolicyGradient) and action.reads_tokens_of_the_anchor:
+            raise ValueError(
+                f"the anchor mixes {', '.join(self.tilt.names)} arithmetically, which no sum over "
+                "tokens expresses, and the action pulls token by token. Use a geometric anchor, "
+                "or a residual by candidate"
             )
         return self
 
@@ -132,6 +147,35 @@ def batch_of(
         log_base_tokens=_base_tokens(target, tokens, detach(log_old)),
         critic=None if critic is None else detach(critic),
         noise_scale=target.noise_scale,
+    )
+
+
+def totals_of(action: UpdateRule, batch: Batch) -> Totals:
+    """Totals of a whole step, with the moments that a batch-wide advantage scales by.
+
+    Ask it once a step on everything, and hand the answer to every part as ``totals``.
+    """
+    moments = action.moments(batch) if isinstance(action, PolicyGradient) else None
+    return replace(batch.totals, moments=moments)
+
+
+def pool_of(
+    target: Target, candidates: Candidates, similarity: Float[Array, " P"] | None = None
+) -> Pool:
+    """What a selection rule sees of some candidates.
+
+    Args:
+        target: q* in its general form.
+        candidates: With utilities, and answers among their labels for votes.
+        similarity: G(y_i, y_j) row by row, K² values a context, for minimum risk.
+    """
+    needed = target.needs(candidates.semantics)
+    return Pool(
+        contexts=candidates.contexts,
+        value=utility_value(target, candidates),
+        log_w=_if_recorded(needed, candidates, target.log_weights),
+        answers=candidates.labels.answer,
+        similarity=similarity,
     )
 
 
