@@ -1,0 +1,21 @@
+"""Floor 6: what other frameworks wrote, read without them."""
+
+from tod.integrations.diagnosis import Diagnosis, diagnose
+from tod.integrations.read import parse_steps, read, tier
+from tod.integrations.readers import FORMATS, Format
+from tod.integrations.reading import TIERS, Cannot, Reading, Source, Text
+
+__all__ = [
+    "FORMATS",
+    "TIERS",
+    "Cannot",
+    "Diagnosis",
+    "Format",
+    "Reading",
+    "Source",
+    "Text",
+    "diagnose",
+    "parse_steps",
+    "read",
+    "tier",
+]

@@ -1,0 +1,172 @@
+"""Every null of a diagnosis with its reason, and with what would make it computable."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tod.diagnostics import Summary
+from tod.integrations.reading import Cannot, Reading
+
+
+def reasons(
+    reading: Reading,
+    summary: Summary,
+    lack: tuple[str, str] | None,
+    possible: Mapping[str, Any] | None,
+) -> tuple[Cannot, ...]:
+    """All of them, in the order of the schema."""
+    found = [
+        *_weights(reading, summary, lack, possible),
+        *_legs(reading, summary),
+        *_coverage(reading, summary),
+        *_gaps(reading, summary),
+        *_others(reading, summary),
+    ]
+    seen: dict[str, Cannot] = {}
+    for item in found:
+        seen.setdefault(item.what, item)
+    return tuple(seen.values())
+
+
+def _need(reading: Reading, name: str, otherwise: str) -> str:
+    """What brings log-probs of a policy, in the words of the format."""
+    from tod.integrations.readers import FORMATS
+
+    chosen = FORMATS.get(reading.source.format)
+    return otherwise if chosen is None else chosen.needs.get(name, otherwise)
+
+
+def _weights(
+    reading: Reading,
+    summary: Summary,
+    lack: tuple[str, str] | None,
+    possible: Mapping[str, Any] | None,
+) -> Iterator[Cannot]:
+    if lack is not None:
+        why, needs = lack
+        if not reading.utility:
+            needs = _need(reading, "utility", needs)
+        for what in ("ess_rel", "tails", "overlap.target_proposal", "feasible", "worst_contexts"):
+            yield Cannot(what, why, needs)
+        return
+    if summary.ess_rel.median is None:
+        why = "no context is informative: within each, all candidates have the same utility"
+        needs = "contexts of mixed outcome: more candidates, or easier or harder prompts"
+        for what in ("ess_rel", "tails", "overlap.target_proposal", "feasible.eta_max"):
+            yield Cannot(what, why, needs)
+        return
+    if summary.tails.pareto_k_pooled is None:
+        yield Cannot(
+            "tails.pareto_k_pooled",
+            "fewer than 25 pooled weights, or a tail without any spread",
+            "more informative contexts",
+        )
+    if possible is not None and possible["eta_max"] is None:
+        yield Cannot(
+            "feasible.eta_max",
+            f"the median ESS_rel stays at {possible['ess_rel_target']:g} or above at every eta "
+            "(ties at the best utility hold it), or never reaches it",
+            "nothing: no sharpness is too much by this measure, or none is small enough",
+        )
+
+
+def _legs(reading: Reading, summary: Summary) -> Iterator[Cannot]:
+    overlap = summary.overlap
+    for leg in ("policy_proposal", "target_policy"):
+        if getattr(overlap, leg) is not None or leg in overlap.not_applicable:
+            continue
+        recorded = reading.recorded
+        if "mu" not in recorded:
+            why, name = "the sampler's log-probs (log_mu) are not in the files", "mu"
+        elif not {"policy", "old"} & set(recorded):
+            why, name = "log-probs of the policy before the update are not in the files", "old"
+        else:
+            why, name = "q*/mu cannot be weighed here", "utility"
+        yield Cannot(f"overlap.{leg}", why, _need(reading, name, f"a log_{name} column"))
+
+
+def _coverage(reading: Reading, summary: Summary) -> Iterator[Cannot]:
+    cover = summary.coverage
+    if cover.pass_at_k is None:
+        yield Cannot("coverage.pass_at_k", "the utility is not binary", "a 0/1 utility")
+    if cover.missing_mass is None:
+        yield Cannot(
+            "coverage.missing_mass",
+            "the files do not say which answers are the same",
+            "an `answer` column in TOD's own format",
+        )
+    if cover.mean_rho is None:
+        yield Cannot(
+            "coverage.mean_rho",
+            "it needs log-probs of the sampler and of the policy",
+            _need(reading, "mu", "log_mu and log_policy columns"),
+        )
+    elif cover.mean_rho_z is None:
+        yield Cannot(
+            "coverage.mean_rho_z",
+            "fewer than 100 effective candidates carry it: its error is not normal there",
+            "more contexts",
+        )
+    if cover.reverse_ess is None:
+        yield Cannot(
+            "coverage.reverse_ess",
+            "there are no samples of the target among the candidates",
+            "verified solutions or teacher samples with their log_mu",
+        )
+
+
+def _gaps(reading: Reading, summary: Summary) -> Iterator[Cannot]:
+    recorded = set(reading.recorded)
+    if summary.mismatch is None:
+        if "mu" in recorded and recorded & {"old", "policy"}:
+            yield Cannot(
+                "mismatch",
+                "the sampler was behind the trainer everywhere: log old - log mu mixes engine "
+                "mismatch with staleness",
+                "log-probs of the training forward at the sampler's own version",
+            )
+        else:
+            missing = "mu" if "mu" not in recorded else "old"
+            yield Cannot(
+                "mismatch",
+                "it needs log-probs of the sampler and of the training forward (old)",
+                _need(reading, missing, f"a log_{missing} column"),
+            )
+    if summary.staleness is None:
+        yield Cannot(
+            "staleness",
+            "it needs log-probs of the current and of the old policy",
+            _need(reading, "policy", "log_policy and log_old columns"),
+        )
+
+
+def _others(reading: Reading, summary: Summary) -> Iterator[Cannot]:
+    if summary.drift.ref is None:
+        yield Cannot(
+            "drift.ref",
+            "the files have no reference log-probs, or none of the policy",
+            _need(reading, "ref", "a log_ref column"),
+        )
+    if summary.drift.old is None:
+        yield Cannot(
+            "drift.old",
+            "it needs log-probs of the current and of the old policy",
+            _need(reading, "policy", "log_policy and log_old columns"),
+        )
+    if summary.activation is None:
+        yield Cannot(
+            "activation",
+            "gates are per token and need the trust region, which rollouts do not hold",
+            "the live callback, or a run directory of `tod run`",
+        )
+    if summary.entropy is None:
+        yield Cannot(
+            "entropy",
+            "it needs the sampler's log-probs and the number of tokens",
+            _need(reading, "mu", "log_mu and length columns"),
+        )
+    if reading.read_texts is None:
+        yield Cannot(
+            "worst_contexts.prompt",
+            "the files hold no text",
+            _need(reading, "text", "prompt and completion columns"),
+        )

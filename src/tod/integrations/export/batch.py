@@ -1,0 +1,264 @@
+"""One batch as a trainer holds it in memory: what exporters write and live diagnosis reads."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tod.base import DataError, Groups
+from tod.candidates import POLICIES, Candidates, Labels, Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class LiveBatch:
+    """N candidates in C contexts with their tokens, contexts contiguous.
+
+    NaN is "unknown" throughout: a reward function that does not apply, a token without log-prob.
+
+    Attributes:
+        contexts: Candidates in contexts.
+        context: Identity of every context, [C]: a digest of its prompt, ``#2`` on a repeat.
+        prompt: Text of every context, [C].
+        completion: Text of every candidate, [N].
+        utility: Utilities by name, [N] each.
+        sequences: Policy tokens in candidates.
+        log: Token log-probs by name of policy, nats, [M] each.
+        token_ids: Ids of the tokens, [M], or None.
+    """
+
+    contexts: Groups
+    context: tuple[str, ...]
+    prompt: tuple[str, ...]
+    completion: tuple[str, ...]
+    utility: Mapping[str, Float[np.ndarray, " N"]]
+    sequences: Groups
+    log: Mapping[str, Float[np.ndarray, " M"]] = field(default_factory=dict)
+    token_ids: Int[np.ndarray, " M"] | None = None
+
+    def __len__(self) -> int:
+        """Number of candidates N."""
+        return self.contexts.total
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        group: Sequence[Hashable],
+        prompt: Sequence[str],
+        completion: Sequence[str],
+        utility: Mapping[str, Any],
+        log: Mapping[str, Sequence[Any]] | None = None,
+        token_ids: Sequence[Any] | None = None,
+        length: Sequence[int] | None = None,
+    ) -> Self:
+        """A batch of N rows in any order; rows of one group become one context.
+
+        Args:
+            group: What tells contexts apart, one per row.
+            prompt: Prompt of every row.
+            completion: Completion of every row.
+            utility: Utilities by name, one value per row; NaN or None where unknown.
+            log: Per policy (``mu``, ``old``, ``ref``, ``teacher``, ``policy``), one array of token
+                log-probs per row: policy tokens alone, padding and tool output cut away.
+            token_ids: The ids of the same tokens.
+            length: Tokens per row, where neither ids nor log-probs are known.
+
+        Raises:
+            DataError: Rows, or tokens of a row, of unequal number, or an unknown policy.
+        """
+        ragged = dict(log or {}) | ({} if token_ids is None else {"token_ids": token_ids})
+        _check(len(group), prompt, completion, utility, ragged)
+        sizes = _lengths(len(group), ragged, length)
+        order, contexts = _grouped(group)
+        flat = {name: _flat([rows[i] for i in order]) for name, rows in ragged.items()}
+        ids = flat.pop("token_ids", None)
+        heads = [order[int(start)] for start in contexts.offsets[: len(contexts)]]
+        prompts = tuple(str(prompt[i]) for i in heads)
+        values = {name: np.array(list(x), dtype=np.float64)[order] for name, x in utility.items()}
+        return cls(
+            contexts=contexts,
+            context=identities(prompts),
+            prompt=prompts,
+            completion=tuple(str(completion[i]) for i in order),
+            utility=values,
+            sequences=Groups(sizes[order]),
+            log={name: x.astype(np.float64) for name, x in flat.items()},
+            token_ids=None if ids is None else ids.astype(np.int64),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[LiveBatch]") -> "LiveBatch":
+        """Several batches of one step; only columns that all of them have are kept."""
+        if len(parts) == 1:
+            return parts[0]
+        prompts = tuple(text for part in parts for text in part.prompt)
+        utility = set.intersection(*(set(part.utility) for part in parts))
+        log = set.intersection(*(set(part.log) for part in parts))
+        ids = [part.token_ids for part in parts]
+        known = [x for x in ids if x is not None]
+        return cls(
+            contexts=Groups(np.concatenate([part.contexts.sizes for part in parts])),
+            context=identities(prompts),
+            prompt=prompts,
+            completion=tuple(text for part in parts for text in part.completion),
+            utility={
+                name: np.concatenate([part.utility[name] for part in parts])
+                for name in parts[0].utility
+                if name in utility
+            },
+            sequences=Groups(np.concatenate([part.sequences.sizes for part in parts])),
+            log={
+                name: np.concatenate([part.log[name] for part in parts])
+                for name in parts[0].log
+                if name in log
+            },
+            token_ids=np.concatenate(known) if len(known) == len(ids) else None,
+        )
+
+    def sums(self) -> dict[str, Float[np.ndarray, " N"]]:
+        """Sequence log-probs by policy, [N], nats; NaN where a token's is unknown."""
+        sums: Any = self.sequences.sum
+        return {name: sums(values) for name, values in self.log.items()}
+
+    def columns(self) -> dict[str, Any]:
+        """The rows of our rollout format, all but ``step``."""
+        owner = self.contexts.owner
+        columns: dict[str, Any] = {
+            "context": [self.context[int(c)] for c in owner],
+            "candidate": self.contexts.position,
+            "prompt": [self.prompt[int(c)] for c in owner],
+            "completion": list(self.completion),
+            "length": self.sequences.sizes,
+        }
+        columns |= {f"utility.{name}": values for name, values in self.utility.items()}
+        for name, values in self.sums().items():
+            columns[f"log_{name}"] = values
+        for name, values in self.log.items():
+            columns[f"log_{name}_tokens"] = self.sequences.split(values)
+        if self.token_ids is not None:
+            columns["token_ids"] = self.sequences.split(self.token_ids)
+        return columns
+
+    def candidates(
+        self, policies: frozenset[str] = frozenset(), utilities: Sequence[str] = ()
+    ) -> tuple[Candidates, Int[np.ndarray, " c"]]:
+        """The contexts in which everything needed is known, and their positions.
+
+        What is not needed and not known everywhere is left out: unknown is never 0.
+
+        Args:
+            policies: Names whose log-probs are needed.
+            utilities: Utilities that are needed.
+
+        Raises:
+            DataError: No context has all that is needed.
+        """
+        sums = self.sums()
+        needed = [sums[name] for name in policies if name in sums]
+        needed += [self.utility[name] for name in utilities if name in self.utility]
+        wrong = np.zeros(len(self), dtype=bool)
+        for values in needed:
+            wrong |= np.isnan(values)
+        bad: Any = self.contexts.sum(wrong.astype(np.float64))
+        kept = np.flatnonzero(bad == 0)
+        if not kept.size:
+            raise DataError(
+                f"none of {len(self.contexts)} contexts has all of what the target reads "
+                f"({', '.join([*sorted(policies), *utilities]) or 'nothing'}) for every candidate: "
+                "rewards or log-probs are NaN there. See what the reward functions return."
+            )
+        return self.take(kept)._known(), kept
+
+    def take(self, chosen: Int[np.ndarray, " c"]) -> "LiveBatch":
+        """The chosen contexts, whole, in that order."""
+        if len(chosen) == len(self.contexts) and bool((np.diff(chosen) == 1).all()):
+            return self
+        contexts, rows = self.contexts.take(chosen)
+        sequences, at = self.sequences.take(rows)
+        return LiveBatch(
+            contexts=contexts,
+            context=tuple(self.context[int(c)] for c in chosen),
+            prompt=tuple(self.prompt[int(c)] for c in chosen),
+            completion=tuple(self.completion[int(i)] for i in rows),
+            utility={name: x[rows] for name, x in self.utility.items()},
+            sequences=sequences,
+            log={name: x[at] for name, x in self.log.items()},
+            token_ids=None if self.token_ids is None else self.token_ids[at],
+        )
+
+    def _known(self) -> Candidates:
+        """Every column without unknown values, as candidates."""
+        log = {name: x for name, x in self.log.items() if not np.isnan(x).any()}
+        sums = {name: x for name, x in self.sums().items() if name in log}
+        tokens = Tokens(self.sequences, log.pop("mu", None), log, self.token_ids)
+        return Candidates(
+            contexts=self.contexts,
+            utility={name: x for name, x in self.utility.items() if not np.isnan(x).any()},
+            log_mu=sums.pop("mu", None),
+            log_anchor=sums,
+            tokens=tokens,
+            labels=Labels(
+                context=self.context,
+                prompt=self.prompt,
+                completion=self.completion,
+                length=self.sequences.sizes,
+            ),
+        )
+
+
+def identities(prompts: Sequence[str]) -> tuple[str, ...]:
+    """Digests of prompts, the same in every step and run; ``#2``, ``#3`` on repeats in a batch."""
+    seen: dict[str, int] = {}
+    found = []
+    for prompt in prompts:
+        name = blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return tuple(found)
+
+
+def _check(n: int, prompt: Any, completion: Any, utility: Any, ragged: Any) -> None:
+    named = {"prompt": prompt, "completion": completion, **utility, **ragged}
+    for name, rows in named.items():
+        if len(rows) != n:
+            raise DataError(f"{name} has {len(rows)} rows and there are {n}: one value a row.")
+    if n == 0:
+        raise DataError("a batch of no rows: nothing was sampled, so nothing can be written.")
+    unknown = [name for name in ragged if name not in (*POLICIES, "token_ids")]
+    if unknown:
+        raise DataError(f"log-probs of {unknown[0]!r}: policies are {', '.join(POLICIES)}.")
+
+
+def _lengths(n: int, ragged: Mapping[str, Any], length: Sequence[int] | None) -> Any:
+    """Tokens of every row, the same in every ragged column."""
+    found = {name: np.array([len(x) for x in rows], dtype=np.int64) for name, rows in ragged.items()}
+    if length is not None:
+        found["length"] = np.asarray(length, dtype=np.int64)
+    if not found:
+        return np.zeros(n, dtype=np.int64)
+    (first, sizes), *rest = found.items()
+    for name, other in rest:
+        wrong = np.flatnonzero(other != sizes)
+        if wrong.size:
+            row = int(wrong[0])
+            raise DataError(
+                f"row {row}: {int(other[row])} tokens in {name} and {int(sizes[row])} in {first}. "
+                "Cut padding and the prompt away from all of them alike."
+            )
+    return sizes
+
+
+def _grouped(group: Sequence[Hashable]) -> tuple[list[int], Groups]:
+    """Row order that makes groups contiguous, by first appearance, and their sizes."""
+    places: dict[Hashable, list[int]] = {}
+    for row, key in enumerate(group):
+        places.setdefault(key, []).append(row)
+    order = [row for rows in places.values() for row in rows]
+    return order, Groups(np.array([len(rows) for rows in places.values()], dtype=np.int64))
+
+
+def _flat(rows: Sequence[Any]) -> Any:
+    return np.concatenate([np.asarray(row) for row in rows])

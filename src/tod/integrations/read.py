@@ -1,0 +1,262 @@
+"""`tod.read`: the rollouts that any framework left on disk, as candidates."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tod.base import DataError, SpecError
+from tod.candidates import Labels
+from tod.integrations.readers import FORMATS, Format, Probe
+from tod.integrations.readers._files import Found, expand
+from tod.integrations.readers._gather import (
+    Columns,
+    arrange,
+    check_values,
+    drop_duplicates,
+    refuse_if_too_many,
+)
+from tod.integrations.readers._rows import Rows
+from tod.integrations.reading import Cannot, Reading, Source
+
+Steps = str | tuple[int | None, int | None] | None
+
+
+def read(
+    paths: str | Path | Sequence[str | Path],
+    format: str = "auto",  # noqa: A002 - the word on the command line
+    *,
+    steps: Steps = None,
+    mapping: Mapping[str, str] | None = None,
+    max_rejected: float = 0.01,
+) -> Reading:
+    """Candidates of dumps, of run directories, or of anything whose columns a mapping names.
+
+    Only scalars are held (under 100 bytes a candidate); text is read again when asked for. A
+    DataError says what cannot be read, or that too much of it cannot be used.
+
+    Args:
+        paths: Files, globs or directories; ``.gz`` and ``.zst`` are unpacked on the way.
+        format: A name of ``FORMATS``, or ``auto``.
+        steps: Training steps wanted, ``"a:b"`` with both ends included and either left out.
+        mapping: Columns by role (``utility``, ``context``, ``step``, ``log_mu``, …) for files of
+            no known format, or settings of a known one (``group_size``).
+        max_rejected: Share of rows that may be unusable before reading fails.
+
+    Raises:
+        SpecError: An unknown format, or steps that are no range.
+    """
+    if not 0 <= max_rejected <= 1:
+        raise SpecError(f"max_rejected = {max_rejected}: a share of rows lies in [0, 1].")
+    found = expand([paths] if isinstance(paths, str | Path) else list(paths))
+    files, chosen, why = _choose(found, format, mapping or {})
+    rows = Rows(steps=parse_steps(steps), mapping=mapping or {}, forbidden=chosen.forbidden)
+    for line in found.skipped[:10]:
+        rows.note(line)
+    chosen.read(files, rows)
+    return _reading(chosen, why, rows, max_rejected)
+
+
+def parse_steps(steps: Steps) -> tuple[int | None, int | None]:
+    """First and last step of ``"a:b"``, ``":b"``, ``"a:"`` or ``"a"``.
+
+    Raises:
+        SpecError: It is no such range.
+    """
+    if steps is None or isinstance(steps, tuple):
+        first, last = steps or (None, None)
+    else:
+        parts = steps.split(":")
+        try:
+            first, last = (int(part) if part.strip() else None for part in (parts[0], parts[-1]))
+        except ValueError:
+            parts = []
+        if len(parts) not in (1, 2):
+            raise SpecError(f"steps {steps!r}: write a:b, with both ends included, or one step.")
+    if first is not None and last is not None and first > last:
+        raise SpecError(f"steps {first}:{last} is empty: the first comes after the last.")
+    return first, last
+
+
+def _choose(found: Found, name: str, mapping: Mapping[str, str]) -> tuple[list[Path], Format, str]:
+    """The files of one format, the format, and how it was recognised."""
+    probes = [Probe(path) for path in found.files]
+    if name == "auto" and "utility" in mapping and set(mapping) & {"context", "prompt"}:
+        return list(found.files), FORMATS["mapping"], "columns named by --map"
+    if name != "auto":
+        chosen = _named(name)
+        reasons = [chosen.recognises(probe) for probe in probes]
+        kept = [p.path for p, reason in zip(probes, reasons, strict=True) if reason]
+        kept += [p for p in found.files if p in found.named and p not in kept]
+        if not kept:
+            raise DataError(
+                f"none of {len(probes)} files looks like {chosen.title}. Leave out --format to see "
+                "what they look like, or name the file itself."
+            )
+        return kept, chosen, "as told by --format"
+    seen: dict[str, list[Path]] = {}
+    why: dict[str, Counter[str]] = {}
+    for probe in probes:
+        for chosen in FORMATS.values():
+            reason = chosen.recognises(probe)
+            if reason:
+                seen.setdefault(chosen.name, []).append(probe.path)
+                why.setdefault(chosen.name, Counter())[reason] += 1
+                break
+    if len(seen) == 1 or (len(seen) == 2 and "tod" in seen and "mapping" not in seen):
+        kind = "tod" if "tod" in seen else next(iter(seen))
+        return seen[kind], FORMATS[kind], why[kind].most_common(1)[0][0]
+    if not seen:
+        seen, why = _by_suffix(probes)
+    if len(seen) == 1:
+        kind = next(iter(seen))
+        return seen[kind], FORMATS[kind], why[kind].most_common(1)[0][0]
+    if seen:
+        shown = ", ".join(f"{len(files)} of {kind}" for kind, files in seen.items())
+        raise DataError(
+            f"the files are of several formats ({shown}). Read them one at a time: --format NAME."
+        )
+    raise DataError(_unknown(probes))
+
+
+def _by_suffix(probes: Sequence[Probe]) -> tuple[dict[str, list[Path]], dict[str, Counter[str]]]:
+    """Binary files that nothing recognised, by the only format of their kind.
+
+    Its reader says what is wrong with them, a forbidden name in a pickle for instance.
+    """
+    seen: dict[str, list[Path]] = {}
+    why: dict[str, Counter[str]] = {}
+    for probe in probes:
+        kind = _BINARY.get(probe.suffix)
+        if kind is not None and probe.head:
+            seen.setdefault(kind, []).append(probe.path)
+            why.setdefault(kind, Counter())[f"the suffix {probe.suffix}"] += 1
+    return seen, why
+
+
+_BINARY = {
+    ".pkl": "skyrl",
+    ".pt": "slime",
+    ".db": "tinker",
+    ".sqlite": "tinker",
+    ".sqlite3": "tinker",
+}
+
+
+def _named(name: str) -> Format:
+    if name in FORMATS:
+        return FORMATS[name]
+    close = get_close_matches(name, FORMATS, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise SpecError(f"no format {name!r}.{hint} Known: auto, {', '.join(FORMATS)}.")
+
+
+def _unknown(probes: Sequence[Probe]) -> str:
+    first = next((probe for probe in probes if probe.keys), probes[0])
+    size = first.path.stat().st_size
+    if size == 0:
+        return f"{first.path}: empty file. Its writer was stopped before it wrote anything."
+    keys = ", ".join(list(first.keys)[:12]) or "nothing that can be read"
+    return (
+        f"{first.path}: the format is not known (it holds {keys}). Known: {', '.join(FORMATS)}. "
+        "Name its columns, for instance --map utility=reward,context=prompt_id,step=step."
+    )
+
+
+def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float) -> Reading:
+    columns = Columns(rows)
+    _prefer(columns, rows)
+    required = chosen.required or tuple(columns.utility)[:1]
+    check_values(columns, required, max_rejected)
+    dropped = drop_duplicates(columns)
+    if dropped:
+        rows.note(f"{dropped} rows were written again later (resumed steps): the last one counts")
+    refuse_if_too_many(rows, int(columns.alive.sum()), max_rejected)
+    order, contexts, used, steps = arrange(columns)
+    labels = Labels(
+        context=tuple(rows.labels[int(code)] for code in used),
+        step=steps,
+        length=_pick(columns.length, order),
+        answer=_pick(columns.answer, order),
+    )
+    log = {name: values[order] for name, values in columns.log.items()}
+    log = {name: np.minimum(values, 0.0) for name, values in log.items()}
+    utility = {name: values[order] for name, values in columns.utility.items()}
+    recorded = set(log)
+    return Reading(
+        contexts=contexts,
+        utility=utility,
+        log_mu=log.pop("mu", None),
+        log_anchor=log,
+        labels=labels,
+        source=Source(
+            format=chosen.name,
+            files=len(rows.files),
+            rows=len(order),
+            rejected=rows.rejected,
+            steps=(int(steps.min()), int(steps.max())) if len(steps) else None,
+            tier=tier(recorded, bool(utility)),
+            detected=why,
+            notes=tuple(rows.notes),
+            rejections=tuple(rows.rejections),
+            target=rows.extras.get("target"),
+            knobs=rows.extras.get("knobs", {}),
+        ),
+        cannot=_cannot(chosen, recorded, bool(utility)),
+        gaps=rows.gaps,
+        lag=_pick(columns.lag, order),
+        files=tuple(rows.files),
+        file=columns.file[order],
+        row=columns.row[order],
+        read_texts=chosen.texts,
+    )
+
+
+def _prefer(columns: Columns, rows: Rows) -> None:
+    """Put the utility that the person named first: it is the one that targets assume."""
+    wanted = rows.mapping.get("utility")
+    if wanted is None or not columns.utility:
+        return
+    if wanted not in columns.utility:
+        known = ", ".join(columns.utility)
+        raise DataError(f"no utility {wanted!r} in these files. Known: {known}.")
+    columns.utility = {wanted: columns.utility[wanted], **columns.utility}
+
+
+def tier(recorded: set[str], utility: bool) -> str:
+    """What may be computed from columns like these, ``A`` to ``E``."""
+    if not utility:
+        return "E"
+    if "mu" not in recorded:
+        return "D"
+    if "ref" in recorded and recorded & {"old", "policy"}:
+        return "A"
+    return "B" if len(recorded) > 1 else "C"
+
+
+_WITHOUT = {
+    "mu": ("log q*/mu with an anchor other than mu; the policy's legs", "sampler"),
+    "old": ("mismatch and staleness apart", "old-policy"),
+    "ref": ("targets anchored at the reference; drift.ref", "reference"),
+}
+
+
+def _cannot(chosen: Format, recorded: set[str], utility: bool) -> tuple[Cannot, ...]:
+    found = []
+    if not utility:
+        need = chosen.needs.get("utility", "a utility per candidate")
+        found.append(Cannot("target", "the files hold no utility", need))
+    for name, (what, title) in _WITHOUT.items():
+        if name not in recorded:
+            need = chosen.needs.get(name, f"a log_{name} column")
+            found.append(Cannot(what, f"the files hold no {title} log-probs", need))
+    if chosen.texts is None:
+        found.append(Cannot("prompts", "the files hold no text", chosen.needs.get("text", "")))
+    return tuple(found)
+
+
+def _pick(values: Any, order: Any) -> Any:
+    return None if values is None else values[order]

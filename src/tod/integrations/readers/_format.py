@@ -1,0 +1,131 @@
+"""What a format is: how it is recognised, read, and read again for text."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tod.base import DataError
+from tod.integrations.readers._files import base_suffix, open_binary, stem
+from tod.integrations.readers._rows import Rows
+
+Texts = Callable[[Path, Sequence[int]], Iterator[tuple[int, str, str]]]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The first look at a file: its name and the names of what is in it."""
+
+    path: Path
+
+    @property
+    def suffix(self) -> str:
+        """Known suffix, without compression."""
+        return base_suffix(self.path)
+
+    @property
+    def stem(self) -> str:
+        """Name without suffixes."""
+        return stem(self.path)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Names of the directories it lies in, nearest first."""
+        return tuple(parent.name for parent in self.path.absolute().parents)
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first bytes; empty when the file cannot be read."""
+        try:
+            with open_binary(self.path) as file:
+                return file.read(4096)
+        except Exception:
+            return b""
+
+    @cached_property
+    def keys(self) -> Mapping[str, Any]:
+        """Columns of a Parquet file, or the top level of the first JSON object; else empty."""
+        if self.suffix in (".jsonl", ".json", ".ndjson"):
+            from tod.integrations.readers._json import first_object
+
+            try:
+                return first_object(self.path) or {}
+            except DataError:
+                return {}
+        if self.suffix == ".parquet":
+            from tod.integrations.readers._parquet import columns_of
+
+            try:
+                return columns_of(self.path)
+            except DataError:
+                return {}
+        return {}
+
+    def has(self, *names: str) -> bool:
+        """Whether all these keys are there."""
+        return all(name in self.keys for name in names)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One framework's dump.
+
+    Attributes:
+        name: Its name on the command line.
+        title: Its name for people.
+        recognises: Says by what it recognises a file, or None.
+        read: Fills rows from all files.
+        texts: Row, prompt and completion of some rows of a file, or None when it keeps no text.
+        needs: By what is missing (``mu``, ``old``, ``ref``, ``policy``, ``utility``, ``text``),
+            the switch or column that would bring it.
+        required: Utilities without which a row is no use.
+        forbidden: Whether −∞ is a legal utility.
+    """
+
+    name: str
+    title: str
+    recognises: Callable[[Probe], str | None]
+    read: Callable[[Sequence[Path], Rows], None]
+    texts: Texts | None = None
+    needs: Mapping[str, str] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    forbidden: bool = False
+
+
+def step_in_name(path: Path) -> int | None:
+    """The last whole number in a file's name: the step of formats with a file per step."""
+    digits = ""
+    for character in reversed(stem(path)):
+        if character.isascii() and character.isdigit():
+            digits = character + digits
+        elif digits:
+            break
+    return int(digits) if digits and len(digits) < 16 else None
+
+
+def newest_per_step(files: Sequence[Path], rows: Rows) -> list[tuple[int, Path]]:
+    """One file per step: of several, as after a resumed run, the one written last.
+
+    Files of steps that are not wanted, and files whose name holds no step, are left out.
+    """
+    chosen: dict[int, Path] = {}
+    for path in files:
+        step = step_in_name(path)
+        if step is None or not rows.wanted(step):
+            continue
+        other = chosen.get(step)
+        if other is None:
+            chosen[step] = path
+            continue
+        newer, older = (path, other) if _later(path, other) else (other, path)
+        chosen[step] = newer
+        rows.note(f"step {step} was written twice (resumed run): {newer} kept, {older} left out")
+    return sorted(chosen.items())
+
+
+def _later(path: Path, other: Path) -> bool:
+    from tod.integrations.readers._files import natural
+
+    times = path.stat().st_mtime_ns, other.stat().st_mtime_ns
+    return times[0] > times[1] or (times[0] == times[1] and natural(path) > natural(other))

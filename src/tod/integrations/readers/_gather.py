@@ -1,0 +1,156 @@
+"""From rows to candidates: values checked, duplicates dropped, contexts made contiguous."""
+
+from typing import Any
+
+import numpy as np
+
+from tod.base import DataError, Groups
+from tod.integrations.readers._rows import SHOWN, Rows
+
+TOLERANCE = 1e-3
+"""How far above 0 a log-prob may be: rounding of half-precision engines, as in Candidates."""
+
+
+class Columns:
+    """All blocks of a reader as flat columns, and the mask of rows that are still in."""
+
+    def __init__(self, rows: Rows) -> None:
+        blocks = rows.blocks
+        self.rows = rows
+        sizes = [len(block.code) for block in blocks]
+        self.file = np.repeat(np.array([b.file for b in blocks], dtype=np.int32), sizes)
+        self.code = _stack([b.code for b in blocks], np.int64)
+        self.row = _stack([b.row for b in blocks], np.int64)
+        self.utility = _named([b.utility for b in blocks], sizes)
+        self.log = _named([b.log for b in blocks], sizes)
+        self.length = _optional([b.length for b in blocks])
+        self.answer = _optional([b.answer for b in blocks])
+        self.lag = _optional([b.lag for b in blocks])
+        self.identity = _optional([b.identity for b in blocks])
+        self.alive = np.ones(len(self.code), dtype=bool)
+
+    def drop(self, wrong: Any, name: str, values: Any, why: str) -> None:
+        """Reject the rows where ``wrong``; the first ones are kept as examples."""
+        wrong = wrong & self.alive
+        places = np.flatnonzero(wrong)
+        for at in places[:SHOWN].tolist():
+            path = self.rows.files[int(self.file[at])]
+            self.rows.reject(path, int(self.row[at]), name, float(values[at]), why)
+        more = max(len(places) - SHOWN, 0)
+        self.rows.rejected += more
+        self.rows.reasons[name, why] += more
+        self.alive &= ~wrong
+
+
+def check_values(columns: Columns, required: tuple[str, ...], max_rejected: float) -> None:
+    """Reject rows with unusable numbers; drop optional columns that too many rows lack."""
+    rows = columns.rows
+    n = max(len(columns.code), 1)
+    for name in list(columns.utility):
+        values = columns.utility[name]
+        lacking = np.isnan(values) & columns.alive
+        if name not in required and lacking.sum() > max_rejected * n:
+            del columns.utility[name]
+            rows.note(
+                f"utility {name!r} is missing or NaN in {int(lacking.sum())} of {n} rows: left out"
+            )
+            continue
+        columns.drop(np.isnan(values), name, values, "not a number")
+        columns.drop(values == np.inf, name, values, "infinite")
+        if not rows.forbidden:
+            columns.drop(values == -np.inf, name, values, "infinite")
+    for name in list(columns.log):
+        _check_log(columns, name, max_rejected * n)
+
+
+def _check_log(columns: Columns, name: str, most: float) -> None:
+    values = columns.log[name]
+    lacking = np.isnan(values) & columns.alive
+    if lacking.sum() > most:
+        del columns.log[name]
+        columns.rows.note(
+            f"log_{name} is missing or NaN in {int(lacking.sum())} of {len(values)} rows: left out"
+        )
+        return
+    columns.drop(np.isnan(values), f"log_{name}", values, "not a number")
+    columns.drop(values > TOLERANCE, f"log_{name}", values, "a positive log-prob")
+    if name == "mu":
+        columns.drop(values == -np.inf, "log_mu", values, "mu cannot have drawn this candidate")
+
+
+def drop_duplicates(columns: Columns) -> int:
+    """Keep the last of rows with one identity in one context; how many were dropped."""
+    if columns.identity is None or not len(columns.code):
+        return 0
+    order = np.lexsort((np.arange(len(columns.code)), columns.identity, columns.code))
+    code, identity = columns.code[order], columns.identity[order]
+    superseded = np.zeros(len(order), dtype=bool)
+    superseded[:-1] = (code[1:] == code[:-1]) & (identity[1:] == identity[:-1])
+    earlier = np.zeros(len(order), dtype=bool)
+    earlier[order] = superseded
+    dropped = int((earlier & columns.alive).sum())
+    columns.alive &= ~earlier
+    return dropped
+
+
+def arrange(columns: Columns) -> tuple[Any, Groups, Any, Any]:
+    """Row order that makes contexts contiguous, their sizes, codes and steps.
+
+    Contexts come by step, then by first appearance; candidates in the order of the files.
+    """
+    kept = np.flatnonzero(columns.alive)
+    code = columns.code[kept]
+    steps = np.fromiter((step for step, _ in columns.rows.contexts), dtype=np.int64)
+    sizes = np.bincount(code, minlength=len(steps))
+    used = np.flatnonzero(sizes)
+    first = np.full(len(steps), len(code), dtype=np.int64)
+    np.minimum.at(first, code, np.arange(len(code)))
+    ranked = used[np.lexsort((first[used], steps[used]))]
+    rank = np.empty(len(steps), dtype=np.int64)
+    rank[ranked] = np.arange(len(ranked))
+    order = kept[np.argsort(rank[code], kind="stable")]
+    return order, Groups(sizes[ranked]), ranked, steps[ranked]
+
+
+def refuse_if_too_many(rows: Rows, accepted: int, max_rejected: float) -> None:
+    """Fail rather than pretend.
+
+    Raises:
+        DataError: More than the allowed share was rejected, or nothing is left.
+    """
+    counted = rows.rejected - rows.torn
+    total = accepted + rows.rejected
+    if accepted and counted <= max_rejected * total:
+        return
+    if not total:
+        raise DataError("no rows: the files hold no rollouts of the steps asked for.")
+    examples = "\n".join(f"  {item}" for item in rows.rejections[:5])
+    kinds = "; ".join(
+        f"{count} x {name}: {why}" for (name, why), count in rows.reasons.most_common(4)
+    )
+    raise DataError(
+        f"{rows.rejected} of {total} rows cannot be used, over the allowed share of "
+        f"{max_rejected:.2%} ({kinds}).\n{examples}\nMend these rows, choose another utility with "
+        "--map utility=NAME, or allow more with --max-rejected."
+    )
+
+
+def _stack(parts: list[Any], kind: Any) -> Any:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=kind)
+
+
+def _optional(parts: list[Any]) -> Any:
+    return None if not parts or any(part is None for part in parts) else np.concatenate(parts)
+
+
+def _named(parts: list[Any], sizes: list[int]) -> dict[str, Any]:
+    names = list(dict.fromkeys(name for part in parts for name in part))
+    return {
+        name: np.concatenate(
+            [
+                part[name] if name in part else np.full(size, np.nan)
+                for part, size in zip(parts, sizes, strict=True)
+            ]
+        )
+        for name in names
+    }

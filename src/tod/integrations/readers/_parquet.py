@@ -1,0 +1,89 @@
+"""Parquet through polars, with its complaints turned into ours."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tod.base import DataError
+from tod.integrations.readers._files import COMPRESSED
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Polars' errors, and its panics on damaged files, as a DataError that names the file.
+
+    Raises:
+        DataError: The file cannot be read as Parquet.
+    """
+    import polars as pl
+
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError, MemoryError, ValueError) as error:
+        raise DataError(_damaged(path, error)) from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise DataError(_damaged(path, error)) from None
+
+
+def _damaged(path: Path, error: BaseException) -> str:
+    first = str(error).strip().splitlines() or ["no reason given"]
+    return (
+        f"{path}: cannot be read as Parquet ({first[0][:160]}). It is damaged or was not written "
+        "to its end: copy it again, or leave it out."
+    )
+
+
+def columns_of(path: Path) -> Mapping[str, Any]:
+    """Column names and types.
+
+    Raises:
+        DataError: It is not Parquet.
+    """
+    if path.suffix.lower() in COMPRESSED:
+        raise DataError(f"{path}: Parquet is compressed inside already; unpack this file first.")
+    import polars as pl
+
+    with explained(path):
+        return dict(pl.read_parquet_schema(path))
+
+
+def scan(path: Path) -> "pl.LazyFrame":
+    """The file, lazily."""
+    import polars as pl
+
+    columns_of(path)
+    return pl.scan_parquet(path, glob=False)
+
+
+def collect(path: Path, frame: "pl.LazyFrame") -> "pl.DataFrame":
+    """The rows of a lazy frame over ``path``."""
+    with explained(path):
+        return frame.collect()
+
+
+def texts(
+    path: Path, wanted: Sequence[int], prompt: str, completion: str
+) -> Iterator[tuple[int, str, str]]:
+    """Row (from 1), prompt and completion of some rows."""
+    import polars as pl
+
+    from tod.integrations.readers._json import plain_text
+
+    there = columns_of(path)
+    names = [name for name in (prompt, completion) if name in there]
+    with explained(path):
+        found = (
+            pl.scan_parquet(path, glob=False)
+            .select(names)
+            .with_row_index("__row", offset=1)
+            .filter(pl.col("__row").is_in(list(wanted)))
+            .collect()
+        )
+    for item in found.iter_rows(named=True):
+        yield item["__row"], plain_text(item.get(prompt)), plain_text(item.get(completion))

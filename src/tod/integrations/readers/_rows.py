@@ -1,0 +1,189 @@
+"""Rows on their way from files to candidates: interned contexts, flat columns, refusals.
+
+Only scalars stay: utilities, log-prob sums, a place in a file. Text is read again when it is
+asked for. A reader appends one ``Block`` per file (or per some ten thousand rows) and calls
+``reject`` for every row that cannot be used.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SHOWN = 20
+"""Refusals that are kept in full; the rest is only counted."""
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One row that was left out: where, which field, what it held, and why that is no use."""
+
+    file: str
+    row: int
+    name: str
+    value: str
+    why: str
+
+    def __str__(self) -> str:
+        """In one line."""
+        held = f" = {self.value}" if self.value else ""
+        return f"{self.file}, row {self.row}: {self.name}{held}: {self.why}"
+
+
+@dataclass
+class Gap:
+    """Running sums of log ρ_t = log a − log b over tokens drawn from b."""
+
+    tokens: int = 0
+    sequences: int = 0
+    total: float = 0.0
+    absolute: float = 0.0
+    k3: float = 0.0
+    squares: float = 0.0
+    total_sequence: float = 0.0
+    squares_sequence: float = 0.0
+
+    def add(self, log_rho: Any) -> None:
+        """One sequence's tokens."""
+        self.tokens += log_rho.size
+        self.sequences += 1
+        total = float(log_rho.sum())
+        with np.errstate(over="ignore"):
+            self.total += total
+            self.absolute += float(np.abs(log_rho).sum())
+            self.k3 += float((np.expm1(log_rho) - log_rho).sum())
+            self.squares += float(np.expm1(2 * log_rho).sum())
+            self.squares_sequence += float(np.expm1(2 * total))
+
+    def merge(self, other: "Gap") -> None:
+        """Add another's sums."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some rows of one file as columns; NaN in an optional column is "not recorded"."""
+
+    file: int
+    code: Any
+    row: Any
+    utility: Mapping[str, Any]
+    log: Mapping[str, Any]
+    length: Any = None
+    answer: Any = None
+    lag: Any = None
+    identity: Any = None
+
+
+@dataclass
+class Rows:
+    """What a reader fills.
+
+    Attributes:
+        steps: First and last step wanted, both included; None is open.
+        mapping: What the person said with ``--map``, by the reader's own names.
+        forbidden: Whether −∞ is a legal utility ("forbidden") in this format.
+        contexts: (step, key) of every context, in order of appearance.
+        labels: What people call them.
+        gaps: Token sums by pair of policies and step.
+        notes: What was noticed and repaired, for people.
+        absent: Columns that the format could hold and these files do not, with the way to them.
+    """
+
+    steps: tuple[int | None, int | None] = (None, None)
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    forbidden: bool = False
+    files: list[Path] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    contexts: dict[tuple[int, Hashable], int] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    gaps: dict[tuple[str, str], dict[int, Gap]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rejected: int = 0
+    torn: int = 0
+    overlong: int = 0
+    total: int = 0
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    def wanted(self, step: int) -> bool:
+        """Whether the person asked for this step."""
+        first, last = self.steps
+        return (first is None or step >= first) and (last is None or step <= last)
+
+    def start(self, path: Path) -> int:
+        """Register a file; its index."""
+        self.files.append(path)
+        return len(self.files) - 1
+
+    def context(self, step: int, key: Hashable, label: str | None = None) -> int:
+        """The code of a context; ``label`` (or the key itself) names it for people."""
+        code = self.contexts.setdefault((step, key), len(self.labels))
+        if code == len(self.labels):
+            self.labels.append(str(key) if label is None else label)
+        return code
+
+    def reject(self, path: Path, row: int, name: str, value: object, why: str) -> None:
+        """Leave a row out, and remember it."""
+        self.rejected += 1
+        self.reasons[name, why] += 1
+        if len(self.rejections) < SHOWN:
+            self.rejections.append(Rejection(str(path), row, name, shorten(value), why))
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def add(
+        self,
+        file: int,
+        code: Any,
+        row: Any,
+        utility: Mapping[str, Any],
+        log: Mapping[str, Any] | None = None,
+        *,
+        length: Any = None,
+        answer: Any = None,
+        lag: Any = None,
+        identity: Any = None,
+    ) -> None:
+        """Append rows; empty ones are ignored."""
+        if not len(code):
+            return
+        self.total += len(code)
+
+        def of(x: Any, kind: Any) -> Any:
+            return None if x is None else np.asarray(x, dtype=kind)
+
+        self.blocks.append(
+            Block(
+                file=file,
+                code=of(code, np.int64),
+                row=of(row, np.int64),
+                utility={name: of(x, np.float64) for name, x in utility.items()},
+                log={name: of(x, np.float64) for name, x in (log or {}).items()},
+                length=of(length, np.int32),
+                answer=of(answer, np.int64),
+                lag=of(lag, np.int32),
+                identity=of(identity, np.int64),
+            )
+        )
+
+    def gap(self, first: str, second: str, step: int) -> Gap:
+        """The running sums of log first − log second at a step."""
+        return self.gaps.setdefault((first, second), {}).setdefault(step, Gap())
+
+
+def shorten(value: object, most: int = 60) -> str:
+    """A value as short text; empty for nothing."""
+    if value is None:
+        return "null"
+    text = value if isinstance(value, str) else repr(value)
+    text = text if len(text) <= most else text[: most - 3] + "..."
+    return repr(text) if isinstance(value, str) and value else text

@@ -1,0 +1,299 @@
+"""Tables whose columns have known roles: our own format, and anything that a mapping names.
+
+Roles: ``context``, ``step``, ``candidate``, ``answer``, ``length``, ``prompt``, ``completion``,
+``utility.<name>``, ``log_<policy>`` (sums over a sequence, nats) and ``log_<policy>_tokens``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from tod.base import DataError
+from tod.candidates import POLICIES
+from tod.integrations.readers._files import base_suffix
+from tod.integrations.readers._json import decode_blocks
+from tod.integrations.readers._parquet import collect, columns_of, scan
+from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._sink import Sink
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LOGS = tuple(f"log_{name}" for name in POLICIES)
+_SLICE = 4096
+"""Rows whose tokens are held at once: 4096 rows of 4 policies and 4000 tokens are half a GiB."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which column plays which role."""
+
+    columns: Mapping[str, str]
+
+    @property
+    def utilities(self) -> dict[str, str]:
+        """Column by utility."""
+        known = self.columns.items()
+        return {r.removeprefix("utility."): c for r, c in known if r.startswith("utility.")}
+
+    @property
+    def logs(self) -> dict[str, str]:
+        """Column of sequence sums by policy."""
+        return {r[4:]: c for r, c in self.columns.items() if r in LOGS}
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """Column of token lists by policy."""
+        return {r[4:-7]: c for r, c in self.columns.items() if r.endswith("_tokens")}
+
+    def column(self, role: str) -> str | None:
+        """The column of a role, or None."""
+        return self.columns.get(role)
+
+
+def read_table(path: Path, roles: Roles, rows: Rows) -> None:
+    """One file.
+
+    A DataError says: its columns are not of the types that their roles need.
+    """
+    if base_suffix(path) == ".parquet":
+        if roles.tokens:
+            _parquet_tokens(path, roles, rows)
+        else:
+            _parquet(path, roles, rows)
+    else:
+        _jsonl(path, roles, rows)
+
+
+def _parquet(path: Path, roles: Roles, rows: Rows) -> None:
+    import polars as pl
+
+    kinds = columns_of(path)
+    wanted: list[Any] = [_key(roles, "context", kinds, path), _step(roles, kinds, path)]
+    numbers = {f"u.{n}": c for n, c in roles.utilities.items()}
+    numbers |= {f"l.{n}": c for n, c in roles.logs.items()}
+    for name, column in numbers.items():
+        wanted.append(_number(column, kinds, path).alias(name))
+    for role in ("candidate", "answer", "length"):
+        extra = roles.columns.get(role, "")
+        if extra in kinds:
+            wanted.append(_integer(extra, role, kinds[extra]).alias(role))
+    table = collect(path, scan(path).select(wanted).with_row_index("row", offset=1))
+    first, last = rows.steps
+    if first is not None:
+        table = table.filter(pl.col("step") >= first)
+    if last is not None:
+        table = table.filter(pl.col("step") <= last)
+    table = _without_null(path, table, roles, rows)
+    code = _codes(table, rows)
+
+    def column_of(role: str) -> Any:
+        found = table[role] if role in table.columns else None
+        return None if found is None or found.null_count() else found.to_numpy()
+
+    rows.add(
+        rows.start(path),
+        code,
+        table["row"].to_numpy(),
+        {name: _values(table, f"u.{name}") for name in roles.utilities},
+        {name: _values(table, f"l.{name}") for name in roles.logs},
+        length=column_of("length"),
+        answer=column_of("answer"),
+        identity=column_of("candidate"),
+    )
+
+
+def _values(table: "pl.DataFrame", name: str) -> Any:
+    return table[name].fill_null(float("nan")).to_numpy()
+
+
+def _key(roles: Roles, role: str, kinds: Mapping[str, Any], path: Path) -> Any:
+    import polars as pl
+
+    column = roles.column(role)
+    if column is None:
+        column = roles.column("prompt")
+        if column is None:
+            raise DataError(f"{path}: no context column. Name one: --map context=COLUMN.")
+    if column not in kinds:
+        raise _absent(path, column, role, kinds)
+    kind = kinds[column]
+    value = pl.col(column)
+    if kind.is_nested():
+        return value.hash().cast(pl.String).alias("context")
+    if role == "context" and column == roles.column("prompt"):
+        return value.hash().cast(pl.String).alias("context")
+    return value.cast(pl.String).alias("context")
+
+
+def _step(roles: Roles, kinds: Mapping[str, Any], path: Path) -> Any:
+    import polars as pl
+
+    column = roles.column("step")
+    if column is None:
+        return pl.lit(0, dtype=pl.Int64).alias("step")
+    if column not in kinds:
+        raise _absent(path, column, "step", kinds)
+    return pl.col(column).cast(pl.Int64, strict=False).alias("step")
+
+
+def _number(column: str, kinds: Mapping[str, Any], path: Path) -> Any:
+    import polars as pl
+
+    if column not in kinds:
+        raise _absent(path, column, "a number", kinds)
+    kind = kinds[column]
+    if kind.is_nested():
+        raise DataError(f"{path}: column {column!r} holds {kind}, not one number a row.")
+    return pl.col(column).cast(pl.Float64, strict=False)
+
+
+def _integer(column: str, role: str, kind: Any) -> Any:
+    import polars as pl
+
+    if role == "answer" and not kind.is_integer():
+        return pl.col(column).cast(pl.String).hash().cast(pl.Int64, wrap_numerical=True)
+    return pl.col(column).cast(pl.Int64, strict=False)
+
+
+def _absent(path: Path, column: str, role: str, kinds: Mapping[str, Any]) -> DataError:
+    return DataError(
+        f"{path}: no column {column!r} for {role}. It holds {', '.join(list(kinds)[:16])}. Name "
+        f"the right one, for instance --map {role.split('.')[0]}=COLUMN."
+    )
+
+
+def _without_null(path: Path, table: "pl.DataFrame", roles: Roles, rows: Rows) -> "pl.DataFrame":
+    import polars as pl
+
+    for name in ("context", "step"):
+        bad = table.filter(pl.col(name).is_null())
+        for row in bad["row"].to_list():
+            rows.reject(path, row, roles.column(name) or name, None, "missing, or of another type")
+        if len(bad):
+            table = table.filter(pl.col(name).is_not_null())
+    return table
+
+
+def _codes(table: "pl.DataFrame", rows: Rows) -> Any:
+    """Codes of (step, context) pairs, new ones interned."""
+    pairs = table.select("step", "context").unique(maintain_order=True)
+    local = table.select("step", "context").join(
+        pairs.with_row_index("code"), on=["step", "context"], how="left", maintain_order="left"
+    )["code"]
+    known = [
+        rows.context(step, context, context)
+        for step, context in zip(pairs["step"].to_list(), pairs["context"].to_list(), strict=True)
+    ]
+    return np.array(known, dtype=np.int64)[local.to_numpy()] if len(pairs) else np.zeros(0, int)
+
+
+def _parquet_tokens(path: Path, roles: Roles, rows: Rows) -> None:
+    """Token lists, some thousand rows at a time."""
+    import polars as pl
+
+    kinds = columns_of(path)
+    for column in roles.columns.values():
+        if column not in kinds:
+            raise _absent(path, column, "its role", kinds)
+    names = {role: f"c{place}" for place, role in enumerate(roles.columns)}
+    chosen = [
+        pl.col(column).alias(names[role])
+        for role, column in roles.columns.items()
+        if role not in ("prompt", "completion") or role == _grouping(roles)
+    ]
+    sink = Sink(path, rows)
+    frame = scan(path).select(chosen)
+    total = int(collect(path, scan(path).select(pl.len())).item())
+    for start in range(0, total, _SLICE):
+        piece = collect(path, frame.slice(start, _SLICE))
+        for place, item in enumerate(piece.iter_rows(named=True)):
+            got = {role: item.get(name) for role, name in names.items()}
+            _put(start + place + 1, got, roles, sink)
+    sink.close()
+
+
+def _grouping(roles: Roles) -> str:
+    return "context" if "context" in roles.columns else "prompt"
+
+
+def _jsonl(path: Path, roles: Roles, rows: Rows) -> None:
+    """JSON lines: only the columns with a role are decoded."""
+    if _grouping(roles) not in roles.columns:
+        raise DataError(f"{path}: no context column. Name one: --map context=COLUMN.")
+    number = float | bool | None
+    fields: list[Any] = []
+    rename: dict[str, str] = {}
+    names = {role: f"c{place}" for place, role in enumerate(roles.columns)}
+    main = next(iter(roles.utilities), None)
+    for role, column in roles.columns.items():
+        if role in ("prompt", "completion") and role != _grouping(roles):
+            continue
+        rename[names[role]] = column
+        if role == f"utility.{main}":
+            fields.append((names[role], float | bool))
+        elif role.endswith("_tokens"):
+            fields.append((names[role], list[float] | None, None))
+        elif role.startswith(("utility.", "log_")):
+            fields.append((names[role], number, None))
+        elif role in ("candidate", "length"):
+            fields.append((names[role], int | None, None))
+        elif role == "step":
+            fields.append((names[role], int))
+        else:
+            fields.append((names[role], Any))
+    required = [field for field in fields if len(field) == 2]
+    optional = [field for field in fields if len(field) == 3]
+    kind = msgspec.defstruct("Row", [*required, *optional], rename=rename)
+    sink = Sink(path, rows)
+    for numbers, items in decode_blocks(path, kind, rows):
+        for line, item in zip(numbers, items, strict=True):
+            got = {role: getattr(item, name, None) for role, name in names.items()}
+            _put(line, got, roles, sink)
+    sink.close()
+
+
+def _put(row: int, got: Mapping[str, Any], roles: Roles, sink: Sink) -> None:
+    """One row of any origin, by role."""
+    step = got.get("step", 0)
+    key = got.get(_grouping(roles))
+    if not isinstance(step, int) or key is None:
+        name = "step" if not isinstance(step, int) else _grouping(roles)
+        sink.reject(
+            row, roles.columns.get(name, name), got.get(name), "missing, or of another type"
+        )
+        return
+    if not sink.rows.wanted(step):
+        return
+    tokens = {
+        name: got[f"log_{name}_tokens"]
+        for name in roles.tokens
+        if got.get(f"log_{name}_tokens") is not None
+    }
+    sums = sink.sums(row, step, tokens) if tokens else {}
+    if sums is None:
+        return
+    log = {name: got.get(f"log_{name}") for name in roles.logs}
+    known = {name: float(v) for name, v in log.items() if isinstance(v, int | float)} | sums
+    utility = {name: _float(got.get(f"utility.{name}")) for name in roles.utilities}
+    answer = got.get("answer")
+    lengths = [len(values) for values in tokens.values()]
+    label = str(key) if isinstance(key, str | int) and _grouping(roles) == "context" else None
+    name = label or f"{hash(str(key)) & 0xFFFFFFFF:08x}"
+    sink.put(
+        row,
+        sink.rows.context(step, name),
+        utility,
+        known,
+        length=got.get("length") or (lengths[0] if lengths else None),
+        answer=None if answer is None else hash(answer if isinstance(answer, str) else str(answer)),
+        identity=got.get("candidate"),
+    )
+
+
+def _float(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,85 @@
+"""AReaL: ``{log}/rollout/{tail_version}/{task_id}.jsonl`` (``dump_to_file``): text and reward.
+
+A sample may span policy versions: ``head_version`` to ``tail_version``. The step is the tail.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from tod.integrations.readers._format import Format, Probe
+from tod.integrations.readers._json import decode_lines, texts
+from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._sink import Sink
+
+
+class Row(msgspec.Struct, gc=False):
+    """The needed fields of a row."""
+
+    task_id: int | str
+    sample_idx: int
+    reward: float | bool
+    tail_version: int
+    head_version: int | None = None
+    seqlen: int | None = None
+    prompt_len: int | None = None
+
+
+class Text(msgspec.Struct, gc=False):
+    """The text of a row."""
+
+    prompt: str = ""
+    completion: str = ""
+
+
+def recognises(probe: Probe) -> str | None:
+    """By its keys."""
+    if probe.suffix != ".jsonl" or not probe.has("task_id", "sample_idx", "reward", "tail_version"):
+        return None
+    return "JSON lines with task_id, sample_idx, reward and tail_version (AReaL)"
+
+
+def read(files: Sequence[Path], rows: Rows) -> None:
+    """All files; a group belongs to the step at which its first member ended."""
+    groups: dict[int | str, int] = {}
+    for path in files:
+        sink = Sink(path, rows)
+        spread = 0
+        for number, item in decode_lines(path, Row, rows):
+            step = groups.setdefault(item.task_id, item.tail_version)
+            if not rows.wanted(step):
+                continue
+            spread += item.head_version not in (None, item.tail_version)
+            code = rows.context(step, item.task_id)
+            length = (item.seqlen or 0) - (item.prompt_len or 0)
+            sink.put(
+                number,
+                code,
+                {"reward": item.reward},
+                length=length if length > 0 else None,
+                identity=item.sample_idx,
+            )
+        sink.close()
+        if spread:
+            rows.note("some samples span policy versions (head_version < tail_version)")
+
+
+def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+    """Prompt and completion."""
+    return texts(path, wanted, Text, lambda item: (item.prompt, item.completion))
+
+
+FORMAT = Format(
+    name="areal",
+    title="AReaL rollout dump",
+    recognises=recognises,
+    read=read,
+    texts=read_texts,
+    required=("reward",),
+    needs={
+        "mu": "AReaL's dump never holds log-probs: write the TOD format from the workflow",
+        "old": "the TOD format written from the trainer",
+        "ref": "the TOD format written from the trainer",
+    },
+)

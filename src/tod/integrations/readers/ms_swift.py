@@ -1,0 +1,118 @@
+"""ms-swift: ``{output_dir}/completions.jsonl`` (``log_completions``).
+
+One line per logging step, an object of equally long lists; steps are text. A resumed run appends
+its steps again. No group: runs of equal prompts. Reward columns are not named as such: they are
+the numeric columns that are neither ``advantages`` nor ``entropy``.
+"""
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from tod.integrations.readers._format import Format, Probe
+from tod.integrations.readers._json import chosen_lines, decode_lines, plain_text
+from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._sink import Sink, runs
+from tod.integrations.readers._total import add_total
+
+_PLAIN = frozenset({"step", "prompt", "completion", "advantages", "entropy", "images", "solution"})
+ROWS = 1 << 20
+"""Row number = line · ROWS + place in the line: a line holds at most a million rows."""
+
+
+def recognises(probe: Probe) -> str | None:
+    """By its keys, all lists."""
+    wanted = ("step", "prompt", "completion", "advantages")
+    if probe.suffix != ".jsonl" or not probe.has(*wanted):
+        return None
+    if not all(bytes(probe.keys[name]).lstrip().startswith(b"[") for name in wanted):
+        return None
+    return "one JSON object of lists per logging step, with advantages (ms-swift)"
+
+
+def read(files: Sequence[Path], rows: Rows) -> None:
+    """All files; a step that was logged again counts once, as it was logged last."""
+    names: set[str] = set()
+    for path in files:
+        _read_file(path, rows, names)
+    add_total(rows, sorted(names))
+
+
+def _read_file(path: Path, rows: Rows, names: set[str]) -> None:
+    lines: dict[int, int] = {}
+    sink = Sink(path, rows)
+    for number, item in decode_lines(path, dict[str, Any], rows):
+        step = _step(item)
+        if step is None:
+            sink.reject(number, "step", item.get("step"), "not a list of one step")
+        else:
+            lines.setdefault(step, number)
+            lines[step] = number
+    last = {number: step for step, number in lines.items() if rows.wanted(step)}
+    for number, item in chosen_lines(path, last, dict[str, Any]):
+        _put_line(number, last[number], item, sink, names)
+    sink.close()
+
+
+def _step(item: dict[str, Any]) -> int | None:
+    steps = item.get("step")
+    found = set(map(str, steps)) if isinstance(steps, list) else set()
+    text = found.pop() if len(found) == 1 else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def _put_line(number: int, step: int, item: dict[str, Any], sink: Sink, names: set[str]) -> None:
+    n = len(item["step"])
+    lengths = {name: len(v) if isinstance(v, list) else -1 for name, v in item.items()}
+    wrong = next((name for name, length in lengths.items() if length != n), None)
+    if wrong is not None:
+        for _ in range(n):
+            why = f"not a list of {n} values like step"
+            sink.reject(number, wrong, lengths[wrong], why)
+        return
+    rewards = [name for name in item if name not in _PLAIN and _numeric(item[name])]
+    names.update(rewards)
+    keys = [plain_text(prompt) for prompt in item.get("prompt", [""] * n)]
+    size = int(sink.rows.mapping["group_size"]) if "group_size" in sink.rows.mapping else None
+    for place, group in enumerate(runs(keys, size)):
+        digest = blake2b(keys[place].encode("utf-8", "replace"), digest_size=4).hexdigest()
+        code = sink.rows.context(step, group, f"{step}/{group}-{digest}")
+        values = {name: item[name][place] for name in rewards}
+        bad = next((k for k, v in values.items() if isinstance(v, str | list | dict)), None)
+        if bad is not None:
+            sink.reject(number, bad, values[bad], "not a number")
+        else:
+            sink.put(number * ROWS + place, code, values)
+
+
+def _numeric(values: list[Any]) -> bool:
+    """Whether most of a column are numbers; a stray text is a bad row, not another column."""
+    known = [value for value in values if value is not None]
+    good = sum(isinstance(value, int | float) for value in known)
+    return bool(known) and good >= len(known) / 2
+
+
+def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+    """Prompt and completion of rows numbered line · ROWS + place."""
+    places: dict[int, list[int]] = {}
+    for row in wanted:
+        places.setdefault(row // ROWS, []).append(row % ROWS)
+    for number, item in chosen_lines(path, places, dict[str, Any]):
+        for place in places[number]:
+            prompt, completion = item["prompt"][place], item["completion"][place]
+            yield number * ROWS + place, plain_text(prompt), plain_text(completion)
+
+
+FORMAT = Format(
+    name="ms-swift",
+    title="ms-swift completions",
+    recognises=recognises,
+    read=read,
+    texts=read_texts,
+    needs={
+        "mu": "ms-swift logs no log-probs: write the TOD format from the trainer",
+        "old": "the TOD format written from the trainer",
+        "ref": "the TOD format written from the trainer",
+    },
+)

@@ -1,0 +1,180 @@
+"""SkyRL: ``{export_path}/dumped_data/global_step_{N}_training_input.pkl``.
+
+A pickle of a ``TrainingInputBatch``, read by a machine that admits exactly the three names it
+needs. Rows are left-padded: only masked entries are read. Rewards were taken out before the dump;
+the advantage, where it is one number per sequence, stands in for them. Groups come from
+``policy_prompt_boundaries``; the last ``pad_size`` rows are copies that fill the batch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tod.base import DataError
+from tod.integrations.readers._files import whole_file
+from tod.integrations.readers._format import Format, Probe, newest_per_step
+from tod.integrations.readers._pickle import Names, Opaque, load
+from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._sink import Sink
+from tod.integrations.readers._torch_file import load_torch
+
+_MODULE = "skyrl.backends.skyrl_train.training_batch"
+_KINDS = frozenset(
+    {"int64", "int32", "int16", "int8", "uint8", "bool", "float64", "float32", "float16"}
+)
+_LOGS = {"mu": "rollout_logprobs", "old": "action_log_probs", "ref": "base_action_log_probs"}
+
+
+def _class(*_: Any) -> Any:
+    return Opaque()
+
+
+def _rebuild(_: Any, state: Any) -> Any:
+    return state
+
+
+def _device(*_: Any) -> str:
+    return "device"
+
+
+NAMES: Names = {
+    f"{_MODULE}.TrainingInputBatch": _class,
+    f"{_MODULE}._rebuild_tensor_batch": _rebuild,
+    "torch.device": _device,
+}
+
+
+def recognises(probe: Probe) -> str | None:
+    """By the class it names."""
+    if probe.suffix == ".pkl" and (
+        b"TrainingInputBatch" in probe.head or "training_input" in probe.path.name
+    ):
+        return "a pickled TrainingInputBatch (SkyRL)"
+    return None
+
+
+def read(files: Sequence[Path], rows: Rows) -> None:
+    """All files, one per step."""
+    plain = [path for path in files if "training_input" not in path.name]
+    named = [path for path in files if "training_input" in path.name]
+    steps = newest_per_step(named, rows) + [(0, path) for path in plain]
+    for step, path in steps:
+        _read_file(path, step, rows)
+
+
+def _read_file(path: Path, step: int, rows: Rows) -> None:
+    state = load(whole_file(path), NAMES, path)
+    if not isinstance(state, dict) or not isinstance(state.get("batch_dict"), dict):
+        raise DataError(f"{path}: a pickle without batch_dict: it is no SkyRL training input.")
+    metadata = state.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    batch = state["batch_dict"]
+    mask = _array(path, batch, "loss_mask")
+    spare = _array(path, batch, "response_mask")
+    mask = spare if mask is None else mask
+    if mask is None or mask.ndim != 2:
+        raise DataError(f"{path}: no loss_mask of two axes: which tokens are the policy's?")
+    logs = {name: _array(path, batch, key) for name, key in _LOGS.items()}
+    logs = {name: values for name, values in logs.items() if values is not None}
+    for name, values in logs.items():
+        if values.shape != mask.shape:
+            raise DataError(
+                f"{path}: {_LOGS[name]} has shape {values.shape}, loss_mask {mask.shape}: the dump "
+                "is not of one batch. Leave the file out."
+            )
+    advantage = _array(path, batch, "advantages")
+    if advantage is not None and advantage.shape != mask.shape:
+        advantage = None
+    count = len(mask) - _whole(metadata.get("pad_size"))
+    owner = _owners(path, metadata.get("policy_prompt_boundaries"), len(mask))
+    _put_all(path, step, rows, mask[:count] != 0, spare, logs, advantage, owner)
+
+
+def _put_all(
+    path: Path, step: int, rows: Rows, mask: Any, spare: Any, logs: Any, advantage: Any, owner: Any
+) -> None:
+    sink = Sink(path, rows)
+    varied = False
+    for row in range(len(mask)):
+        on = mask[row]
+        if not on.any() and spare is not None and spare.shape[1] == mask.shape[1]:
+            on = spare[row] != 0
+        if not on.any():
+            sink.reject(row, "loss_mask", 0, "no token of the policy")
+            continue
+        if owner[row] < 0:
+            sink.reject(row, "policy_prompt_boundaries", None, "the row is in no group")
+            continue
+        sums = sink.sums(row, step, {name: values[row][on] for name, values in logs.items()})
+        if sums is None:
+            continue
+        utility: dict[str, float] = {}
+        if advantage is not None:
+            own = advantage[row][on]
+            varied |= bool(np.ptp(own) > 1e-6 * max(1.0, float(np.abs(own).max())))
+            utility["advantage"] = float(own[-1])
+        code = rows.context(step, int(owner[row]), f"{step}/{int(owner[row])}")
+        sink.put(row, code, utility, sums, length=int(on.sum()))
+    if varied:
+        sink.utility.clear()
+        rows.note("advantages differ from token to token (a critic): they cannot stand for rewards")
+    elif advantage is not None:
+        rows.note(
+            "SkyRL drops the rewards before this dump; `advantage` stands in for them. Within a "
+            "context it is the reward shifted and scaled, so eta is per unit of advantage"
+        )
+    sink.close()
+
+
+def _whole(value: Any) -> int:
+    return max(int(value), 0) if isinstance(value, int) else 0
+
+
+def _owners(path: Path, boundaries: Any, count: int) -> Any:
+    """The group of every row, −1 for none."""
+    owner = np.full(count, -1)
+    if not isinstance(boundaries, list | tuple):
+        raise DataError(
+            f"{path}: no policy_prompt_boundaries in its metadata, so its rows have no groups. "
+            "Dump with a SkyRL that writes them."
+        )
+    for group, pair in enumerate(boundaries):
+        try:
+            first, last = (int(value) for value in pair)
+        except (TypeError, ValueError):
+            raise DataError(f"{path}: prompt boundary {group} is {pair!r}, not a pair.") from None
+        owner[max(first, 0) : max(last, 0)] = group
+    return owner
+
+
+def _array(path: Path, batch: Any, key: str) -> Any:
+    """A tensor of the dump as an array; None where it is absent."""
+    value = batch.get(key)
+    if value is None:
+        return None
+    try:
+        if value.get("format") == "torch":
+            return np.asarray(load_torch(value["data"], f"{path}:{key}"), dtype=np.float64)
+        if value["dtype"] not in _KINDS:
+            raise ValueError(f"type {value['dtype']!r}")
+        flat = np.frombuffer(value["data"], dtype=np.dtype(value["dtype"]))
+        return flat.reshape(tuple(value["shape"])).astype(np.float64)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: {key} is not a tensor of a dump ({error}).") from None
+
+
+FORMAT = Format(
+    name="skyrl",
+    title="SkyRL training input",
+    recognises=recognises,
+    read=read,
+    needs={
+        "utility": "the rewards, which SkyRL drops before the dump: write the TOD format",
+        "mu": "generator.sampling_params.logprobs set, so that rollout_logprobs is kept",
+        "old": "action_log_probs, which every SkyRL training input holds",
+        "ref": "a reference model (use_kl_loss or use_kl_in_reward)",
+        "text": "SkyRL's training input holds token ids only",
+    },
+)

@@ -1,0 +1,97 @@
+"""Our own rollouts: Parquet or JSON lines, one candidate a row, and run directories.
+
+Columns ``step, context, candidate, prompt, completion, utility.<name>``, and where known
+``log_mu, log_old, log_ref, log_policy, log_teacher`` (sums, nats), the same with ``_tokens``,
+``length`` and ``answer``. A run directory also says its target, and the knobs of every step.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tod.base import DataError, RunError
+from tod.integrations.readers import _parquet
+from tod.integrations.readers._files import base_suffix
+from tod.integrations.readers._format import Format, Probe
+from tod.integrations.readers._json import chosen_lines, plain_text
+from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._table import LOGS, Roles, read_table
+
+_ROLES = ("context", "step", "candidate", "prompt", "completion", "length", "answer")
+
+
+def recognises(probe: Probe) -> str | None:
+    """By its column names."""
+    if probe.suffix not in (".parquet", ".jsonl", ".ndjson") or "context" not in probe.keys:
+        return None
+    if not any(name.startswith("utility.") for name in probe.keys):
+        return None
+    return "columns context and utility.* (TOD rollouts)"
+
+
+def read(files: Sequence[Path], rows: Rows) -> None:
+    """All files; the run directory around them, if there is one."""
+    roots = sorted({path.parent.parent for path in files if _in_run(path)})
+    if len(roots) > 1:
+        raise DataError(
+            f"{len(roots)} run directories ({', '.join(map(str, roots[:3]))}): steps of different "
+            "runs would be mixed. Diagnose one at a time; `tod report` compares several."
+        )
+    if roots:
+        _read_run(roots[0], rows)
+    for path in files:
+        keys = Probe(path).keys
+        tokens = [f"{name}_tokens" for name in LOGS]
+        named = [name for name in keys if name.startswith("utility.")]
+        known = [name for name in (*_ROLES, *LOGS, *tokens) if name in keys]
+        drop = {name.removesuffix("_tokens") for name in known if name.endswith("_tokens")}
+        roles = {name: name for name in (*known, *named) if name not in drop}
+        read_table(path, Roles(roles), rows)
+
+
+def _in_run(path: Path) -> bool:
+    return path.parent.name == "rollouts" and (path.parent.parent / "manifest.json").is_file()
+
+
+def _read_run(root: Path, rows: Rows) -> None:
+    from tod.runs import RunDirectory
+
+    try:
+        run = RunDirectory.open(root)
+        records = list(run.steps.read())
+    except (RunError, DataError) as error:
+        rows.note(f"{root}: its manifest or records cannot be used, rollouts can ({error})")
+        return
+    target = run.manifest.recipe.get("target")
+    if isinstance(target, dict):
+        rows.extras["target"] = target
+    knobs = {r["step"]: r["knobs"] for r in records if isinstance(r.get("knobs"), dict)}
+    rows.extras["knobs"] = {
+        step: {name: float(v) for name, v in known.items() if isinstance(v, int | float)}
+        for step, known in knobs.items()
+    }
+
+
+def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+    """Prompt and completion."""
+    if base_suffix(path) == ".parquet":
+        yield from _parquet.texts(path, wanted, "prompt", "completion")
+        return
+    for number, item in chosen_lines(path, wanted, dict[str, Any]):
+        yield number, plain_text(item.get("prompt")), plain_text(item.get("completion"))
+
+
+FORMAT = Format(
+    name="tod",
+    title="TOD rollouts",
+    recognises=recognises,
+    read=read,
+    texts=read_texts,
+    forbidden=True,
+    needs={
+        "mu": "a log_mu column: sums over the completion of the sampler's own log-probs",
+        "old": "a log_old column",
+        "ref": "a log_ref column",
+        "policy": "a log_policy column: the policy before it saw these candidates",
+    },
+)
