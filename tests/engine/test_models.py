@@ -4,29 +4,16 @@ import shutil
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import (
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    Qwen3MoeConfig,
-    Qwen3MoeForCausalLM,
-)
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from tod.base import ModelError, SpecError
-from tod.engine.flops import causal_pairs
 from tod.engine.models import (
     LoraSpec,
     context_length,
     default_threads,
     eos_ids,
-    flops_per_token,
     load_model,
     pad_id,
-    parameter_counts,
 )
 from tod.engine.threads import cgroup_quota, free_threads
 
@@ -163,9 +150,6 @@ def test_lora_starts_as_the_base_model_and_is_reproducible():
     assert adapters
     assert all("lora_" in name for name in adapters)
     assert all(torch.equal(p, two.get_parameter(n)) for n, p in adapters.items())
-    counts = parameter_counts(one)
-    assert counts["trainable"] == sum(p.numel() for p in adapters.values())
-    assert counts["total"] == parameter_counts(plain)["total"] + counts["trainable"]
 
 
 def test_lora_on_modules_that_are_not_there():
@@ -181,61 +165,6 @@ def test_ends_are_gathered_from_everywhere():
     assert eos_ids(model) == (1, 7)
     model.config.pad_token_id = None
     assert pad_id(model) == 1
-
-
-def test_parameters_are_counted_once_when_tied():
-    tied = LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=True))
-    free = LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=False))
-    counts = parameter_counts(tied)
-    assert counts["embedding"] == 50 * 32
-    assert parameter_counts(free)["total"] == counts["total"] + 50 * 32
-    assert counts["trainable"] == counts["total"]
-    # (q, k, v, o) and (gate, up, down) of two layers, three norms of which two per layer
-    layer = 32 * (32 + 16 + 16 + 32) + 3 * 32 * 48
-    assert counts["total"] == 50 * 32 + 2 * (layer + 2 * 32) + 32
-
-
-def models():
-    yield "llama", LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=True))
-    yield "untied", LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=False))
-    yield "gemma3", Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, head_dim=12))
-    small = {"bos_token_id": None, "eos_token_id": 1, "vocab_size": 50}
-    yield "gpt2", GPT2LMHeadModel(GPT2Config(**small, n_embd=32, n_layer=2, n_head=4))
-    moe = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}
-    yield "moe", Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **moe))
-
-
-@pytest.mark.parametrize(
-    ("name", "model"), list(models()), ids=lambda x: x if isinstance(x, str) else ""
-)
-def test_flops_agree_with_the_counter_of_torch(name, model):
-    rows, length = 3, 11
-    model.set_attn_implementation("eager")  # whose matrix products the counter sees in full
-    if name == "moe":
-        model.set_experts_implementation("eager")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.arange(rows * length).reshape(rows, length) % 50, use_cache=False)
-    # eager attention computes the full square, also what the mask removes
-    ours = flops_per_token(model).forward(rows * length, rows * length * length)
-    # the counter also sees the rotation's outer product, which the formula leaves out
-    assert ours == pytest.approx(counter.get_total_flops(), rel=5e-3)
-
-
-def test_flops_of_training_heads_and_pairs():
-    flops = flops_per_token(LlamaForCausalLM(LlamaConfig(**SIZES)))
-    pairs = causal_pairs(5, past=3)
-    assert pairs == sum(3 + t + 1 for t in range(5))
-    assert flops.training(5, pairs) == 3 * flops.forward(5, pairs)
-    assert flops.forward(5, pairs) - flops.forward(5, pairs, heads=1) == 4 * flops.head
-    assert flops(8) - flops(0) == 8 * flops.attention
-
-
-def test_flops_count_adapters():
-    before = flops_per_token(load_model("tod://tiny")[0])
-    adapted, _ = load_model("tod://tiny", lora=LoraSpec(rank=2, target_modules=("q_proj",)))
-    # three layers of A: 96 to 2 and B: 2 to 96, 2 operations a weight
-    assert flops_per_token(adapted).body == before.body + 3 * 2 * (2 * 96 + 96 * 2)
-    assert flops_per_token(adapted).head == before.head
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,14 @@ def execute(
 ) -> None:
     """Train with live progress, then report; the report's path is printed last."""
     import torch
+    import transformers
 
     from tod.cli._progress import Progress
     from tod.engine.models import default_threads
     from tod.engine.train import train
     from tod.engine.world import World
 
+    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(threads or default_threads())
     world = World.join()
     with Progress(settings, quiet=not world.main or json_out == "-") as progress:

@@ -4,7 +4,9 @@ Random numbers are functions of counters and the data position is the step, so n
 saving for a resumed run to continue bit for bit (on the same machine and thread count).
 """
 
+import errno
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,15 +40,17 @@ class State:
 
 
 def save(session: Session, state: State, directory: Path) -> None:
-    """Write everything into an empty directory; the caller makes it appear in one step."""
-    from safetensors.torch import save_file
+    """Write everything into an empty directory; the caller makes it appear in one step.
 
+    Raises:
+        OSError: The device is full, or cannot be written.
+    """
     named = _trained(session)
-    save_file(_plain(named.items()), directory / "policy.safetensors")
-    save_file(_moments(session, named), directory / "optimiser.safetensors")
+    _write(_plain(named.items()), directory / "policy.safetensors")
+    _write(_moments(session, named), directory / "optimiser.safetensors")
     if session.behaviour is not None:
         lagging = session.behaviour.named_parameters()
-        save_file(_plain(lagging), directory / "behaviour.safetensors")
+        _write(_plain(lagging), directory / "behaviour.safetensors")
     page = {"schema": SCHEMA, "threads": torch.get_num_threads(), **vars(state)}
     (directory / "state.json").write_text(json.dumps(page, indent=1), encoding="utf-8")
 
@@ -83,6 +87,18 @@ def export(session: Session, directory: Path) -> None:
 def _trained(session: Session) -> dict[str, torch.nn.Parameter]:
     """Trainable parameters by name; tied ones once."""
     return {name: p for name, p in session.policy.named_parameters() if p.requires_grad}
+
+
+def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        # the library tells the system's error number only in its text
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
 
 
 def _plain(named: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -9,20 +9,16 @@ from pydantic import Field
 from safetensors import SafetensorError
 
 from tod.base import ModelError, Spec
-from tod.engine.flops import TokenFlops, flops_per_token, parameter_counts
 from tod.engine.threads import default_threads
 
 __all__ = [
     "LoraSpec",
-    "TokenFlops",
     "context_length",
     "default_threads",
     "eos_ids",
-    "flops_per_token",
     "load_model",
     "load_tokenizer",
     "pad_id",
-    "parameter_counts",
     "skeleton",
 ]
 

@@ -67,9 +67,11 @@ def train(
         KeyboardInterrupt: Passed on, after the last finished step was saved.
     """
     world = world or World.join()
-    directory = _directory(settings, resume, overwrite, world)
+    if world.main and not (resume or overwrite):
+        RunDirectory.require_free(settings.directory)
     session = open_session(settings, world, allow_imports=allow_imports)
     try:
+        directory = _directory(settings, resume, overwrite, world)
         _Run(settings, session, directory, events or Events(), world).go(resume)
     finally:
         session.close()

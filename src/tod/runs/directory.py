@@ -68,6 +68,15 @@ class RunDirectory:
             ) from error
         return cls(path, manifest, part_steps)
 
+    @staticmethod
+    def require_free(path: Path | str) -> None:
+        """Nothing, if a new run may be made at ``path``; to be asked before long preparations.
+
+        Raises:
+            RunError: Something is there already.
+        """
+        _make_room(Path(path), overwrite=False)
+
     @classmethod
     def open(cls, path: Path | str, part_steps: int = 1) -> Self:
         """The run at ``path``.

@@ -1,0 +1,135 @@
+"""`tod` in a real process: exit codes, messages, Ctrl-C, a full disk."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["train.steps=2", "evaluate=null", "operator.proposal.prompts=4"]
+
+
+def tod(*words: str, timeout: float = 120, **options: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    return subprocess.run(
+        [sys.executable, "-m", "tod.cli.main", *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def test_run_ends_with_the_path_of_its_report(tmp_path: Path) -> None:
+    done = tod("run", "configs/quickstart.yaml", *QUICK, f"output={tmp_path / 'r'}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().splitlines()[-1] == f"report: {tmp_path / 'r' / 'report.html'}"
+    assert (tmp_path / "r" / "report.html").stat().st_size > 10_000
+    assert max(map(len, done.stdout.splitlines())) <= 200
+    again = tod("run", "configs/quickstart.yaml", *QUICK, f"output={tmp_path / 'r'}")
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_dry_run_shows_triple_memory_and_cost_and_writes_nothing(tmp_path: Path) -> None:
+    done = tod("run", "configs/gspo.yaml", "--dry-run", f"output={tmp_path / 'r'}")
+    assert done.returncode == 0, done.stderr
+    for word in ("q* ∝ π_old·exp(5·correct)", "sequence_mean", "MiB", "FLOPs"):
+        assert word in done.stdout, word
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["run", "configs/grpo.yaml", "train.stps=3"], "Did you mean `steps`"),
+        (["run", "configs/grpo.yaml", "target.kind=two_ancor"], "Did you mean `two_anchor`"),
+        (["run", "configs/grpo.yaml", "operator.proposal.size=0"], "operator.proposal.size"),
+        (["run", "configs/rloo.yaml", "target.eta=-1"], "target.eta"),
+        (["run", "configs/grpo.yaml", "model=./nothing"], "nothing"),
+        (["run", "configs/grpo.yaml", "oops"], "path=value"),
+        (["run", "configs/grpo.yaml", "output=/dev/null/x"], "/dev/null/x"),
+        (["atlas", "show", "grpoo"], "Did you mean 'grpo'"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_exits_2_with_one_message(words: list[str], expected: str) -> None:
+    done = tod(*words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    assert "Traceback" in tod("atlas", "show", "grpoo", "--debug").stderr
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["demo"], ["report"], ["atlas"]])
+def test_help_teaches(command: list[str]) -> None:
+    done = tod(*command, "--help")
+    assert done.returncode == 0
+    if command and command != ["atlas"]:
+        assert "Example: tod" in done.stdout
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    words = ["run", "configs/quickstart.yaml", "evaluate=null", "train.steps=2000"]
+    words += ["operator.proposal.prompts=4", "train.checkpoint_every=100000", f"output={run}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tod.cli.main", *words],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    records = run / "steps.jsonl"
+    for _ in range(600):
+        if records.exists() and len(records.read_text().splitlines()) >= 2:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "--resume" in out
+    saved = list((run / "checkpoints").glob("step-*"))
+    assert len(saved) == 1
+    done = len(records.read_text().splitlines())
+    assert saved[0].name == f"step-{done}"
+
+
+def test_full_disk_is_one_message_and_records_stay_whole(tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    script = (
+        "import signal, resource, sys;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({300_000}, {300_000}));"
+        "sys.argv = ['tod', *sys.argv[1:]];"
+        "from tod.cli.main import main; main()"
+    )
+    words = ["run", "configs/quickstart.yaml", *QUICK, f"output={run}"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "checkpoint" in done.stderr
+    for line in (run / "steps.jsonl").read_text().splitlines():
+        json.loads(line)
+    assert not list((run / "checkpoints").glob("step-*"))
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)
