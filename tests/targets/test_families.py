@@ -263,6 +263,16 @@ def test_selectivity_of_samples_weighs_passes_to_the_wanted_mass():
     np.testing.assert_array_equal(target.value(c), c.utility["ok"])
 
 
+def test_selectivity_never_turns_away_from_passes():
+    """A context that passes more often than asked stays at its anchor: η is not negative."""
+    c = Candidates(Groups(np.array([4, 4])), {"ok": np.array([1.0, 1, 1, 0, 1, 0, 0, 0])})
+    target = Verifier(utility="ok", selectivity=0.5, anchor={"mu": 1.0}).target
+    assert target.selectivity is not None
+    eta = target.selectivity.etas(c, np.zeros(8))
+    np.testing.assert_allclose(eta, [0.0, math.log(3)], rtol=1e-12)
+    np.testing.assert_array_equal(target.log_weights(c)[:4], 0.0)
+
+
 @pytest.mark.parametrize("ok", [[1.0] * 4, [0.0] * 4, [1.0], [0.0]])
 def test_selectivity_of_a_context_without_contrast_is_its_anchor(backend, ok):
     c = Candidates(Groups.equal(1, len(ok)), {"ok": backend.make(ok)})
