@@ -72,7 +72,8 @@ def test_reference_values(backend, loss, beta, want):
 def test_slope_of_dpo(backend):
     credit = Preference().credit(_pair(backend.make))
     want = np.repeat([0.0450166003, -0.0450166003], [6, 10])
-    np.testing.assert_allclose(to_numpy(credit.per_token), want, atol=1e-9)
+    atol = 1e-9 if "f64" in backend.name else 1e-7
+    np.testing.assert_allclose(to_numpy(credit.per_token), want, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(("value", "want"), [(1.0, 0.4800106598), (0.0, 0.4700359482)])

@@ -89,11 +89,11 @@ def test_tau_is_a_live_knob_from_the_second_update_on(backend, advantage):
         return _relative(credit(Procedure(target=target, operator=rule), c, policy, old).per_token)
 
     tolerance = 1e-10 if "f64" in backend.name else 1e-4
-    np.testing.assert_allclose(per_token(0.1, 0.0), per_token(0.9, 0.0), atol=tolerance)
+    np.testing.assert_allclose(per_token(0.1, 0.0), per_token(0.9, 0.0), rtol=0, atol=tolerance)
     assert np.abs(per_token(0.1, 0.5) - per_token(0.9, 0.5)).max() > 0.02
     # frozen at π_old, τ stays dead however far the policy has gone
     np.testing.assert_allclose(
-        per_token(0.1, 0.5, "old"), per_token(0.9, 0.5, "old"), atol=tolerance
+        per_token(0.1, 0.5, "old"), per_token(0.9, 0.5, "old"), rtol=0, atol=tolerance
     )
 
 
@@ -126,7 +126,7 @@ def test_credit_vanishes_where_the_policy_is_the_target():
     got = credit(
         _procedure(target, pull=Residual()), c, log_policy, to_numpy(at_old.sequences.sum(old))
     )
-    np.testing.assert_allclose(got.per_token, 0, atol=1e-12)
+    np.testing.assert_allclose(got.per_token, 0, rtol=0, atol=1e-12)
 
 
 def test_old_in_an_anchor_is_the_policy_that_opened_the_batch():
@@ -201,7 +201,7 @@ def test_a_fixed_set_is_weighed_against_a_uniform_reference():
     log_policy = target.target.log_density(c) - 5.0
     procedure = Procedure(target=target, operator=Operator(action=WeightedRegression(centred=True)))
     np.testing.assert_allclose(
-        credit(procedure, c, log_policy, log_policy).per_token, 0, atol=1e-15
+        credit(procedure, c, log_policy, log_policy).per_token, 0, rtol=0, atol=1e-15
     )
 
 
