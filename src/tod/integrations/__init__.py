@@ -1,5 +1,6 @@
 """Floor 6: what other frameworks wrote, read without them."""
 
+from tod.integrations._target import parse_target
 from tod.integrations.diagnosis import Diagnosis, diagnose
 from tod.integrations.read import parse_steps, read, tier
 from tod.integrations.readers import FORMATS, Format
@@ -16,6 +17,7 @@ __all__ = [
     "Text",
     "diagnose",
     "parse_steps",
+    "parse_target",
     "read",
     "tier",
 ]

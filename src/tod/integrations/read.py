@@ -17,6 +17,7 @@ from tod.integrations.readers._gather import (
     arrange,
     check_values,
     drop_duplicates,
+    merge_steps,
     refuse_if_too_many,
 )
 from tod.integrations.readers._rows import Rows
@@ -32,6 +33,7 @@ def read(
     steps: Steps = None,
     mapping: Mapping[str, str] | None = None,
     max_rejected: float = 0.01,
+    group_by: str = "step",
 ) -> Reading:
     """Candidates of dumps, of run directories, or of anything whose columns a mapping names.
 
@@ -45,19 +47,24 @@ def read(
         mapping: Columns by role (``utility``, ``context``, ``step``, ``log_mu``, …) for files of
             no known format, or settings of a known one (``group_size``).
         max_rejected: Share of rows that may be unusable before reading fails.
+        group_by: ``step``: a prompt that comes again at another step is another context.
+            ``context``: equal keys are one context over all steps, at the first of them; only for
+            a policy that did not move.
 
     Raises:
         SpecError: An unknown format, or steps that are no range.
     """
     if not 0 <= max_rejected <= 1:
         raise SpecError(f"max_rejected = {max_rejected}: a share of rows lies in [0, 1].")
+    if group_by not in ("step", "context"):
+        raise SpecError(f"group_by = {group_by!r}: contexts are told apart by step, or by context.")
     found = expand([paths] if isinstance(paths, str | Path) else list(paths))
     files, chosen, why = _choose(found, format, mapping or {})
     rows = Rows(steps=parse_steps(steps), mapping=mapping or {}, forbidden=chosen.forbidden)
     for line in found.skipped[:10]:
         rows.note(line)
     chosen.read(files, rows)
-    return _reading(chosen, why, rows, max_rejected)
+    return _reading(chosen, why, rows, max_rejected, group_by)
 
 
 def parse_steps(steps: Steps) -> tuple[int | None, int | None]:
@@ -166,7 +173,7 @@ def _unknown(probes: Sequence[Probe]) -> str:
     )
 
 
-def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float) -> Reading:
+def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by: str) -> Reading:
     columns = Columns(rows)
     _prefer(columns, rows)
     required = chosen.required or tuple(columns.utility)[:1]
@@ -174,6 +181,8 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float) -> Readi
     dropped = drop_duplicates(columns)
     if dropped:
         rows.note(f"{dropped} rows were written again later (resumed steps): the last one counts")
+    if group_by == "context":
+        merge_steps(columns)
     refuse_if_too_many(rows, int(columns.alive.sum()), max_rejected)
     order, contexts, used, steps = arrange(columns)
     labels = Labels(

@@ -93,6 +93,13 @@ def drop_duplicates(columns: Columns) -> int:
     return dropped
 
 
+def merge_steps(columns: Columns) -> None:
+    """Make contexts with the same key one context, whatever their step; it keeps the first."""
+    first: dict[Any, int] = {}
+    known = [first.setdefault(key, code) for code, (_, key) in enumerate(columns.rows.contexts)]
+    columns.code = np.array(known, dtype=np.int64)[columns.code]
+
+
 def arrange(columns: Columns) -> tuple[Any, Groups, Any, Any]:
     """Row order that makes contexts contiguous, their sizes, codes and steps.
 

@@ -78,7 +78,7 @@ FORMAT = Format(
     texts=read_texts,
     required=("reward",),
     needs={
-        "mu": "AReaL's dump never holds log-probs: write the TOD format from the workflow",
+        "mu": "the TOD format written from the workflow: AReaL's dump holds no log-probs",
         "old": "the TOD format written from the trainer",
         "ref": "the TOD format written from the trainer",
     },

@@ -111,7 +111,7 @@ FORMAT = Format(
     read=read,
     texts=read_texts,
     needs={
-        "mu": "ms-swift logs no log-probs: write the TOD format from the trainer",
+        "mu": "the TOD format written from the trainer: ms-swift logs no log-probs",
         "old": "the TOD format written from the trainer",
         "ref": "the TOD format written from the trainer",
     },

@@ -171,10 +171,10 @@ FORMAT = Format(
     recognises=recognises,
     read=read,
     needs={
-        "utility": "the rewards, which SkyRL drops before the dump: write the TOD format",
+        "utility": "rewards, which SkyRL drops before the dump: the TOD format",
         "mu": "generator.sampling_params.logprobs set, so that rollout_logprobs is kept",
         "old": "action_log_probs, which every SkyRL training input holds",
         "ref": "a reference model (use_kl_loss or use_kl_in_reward)",
-        "text": "SkyRL's training input holds token ids only",
+        "text": "text, where SkyRL's training input holds token ids only",
     },
 )

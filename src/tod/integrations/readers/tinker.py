@@ -149,6 +149,6 @@ FORMAT = Format(
         "mu": "the capture store: capture_to_store, and name its file or directory too",
         "old": "the trainer's own forward, which is not recorded",
         "ref": "a reference model's log-probs, which are not recorded",
-        "text": "text of four groups only is in train_logtree.json",
+        "text": "text, of which train_logtree.json holds four groups only",
     },
 )

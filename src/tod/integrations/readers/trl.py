@@ -136,7 +136,7 @@ FORMAT = Format(
     read=read,
     texts=read_texts,
     needs={
-        "mu": "TRL writes no log-probs; tod.integrations.trl.instrument(trainer) writes them",
+        "mu": "tod.integrations.trl.instrument(trainer): TRL itself writes no log-probs",
         "old": "tod.integrations.trl.instrument(trainer)",
         "ref": "tod.integrations.trl.instrument(trainer), with a reference model (beta > 0)",
         "policy": "tod.integrations.trl.instrument(trainer)",

@@ -134,8 +134,8 @@ FORMAT = Format(
     texts=read_texts,
     required=("score",),
     needs={
-        "mu": "verl's JSONL never holds log-probs: add the TOD hook to the trainer, or dump "
-        "tensors with actor_rollout_ref.rollout.calculate_log_probs=true",
+        "mu": "log-probs, which verl's JSONL never holds: the TOD hook for verl, or "
+        "a tensor dump with actor_rollout_ref.rollout.calculate_log_probs=true",
         "old": "the TOD hook for verl",
         "ref": "the TOD hook for verl, with a reference policy loaded",
         "policy": "the TOD hook for verl",

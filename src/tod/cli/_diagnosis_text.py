@@ -1,0 +1,249 @@
+"""A diagnosis in the terminal: the verdict first, then why, then the numbers; 80 columns."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tod.integrations import Diagnosis
+
+COLOURS = {
+    "swap_stable": "green",
+    "transition": "yellow",
+    "operator_dominated": "red",
+    "undetermined": "magenta",
+}
+_PROMPT = 46
+
+
+def show(found: "Diagnosis", remarks: list[str]) -> None:
+    """Print it."""
+    from rich.console import Console
+    from rich.padding import Padding
+
+    data = found.to_dict()
+    console = Console(highlight=False)
+    console.print(_source(data["source"]), soft_wrap=False)
+    for note in data["source"]["notes"]:
+        console.print(Padding(_plain(f"note: {note}"), (0, 0, 0, 2)), style="dim")
+    for line in data["source"]["rejections"][:3]:
+        console.print(Padding(_plain(f"rejected: {line}"), (0, 0, 0, 2)), style="dim")
+    console.print(_plain(_target(data["target"])))
+    for remark in remarks:
+        console.print(Padding(_plain(remark), (0, 0, 0, 2)))
+    _verdict(console, data)
+    _numbers(console, data)
+    _worst(console, data["worst_contexts"])
+    _trend(console, data)
+    _cannot(console, data["cannot"])
+
+
+def _plain(text: str) -> Any:
+    """Text that rich does not read as markup."""
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _source(source: dict[str, Any]) -> Any:
+    from tod.integrations import TIERS
+
+    span = source["steps"]
+    steps = "no steps" if span is None else f"steps {span[0]}-{span[1]}"
+    lost = f", {source['rejected']} rejected" if source["rejected"] else ""
+    return _plain(
+        f"{source['format']}: {source['rows']} rows{lost} in {source['files']} files, {steps} "
+        f"({source['detected']})\ntier {source['tier']}: {TIERS[source['tier']]}"
+    )
+
+
+def _target(target: dict[str, Any] | None) -> str:
+    if target is None:
+        return "target: none, there is no utility to tilt by"
+    anchor = target["anchor"]
+    if "weights" in anchor:
+        base = " + ".join(f"{w:g} {name}" for name, w in anchor["weights"].items())
+    else:
+        parts = (name if rho == 1 else f"{name}^{rho:g}" for name, rho in anchor.items())
+        base = " · ".join(parts)
+    tilt = " + ".join(f"{t['eta']:.4g} {t['utility']}" for t in target["tilts"])
+    return f"target ({target['source']}): q* ∝ {base} · exp({tilt or '0'})"
+
+
+def _verdict(console: Any, data: dict[str, Any]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    regime = data["regime"]
+    verdict = regime["verdict"]
+    style = f"bold {COLOURS[verdict]}"
+    console.print(Text.assemble("\n", ("regime: ", "bold"), (verdict.replace("_", "-"), style)))
+    for place, reason in enumerate(regime["reasons"], start=1):
+        console.print(Padding(_plain(f"{place}. {reason['why']}"), (0, 0, 0, 2)))
+        console.print(Padding(_plain(f"→ {reason['remedy']}"), (0, 0, 0, 5)), style="cyan")
+    if regime["eta_intervals"]:
+        console.print(Padding(_plain("by eta, were it declared:"), (0, 0, 0, 2)))
+        for part in regime["eta_intervals"]:
+            low, high = part["eta"]
+            line = f"{low:8.3g} to {high:8.3g}  {part['verdict'].replace('_', '-')}"
+            console.print(Padding(_plain(line), (0, 0, 0, 4)))
+    point = regime["point"]
+    console.print(
+        Padding(
+            _plain(
+                f"plain phase diagram: ESS_rel {_number(point['coverage'])}, largest weight "
+                f"{_number(point['tail'])}: {point['region'].replace('_', '-')}"
+            ),
+            (0, 0, 0, 2),
+        ),
+        style="dim",
+    )
+
+
+def _numbers(console: Any, data: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, text in _lines(data):
+        table.add_row(name, _plain(text))
+    console.print(table)
+
+
+def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
+    counts, ess, tails = data["contexts"], data["ess_rel"], data["tails"]
+    overlap, cover, possible = data["overlap"], data["coverage"], data["feasible"]
+    sizes = counts["candidates_per_context"]
+    k = "-".join(dict.fromkeys(str(sizes[n]) for n in ("min", "max") if n in sizes)) or "?"
+    split = "".join(
+        f", {counts[name]} {name.replace('_', '-')}"
+        for name in ("all_pass", "all_fail")
+        if counts[name] is not None
+    )
+    lines = [
+        (
+            "contexts",
+            f"{counts['total']} of K = {k}: {counts['informative']} informative, "
+            f"{counts['zero_information']} blind{split}, {counts['singleton']} singletons"
+            + (f", {counts['invalid']} invalid" if counts["invalid"] else ""),
+        ),
+        (
+            "ESS_rel",
+            f"median {_number(ess['median'])} {_range(ess['median_ci90'])}, q10 "
+            f"{_number(ess['q10'])} {_range(ess['q10_ci90'])} at K = {overlap['k'] or '?'}",
+        ),
+        (
+            "tails",
+            f"largest weight {_number(tails['max_weight_median'])}, var log w "
+            f"{_number(tails['log_w_variance_median'])}, pooled k-hat "
+            f"{_number(tails['pareto_k_pooled'])}",
+        ),
+        (
+            "overlap",
+            f"q*/mu {_number(overlap['target_proposal'])}, pi/mu "
+            f"{_number(overlap['policy_proposal'])}, q*/pi {_number(overlap['target_policy'])}",
+        ),
+        (
+            "coverage",
+            f"pass@K {_number(cover['pass_at_k'])}, missing mass {_number(cover['missing_mass'])}"
+            f", mean rho {_number(cover['mean_rho'])} (z {_number(cover['mean_rho_z'])})",
+        ),
+    ]
+    for name in ("mismatch", "staleness"):
+        gap = data[name]
+        if gap is not None:
+            text = (
+                f"KL {_number(gap['kl_sequence'])} per sequence, ESS_rel {_number(gap['ess_rel'])}"
+            )
+            if gap["k3"] is not None:
+                text += f", k3 {_number(gap['k3'])} per token"
+            lines.append((name, text))
+    if data["drift"]["ref"] is not None:
+        lines.append(("drift", f"KL(pi, ref) {_number(data['drift']['ref'])} per sequence"))
+    if data["entropy"] is not None:
+        lines.append(("entropy", f"{_number(data['entropy'])} nats per token"))
+    if possible is not None:
+        limit = possible["eta_max"]
+        keep = possible["ess_rel_target"]
+        text = f"eta up to {limit:.4g}" if limit is not None else "every eta"
+        lines.append(("feasible", f"{text} keeps the median ESS_rel at {keep:g}"))
+    return lines
+
+
+def _worst(console: Any, worst: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    if not worst:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table.title = "most fragile contexts"
+    for name in ("step", "ESS_rel", "max w"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("prompt", no_wrap=True, max_width=_PROMPT, overflow="ellipsis")
+    for item in worst:
+        shown = " ".join((item["prompt"] or f"({item['id']})").split())
+        table.add_row(
+            str(item["step"]), _number(item["ess_rel"]), _number(item["max_weight"]), _plain(shown)
+        )
+    console.print(table)
+
+
+def _trend(console: Any, data: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    trend = data["trend"]
+    if len(trend) < 2:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table.title = "trend"
+    for name in ("step", "ESS q10", "median", "utility", "informative"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("regime", no_wrap=True)
+    kept = trend if len(trend) <= 12 else [*trend[:4], None, *trend[-7:]]
+    for item in kept:
+        if item is None:
+            table.add_row("…", "", "", "", "", f"{len(trend) - 11} more in --json")
+            continue
+        table.add_row(
+            str(item["step"]),
+            _number(item["ess_rel_q10"]),
+            _number(item["ess_rel_median"]),
+            _number(item["utility_mean"]),
+            f"{item['informative']}/{item['contexts']}",
+            item["regime"].replace("_", "-"),
+        )
+    console.print(table)
+    for change in data["changes"]:
+        console.print(_plain(change), style="bold")
+
+
+def _cannot(console: Any, cannot: list[dict[str, str]]) -> None:
+    """What is missing, one line per remedy: several numbers often wait for the same column."""
+    from rich.padding import Padding
+
+    if not cannot:
+        return
+    console.print(_plain("not computable from these files:"), style="bold")
+    by_need: dict[str, list[str]] = {}
+    for item in cannot:
+        by_need.setdefault(item["needs"], []).append(item["what"])
+    for needs, whats in by_need.items():
+        line = f"{', '.join(whats)}: needs {needs}"
+        console.print(Padding(_plain(line), (0, 0, 0, 2)), style="dim")
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "?"
+    if value != 0 and not 1e-3 <= abs(value) < 1e4:
+        return f"{value:.1e}"
+    return f"{value:.3g}"
+
+
+def _range(interval: list[float | None] | None) -> str:
+    if interval is None:
+        return ""
+    low, high = interval
+    return f"[{_number(low)}, {_number(high)}]"
