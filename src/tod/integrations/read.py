@@ -58,9 +58,10 @@ def read(
         raise SpecError(f"max_rejected = {max_rejected}: a share of rows lies in [0, 1].")
     if group_by not in ("step", "context"):
         raise SpecError(f"group_by = {group_by!r}: contexts are told apart by step, or by context.")
+    span = parse_steps(steps)
     found = expand([paths] if isinstance(paths, str | Path) else list(paths))
     files, chosen, why = _choose(found, format, mapping or {})
-    rows = Rows(steps=parse_steps(steps), mapping=mapping or {}, forbidden=chosen.forbidden)
+    rows = Rows(steps=span, mapping=mapping or {}, forbidden=chosen.forbidden)
     for line in found.skipped[:10]:
         rows.note(line)
     chosen.read(files, rows)

@@ -36,9 +36,10 @@ class Columns:
         for at in places[:SHOWN].tolist():
             path = self.rows.files[int(self.file[at])]
             self.rows.reject(path, int(self.row[at]), name, float(values[at]), why)
-        more = max(len(places) - SHOWN, 0)
-        self.rows.rejected += more
-        self.rows.reasons[name, why] += more
+        more = len(places) - SHOWN
+        if more > 0:
+            self.rows.rejected += more
+            self.rows.reasons[name, why] += more
         self.alive &= ~wrong
 
 

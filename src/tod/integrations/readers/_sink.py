@@ -131,9 +131,11 @@ def runs(keys: Sequence[Any], size: int | None = None) -> list[int]:
     Equal prompts that happen to be neighbours would merge; runs are split into pieces of the
     common size: ``size`` if it is known, else the greatest common divisor of all run lengths.
     """
+    if not keys:
+        return []
     starts = [i for i in range(len(keys)) if i == 0 or keys[i] != keys[i - 1]]
     lengths = [b - a for a, b in zip(starts, [*starts[1:], len(keys)], strict=True)]
-    common = size or math.gcd(*lengths) if lengths else 1
+    common = size or math.gcd(*lengths)
     groups: list[int] = []
     number = -1
     for length in lengths:

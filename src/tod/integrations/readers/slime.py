@@ -20,6 +20,8 @@ from tod.integrations.readers._sink import Sink
 from tod.integrations.readers._torch_file import is_torch_file, load_torch
 
 _TRAIN = {"mu": "rollout_log_probs", "old": "log_probs", "ref": "ref_log_probs"}
+_TRAIN_KEY = b"\x0e\x00\x00\x00format_version"
+"""The key as the pickle writes it: a torch zip has an entry called ``.format_version`` too."""
 _MAIN = ("score", "reward", "total", "acc", "accuracy")
 
 
@@ -29,7 +31,7 @@ def recognises(probe: Probe) -> str | None:
         return None
     if b"rollout_id" not in probe.head or b"samples" not in probe.head:
         return None
-    kind = "train" if b"format_version" in probe.head else "rollout"
+    kind = "train" if _TRAIN_KEY in probe.head else "rollout"
     return f"a torch file of rollout_id and samples (slime {kind} data)"
 
 
@@ -50,7 +52,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
 
 
 def _is_train(path: Path) -> bool:
-    return b"format_version" in Probe(path).head
+    return _TRAIN_KEY in Probe(path).head
 
 
 def _load(path: Path) -> dict[str, Any]:
