@@ -8,6 +8,8 @@ import typer
 from tod.base.errors import TodError
 from tod.cli.atlas import atlas
 from tod.cli.demo import demo
+from tod.cli.diagnose import diagnose_command
+from tod.cli.plan import plan_command
 from tod.cli.report import report_command
 from tod.cli.run import run
 
@@ -25,6 +27,8 @@ app = typer.Typer(
 )
 app.command("run")(run)
 app.command("demo")(demo)
+app.command("diagnose")(diagnose_command)
+app.command("plan")(plan_command)
 app.command("report")(report_command)
 app.add_typer(atlas, name="atlas")
 
