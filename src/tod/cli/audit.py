@@ -1,0 +1,164 @@
+"""`tod atlas audit`: what a recipe truly aims at, on an exact finite world."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tod.atlas import Recipe
+    from tod.procedure import Procedure
+    from tod.study.audit import Audit
+
+
+def audit_command(
+    recipes: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names of the atlas, or recipes as YAML.", show_default=False),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every trained recipe of the atlas.")
+    ] = False,
+    eta: Annotated[float, typer.Option(help="Sharpness at which the target is audited.")] = 1.5,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="Train a network in place of the table.")
+    ] = False,
+    ragged: Annotated[
+        bool, typer.Option("--ragged", help="Sequences of unequal lengths, ended by a symbol.")
+    ] = False,
+    json_out: Annotated[
+        str | None, typer.Option("--json", help="Write JSON to a file, or - for stdout.")
+    ] = None,
+) -> None:
+    """Iterate a recipe's operator to rest on every sequence of a small language; exit 3 if refuted.
+
+    Prints TV to the declared target, the sharpness that fits best, and what is left. A recipe of
+    the atlas passes when its claim is what was found; a YAML file, which claims nothing, when it
+    shares its target at least while mu follows the policy.
+
+    Example: tod atlas audit grpo configs/quickstart.yaml
+    """
+    from rich.console import Console
+
+    found = _audited(_asked(recipes or [], every), eta, shared, ragged)
+    if json_out is not None:
+        data: Any = [item.to_dict() for item in found]
+        _write(data[0] if len(data) == 1 else {"schema": "tod.audit/1", "audits": data}, json_out)
+    if json_out != "-":
+        console = Console(highlight=False)
+        console.print(_table(found))
+        for item in found:
+            console.print(_sentence(item), style=None if item.passed else "bold")
+    if not all(item.passed for item in found):
+        raise typer.Exit(3)
+
+
+def _asked(names: list[str], every: bool) -> "dict[str, Recipe | Procedure]":
+    """Recipes by name.
+
+    Raises:
+        SpecError: Nothing is asked, or a name or file is unknown.
+    """
+    from tod.atlas import RECIPES, recipe
+    from tod.base import SpecError
+    from tod.operators import UpdateRule
+
+    chosen: dict[str, Recipe | Procedure] = {}
+    if every:
+        for entry in RECIPES.values():
+            if isinstance(entry.operator.action, UpdateRule):
+                chosen[entry.name] = entry
+    for name in names:
+        if name.endswith((".yaml", ".yml")):
+            chosen[name] = _from_file(Path(name))
+        else:
+            chosen[name] = recipe(name)
+    if not chosen:
+        raise SpecError("nothing to audit: give a name of the atlas, a YAML file, or --all.")
+    return chosen
+
+
+def _from_file(path: Path) -> "Procedure":
+    """The triple of a recipe file; what is needed to run it is not read.
+
+    Raises:
+        SpecError: It is not a recipe.
+    """
+    from tod.base import SpecError, read_yaml
+    from tod.procedure import Procedure
+
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise SpecError(f"{path}: a recipe is a mapping with `target` and `operator`.")
+    triple = {key: data[key] for key in ("target", "operator") if key in data}
+    return Procedure.parse(triple, str(path))
+
+
+def _audited(
+    asked: "dict[str, Recipe | Procedure]", eta: float, shared: bool, ragged: bool
+) -> "list[Audit]":
+    """Each of them, with progress on a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from tod.base import SpecError
+    from tod.study.audit import audit, audit_world
+
+    if not 0.0 < eta < 20.0:
+        raise SpecError(f"eta = {eta}: an audit needs a sharpness between 0 and 20.")
+    console = Console(stderr=True)
+    shown = track(
+        asked.items(), "auditing", console=console, transient=True, disable=not console.is_terminal
+    )
+    world = audit_world(ends=ragged)
+    return [audit(item, world=world, eta=eta, shared=shared, name=name) for name, item in shown]
+
+
+def _table(audits: "list[Audit]") -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("recipe", "claims", "found"):
+        table.add_column(name, overflow="fold")
+    for name in ("TV on", "η̂", "left", "TV off", "η̂"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in audits:
+        claim = "-" if item.shares_target is None else item.shares_target
+        on, off = item.on_policy, item.off_policy
+        numbers = (on.tv, on.eta_hat, on.residual, off.tv, off.eta_hat)
+        table.add_row(item.recipe, _spaced(claim), _spaced(item.measured), *map(_number, numbers))
+    return table
+
+
+def _number(x: float | None) -> str:
+    return "-" if x is None else f"{x:.2f}" if x < 10 else f"{x:.1f}"
+
+
+def _spaced(word: str) -> str:
+    return word.replace("_", " ")
+
+
+def _sentence(item: "Audit") -> str:
+    """The verdict in one line."""
+    aims = [
+        f"{where} at {point.predicted} (TV {point.predicted_tv:.3f})"
+        for where, point in (("on-policy", item.on_policy), ("off-policy", item.off_policy))
+        if point.predicted not in (None, "q*") and point.predicted_tv is not None
+    ]
+    tail = f"; it comes to rest {' and '.join(aims)}" if aims else ""
+    if item.shares_target is None:
+        verdict = "shares its target" if item.passed else "does not share its target"
+        return f"{item.recipe}: {verdict} ({_spaced(item.measured)}){tail}."
+    verdict = "claim holds" if item.passed else "CLAIM REFUTED"
+    return f"{item.recipe}: {verdict} ({_spaced(item.measured)}){tail}."
+
+
+def _write(data: object, where: str) -> None:
+    import json
+
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    if where == "-":
+        typer.echo(text)
+    else:
+        Path(where).write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,224 @@
+"""The audit: does an operator, iterated to rest on infinitely many candidates, reach its target?"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tod.atlas import Recipe, SharesTarget
+from tod.base import SpecError
+from tod.operators import KLPull, UpdateRule
+from tod.procedure import Procedure
+from tod.study.fixed_point import fixed_point
+from tod.study.measures import best_sharpness, total_variation
+from tod.study.policy import Shared, Tabular
+from tod.study.population import Policies, candidates
+from tod.study.prediction import Prediction, predicted_off_policy, predicted_on_policy
+from tod.study.world import Law, World, draw_utility, make_world, normalised, perturbed
+from tod.targets import Teacher
+
+SAME, OTHER = 0.02, 0.1
+"""Total variation up to which two laws are called the same, and beyond which another."""
+
+Measured = SharesTarget | Literal["unclear"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where the operator came to rest.
+
+    Attributes:
+        tv: TV to the declared target, mean over contexts, in [0, 1].
+        eta_hat: Sharpness of the nearest b·exp(η̂U), in [0, 40]; None for a target without tilt.
+        residual: TV that is left to it.
+        predicted: The law its parts predict, where one is derived.
+        predicted_tv: TV to that law; None where there is none, or no finite one.
+    """
+
+    tv: float
+    eta_hat: float | None
+    residual: float | None
+    predicted: str | None = None
+    predicted_tv: float | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a recipe claims and what was found.
+
+    Attributes:
+        recipe: Its name.
+        shares_target: The claim; None when there is none.
+        measured: What was found; ``unclear`` between the two thresholds.
+        on_policy: With μ = π_old = π at every step.
+        off_policy: On one batch of a fixed μ.
+        one_update: With π_old standing still in the target, where the target names it.
+        eta: Sharpness at which it was audited.
+        passed: The claim is what was found, and so is every law predicted in its place. Without
+            a claim: that it shares its target at all.
+    """
+
+    recipe: str
+    shares_target: SharesTarget | None
+    measured: Measured
+    on_policy: Point
+    off_policy: Point
+    one_update: Point | None
+    eta: float
+    passed: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def audit(
+    recipe: Recipe | Procedure,
+    *,
+    world: World | None = None,
+    eta: float = 1.5,
+    shared: bool = False,
+    label_scale: float = 1.0,
+    steps: int = 600,
+    name: str = "procedure",
+) -> Audit:
+    """Iterate a recipe's operator to rest, on- and off-policy, and compare with its target.
+
+    The structure is audited, not the sharpness: the target is turned to ``eta`` (τ:β fixed), at
+    which laws of 27 sequences can be told apart. Infinitely many candidates: what finite groups
+    add (bias O(1/K) of self-normalised weights off-policy) is not seen here.
+
+    Args:
+        recipe: An entry of the atlas, or a procedure, which claims nothing.
+        world: Where; 27 sequences in 2 contexts if None.
+        eta: Sharpness of the target.
+        shared: Train the policy with shared parameters instead of the table.
+        label_scale: Choices of preference rules are drawn from the utility times this.
+        steps: Updates of every fixed point.
+        name: What a procedure is called.
+
+    Raises:
+        SpecError: The action selects at test time: it has no fixed point.
+    """
+    procedure = recipe.procedure if isinstance(recipe, Recipe) else recipe
+    called = recipe.name if isinstance(recipe, Recipe) else name
+    claim = recipe.shares_target if isinstance(recipe, Recipe) else None
+    if not isinstance(procedure.operator.action, UpdateRule):
+        raise SpecError(
+            f"{called} selects at test time ({procedure.operator.action.kind}) and changes no "
+            "policy: it has no fixed point. Its law at K candidates is what the tests compare."
+        )
+    procedure = _at_sharpness(procedure, eta)
+    policies = Policies.of(_with_utilities(world or audit_world(), procedure))
+    run = _Run(procedure, policies, shared, label_scale, steps)
+    on, off = run.on_policy(procedure), run.off_policy()
+    still = run.one_update()
+    measured = _verdict(on, off, still)
+    return Audit(called, claim, measured, on, off, still, eta, _passed(claim, measured, on, off))
+
+
+def audit_world(seed: int = 0, *, ends: bool = False) -> World:
+    """27 sequences of 3 tokens in 2 contexts, Gaussian utility; with ``ends`` 15 of 1 to 3."""
+    return make_world(seed, vocabulary=3, length=3, contexts=2, ends=ends)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    procedure: Procedure
+    policies: Policies
+    shared: bool
+    label_scale: float
+    steps: int
+
+    def on_policy(self, procedure: Procedure) -> Point:
+        world = self.policies.world
+        prediction = predicted_on_policy(procedure, self.policies, self.label_scale)
+        return self._point(self._rest(procedure, None), world.base, prediction)
+
+    def off_policy(self) -> Point:
+        mu = perturbed(self.policies.world, 0.5, 5)
+        rest = self._rest(self.procedure, mu)
+        predict = predicted_off_policy
+        prediction = predict(self.procedure, self.policies, mu, self.label_scale)
+        return self._point(rest, mu, prediction)
+
+    def one_update(self) -> Point | None:
+        """π_old held at the base in the target alone, and refreshed everywhere else."""
+        standing = _standing(self.procedure)
+        return None if standing is None else self.on_policy(standing)
+
+    def _rest(self, procedure: Procedure, proposal: Law | None) -> Law:
+        world = self.policies.world
+        policy = Shared(world) if self.shared else Tabular(world)
+        return fixed_point(
+            procedure,
+            self.policies,
+            proposal=proposal,
+            policy=policy,
+            steps=self.steps,
+            label_scale=self.label_scale,
+        )
+
+    def _point(self, rest: Law, log_mu: Law, prediction: Prediction | None) -> Point:
+        """Against the declared target as it stands when a first batch, of μ = π_old, is opened."""
+        target = self.procedure.tilt
+        found = candidates(self.policies, target, log_mu, log_mu)
+        log_b = np.asarray(target.log_anchor(found)).reshape(log_mu.shape)
+        tilt = np.asarray(target.tilt(found)).reshape(log_mu.shape)
+        u = np.asarray(target.value(found)).reshape(log_mu.shape)
+        eta, left = best_sharpness(rest, log_b, u) if u.any() else (None, None)
+        law = None if prediction is None else prediction.law
+        return Point(
+            tv=_mean_tv(rest, normalised(log_b + tilt)),
+            eta_hat=eta,
+            residual=left,
+            predicted=None if prediction is None else prediction.formula,
+            predicted_tv=None if law is None else _mean_tv(rest, law),
+        )
+
+
+def _mean_tv(a: Law, b: Law) -> float:
+    return float(total_variation(a, b).mean())
+
+
+def _at_sharpness(procedure: Procedure, eta: float) -> Procedure:
+    """The procedure with its target turned; a teacher's margin and data have nothing to turn."""
+    target = procedure.target
+    if not target.knobs() or (isinstance(target, Teacher) and target.utility is None):
+        return procedure
+    return procedure.revised(target=target.turned({"eta": eta}))
+
+
+def _standing(procedure: Procedure) -> Procedure | None:
+    """The procedure with π_old in the target read as the reference; None where it is not there.
+
+    A KL pull never draws to π_old, and holding it still would change nothing of what it does.
+    """
+    action = procedure.operator.action
+    if "old" not in procedure.tilt.names or isinstance(getattr(action, "pull", None), KLPull):
+        return None
+    return procedure.revised(target=procedure.tilt.identified({"old": "ref"}))
+
+
+def _with_utilities(world: World, procedure: Procedure) -> World:
+    """Every further utility that the target names is another one of the same shape."""
+    names = procedure.tilt.utilities[1:]
+    others = {name: draw_utility(world, number=i + 1) for i, name in enumerate(names)}
+    return World(world.language, world.base_logits, world.utility, world.seed, others)
+
+
+def _verdict(on: Point, off: Point, still: Point | None) -> Measured:
+    if on.tv <= SAME:
+        if off.tv <= SAME:
+            return "yes"
+        return "on_policy" if off.tv > OTHER else "unclear"
+    if on.tv <= OTHER:
+        return "unclear"
+    return "one_update" if still is not None and still.tv <= SAME else "no"
+
+
+def _passed(claim: SharesTarget | None, measured: Measured, on: Point, off: Point) -> bool:
+    if claim is None:
+        return measured in ("yes", "on_policy", "one_update")
+    foretold = [p.predicted_tv for p in (on, off) if p.predicted_tv is not None]
+    return claim == measured and all(tv <= SAME for tv in foretold)

@@ -1,0 +1,108 @@
+"""Policies over a finite language, with the gradient of any credit written out by hand."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from tod.study.randomness import generator
+from tod.study.world import World
+
+Vector = Float[np.ndarray, " P"]
+
+
+class Policy(Protocol):
+    """Logits by state from a vector of parameters, and the way back."""
+
+    def start(self) -> Vector:
+        """Parameters at which the policy is the base."""
+        ...
+
+    def logits(self, parameters: Vector) -> Float[np.ndarray, "C S V"]:
+        """Logits of every symbol in every state."""
+        ...
+
+    def pull_back(self, parameters: Vector, slope: Float[np.ndarray, "C S V"]) -> Vector:
+        """Σ slope·∂logits/∂parameters."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Tabular:
+    """One logit per state and symbol: every law of full support is realised exactly."""
+
+    world: World
+
+    def start(self) -> Vector:
+        """The base's logits."""
+        return self.world.base_logits.ravel().copy()
+
+    def logits(self, parameters: Vector) -> Float[np.ndarray, "C S V"]:
+        """The parameters themselves."""
+        return parameters.reshape(self.world.base_logits.shape)
+
+    def pull_back(self, parameters: Vector, slope: Float[np.ndarray, "C S V"]) -> Vector:  # noqa: ARG002
+        """The slope itself."""
+        return slope.ravel()
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """Base logits plus a two-layer network on features of context and prefix, shared by all.
+
+    logits = base + W₂·tanh(W₁x); W₂ starts at 0, so the policy starts at the base. Features x are
+    fixed random vectors by context, by state and by both: every state can be told apart, none
+    has a parameter of its own.
+    """
+
+    world: World
+    hidden: int = 32
+    features: int = 16
+
+    def start(self) -> Vector:
+        """A random first layer, and a second one of zeros."""
+        first = generator(self.world.seed, 7, 0).standard_normal((self.features, self.hidden))
+        second = np.zeros((self.hidden, self.world.language.vocabulary))
+        return np.concatenate([(first / np.sqrt(self.features)).ravel(), second.ravel()])
+
+    @property
+    def inputs(self) -> Float[np.ndarray, "C S F"]:
+        """Features of every state in every context."""
+        rng = generator(self.world.seed, 7, 1)
+        count, states, _ = self.world.base_logits.shape
+        by_context = rng.standard_normal((count, 1, self.features))
+        by_state = rng.standard_normal((1, states, self.features))
+        both = rng.standard_normal((count, states, self.features))
+        return (by_context + by_state + both) / np.sqrt(3.0)  # type: ignore[no-any-return]
+
+    def logits(self, parameters: Vector) -> Float[np.ndarray, "C S V"]:
+        """Base plus the network."""
+        first, second = self._layers(parameters)
+        return self.world.base_logits + np.tanh(self.inputs @ first) @ second  # type: ignore[no-any-return]
+
+    def pull_back(self, parameters: Vector, slope: Float[np.ndarray, "C S V"]) -> Vector:
+        """Backpropagation through the two layers."""
+        first, second = self._layers(parameters)
+        x = self.inputs.reshape(-1, self.features)
+        down = slope.reshape(-1, slope.shape[-1])
+        h = np.tanh(x @ first)
+        inner = (down @ second.T) * (1.0 - h * h)
+        return np.concatenate([(x.T @ inner).ravel(), (h.T @ down).ravel()])
+
+    def _layers(self, parameters: Vector) -> tuple[np.ndarray, np.ndarray]:
+        cut = self.features * self.hidden
+        return (
+            parameters[:cut].reshape(self.features, self.hidden),
+            parameters[cut:].reshape(self.hidden, -1),
+        )
+
+
+def slope_of_logits(
+    world: World,
+    log_conditionals: Float[np.ndarray, "C S V"],
+    credit: Float[np.ndarray, "C M"],
+) -> Float[np.ndarray, "C S V"]:
+    """Σ credit·∇log π by logits: Σ_t c_t·(1{v = y_t} − π(v|s_t)) in every state."""
+    taken = world.language.by_choice(credit)
+    return taken - np.exp(log_conditionals) * taken.sum(axis=2, keepdims=True)  # type: ignore[no-any-return]

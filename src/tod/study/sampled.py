@@ -1,0 +1,70 @@
+"""Finite batches of exact worlds: K candidates drawn from μ, as a run would see them."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tod.base import Groups
+from tod.candidates import Candidates, Tokens
+from tod.study.population import Policies
+from tod.study.randomness import generator
+from tod.study.world import Law
+from tod.targets import Target
+
+_DRAW = 3
+
+
+def draw(log_mu: Law, size: int, seed: int, *place: int) -> Int[np.ndarray, "C K"]:
+    """``size`` sequences of every context by inverse CDF; the same uniforms at the same place.
+
+    Operators compared at equal seeds and places share their random numbers.
+    """
+    count = len(log_mu)
+    uniforms = generator(seed, _DRAW, *place).random((count, size))
+    cumulative = np.cumsum(np.exp(log_mu), axis=1)
+    cumulative = cumulative / cumulative[:, -1:] + np.arange(count)[:, None]
+    wanted = (uniforms + np.arange(count)[:, None]).ravel()
+    flat = np.searchsorted(cumulative.ravel(), wanted, "right").reshape(count, size)
+    local = flat - log_mu.shape[1] * np.arange(count)[:, None]
+    # a uniform next to 1 may round up into the next context
+    rows: Int[np.ndarray, "C K"] = np.minimum(local, log_mu.shape[1] - 1)
+    return rows
+
+
+def sampled(
+    policies: Policies,
+    target: Target,
+    rows: Int[np.ndarray, "C K"],
+    log_mu: Law,
+    log_policy: Float[np.ndarray, "C M"],
+) -> tuple[Candidates, Int[np.ndarray, " m"]]:
+    """Drawn sequences as candidates, and the place of their tokens among all tokens, flat.
+
+    Args:
+        policies: The world and its policies.
+        target: Whose utilities are looked up by name.
+        rows: Drawn sequences.
+        log_mu: What drew them.
+        log_policy: log π of every token before it saw them: ``old`` and ``policy``.
+    """
+    world = policies.world
+    count, size = rows.shape
+    every = (rows + log_mu.shape[1] * np.arange(count)[:, None]).ravel()
+    sequences, at = policies.sequences.take(every)
+    log_old = world.language.of_sequences(log_policy).ravel()[every]
+    found = Candidates(
+        contexts=Groups.equal(count, size),
+        utility={name: world.named(name).ravel()[every] for name in target.utilities},
+        log_mu=log_mu.ravel()[every],
+        log_anchor={
+            "ref": world.base.ravel()[every],
+            "teacher": policies.teacher.ravel()[every],
+            "old": log_old,
+            "policy": log_old,
+        },
+        tokens=Tokens(
+            sequences,
+            world.tokens(log_mu).ravel()[at],
+            {name: values[at] for name, values in policies.tokens.items()},
+        ),
+    )
+    return found, at

@@ -1,0 +1,29 @@
+"""Small worlds that the tests share."""
+
+import pytest
+
+from tod.study.population import Policies
+from tod.study.world import World, make_world
+
+
+@pytest.fixture(scope="session")
+def small() -> World:
+    """27 sequences of three tokens, two contexts."""
+    return make_world(0, vocabulary=3, length=3, contexts=2)
+
+
+@pytest.fixture(scope="session")
+def ragged_world() -> World:
+    """15 sequences of one to three tokens, two contexts."""
+    return make_world(1, vocabulary=3, length=3, contexts=2, ends=True)
+
+
+@pytest.fixture(scope="session")
+def flat() -> World:
+    """27 sequences of one token."""
+    return make_world(2, vocabulary=27, length=1, contexts=2)
+
+
+@pytest.fixture(scope="session")
+def policies(small: World) -> Policies:
+    return Policies.of(small)
