@@ -31,6 +31,8 @@ _FROM_MU = Verifier(eta=5.0, utility="correct", anchor={"mu": 1.0})
 _Z_SCORE = "z-scored advantages: sharpness becomes η/σ_c, by context, and moves with the policy"
 _K3 = "k3 in the loss: its gradient is the forward KL, the tilt is rational, not exponential"
 _NO_PULL = "no pull to an anchor: only the trust region bounds a step, iterated nothing is finite"
+_FROZEN = "KL in the reward is frozen at π_old: correct only while μ is refreshed"
+_REF_ALONE = "the pull draws to π_ref alone, with weight β: it aims at b·exp(r/β), whatever τ is"
 _COMPOUNDS = "no b/μ in the weights: the target is μ·exp(ηU), sharper at every refresh"
 
 _ENTRIES = (
@@ -56,8 +58,8 @@ _ENTRIES = (
             )
         ),
         family="proximal_rl",
-        shares_target="on_policy",
-        differs=("KL in the reward is frozen at π_old: correct only while μ is refreshed",),
+        shares_target="no",
+        differs=(_REF_ALONE, _FROZEN),
         papers=("1707.06347", "2203.02155"),
         aliases=("ppo",),
     ),
@@ -158,7 +160,7 @@ _ENTRIES = (
         ),
         family="verifier_rl",
         shares_target="on_policy",
-        differs=("KL in the reward is frozen at π_old: correct only while μ is refreshed",),
+        differs=(_FROZEN,),
         papers=("2402.14740",),
     ),
     Recipe(
@@ -167,8 +169,8 @@ _ENTRIES = (
         target=_VERIFIER,
         operator=Operator(action=WeightedRegression()),
         family="supervised",
-        shares_target="on_policy",
-        differs=("off-policy the self-normalised weights are biased by O(1/K)",),
+        shares_target="yes",
+        differs=("with few candidates off-policy: self-normalised weights are biased by O(1/K)",),
         papers=("1806.06920", "1910.00177"),
         aliases=("wmle", "mpo_e_step"),
     ),
