@@ -122,6 +122,8 @@ def _turn(
         if new > current and move <= 0:
             draft.notes.append("the deadline's ramp raises the floor")
         draft.knobs = with_sharpness(draft.knobs, new)
+    elif move < 0 and current <= lowest:
+        draft.notes.append("the deadline's floor keeps sharpness where it is")
     if not over and healthy >= config.dwell and health.comfortable:
         back = toward_share(draft.knobs, state.declared, config.slew)
         draft.notes += ["drift is back in budget: beta returns"] if back != draft.knobs else []

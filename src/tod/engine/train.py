@@ -11,9 +11,9 @@ from tod.arc import step as arc_step
 from tod.candidates import Labels
 from tod.engine import checkpoint as checkpoints
 from tod.engine.checkpoint import State
-from tod.engine.collect import collect
 from tod.engine.evaluate import evaluate
-from tod.engine.record import diagnose, ledger, now, rollout_columns
+from tod.engine.proposals import propose
+from tod.engine.record import diagnose, ledger, now, optimiser, rollout_columns
 from tod.engine.session import Session, open_session
 from tod.engine.settings import RunSettings
 from tod.engine.update import update
@@ -21,7 +21,7 @@ from tod.engine.world import World
 from tod.operators import Operator
 from tod.procedure import Procedure, log_weights
 from tod.regimes import classify
-from tod.runs import HeldOut, Manifest, RunDirectory, StepRecord
+from tod.runs import HeldOut, Ledger, Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 
 MAY_GROW = ("output", "name")
@@ -126,6 +126,7 @@ class _Run:
                     step=0,
                     utility={},
                     knobs=self._shown(state),
+                    ledger=Ledger(flops=0.0, sample_flops=0.0, score_flops=0.0, train_flops=0.0),
                     time=now(),
                     held_out=self._evaluate(),
                 )
@@ -140,7 +141,7 @@ class _Run:
         self.session.operator = operator
         self.session.refresh(step)
         self.events.phase("sampling")
-        evidence = collect(self.session, step)
+        evidence = propose(self.session, step)
         clock.mark("sample")
         self.events.phase("updating")
         updated = update(self.session, evidence, procedure.tilt, operator.update, step)
@@ -160,7 +161,7 @@ class _Run:
             ledger=ledger(self.session, evidence, updated),
             decision=decision,
             held_out=held_out,
-            optimiser={"grad_norm": sum(updated.grad_norm) / len(updated.grad_norm)},
+            optimiser=optimiser(evidence, updated),
             world_size=self.world.size,
         )
         if self.directory is not None:
