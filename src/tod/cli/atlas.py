@@ -1,22 +1,25 @@
-"""`tod atlas`: named recipes as points (target, operator)."""
+"""`tod atlas`: named recipes and configurations as points (target, operator)."""
 
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+Json = Annotated[str | None, typer.Option("--json", help="Write JSON to a file, or - for stdout.")]
+
 atlas = typer.Typer(
-    help="Named recipes as points (target, operator).",
+    help="Named recipes and training configurations as points (target, operator).",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+if find_spec("tod.cli.audit") is not None:
+    atlas.command("audit")(import_module("tod.cli.audit").audit_command)
 
 
 @atlas.command("list")
-def list_recipes(
-    json_out: Annotated[
-        str | None, typer.Option("--json", help="Write JSON to a file, or - for stdout.")
-    ] = None,
-) -> None:
+def list_recipes(json_out: Json = None) -> None:
     """Every recipe, its target family and whether its fixed point is the target.
 
     Example: tod atlas list --json -
@@ -48,10 +51,7 @@ def list_recipes(
 
 @atlas.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Name or alias of a recipe.")],
-    json_out: Annotated[
-        str | None, typer.Option("--json", help="Write JSON to a file, or - for stdout.")
-    ] = None,
+    name: Annotated[str, typer.Argument(help="Name or alias of a recipe.")], json_out: Json = None
 ) -> None:
     """One recipe as a triple, with what makes it aim elsewhere.
 
@@ -69,9 +69,101 @@ def show(
     Console(highlight=False).print(text(found), soft_wrap=False)
 
 
+@atlas.command("grid")
+def grid_command(
+    html: Annotated[Path | None, typer.Option(help="Write the grid as an HTML page.")] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Directory of runs; their verdicts place the cells.")
+    ] = None,
+    json_out: Json = None,
+) -> None:
+    """Seven target families by six operator families, and what stands in every cell.
+
+    Example: tod atlas grid --html atlas.html
+    """
+    from tod.atlas.grid import document, grid
+    from tod.atlas.grid_page import page
+    from tod.atlas.screen import grid_text
+    from tod.cli._evidence import verdicts
+
+    cells = grid({} if runs is None else verdicts(runs))
+    if html is not None:
+        html.write_text(page(cells), encoding="utf-8")
+    if json_out is not None:
+        _emit(document(cells), json_out)
+    elif html is None:
+        typer.echo(grid_text(cells, _width()))
+
+
+@atlas.command("locate")
+def locate_command(
+    file: Annotated[
+        Path, typer.Argument(help="TRL, verl, OpenRLHF, NeMo-RL, or a recipe of ours.")
+    ],
+    framework: Annotated[
+        str | None, typer.Option(help="Whose it is: trl, verl, openrlhf, nemo_rl or tod.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Which configuration, where a file does not say: grpo, dpo…")
+    ] = None,
+    json_out: Json = None,
+) -> None:
+    """A configuration as a triple, and the settings that silently change its target.
+
+    Reads a script's syntax, JSON, YAML, Hydra overrides or a command line; runs and imports
+    nothing. Example: tod atlas locate train_grpo.py
+    """
+    from tod.atlas import locate
+    from tod.atlas.screen import located_text
+
+    found = locate(file, framework, method)
+    if json_out is not None:
+        _emit(found.to_dict(), json_out)
+    if json_out != "-":
+        typer.echo(located_text(found, _width()))
+
+
+@atlas.command("compare")
+def compare_command(
+    a: Annotated[str, typer.Argument(help="A recipe's name, or a configuration file.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    on: Annotated[
+        Path | None, typer.Option(help="A run directory or rollouts that decide on a swap.")
+    ] = None,
+    json_out: Json = None,
+) -> None:
+    """Whether two procedures share a target, what differs, and on data: may one be swapped.
+
+    Example: tod atlas compare grpo train_grpo.py --on runs/mine
+    """
+    from dataclasses import replace
+
+    from tod.atlas.compare import compare, side
+    from tod.atlas.screen import compared_text
+
+    found = compare(a, b)
+    if on is not None:
+        from tod.cli._evidence import regime_on
+
+        left, right = side(a), side(b)
+        regime, remark = regime_on(on, left, right)
+        found = compare(a, b, regime)
+        found = replace(found, reasons=(*found.reasons, remark))
+    if json_out is not None:
+        _emit(found.to_dict(), json_out)
+    if json_out != "-":
+        typer.echo(compared_text(found, _width()))
+
+
+def _width() -> int:
+    """Columns of the terminal, between 80 and 110; 80 where there is none."""
+    from shutil import get_terminal_size
+
+    return max(80, min(110, get_terminal_size((80, 24)).columns))
+
+
 def _emit(data: object, where: str) -> None:
     import json
-    from pathlib import Path
 
     shown = json.dumps(data, indent=2, ensure_ascii=False)
     if where == "-":

@@ -1,0 +1,249 @@
+"""Silent changes: settings that make a procedure aim elsewhere than its target says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tod.atlas.law import exponents
+from tod.operators import (
+    Clip,
+    DualClip,
+    GroupZScore,
+    KLPull,
+    PolicyGradient,
+    Preference,
+    Residual,
+    WeightedRegression,
+)
+from tod.operators.advantages import BatchZScore, LeaveOneOutZScore
+from tod.procedure import Procedure
+
+
+@dataclass(frozen=True)
+class SilentChange:
+    """A setting and what it does to the target.
+
+    Attributes:
+        setting: As its framework spells it, with its value; ``(default)`` if nobody set it.
+        effect: What it makes of q*, in letters where there are letters for it.
+    """
+
+    setting: str
+    effect: str
+
+
+_IN_LOSS = {
+    ("k1", False): "k1 in the loss has no expected gradient: no pull at all, no finite target",
+    ("k2", False): "k2 in the loss without the weight ρ is biased off-policy",
+    ("k2", True): "ρ·k2 with ρ differentiable is not the gradient of a KL",
+    ("k3", False): "k3 in the loss has the gradient of the forward KL(π_ref‖π): the law is "
+    "b/(1 − η(U − Ū)), a rational tilt, not an exponential one",
+}
+"""By estimator and whether it carries the differentiable weight ρ; absent: the reverse KL."""
+
+
+def structural(
+    procedure: Procedure, said: Mapping[str, str] | None = None, updates: int = 1
+) -> tuple[SilentChange, ...]:
+    """What the structure of a procedure changes.
+
+    Args:
+        procedure: The triple.
+        said: How the framework spells ``advantage``, ``pull``, ``refresh``, ``weights``; our own
+            spelling where it is absent.
+        updates: Optimiser steps on every batch.
+    """
+    spelled = {**_ours(procedure), **(said or {})}
+    action = procedure.operator.action
+    found: list[SilentChange] = []
+    if isinstance(action, PolicyGradient):
+        found += _advantage(procedure, action, spelled)
+        found += _pull(procedure, action, spelled, updates)
+    if isinstance(action, WeightedRegression):
+        found += _weights(procedure, action, spelled)
+    if isinstance(action, Preference):
+        found += _labels(action, spelled)
+    if procedure.operator.auxiliary.entropy is not None:
+        effect = "an entropy bonus: a second anchor, uniform over tokens"
+        found.append(SilentChange(spelled["entropy"], effect))
+    found += _moving(procedure, spelled)
+    found += decoding(procedure, spelled)
+    return tuple(found)
+
+
+def _ours(procedure: Procedure) -> dict[str, str]:
+    action, proposal = procedure.operator.action, procedure.operator.proposal
+    spelled = {
+        "refresh": f"operator.proposal.refresh={proposal.refresh}",
+        "temperature": f"operator.proposal.temperature={proposal.temperature}",
+        "top_p": f"operator.proposal.top_p={proposal.top_p}",
+        "top_k": f"operator.proposal.top_k={proposal.top_k}",
+        "entropy": "operator.auxiliary.entropy",
+        "target": f"target.kind={procedure.target.kind}",
+    }
+    if isinstance(action, PolicyGradient):
+        spelled["advantage"] = f"operator.action.advantage={action.advantage.kind}"
+        pull = "null" if action.pull is None else action.pull.kind
+        place = f", place: {action.pull.place}" if isinstance(action.pull, KLPull) else ""
+        spelled["pull"] = f"operator.action.pull={{kind: {pull}{place}}}"
+        spelled["trust_region"] = f"operator.action.trust_region={action.trust_region.kind}"
+    if isinstance(action, WeightedRegression):
+        spelled["weights"] = f"operator.action.weights={action.weights.kind}"
+    if isinstance(action, Preference):
+        spelled["loss"] = f"operator.action.loss={action.loss.kind}"
+    return spelled
+
+
+def _advantage(
+    procedure: Procedure, action: PolicyGradient, said: Mapping[str, str]
+) -> list[SilentChange]:
+    advantage, pull = action.advantage, action.pull
+    if not isinstance(advantage, GroupZScore | LeaveOneOutZScore | BatchZScore):
+        return []
+    inside = isinstance(pull, Residual) or (isinstance(pull, KLPull) and pull.place == "reward")
+    if inside:
+        return []
+    spread = "σ_batch" if isinstance(advantage, BatchZScore) else "σ_c"
+    if pull is None:
+        whom = "contexts whose candidates rarely differ are pushed hardest"
+        if spread == "σ_batch":
+            whom = "a step's size does not tell how good its answers were"
+        effect = f"rewards are divided by {spread}: their scale is connected to nothing, and {whom}"
+    else:
+        where = (
+            "one sharpness for the step, but it moves with the policy"
+            if spread == "σ_batch"
+            else "another sharpness in every context, sharper as the policy gets surer"
+        )
+        eta = _strength(procedure)
+        effect = (
+            f"the reward is divided by {spread} and the KL is not: "
+            f"η = {eta:.4g}/({spread} + {advantage.epsilon:g}), {where}"
+        )
+    return [SilentChange(said["advantage"], effect)]
+
+
+def _strength(procedure: Procedure) -> float:
+    """1/β in units of the reward: sharpness over the weight of the anchors a KL pull draws to."""
+    powers = exponents(procedure.tilt, procedure.operator)
+    fixed = sum(rho for name, rho in powers.items() if name not in ("old", "mu"))
+    return procedure.tilt.sharpness / fixed if fixed > 0 else float("inf")
+
+
+def _pull(
+    procedure: Procedure, action: PolicyGradient, said: Mapping[str, str], updates: int
+) -> list[SilentChange]:
+    pull, found = action.pull, []
+    if pull is None:
+        effect = "no KL: no finite target, only the trust region bounds a step; iterated it climbs"
+        return [SilentChange(said["pull"], effect)]
+    if isinstance(pull, Residual):
+        if pull.at == "old" and updates > 1:
+            effect = "the residual is frozen at π_old: its own weight τ there is a dead knob"
+            found.append(SilentChange(said["pull"], effect))
+        return found
+    if pull.place == "loss":
+        text = _IN_LOSS.get((pull.kind, pull.importance), "")
+        if pull.kind == "k2" and not pull.importance and updates == 1:
+            text = ""
+        return [SilentChange(said["pull"], text)] if text else []
+    if pull.kind != "k1":
+        effect = f"{pull.kind} as a reward: ∇KL(π‖b) − ∇KL(b‖π), which cancels near the anchor"
+        found.append(SilentChange(said["pull"], effect))
+    elif updates > 1 or procedure.operator.proposal.refresh != 1:
+        effect = (
+            "the KL is a number taken at π_old: right only while μ is refreshed, and off by the "
+            "drift within a batch of several updates"
+        )
+        found.append(SilentChange(said["pull"], effect))
+    return found
+
+
+def _weights(
+    procedure: Procedure, action: WeightedRegression, said: Mapping[str, str]
+) -> list[SilentChange]:
+    kind = action.weights.kind
+    data = exponents(procedure.tilt, procedure.operator) == {"data": 1.0}
+    if kind == "target" or data:
+        return []
+    return [
+        SilentChange(
+            said["weights"],
+            "no b/μ in the weights: the target is μ·exp(ηU), sharper at every refresh of μ",
+        )
+    ]
+
+
+def _labels(action: Preference, said: Mapping[str, str]) -> list[SilentChange]:
+    kind = action.loss.kind
+    text = {
+        "dpo": "aims at b·exp(r/β) only if labels are random choices; hard (argmax) labels put the "
+        "optimum at infinity",
+        "cdpo": "every pair is fitted to the margin logit(1 − ε)/β, whatever its true score gap",
+        "robust_dpo": "unbiased under flips of probability ε, but unbounded below",
+        "ipo": "every pair is fitted to one margin 1/(2β): σ(ΔU) is fitted, not ΔU"
+        + (
+            ", per token: longer answers weigh less" if getattr(action.loss, "by_length", 0) else ""
+        ),
+        "hinge": "stops at the margin 1/β: a classifier's boundary, not a tilt",
+        "sigmoid_norm": "log-ratios per token: the law tilts by length, not b·exp(r/β)",
+        "simpo": "no reference: nothing is tilted, the policy drifts as far as the data push",
+        "orpo": "no reference: odds of per-token means, plus the likelihood of the chosen",
+        "exo": "reverse KL to labels smoothed by ε: margin logit(1 − ε)/β for every pair",
+        "nca": "absolute likelihoods are held: another law than b·exp(r/β) for pairs",
+        "kto": "a prospect-theory value of single answers: no choice model, no tilt at its optimum",
+    }.get(kind, "")
+    return [SilentChange(said.get("loss", f"loss={kind}"), text)] if text else []
+
+
+def _moving(procedure: Procedure, said: Mapping[str, str]) -> list[SilentChange]:
+    proposal, found = procedure.operator.proposal, []
+    powers = exponents(procedure.tilt, procedure.operator)
+    left, rest = 0.0, ""
+    moves = powers.get("old", 0.0) > 0.0
+    action = procedure.operator.action
+    pulled = isinstance(action, PolicyGradient) and action.pull is not None
+    if moves and set(powers) != {"old"} and proposal.refresh is not None and pulled:
+        left = 1.0 - powers["old"]
+        rest = f"{procedure.tilt.sharpness / left:.4g}"
+    if moves and isinstance(getattr(action, "pull", None), KLPull) and left:
+        effect = (
+            f"the pull draws to π_ref alone: it aims at sharpness {rest} = 1/β, not at q* "
+            f"(sharpness {procedure.tilt.sharpness:.4g}), whatever τ is"
+        )
+        found.append(SilentChange(said["target"], effect))
+    elif moves and left:
+        effect = (
+            f"π_old moves: q* (sharpness {procedure.tilt.sharpness:.4g}) is the target of one "
+            f"update; iterated the sharpness tends to {rest}"
+        )
+        found.append(SilentChange(said["target"], effect))
+    gradient = isinstance(action, PolicyGradient)
+    if gradient and proposal.refresh is None:
+        region = action.trust_region if isinstance(action, PolicyGradient) else None
+        if isinstance(region, Clip | DualClip):
+            effect = "μ is never refreshed: a hard clip freezes the policy at its boundary"
+            found.append(SilentChange(said["refresh"], effect))
+    return found
+
+
+def decoding(procedure: Procedure, said: Mapping[str, str]) -> list[SilentChange]:
+    """What the decoding settings of the proposal change."""
+    proposal, found = procedure.operator.proposal, []
+    if proposal.temperature != 1.0:
+        effect = (
+            f"every law is that of logits/{proposal.temperature:g}, π, π_ref and q* alike: "
+            "at T = 1 the trained model is another, flatter or sharper, policy"
+        )
+        found.append(SilentChange(said["temperature"], effect))
+    cut = [said[name] for name in ("top_p", "top_k") if _cuts(getattr(proposal, name), name)]
+    if cut:
+        effect = (
+            "tokens are cut from μ's support: what q* has there is never proposed, and unprocessed "
+            "log-probs are not log μ"
+        )
+        found.append(SilentChange(", ".join(cut), effect))
+    return found
+
+
+def _cuts(value: float | None, name: str) -> bool:
+    return value is not None and (name != "top_p" or value < 1.0)

@@ -1,0 +1,134 @@
+"""The grid: seven target families by six operator families, and what is known of every cell."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tod.atlas.recipe import Recipe
+from tod.atlas.recipes import RECIPES
+from tod.operators import PolicyGradient, Preference, WeightedRegression
+
+TARGETS: dict[str, str] = {
+    "scalar_reward": "Scalar reward tilt",
+    "preference": "Preference-induced tilt",
+    "multi_objective": "Multi-objective, constraints",
+    "two_anchor": "Two-anchor proximal",
+    "verifier": "Verifier, rejection",
+    "teacher": "Teacher, distillation",
+    "finite_candidates": "Finite-candidate posterior",
+}
+"""Rows: the framework's Table 1."""
+OPERATORS: dict[str, str] = {
+    "supervised": "Supervised",
+    "preference_surrogate": "Preference surrogate",
+    "proximal_rl": "Proximal RL",
+    "verifier_rl": "Verifier RL",
+    "on_policy_distillation": "On-policy distillation",
+    "test_time": "Test-time search",
+}
+"""Columns: the framework's Table 2."""
+ROW_OF = {"data": "scalar_reward", "tilt": "scalar_reward"}
+"""Where targets stand that Table 1 has no row for: SFT's data target (b = q̂_data, η = 0; its
+second lens is a reward, the supervised log-likelihood), and the general form."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A target family under an operator family.
+
+    Attributes:
+        target: Row.
+        operator: Column.
+        recipes: Names of what stands there.
+        proposals: Where their candidates come from.
+        diagnostics: What has to be logged to see the cell's phase position.
+        papers: Of its recipes.
+        measured: Verdicts of our own runs by recipe; None if there are none.
+    """
+
+    target: str
+    operator: str
+    recipes: tuple[str, ...] = ()
+    proposals: tuple[str, ...] = ()
+    diagnostics: tuple[str, ...] = ()
+    papers: tuple[str, ...] = ()
+    measured: Mapping[str, str] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "target": self.target,
+            "operator": self.operator,
+            "recipes": list(self.recipes),
+            "proposals": list(self.proposals),
+            "diagnostics": list(self.diagnostics),
+            "papers": list(self.papers),
+            "measured": None if self.measured is None else dict(self.measured),
+        }
+
+
+def grid(measured: Mapping[str, str] | None = None) -> tuple[Cell, ...]:
+    """All 42 cells, row by row.
+
+    Args:
+        measured: Verdict of a run of ours by recipe name; unknown if absent.
+    """
+    entries = tuple(RECIPES.values())
+    return tuple(
+        _cell(row, column, entries, measured or {}) for row in TARGETS for column in OPERATORS
+    )
+
+
+def document(cells: tuple[Cell, ...]) -> dict[str, Any]:
+    """The grid as plain data: ``targets``, ``operators``, ``cells``."""
+    return {
+        "schema": "tod.grid/1",
+        "targets": list(TARGETS),
+        "operators": list(OPERATORS),
+        "cells": [cell.to_dict() for cell in cells],
+    }
+
+
+def row_of(entry: Recipe) -> str:
+    """Row of Table 1 that a recipe stands in."""
+    return ROW_OF.get(entry.target.kind, entry.target.kind)
+
+
+def _cell(row: str, column: str, entries: tuple[Recipe, ...], measured: Mapping[str, str]) -> Cell:
+    here = [entry for entry in entries if (row_of(entry), entry.family) == (row, column)]
+    seen = {entry.name: measured[entry.name] for entry in here if entry.name in measured}
+    return Cell(
+        target=row,
+        operator=column,
+        recipes=tuple(entry.name for entry in here),
+        proposals=_distinct(_source(entry) for entry in here),
+        diagnostics=_distinct(item for entry in here for item in needed(entry)),
+        papers=_distinct(paper for entry in here for paper in entry.papers),
+        measured=seen or None,
+    )
+
+
+def needed(entry: Recipe) -> tuple[str, ...]:
+    """What has to be logged to place runs of a recipe in the phase plane."""
+    weights = [f"log_{name}" for name in sorted(entry.procedure.tilt.needs())]
+    found = ["ess_rel", "tails", *weights]
+    action = entry.operator.action
+    if entry.family == "test_time":
+        return (*found, "pass_at_k")
+    if isinstance(action, PolicyGradient):
+        found += ["activation", "overlap.policy_proposal", "drift"]
+    if isinstance(action, PolicyGradient | WeightedRegression):
+        found.append("contexts.zero_information")
+    if isinstance(action, Preference):
+        found.append("log_mu of the data")
+    return tuple(found)
+
+
+def _source(entry: Recipe) -> str:
+    proposal = entry.operator.proposal
+    fresh = "" if proposal.refresh is not None or not proposal.samplers else ", never refreshed"
+    return f"{proposal.source}{fresh}"
+
+
+def _distinct(items: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(items))

@@ -1,0 +1,248 @@
+"""Laws: where a procedure comes to rest when its updates are iterated, in a normal form.
+
+Two procedures share a target when their laws are equal, whatever their settings are called. The
+law is read off the structure: the pull, the advantage, the weights, and what moves with the policy.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tod.operators import (
+    Clip,
+    DualClip,
+    KLPull,
+    Listwise,
+    NoCredit,
+    Operator,
+    PolicyGradient,
+    Preference,
+    Residual,
+    WeightedRegression,
+)
+from tod.procedure import Procedure
+from tod.targets import Mixture, Target
+
+Shape = Literal["exponential", "rational", "climbs", "other"]
+Scale = Literal["constant", "group_std", "batch_std"]
+
+_SCALES: dict[str, Scale] = {
+    "group_zscore": "group_std",
+    "leave_one_out_zscore": "group_std",
+    "batch_zscore": "batch_std",
+    "return_to_go": "batch_std",
+    "gae": "batch_std",
+}
+_SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class Law:
+    """Where iterated updates come to rest.
+
+    Attributes:
+        shape: ``exponential``: b·exp(Σ η_k U_k); ``rational``: b/(1 − η(U − Ū)); ``climbs``: no
+            finite law, the utility's argmax is approached as far as the trust region and the
+            number of steps allow; ``other``: none of these, see ``why``.
+        anchor: Exponents of b over policies that stay put.
+        etas: Sharpness η_k by utility; per unit of U/σ where ``scale`` says so.
+        scale: Whether η is constant, or is divided by the spread of U in the context or the step.
+        epsilon: Added to that spread.
+        holds: ``always``, or ``on_policy``: only while μ follows π.
+        why: One sentence, where the shape is not exponential.
+    """
+
+    shape: Shape
+    anchor: Mapping[str, float] = field(default_factory=dict)
+    etas: Mapping[str, float] = field(default_factory=dict)
+    scale: Scale = "constant"
+    epsilon: float = 0.0
+    holds: Literal["always", "on_policy"] = "always"
+    why: str = ""
+
+    def same(self, other: "Law") -> bool:
+        """Whether both come to rest at one law; never for two that come to rest nowhere."""
+        if "climbs" in (self.shape, other.shape) or "other" in (self.shape, other.shape):
+            return False
+        form = (self.shape, self.scale) == (other.shape, other.scale)
+        return form and close(self.anchor, other.anchor) and close(self.etas, other.etas)
+
+    @property
+    def letters(self) -> str:
+        """The law in one line of letters."""
+        if self.shape in ("climbs", "other"):
+            return "no finite law: argmax U" if self.shape == "climbs" else f"other: {self.why}"
+        b = base_letters(self.anchor)
+        spread = {"constant": "", "group_std": "/σ_c", "batch_std": "/σ_batch"}[self.scale]
+        terms = " + ".join(f"{eta:.4g}·{name}{spread}" for name, eta in self.etas.items() if eta)
+        if self.shape == "rational":
+            return f"{b}/(1 − η(U − Ū)), ηU = {terms}"
+        return f"{b}·exp({terms})" if terms else b
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "shape": self.shape,
+            "letters": self.letters,
+            "anchor": dict(self.anchor),
+            "etas": dict(self.etas),
+            "scale": self.scale,
+            "holds": self.holds,
+            "why": self.why or None,
+        }
+
+
+def base_letters(anchor: Mapping[str, float]) -> str:
+    """Π_j π_j^ρ_j in letters."""
+    names = {"mu": "μ", "data": "q̂_data"}
+    parts = [
+        names.get(name, f"π_{name}") + ("" if abs(rho - 1.0) <= _SAME else f"^{rho:.4g}")
+        for name, rho in anchor.items()
+        if rho != 0.0
+    ]
+    return "·".join(parts) or "uniform"
+
+
+def close(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
+    """Whether two maps hold the same numbers, absent ones being 0, to 1e-9 relative."""
+    keys = {*a, *b}
+    return all(
+        abs(a.get(k, 0.0) - b.get(k, 0.0))
+        <= _SAME * max(1.0, abs(a.get(k, 0.0)), abs(b.get(k, 0.0)))
+        for k in keys
+    )
+
+
+def law_of(procedure: Procedure) -> Law:
+    """The law of a procedure; see the module for what is read."""
+    target, operator = procedure.tilt, procedure.operator
+    action = operator.action
+    if isinstance(target.anchor, Mixture) and len(target.anchor.weights) > 1:
+        return Law("other", why="the anchor is an arithmetic mixture: no exponents to compare")
+    if target.selectivity is not None:
+        return Law("other", why="a selectivity gives every context its own η")
+    if operator.auxiliary.entropy is not None:
+        return Law("other", why="an entropy bonus pulls to the uniform law, token by token")
+    if isinstance(action, PolicyGradient):
+        return _of_gradient(target, operator, action)
+    if isinstance(action, WeightedRegression):
+        return _of_regression(target, operator, action)
+    if isinstance(action, Preference):
+        return _of_preference(target, operator, action)
+    if isinstance(action, NoCredit):
+        return _of_auxiliary(operator)
+    if isinstance(action, Listwise):
+        return _at_rest(target, operator, "always")
+    return _of_selection(target, operator)
+
+
+def exponents(target: Target, operator: Operator) -> dict[str, float]:
+    """Exponents ρ_j of the target's anchor, μ read as the policy it is; a data target's as data."""
+    anchor = target.anchor
+    given = anchor.weights if isinstance(anchor, Mixture) else anchor
+    if set(given) == {"mu"} and not target.tilts and not target.support:
+        return {"data": 1.0}
+    samplers = operator.proposal.samplers
+    source = str(samplers[0]) if len(samplers) == 1 else "mu"
+    merged: dict[str, float] = {}
+    for name, rho in given.items():
+        known = source if name == "mu" else str(name)
+        merged[known] = merged.get(known, 0.0) + rho
+    return {name: rho for name, rho in merged.items() if rho != 0.0}
+
+
+def follows(operator: Operator) -> bool:
+    """Whether μ follows the policy: drawn from π_old alone, and refreshed."""
+    return operator.proposal.samplers == ("old",) and operator.proposal.refresh is not None
+
+
+def _etas(target: Target) -> dict[str, float]:
+    return {tilt.utility: tilt.eta for tilt in target.tilts if tilt.eta != 0.0}
+
+
+def _at_rest(target: Target, operator: Operator, holds: Literal["always", "on_policy"]) -> Law:
+    """The fixed point of an update that vanishes at π = q*, π_old moving with π."""
+    powers = exponents(target, operator)
+    stays = operator.proposal.samplers == ("old",) and operator.proposal.refresh is None
+    moving = 0.0 if stays else powers.pop("old", 0.0)
+    left = 1.0 - moving
+    if abs(left) <= _SAME or (not powers and moving):
+        return Law("climbs", etas=_etas(target), why="its only anchor moves with the policy")
+    etas = {name: eta / left for name, eta in _etas(target).items()}
+    anchor = {name: rho / left for name, rho in powers.items()}
+    return Law("exponential", anchor, etas, holds=holds)
+
+
+def _of_gradient(target: Target, operator: Operator, action: PolicyGradient) -> Law:
+    scale = _SCALES.get(action.advantage.kind, "constant")
+    if not action.advantage.scale_free:
+        scale = "constant"
+    epsilon = float(getattr(action.advantage, "epsilon", 0.0))
+    hard = isinstance(action.trust_region, Clip | DualClip)
+    if action.pull is None:
+        why = "no pull to an anchor: only the trust region bounds a step"
+        return Law("climbs", etas=_etas(target), scale=scale, why=why)
+    if isinstance(action.pull, Residual):
+        frozen = action.pull.at == "old"
+        return _at_rest(target, operator, "on_policy" if hard or frozen else "always")
+    return _of_pull(target, action.pull, scale, epsilon)
+
+
+def _of_pull(target: Target, pull: KLPull, scale: Scale, epsilon: float) -> Law:
+    powers = {
+        str(name): rho
+        for name, rho in (target.anchor if isinstance(target.anchor, dict) else {}).items()
+        if name not in ("old", "mu") and rho != 0.0
+    }
+    total = sum(powers.values())
+    if total <= 0.0:
+        why = "the pull draws to π_old alone, which moves with the policy"
+        return Law("climbs", etas=_etas(target), scale=scale, why=why)
+    anchor = {name: rho / total for name, rho in powers.items()}
+    etas = {name: eta / total for name, eta in _etas(target).items()}
+    if pull.place == "reward":
+        if pull.kind == "k1":
+            return Law("exponential", anchor, etas, holds="on_policy")
+        return Law("other", why=f"{pull.kind} in the reward does not have the gradient of a KL")
+    if pull.kind == "k1" and not pull.importance:
+        why = "k1 in the loss has no expected gradient: there is no pull"
+        return Law("climbs", etas=etas, scale=scale, why=why)
+    if pull.kind == "k2" and pull.importance:
+        return Law("other", why="ρ·k2 with ρ differentiable also lowers the spread of log π/b")
+    if pull.kind == "k3" and not pull.importance:
+        why = "k3 in the loss has the gradient of the forward KL(b‖π)"
+        return Law("rational", anchor, etas, scale, epsilon, "on_policy", why)
+    return Law("exponential", anchor, etas, scale, epsilon, "on_policy")
+
+
+def _of_regression(target: Target, operator: Operator, action: WeightedRegression) -> Law:
+    kind = action.weights.kind
+    if exponents(target, operator) == {"data": 1.0} and kind in ("target", "uniform"):
+        return Law("exponential", {"data": 1.0})
+    if kind == "target":
+        return _at_rest(target, operator, "always" if action.centred else "on_policy")
+    why = f"weights {kind!r} have no b/μ: the target is μ tilted, sharper at every refresh"
+    return Law("climbs", etas=_etas(target), why=why)
+
+
+def _of_preference(target: Target, operator: Operator, action: Preference) -> Law:
+    kind = action.loss.kind
+    if kind in ("simpo", "orpo"):
+        return Law("climbs", etas=_etas(target), why=f"{kind} has no anchor")
+    if kind in ("dpo", "robust_dpo"):
+        return _at_rest(target, operator, "always")
+    return Law("other", why=f"{kind} does not fit the choice model that defines the target")
+
+
+def _of_auxiliary(operator: Operator) -> Law:
+    if operator.auxiliary.distillation is None:
+        return Law("other", why="no credit and no distillation: nothing is aimed at")
+    return Law("exponential", {"teacher": 1.0})
+
+
+def _of_selection(target: Target, operator: Operator) -> Law:
+    kind = operator.action.kind
+    if kind in ("resample", "rejection"):
+        return Law("exponential", exponents(target, operator), _etas(target))
+    why = f"{kind} puts out one of K candidates: no tilt of b has that law"
+    return Law("other", etas=_etas(target), why=why)

@@ -1,0 +1,54 @@
+"""Locating a configuration: from a file of any known framework to a point of the atlas."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tod.atlas.locate.detect import FRAMEWORKS, Found, detect
+from tod.atlas.locate.located import EtaRule, Implied, Located, composition, letters
+from tod.atlas.locate.nemo_rl import locate_nemo_rl
+from tod.atlas.locate.openrlhf import locate_openrlhf
+from tod.atlas.locate.own import locate_own
+from tod.atlas.locate.trl import locate_trl
+from tod.atlas.locate.verl import locate_verl
+
+__all__ = [
+    "FRAMEWORKS",
+    "EtaRule",
+    "Implied",
+    "Located",
+    "composition",
+    "letters",
+    "locate",
+]
+
+
+def locate(path: Path | str, framework: str | None = None, method: str | None = None) -> Located:
+    """The point of the atlas that a configuration file is.
+
+    Reads TRL (script, JSON, YAML, command), verl (YAML, overrides, script), OpenRLHF (script),
+    NeMo-RL (YAML) and our own recipes. No framework is imported and nothing is executed; what a
+    file leaves out is filled in from the defaults of the version that the result names.
+
+    Args:
+        path: The file.
+        framework: One of `FRAMEWORKS`; found out if None.
+        method: Configuration class or subcommand, where a file does not say.
+
+    Raises:
+        SpecError: No known framework's, or a setting that its framework would refuse.
+    """
+    found = detect(Path(path), framework, method)
+    located = _reader(found, str(path))
+    return replace(located, notes=(*located.notes, *found.notes))
+
+
+def _reader(found: Found, where: str) -> Located:
+    if found.framework == "trl":
+        return locate_trl(found.values, found.method, where)
+    if found.framework == "verl":
+        return locate_verl(found.values, found.program, where)
+    if found.framework == "openrlhf":
+        return locate_openrlhf(found.values, found.program, where)
+    if found.framework == "nemo_rl":
+        return locate_nemo_rl(found.values, found.method, where)
+    return locate_own(found.values, where)

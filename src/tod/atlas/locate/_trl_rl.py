@@ -1,0 +1,302 @@
+"""TRL's GRPO (with its losses) and RLOO."""
+
+from tod.atlas.effects import SilentChange
+from tod.atlas.law import Law
+from tod.atlas.locate._corrections import sequence_mask_note
+from tod.atlas.locate.draft import Draft, auxiliary, proposal_of, reward_tilt
+from tod.atlas.locate.settings import Settings
+from tod.operators import (
+    BatchZScore,
+    Clip,
+    ConstantLength,
+    GroupMean,
+    GroupZScore,
+    KLPull,
+    LeaveOneOut,
+    PolicyGradient,
+    SequenceMask,
+    SequenceMeanTokenMean,
+    SequenceMeanTokenSum,
+    SequenceTruncation,
+    SoftGate,
+    StaleNegatives,
+    TokenMask,
+    TokenMean,
+    TokenTruncation,
+    Truncate,
+)
+from tod.operators.advantage import AdvantageSpec
+from tod.operators.aggregation import AggregationSpec
+from tod.operators.corrections import CorrectionSpec
+from tod.operators.proposal import Proposal
+from tod.operators.trust_regions import TrustRegionSpec
+
+_AGGREGATION: dict[str, AggregationSpec] = {
+    "grpo": SequenceMeanTokenMean(),
+    "sapo": SequenceMeanTokenMean(),
+    "bnpo": TokenMean(),
+    "dapo": TokenMean(),
+    "cispo": TokenMean(),
+    "luspo": SequenceMeanTokenSum(),
+}
+_LIKELY = {"grpo": ("grpo",), "dr_grpo": ("dr_grpo",), "sapo": ("sapo",), "cispo": ("cispo",)}
+
+
+def grpo(s: Settings, method: str, version: str) -> Draft:
+    """GRPOConfig (and GMPOConfig): every ``loss_type`` that has a composition here."""
+    loss, beta = str(s["loss_type"]), s.number("beta")
+    sequence = s["importance_sampling_level"] == "sequence"
+    draft = Draft(
+        "trl", version, method, s, "verifier_rl", target=reward_tilt(beta), updates=_updates(s)
+    )
+    draft.proposal = _proposal(s)
+    draft.likely = ("gspo",) if sequence else _LIKELY.get(loss, ("dapo", "grpo"))
+    draft.said = _said(s, pull=("beta", "use_bias_correction_kl") if beta else ("beta",))
+    if loss == "vespo" or loss not in {*_AGGREGATION, "dr_grpo"}:
+        draft.no_target = f"loss_type={loss!r} has no composition here"
+        draft.target = None
+        return draft
+    if beta == 0.0:
+        draft.no_target = "beta=0: no finite target, only a trust region"
+    pull = KLPull(kind="k3", importance=s.flag("use_bias_correction_kl")) if beta else None
+    level = "sequence_mean" if sequence else "token"
+    region = _region(s, loss)
+    if method == "GMPOConfig":
+        level, region = "sequence_mean_of_clipped", _log_clip(s)
+        draft.likely = ("gmpo",)
+    draft.action = PolicyGradient(
+        level=level,
+        trust_region=region,
+        advantage=_advantage(s),
+        aggregation=_aggregation(s, loss),
+        pull=pull,
+        correction=_correction(s),
+    )
+    draft.auxiliary = auxiliary(s.number("entropy_coef"))
+    draft.said["entropy"] = s.said("entropy_coef")
+    _grpo_changes(draft, s, loss, sequence)
+    _shared_changes(draft, s)
+    return draft
+
+
+def rloo(s: Settings, method: str, version: str) -> Draft:
+    """RLOOConfig: whole sequences, k1 in the reward."""
+    beta = s.number("beta")
+    draft = Draft(
+        "trl", version, method, s, "verifier_rl", target=reward_tilt(beta), updates=_updates(s)
+    )
+    draft.proposal, draft.likely = _proposal(s), ("rloo",)
+    draft.said = _said(s, pull=("beta",))
+    if beta == 0.0:
+        draft.no_target = "beta=0: no finite target, only a trust region"
+    high = s["epsilon_high"] if s["epsilon_high"] is not None else s["epsilon"]
+    draft.action = PolicyGradient(
+        level="sequence_sum",
+        trust_region=Clip(low=s.number("epsilon"), high=float(high)),
+        advantage=LeaveOneOut(),
+        aggregation=SequenceMeanTokenSum(),
+        pull=KLPull(kind="k1", place="reward") if beta else None,
+    )
+    if s.flag("normalize_advantages"):
+        draft.change(
+            "normalize_advantages",
+            "reward and KL are both inside the division by σ_batch: the law stays, steps scale",
+        )
+    if s["reward_clip_range"] is not None:
+        draft.change("reward_clip_range", "the utility is the clipped reward, before the KL")
+    _shared_changes(draft, s)
+    return draft
+
+
+def _region(s: Settings, loss: str) -> TrustRegionSpec:
+    low = s.number("epsilon")
+    high = float(s["epsilon_high"]) if s["epsilon_high"] is not None else low
+    if loss == "cispo":
+        return Truncate(cap=high)
+    if loss == "sapo":
+        return SoftGate(
+            tau_pos=s.number("sapo_temperature_pos"), tau_neg=s.number("sapo_temperature_neg")
+        )
+    return Clip(low=low, high=high)
+
+
+def _log_clip(s: Settings) -> Clip:
+    """TRL's GMPO clips log ρ to ±ε: as bounds on ρ they are e^±ε."""
+    import math
+
+    low = s.number("epsilon")
+    high = float(s["epsilon_high"]) if s["epsilon_high"] is not None else low
+    return Clip(low=-math.expm1(-low), high=math.expm1(high))
+
+
+def _scaling(s: Settings) -> str:
+    """``group``, ``batch`` or ``none``; true and false are the older spelling."""
+    value = s["scale_rewards"]
+    return {"True": "group", "true": "group", "False": "none", "false": "none"}.get(
+        str(value), str(value)
+    )
+
+
+def _advantage(s: Settings) -> AdvantageSpec:
+    if s["multi_objective_aggregation"] == "normalize_then_sum":
+        return BatchZScore(epsilon=1e-4)
+    if _scaling(s) == "none":
+        return GroupMean()
+    return BatchZScore(epsilon=1e-4) if _scaling(s) == "batch" else GroupZScore(epsilon=1e-4)
+
+
+def _aggregation(s: Settings, loss: str) -> AggregationSpec:
+    if loss == "dr_grpo":
+        return ConstantLength(length=max(1, int(s["max_completion_length"] or 1)))
+    return _AGGREGATION[loss]
+
+
+def _correction(s: Settings) -> CorrectionSpec | None:
+    delta = s["off_policy_mask_threshold"]
+    if delta is not None:
+        return StaleNegatives(delta=float(delta))
+    if not (s.flag("use_vllm") and s.flag("vllm_importance_sampling_correction")):
+        return None
+    high = s["vllm_importance_sampling_clip_max"]
+    low = float(s["vllm_importance_sampling_clip_min"] or 0.0)
+    high = float(high) if high is not None else 1e30
+    mode = s["vllm_importance_sampling_mode"]
+    if mode == "sequence_mask":
+        return SequenceMask(low=low, high=high)
+    if mode == "token_mask":
+        return TokenMask(low=low, high=high)
+    if mode == "sequence_truncate":
+        return SequenceTruncation(cap=high)
+    return TokenTruncation(cap=high, floor=low)
+
+
+def _updates(s: Settings) -> int:
+    """Optimiser steps on one batch of rollouts: passes over it, in accumulation windows."""
+    accumulate = int(s["gradient_accumulation_steps"] or 1)
+    steps = s["steps_per_generation"]
+    windows = 1 if steps is None else max(1, int(steps) // accumulate)
+    return int(s["num_iterations"]) * windows
+
+
+def _proposal(s: Settings) -> Proposal:
+    return proposal_of(
+        {
+            "prompts": _prompts(s),
+            "size": s["num_generations"],
+            "temperature": s["temperature"],
+            "top_p": s["top_p"],
+            "top_k": s["top_k"],
+            "max_new_tokens": s["max_completion_length"],
+        }
+    )
+
+
+def _prompts(s: Settings) -> int:
+    """Contexts of a batch of rollouts on one process; how many processes there are is not said."""
+    windows = s["steps_per_generation"] or s["gradient_accumulation_steps"] or 1
+    drawn = s["generation_batch_size"] or int(s["per_device_train_batch_size"]) * int(windows)
+    return int(drawn) // max(1, int(s["num_generations"]))
+
+
+def _said(s: Settings, pull: tuple[str, ...]) -> dict[str, str]:
+    said = {"pull": ", ".join(s.said(name) for name in pull), "refresh": s.said("num_iterations")}
+    said |= {name: s.said(name) for name in ("temperature", "top_p", "top_k")}
+    if "scale_rewards" in s.defaults:
+        said["advantage"] = s.said("scale_rewards")
+        if s["multi_objective_aggregation"] == "normalize_then_sum":
+            said["advantage"] = s.said("multi_objective_aggregation")
+    return said
+
+
+def _grpo_changes(draft: Draft, s: Settings, loss: str, sequence: bool) -> None:
+    if loss == "cispo":
+        high = s["epsilon_high"] if s["epsilon_high"] is not None else s["epsilon"]
+        if float(high) < 1.0:
+            name = "epsilon_high" if s["epsilon_high"] is not None else "epsilon"
+            draft.change(
+                name,
+                f"CISPO's cap is absolute here: every weight ρ ≤ {float(high):g}, also at ρ = 1, "
+                f"scales the whole update by {float(high):g}; 5.0 is recommended",
+            )
+    if s["delta"] is not None:
+        draft.change("delta", "ρ is capped from above for either sign of A: a second trust region")
+    draft.changes += _by_loss(s, loss, sequence)
+    if (
+        sequence
+        and draft.action is not None
+        and s.number("beta")
+        and s.flag("use_bias_correction_kl")
+    ):
+        draft.change(
+            "importance_sampling_level",
+            "the KL's weight is the geometric mean of ρ: not the ρ that makes k3 a reverse KL",
+        )
+    if s["multi_objective_aggregation"] == "normalize_then_sum":
+        draft.change(
+            "multi_objective_aggregation",
+            "every reward is divided by its own σ_c before the sum: η_k = w_k/σ_{k,c}, and the "
+            "weights no longer compare the rewards' own units",
+        )
+    elif s["reward_weights"] is not None:
+        draft.change("reward_weights", "U = Σ_k w_k U_k, then scaled as one: η_k ∝ w_k")
+    elif isinstance(s.given.get("reward_funcs"), list) and len(s.given["reward_funcs"]) > 1:
+        draft.change("reward_weights", "U is the plain sum of the rewards, in their own units")
+    if s.number("top_entropy_quantile") < 1.0:
+        draft.change(
+            "top_entropy_quantile", "only the least certain tokens are trained: others stay put"
+        )
+    if s.flag("use_adaptive_entropy"):
+        draft.change("use_adaptive_entropy", "its weight moves to hold the entropy: no fixed law")
+    if draft.action is not None and getattr(draft.action, "correction", None) is not None:
+        draft.changes += sequence_mask_note(s, "vllm_importance_sampling_mode")
+
+
+def _by_loss(s: Settings, loss: str, sequence: bool) -> list[SilentChange]:
+    effect = {
+        "grpo": "each sequence is divided by its own length: short answers are pushed harder per "
+        "token, reward and KL alike; not the gradient of E[U]",
+        "sapo": "each sequence is divided by its own length: not the gradient of E[U]",
+        "bnpo": "divided by the tokens of the micro-batch: the gradient depends on micro-batching",
+        "cispo": "",
+        "dapo": "",
+    }.get(loss, "")
+    if sequence and loss in ("bnpo", "dr_grpo", "dapo", "cispo"):
+        effect = "with sequence weights a token mean multiplies every sequence by its length"
+    return [SilentChange(s.said("loss_type"), effect)] if effect else []
+
+
+def _shared_changes(draft: Draft, s: Settings) -> None:
+    if s.flag("sync_ref_model") and s.number("beta"):
+        draft.change(
+            "sync_ref_model",
+            f"π_ref follows the policy every {s['ref_model_sync_steps']} steps: the anchor moves, "
+            "sharpness compounds at every sync and there is no fixed law",
+        )
+        draft.law = Law("climbs", why="π_ref follows the policy")
+    if s.flag("mask_truncated_completions"):
+        draft.change(
+            "mask_truncated_completions",
+            "answers cut at the limit get no push but stay in the baseline: the law is conditioned "
+            "on finishing",
+        )
+    draft.changes += cut_decoding(s)
+    if (draft.updates or 1) > 1:
+        draft.notes.append(
+            f"{draft.updates} updates on every batch of rollouts: μ is stale for all but the first"
+        )
+
+
+def cut_decoding(s: Settings) -> list[SilentChange]:
+    """Decoding settings that a proposal here cannot say."""
+    found = []
+    if s["min_p"]:
+        found.append(
+            SilentChange(s.said("min_p"), "tokens are cut from μ's support; log μ is not that of π")
+        )
+    if s.number("repetition_penalty") != 1.0:
+        effect = "μ is not the policy: log μ needs the processed logits, on-policy is off-policy"
+        found.append(SilentChange(s.said("repetition_penalty"), effect))
+    if "generation_kwargs" in s.defaults and s["generation_kwargs"]:
+        effect = "may change μ once more: only its own log-probs as drawn are log μ"
+        found.append(SilentChange(s.said("generation_kwargs"), effect))
+    return found

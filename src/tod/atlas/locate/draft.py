@@ -1,0 +1,172 @@
+"""From what a framework's reader understood to a located point: the part all of them share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tod.atlas.effects import SilentChange, structural
+from tod.atlas.law import Law, law_of
+from tod.atlas.locate.located import EtaRule, Located
+from tod.atlas.locate.settings import Settings
+from tod.atlas.nearest import nearest
+from tod.atlas.recipe import OperatorFamily
+from tod.operators import Auxiliary, Critic, EntropyBonus, Operator, Proposal
+from tod.operators.operator import UpdateRule
+from tod.operators.proposal import AnyProposal
+from tod.procedure import Procedure
+from tod.targets import ScalarReward, Target, TargetSpec
+
+REWARD = "reward"
+"""What the reward of a foreign configuration is called: no configuration names it."""
+
+
+_SIZES = (
+    "batch_size",
+    "batch_size_per_gpu",
+    "gradient_accumulation_steps",
+    "max_completion_length",
+    "max_len",
+    "max_length",
+    "max_response_length",
+    "max_total_sequence_length",
+    "n_samples_per_prompt",
+    "num_generations",
+    "num_generations_per_prompt",
+    "num_prompts_per_step",
+    "rollout.n",
+    "steps_per_generation",
+    "teacher_model_name_or_path",
+)
+"""Settings that change how much is computed, not what is aimed at."""
+
+
+@dataclass
+class Draft:
+    """A configuration as its framework's reader understood it.
+
+    Attributes:
+        framework: Which framework.
+        version: Version of the defaults.
+        method: What the framework calls the method.
+        settings: What was read.
+        family: Row of Table 2.
+        action: A, if it has a composition here.
+        target: The target; None if there is no finite one.
+        no_target: Why there is none, or why the action has no composition.
+        proposal: μ.
+        auxiliary: Terms of the loss beside the action's.
+        said: How the framework spells the structural settings, see `structural`.
+        changes: What is particular to the framework.
+        notes: What else a reader should know.
+        updates: Optimiser steps on every batch.
+        epsilon: Added to σ where rewards are z-scored.
+        likely: Recipes to prefer among equally near ones.
+        law: Where it comes to rest, if the composition does not say.
+    """
+
+    framework: str
+    version: str
+    method: str
+    settings: Settings
+    family: OperatorFamily
+    action: UpdateRule | None = None
+    target: TargetSpec | None = None
+    no_target: str = ""
+    proposal: AnyProposal = field(default_factory=Proposal)
+    auxiliary: Auxiliary = field(default_factory=Auxiliary)
+    said: dict[str, str] = field(default_factory=dict)
+    changes: list[SilentChange] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    updates: int | None = 1
+    likely: tuple[str, ...] = ()
+    law: Law | None = None
+    target_family: str | None = None
+
+    def change(self, setting: str, effect: str) -> None:
+        """Note a silent change by the name of a setting."""
+        self.changes.append(SilentChange(self.settings.said(setting), effect))
+
+    def located(self) -> Located:
+        """The point of the atlas."""
+        operator = None
+        if self.action is not None:
+            operator = Operator(
+                proposal=self.proposal, action=self.action, auxiliary=self.auxiliary
+            )
+        stood_in = self.target or Target(anchor={"old": 1.0})
+        whole = None if operator is None else Procedure(target=stood_in, operator=operator)
+        known = self.target is not None and not self._decisive
+        law = self.law or (Law("other", why=self.no_target) if whole is None else law_of(whole))
+        name, differs = nearest(operator, self.likely) if operator is not None else (None, ())
+        found = () if whole is None else structural(whole, self.said, self.updates or 1)
+        return Located(
+            framework=self.framework,
+            version=self.version,
+            method=self.method,
+            law=law,
+            operator_family=self.family,
+            recipe=name,
+            nearest=differs,
+            procedure=whole if known else None,
+            operator=operator,
+            target_family=self.target_family or (self.target.kind if self.target else None),
+            rule=rule_of(law) if known else None,
+            silent_changes=(*found, *self.changes),
+            unknown=self.settings.unknown,
+            near=self.settings.near,
+            notes=self._notes(),
+            updates=self.updates,
+        )
+
+    @property
+    def _decisive(self) -> tuple[str, ...]:
+        """Settings without a known value that are more than a size."""
+        return tuple(name for name in self.settings.opaque if not name.endswith(_SIZES))
+
+    def _notes(self) -> tuple[str, ...]:
+        first = [self.no_target] if self.no_target and self.target is None else []
+        if self._decisive:
+            first.append(
+                f"{', '.join(self._decisive)}: the value is computed, not written; the default "
+                "stands in and no target is claimed"
+            )
+        return (*first, *self.notes)
+
+
+def rule_of(law: Law) -> EtaRule | None:
+    """The implied sharpness of a law with one utility."""
+    if law.shape not in ("exponential", "rational") or len(law.etas) != 1:
+        return None
+    (eta,) = law.etas.values()
+    return EtaRule(eta=eta, scale=law.scale, epsilon=law.epsilon)
+
+
+def reward_tilt(beta: float) -> ScalarReward | None:
+    """π_ref·exp(r/β), or None at β = 0."""
+    return ScalarReward(eta=1.0 / beta, utility=REWARD) if beta > 0 else None
+
+
+def auxiliary(entropy: float = 0.0, critic: bool = False) -> Auxiliary:
+    """An entropy bonus and a critic, if there are any."""
+    return Auxiliary(
+        entropy=EntropyBonus(weight=entropy) if entropy > 0 else None,
+        critic=Critic() if critic else None,
+    )
+
+
+def proposal_of(values: Mapping[str, Any]) -> Proposal:
+    """μ = π_old from decoding settings; those a proposal cannot say are left out.
+
+    ``top_k`` of −1 or 0 and ``top_p`` of 1 keep everything.
+    """
+    top_k = int(values.get("top_k") or 0)
+    temperature = float(values.get("temperature", 1.0))
+    return Proposal(
+        source="old",
+        prompts=max(1, int(values.get("prompts") or 1)),
+        size=max(1, int(values.get("size") or 1)),
+        temperature=temperature if temperature > 0 else 1.0,
+        top_p=float(values.get("top_p", 1.0)),
+        top_k=top_k if top_k > 0 else None,
+        max_new_tokens=max(1, int(values.get("max_new_tokens") or 64)),
+    )

@@ -1,0 +1,98 @@
+"""Settings of a foreign configuration: what the file says, over the framework's defaults."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A value that the file computes or takes from elsewhere: not known here."""
+
+    text: str
+
+    def __str__(self) -> str:
+        """As written."""
+        return self.text
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Given values over defaults, and which keys mean nothing for the target.
+
+    Attributes:
+        given: Flat keys and values of the file.
+        defaults: Every setting that is read, with its default.
+        neutral: Further known keys: optimisation, logging, placement.
+        neutral_prefixes: Sections in which every key is neutral.
+    """
+
+    given: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    neutral: Collection[str] = field(default_factory=frozenset)
+    neutral_prefixes: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Any:
+        """The value in force; the default where the file's own is not known."""
+        value = self.given.get(name, self.defaults[name])
+        return self.defaults[name] if isinstance(value, Opaque) else value
+
+    def number(self, name: str) -> float:
+        """The value as a number; a text that spells one is read."""
+        return float(self[name])
+
+    def flag(self, name: str) -> bool:
+        """The value as a truth value; `true`, `True` and `1` are true."""
+        value = self[name]
+        return (
+            value.strip().lower() in ("true", "1", "yes") if isinstance(value, str) else bool(value)
+        )
+
+    def said(self, name: str) -> str:
+        """``name=value``, and whether it is the default."""
+        value = self[name]
+        shown = value if isinstance(value, str) else repr(value)
+        return f"{name}={shown}" + ("" if name in self.given else " (default)")
+
+    @property
+    def opaque(self) -> tuple[str, ...]:
+        """Settings that are read and whose value is not in the file."""
+        return tuple(
+            name
+            for name, value in self.given.items()
+            if isinstance(value, Opaque) and name in self.defaults
+        )
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Keys that are not known here, and known ones whose value is not in the file."""
+        strange = (name for name in self.given if not self._known(name))
+        return (*strange, *(f"{name} (= {self.given[name]})" for name in self.opaque))
+
+    @property
+    def near(self) -> dict[str, str]:
+        """The nearest known key of every unknown one that has a near one."""
+        known = [*self.defaults, *self.neutral]
+        found = {
+            name: get_close_matches(name, known, n=1, cutoff=0.75)
+            for name in self.given
+            if not self._known(name)
+        }
+        return {name: close[0] for name, close in found.items() if close}
+
+    def _known(self, name: str) -> bool:
+        return (
+            name in self.defaults or name in self.neutral or name.startswith(self.neutral_prefixes)
+        )
+
+
+def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys; interpolations `${…}` are left out: they are defaults."""
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        elif not (isinstance(value, str) and value.startswith("${")):
+            found[f"{prefix}{key}"] = value
+    return found

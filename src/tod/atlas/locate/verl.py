@@ -1,0 +1,305 @@
+"""verl configurations: YAML, Hydra overrides, or a script that runs its trainer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tod.atlas.law import Law
+from tod.atlas.locate._verl_fields import DEFAULTS, NEUTRAL, PREFIXES, VERSION, A, C, R
+from tod.atlas.locate.draft import Draft, auxiliary, proposal_of, reward_tilt
+from tod.atlas.locate.located import Located
+from tod.atlas.locate.settings import Settings, flat
+from tod.operators import (
+    Clip,
+    ConstantLength,
+    DualClip,
+    Gae,
+    GroupMean,
+    GroupZScore,
+    KLPull,
+    LeaveOneOut,
+    PolicyGradient,
+    ReturnToGo,
+    SequenceMeanTokenMean,
+    SequenceMeanTokenSum,
+    SequenceTruncation,
+    SoftGate,
+    TokenMask,
+    TokenMean,
+    TokenTruncation,
+    Truncate,
+    TrustRegionSpec,
+    Whitening,
+)
+
+_ESTIMATORS = {
+    "rloo": LeaveOneOut(),
+    "rloo_vectorized": LeaveOneOut(),
+}
+_LEVELS = {"gspo": "sequence_mean", "geo_mean": "sequence_mean_of_clipped"}
+_LIKELY = {
+    "gspo": ("gspo",),
+    "sapo": ("sapo",),
+    "cispo": ("cispo",),
+    "geo_mean": ("gmpo",),
+}
+_KINDS = {
+    "kl": "k1",
+    "k1": "k1",
+    "mse": "k2",
+    "k2": "k2",
+    "low_var_kl": "k3",
+    "k3": "k3",
+}
+
+
+def locate_verl(values: Mapping[str, Any], program: str | None = None, where: str = "") -> Located:
+    """A verl configuration as a point of the atlas; see `VERSION` for whose defaults."""
+    del where
+    s = Settings(flat(values), DEFAULTS, NEUTRAL, PREFIXES)
+    estimator, mode = str(s["algorithm.adv_estimator"]), str(s[A + "policy_loss.loss_mode"])
+    draft = Draft("verl", VERSION, f"{estimator}, {mode}", s, "proximal_rl", updates=_updates(s))
+    draft.method = f"{program or 'main_ppo'}: {draft.method}"
+    draft.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
+    draft.proposal = _proposal(s)
+    pull, beta = _pull(draft, s)
+    draft.target = reward_tilt(beta)
+    if beta == 0.0 and not draft.no_target:
+        draft.no_target = "no KL in the loss or the reward: no finite target, only a trust region"
+    advantage = _advantage(s, estimator)
+    region = _region(s, mode)
+    if advantage is None or region is None:
+        what = f"adv_estimator={estimator!r}" if advantage is None else f"loss_mode={mode!r}"
+        draft.target, draft.no_target = None, f"{what} has no composition here"
+    elif not draft.law:
+        draft.action = PolicyGradient(
+            level=_LEVELS.get(mode, "token"),
+            trust_region=region,
+            advantage=advantage,
+            aggregation=_aggregation(s, mode),
+            pull=pull,
+            correction=_correction(s),
+        )
+    draft.auxiliary = auxiliary(s.number(A + "entropy_coeff"), critic=estimator == "gae")
+    draft.likely = _LIKELY.get(mode, _by_estimator(estimator))
+    draft.said = _said(s)
+    _trust_changes(draft, s, mode)
+    _reward_changes(draft, s, estimator)
+    _other_changes(draft, s)
+    return draft.located()
+
+
+def _by_estimator(estimator: str) -> tuple[str, ...]:
+    return {
+        "gae": ("ppo", "ppo_clip"),
+        "grpo": ("grpo", "dapo"),
+        "rloo": ("rloo",),
+        "reinforce_plus_plus": ("reinforce_plus_plus",),
+    }.get(estimator, ())
+
+
+def _updates(s: Settings) -> int:
+    """Mini-batches of a batch of prompts, times epochs."""
+    batch, mini = int(s["data.train_batch_size"]), max(1, int(s[A + "ppo_mini_batch_size"]))
+    return max(1, -(-batch // mini)) * int(s[A + "ppo_epochs"])
+
+
+def _proposal(s: Settings) -> Any:
+    return proposal_of(
+        {
+            "prompts": s["data.train_batch_size"],
+            "size": s[R + "n"],
+            "temperature": s[R + "temperature"],
+            "top_p": s[R + "top_p"],
+            "top_k": s[R + "top_k"],
+            "max_new_tokens": s["data.max_response_length"],
+        }
+    )
+
+
+def _pull(draft: Draft, s: Settings) -> tuple[KLPull | None, float]:
+    """The pull and β; the law is set on the draft where no pull of ours says it."""
+    in_loss, in_reward = s.flag(A + "use_kl_loss"), s.flag("algorithm.use_kl_in_reward")
+    if in_loss and in_reward:
+        draft.no_target = "a KL in the loss and one in the reward: two pulls, no composition here"
+        draft.law = Law("other", why=draft.no_target)
+        return None, 0.0
+    if not (in_loss or in_reward):
+        return None, 0.0
+    name = A + "kl_loss_type" if in_loss else "algorithm.kl_penalty"
+    beta = s.number(A + "kl_loss_coef" if in_loss else "algorithm.kl_ctrl.kl_coef")
+    spelled = str(s[name])
+    straight = spelled.endswith("+") and spelled.rstrip("+") not in ("mse", "k2")
+    kind = _KINDS.get(spelled.rstrip("+"))
+    if kind is None:
+        draft.no_target = f"{s.said(name)} is no estimator of a KL's gradient"
+        draft.law = Law("other", why=draft.no_target)
+        return None, 0.0
+    if beta == 0.0:
+        return None, 0.0
+    if in_reward:
+        return KLPull(kind=kind, place="reward"), beta
+    if straight:
+        draft.notes.append(f"{spelled}: the value of {spelled[:-1]}, the gradient of k2")
+        kind = "k2"
+    if kind == "k3":
+        draft.change(name, "k3 is clamped to 10 and its log-ratio to ±20: no pull beyond")
+    return KLPull(kind=kind), beta
+
+
+def _advantage(s: Settings, estimator: str) -> Any:
+    if estimator in ("grpo", "grpo_vectorized"):
+        z = s.flag("algorithm.norm_adv_by_std_in_grpo")
+        return GroupZScore(epsilon=1e-6) if z else GroupMean()
+    whiten = Whitening(epsilon=1e-8, ddof=1)
+    gamma = s.number("algorithm.gamma")
+    if estimator == "gae":
+        return Gae(discount=gamma, trace=s.number("algorithm.lam"), whiten=whiten)
+    if estimator == "reinforce_plus_plus":
+        return ReturnToGo(discount=gamma, whiten=whiten)
+    if estimator == "reinforce_plus_plus_baseline":
+        return ReturnToGo(discount=gamma, baseline=GroupMean(), whiten=whiten)
+    return _ESTIMATORS.get(estimator)
+
+
+def _region(s: Settings, mode: str) -> TrustRegionSpec | None:
+    low, high = (
+        s.number(A + name) if s[A + name] is not None else s.number(A + "clip_ratio")
+        for name in ("clip_ratio_low", "clip_ratio_high")
+    )
+    cap = s.number(A + "clip_ratio_c")
+    if mode == "vanilla":
+        return DualClip(low=low, high=high, cap=cap)
+    if mode in ("gspo", "geo_mean"):
+        return _log_clip(low, high) if mode == "geo_mean" else Clip(low=low, high=high)
+    if mode == "sapo":
+        return SoftGate(tau_pos=s.number(A + "tau_pos"), tau_neg=s.number(A + "tau_neg"))
+    if mode == "cispo":
+        return Truncate(cap=1 + high, floor=1 - low if low < 1 else None)
+    return None
+
+
+def _log_clip(low: float, high: float) -> Clip:
+    """Bounds on log ρ as bounds on ρ."""
+    import math
+
+    return Clip(low=-math.expm1(-low), high=math.expm1(high))
+
+
+def _aggregation(s: Settings, mode: str) -> Any:
+    if mode in ("gspo", "sapo"):
+        return SequenceMeanTokenMean()
+    length = s[A + "loss_scale_factor"] or s["data.max_response_length"]
+    return {
+        "token-mean": TokenMean(),
+        "seq-mean-token-mean": SequenceMeanTokenMean(),
+        "seq-mean-token-sum": SequenceMeanTokenSum(),
+        "seq-mean-token-sum-norm": ConstantLength(length=max(1, int(float(length)))),
+    }[str(s[A + "loss_agg_mode"])]
+
+
+def _correction(s: Settings) -> Any:
+    kind, bound = s[C + "rollout_is"], s[C + "rollout_is_threshold"]
+    if kind is None or s.flag(C + "bypass_mode"):
+        return None
+    if "_" in str(bound):
+        low, high = (float(part) for part in str(bound).split("_"))
+        return TokenMask(low=low, high=high)
+    cap = float(bound)
+    return SequenceTruncation(cap=cap) if kind == "sequence" else TokenTruncation(cap=cap)
+
+
+def _said(s: Settings) -> dict[str, str]:
+    said = {name: s.said(R + name) for name in ("temperature", "top_p", "top_k")}
+    said["advantage"] = s.said("algorithm.norm_adv_by_std_in_grpo")
+    if str(s["algorithm.adv_estimator"]) not in ("grpo", "grpo_vectorized"):
+        said["advantage"] = s.said("algorithm.adv_estimator")
+    if s.flag(A + "use_kl_loss"):
+        said["pull"] = s.said(A + "kl_loss_type")
+    elif s.flag("algorithm.use_kl_in_reward"):
+        said["pull"] = s.said("algorithm.use_kl_in_reward")
+    else:
+        said["pull"] = f"{s.said(A + 'use_kl_loss')}, {s.said('algorithm.use_kl_in_reward')}"
+    said["refresh"] = s.said(A + "ppo_epochs")
+    said["entropy"] = s.said(A + "entropy_coeff")
+    return said
+
+
+def _trust_changes(draft: Draft, s: Settings, mode: str) -> None:
+    if mode == "vanilla":
+        draft.change(
+            A + "clip_ratio_c",
+            f"dual clip: where A < 0 and ρ > {s.number(A + 'clip_ratio_c'):g} a token no longer "
+            "counts; bad answers that became likely are not pushed down",
+        )
+    bounds = ("clip_ratio_low", "clip_ratio_high")
+    if A + "clip_ratio" in s.given and not any(A + name in s.given for name in bounds):
+        draft.change(
+            A + "clip_ratio",
+            "has no effect: clip_ratio_low and clip_ratio_high are 0.2 by default and win",
+        )
+    if mode in ("gspo", "sapo") and s[A + "loss_agg_mode"] != "seq-mean-token-mean":
+        draft.change(
+            A + "loss_agg_mode", f"{mode} aggregates by seq-mean-token-mean whatever is set"
+        )
+    if mode == "cispo" and s.number(A + "clip_ratio_low") < 1.0:
+        draft.change(
+            A + "clip_ratio_low",
+            "a lower bound on ρ that the paper has not: stale tokens count more",
+        )
+    if mode == "gspo" and s.number(A + "clip_ratio_high") > 0.01:
+        draft.change(
+            A + "clip_ratio_high",
+            "a token's width on a geometric mean over a sequence: 4e-4 is usual, this never binds",
+        )
+    aggregation = s[A + "loss_agg_mode"]
+    if aggregation == "seq-mean-token-mean" and mode == "vanilla":
+        draft.change(
+            A + "loss_agg_mode",
+            "each sequence is divided by its own length: short answers are pushed harder per "
+            "token; not the gradient of E[U]",
+        )
+
+
+def _reward_changes(draft: Draft, s: Settings, estimator: str) -> None:
+    grouped = estimator in ("grpo", "grpo_vectorized", "rloo", "rloo_vectorized")
+    if grouped and int(s[R + "n"]) == 1:
+        effect = "one candidate a prompt has no baseline: GRPO takes the raw reward as advantage"
+        if estimator != "grpo":
+            effect = "one candidate a prompt has no baseline: raw reward or 0, by implementation"
+        draft.change(R + "n", effect)
+    if s["algorithm.kl_ctrl.type"] == "adaptive" and s.flag("algorithm.use_kl_in_reward"):
+        draft.change(
+            "algorithm.kl_ctrl.type",
+            f"β moves to hold the KL at {s['algorithm.kl_ctrl.target_kl']}: η = 1/β is whatever "
+            "that takes",
+        )
+    if s.flag("algorithm.filter_groups.enable"):
+        draft.change(
+            "algorithm.filter_groups.enable",
+            "contexts are weighted by 1 − p^K − (1 − p)^K: prompts of middling difficulty count",
+        )
+    for name in (
+        "reward_model.overlong_buffer.enable",
+        "reward_model.reward_kwargs.overlong_buffer_cfg.enable",
+    ):
+        if s.flag(name):
+            draft.change(name, "U gets a penalty of length near the limit: a second utility")
+    if s.flag("algorithm.use_pf_ppo"):
+        draft.change("algorithm.use_pf_ppo", "batches are redrawn by reward: μ is not what sampled")
+
+
+def _other_changes(draft: Draft, s: Settings) -> None:
+    if s[C + "rollout_is"] is not None and not s.flag(C + "bypass_mode"):
+        draft.change(
+            C + "rollout_is", "capped weights: E[weight] < 1, long answers are cut more often"
+        )
+    if s[C + "rollout_rs"] is not None:
+        draft.change(
+            C + "rollout_rs",
+            "answers are dropped by −log ρ, so bounds lo_hi keep ρ in [1/hi, 1/lo]; the law is "
+            "conditioned on agreement of the two engines",
+        )
+    if (draft.updates or 1) > 1:
+        draft.notes.append(
+            f"{draft.updates} updates on every batch of rollouts: μ is stale for all but the first"
+        )

@@ -1,0 +1,78 @@
+"""The named recipe nearest to an operator, and what it does otherwise."""
+
+from typing import Any
+
+from tod.atlas.recipes import RECIPES
+from tod.operators import Operator
+
+_WEIGHT = {
+    "kind": 20.0,
+    "loss": 6.0,
+    "level": 3.0,
+    "trust_region": 3.0,
+    "advantage": 3.0,
+    "aggregation": 2.0,
+    "weights": 6.0,
+    "pull": 2.0,
+    "centred": 2.0,
+    "by_probability": 3.0,
+    "pairs": 0.5,
+    "correction": 0.5,
+}
+"""How much a difference in a part counts: what defines a method counts most. A matter of taste,
+fixed so that the methods' own papers' settings locate as themselves."""
+_NUMBERS = 0.25
+"""A part of the same kind with other numbers."""
+_RELATED = {frozenset({"clip", "dual_clip"}): 1.0}
+_NAMED = 3.0
+"""What it counts that the framework itself calls it by that name."""
+_FAR = 6.0
+"""Beyond it no recipe is called near."""
+
+
+def nearest(operator: Operator, likely: tuple[str, ...] = ()) -> tuple[str | None, tuple[str, ...]]:
+    """The nearest recipe's name and what differs from it; (None, ()) if none is near.
+
+    Args:
+        operator: What to place.
+        likely: Names to prefer among equally near ones, in order.
+    """
+    mine = operator.action.model_dump(mode="json")
+    ranked = []
+    for name, entry in RECIPES.items():
+        theirs = entry.operator.action.model_dump(mode="json")
+        far, differs = _distance(mine, theirs)
+        order = likely.index(name) if name in likely else len(likely)
+        far -= _NAMED if name in likely else 0.0
+        ranked.append((far, order, name, differs))
+    far, _, name, differs = min(ranked, key=lambda row: (row[0], row[1]))
+    return (name, differs) if far <= _FAR else (None, ())
+
+
+def _distance(a: dict[str, Any], b: dict[str, Any]) -> tuple[float, tuple[str, ...]]:
+    if a["kind"] != b["kind"]:
+        return _WEIGHT["kind"], ()
+    total, differs = 0.0, []
+    for part in sorted({*a, *b} - {"kind"}):
+        mine, theirs = a.get(part), b.get(part)
+        if mine == theirs:
+            continue
+        kinds = [_kind(mine), _kind(theirs)]
+        total += _NUMBERS if kinds[0] == kinds[1] else _apart(part, kinds)
+        differs.append(f"{part}: {_show(mine)} for {_show(theirs)}")
+    return total, tuple(differs)
+
+
+def _apart(part: str, kinds: list[str]) -> float:
+    return _RELATED.get(frozenset(kinds), _WEIGHT.get(part, 1.0))
+
+
+def _kind(value: Any) -> str:
+    return str(value["kind"]) if isinstance(value, dict) and "kind" in value else str(value)
+
+
+def _show(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    rest = " ".join(f"{k}={v:g}" for k, v in value.items() if isinstance(v, float))
+    return f"{value.get('kind', '')} {rest}".strip()

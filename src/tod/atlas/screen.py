@@ -1,0 +1,111 @@
+"""Located points, comparisons and the grid as lines for a terminal."""
+
+from textwrap import fill
+
+from tod.atlas.compare import Comparison
+from tod.atlas.grid import OPERATORS, TARGETS, Cell
+from tod.atlas.locate import Located, composition, letters
+
+_LABEL = 11
+
+
+def located_text(located: Located, width: int = 80) -> str:
+    """The triple, the law it comes to rest at, and what is silent in it."""
+    operator = located.operator
+    of = f" (defaults: {located.version})" if located.version else ""
+    lines = [f"{located.framework} {located.method}{of}", ""]
+    if located.procedure is not None:
+        lines.append(_row("target", letters(located.procedure.tilt), width))
+    else:
+        lines.append(_row("target", "no finite target", width))
+    holds = ", while μ follows π" if located.law.holds == "on_policy" else ""
+    lines.append(_row("rests at", located.law.letters + holds, width))
+    lines.append(_row("operator", composition(operator) or "no composition here", width))
+    if operator is not None:
+        proposal = operator.proposal
+        drawn = f"{proposal.source}, K = {proposal.size}, T = {proposal.temperature:g}"
+        updates = f", {located.updates} updates a batch" if located.updates else ""
+        lines.append(_row("proposal", drawn + updates, width))
+    where = f"{located.target_family or 'no target'} x {located.operator_family}"
+    lines.append(_row("atlas", where, width))
+    name = located.recipe or "none is near"
+    lines.append(_row("recipe", name + _differs(located.nearest), width))
+    lines += ["", *_silent(located, width), *_unknown(located, width)]
+    lines += [_row("note", note, width) for note in located.notes]
+    return "\n".join(lines)
+
+
+def compared_text(found: Comparison, width: int = 80) -> str:
+    """Whether two procedures share a target, and what differs, in one screen."""
+    said = {"yes": "yes", "no": "no", "one_update_only": "for one update only"}
+    licence = {True: "yes", False: "no", None: "unknown"}[found.swap_licensed]
+    proposal = {True: "yes", False: "no", None: "unknown"}[found.same_proposal]
+    lines = [f"A  {found.a}", f"B  {found.b}", ""]
+    lines.append(_row("target", f"same? {said[found.same_target]}", width))
+    lines.append(_row("proposal", f"same? {proposal}", width))
+    lines.append(_row("swap", f"licensed? {licence}", width))
+    lines += [_row("", f"- {reason}", width) for reason in found.reasons]
+    if found.differences:
+        lines += ["", "differences"]
+    part = max((len(row.part) for row in found.differences), default=0)
+    for row in found.differences:
+        lines.append(_hang(f"  {row.part:<{part}}  A ", row.a, width))
+        lines.append(_hang(f"  {'':<{part}}  B ", row.b, width))
+    return "\n".join(lines)
+
+
+def grid_text(cells: tuple[Cell, ...], width: int = 80) -> str:
+    """The grid row by row: every cell that holds a recipe, with its phase position."""
+    lines = []
+    for target, title in TARGETS.items():
+        lines.append(title)
+        row = [cell for cell in cells if cell.target == target and cell.recipes]
+        for cell in row:
+            head = f"  {OPERATORS[cell.operator]:<23} "
+            lines.append(_hang(head, ", ".join(cell.recipes), width))
+            seen = "phase unknown"
+            if cell.measured:
+                seen = ", ".join(f"{name} {verdict}" for name, verdict in cell.measured.items())
+            lines.append(_hang(" " * len(head), f"[{', '.join(cell.proposals)}; {seen}]", width))
+        if not row:
+            lines.append("  no recipe yet")
+    held = sum(bool(cell.recipes) for cell in cells)
+    lines += ["", f"{held} of {len(cells)} cells hold a recipe"]
+    return "\n".join(lines)
+
+
+def _differs(items: tuple[str, ...]) -> str:
+    return f" (here: {'; '.join(items)})" if items else ""
+
+
+def _silent(located: Located, width: int) -> list[str]:
+    if not located.silent_changes:
+        return ["nothing in it changes the target silently"]
+    lines = ["silent changes of the target"]
+    for change in located.silent_changes:
+        lines.append(_hang("  ", change.setting, width))
+        lines.append(_hang("      ", change.effect, width))
+    return lines
+
+
+def _unknown(located: Located, width: int) -> list[str]:
+    said = [
+        f"{name} (did you mean {located.near[name]}?)" if name in located.near else name
+        for name in located.unknown
+    ]
+    return ["", _row("unknown", ", ".join(said), width)] if said else [""]
+
+
+def _row(label: str, text: str, width: int) -> str:
+    return _hang(f"{label:<{_LABEL}}", text, width)
+
+
+def _hang(head: str, text: str, width: int) -> str:
+    return fill(
+        text,
+        width,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
