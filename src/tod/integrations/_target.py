@@ -72,6 +72,8 @@ def parse_target(data: Any, where: str = "target") -> Any:
     Raises:
         SpecError: It is none.
     """
+    if isinstance(data, dict) and "kind" not in data:
+        return Target.parse(data, where)
     try:
         return TypeAdapter(TargetSpec).validate_python(data)
     except ValidationError as error:

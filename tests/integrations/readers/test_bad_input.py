@@ -364,3 +364,41 @@ def test_every_refusal_is_ours(tmp_path: Path) -> None:
             path.write_bytes(content)
             with pytest.raises(TodError):
                 read(path)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_parquet_headers_of_other_writers_pass_the_check(tmp_path: Path, version: str) -> None:
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    from tod.integrations.readers._parquet_check import check
+
+    path = tmp_path / "x.parquet"
+    lists = [list(range(i % 5)) for i in range(500)]
+    frame = pl.DataFrame({"a": ["x", None] * 250, "b": [0.5] * 500, "c": lists})
+    for table in (frame, frame.head(0), frame.head(1)):
+        pq.write_table(table.to_arrow(), path, data_page_version=version, row_group_size=100)
+        check(path)
+        table.write_parquet(path)
+        check(path)
+
+
+def test_a_page_of_negative_size_does_not_reach_the_decoder(tmp_path: Path) -> None:
+    """The decoder would ask for 2^61 bytes and end the process."""
+    import polars as pl
+
+    path = tmp_path / "x.parquet"
+    pl.DataFrame({"context": ["a"] * 4, "utility.r": [0.5] * 4}).write_parquet(path)
+    whole = bytearray(path.read_bytes())
+    data = whole.index(b"\x15\x00\x15")
+    refused = 0
+    for at in range(data, data + 40):
+        for bit in range(8):
+            wounded = bytearray(whole)
+            wounded[at] ^= 1 << bit
+            path.write_bytes(wounded)
+            try:
+                read(path)
+            except TodError:
+                refused += 1
+    assert refused > 20

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tod.base import DataError
 from tod.integrations.readers._files import COMPRESSED
+from tod.integrations.readers._parquet_check import check
+from tod.integrations.readers._quiet import replayed_unless_raised
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +24,8 @@ def explained(path: Path) -> Iterator[None]:
     import polars as pl
 
     try:
-        yield
+        with replayed_unless_raised():
+            yield
     except (pl.exceptions.PolarsError, OSError, MemoryError, ValueError) as error:
         raise DataError(_damaged(path, error)) from None
     except BaseException as error:
@@ -58,6 +61,7 @@ def scan(path: Path) -> "pl.LazyFrame":
     import polars as pl
 
     columns_of(path)
+    check(path)
     return pl.scan_parquet(path, glob=False)
 
 
@@ -76,6 +80,7 @@ def texts(
     from tod.integrations.readers._json import plain_text
 
     there = columns_of(path)
+    check(path)
     names = [name for name in (prompt, completion) if name in there]
     with explained(path):
         found = (

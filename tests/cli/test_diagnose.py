@@ -1,0 +1,173 @@
+"""`tod diagnose` from the outside: exit codes, JSON, what a terminal of 80 columns shows."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import polars as pl
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tod.base import SpecError, TodError
+from tod.cli.diagnose import diagnose_command, parse_map
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/diagnosis-1.schema.json").read_text())
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    command = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+    command.command("diagnose")(diagnose_command)
+    return command
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"input": f"question {step}-{g} [bold]{'long ' * 40}", "output": "a", "gts": "4"}
+        | {"score": float(rng.random() < 0.5), "step": step, "uid": f"{step}g{g}_0_{k}"}
+        for step in (1, 2, 3)
+        for g in range(12)
+        for k in range(8)
+    ]
+    for step in (1, 2, 3):
+        mine = [json.dumps(row) + "\n" for row in rows if row["step"] == step]
+        (tmp_path / f"{step}.jsonl").write_text("".join(mine))
+    return tmp_path
+
+
+def run(app: typer.Typer, *words: object) -> Any:
+    return CliRunner().invoke(app, [str(w) for w in words], env={"COLUMNS": "80"})
+
+
+def test_terminal_output_fits_80_columns(app: typer.Typer, dump: Path) -> None:
+    result = run(app, dump)
+    assert result.exit_code == 0, result.output
+    assert max(len(line) for line in result.output.splitlines()) <= 80
+    for text in ("verl", "tier D", "regime", "transition", "assumed", "K = 8", "feasible", "trend"):
+        assert text in result.output
+    assert "[bold]" in result.output
+
+
+def test_json_to_stdout_is_the_schema_and_nothing_else(app: typer.Typer, dump: Path) -> None:
+    result = run(app, dump, "--json", "-", "--eta", 2)
+    data = json.loads(result.output)
+    jsonschema.validate(data, SCHEMA)
+    assert data["target"] == {
+        "source": "declared",
+        "anchor": {"mu": 1.0},
+        "tilts": [{"utility": "score", "eta": 2.0}],
+        "support": [],
+    }
+
+
+def test_files_are_written(app: typer.Typer, dump: Path, tmp_path: Path) -> None:
+    table, where = tmp_path / "contexts.parquet", tmp_path / "diagnosis.json"
+    result = run(app, dump, "--per-context", table, "--json", where, "--steps", "2:3")
+    assert result.exit_code == 0
+    assert len(pl.read_parquet(table)) == 24
+    assert json.loads(where.read_text())["source"]["steps"] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "{anchor: {mu: 1}, tilts: [{utility: score, eta: 3}]}",
+        "{kind: scalar_reward, utility: score, eta: 3, anchor: {mu: 1}}",
+    ],
+)
+def test_target_as_yaml(app: typer.Typer, dump: Path, target: str) -> None:
+    data = json.loads(run(app, dump, "--target", target, "--json", "-").output)
+    assert data["target"]["source"] == "declared"
+    assert data["target"]["tilts"] == [{"utility": "score", "eta": 3.0}]
+
+
+def test_config_of_ours_declares_its_target(app: typer.Typer, dump: Path, tmp_path: Path) -> None:
+    config = tmp_path / "recipe.yaml"
+    config.write_text(
+        "target: {kind: tilt, anchor: {mu: 1}, tilts: [{utility: score, eta: 4}]}\noperator: {}\n"
+    )
+    data = json.loads(run(app, dump, "--config", config, "--json", "-").output)
+    assert data["target"]["source"] == "declared"
+    assert data["target"]["tilts"][0]["eta"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "vrel"], "Did you mean 'verl'"),
+        (["--map", "utility"], "role=column"),
+        (["--map", "utility=nothing"], "no utility 'nothing'"),
+        (["--target", "{anchor: {mu: 1}, tilts: 3}"], "tilts"),
+        (["--target", "{anchor: {mu: 1}", "--json", "-"], "YAML"),
+        (["--target", "grop"], "grop"),
+        (["--steps", "9:1"], "empty"),
+        (["--steps", "90:"], "no rows"),
+        (["--group-by", "prompt"], "group_by"),
+        (["--target", "grpo", "--config", "x.yaml"], "give one"),
+    ],
+)
+def test_bad_input_is_one_of_our_errors(
+    app: typer.Typer, dump: Path, words: list[str], message: str
+) -> None:
+    result = run(app, dump, *words)
+    assert isinstance(result.exception, TodError)
+    assert message in str(result.exception)
+
+
+def test_map_is_a_list_of_pairs() -> None:
+    assert parse_map(["utility=a,context=b", "step = s"]) == {
+        "utility": "a",
+        "context": "b",
+        "step": "s",
+    }
+    with pytest.raises(SpecError, match="role=column"):
+        parse_map(["utility="])
+
+
+def test_on_policy_is_declared_not_measured(app: typer.Typer, dump: Path) -> None:
+    data = json.loads(run(app, dump, "--on-policy", "--json", "-").output)
+    assert data["overlap"]["policy_proposal"] == 1.0
+    assert "policy_proposal" in data["overlap"]["declared"]
+
+
+def test_help_has_an_example(app: typer.Typer) -> None:
+    result = run(app, "--help")
+    assert result.exit_code == 0
+    assert "Example: tod diagnose" in result.output
+
+
+def test_importing_the_command_stays_light() -> None:
+    code = (
+        "import sys, tod.cli.diagnose; "
+        "heavy = {'polars', 'rich', 'torch', 'msgspec', 'transformers'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_diagnosing_needs_no_torch(dump: Path) -> None:
+    """A whole diagnosis in an interpreter where importing a framework fails."""
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'trl', 'pandas', 'datasets'):\n"
+        "    sys.modules[name] = None\n"
+        "from tod.integrations import diagnose, read\n"
+        f"print(diagnose(read({str(dump)!r})).regime.verdict)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.stdout.strip() == "transition", done.stderr

@@ -1,0 +1,265 @@
+"""What a diagnosis says of planted cases, and that every null has its reason."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import polars as pl
+import pytest
+
+from tod.base import SpecError
+from tod.integrations import diagnose, read
+from tod.targets import Target
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/diagnosis-1.schema.json").read_text())
+
+
+def save(path: Path, columns: dict[str, Any], k: int) -> Path:
+    n = len(next(iter(columns.values())))
+    frame = {"step": np.ones(n, dtype=int), "context": [f"c{i // k}" for i in range(n)]}
+    frame |= {"candidate": np.arange(n) % k, "prompt": [f"p{i // k}" for i in range(n)]}
+    frame["completion"] = [f"a{i}" for i in range(n)]
+    pl.DataFrame(frame | columns).write_parquet(path / "rollouts.parquet")
+    return path / "rollouts.parquet"
+
+
+def world(rng: np.random.Generator, contexts: int = 128, k: int = 16) -> tuple[int, Any, Any]:
+    n = contexts * k
+    return n, rng.normal(size=n), -20 - rng.gamma(4.0, 2.0, size=n)
+
+
+def whys(found: Any) -> str:
+    return " | ".join(reason.why for reason in found.regime.reasons)
+
+
+def test_positive_control_is_swap_stable(tmp_path: Path, rng: np.random.Generator) -> None:
+    n, u, mu = world(rng)
+    shift = 0.1 * rng.normal(size=n) - 0.005
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_policy": mu + shift}, 16)
+    found = diagnose(read(path), eta=0.25)
+    assert found.regime.verdict == "swap_stable", whys(found)
+    assert found.regime.reasons == ()
+
+
+def test_assumed_target_is_never_stable_and_shows_intervals(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    _, u, mu = world(rng)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_policy": mu - 1e-4}, 16)
+    found = diagnose(read(path))
+    assert found.chosen is not None
+    assert found.chosen.source == "assumed"
+    assert found.regime.verdict != "swap_stable"
+    assert "assumed" in whys(found)
+    parts = found.regime.eta_intervals
+    assert parts[0].eta[0] == 0
+    assert len(parts) >= 2
+    assert parts[-1].verdict == "operator_dominated"
+
+
+def test_rare_binary_reward_is_not_stable(tmp_path: Path, rng: np.random.Generator) -> None:
+    n, _, mu = world(rng, contexts=256)
+    u = (rng.random(n) < 0.01).astype(float)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_policy": mu}, 16)
+    found = diagnose(read(path), eta=8.0)
+    assert found.regime.verdict != "swap_stable"
+    assert "carry no information" in whys(found)
+    assert found.summary.contexts.all_fail > 128
+
+
+def test_all_fail_is_undetermined(tmp_path: Path, rng: np.random.Generator) -> None:
+    n, _, mu = world(rng)
+    path = save(tmp_path, {"utility.r": np.zeros(n), "log_mu": mu, "log_policy": mu}, 16)
+    found = diagnose(read(path), eta=1.0)
+    assert found.regime.verdict == "undetermined"
+    assert found.summary.ess_rel.median is None
+    assert any(item.what == "ess_rel" for item in found.cannot)
+
+
+def test_far_start_is_caught_by_the_third_leg(tmp_path: Path, rng: np.random.Generator) -> None:
+    """μ = q* (expert data), π = b: ESS(q*/μ) reads 1 and the policy is elsewhere."""
+    _, u, base = world(rng)
+    eta = 3.0
+    columns = {"utility.r": u, "log_mu": base + eta * u - 8.0, "log_ref": base, "log_policy": base}
+    path = save(tmp_path, columns, 16)
+    target = Target.parse({"anchor": {"ref": 1.0}, "tilts": [{"utility": "r", "eta": eta}]})
+    found = diagnose(read(path), target)
+    assert found.summary.ess_rel.median == pytest.approx(1.0)
+    assert found.regime.verdict == "operator_dominated"
+    assert "policy/proposal" in whys(found)
+    assert "target/policy" in whys(found)
+
+
+def test_missed_mode_is_caught_by_mean_rho(tmp_path: Path, rng: np.random.Generator) -> None:
+    """μ never draws 30 % of π: every weight looks fine, mean ρ does not."""
+    n, u, mu = world(rng)
+    policy = mu + np.log(0.7)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_policy": policy}, 16)
+    noisy = policy + 0.05 * rng.normal(size=n) - 0.00125
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_policy": noisy}, 16)
+    found = diagnose(read(path), eta=0.25)
+    assert found.summary.overlap.minimum > 0.9
+    assert found.regime.verdict != "swap_stable"
+    assert "mean rho" in whys(found)
+
+
+def test_few_candidates_are_no_evidence(tmp_path: Path, rng: np.random.Generator) -> None:
+    _, u, mu = world(rng, k=4)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_policy": mu - 1e-4}, 4)
+    found = diagnose(read(path), eta=0.25)
+    assert found.regime.verdict == "transition"
+    assert "K is 4" in whys(found)
+
+
+def test_stale_proposal_is_caught(tmp_path: Path, rng: np.random.Generator) -> None:
+    n, u, mu = world(rng)
+    policy = np.minimum(mu + 1.5 * rng.normal(size=n) - 1.1, 0)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_policy": policy}, 16)
+    found = diagnose(read(path), eta=0.25)
+    assert found.regime.verdict != "swap_stable"
+    assert "policy/proposal" in whys(found)
+
+
+def test_target_whose_anchor_is_not_recorded(tmp_path: Path, rng: np.random.Generator) -> None:
+    _, u, mu = world(rng)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_policy": mu - 0.01}, 16)
+    target = Target.parse({"anchor": {"ref": 1.0}, "tilts": [{"utility": "r", "eta": 1.0}]})
+    found = diagnose(read(path), target)
+    data = found.to_dict()
+    assert data["ess_rel"]["median"] is None
+    assert data["overlap"]["policy_proposal"] == pytest.approx(1.0)
+    assert data["feasible"] is None
+    assert any("'ref'" in item["why"] for item in data["cannot"])
+    jsonschema.validate(data, SCHEMA)
+
+
+def test_feasible_eta_keeps_the_median(tmp_path: Path, rng: np.random.Generator) -> None:
+    _, u, mu = world(rng)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu}, 16)
+    limit = diagnose(read(path), eta=1.0).feasible["eta_max"]
+    below = diagnose(read(path), eta=limit * 0.999).summary.ess_rel.median
+    above = diagnose(read(path), eta=limit * 1.001).summary.ess_rel.median
+    assert above < 0.5 <= below
+
+
+def test_feasible_eta_when_the_anchor_is_not_the_proposal(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    _, u, mu = world(rng)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_ref": mu - 0.3 * np.abs(u)}, 16)
+
+    def target(eta: float) -> Target:
+        return Target.parse({"anchor": {"ref": 1.0}, "tilts": [{"utility": "r", "eta": eta}]})
+
+    limit = diagnose(read(path), target(0.5)).feasible["eta_max"]
+    below = diagnose(read(path), target(limit * 0.99)).summary.ess_rel.median
+    above = diagnose(read(path), target(limit * 1.01)).summary.ess_rel.median
+    assert above < 0.5 <= below
+
+
+@pytest.mark.parametrize(
+    "writer", ["write_verl", "write_skyrl", "write_prime", "write_tod", "write_tinker"]
+)
+def test_dictionary_is_of_the_published_schema(writers: Any, tmp_path: Path, writer: str) -> None:
+    found = diagnose(read(getattr(writers, writer)(writers.make_world(), tmp_path)))
+    data = found.to_dict()
+    jsonschema.validate(data, SCHEMA)
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert len(data["trend"]) == 3
+    assert data["source"]["steps"] == [1, 3]
+
+
+def test_schema_has_every_key_of_the_contract() -> None:
+    example = {
+        "schema", "source", "target", "contexts", "ess_rel", "tails", "overlap", "coverage",
+        "mismatch", "drift", "activation", "entropy", "regime", "feasible", "cannot",
+        "worst_contexts", "trend",
+    }  # fmt: skip
+    assert example <= set(SCHEMA["required"])
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"schema": "tod.diagnosis/1"}, SCHEMA)
+
+
+def nulls(data: Any, path: str = "") -> set[str]:
+    """Dotted paths of every null."""
+    if data is None:
+        return {path}
+    if isinstance(data, dict):
+        return set().union(*(nulls(v, f"{path}.{k}".lstrip(".")) for k, v in data.items()), set())
+    return set()
+
+
+@pytest.mark.parametrize("writer", ["write_verl", "write_nemo", "write_skyrl", "write_tinker"])
+def test_every_null_has_its_reason(writers: Any, tmp_path: Path, writer: str) -> None:
+    found = diagnose(read(getattr(writers, writer)(writers.make_world(), tmp_path)), eta=1.0)
+    data = found.to_dict()
+    told = {item["what"] for item in data["cannot"]}
+    blocks = ("ess_rel", "tails", "overlap", "coverage", "mismatch", "staleness", "drift")
+    blocks += ("activation", "entropy", "feasible")
+    for block in blocks:
+        for path in nulls(data[block], block):
+            whole = path.split(".")[0]
+            known = {path, whole, path.removesuffix("_token")}
+            known |= {"overlap.target_policy"} if path == "overlap.carried_by" else set()
+            known |= {"coverage.mean_rho"} if path == "coverage.mean_rho_z" else set()
+            assert known & told, path
+
+
+def test_worst_contexts_have_their_prompt(tmp_path: Path, rng: np.random.Generator) -> None:
+    _, u, _ = world(rng)
+    u[5 * 16] = 40.0
+    found = diagnose(read(save(tmp_path, {"utility.r": u}, 16)), eta=1.0, worst=3)
+    first = found.to_dict()["worst_contexts"][0]
+    assert first["id"] == "c5"
+    assert first["prompt"] == "p5"
+    assert first["ess_rel"] == pytest.approx(1 / 16, rel=1e-6)
+    assert len(found.worst) == 3
+
+
+def test_per_context_table_has_the_contract_columns(writers: Any, tmp_path: Path) -> None:
+    found = diagnose(read(writers.write_verl(writers.make_world(), tmp_path)))
+    found.write_contexts(tmp_path / "contexts.parquet")
+    table = pl.read_parquet(tmp_path / "contexts.parquet")
+    assert table.columns == [
+        "step", "context", "k", "ess", "ess_rel", "max_weight", "top_mass", "log_w_variance",
+        "log_z", "utility_mean", "utility_max", "class",
+    ]  # fmt: skip
+    assert len(table) == 18
+
+
+def test_permuting_rows_changes_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
+    _, u, mu = world(rng, contexts=40, k=5)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_policy": mu - 0.1 * u**2}, 5)
+    plain = diagnose(read(path), eta=1.0).to_dict()
+    pl.read_parquet(path).sample(fraction=1.0, shuffle=True, seed=3).write_parquet(path)
+    mixed = diagnose(read(path), eta=1.0).to_dict()
+    for block in ("ess_rel", "tails", "overlap"):
+        flat = lambda d: [v for v in d.values() if isinstance(v, float)]  # noqa: E731
+        np.testing.assert_allclose(flat(mixed[block]), flat(plain[block]), rtol=1e-12)
+
+
+def test_eta_of_a_target_without_tilt_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
+    _, u, mu = world(rng)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu}, 16)
+    with pytest.raises(SpecError, match="no tilt"):
+        diagnose(read(path), Target.parse({"anchor": {"mu": 1.0}}), eta=2.0)
+
+
+def test_run_left_the_stable_region(tmp_path: Path, rng: np.random.Generator) -> None:
+    parts = []
+    for step in range(1, 31):
+        spread = 0.6 if step < 18 else 2.5
+        n = 40 * 16
+        parts.append(
+            pl.DataFrame(
+                {"step": [step] * n, "context": [f"c{i // 16}" for i in range(n)]}
+                | {"utility.r": spread * rng.normal(size=n)}
+            )
+        )
+    pl.concat(parts).write_parquet(tmp_path / "x.parquet")
+    found = diagnose(read(tmp_path / "x.parquet"), eta=1.0)
+    assert len(found.trend) == 30
+    (change,) = found.changes
+    assert change.startswith("left the stable region at step 18")
