@@ -36,6 +36,7 @@ def sampled(
     rows: Int[np.ndarray, "C K"],
     log_mu: Law,
     log_policy: Float[np.ndarray, "C M"],
+    mu_tokens: Float[np.ndarray, "C M"] | None = None,
 ) -> tuple[Candidates, Int[np.ndarray, " m"]]:
     """Drawn sequences as candidates, and the place of their tokens among all tokens, flat.
 
@@ -45,11 +46,13 @@ def sampled(
         rows: Drawn sequences.
         log_mu: What drew them.
         log_policy: log π of every token before it saw them: ``old`` and ``policy``.
+        mu_tokens: log μ of every token, if it is known already.
     """
     world = policies.world
     count, size = rows.shape
     every = (rows + log_mu.shape[1] * np.arange(count)[:, None]).ravel()
     sequences, at = policies.sequences.take(every)
+    by_token = world.tokens(log_mu) if mu_tokens is None else mu_tokens
     log_old = world.language.of_sequences(log_policy).ravel()[every]
     found = Candidates(
         contexts=Groups.equal(count, size),
@@ -63,7 +66,7 @@ def sampled(
         },
         tokens=Tokens(
             sequences,
-            world.tokens(log_mu).ravel()[at],
+            by_token.ravel()[at],
             {name: values[at] for name, values in policies.tokens.items()},
         ),
     )

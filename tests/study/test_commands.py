@@ -1,0 +1,187 @@
+"""Bodies of `tod atlas audit` and `tod arc replay`, called as a shell would."""
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tod.base import DataError, RunError, SpecError
+from tod.cli.arc import replay_command
+from tod.cli.audit import audit_command
+from tod.diagnostics import Summary
+from tod.diagnostics.summary import ContextCounts, EssRel, Tails
+from tod.runs import Manifest, RunDirectory, StepRecord
+
+
+@pytest.fixture
+def invoke(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+
+    def call(command, *words):
+        app = typer.Typer()
+        app.command()(command)
+        result = CliRunner().invoke(app, list(map(str, words)))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return call
+
+
+def test_a_claim_that_holds_exits_with_0(invoke):
+    result = invoke(audit_command, "weighted_mle_centred", "--json", "-")
+    assert result.exit_code == 0
+    data = json.loads(result.stdout)
+    assert data["recipe"] == "weighted_mle_centred"
+    assert data["shares_target"] == "yes"
+    assert data["passed"] is True
+    assert data["on_policy"]["tv"] < 0.02
+    assert data["on_policy"]["eta_hat"] == pytest.approx(1.5, abs=0.05)
+
+
+def test_a_recipe_file_that_does_not_share_its_target_exits_with_3(invoke, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\n"
+        "target: {kind: scalar_reward, utility: r, eta: 2.0}\n"
+        "operator: {action: {kind: policy_gradient, pull: {kind: k3}}}\n"
+    )
+    result = invoke(audit_command, path)
+    assert result.exit_code == 3
+    assert "does not share its target" in " ".join(result.stdout.split())
+    assert _widest(result.stdout) <= 80
+
+
+def test_several_at_once_are_one_document(invoke, tmp_path):
+    out = tmp_path / "audit.json"
+    result = invoke(audit_command, "weighted_mle", "rft", "--json", out)
+    assert result.exit_code == 0
+    data = json.loads(out.read_text())
+    assert [item["recipe"] for item in data["audits"]] == ["weighted_mle", "rft"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "nothing to audit"),
+        (("grpoo",), "Did you mean 'grpo'"),
+        (("missing.yaml",), "no such file"),
+        (("grpo", "--eta", "0"), "eta = 0"),
+    ],
+)
+def test_nonsense_is_refused(invoke, words, message):
+    with pytest.raises(SpecError, match=message):
+        invoke(audit_command, *words)
+
+
+def test_a_recipe_file_without_a_triple_is_refused(invoke, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("target: {kind: scalar_reward, utility: r, eta: 2.0}\n")
+    with pytest.raises(SpecError, match="operator: required"):
+        invoke(audit_command, path)
+
+
+def _widest(text):
+    """Columns of the longest line; the hat of η̂ takes none."""
+    return max(len(line.replace("\u0302", "")) for line in text.splitlines())
+
+
+def _summary(ess):
+    return Summary(
+        contexts=ContextCounts(total=32, informative=32),
+        ess_rel=EssRel(median=ess, q10=ess / 2),
+        tails=Tails(max_weight_median=0.2),
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    recipe = {"arc": {"knob": "eta", "ess_target": 0.6}, "train": {"steps": 20}}
+    directory = RunDirectory.create(tmp_path / "run", Manifest("mine", recipe))
+    directory.record(StepRecord(step=0, utility={}, knobs={"eta": 5.0}))
+    for step in range(1, 11):
+        ess = 0.2 if step < 5 else 0.95
+        directory.record(StepRecord(step, {"r": 0.5}, _summary(ess), knobs={"eta": 5.0}))
+    return tmp_path / "run"
+
+
+def test_replay_reads_the_run_and_its_own_controller(invoke, run):
+    data = json.loads(invoke(replay_command, run, "--json", "-").stdout)
+    assert data["schema"] == "tod.arc_replay/1"
+    assert data["config"]["ess_target"] == 0.6
+    assert data["declared"] == {"eta": 5.0}
+    assert data["deadline"] == 16
+    assert [item["step"] for item in data["decisions"]] == list(range(1, 11))
+    assert data["first_change"] == 1
+    assert data["decisions"][0]["action"] == "soften"
+    assert data["decisions"][0]["after"]["eta"] < 5.0
+    assert len(data["ramp"]) == 10
+
+
+def test_replay_agrees_with_the_library(invoke, run):
+    from tod.arc import ArcConfig, replay
+
+    records = [record for record in RunDirectory.open(run).steps.read() if record["step"] > 0]
+    expected = replay(ArcConfig(ess_target=0.6), records, steps=20)
+    data = json.loads(invoke(replay_command, run, "--json", "-").stdout)
+    assert data["decisions"] == [item.to_dict() for item in expected]
+
+
+def test_replay_in_a_terminal(invoke, run):
+    text = invoke(replay_command, run).stdout
+    assert "soften" in text
+    assert "the first at step 1" in text
+    assert _widest(text) <= 80
+
+
+def test_overrides_win_and_calm_data_change_nothing(invoke, run):
+    words = ("ess_target=0.05", "ess_quantile=q10", "tail_limit=null", "deadline=1000")
+    data = json.loads(invoke(replay_command, run, *words, "--json", "-").stdout)
+    assert data["config"]["ess_target"] == 0.05
+    assert data["first_change"] is None
+    assert "nothing would have been changed" in invoke(replay_command, run, *words).stdout
+
+
+def test_the_bare_file_and_declared_values(invoke, run):
+    words = (run / "steps.jsonl", "--eta", "3", "--steps", "10", "--json", "-")
+    data = json.loads(invoke(replay_command, *words).stdout)
+    assert data["declared"] == {"eta": 3.0}
+    assert data["config"]["ess_target"] == 0.5
+
+
+def test_anchors_are_replayed_as_anchors(invoke, run):
+    words = (run / "steps.jsonl", "--tau", "0.15", "--beta", "0.05", "--json", "-")
+    data = json.loads(invoke(replay_command, *words).stdout)
+    after = data["decisions"][0]["after"]
+    assert data["config"]["knob"] == "anchors"
+    assert after["tau"] / after["beta"] == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (("ess_target",), SpecError, "key=value"),
+        (("ess_taget=0.5",), SpecError, "ess_target"),
+        (("ess_target=2",), SpecError, "ess_target"),
+    ],
+)
+def test_bad_settings_are_refused(invoke, run, words, error, message):
+    with pytest.raises(error, match=message):
+        invoke(replay_command, run, *words)
+
+
+def test_what_is_no_run_is_refused(invoke, tmp_path):
+    with pytest.raises(RunError, match="no such run"):
+        invoke(replay_command, tmp_path / "nowhere")
+    (tmp_path / "steps.jsonl").write_text('{"step": 0, "utility": {}}\n')
+    with pytest.raises(DataError, match="nothing the controller could have read"):
+        invoke(replay_command, tmp_path / "steps.jsonl")
+
+
+def test_a_run_without_knobs_asks_for_them(invoke, run, tmp_path):
+    text = (run / "steps.jsonl").read_text().replace('"knobs":{"eta":5.0}', '"knobs":{}')
+    (tmp_path / "bare.jsonl").write_text(text)
+    with pytest.raises(SpecError, match="--eta"):
+        invoke(replay_command, tmp_path / "bare.jsonl")
