@@ -4,7 +4,7 @@ Nothing here has a clock, randomness or memory beyond the state that is passed i
 """
 
 from dataclasses import dataclass, replace
-from math import inf, isclose, isnan
+from math import inf, isclose, isnan, log
 
 from tod.arc.config import ArcConfig
 from tod.arc.knobs import (
@@ -122,7 +122,7 @@ def _turn(
         if new > current and move <= 0:
             draft.notes.append("the deadline's ramp raises the floor")
         draft.knobs = with_sharpness(draft.knobs, new)
-    elif move < 0 and current <= lowest:
+    elif move < 0 and log(current) <= lowest:
         draft.notes.append("the deadline's floor keeps sharpness where it is")
     if not over and healthy >= config.dwell and health.comfortable:
         back = toward_share(draft.knobs, state.declared, config.slew)
