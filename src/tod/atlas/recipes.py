@@ -7,26 +7,35 @@ own YAML says what it really uses.
 from tod.atlas.recipe import Recipe
 from tod.operators import (
     Accepted,
+    BestOfK,
     Clip,
     ConstantLength,
     GroupZScore,
     KLPull,
     LeaveOneOut,
+    MajorityVote,
+    MinimumBayesRisk,
     Operator,
     PolicyGradient,
+    Rejection,
+    Resample,
     Residual,
     SequenceMeanTokenSum,
     SoftGate,
     TokenMean,
     Truncate,
     WeightedRegression,
+    WeightedVote,
 )
-from tod.targets import TwoAnchor, Verifier
+from tod.targets import FiniteCandidates, TwoAnchor, Verifier
 
 _TWO_ANCHOR = TwoAnchor(tau=0.15, beta=0.05, utility="correct")
 _ONE_UPDATE = TwoAnchor(tau=0.2, beta=0.0, utility="correct")
 _VERIFIER = Verifier(eta=5.0, utility="correct")
 _FROM_MU = Verifier(eta=5.0, utility="correct", anchor={"mu": 1.0})
+_ON_CANDIDATES = FiniteCandidates(
+    eta=5.0, utility="correct", semantics="sampled", anchor={"mu": 1.0}
+)
 
 _Z_SCORE = "z-scored advantages: sharpness becomes η/σ_c, by context, and moves with the policy"
 _K3 = "k3 in the loss: its gradient is the forward KL, the tilt is rational, not exponential"
@@ -34,6 +43,7 @@ _NO_PULL = "no pull to an anchor: only the trust region bounds a step, iterated 
 _FROZEN = "KL in the reward is frozen at π_old: correct only while μ is refreshed"
 _REF_ALONE = "the pull draws to π_ref alone, with weight β: it aims at b·exp(r/β), whatever τ is"
 _COMPOUNDS = "no b/μ in the weights: the target is μ·exp(ηU), sharper at every refresh"
+_FINITE_K = "at finite K its law is E[w̄] over candidate sets, which tends to q* like 1/K"
 
 _ENTRIES = (
     Recipe(
@@ -194,6 +204,81 @@ _ENTRIES = (
         differs=(_COMPOUNDS, "the threshold is the limit η → ∞"),
         papers=("2304.06767", "2308.01825"),
         aliases=("raft", "star"),
+    ),
+    Recipe(
+        name="best_of_k",
+        title="Best of K: the candidate of the largest utility",
+        target=_FROM_MU,
+        operator=Operator(action=BestOfK()),
+        family="test_time",
+        shares_target="no",
+        differs=("the law of the best is F(u)^K: no member of the tilt family at any η",),
+        papers=("2401.01879", "2112.09332"),
+        aliases=("best_of_n", "bon"),
+    ),
+    Recipe(
+        name="sir",
+        title="Sampling-importance-resampling: one draw by the weights q*/μ",
+        target=_VERIFIER,
+        operator=Operator(action=Resample()),
+        family="test_time",
+        shares_target="yes",
+        differs=(_FINITE_K,),
+        papers=("Rubin 1987", "2505.03156"),
+    ),
+    Recipe(
+        name="soft_best_of_n",
+        title="Soft best-of-n: one draw by softmax(ηU), the proposal being the anchor",
+        target=_FROM_MU,
+        operator=Operator(action=Resample()),
+        family="test_time",
+        shares_target="yes",
+        differs=(_FINITE_K,),
+        papers=("2505.03156",),
+        aliases=("soft_best_of_k",),
+    ),
+    Recipe(
+        name="rejection",
+        title="Rejection sampling with a bound: exact draws from the target, or none",
+        target=_FROM_MU,
+        operator=Operator(action=Rejection(log_bound=5.0)),
+        family="test_time",
+        shares_target="yes",
+        differs=("exact while M ≥ sup w, here e^η for U ≤ 1: a smaller M aims at μ·min(w, M)",),
+        papers=("von Neumann 1951", "2309.06657"),
+    ),
+    Recipe(
+        name="majority_vote",
+        title="Self-consistency: the most frequent answer",
+        target=_FROM_MU,
+        operator=Operator(action=MajorityVote()),
+        family="test_time",
+        shares_target="no",
+        differs=("the vote reads no utility: as K → ∞ it puts out the mode of μ's answers",),
+        papers=("2203.11171",),
+        aliases=("self_consistency",),
+    ),
+    Recipe(
+        name="weighted_vote",
+        title="Weighted vote: the answer of the largest summed weight",
+        target=_ON_CANDIDATES,
+        operator=Operator(action=WeightedVote()),
+        family="test_time",
+        shares_target="no",
+        differs=("as K → ∞ it puts out the mode of q*'s answers, not a draw",),
+        papers=("2206.02336", "2203.11171"),
+        aliases=("best_of_n_weighted",),
+    ),
+    Recipe(
+        name="mbr",
+        title="Minimum Bayes risk: the candidate most alike the others, weighed by q*/μ",
+        target=_ON_CANDIDATES,
+        operator=Operator(action=MinimumBayesRisk()),
+        family="test_time",
+        shares_target="no",
+        differs=("as K → ∞ it puts out the consensus of q* under G, not a draw",),
+        papers=("Kumar and Byrne 2004", "2310.01387"),
+        aliases=("minimum_bayes_risk",),
     ),
 )
 

@@ -66,7 +66,7 @@ class Progress:
         """Say where the run stands and how to go on."""
         step = self._last.step if self._last is not None else 0
         self.say(
-            f"interrupted after step {step} of {self.settings.train.steps}; saved. "
+            f"interrupted after step {step} of {self.settings.steps}; saved. "
             "Go on with the same command and --resume."
         )
 
@@ -79,6 +79,8 @@ class Progress:
             return
         seconds = time.monotonic() - self._began
         self.say(f"done: {self._last.step} steps in {seconds:.0f} s, {path}")
+        if self.settings.selects:
+            self.say(_searched(path))
         if self._first is not None and self._last.held_out is not None:
             before, after = self._first, self._last.held_out
             self.say(
@@ -96,10 +98,10 @@ class Progress:
         self._last = record
         if record.regime is not None:
             self._verdicts.append(record.regime["verdict"])
-        due = record.step % _LINE_EVERY == 0 or record.step == self.settings.train.steps
+        due = record.step % _LINE_EVERY == 0 or record.step == self.settings.steps
         if self._live is None and due:
             cells = "  ".join(f"{name} {value}" for name, value in _cells(record))
-            self.say(f"step {record.step}/{self.settings.train.steps}  {cells}")
+            self.say(f"step {record.step}/{self.settings.steps}  {cells}")
 
     def _phase(self, name: str) -> None:
         self._phase_name = name
@@ -114,7 +116,7 @@ class Progress:
         from rich.table import Table
         from rich.text import Text
 
-        total = self.settings.train.steps
+        total = self.settings.steps
         done = self._done_at_start if self._last is None else self._last.step
         head = Table.grid(padding=(0, 1), expand=True)
         for ratio in (None, 1, None):
@@ -141,7 +143,7 @@ class Progress:
         made = done - self._done_at_start
         if made <= 0:
             return self._phase_name
-        left = (time.monotonic() - self._began) / made * (self.settings.train.steps - done)
+        left = (time.monotonic() - self._began) / made * (self.settings.steps - done)
         return f"{self._phase_name}, {left:.0f} s left"
 
 
@@ -174,6 +176,23 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
+
+
+def _searched(path: Path) -> str:
+    """What the search gained, from its summary."""
+    import json
+
+    found = json.loads((path / "search.json").read_text(encoding="utf-8"))
+    ends = [found["candidates"], found["selected"]]
+    before, after = (_held_out_like(end["utility"], end["utility_se"]) for end in ends)
+    return (
+        f"{found['rule']} of K={found['k']}: {found['utility']} {before} (mean of candidates) -> "
+        f"{after} (selected), {found['contexts']} prompts"
+    )
+
+
+def _held_out_like(value: float | None, error: float | None) -> str:
+    return _number(value, 3) + ("" if error is None else f" ± {error:.3f}")
 
 
 def _held_out(held_out: Any) -> str:

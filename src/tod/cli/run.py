@@ -72,12 +72,13 @@ def execute(
     html: bool = True,
     json_out: str | None = None,
 ) -> None:
-    """Train with live progress, then report; the report's path is printed last."""
+    """Train, or search, with live progress, then report; the report's path is printed last."""
     import torch
     import transformers
 
     from tod.cli._progress import Progress
     from tod.engine.models import default_threads
+    from tod.engine.search import search
     from tod.engine.train import train
     from tod.engine.world import World
 
@@ -86,7 +87,7 @@ def execute(
     world = World.join()
     with Progress(settings, quiet=not world.main or json_out == "-") as progress:
         try:
-            path = train(
+            path = (search if settings.selects else train)(
                 settings,
                 resume=resume,
                 overwrite=overwrite,

@@ -92,7 +92,7 @@ def collect(session: Session, step: int) -> Evidence:
         gathered = world.gather(None)
     else:
         gathered = world.gather(_drawn(session, [examples[i] for i in mine], mine, step))
-    return _joined([part for part in gathered if part is not None])
+    return joined([part for part in gathered if part is not None])
 
 
 def draw(
@@ -184,7 +184,8 @@ def _named(session: Session, name: str) -> bool:
     return name in session.settings.target.target.names
 
 
-def _joined(parts: list[Evidence]) -> Evidence:
+def joined(parts: list[Evidence]) -> Evidence:
+    """The evidence of several processes as one, in their order."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]

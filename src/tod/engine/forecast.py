@@ -1,6 +1,6 @@
 """What a run will need, before any weight is loaded: memory, tokens, operations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tod.engine.data import Task, fitting_ids
 from tod.engine.ledger import ModelCost, Work
@@ -54,12 +54,45 @@ def forecast(settings: RunSettings, task: Task) -> Forecast:
     copies = tuple(size.parameters for _ in range(len(frozen) + lagging))
     itemsize = 2 if train.dtype == "bfloat16" else 4
     drawn = proposal.prompts * proposal.size * proposal.max_new_tokens
+    if settings.selects:
+        return _searching(settings, ModelCost.of(model), size, load)
     step = _step_flops(ModelCost.of(model), settings, prompt, len(frozen))
     return Forecast(
         memory=estimate(size, load, copies=copies, itemsize=itemsize),
         prompt_tokens=prompt,
         completion_tokens=drawn * train.steps,
         flops=step * train.steps,
+    )
+
+
+def _searching(settings: RunSettings, cost: ModelCost, size: ModelSize, load: Load) -> Forecast:
+    """Nothing is trained: weights, and keys and values or one layer of a scoring forward."""
+    assert settings.search is not None  # noqa: S101 - filled in when the action selects
+    itemsize = {"bfloat16": 2, "float32": 4, "float64": 8}[settings.search.dtype]
+    others = _other_models(settings)
+    load = replace(load, micro_batch_tokens=load.prompts * load.size * load.row)
+    found = estimate(
+        replace(size, trainable=0), load, copies=(size.parameters,) * others, itemsize=itemsize
+    )
+    scoring = found.logits + found.activations // (size.layers + 1) if others else 0
+    memory = replace(
+        found,
+        weights=size.parameters * itemsize,
+        activations=0,
+        logits=0,
+        cache=max(found.cache, scoring),
+    )
+    drawn = load.prompts * load.size * load.completion_tokens
+    step = float(cost.forward(_work(settings, load.prompt_tokens)) * (1 + others))
+    return Forecast(memory, load.prompt_tokens, drawn * settings.steps, step * settings.steps)
+
+
+def _other_models(settings: RunSettings) -> int:
+    """Models beside the one that is searched."""
+    ref = settings.anchors.ref not in (None, settings.model)
+    named = set(settings.target.target.names)
+    return int(ref and ("ref" in named or settings.operator.proposal.source == "ref")) + int(
+        "teacher" in named
     )
 
 
@@ -71,11 +104,16 @@ def _longest_prompt(settings: RunSettings, task: Task) -> int:
 
 def _step_flops(cost: ModelCost, settings: RunSettings, prompt: int, anchors: int) -> float:
     """Sampling, scoring under every anchor, and all updates of one step, at full length."""
+    updates = settings.train.updates_per_batch
+    work = _work(settings, prompt)
+    return float(cost.forward(work) * (1 + anchors) + cost.training(work) * updates)
+
+
+def _work(settings: RunSettings, prompt: int) -> Work:
+    """One forward over the candidates of a step, at full length."""
     proposal = settings.operator.proposal
     candidates = proposal.prompts * proposal.size
     length = proposal.max_new_tokens
     tokens = proposal.prompts * prompt + candidates * (length - 1)
     pairs = candidates * (length * prompt + length * (length + 1) // 2)
-    work = Work(tokens, pairs, candidates * length)
-    updates = settings.train.updates_per_batch
-    return float(cost.forward(work) * (1 + anchors) + cost.training(work) * updates)
+    return Work(tokens, pairs, candidates * length)

@@ -1,5 +1,6 @@
 """What a run's YAML says: a recipe's triple, and everything needed to run it."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,7 +11,8 @@ from tod.base import Spec, SpecError, read_yaml
 from tod.engine.data import CountdownTask, TaskSpec
 from tod.engine.models import LoraSpec
 from tod.engine.utilities import CountdownUtility, UtilitySpec
-from tod.operators import Operator, PolicyGradient, Residual
+from tod.operators import Operator, PolicyGradient, Proposal, Residual
+from tod.operators.selection_rules import AnySelectionRule
 from tod.procedure import Procedure
 from tod.targets import TargetSpec
 
@@ -74,6 +76,34 @@ class Evaluate(Spec):
     """Steps between evaluations; None: before the first and after the last step only."""
 
 
+class Search(Spec):
+    """Selection at test time: what is searched, and how the K-scaling curve is found."""
+
+    contexts: Count = 256
+    """Prompts that are searched; all there are where the split has fewer."""
+    split: Literal["held_out", "train"] = "held_out"
+    """Which prompts of the task."""
+    answer: str | None = None
+    """Regular expression that finds a completion's answer, for votes: its last match, or the
+    first group of it. None: the last ``<answer>``, else the last ``\\boxed{}``, else all of it."""
+    similarity: Literal["token_f1", "exact"] = "token_f1"
+    """G of minimum Bayes risk: F1 of the multisets of words and signs, or the same text."""
+    subsets: Count = 64
+    """Subsets of every size that the curve averages over in a context, at least."""
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Precision of the models."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        try:
+            re.compile(self.answer or "")
+        except re.error as error:
+            raise ValueError(f"answer {self.answer!r} is no regular expression: {error}") from None
+        return self
+
+
 class RunSettings(Spec):
     """A recipe with everything needed to run it; YAML maps one to one onto it."""
 
@@ -102,6 +132,8 @@ class RunSettings(Spec):
     """Optimisation."""
     evaluate: Evaluate | None = Evaluate()
     """Evaluation; None: never."""
+    search: Search | None = None
+    """Selection at test time, when the action selects: filled in then, and None otherwise."""
     arc: ArcConfig | None = None
     """Adaptive regime controller; None: knobs stay as declared."""
     output: Path | None = None
@@ -122,9 +154,24 @@ class RunSettings(Spec):
             raise ValueError("the target names `teacher`: say which model with `anchors.teacher`")
         if "policy" in self.target.target.names:
             raise ValueError("an anchor cannot be `policy`: it moves at every update. Use `old`")
+        _check_purpose(self)
+        if self.selects and self.search is None:
+            object.__setattr__(self, "search", Search())
         if self.arc is not None:
             _check_arc(self)
         return self
+
+    @property
+    def selects(self) -> bool:
+        """Whether the action selects at test time instead of training."""
+        return isinstance(self.operator.action, AnySelectionRule)
+
+    @property
+    def steps(self) -> int:
+        """Batches of candidates of the whole run, at most."""
+        if self.search is None:
+            return self.train.steps
+        return -(-self.search.contexts // self.operator.proposal.prompts)
 
     def operator_named(self, name: str) -> Operator:
         """The operator of that name; ``main`` is the recipe's own."""
@@ -182,6 +229,42 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         here[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SpecError(f"override {override!r}: its value is not YAML ({error}).") from None
+
+
+def _check_purpose(settings: RunSettings) -> None:
+    """Refuse blocks of training in a search, and of search in training."""
+    kind = settings.operator.action.kind
+    if not settings.selects:
+        if settings.search is not None:
+            raise ValueError(
+                f"`search` is for actions that select at test time, and {kind!r} trains: "
+                "remove the block, or select (best_of_k, resample, …)"
+            )
+        for name, operator in settings.operators.items():
+            if isinstance(operator.action, AnySelectionRule):
+                raise ValueError(
+                    f"operators.{name} selects at test time ({operator.action.kind!r}) in a run "
+                    "that trains: search in a run of its own, on the trained model"
+                )
+        return
+    idle = {
+        "train": settings.train != Train(),
+        "evaluate": settings.evaluate not in (None, Evaluate()),
+        "peft": settings.peft is not None,
+        "operators": bool(settings.operators),
+        "arc": settings.arc is not None,
+    }
+    proposal = settings.operator.proposal
+    if not isinstance(proposal, Proposal) or getattr(proposal, "dynamic", None) is not None:
+        raise ValueError(
+            "a search draws K candidates of every prompt from one model: give a proposal with "
+            "source old, ref or teacher, and without `dynamic`"
+        )
+    for name in (name for name, given in idle.items() if given):
+        raise ValueError(
+            f"`{name}` is for training, and {kind!r} selects at test time: remove the block "
+            "(seed, dtype and the number of prompts are in `search`)"
+        )
 
 
 def _check_arc(settings: RunSettings) -> None:

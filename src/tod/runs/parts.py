@@ -22,7 +22,7 @@ _NAME = re.compile(r"part-(\d+)-(\d+)\.parquet")
 _INTEGERS = frozenset({"step", "candidate", "k", "length"})
 _TEXTS = frozenset({"context", "prompt", "completion", "class", "answer"})
 _OTHERS = frozenset({"ess", "ess_rel", "max_weight", "top_mass", "utility_mean", "utility_max"})
-_FLAGS = frozenset({"truncated"})
+_FLAGS = frozenset({"truncated", "selected"})
 
 
 class Parts:
@@ -50,7 +50,7 @@ class Parts:
         Columns: those required; ``utility.<name>``; ``log_mu``, ``log_old``, ``log_ref``,
         ``log_policy``, ``log_teacher`` and ``log_w`` (log q*/μ up to a constant per context) in
         nats; the same with ``_tokens`` as lists; ``token_ids``; ``length``; ``answer``;
-        ``truncated``.
+        ``truncated``; ``selected`` (put out by a selection at test time).
 
         Raises:
             DataError: A column is missing, unknown, of another length or of the wrong type.

@@ -1,0 +1,152 @@
+"""What a rule puts out of k candidates, for every k up to the K that were drawn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tod.base import Groups, to_numpy
+from tod.engine.search.law import best_of_k_law, subsets
+from tod.engine.search.selecting import select
+from tod.engine.search.similarity import Similarity, similarity
+from tod.operators import BestOfK, MinimumBayesRisk, Pool, Resample, SelectionRule
+
+_AT_ONCE = 1 << 20
+"""Numbers that one part of the subsets may hold."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All candidates of a search, K a context.
+
+    Attributes:
+        value: What the target tilts by, Σ_k η_k U_k / Σ_k |η_k|, which rules maximise, [C, K].
+        utility: Utility that is reported, [C, K].
+        log_w: log q̃*/μ, nats, [C, K].
+        answers: Answer codes, negative for none, [C, K].
+        texts: Completions, C lists of K, for minimum Bayes risk only.
+        alike: Which similarity that rule uses.
+    """
+
+    value: Float[np.ndarray, "C K"]
+    utility: Float[np.ndarray, "C K"]
+    log_w: Float[np.ndarray, "C K"]
+    answers: Int[np.ndarray, "C K"]
+    texts: tuple[tuple[str, ...], ...] = ()
+    alike: Similarity = "token_f1"
+
+    @property
+    def passed(self) -> Bool[np.ndarray, "C K"] | None:
+        """Full marks (1); None where the utility is not one within [0, 1]."""
+        inside = bool(np.all((self.utility >= 0) & (self.utility <= 1)))
+        return self.utility >= 1.0 if inside else None
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What is put out of k candidates, by context: means over the subsets of its K.
+
+    Attributes:
+        accepted: Share of the subsets of which anything is put out, [C].
+        utility: Mean of U·1{accepted}, [C].
+        passed: Share of the subsets of which a passing candidate is put out, [C], or None.
+        exact: Whether this is a closed form and not subsampled.
+    """
+
+    accepted: Float[np.ndarray, " C"]
+    utility: Float[np.ndarray, " C"]
+    passed: Float[np.ndarray, " C"] | None
+    exact: bool
+
+
+def sizes(size: int) -> list[int]:
+    """1, 2, 4, … and K."""
+    doubled = [1 << i for i in range(size.bit_length())]
+    return sorted({*(k for k in doubled if k < size), size})
+
+
+def outcomes(rule: SelectionRule, table: Table, k: int, *, count: int, seed: int) -> Outcomes:
+    """The rule on k candidates: exact for best-of-K, else over ``count`` subsets a context.
+
+    ``resample`` is averaged over its own draw, E[U] = Σ w̄_i U_i on every subset.
+    """
+    passed = table.passed
+    if isinstance(rule, BestOfK):
+        law = best_of_k_law(table.value, k)
+        return Outcomes(
+            np.ones(len(law)),
+            (law * table.utility).sum(axis=1),
+            None if passed is None else (law * passed).sum(axis=1),
+            True,
+        )
+    parts = [_part(rule, table, rows, k, count, seed) for rows in _parts(rule, table, k, count)]
+    accepted, utility, passing = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Outcomes(accepted, utility, None if passed is None else passing, False)
+
+
+def _parts(
+    rule: SelectionRule, table: Table, k: int, count: int
+) -> Iterator[Int[np.ndarray, " c"]]:
+    """Contexts in parts that fit into memory."""
+    each = (
+        max(count, table.value.shape[1] // k) * k * (k if isinstance(rule, MinimumBayesRisk) else 1)
+    )
+    step = max(1, _AT_ONCE // each)
+    for start in range(0, len(table.value), step):
+        yield np.arange(start, min(start + step, len(table.value)))
+
+
+def _part(
+    rule: SelectionRule,
+    table: Table,
+    contexts: Int[np.ndarray, " c"],
+    k: int,
+    count: int,
+    seed: int,
+) -> tuple[Float[np.ndarray, " c"], ...]:
+    """Accepted, utility and passing shares of some contexts."""
+    size = table.value.shape[1]
+    rows, draws = subsets(contexts, size, k, count, seed)
+    n, many = rows.shape[:2]
+
+    def pick(values: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(values[contexts][:, None, :], rows, axis=2)
+
+    pool = Pool(
+        contexts=Groups.equal(n * many, k),
+        value=pick(table.value).ravel(),
+        log_w=pick(table.log_w).ravel(),
+        answers=pick(table.answers).ravel(),
+        similarity=_alike(table, contexts, rows) if isinstance(rule, MinimumBayesRisk) else None,
+    )
+    utility = pick(table.utility).reshape(n * many, k)
+    weight = _probabilities(rule, pool, draws.ravel()).reshape(n * many, k)
+    shares = (weight, weight * utility, weight * (utility >= 1.0))
+    return tuple(x.sum(axis=1).reshape(n, many).mean(axis=1) for x in shares)
+
+
+def _probabilities(
+    rule: SelectionRule, pool: Pool, draws: Float[np.ndarray, " N"]
+) -> Float[np.ndarray, " N"]:
+    """P(candidate is put out) given its set: w̄ for ``resample``, else 1 at what was selected."""
+    if isinstance(rule, Resample):
+        log_w = to_numpy(pool.log_w)
+        possible = pool.contexts.spread(to_numpy(pool.contexts.max(log_w)) > -np.inf)
+        # a set without any candidate in the support puts out nothing
+        weights = to_numpy(pool.contexts.softmax(np.where(possible, log_w, 0.0)))
+        return np.where(possible, weights, 0.0)
+    chosen = select(rule, pool, draws)
+    found = np.zeros(pool.contexts.total)
+    found[chosen.rows[chosen.accepted]] = 1.0
+    return found
+
+
+def _alike(
+    table: Table, contexts: Int[np.ndarray, " c"], rows: Int[np.ndarray, "c B k"]
+) -> Float[np.ndarray, " P"]:
+    """G of all pairs of every subset, flat."""
+    grids = np.stack([similarity(table.texts[int(c)], table.alike) for c in contexts])
+    each = np.arange(len(contexts))[:, None, None, None]
+    pairs: Float[np.ndarray, " P"] = grids[each, rows[..., :, None], rows[..., None, :]].ravel()
+    return pairs

@@ -1,0 +1,251 @@
+"""The search: draw, measure, weigh, select, record, again; then the K-scaling curve."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tod.base import SpecError, to_numpy
+from tod.candidates import Candidates, Labels
+from tod.diagnostics import Diagnostics, measure
+from tod.engine.collect import Evidence
+from tod.engine.data import Example
+from tod.engine.forward import Index
+from tod.engine.ledger import ModelCost
+from tod.engine.record import now, rollout_columns
+from tod.engine.search.evidence import candidates_of, gather, open_search, prompts_of
+from tod.engine.search.selecting import select, selection_uniforms
+from tod.engine.search.similarity import similarity
+from tod.engine.search.summary import summarise
+from tod.engine.session import Session
+from tod.engine.settings import RunSettings, Search
+from tod.engine.train import Events
+from tod.engine.world import World
+from tod.operators import (
+    MajorityVote,
+    MinimumBayesRisk,
+    Selection,
+    WeightedVote,
+)
+from tod.operators.selection_rules import AnySelectionRule
+from tod.procedure import pool_of, utility_value
+from tod.regimes import classify
+from tod.runs import Ledger, Manifest, RunDirectory, StepRecord, plain, write_atomic
+
+NOT_APPLICABLE = ("policy_proposal", "target_policy")
+"""Legs of the overlap without meaning here: no policy is trained."""
+MAY_GROW = ("output", "name")
+"""Settings that a resumed search may change."""
+
+
+def search(
+    settings: RunSettings,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    allow_imports: bool = False,
+    events: Events | None = None,
+    world: World | None = None,
+) -> Path:
+    """Select at test time on every prompt; the run directory.
+
+    Args:
+        settings: The whole recipe; its action selects.
+        resume: Go on after the last whole batch of the directory.
+        overwrite: Replace a run that is there.
+        allow_imports: Whether utilities may be imported from the person's own code.
+        events: Who watches.
+        world: The processes; found from the environment if None.
+
+    Raises:
+        SpecError: The action trains.
+        RunError: The directory cannot be used as asked; nothing in it was touched.
+        KeyboardInterrupt: Passed on; every finished batch is on disk.
+    """
+    if settings.search is None:
+        raise SpecError(
+            f"action {settings.operator.action.kind!r} trains: run it with `train`, or give an "
+            "action that selects (best_of_k, resample, rejection, a vote, minimum_bayes_risk)."
+        )
+    world = world or World.join()
+    directory = _directory(settings, settings.search, resume, overwrite, world)
+    session = open_search(settings, world, allow_imports)
+    try:
+        _Job(settings, settings.search, session, directory, events or Events(), world).go(resume)
+    finally:
+        session.close()
+    return settings.directory
+
+
+@dataclass
+class _Job:
+    """One search under way. Only the main process has a directory to write to."""
+
+    settings: RunSettings
+    search: Search
+    session: Session
+    directory: RunDirectory | None
+    events: Events
+    world: World
+
+    def go(self, resume: bool) -> None:
+        """All batches that are not on disk, then the summary."""
+        examples = prompts_of(self.settings, self.session.task)
+        many = self.settings.operator.proposal.prompts
+        done = self._resumed() if resume else 0
+        for step in range(done + 1, -(-len(examples) // many) + 1):
+            first = (step - 1) * many
+            self._step(step, examples[first : first + many], first)
+        if self.directory is not None:
+            self.directory.sync()
+            found = summarise(self.settings, self.directory)
+            text = json.dumps(plain(found), indent=1, ensure_ascii=False)
+            write_atomic(self.directory.path / "search.json", text + "\n")
+        self.world.wait()
+
+    def _resumed(self) -> int:
+        """Batches that are whole on disk; what lies beyond them is dropped."""
+        directory = RunDirectory.open(self.settings.directory)
+        done = _whole(directory)
+        self.world.wait()
+        if self.directory is not None:
+            self.directory.resume_at(done)
+        self.events.resumed(done)
+        return done
+
+    def _step(self, step: int, examples: list[Example], first: int) -> None:
+        """One batch: candidates, weights, diagnostics, regime, selection, record."""
+        began = time.perf_counter()
+        self.events.phase("sampling")
+        evidence = gather(self.session, examples, first)
+        drawn = time.perf_counter()
+        self.events.phase("selecting")
+        candidates, answers = candidates_of(evidence, self.search.answer)
+        log_w = to_numpy(self.settings.target.target.log_weights(candidates))
+        diagnostics = self._measured(candidates, log_w)
+        chosen = self._select(candidates, evidence, first)
+        seconds = {"sample": drawn - began, "select": time.perf_counter() - drawn}
+        eta, summary = _sharpness(self.settings), diagnostics.summary()
+        record = StepRecord(
+            step=step,
+            utility=_means(candidates, chosen),
+            summary=summary,
+            regime=classify(summary, eta=eta).to_dict(),
+            knobs={**self.settings.target.knobs(), "eta": eta},
+            ledger=_ledger(self.session, evidence),
+            world_size=self.world.size,
+            time=now(),
+            seconds={name: round(value, 4) for name, value in seconds.items()},
+        )
+        if self.directory is not None:
+            labels = Labels(context=candidates.labels.context)
+            contexts = {**diagnostics.rows(labels), "step": [step] * len(diagnostics)}
+            rollouts = rollout_columns(evidence, candidates, log_w, self.session.tokenizer)
+            selected = np.zeros(len(candidates), dtype=bool)
+            selected[chosen.rows[chosen.accepted]] = True
+            rollouts |= {"answer": answers, "selected": selected}
+            _write(self.directory, record, (contexts, rollouts))
+        self.events.record(record)
+
+    def _measured(self, candidates: Candidates, log_w: Any) -> Diagnostics:
+        """D of the batch: the leg of q* and μ, and missed answers where answers are voted on."""
+        votes = isinstance(self.settings.operator.action, MajorityVote | WeightedVote)
+        target = self.settings.target.target
+        return measure(
+            log_w,
+            target.tilt(candidates),
+            candidates.contexts,
+            utility=utility_value(target, candidates),
+            answers=candidates.labels.answer if votes else None,
+            legs_not_applicable=NOT_APPLICABLE,
+        )
+
+    def _select(self, candidates: Candidates, evidence: Evidence, first: int) -> Selection:
+        """What the rule puts out, by uniforms that depend on a prompt's number alone."""
+        rule, contexts = self.settings.operator.action, candidates.contexts
+        assert isinstance(rule, AnySelectionRule)  # noqa: S101 - checked at the start
+        alike = None
+        if isinstance(rule, MinimumBayesRisk):
+            rows = contexts.split(np.array(evidence.completions, dtype=object))
+            alike = np.concatenate([similarity(r, self.search.similarity).ravel() for r in rows])
+        pool = pool_of(self.settings.target.target, candidates, alike)
+        draws = selection_uniforms(self.search.seed, first + contexts.owner, contexts.position)
+        return select(rule, pool, draws)
+
+
+def _write(
+    directory: RunDirectory,
+    record: StepRecord,
+    tables: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    """Tables first: a step counts as done when its record is there."""
+    contexts, rollouts = tables
+    directory.write_contexts(record.step, contexts)
+    directory.write_rollouts(record.step, rollouts)
+    directory.record(record)
+    directory.sync()
+
+
+def _means(candidates: Candidates, chosen: Selection) -> dict[str, float | None]:
+    """Mean of every utility over all candidates, and over what was selected."""
+    rows = chosen.rows[chosen.accepted]
+    found: dict[str, float | None] = {}
+    for name, values in candidates.utility.items():
+        found[name] = float(to_numpy(values).mean())
+        found[f"selected.{name}"] = float(to_numpy(values)[rows].mean()) if len(rows) else None
+    return found
+
+
+def _sharpness(settings: RunSettings) -> float | None:
+    """η of the target; None where a selectivity gives every context its own."""
+    target = settings.target.target
+    return target.sharpness if target.selectivity is None else None
+
+
+def _ledger(session: Session, evidence: Evidence) -> Ledger:
+    """Tokens and operations of one batch; every prompt is counted once."""
+    useful = Index(evidence.rollouts).useful
+    sampled = ModelCost.of(session.sampler).forward(useful)
+    models = {"old": session.policy, **session.frozen}
+    scored = sum(ModelCost.of(models[name]).forward(work) for name, work in evidence.work.items())
+    return Ledger(
+        sample_tokens=useful.states,
+        score_tokens=sum(work.states for work in evidence.work.values()),
+        flops=float(sampled + scored),
+        sample_flops=float(sampled),
+        score_flops=float(scored),
+        train_flops=0.0,
+    )
+
+
+def _whole(directory: RunDirectory) -> int:
+    """The last step such that it and all before it have a record and both tables."""
+    recorded = {int(record["step"]) for record in directory.steps.read()}
+    for table in (directory.contexts, directory.rollouts):
+        rows = table.scan()
+        found = [] if rows is None else rows.select("step").unique().collect()["step"].to_list()
+        recorded &= set(found)
+    done = 0
+    while done + 1 in recorded:
+        done += 1
+    return done
+
+
+def _directory(
+    settings: RunSettings, search: Search, resume: bool, overwrite: bool, world: World
+) -> RunDirectory | None:
+    """The directory to write to, made or opened by the main process only."""
+    if not world.main:
+        world.wait()
+        return None
+    if resume:
+        directory = RunDirectory.open(settings.directory)
+        directory.check_recipe(settings.plain(), free=MAY_GROW)
+    else:
+        manifest = Manifest.of(settings.name, settings.plain(), {"search": search.seed})
+        directory = RunDirectory.create(settings.directory, manifest, overwrite=overwrite)
+    world.wait()
+    return directory

@@ -1,0 +1,158 @@
+"""``search.json``: what the rule gained and how it grows with K, from the run's own tables.
+
+It is a function of what is on disk, so a resumed search ends with the same summary.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from tod.base import Groups, RunError
+from tod.candidates import Candidates
+from tod.diagnostics.coverage import pass_at_k
+from tod.engine.search.answers import answer_codes
+from tod.engine.search.curve import Table, outcomes, sizes
+from tod.engine.settings import RunSettings
+from tod.operators import MinimumBayesRisk
+from tod.operators.selection_rules import AnySelectionRule
+from tod.procedure import utility_value
+from tod.runs import RunDirectory
+
+SCHEMA = "tod.search/1"
+_NORMAL_95 = 1.959963984540054
+
+
+def mean_over_contexts(
+    total: Float[np.ndarray, " C"], weight: Float[np.ndarray, " C"] | None = None
+) -> dict[str, Any]:
+    """Σ total/Σ weight with its standard error, contexts being the clusters.
+
+    se² = C/(C−1)·Σ_c (total_c − mean·weight_c)² / (Σ weight)². Without weights the ordinary mean.
+    None where nothing was weighed; the error is None below two contexts.
+    """
+    weight = np.ones(len(total)) if weight is None else weight
+    mass, n = float(weight.sum()), len(total)
+    if mass == 0:
+        return {"value": None, "se": None, "ci95": None}
+    mean = float(total.sum()) / mass
+    if n < 2:
+        return {"value": mean, "se": None, "ci95": None}
+    off = total - mean * weight
+    error = float(np.sqrt(n / (n - 1) * np.sum(off * off))) / mass
+    return {
+        "value": mean,
+        "se": error,
+        "ci95": [mean - _NORMAL_95 * error, mean + _NORMAL_95 * error],
+    }
+
+
+def summarise(settings: RunSettings, directory: RunDirectory) -> dict[str, Any]:
+    """The summary of a finished search.
+
+    Raises:
+        RunError: The directory holds no candidates.
+    """
+    search, rule = settings.search, settings.operator.action
+    assert search is not None and isinstance(rule, AnySelectionRule)  # noqa: S101, PT018
+    name, table, selected = read(settings, directory)
+    k = table.value.shape[1]
+    curve = []
+    for size in sizes(k):
+        found = outcomes(rule, table, size, count=search.subsets, seed=search.seed)
+        point = {
+            "k": size,
+            **_named("utility", mean_over_contexts(found.utility, found.accepted)),
+            **_named(
+                "pass_rate", None if found.passed is None else mean_over_contexts(found.passed)
+            ),
+            "accepted": float(found.accepted.mean()),
+            **_named("coverage", _coverage(table, size)),
+            "method": "exact" if found.exact else "subsampling",
+        }
+        curve.append(point)
+    return {
+        "schema": SCHEMA,
+        "name": settings.name,
+        "rule": rule.kind,
+        "k": k,
+        "contexts": len(table.value),
+        "split": search.split,
+        "utility": name,
+        **_ends(table, selected),
+        "curve": curve,
+    }
+
+
+def read(
+    settings: RunSettings, directory: RunDirectory
+) -> tuple[str, Table, Float[np.ndarray, "C K"]]:
+    """Name of the reported utility, all candidates, and 1 where a candidate was selected.
+
+    Raises:
+        RunError: The directory holds no candidates.
+    """
+    frame = directory.rollouts.scan()
+    if frame is None:
+        raise RunError(f"{directory.path} holds no candidates. Run the search first.")
+    risk = isinstance(settings.operator.action, MinimumBayesRisk)
+    wanted = ["candidate", "log_w", "answer", "selected", *(["completion"] if risk else [])]
+    wanted += [f"utility.{spec.name}" for spec in settings.utilities]
+    rows = frame.select(wanted).collect()
+    k = int(rows["candidate"].max()) + 1  # type: ignore[arg-type]
+    shape = (len(rows) // k, k)
+    utility = {spec.name: rows[f"utility.{spec.name}"].to_numpy() for spec in settings.utilities}
+    target = settings.target.target
+    value = utility_value(target, Candidates(Groups.equal(*shape), utility))
+    single = len(target.tilts) <= 1
+    name = (target.utilities or (settings.utilities[0].name,))[0] if single else "value"
+    assert settings.search is not None  # noqa: S101 - filled in when the action selects
+    table = Table(
+        value=np.asarray(value).reshape(shape),
+        utility=(utility[name] if single else np.asarray(value)).reshape(shape),
+        log_w=rows["log_w"].to_numpy().reshape(shape),
+        answers=answer_codes(rows["answer"].to_list()).reshape(shape),
+        texts=tuple(map(tuple, np.array(rows["completion"].to_list(), object).reshape(shape)))
+        if risk
+        else (),
+        alike=settings.search.similarity,
+    )
+    return name, table, rows["selected"].to_numpy().astype(np.float64).reshape(shape)
+
+
+def _ends(table: Table, selected: Float[np.ndarray, "C K"]) -> dict[str, Any]:
+    """Mean of the candidates (pass@1), what was selected, and the paired difference."""
+    accepted, put_out = selected.sum(axis=1), (selected * table.utility).sum(axis=1)
+    plain, passed = table.utility.mean(axis=1), table.passed
+    gain = mean_over_contexts(put_out - accepted * plain, accepted)
+    return {
+        "candidates": {
+            **_named("utility", mean_over_contexts(plain)),
+            **_named(
+                "pass_rate", None if passed is None else mean_over_contexts(passed.mean(axis=1))
+            ),
+        },
+        "selected": {
+            **_named("utility", mean_over_contexts(put_out, accepted)),
+            **_named(
+                "pass_rate",
+                None if passed is None else mean_over_contexts((selected * passed).sum(axis=1)),
+            ),
+            "accepted": float(accepted.mean()),
+        },
+        "gain": _named("utility", gain),
+    }
+
+
+def _coverage(table: Table, k: int) -> dict[str, Any] | None:
+    """pass@k: that any of k candidates passes, which no selection exceeds."""
+    passed = table.passed
+    if passed is None:
+        return None
+    drawn = np.full(len(passed), passed.shape[1])
+    return mean_over_contexts(pass_at_k(drawn, passed.sum(axis=1), k))
+
+
+def _named(name: str, found: dict[str, Any] | None) -> dict[str, Any]:
+    known = found or {"value": None, "se": None, "ci95": None}
+    return {name: known["value"], f"{name}_se": known["se"], f"{name}_ci95": known["ci95"]}

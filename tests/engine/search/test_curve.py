@@ -1,0 +1,170 @@
+"""The curve against enumeration, SIR's law by χ², and what happens outside the support."""
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from tod.base import Groups
+from tod.engine.search import Table, outcomes
+from tod.engine.search.curve import sizes
+from tod.engine.search.selecting import select, selection_uniforms
+from tod.engine.search.similarity import similarity
+from tod.engine.search.summary import mean_over_contexts
+from tod.operators import (
+    BestOfK,
+    MajorityVote,
+    MinimumBayesRisk,
+    Pool,
+    Rejection,
+    Resample,
+    WeightedVote,
+)
+
+MU, R = np.array([0.5, 0.3, 0.2]), np.array([0.0, 1.0, 2.0])
+RULES = [
+    BestOfK(),
+    Resample(),
+    Rejection(log_bound=1.5),
+    MajorityVote(),
+    WeightedVote(),
+    MinimumBayesRisk(),
+]
+
+
+def table(contexts, size, seed=0):
+    rng = np.random.default_rng(seed)
+    utility = np.round(rng.random((contexts, size)), 1)
+    codes = rng.integers(-1, 3, (contexts, size))
+    texts = tuple(tuple(f"a{c} b{i % 2} c" for i, c in enumerate(row)) for row in codes)
+    log_w = rng.normal(0, 1.5, (contexts, size))
+    return Table(utility, utility, log_w, codes, texts)
+
+
+def sir_law(k):
+    """E[w̄] over all candidate sets of size k drawn from μ, at η = 1 and b = μ."""
+    sets = np.array(list(product(range(3), repeat=k)))
+    weights = np.exp(R[sets]) / np.exp(R[sets]).sum(axis=1, keepdims=True)
+    chance = MU[sets].prod(axis=1)
+    return np.array([(chance[:, None] * weights * (sets == i)).sum() for i in range(3)])
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_sir_has_the_analytic_self_normalised_law(k, rng):
+    n = 20_000
+    levels = rng.choice(3, size=(n, k), p=MU)
+    contexts = Groups.equal(n, k)
+    pool = Pool(contexts, R[levels].ravel(), log_w=R[levels].ravel())
+    draws = selection_uniforms(5, contexts.owner, contexts.position)
+    chosen = select(Resample(), pool, draws)
+    seen = np.bincount(levels.ravel()[chosen.rows], minlength=3)
+    law = sir_law(k)
+    if k == 2:
+        np.testing.assert_allclose(law, [0.3545230108, 0.3415905442, 0.3038864450], atol=1e-9)
+    assert chisquare(seen, n * law).pvalue > 1e-3
+    other = MU * np.exp(R) / (MU * np.exp(R)).sum()
+    assert chisquare(seen, n * other).pvalue < 1e-6, "the test can tell it from the target itself"
+
+
+def one_subset(rule, full, rows, order, draws):
+    """Accepted, utility, passing of one ordered subset, by the rule itself."""
+    pick = np.array(rows)[list(order)]
+    alike = similarity([full.texts[0][i] for i in pick], "token_f1").ravel()
+    pool = Pool(
+        Groups.equal(1, len(pick)),
+        full.value[0, pick],
+        log_w=full.log_w[0, pick],
+        answers=full.answers[0, pick],
+        similarity=alike,
+    )
+    chosen = rule.select(pool, draws)
+    if not chosen.accepted[0]:
+        return 0.0, 0.0
+    return 1.0, full.utility[0, pick[chosen.rows[0]]]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.kind)
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_outcomes_are_means_over_all_subsets(rule, k, rng):
+    full = table(1, 6, seed=4)
+    found = outcomes(rule, full, k, count=6000, seed=2)
+    expected = []
+    for rows in combinations(range(6), k):
+        for _ in range(3000 // len(list(combinations(range(6), k)))):
+            order, draws = rng.permutation(k), rng.random(k)
+            expected.append(one_subset(rule, full, rows, order, draws))
+    accepted, utility = np.mean(expected, axis=0)
+    assert found.accepted[0] == pytest.approx(accepted, abs=0.05)
+    assert found.utility[0] == pytest.approx(utility, abs=0.03)
+    assert found.exact == isinstance(rule, BestOfK)
+
+
+def test_one_candidate_is_the_mean_and_all_of_them_are_resampled_exactly():
+    full = table(7, 5)
+    for rule in (BestOfK(), Resample(), WeightedVote(), MinimumBayesRisk()):
+        known = full.answers >= 0 if isinstance(rule, WeightedVote) else np.ones((7, 5), bool)
+        found = outcomes(rule, full, 1, count=1, seed=0)
+        np.testing.assert_allclose(found.utility, (full.utility * known).mean(axis=1))
+        np.testing.assert_allclose(found.accepted, known.mean(axis=1))
+    whole = outcomes(Resample(), full, 5, count=3, seed=0)
+    weights = np.exp(full.log_w) / np.exp(full.log_w).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(whole.utility, (weights * full.utility).sum(axis=1), atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.kind)
+def test_parts_change_nothing(rule, monkeypatch):
+    full = table(9, 6)
+    whole = outcomes(rule, full, 2, count=5, seed=1)
+    monkeypatch.setattr("tod.engine.search.curve._AT_ONCE", 1)
+    parts = outcomes(rule, full, 2, count=5, seed=1)
+    np.testing.assert_array_equal(whole.utility, parts.utility)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.kind)
+def test_a_context_outside_the_support_puts_out_nothing_and_ends_nothing(rule):
+    utility = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    log_w = np.array([[-np.inf, 0.0], [-np.inf, -np.inf], [0.0, 0.0]])
+    full = Table(utility, utility, log_w, np.zeros((3, 2), int), (("a", "b"),) * 3)
+    found = outcomes(rule, full, 2, count=4, seed=0)
+    hopeless = rule.needs_anchors
+    assert found.accepted[1] == (0.0 if hopeless else 1.0)
+    if hopeless:
+        assert found.utility[1] == 0.0
+        pool = Pool(
+            Groups.equal(3, 2), utility.ravel(), log_w.ravel(), np.zeros(6, int), np.ones(12)
+        )
+        chosen = select(rule, pool, np.full(6, 0.0))
+        assert chosen.accepted.tolist() == [True, False, True]
+        assert chosen.rows[0] in (
+            (0, 1) if isinstance(rule, MinimumBayesRisk | WeightedVote) else (1,)
+        )
+        assert chosen.rows[2] in (4, 5)
+
+
+def test_pass_rates_are_unknown_outside_the_unit_interval():
+    full = table(3, 4)
+    beyond = Table(full.value, full.utility * 3, full.log_w, full.answers)
+    assert outcomes(BestOfK(), beyond, 2, count=1, seed=0).passed is None
+    assert outcomes(BestOfK(), full, 2, count=1, seed=0).passed is not None
+
+
+def test_sizes_double_and_end_with_all():
+    assert sizes(1) == [1]
+    assert sizes(8) == [1, 2, 4, 8]
+    assert sizes(12) == [1, 2, 4, 8, 12]
+
+
+def test_errors_are_clustered_by_context(rng):
+    values = rng.normal(size=40)
+    found = mean_over_contexts(values)
+    assert found["se"] == pytest.approx(values.std(ddof=1) / np.sqrt(40))
+    weight = rng.random(40)
+    total = weight * (values + 3)
+    ratio = mean_over_contexts(total, weight)
+    assert ratio["value"] == pytest.approx(total.sum() / weight.sum())
+    left = [np.delete(total, i).sum() / np.delete(weight, i).sum() for i in range(40)]
+    jackknife = np.sqrt(39 / 40 * np.sum((left - np.mean(left)) ** 2))
+    assert ratio["se"] == pytest.approx(jackknife, rel=0.05)
+    assert mean_over_contexts(np.zeros(3), np.zeros(3))["value"] is None
+    assert mean_over_contexts(np.ones(1))["se"] is None

@@ -1,0 +1,188 @@
+"""Searches of the embedded model from end to end: files, laws, resuming, refusals."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tod.base import RunError, SpecError
+from tod.engine.search import search
+from tod.engine.settings import RunSettings, Search
+from tod.engine.train import Events
+from tod.report import build
+from tod.runs import RunDirectory, comparable
+
+Make = Callable[..., RunSettings]
+NAMES = ["best_of_k", "sir", "soft_best_of_n", "rejection", "majority_vote", "weighted_vote", "mbr"]
+
+
+def rollouts(path: Path) -> pl.DataFrame:
+    return RunDirectory.open(path).rollouts.scan().collect()
+
+
+def summary(path: Path) -> dict:
+    return json.loads((path / "search.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_searches_and_reports(name: str, small: Make) -> None:
+    settings = small(name)
+    path = search(settings)
+    run = RunDirectory.open(path)
+    records = list(run.steps.read())
+    assert [r["contexts"]["total"] for r in records] == [5, 5, 2]
+    assert records[0]["overlap"]["not_applicable"] == ["policy_proposal", "target_policy"]
+    assert records[0]["overlap"]["policy_proposal"] is None
+    assert records[0]["ledger"]["train_tokens"] == 0
+    assert records[0]["ledger"]["sample_flops"] > 0
+    rows = rollouts(path)
+    put_out = rows.group_by("context", maintain_order=True).agg(pl.col("selected").sum())
+    assert len(put_out) == 12
+    exactly_one = name not in ("rejection",)
+    assert put_out["selected"].max() == 1
+    assert not exactly_one or put_out["selected"].min() == 1
+    found = summary(path)
+    assert found["schema"] == "tod.search/1"
+    assert [point["k"] for point in found["curve"]] == [1, 2, 4]
+    assert found["candidates"]["utility"] == pytest.approx(rows["utility.correct"].mean())
+    chosen = rows.filter(pl.col("selected"))["utility.correct"]
+    assert found["selected"]["utility"] == pytest.approx(chosen.mean())
+    assert found["curve"][0]["coverage"] == pytest.approx(rows["utility.correct"].mean())
+    html = build([path])
+    assert "Utility against K" in html
+    assert "Utility by batch" in html
+
+
+def test_best_of_k_takes_the_best_and_its_curve_ends_there(small: Make) -> None:
+    path = search(small("best_of_k"))
+    rows = rollouts(path)
+    best = rows.group_by("context").agg(
+        (pl.col("utility.correct").filter("selected") == pl.col("utility.correct").max()).all()
+    )
+    assert best["utility.correct"].all()
+    found = summary(path)
+    last = found["curve"][-1]
+    assert last["utility"] == last["pass_rate"] == last["coverage"]
+    assert last["utility"] == pytest.approx(found["selected"]["utility"])
+    assert found["gain"]["utility"] == pytest.approx(
+        found["selected"]["utility"] - found["candidates"]["utility"]
+    )
+
+
+def test_pass_rate_of_best_of_k_is_the_mean_of_one_minus_all_misses(small: Make) -> None:
+    """p_c from 256 other draws of every prompt; the selection's own draws are independent."""
+    words = ("search.contexts=48", "operator.proposal.prompts=48")
+    few = search(small("best_of_k", "few", *words))
+    many = search(small("best_of_k", "many", *words, "operator.proposal.size=256", "search.seed=9"))
+    p = rollouts(many)["utility.correct"].to_numpy().reshape(48, 256).mean(axis=1)
+    expected = 1 - (1 - p) ** 4
+    error = np.sqrt((expected * (1 - expected)).sum()) / 48
+    found = summary(few)["selected"]["pass_rate"]
+    assert abs(found - expected.mean()) < 3.5 * error
+    assert abs(p.mean() - expected.mean()) > 4 * error, "the test can tell it from pass@1"
+    curve = {point["k"]: point for point in summary(many)["curve"]}
+    assert curve[4]["pass_rate"] == pytest.approx(expected.mean(), abs=0.01)
+
+
+def test_resampling_under_an_anchor_of_its_own_scores_it(small: Make) -> None:
+    """q* ∝ teacher·exp(5U): log w = log π_T − log μ + 5U, recomputed from the columns."""
+    path = search(
+        small(
+            "sir",
+            "run",
+            "anchors={teacher: tod://tiny-teacher}",
+            "target.anchor={teacher: 1.0}",
+        )
+    )
+    rows = rollouts(path)
+    expected = rows["log_teacher"] - rows["log_mu"] + 5 * rows["utility.correct"]
+    np.testing.assert_allclose(rows["log_w"].to_numpy(), expected.to_numpy(), atol=1e-9)
+    assert (rows["log_teacher"] - rows["log_mu"]).abs().max() > 0.1
+    record = next(iter(RunDirectory.open(path).steps.read()))
+    assert record["ledger"]["score_tokens"] > 0
+
+
+def test_the_reference_is_the_model_itself_and_costs_nothing(small: Make) -> None:
+    rows = rollouts(search(small("sir")))
+    np.testing.assert_allclose(rows["log_ref"].to_numpy(), rows["log_mu"].to_numpy())
+    np.testing.assert_allclose(rows["log_w"].to_numpy(), 5 * rows["utility.correct"].to_numpy())
+
+
+def test_a_truncated_proposal_pays_for_its_missing_support(small: Make) -> None:
+    rows = rollouts(search(small("sir", "run", "operator.proposal.top_k=3")))
+    gap = (rows["log_ref"] - rows["log_mu"]).to_numpy()
+    assert (gap < 1e-4).all()
+    assert gap.min() < -0.01
+
+
+def test_batches_and_resuming_change_nothing(small: Make) -> None:
+    whole = search(small("sir", "whole"))
+
+    def stop(record):
+        if record.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(small("sir", "cut"), events=Events(record=stop))
+    cut = small("sir", "cut").directory
+    assert not (cut / "search.json").exists()
+    (cut / "rollouts" / "part-000002-000002.parquet").unlink()
+    seen = []
+    again = search(small("sir", "cut"), resume=True, events=Events(resumed=seen.append))
+    assert seen == [1]
+    one, two = RunDirectory.open(whole), RunDirectory.open(again)
+    assert [comparable(r) for r in one.steps.read()] == [comparable(r) for r in two.steps.read()]
+    assert rollouts(whole).equals(rollouts(again))
+    assert summary(whole) == summary(again)
+    search(small("sir", "cut"), resume=True, events=Events(record=lambda _: pytest.fail("again")))
+
+    other = rollouts(search(small("sir", "batches", "operator.proposal.prompts=12")))
+    same = ["context", "completion", "selected"]
+    assert rollouts(whole).select(same).equals(other.select(same))
+
+
+def test_train_prompts_can_be_searched_and_a_run_is_not_overwritten(small: Make) -> None:
+    path = search(small("best_of_k", "run", "search.split=train"))
+    assert rollouts(path)["context"].str.starts_with("train/").all()
+    with pytest.raises(RunError, match="already holds a run"):
+        search(small("best_of_k"))
+    with pytest.raises(RunError, match=r"another recipe.*search\.split"):
+        search(small("best_of_k"), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.steps=20", "`train` is for training"),
+        ("evaluate={every: 5}", "`evaluate` is for training"),
+        ("peft={kind: lora}", "`peft` is for training"),
+        ("arc={knob: eta}", "`arc` is for training"),
+        ("operator.action={kind: weighted_regression}", "`search` is for actions that select"),
+        ("search.answer='('", "no regular expression"),
+        ("search.context=3", "Did you mean `contexts`"),
+    ],
+)
+def test_mixed_up_recipes_are_refused(override: str, message: str, small: Make) -> None:
+    with pytest.raises(SpecError, match=message):
+        small("best_of_k", "run", override)
+
+
+def test_the_search_block_is_filled_in_only_where_the_action_selects(small: Make) -> None:
+    settings = small("best_of_k")
+    bare = RunSettings.parse({**settings.plain(), "search": None})
+    assert bare.search == Search()
+    assert bare.plain()["search"]["contexts"] == 256
+    assert (settings.selects, settings.steps) == (True, 3)
+    trained = {**bare.plain(), "search": None}
+    trained["operator"] = {"action": {"kind": "weighted_regression"}}
+    training = RunSettings.parse(trained)
+    assert training.search is None
+    assert training.steps == training.train.steps
+    with pytest.raises(SpecError, match="trains: run it with `train`"):
+        search(training)
+    second = {"operators": {"rerank": {"action": {"kind": "best_of_k"}}}}
+    with pytest.raises(SpecError, match="search in a run of its own"):
+        RunSettings.parse({**trained, **second})
