@@ -1,5 +1,6 @@
 """What the report reads of a run: plain values, already cut to what a page can hold."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -66,6 +67,7 @@ class RunView:
         worst: The most fragile contexts of the last steps.
         recipe: As resolved.
         environment: Versions, hardware, threads, git, seeds, created.
+        search: What a selection at test time gained (``search.json``), or None.
     """
 
     name: str
@@ -76,6 +78,7 @@ class RunView:
     worst: list[WorstContext] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] | None = None
 
     @property
     def last(self) -> dict[str, Any]:
@@ -148,7 +151,18 @@ def load(path: Path | str, sharing: int = 1) -> RunView:
         worst=[] if contexts is None else _worst(contexts, rollouts, sharing),
         recipe=manifest.recipe,
         environment={name: getattr(manifest, name) for name in kept},
+        search=_search(run.path / "search.json"),
     )
+
+
+def _search(path: Path) -> dict[str, Any] | None:
+    """The summary of a search; None where there is none, or it is of another schema."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(found, dict) and found.get("schema") == "tod.search/1"
+    return found if known else None
 
 
 def _informative(contexts: "pl.LazyFrame") -> "pl.LazyFrame":

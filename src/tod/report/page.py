@@ -9,6 +9,7 @@ from importlib.resources import files
 from tod.report.data import STEPS_DRAWN, RunView, thinned
 from tod.report.figures import curves
 from tod.report.figures.distribution import classes, distribution
+from tod.report.figures.k_scaling import k_scaling
 from tod.report.figures.learning import learning
 from tod.report.figures.ledger import ledger
 from tod.report.figures.phase import phase_data, phase_diagram
@@ -43,6 +44,7 @@ def page(runs: Sequence[RunView], extra: Sequence[Html] = ()) -> Html:
         tag(
             "main",
             _opening(views, style),
+            _section("Utility against K", k_scaling(views, style)),
             _phase(drawn, style),
             _curves(plots, sum(len(v.steps) for v in views) - sum(len(v.steps) for v in drawn)),
             extra,

@@ -100,6 +100,9 @@ def _blind(record: dict[str, Any]) -> str:
 
 def _gain(run: RunView) -> str:
     known = [v for v in run.values("held_out", "pass_at_1") if v is not None]
+    if run.search is not None:
+        ends = (at(run.search, end, "pass_rate") for end in ("candidates", "selected"))
+        known = [v for v in ends if v is not None]
     if not known:
         return percent(None)
     if len(known) == 1:

@@ -17,7 +17,8 @@ def learning(runs: list[RunView]) -> Plot | None:
     note = "Bars are two standard errors, clustered by prompt." if _held_out(runs) else ""
     if not single:
         note = f"Dashed: training utility. {note}".strip()
-    return Plot("Learning curve", drawn, nice(reach), fixed, note)
+    title = "Utility by batch" if all(run.search for run in runs) else "Learning curve"
+    return Plot(title, drawn, nice(reach), fixed, note)
 
 
 def _lines(run: RunView, index: int, single: bool) -> list[Series]:
@@ -37,8 +38,9 @@ def _lines(run: RunView, index: int, single: bool) -> list[Series]:
             for n in names[:1]
         ]
         return [*train, Series(f"{run.name}, held-out", steps, held, f"r{index}", error)]
+    where = "" if run.search else ", training"
     train = [
-        Series(f"{name}, training", steps, run.values("utility", name), f"s{i + 1} train")
+        Series(f"{name}{where}", steps, run.values("utility", name), f"s{i + 1} train")
         for i, name in enumerate(names)
     ]
     return [Series("held-out pass@1", steps, held, "s0", error), *train]

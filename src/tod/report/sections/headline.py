@@ -26,20 +26,20 @@ def facts(run: RunView) -> list[Fact]:
     """The headline facts of a run; a dash is unknown."""
     last = run.last
     return [
-        _held_out(run),
+        _held_out(run) if run.search is None else _selected(run.search),
         Fact(
             "ESS_rel, median",
             fixed(at(last, "ess_rel", "median")),
-            _interval(last, "median_ci90"),
+            interval_of(last, "median_ci90"),
             "Share of the candidates that effectively count, typical informative context.",
         ),
         Fact(
             "ESS_rel, worst tenth",
             fixed(at(last, "ess_rel", "q10")),
-            _interval(last, "q10_ci90"),
+            interval_of(last, "q10_ci90"),
             "A tenth of the informative contexts lies below.",
         ),
-        _blind(run),
+        blind_contexts(last),
         Fact(
             "Drift from ref",
             plainly(at(last, "drift", "ref")),
@@ -53,7 +53,12 @@ def facts(run: RunView) -> list[Fact]:
 
 
 def tiles(run: RunView) -> Html:
-    """The headline facts as tiles."""
+    """The headline facts of a run as tiles."""
+    return tiled(facts(run))
+
+
+def tiled(shown: Sequence[Fact]) -> Html:
+    """Facts as tiles, four to a row."""
     return tag(
         "dl",
         [
@@ -65,7 +70,7 @@ def tiles(run: RunView) -> Html:
                 class_="tile",
                 title=fact.hint or None,
             )
-            for fact in facts(run)
+            for fact in shown
         ],
         class_="tiles",
     )
@@ -129,11 +134,22 @@ def _held_out(run: RunView) -> Fact:
     return Fact("Held-out pass@1", f"{100 * first:.1f} → {100 * last:.1f} %", beside, hint)
 
 
+def _selected(search: dict[str, object]) -> Fact:
+    """Mean of the candidates → what was selected, with the standard error of the paired gain."""
+    before, after = (at(search, end, "utility") for end in ("candidates", "selected"))
+    gain, error = at(search, "gain", "utility"), at(search, "gain", "utility_se")
+    beside = "" if gain is None else f"gain {fixed(gain)}"
+    beside += "" if gain is None or error is None else f" ± {fixed(error)} s.e."
+    hint = "Mean utility of all candidates, and of those selected; errors clustered by prompt."
+    return Fact("Selected", f"{fixed(before)} → {fixed(after)}", beside, hint)
+
+
 def _error(error: float | None) -> str:
     return "" if error is None else f"± {100 * error:.1f} s.e."
 
 
-def _interval(record: dict[str, object], name: str) -> str:
+def interval_of(record: dict[str, object], name: str) -> str:
+    """A 90 % interval of ESS_rel in words; empty when unknown."""
     interval = (record.get("ess_rel") or {}).get(name)  # type: ignore[attr-defined]
     if not isinstance(interval, list | tuple) or len(interval) != 2:
         return ""
@@ -143,15 +159,16 @@ def _interval(record: dict[str, object], name: str) -> str:
     return f"90 % interval {fixed(low)} to {fixed(high)}"
 
 
-def _blind(run: RunView) -> Fact:
-    total, blind = (at(run.last, "contexts", key) for key in ("total", "zero_information"))
+def blind_contexts(record: dict[str, object]) -> Fact:
+    """The share of contexts that say nothing about the target."""
+    total, blind = (at(record, "contexts", key) for key in ("total", "zero_information"))
     name = "Blind contexts"
     if not total or blind is None:
         return Fact(name, DASH)
     parts = [
         f"{count:g} {word}"
         for word, key in (("all pass", "all_pass"), ("all fail", "all_fail"))
-        if (count := at(run.last, "contexts", key)) is not None
+        if (count := at(record, "contexts", key)) is not None
     ]
     hint = "All candidates have the same utility: such a context says nothing about the target."
     return Fact(name, percent(blind / total), ", ".join(parts) or f"{blind:g} of {total:g}", hint)
