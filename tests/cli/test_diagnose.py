@@ -89,14 +89,36 @@ def test_target_as_yaml(app: typer.Typer, dump: Path, target: str) -> None:
     assert data["target"]["tilts"] == [{"utility": "score", "eta": 3.0}]
 
 
-def test_config_of_ours_declares_its_target(app: typer.Typer, dump: Path, tmp_path: Path) -> None:
-    config = tmp_path / "recipe.yaml"
-    config.write_text(
-        "target: {kind: tilt, anchor: {mu: 1}, tilts: [{utility: score, eta: 4}]}\noperator: {}\n"
-    )
+def test_config_of_ours_declares_its_target(app: typer.Typer, dump: Path) -> None:
+    config = Path(__file__).parents[2] / "configs" / "rft.yaml"
     data = json.loads(run(app, dump, "--config", config, "--json", "-").output)
     assert data["target"]["source"] == "declared"
-    assert data["target"]["tilts"][0]["eta"] == 4.0
+
+
+def test_config_without_a_finite_target_says_so(
+    app: typer.Typer, dump: Path, tmp_path: Path
+) -> None:
+    """GRPO, beta = 0, z-scored: what it implies, and what may still be read."""
+    config = tmp_path / "grpo.yaml"
+    config.write_text("beta: 0.0\nnum_generations: 8\nscale_rewards: group\nloss_type: grpo\n")
+    result = run(app, dump, "--config", config)
+    assert result.exit_code == 0, result.exception
+    text = " ".join(result.output.split())
+    assert "no finite target" in text
+    assert "target (assumed)" in text
+    assert "feasible" in text
+
+
+def test_config_with_z_scores_gives_eta_by_context(
+    app: typer.Typer, dump: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "grpo.yaml"
+    config.write_text("beta: 0.1\nnum_generations: 8\nscale_rewards: group\nloss_type: grpo\n")
+    result = run(app, dump, "--config", config)
+    assert result.exit_code == 0, result.exception
+    text = " ".join(result.output.split())
+    assert "target (located)" in text
+    assert "eta_c differs by context" in text
 
 
 @pytest.mark.parametrize(

@@ -1,48 +1,51 @@
-"""The target of a training configuration, as the atlas locates it."""
+"""The target of a training configuration, as the atlas locates it, over what was read."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tod.atlas import Located
     from tod.integrations import Reading
 
 
-def located(config: Path, reading: "Reading") -> tuple[Any, Any, list[str]]:
-    """The target that a configuration implies, ``located``, and remarks about it.
+def located(config: Path, reading: "Reading") -> tuple["Reading", Any, Any, list[str]]:
+    """The reading, the target that a configuration implies for it, ``located``, and remarks.
 
-    A configuration of ours declares its target. One of a framework is located; where it implies
-    no finite target (no KL term, z-scored advantages) the diagnosis falls back to an assumed one
-    and the remarks say so.
-
-    Raises:
-        SpecError: The file is no configuration that is known.
+    Where it implies no finite target (no KL term) the target is None, to be assumed, and the first
+    remark says so. Where rewards are z-scored the reading gains the standardised utility, which
+    the sharpness multiplies.
     """
-    from tod.base import SpecError, read_yaml
-    from tod.integrations import parse_target
+    from tod.atlas import locate
 
-    data = read_yaml(config) if config.suffix in (".yaml", ".yml", ".json") else None
-    if isinstance(data, dict) and {"target", "operator"} <= set(data):
-        return parse_target(data["target"], str(config)), "declared", []
-    try:
-        from tod.atlas import locate
-    except ImportError:
-        raise SpecError(
-            f"{config}: locating framework configurations is not available in this installation. "
-            "Declare the target with --target or --eta."
-        ) from None
     found = locate(config)
-    remarks = [f"{item['setting']}: {item['effect']}" for item in found.silent_changes]
-    if found.target is None:
-        return None, None, [f"{config.name} implies no finite target", *remarks]
-    return _named(found.target, reading), "located", remarks
+    remarks = [f"located: {found.framework} {found.method}", *found.notes]
+    remarks += [f"{change.setting}: {change.effect}" for change in found.silent_changes]
+    implied = found.target_for(reading)
+    if implied is None:
+        remarks.insert(1, f"{config.name} implies no finite target: one is assumed below")
+        return reading, None, None, remarks
+    if implied.etas is not None:
+        remarks.append(_spread_of_eta(implied.etas))
+    same: Any = implied.candidates
+    return same, implied.target, _kind(found), remarks
 
 
-def _named(target: Any, reading: "Reading") -> Any:
-    """The located target with its one utility called as the files call theirs."""
-    general = target.target
-    if len(general.tilts) != 1 or not reading.utility:
-        return target
-    main = next(iter(reading.utility))
-    if general.tilts[0].utility in reading.utility:
-        return target
-    return general.revised(tilts=[{"utility": main, "eta": general.tilts[0].eta}])
+def _kind(found: "Located") -> str:
+    """A recipe of ours declares its target; a framework's settings only imply it."""
+    return "declared" if found.framework == "tod" else "located"
+
+
+def _spread_of_eta(etas: Any) -> str:
+    """What z-scoring makes of η, context by context."""
+    import numpy as np
+
+    from tod.diagnostics import quantile
+
+    known = np.asarray(etas)[np.asarray(etas) > 0]
+    if not known.size:
+        return "rewards are z-scored and no context has any spread: eta_c is 0 everywhere"
+    low, middle, high = (quantile(known, p) for p in (0.1, 0.5, 0.9))
+    return (
+        f"rewards are z-scored, so the implied eta_c differs by context: median {middle:.4g}, "
+        f"10 % {low:.4g}, 90 % {high:.4g}"
+    )

@@ -75,7 +75,7 @@ def diagnose_command(
         max_rejected=max_rejected,
         group_by=group_by,
     )
-    chosen, source, remarks = _target(target, config, reading)
+    reading, chosen, source, remarks = _target(target, config, reading)
     found = diagnose(
         reading,
         chosen,
@@ -116,19 +116,19 @@ def parse_map(items: list[str]) -> dict[str, str]:
 
 def _target(
     given: str | None, config: Path | None, reading: "Reading"
-) -> tuple[Any, Any, list[str]]:
-    """The target that flags name, how it was found, and what to say about it."""
+) -> tuple["Reading", Any, Any, list[str]]:
+    """The reading, the target that flags name, how it was found, and what to say about it."""
     from tod.base import SpecError
 
     if given is not None and config is not None:
         raise SpecError("--target and --config both name a target: give one of them.")
     if given is not None:
-        return _declared(given), "declared", []
+        return reading, _declared(given), "declared", []
     if config is not None:
         from tod.cli._located import located
 
         return located(config, reading)
-    return None, None, []
+    return reading, None, None, []
 
 
 def _declared(given: str) -> Any:
@@ -164,12 +164,11 @@ def _write_json(found: "Diagnosis", where: str) -> None:
 
 def _write_html(found: "Diagnosis", where: Path) -> None:
     """The report of a diagnosis, by the room above this one's data."""
+    from importlib import import_module
+
     from tod.base import SpecError
 
-    try:
-        from tod.report import write_diagnosis
-    except ImportError:
-        raise SpecError(
-            "--html is not available in this installation; use --json, or `tod report` for runs."
-        ) from None
-    write_diagnosis(found, where)
+    write = getattr(import_module("tod.report"), "write_diagnosis", None)
+    if write is None:
+        raise SpecError("--html cannot be written yet; use --json, or `tod report` for runs.")
+    write(found, where)

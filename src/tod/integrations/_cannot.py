@@ -117,7 +117,15 @@ def _coverage(reading: Reading, summary: Summary) -> Iterator[Cannot]:
 def _gaps(reading: Reading, summary: Summary) -> Iterator[Cannot]:
     recorded = set(reading.recorded)
     if summary.mismatch is None:
-        if "mu" in recorded and recorded & {"old", "policy"}:
+        if {"mu", "policy"} <= recorded and "old" not in recorded:
+            yield Cannot(
+                "mismatch",
+                "log policy - log mu mixes engine mismatch with staleness, and log_old is missing",
+                _need(
+                    reading, "old", "a log_old column: the sampler's weights, scored in training"
+                ),
+            )
+        elif {"mu", "old"} <= recorded:
             yield Cannot(
                 "mismatch",
                 "the sampler was behind the trainer everywhere: log old - log mu mixes engine "

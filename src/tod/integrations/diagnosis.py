@@ -5,14 +5,14 @@ has its reason in ``cannot``. The report and the command line read its plain dat
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tod.base import Groups
-from tod.diagnostics import Diagnostics, EssRel, Summary, Tails, measure
+from tod.diagnostics import Diagnostics, EssRel, Summary, Tails, mean_rho, measure, pareto_k_pooled
 from tod.integrations import _assess as assess
 from tod.integrations._cannot import reasons
 from tod.integrations._target import Chosen, TargetSource, choose, unweighable
@@ -177,7 +177,7 @@ class _Work:
     def rows(self, at: Any) -> tuple[slice, Groups]:
         """Candidates of consecutive contexts."""
         offsets = self.reading.contexts.offsets
-        first, last = int(at[0]), int(at[-1]) + 1
+        first, last = (int(at[0]), int(at[-1]) + 1) if len(at) else (0, 0)
         return slice(int(offsets[first]), int(offsets[last])), Groups(
             self.reading.contexts.sizes[first:last]
         )
@@ -200,8 +200,8 @@ class _Work:
         """The record of some contexts; what reads q* is unknown without a target."""
         everything = len(at) == len(self.reading.contexts)
         found = part.summary(
-            mismatch=assess.mismatch(self.reading, at),
-            staleness=assess.staleness(self.reading, at),
+            mismatch=assess.mismatch(self.reading) if everything else None,
+            staleness=assess.staleness(self.reading) if everything else None,
             drift=assess.drift_of(self.reading) if everything else None,
             entropy=assess.entropy_of(self.reading) if everything else None,
         )
@@ -304,10 +304,24 @@ def _steps(reading: Reading) -> list[tuple[int, Any]]:
 
 
 def _whole(parts: Sequence[Diagnostics], work: _Work) -> Diagnostics:
-    """All contexts at once: what is pooled over contexts is not the sum of its steps."""
+    """All contexts at once: columns joined, what is pooled over contexts pooled again."""
     if len(parts) == 1:
         return parts[0]
-    return work.measure(np.arange(len(work.reading.contexts)))
+    if not parts:
+        return work.measure(np.arange(0))
+    first, contexts = parts[0], work.reading.contexts
+    joined = {
+        item.name: assess.joined([getattr(part, item.name) for part in parts])
+        for item in fields(Diagnostics)
+        if isinstance(getattr(first, item.name), np.ndarray)
+    }
+    whole = replace(first, **joined)
+    chosen, rows = contexts.take(np.flatnonzero(whole.informative))
+    return replace(
+        whole,
+        mean_rho=None if work.log_r is None else mean_rho(work.log_r, contexts),
+        pareto_k_pooled=pareto_k_pooled(work.log_w[rows], chosen),
+    )
 
 
 def _without_target(found: Summary) -> Summary:
@@ -345,7 +359,7 @@ def _worst(reading: Reading, whole: Diagnostics, count: int) -> tuple[dict[str, 
     informative = np.flatnonzero(whole.informative & ~np.isnan(whole.ess_rel))
     order = np.lexsort((-reading.steps[informative], whole.ess_rel[informative]))
     chosen = informative[order[: max(count, 0)]]
-    texts = reading.texts(chosen.tolist()) if len(chosen) else {}
+    texts = reading.texts(chosen.tolist(), most=1) if len(chosen) else {}
     labels = reading.labels.context or ()
     return tuple(
         {

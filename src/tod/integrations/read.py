@@ -187,7 +187,7 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
     refuse_if_too_many(rows, int(columns.alive.sum()), max_rejected)
     order, contexts, used, steps = arrange(columns)
     labels = Labels(
-        context=tuple(rows.labels[int(code)] for code in used),
+        context=tuple(map(rows.labels.__getitem__, used.tolist())),
         step=steps,
         length=_pick(columns.length, order),
         answer=_pick(columns.answer, order),

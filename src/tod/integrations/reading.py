@@ -122,29 +122,46 @@ class Reading(Candidates):
         assert self.labels.step is not None  # noqa: S101 - every reader gives steps
         return self.labels.step
 
-    def texts(self, contexts: Sequence[int]) -> dict[int, list[Text]]:
+    def texts(self, contexts: Sequence[int], most: int | None = None) -> dict[int, list[Text]]:
         """Prompts and completions of some contexts, by a second pass over their files alone.
 
         Args:
             contexts: Positions of contexts, in [0, C).
+            most: How many candidates of each are wanted; all if None.
 
         Returns:
-            One ``Text`` per candidate, in order; empty texts where the format keeps none.
+            One ``Text`` per candidate wanted, in order; empty texts where the format keeps none.
 
         A DataError says: a file changed since it was read.
         """
         chosen, rows = self.contexts.take(np.asarray(contexts, dtype=np.int64))
-        found: dict[tuple[int, int], Text] = {}
-        if self.read_texts is not None and self.file is not None and self.row is not None:
-            for index in np.unique(self.file[rows]).tolist():
-                wanted = self.row[rows[self.file[rows] == index]].tolist()
-                found |= self._of_file(index, wanted)
-        per_context = chosen.split(rows)
+        per_context = [members[:most] for members in chosen.split(rows)]
+        rows = np.array([row for members in per_context for row in members], dtype=np.int64)
+        found = self._of_rows(rows)
         nothing = Text("", "")
         return {
             int(context): [found.get(self._place(row), nothing) for row in members]
             for context, members in zip(contexts, per_context, strict=True)
         }
+
+    def prompts(self, contexts: Sequence[int]) -> dict[int, str]:
+        """Prompts of some contexts, from their first candidates alone: lighter than ``texts``.
+
+        A DataError says: a file changed since it was read.
+        """
+        first = self.contexts.offsets[np.asarray(contexts, dtype=np.int64)]
+        found = self._of_rows(first)
+        nothing = Text("", "")
+        pairs = zip(contexts, first.tolist(), strict=True) if found else ()
+        return {int(at): found.get(self._place(row), nothing).prompt for at, row in pairs}
+
+    def _of_rows(self, rows: Int[np.ndarray, " n"]) -> dict[tuple[int, int], Text]:
+        found: dict[tuple[int, int], Text] = {}
+        if self.read_texts is not None and self.file is not None and self.row is not None:
+            for index in np.unique(self.file[rows]).tolist():
+                wanted = self.row[rows[self.file[rows] == index]].tolist()
+                found |= self._of_file(index, wanted)
+        return found
 
     def _place(self, candidate: int) -> tuple[int, int]:
         assert self.file is not None and self.row is not None  # noqa: S101, PT018

@@ -96,7 +96,17 @@ def test_diagnostics_are_those_of_an_independent_calculation(case: Any) -> None:
     if {"mu", "old"} <= recorded or {"mu", "policy"} <= recorded:
         legs = np.sort(found.diagnostics.policy_proposal)
         np.testing.assert_allclose(legs, np.sort(wanted["policy"]), rtol=1e-5)
+    if {"mu", "old"} <= recorded:
+        gaps = [a - b for r in world.rollouts for a, b in zip(r.old, r.mu, strict=True)]
         assert found.summary.mismatch is not None
+        assert found.summary.mismatch.kl_sequence == pytest.approx(
+            -sum(gaps) / len(world.rollouts), rel=1e-4
+        )
+        if name != "tod" or reading.gaps:
+            assert found.summary.mismatch.tokens == len(gaps)
+            assert found.summary.mismatch.k3 == pytest.approx(
+                sum(math.exp(g) - 1 - g for g in gaps) / len(gaps), rel=1e-4
+            )
     else:
         assert found.summary.mismatch is None
         assert any(item.what == "mismatch" for item in found.cannot)

@@ -83,6 +83,8 @@ def drop_duplicates(columns: Columns) -> int:
     """Keep the last of rows with one identity in one context; how many were dropped."""
     if columns.identity is None or not len(columns.code):
         return 0
+    if not _repeated(columns.code, columns.identity):
+        return 0
     order = np.lexsort((np.arange(len(columns.code)), columns.identity, columns.code))
     code, identity = columns.code[order], columns.identity[order]
     superseded = np.zeros(len(order), dtype=bool)
@@ -92,6 +94,15 @@ def drop_duplicates(columns: Columns) -> int:
     dropped = int((earlier & columns.alive).sum())
     columns.alive &= ~earlier
     return dropped
+
+
+def _repeated(code: Any, identity: Any) -> bool:
+    """Whether any (code, identity) may occur twice: a quick look through a 64-bit mix of both."""
+    with np.errstate(over="ignore"):
+        mixed = code.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + identity.astype(np.uint64)
+        mixed ^= mixed >> np.uint64(29)
+    mixed.sort()
+    return bool((mixed[1:] == mixed[:-1]).any())
 
 
 def merge_steps(columns: Columns) -> None:
@@ -108,16 +119,17 @@ def arrange(columns: Columns) -> tuple[Any, Groups, Any, Any]:
     """
     kept = np.flatnonzero(columns.alive)
     code = columns.code[kept]
-    steps = np.fromiter((step for step, _ in columns.rows.contexts), dtype=np.int64)
+    steps = np.array(columns.rows.context_steps, dtype=np.int64)
     sizes = np.bincount(code, minlength=len(steps))
     used = np.flatnonzero(sizes)
-    first = np.full(len(steps), len(code), dtype=np.int64)
-    np.minimum.at(first, code, np.arange(len(code)))
+    first = np.zeros(len(steps), dtype=np.int64)
+    first[code[::-1]] = np.arange(len(code))[::-1]  # of repeated places the last assignment stays
     ranked = used[np.lexsort((first[used], steps[used]))]
     rank = np.empty(len(steps), dtype=np.int64)
     rank[ranked] = np.arange(len(ranked))
-    order = kept[np.argsort(rank[code], kind="stable")]
-    return order, Groups(sizes[ranked]), ranked, steps[ranked]
+    packed = (rank[code] << 32) | np.arange(len(code))  # both fit: sorting integers is fast
+    packed.sort()
+    return kept[packed & 0xFFFFFFFF], Groups(sizes[ranked]), ranked, steps[ranked]
 
 
 def refuse_if_too_many(rows: Rows, accepted: int, max_rejected: float) -> None:

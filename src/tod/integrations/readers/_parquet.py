@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+_FEW = 24
+"""Rows up to which slices are faster than a scan: 2 ms each against 60 ms for a million rows."""
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Polars' errors, and its panics on damaged files, as a DataError that names the file.
@@ -82,13 +86,14 @@ def texts(
     there = columns_of(path)
     check(path)
     names = [name for name in (prompt, completion) if name in there]
+    rows = sorted(set(wanted)) if names else []
+    frame = pl.scan_parquet(path, glob=False).select(names)
+    if len(rows) <= _FEW:
+        chosen = pl.concat([frame.slice(row - 1, 1) for row in rows]) if rows else frame.head(0)
+    else:
+        numbered = frame.with_row_index("__row", offset=1)
+        chosen = numbered.filter(pl.col("__row").is_in(rows)).drop("__row")
     with explained(path):
-        found = (
-            pl.scan_parquet(path, glob=False)
-            .select(names)
-            .with_row_index("__row", offset=1)
-            .filter(pl.col("__row").is_in(list(wanted)))
-            .collect()
-        )
-    for item in found.iter_rows(named=True):
-        yield item["__row"], plain_text(item.get(prompt)), plain_text(item.get(completion))
+        found = chosen.collect()
+    for row, item in zip(rows, found.iter_rows(named=True), strict=True):
+        yield row, plain_text(item.get(prompt)), plain_text(item.get(completion))

@@ -89,6 +89,7 @@ class Rows:
         forbidden: Whether −∞ is a legal utility ("forbidden") in this format.
         contexts: (step, key) of every context, in order of appearance.
         labels: What people call them.
+        context_steps: Their steps.
         gaps: Token sums by pair of policies and step.
         notes: What was noticed and repaired, for people.
         absent: Columns that the format could hold and these files do not, with the way to them.
@@ -101,6 +102,7 @@ class Rows:
     blocks: list[Block] = field(default_factory=list)
     contexts: dict[tuple[int, Hashable], int] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
+    context_steps: list[int] = field(default_factory=list)
     gaps: dict[tuple[str, str], dict[int, Gap]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
@@ -126,7 +128,19 @@ class Rows:
         code = self.contexts.setdefault((step, key), len(self.labels))
         if code == len(self.labels):
             self.labels.append(str(key) if label is None else label)
+            self.context_steps.append(step)
         return code
+
+    def intern(self, steps: list[int], keys: list[str]) -> Any:
+        """Codes of many contexts at once; the pairs are distinct."""
+        new = len(self.labels)
+        pairs = list(zip(steps, keys, strict=True))
+        if new == 0:
+            self.contexts.update(zip(pairs, range(len(pairs)), strict=True))
+            self.labels.extend(keys)
+            self.context_steps.extend(steps)
+            return np.arange(len(pairs))
+        return np.array([self.context(step, key) for step, key in pairs], dtype=np.int64)
 
     def reject(self, path: Path, row: int, name: str, value: object, why: str) -> None:
         """Leave a row out, and remember it."""

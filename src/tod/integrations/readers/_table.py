@@ -82,7 +82,8 @@ def _parquet(path: Path, roles: Roles, rows: Rows) -> None:
         extra = roles.columns.get(role, "")
         if extra in kinds:
             wanted.append(_integer(extra, role, kinds[extra]).alias(role))
-    table = collect(path, scan(path).select(wanted).with_row_index("row", offset=1))
+    key = wanted[0].cast(pl.Categorical).to_physical().cast(pl.Int64).alias("key")
+    table = collect(path, scan(path).select(*wanted, key).with_row_index("row", offset=1))
     first, last = rows.steps
     if first is not None:
         table = table.filter(pl.col("step") >= first)
@@ -171,25 +172,43 @@ def _without_null(path: Path, table: "pl.DataFrame", roles: Roles, rows: Rows) -
     import polars as pl
 
     for name in ("context", "step"):
+        if not table[name].null_count():
+            continue
         bad = table.filter(pl.col(name).is_null())
         for row in bad["row"].to_list():
             rows.reject(path, row, roles.column(name) or name, None, "missing, or of another type")
-        if len(bad):
-            table = table.filter(pl.col(name).is_not_null())
+        table = table.filter(pl.col(name).is_not_null())
     return table
 
 
 def _codes(table: "pl.DataFrame", rows: Rows) -> Any:
-    """Codes of (step, context) pairs, new ones interned."""
-    pairs = table.select("step", "context").unique(maintain_order=True)
-    local = table.select("step", "context").join(
-        pairs.with_row_index("code"), on=["step", "context"], how="left", maintain_order="left"
-    )["code"]
-    known = [
-        rows.context(step, context, context)
-        for step, context in zip(pairs["step"].to_list(), pairs["context"].to_list(), strict=True)
-    ]
-    return np.array(known, dtype=np.int64)[local.to_numpy()] if len(pairs) else np.zeros(0, int)
+    """Codes of (step, context) pairs, new ones interned.
+
+    One sort of packed integers (pair, row) groups the rows; its parts must fit into 31 and 32 bits.
+    """
+    step = table["step"].to_numpy()
+    if not len(step):
+        return np.zeros(0, dtype=np.int64)
+    name = table["key"].to_numpy()
+    pair = _dense(step) * (int(name.max()) + 1) + name
+    if int(pair.max()) >= 1 << 31 or len(pair) >= 1 << 32:
+        pair = _dense(pair)
+    packed = (pair << 32) | np.arange(len(pair))
+    packed.sort()
+    order = packed & 0xFFFFFFFF
+    starts = np.flatnonzero(np.diff(packed >> 32, prepend=-1))
+    local = np.empty(len(order), dtype=np.int64)
+    local[order] = np.repeat(np.arange(len(starts)), np.diff([*starts.tolist(), len(order)]))
+    first = order[starts]
+    known = rows.intern(step[first].tolist(), table["context"].gather(first).to_list())
+    return known[local]
+
+
+def _dense(values: Any) -> Any:
+    """Values as small integers, equal where they are equal."""
+    if int(values.max()) - int(values.min()) < 1 << 20:
+        return values - values.min()
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
 def _parquet_tokens(path: Path, roles: Roles, rows: Rows) -> None:

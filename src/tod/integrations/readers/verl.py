@@ -75,6 +75,7 @@ def _read_v1(path: Path, rows: Rows) -> None:
                     continue
                 found = contexts[key] = len(labels)
                 labels.append(key[1])
+                rows.context_steps.append(key[0])
             code.append(found)
         if bad:
             keep = [i for i in range(len(items)) if i not in bad]
