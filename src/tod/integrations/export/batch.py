@@ -24,7 +24,7 @@ class LiveBatch:
         prompt: Text of every context, [C].
         completion: Text of every candidate, [N].
         utility: Utilities by name, [N] each.
-        sequences: Policy tokens in candidates.
+        sequences: Policy tokens in candidates, or None where no token is known.
         log: Token log-probs by name of policy, nats, [M] each.
         token_ids: Ids of the tokens, [M], or None.
     """
@@ -34,7 +34,7 @@ class LiveBatch:
     prompt: tuple[str, ...]
     completion: tuple[str, ...]
     utility: Mapping[str, Float[np.ndarray, " N"]]
-    sequences: Groups
+    sequences: Groups | None = None
     log: Mapping[str, Float[np.ndarray, " M"]] = field(default_factory=dict)
     token_ids: Int[np.ndarray, " M"] | None = None
 
@@ -71,11 +71,11 @@ class LiveBatch:
         """
         ragged = dict(log or {}) | ({} if token_ids is None else {"token_ids": token_ids})
         _check(len(group), prompt, completion, utility, ragged)
-        sizes = _lengths(len(group), ragged, length)
-        order, contexts = _grouped(group)
+        sizes = _lengths(ragged, length)
+        contexts, order = Groups.from_keys(group)
         flat = {name: _flat([rows[i] for i in order]) for name, rows in ragged.items()}
         ids = flat.pop("token_ids", None)
-        heads = [order[int(start)] for start in contexts.offsets[: len(contexts)]]
+        heads = order[contexts.offsets[:-1]]
         prompts = tuple(str(prompt[i]) for i in heads)
         values = {name: np.array(list(x), dtype=np.float64)[order] for name, x in utility.items()}
         return cls(
@@ -84,7 +84,7 @@ class LiveBatch:
             prompt=prompts,
             completion=tuple(str(completion[i]) for i in order),
             utility=values,
-            sequences=Groups(sizes[order]),
+            sequences=None if sizes is None else Groups(sizes[order]),
             log={name: x.astype(np.float64) for name, x in flat.items()},
             token_ids=None if ids is None else ids.astype(np.int64),
         )
@@ -109,7 +109,9 @@ class LiveBatch:
                 for name in parts[0].utility
                 if name in utility
             },
-            sequences=Groups(np.concatenate([part.sequences.sizes for part in parts])),
+            sequences=None
+            if any(part.sequences is None for part in parts)
+            else Groups(np.concatenate([s.sizes for s in (p.sequences for p in parts) if s])),
             log={
                 name: np.concatenate([part.log[name] for part in parts])
                 for name in parts[0].log
@@ -120,6 +122,8 @@ class LiveBatch:
 
     def sums(self) -> dict[str, Float[np.ndarray, " N"]]:
         """Sequence log-probs by policy, [N], nats; NaN where a token's is unknown."""
+        if self.sequences is None:
+            return {}
         sums: Any = self.sequences.sum
         return {name: sums(values) for name, values in self.log.items()}
 
@@ -131,13 +135,20 @@ class LiveBatch:
             "candidate": self.contexts.position,
             "prompt": [self.prompt[int(c)] for c in owner],
             "completion": list(self.completion),
-            "length": self.sequences.sizes,
         }
         columns |= {f"utility.{name}": values for name, values in self.utility.items()}
+        if self.sequences is None:
+            return columns
+        columns["length"] = self.sequences.sizes
         for name, values in self.sums().items():
+            known = ~np.isnan(values)
+            if not known.any():
+                continue
             columns[f"log_{name}"] = values
-        for name, values in self.log.items():
-            columns[f"log_{name}_tokens"] = self.sequences.split(values)
+            rows = self.sequences.split(self.log[name])
+            columns[f"log_{name}_tokens"] = [
+                row if ok else None for row, ok in zip(rows, known, strict=True)
+            ]
         if self.token_ids is not None:
             columns["token_ids"] = self.sequences.split(self.token_ids)
         return columns
@@ -177,7 +188,7 @@ class LiveBatch:
         if len(chosen) == len(self.contexts) and bool((np.diff(chosen) == 1).all()):
             return self
         contexts, rows = self.contexts.take(chosen)
-        sequences, at = self.sequences.take(rows)
+        sequences, at = (None, rows) if self.sequences is None else self.sequences.take(rows)
         return LiveBatch(
             contexts=contexts,
             context=tuple(self.context[int(c)] for c in chosen),
@@ -193,7 +204,9 @@ class LiveBatch:
         """Every column without unknown values, as candidates."""
         log = {name: x for name, x in self.log.items() if not np.isnan(x).any()}
         sums = {name: x for name, x in self.sums().items() if name in log}
-        tokens = Tokens(self.sequences, log.pop("mu", None), log, self.token_ids)
+        tokens = None
+        if self.sequences is not None:
+            tokens = Tokens(self.sequences, log.pop("mu", None), log, self.token_ids)
         return Candidates(
             contexts=self.contexts,
             utility={name: x for name, x in self.utility.items() if not np.isnan(x).any()},
@@ -204,7 +217,7 @@ class LiveBatch:
                 context=self.context,
                 prompt=self.prompt,
                 completion=self.completion,
-                length=self.sequences.sizes,
+                length=None if self.sequences is None else self.sequences.sizes,
             ),
         )
 
@@ -232,13 +245,15 @@ def _check(n: int, prompt: Any, completion: Any, utility: Any, ragged: Any) -> N
         raise DataError(f"log-probs of {unknown[0]!r}: policies are {', '.join(POLICIES)}.")
 
 
-def _lengths(n: int, ragged: Mapping[str, Any], length: Sequence[int] | None) -> Any:
+def _lengths(ragged: Mapping[str, Any], length: Sequence[int] | None) -> Any:
     """Tokens of every row, the same in every ragged column."""
-    found = {name: np.array([len(x) for x in rows], dtype=np.int64) for name, rows in ragged.items()}
+    found = {
+        name: np.array([len(x) for x in rows], dtype=np.int64) for name, rows in ragged.items()
+    }
     if length is not None:
         found["length"] = np.asarray(length, dtype=np.int64)
     if not found:
-        return np.zeros(n, dtype=np.int64)
+        return None
     (first, sizes), *rest = found.items()
     for name, other in rest:
         wrong = np.flatnonzero(other != sizes)
@@ -248,16 +263,13 @@ def _lengths(n: int, ragged: Mapping[str, Any], length: Sequence[int] | None) ->
                 f"row {row}: {int(other[row])} tokens in {name} and {int(sizes[row])} in {first}. "
                 "Cut padding and the prompt away from all of them alike."
             )
+    empty = np.flatnonzero(sizes == 0)
+    if empty.size:
+        raise DataError(
+            f"row {int(empty[0])} has no token: a policy that stops at once still draws its "
+            "end-of-sequence token. Keep that token, or leave the row out."
+        )
     return sizes
-
-
-def _grouped(group: Sequence[Hashable]) -> tuple[list[int], Groups]:
-    """Row order that makes groups contiguous, by first appearance, and their sizes."""
-    places: dict[Hashable, list[int]] = {}
-    for row, key in enumerate(group):
-        places.setdefault(key, []).append(row)
-    order = [row for rows in places.values() for row in rows]
-    return order, Groups(np.array([len(rows) for rows in places.values()], dtype=np.int64))
 
 
 def _flat(rows: Sequence[Any]) -> Any:

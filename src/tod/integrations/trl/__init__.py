@@ -1,8 +1,8 @@
 """TRL, live: what the trainer holds in memory, examined, written and logged while it trains.
 
-    from tod.integrations.trl import instrument
-    trainer = GRPOTrainer(...)
-    instrument(trainer)
+from tod.integrations.trl import instrument
+trainer = GRPOTrainer(...)
+instrument(trainer)
 """
 
 from tod.integrations.trl.callback import TodCallback, instrument
