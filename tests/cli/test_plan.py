@@ -1,0 +1,68 @@
+"""`tod plan` on the command line."""
+
+import json
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tod.base import SpecError
+from tod.cli.plan import plan_command
+from tod.integrations.export import RolloutWriter
+
+app = typer.Typer()
+app.command()(plan_command)
+
+
+@pytest.fixture
+def pilot(tmp_path, rng):
+    n, k = 40, 8
+    with RolloutWriter(tmp_path / "pilot") as writer:
+        for step in (1, 2):
+            writer.rows(
+                step,
+                group=np.repeat(np.arange(n), k).tolist(),
+                prompt=[f"prompt {i}" for i in np.repeat(np.arange(n), k)],
+                completion=["x"] * (n * k),
+                utility={
+                    "reward": rng.gamma(0.8, 1.0, n * k),
+                    "a much longer name": rng.random(n * k),
+                },
+                log={name: (-rng.gamma(3.0, 1.0, n * k)).reshape(-1, 1) for name in ("mu", "old")},
+            )
+    return tmp_path / "pilot"
+
+
+def test_terminal_fits_80_columns(pilot, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    found = CliRunner().invoke(app, [str(pilot), "--eta", "1"], catch_exceptions=False)
+    assert found.exit_code == 0
+    assert max(len(line) for line in found.output.splitlines()) <= 80
+    for words in ("largest eta with ESS_rel >= 0.5", "in force", "feasible, median", "needed K"):
+        assert words in found.output
+    assert "…" not in found.output
+
+
+def test_json_to_stdout_is_json_alone(pilot):
+    options = [str(pilot), "--eta", "1", "--k", "4", "--target-ess", "0.4", "--json", "-"]
+    found = CliRunner().invoke(app, options, catch_exceptions=False)
+    data = json.loads(found.output)
+    assert data["schema"] == "tod.plan/1"
+    assert data["ess_target"] == 0.4
+    assert data["k"]["max"] == 4
+    assert data["target"]["source"] == "declared"
+
+
+def test_json_to_a_file_and_one_utility(pilot, tmp_path):
+    where = tmp_path / "plan.json"
+    options = [str(pilot), "--utility", "a much longer name", "--json", str(where)]
+    found = CliRunner().invoke(app, options, catch_exceptions=False)
+    assert "assumed" in found.output
+    tilts = json.loads(where.read_text())["target"]["tilts"]
+    assert tilts == [{"utility": "a much longer name", "eta": 1.0}]
+
+
+def test_user_errors_reach_the_entry_point(pilot):
+    with pytest.raises(SpecError, match="utility 'nope'"):
+        CliRunner().invoke(app, [str(pilot), "--utility", "nope"], catch_exceptions=False)
