@@ -127,6 +127,10 @@ def one(cell: Cell, action: UpdateRule, arm: str, world: World, seed: int) -> En
     )
 
 
+def rounded(end: End) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in asdict(end).items()}
+
+
 def with_error(values: list[float]) -> tuple[float, float]:
     """Mean and its standard error."""
     return fmean(values), stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
@@ -172,7 +176,7 @@ def main() -> None:
             }
             text += ["", f"**{name}**", "", HEAD, RULE, *rows_of(ends, fmean(sharp))]
             results += [
-                {"cell": asdict(cell), "operator": name, "arm": arm, "seed": s, **asdict(end)}
+                {"cell": cell.name, "operator": name, "arm": arm, "seed": s, **rounded(end)}
                 for arm, runs in ends.items()
                 for s, end in enumerate(runs)
             ]
@@ -188,7 +192,8 @@ RULE = "|---|---|---|---|---|---|"
 
 def write(out: Path, results: list[dict], text: list[str], seeds: int, seconds: float) -> None:
     """The table for people and the runs for machines."""
-    (out / "arc_planted.json").write_text(json.dumps(results, indent=1) + "\n")
+    lines = ",\n".join(json.dumps(result, ensure_ascii=False) for result in results)
+    (out / "arc_planted.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     page = [
         "# A sharp target and a stale proposal: the controller, fixed sharpness, a plain ramp",
         "",
@@ -197,13 +202,13 @@ def write(out: Path, results: list[dict], text: list[str], seeds: int, seconds: 
         f"linear decay; {seeds} worlds and seeds, all arms with the same random numbers. Mean ±",
         "standard error over seeds. A context has collapsed when its entropy is below half of the",
         "target's or KL(q*‖π) is above 4 nats. The ramp reads no diagnostic and ends where the",
-        "controller's deadline ends, at 80 % of the run; the column of differences from it is paired",
-        "by seed, and a negative one means closer to the sharp target than the ramp.",
+        "controller's deadline ends, at 80 % of the run; the column of differences from it is",
+        "paired by seed, and a negative one means closer to the sharp target than the ramp.",
         *text,
         "",
         *verdict(results),
     ]
-    (out / "arc_planted.md").write_text("\n".join(page) + "\n")
+    (out / "arc_planted.md").write_text("\n".join(page) + "\n", encoding="utf-8")
 
 
 def verdict(results: list[dict]) -> list[str]:
@@ -211,7 +216,7 @@ def verdict(results: list[dict]) -> list[str]:
     lines = ["## In short", ""]
     by = {}
     for r in results:
-        by.setdefault((r["cell"]["name"], r["operator"]), {}).setdefault(r["arm"], []).append(r)
+        by.setdefault((r["cell"], r["operator"]), {}).setdefault(r["arm"], []).append(r)
     for arm in list(ARMS)[2:]:
         for other in ("fixed η*", "linear ramp"):
             signs = {"better": 0, "worse": 0, "no difference": 0}

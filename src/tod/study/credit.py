@@ -13,7 +13,6 @@ from tod.operators import (
     PolicyGradient,
     Preference,
     ReturnToGo,
-    Totals,
 )
 from tod.operators.advantage import is_batch_wide, unwhitened
 from tod.operators.batch import Batch
@@ -21,7 +20,7 @@ from tod.operators.signal import rewards_of, value_of
 from tod.operators.token_advantages import Gae
 from tod.procedure import Procedure, batch_of
 from tod.study.choices import choice_credit
-from tod.study.population import COPIES, Policies, candidates, copies_of
+from tod.study.population import COPIES, Policies, candidates, copies_of, totals_of
 from tod.study.world import Law
 
 
@@ -54,14 +53,12 @@ def population_credit(
     if isinstance(action, Preference) and not isinstance(action.loss, Kto):
         return choice_credit(procedure, policies, log_policy, log_mu, label_scale)
     found = candidates(policies, procedure.tilt, log_mu, log_mu, mu_tokens, copies)
-    count = len(world)
-    tokens = copies * (np.exp(log_mu) * world.language.sequences.sizes).sum()
-    totals = Totals(tokens=round(tokens), candidates=copies * count, contexts=count)
+    totals = totals_of(policies, log_mu, copies)
     batch = batch_of(procedure.tilt, found, log_policy.ravel(), mu_tokens.ravel(), totals)
     batch = _completed(action, batch, policies)
     credit: Any = action.credit(batch).per_token
     mass = batch.sequences.spread(copies_of(batch))
-    return (credit * mass).reshape(count, -1)  # type: ignore[no-any-return]
+    return (credit * mass).reshape(len(world), -1)  # type: ignore[no-any-return]
 
 
 def _completed(action: Any, batch: Batch, policies: Policies) -> Batch:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tod.procedure import Procedure
+from tod.study.auxiliary import auxiliary_slope
 from tod.study.credit import population_credit
 from tod.study.optimiser import Adam
 from tod.study.policy import Policy, Tabular, slope_of_logits
@@ -45,6 +46,10 @@ def fixed_point(
         tokens = world.language.of_tokens(log_cond)
         credit = population_credit(procedure, policies, tokens, proposal, label_scale)
         slope = slope_of_logits(world, log_cond, credit)
+        if procedure.operator.auxiliary.any_loss:
+            log_mu = world.language.of_sequences(tokens) if proposal is None else proposal
+            terms = procedure.operator.auxiliary
+            slope = slope + auxiliary_slope(terms, policies, log_cond, log_mu)
         gradient = trained.pull_back(parameters, slope)
         parameters, adam = adam.step(parameters, gradient, rate * (1.0 - step / steps))
     final = world.language.of_tokens(log_softmax(trained.logits(parameters)))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from tod.base import Groups
 from tod.candidates import Candidates, Tokens
-from tod.operators import Batch
+from tod.operators import Batch, Totals
 from tod.study.world import Law, World, perturbed
 from tod.targets import Target
 
@@ -112,6 +112,13 @@ def candidates(
         },
         tokens=Tokens(policies.sequences, by_token.ravel(), policies.tokens),
     )
+
+
+def totals_of(policies: Policies, log_mu: Law, copies: int = COPIES) -> Totals:
+    """The totals of a step that holds so many candidates of every context."""
+    count = len(policies.world)
+    tokens = copies * (np.exp(log_mu) * policies.world.language.sequences.sizes).sum()
+    return Totals(tokens=round(tokens), candidates=copies * count, contexts=count)
 
 
 def copies_of(batch: Batch) -> Float[np.ndarray, " N"]:

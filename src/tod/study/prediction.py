@@ -64,7 +64,7 @@ def predicted_on_policy(
     """The rest point with μ = π_old = π at every step; None where nothing is derived."""
     action = procedure.operator.update
     if isinstance(action, NoCredit) or procedure.operator.auxiliary.any_loss:
-        return None
+        return _of_auxiliary(procedure, policies)
     if isinstance(action, Preference):
         return _of_choices(procedure, policies, None, label_scale)
     if isinstance(action, WeightedRegression):
@@ -83,7 +83,7 @@ def predicted_off_policy(
     """The rest point on one batch of a fixed μ; None where nothing is derived."""
     action = procedure.operator.update
     if procedure.operator.auxiliary.any_loss:
-        return None
+        return _of_auxiliary(procedure, policies)
     if isinstance(action, Preference):
         return _of_choices(procedure, policies, proposal, label_scale)
     if not isinstance(action, WeightedRegression) or action.by_probability:
@@ -102,6 +102,13 @@ def predicted_off_policy(
         capped = np.minimum(x, np.log(action.weights.cap))
         return Prediction("μ·min(exp(ηU), cap)", weighted(proposal, capped))
     return None
+
+
+def _of_auxiliary(procedure: Procedure, policies: Policies) -> Prediction | None:
+    """Distillation alone ends at the teacher, whatever the divergence and the states visited."""
+    terms = procedure.operator.auxiliary
+    alone = isinstance(procedure.operator.action, NoCredit) and terms.entropy is None
+    return Prediction("π_T", policies.teacher) if alone and terms.distillation else None
 
 
 def _of_policy_gradient(

@@ -1,0 +1,110 @@
+"""Slopes of the auxiliary terms against autograd on the same formulas."""
+
+import numpy as np
+import pytest
+import torch
+
+from tod.base import SpecError
+from tod.operators import (
+    Auxiliary,
+    EntropyBonus,
+    FullVocabulary,
+    NoCredit,
+    Operator,
+    SequenceMeanTokenMean,
+)
+from tod.procedure import Procedure
+from tod.study.audit import audit
+from tod.study.auxiliary import auxiliary_slope, divergence_slope, entropy_slope
+from tod.study.population import Policies
+from tod.study.world import log_softmax, perturbed
+from tod.targets import Teacher
+
+TERMS = [
+    FullVocabulary(divergence="forward_kl"),
+    FullVocabulary(divergence="reverse_kl"),
+    FullVocabulary(divergence="jsd", beta=0.3),
+]
+
+
+def _divergence(term, log_p, log_q):
+    p, q = log_p.exp(), log_q.exp()
+    kl = lambda a, log_a, log_b: (a * (log_a - log_b)).sum(-1)  # noqa: E731
+    if term.divergence == "forward_kl":
+        return kl(p, log_p, log_q)
+    if term.divergence == "reverse_kl":
+        return kl(q, log_q, log_p)
+    log_m = (term.beta * p + (1 - term.beta) * q).log()
+    return term.beta * kl(p, log_p, log_m) + (1 - term.beta) * kl(q, log_q, log_m)
+
+
+@pytest.mark.parametrize("term", TERMS, ids=lambda term: term.divergence)
+def test_divergences_against_autograd(term, rng):
+    z = torch.tensor(rng.standard_normal((2, 3, 5)), requires_grad=True)
+    log_p = torch.log_softmax(torch.tensor(rng.standard_normal((2, 3, 5))), -1)
+    _divergence(term, log_p, torch.log_softmax(z, -1)).sum().backward()
+    found = divergence_slope(term, log_p.numpy(), log_softmax(z.detach().numpy()))
+    np.testing.assert_allclose(found, z.grad.numpy(), atol=1e-13)
+
+
+def test_entropy_against_autograd(rng):
+    z = torch.tensor(rng.standard_normal((2, 3, 5)), requires_grad=True)
+    log_q = torch.log_softmax(z, -1)
+    (-(log_q.exp() * log_q).sum()).backward()
+    found = entropy_slope(log_softmax(z.detach().numpy()))
+    np.testing.assert_allclose(found, z.grad.numpy(), atol=1e-13)
+
+
+@pytest.mark.parametrize("aggregation", [None, SequenceMeanTokenMean()])
+def test_states_weigh_what_mu_visits(aggregation, ragged_world, rng):
+    """Σ_y μ(y) Σ_t a_t D(s_t), differentiated by torch through the logits."""
+    policies, mu = Policies.of(ragged_world), perturbed(ragged_world, 0.5, 3)
+    extra = {} if aggregation is None else {"aggregation": aggregation}
+    term = FullVocabulary(divergence="reverse_kl", weight=0.7, **extra)
+    bonus = EntropyBonus(weight=0.2, **extra)
+    z = torch.tensor(rng.standard_normal(ragged_world.base_logits.shape), requires_grad=True)
+    language = ragged_world.language
+    log_q = torch.log_softmax(z, -1)
+    log_p = torch.tensor(language.conditionals(policies.teacher))
+    each = 0.7 * _divergence(term, log_p, log_q) + 0.2 * (log_q.exp() * log_q).sum(-1)
+    length = language.sequences.sizes
+    p = np.exp(mu)
+    if aggregation is None:
+        share = np.repeat(p, length, axis=1) / (p * length).sum()
+    else:
+        share = np.repeat(p / length, length, axis=1) / len(p)
+    (torch.tensor(share) * each[:, language.states]).sum().backward()
+    found = auxiliary_slope(
+        Auxiliary(distillation=term, entropy=bonus),
+        policies,
+        log_softmax(z.detach().numpy()),
+        mu,
+    )
+    np.testing.assert_allclose(found, -z.grad.numpy(), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("term", TERMS, ids=lambda term: term.divergence)
+def test_full_vocabulary_distillation_reaches_the_teacher(term):
+    procedure = Procedure(
+        target=Teacher(eta=1.0, student="ref"),
+        operator=Operator(action=NoCredit(), auxiliary=Auxiliary(distillation=term)),
+    )
+    found = audit(procedure)
+    assert found.measured == "yes"
+    assert found.on_policy.predicted == "π_T"
+    assert found.on_policy.predicted_tv < 1e-3
+
+
+def test_an_entropy_bonus_moves_the_rest_point_off_the_teacher():
+    terms = Auxiliary(distillation=FullVocabulary(), entropy=EntropyBonus(weight=1.0))
+    procedure = Procedure(
+        target=Teacher(eta=1.0, student="ref"),
+        operator=Operator(action=NoCredit(), auxiliary=terms),
+    )
+    assert audit(procedure).measured == "no"
+
+
+def test_a_part_of_the_vocabulary_is_refused():
+    term = FullVocabulary(top_k=2)
+    with pytest.raises(SpecError, match="top_k = 2 of 3"):
+        divergence_slope(term, np.zeros((1, 1, 3)), np.zeros((1, 1, 3)))
