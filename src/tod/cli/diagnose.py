@@ -88,7 +88,7 @@ def diagnose_command(
     if per_context is not None:
         found.write_contexts(per_context)
     if html is not None:
-        _write_html(found, html)
+        _write_html(found, html, remarks)
     if json_out is not None:
         _write_json(found, json_out)
     if json_out != "-":
@@ -162,13 +162,7 @@ def _write_json(found: "Diagnosis", where: str) -> None:
         Path(where).write_text(text + "\n", encoding="utf-8")
 
 
-def _write_html(found: "Diagnosis", where: Path) -> None:
-    """The report of a diagnosis, by the room above this one's data."""
-    from importlib import import_module
+def _write_html(found: "Diagnosis", where: Path, remarks: list[str]) -> None:
+    from tod.report import write_diagnosis
 
-    from tod.base import SpecError
-
-    write = getattr(import_module("tod.report"), "write_diagnosis", None)
-    if write is None:
-        raise SpecError("--html cannot be written yet; use --json, or `tod report` for runs.")
-    write(found, where)
+    write_diagnosis(found, where, remarks)

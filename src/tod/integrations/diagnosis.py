@@ -347,11 +347,12 @@ def _with_step_means(summary: Summary, summaries: Sequence[Summary]) -> Summary:
 
 
 def _k_needed(summary: Summary) -> int | None:
-    """Candidates that keep the effective number at half of the present ones."""
+    """Candidates that make half of the present number effective; None if there are enough."""
     k, median = summary.overlap.k, summary.ess_rel.median
     if k is None or median is None:
         return None
-    return int(k_for_ess(np.array([median]), k / 2)[0])
+    needed = int(k_for_ess(np.array([median]), k / 2)[0])
+    return needed if needed > k else None
 
 
 def _worst(reading: Reading, whole: Diagnostics, count: int) -> tuple[dict[str, Any], ...]:
