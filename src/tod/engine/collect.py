@@ -1,12 +1,12 @@
 """One batch of evidence: prompts, candidates, utilities, anchors' log-probs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from tod.candidates import Candidates, Labels, Tokens
 from tod.engine.data import Example, prompt_text
@@ -15,9 +15,12 @@ from tod.engine.ledger import Work
 from tod.engine.rollouts import Rollouts
 from tod.engine.sampling import SamplingParams, sample
 from tod.engine.session import Session
-from tod.engine.utilities import CustomUtility
+from tod.engine.utilities import CustomUtility, OverlongUtility
 
 Values = Float[np.ndarray, " _"]
+NOTHING = Work(0, 0, 0)
+READ_IDS = (CustomUtility, OverlongUtility)
+"""Utilities that read token ids."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Evidence:
         utility: Utilities by name, [N].
         anchors: Token log-probs by name, [M]; ``old`` joins when the policy has been forwarded.
         work: What scoring computed, by model name.
+        semantics: Whether candidates are draws of μ or a fixed set.
+        log_mu: log μ of every candidate, [N], where it is known but not by token.
+        drawn: Contexts that were drawn to get these, where some were dropped.
+        dropped: What drawing the dropped ones computed.
     """
 
     rollouts: Rollouts
@@ -39,12 +46,17 @@ class Evidence:
     utility: Mapping[str, Values]
     anchors: Mapping[str, Values]
     work: Mapping[str, Work]
+    semantics: Literal["sampled", "fixed"] = "sampled"
+    log_mu: Values | None = None
+    drawn: int | None = None
+    dropped: Work = NOTHING
 
     def candidates(self, tokenizer: Any = None) -> Candidates:
         """The batch as the theory sees it; with its texts when a tokenizer is given."""
         rollouts = self.rollouts
         sums = {name: rollouts.sequences.sum(values) for name, values in self.anchors.items()}
         log_mu = None if rollouts.log_mu is None else rollouts.log_mu.astype(np.float64)
+        log_mu_sum = self.log_mu if log_mu is None else rollouts.sequences.sum(log_mu)
         labels = Labels(
             context=_distinct([example.id for example in self.examples]),
             length=rollouts.sequences.sizes,
@@ -57,8 +69,9 @@ class Evidence:
         return Candidates(
             contexts=rollouts.contexts,
             utility=self.utility,
-            log_mu=None if log_mu is None else rollouts.sequences.sum(log_mu),
+            log_mu=log_mu_sum,
             log_anchor=sums,
+            semantics=self.semantics,
             tokens=Tokens(rollouts.sequences, log_mu, self.anchors, rollouts.ids),
             labels=labels,
         )
@@ -66,6 +79,20 @@ class Evidence:
     def with_anchors(self, **anchors: Values) -> "Evidence":
         """With further token log-probs."""
         return replace(self, anchors={**self.anchors, **anchors})
+
+    def take(self, chosen: Int[np.ndarray, " c"]) -> "Evidence":
+        """The chosen contexts, whole, in that order; what scoring computed stays."""
+        _, rows = self.rollouts.contexts.take(chosen)
+        _, tokens = self.rollouts.sequences.take(rows)
+        return replace(
+            self,
+            rollouts=self.rollouts.take(chosen),
+            examples=tuple(self.examples[int(c)] for c in chosen),
+            completions=tuple(self.completions[int(row)] for row in rows),
+            utility={name: values[rows] for name, values in self.utility.items()},
+            anchors={name: values[tokens] for name, values in self.anchors.items()},
+            log_mu=None if self.log_mu is None else self.log_mu[rows],
+        )
 
 
 def _distinct(names: list[str]) -> tuple[str, ...]:
@@ -85,14 +112,19 @@ def collect(session: Session, step: int) -> Evidence:
         UtilityError: A utility failed or returned nonsense.
         DataError: A prompt does not fit.
     """
-    world, proposal = session.world, session.operator.proposal
-    examples = session.task.batch(step - 1, proposal.prompts)
-    mine = world.share(len(examples))
-    if len(mine) == 0:
-        gathered = world.gather(None)
-    else:
-        gathered = world.gather(_drawn(session, [examples[i] for i in mine], mine, step))
-    return joined([part for part in gathered if part is not None])
+    examples = session.task.batch(step - 1, session.operator.proposal.prompts)
+    return everywhere(session, examples, lambda mine, numbers: drawn(session, mine, numbers, step))
+
+
+def everywhere(
+    session: Session,
+    examples: Sequence[Example],
+    make: Callable[[list[Example], Int[np.ndarray, " c"]], Evidence],
+) -> Evidence:
+    """The evidence of all examples, ``make`` asked in every process for its share of them."""
+    mine = session.world.share(len(examples))
+    part = make([examples[i] for i in mine], mine) if len(mine) else None
+    return joined([found for found in session.world.gather(part) if found is not None])
 
 
 def draw(
@@ -132,12 +164,13 @@ def scored(
 ) -> Mapping[str, Values]:
     """Every utility of every candidate, [N] each."""
     rows = [examples[int(c)] for c in rollouts.contexts.owner]
-    wanted = any(isinstance(spec, CustomUtility) for spec in session.settings.utilities)
+    wanted = any(isinstance(spec, READ_IDS) for spec in session.settings.utilities)
     ids = rollouts.sequences.split(rollouts.ids) if wanted else None
     return session.scorer.score(rows, completions, ids)
 
 
-def _drawn(session: Session, examples: list[Example], numbers: Any, step: int) -> Evidence:
+def drawn(session: Session, examples: list[Example], numbers: Any, step: int) -> Evidence:
+    """Draw candidates of some examples from the proposal's one model, and score them."""
     rollouts, completions = draw(
         session,
         session.sampler,
@@ -148,12 +181,19 @@ def _drawn(session: Session, examples: list[Example], numbers: Any, step: int) -
         step=step,
         numbers=numbers,
     )
+    return scored_evidence(session, examples, rollouts, completions)
+
+
+def scored_evidence(
+    session: Session, examples: Sequence[Example], rollouts: Rollouts, completions: Sequence[str]
+) -> Evidence:
+    """Candidates with their utilities and their anchors' log-probs."""
     utility = scored(session, examples, rollouts, completions)
-    anchors, work = _anchors(session, rollouts)
-    return Evidence(rollouts, tuple(examples), completions, utility, anchors, work)
+    anchors, work = anchors_of(session, rollouts)
+    return Evidence(rollouts, tuple(examples), tuple(completions), utility, anchors, work)
 
 
-def _anchors(session: Session, rollouts: Rollouts) -> tuple[dict[str, Values], dict[str, Work]]:
+def anchors_of(session: Session, rollouts: Rollouts) -> tuple[dict[str, Values], dict[str, Work]]:
     """Log-probs of the frozen anchors that the target names, and of μ's model when it lags.
 
     Skipped where the result is known: π_old is the policy's own first forward while μ is the
@@ -168,8 +208,8 @@ def _anchors(session: Session, rollouts: Rollouts) -> tuple[dict[str, Values], d
             scored = token_log_probs(model, rollouts, temperature=temperature)
         anchors[name] = scored.log_prob.double().cpu().numpy()
         work[name] = scored.work
-    if session.sampler is not session.policy:
-        if session.params.top_k is None and not session.params.truncates_mass:
+    if session.sampler is not None and session.sampler is not session.policy:
+        if session.params.full_support:
             assert rollouts.log_mu is not None  # noqa: S101 - sampled, never greedy
             anchors["old"] = rollouts.log_mu.astype(np.float64)
         else:
@@ -189,15 +229,19 @@ def joined(parts: list[Evidence]) -> Evidence:
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
-    return Evidence(
+    return replace(
+        first,
         rollouts=Rollouts.concatenate([part.rollouts for part in parts]),
         examples=tuple(example for part in parts for example in part.examples),
         completions=tuple(text for part in parts for text in part.completions),
         utility={k: np.concatenate([part.utility[k] for part in parts]) for k in first.utility},
         anchors={k: np.concatenate([part.anchors[k] for part in parts]) for k in first.anchors},
         work={k: _added([part.work[k] for part in parts]) for k in first.work},
+        log_mu=None
+        if first.log_mu is None
+        else np.concatenate([part.log_mu for part in parts if part.log_mu is not None]),
     )
 
 
 def _added(works: list[Work]) -> Work:
-    return sum(works, Work(0, 0, 0))
+    return sum(works, NOTHING)

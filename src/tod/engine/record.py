@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tod.candidates import Candidates
-from tod.diagnostics import Diagnostics, Drift, Summary
-from tod.engine.collect import Evidence
+from tod.diagnostics import Diagnostics, Drift, Overlap, Summary
+from tod.engine.collect import NOTHING, Evidence
 from tod.engine.forward import Index
 from tod.engine.ledger import ModelCost
 from tod.engine.session import Session
@@ -20,19 +20,43 @@ from tod.runs import Ledger
 def diagnose(
     procedure: Procedure, evidence: Evidence, updated: Updated
 ) -> tuple[Candidates, Diagnostics, Summary]:
-    """The batch with π before the update, its diagnostics and their summary."""
+    """The batch with π before the update, its diagnostics and their summary.
+
+    A fixed set was not drawn, so it overlaps with no μ; drift is known on draws of the policy.
+    """
     anchors = {"policy": updated.log_policy}
     if "old" not in evidence.anchors:
         anchors["old"] = updated.log_policy
     candidates = evidence.with_anchors(**anchors).candidates()
     diagnostics = examine(procedure, candidates)
+    sampled = candidates.semantics == "sampled"
+    proposal = procedure.operator.proposal
+    own = proposal.samplers == ("old",) and proposal.source != "replay"
+    summary = diagnostics.summary()
     summary = replace(
-        diagnostics.summary(),
-        drift=_drift(candidates),
+        summary,
+        overlap=summary.overlap if sampled else Overlap(),
+        drift=_drift(candidates) if own else Drift(),
         activation=float(np.mean(updated.activation)) if updated.activation else None,
         entropy=float(updated.entropy.mean()),
     )
     return candidates, diagnostics, summary
+
+
+def optimiser(evidence: Evidence, updated: Updated) -> dict[str, float | None]:
+    """What the updates were like, means over them, and how many contexts a kept one took."""
+
+    def mean(values: list[float]) -> float | None:
+        return sum(values) / len(values) if values else None
+
+    found = {"grad_norm": mean(updated.grad_norm)}
+    if updated.auxiliary:
+        found["auxiliary"] = mean(updated.auxiliary)
+    if updated.critic:
+        found["critic"] = mean(updated.critic)
+    if evidence.drawn is not None:
+        found["resampling"] = evidence.drawn / len(evidence.rollouts.contexts)
+    return found
 
 
 def _drift(candidates: Candidates) -> Drift:
@@ -56,17 +80,20 @@ def _drift(candidates: Candidates) -> Drift:
 
 def ledger(session: Session, evidence: Evidence, updated: Updated) -> Ledger:
     """Tokens and operations of one step; sampling counts every prompt once and no idle rows."""
-    useful = Index(evidence.rollouts).useful
+    useful = Index(evidence.rollouts).useful + evidence.dropped
+    if not session.operator.proposal.samplers:
+        useful = NOTHING
     cost = ModelCost.of(session.policy)
     sampled = cost.forward(useful)
+    scoring = [*evidence.work.items(), *updated.scored.items()]
     scored = sum(
-        ModelCost.of(session.frozen.get(name, session.sampler)).forward(work)
-        for name, work in evidence.work.items()
+        ModelCost.of(session.frozen.get(name, session.policy)).forward(work)
+        for name, work in scoring
     )
-    trained = cost.training(updated.work)
+    trained = cost.training(updated.work) + cost.training(updated.critic_work)
     return Ledger(
         sample_tokens=useful.states,
-        score_tokens=sum(work.states for work in evidence.work.values()),
+        score_tokens=sum(work.states for _, work in scoring),
         train_tokens=updated.work.states,
         flops=float(sampled + scored + trained),
         sample_flops=float(sampled),

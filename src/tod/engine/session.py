@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 
 from tod.base import ModelError
+from tod.engine.critic import ValueFunction
 from tod.engine.data import Example, Task, fitting_ids, load_task
 from tod.engine.forecast import forecast
 from tod.engine.memory import available, require
@@ -29,13 +30,15 @@ class Session:
         settings: What the person wrote.
         world: This process among its peers.
         policy: π_θ, trained.
-        frozen: Models that stay: ``ref`` and ``teacher`` where the target names them.
+        frozen: Models that stay: ``ref`` and ``teacher`` where something names them.
         behaviour: μ's model where it lags behind the policy, else None: μ is the policy.
         tokenizer: Of the policy; the frozen models share it.
         optimiser: AdamW over the trainable parameters.
         task: Prompts.
         scorer: Utilities, with their worker processes.
         operator: (μ, A) in force; a controller may authorise another.
+        critic: Value function with its optimiser, where an advantage needs one.
+        buffer: Earlier evidence, where the proposal replays it.
     """
 
     settings: RunSettings
@@ -48,14 +51,20 @@ class Session:
     operator: Operator
     frozen: dict[str, Any] = field(default_factory=dict)
     behaviour: Any | None = None
+    critic: ValueFunction | None = None
+    buffer: Any | None = None
 
     @property
     def sampler(self) -> Any:
-        """The model that candidates are drawn from."""
-        proposal = self.operator.proposal
-        if proposal.source == "ref":
-            return self.frozen["ref"]
-        return self.policy if proposal.refresh == 1 else self.behaviour
+        """The one model that candidates are drawn from; None where they are given, or mixed."""
+        samplers = self.operator.proposal.samplers
+        return self.model_named(samplers[0]) if len(samplers) == 1 else None
+
+    def model_named(self, name: str) -> Any:
+        """``old``: the policy at the last refresh, itself when that is every step; or a frozen."""
+        if name != "old":
+            return self.frozen[name]
+        return self.policy if self.operator.proposal.refresh == 1 else self.behaviour
 
     def close(self) -> None:
         """End the utilities' worker processes."""
@@ -137,8 +146,10 @@ def open_session(
         frozen=_frozen(settings, policy, master, world),
     )
     operators = (settings.operator, *settings.operators.values())
-    if any(o.proposal.source == "old" and o.proposal.refresh != 1 for o in operators):
+    if any("old" in o.proposal.samplers and o.proposal.refresh != 1 for o in operators):
         session.behaviour = _still(copy.deepcopy(policy))
+    if settings.operator.auxiliary.critic is not None:
+        session.critic = ValueFunction(settings.operator.auxiliary.critic, policy)
     return session
 
 
@@ -156,11 +167,13 @@ def _optimiser(policy: Any, settings: RunSettings) -> torch.optim.Optimizer:
 
 
 def _frozen(settings: RunSettings, policy: Any, dtype: str, world: World) -> dict[str, Any]:
-    """The models that the target or the proposal names and that never move."""
+    """The models that the target, a proposal or an auxiliary term names and that never move."""
     named = set(settings.target.target.names)
     operators = (settings.operator, *settings.operators.values())
-    if any(operator.proposal.source == "ref" for operator in operators):
-        named.add("ref")
+    for operator in operators:
+        named.update(operator.proposal.samplers)
+        if operator.auxiliary.distillation is not None:
+            named.add("teacher")
     sources = {"ref": settings.anchors.ref or settings.model, "teacher": settings.anchors.teacher}
     found: dict[str, Any] = {}
     for name in sorted(named & {"ref", "teacher"}):

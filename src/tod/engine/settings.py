@@ -8,6 +8,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from tod.arc import ArcConfig, check_connected
 from tod.base import Spec, SpecError, read_yaml
+from tod.engine.consistency import check_operators
 from tod.engine.data import CountdownTask, TaskSpec
 from tod.engine.models import LoraSpec
 from tod.engine.utilities import CountdownUtility, UtilitySpec
@@ -144,12 +145,8 @@ class RunSettings(Spec):
         known = {utility.name for utility in self.utilities}
         if len(known) < len(self.utilities):
             raise ValueError("two utilities share a name: give each its own")
-        for name in self.target.target.utilities:
-            if name not in known:
-                raise ValueError(
-                    f"the target reads utility {name!r}, and `utilities` has "
-                    f"{', '.join(sorted(known))}: add it there, or mend the target"
-                )
+        operators = {"main": self.operator, **self.operators}
+        check_operators(operators, self.target.target, frozenset(known), self.anchors.teacher)
         if "teacher" in self.target.target.names and self.anchors.teacher is None:
             raise ValueError("the target names `teacher`: say which model with `anchors.teacher`")
         if "policy" in self.target.target.names:

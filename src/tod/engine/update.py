@@ -1,6 +1,7 @@
 """Optimiser steps on one batch: credit from the theory, gradient from autograd, nothing else.
 
-loss = −Σ_t credit_t·log π_θ(y_t), credit a constant: its gradient is the operator's.
+loss = −Σ_t credit_t·log π_θ(y_t), credit a constant: its gradient is the operator's. Distillation
+over the vocabulary, an entropy bonus and a critic are added to it.
 """
 
 from dataclasses import dataclass, field
@@ -12,12 +13,16 @@ from jaxtyping import Float, Int
 
 from tod.base import ModelError
 from tod.candidates import Candidates
-from tod.engine.collect import Evidence
-from tod.engine.forward import micro_batches, token_log_probs
+from tod.engine.collect import NOTHING, Evidence
+from tod.engine.critic import value_loss
+from tod.engine.forward import micro_batches
 from tod.engine.ledger import Work
+from tod.engine.prepare import Prepared, prepare
+from tod.engine.rollouts import Rollouts
 from tod.engine.schedule import learning_rate
 from tod.engine.session import Session
-from tod.operators import Totals, UpdateRule
+from tod.engine.terms import auxiliary_loss, forward
+from tod.operators import UpdateRule
 from tod.procedure import batch_of
 from tod.targets import Target
 
@@ -34,13 +39,25 @@ class Updated:
         activation: Mean |1 − gate| over the tokens of every update that had a gate.
         grad_norm: Norm of the whole gradient of every update, before clipping.
         work: Forward work of all updates of all processes.
+        scored: What scoring beside computed, by model name.
+        critic_work: Forward work of the critic's own network in all updates.
+        auxiliary: Value of the auxiliary terms of every update, summed over processes.
+        critic: Loss of the critic at every update.
     """
 
     log_policy: Values
     entropy: Values
     activation: list[float] = field(default_factory=list)
     grad_norm: list[float] = field(default_factory=list)
-    work: Work = field(default_factory=lambda: Work(0, 0, 0))
+    work: Work = NOTHING
+    scored: dict[str, Work] = field(default_factory=dict)
+    critic_work: Work = NOTHING
+    auxiliary: list[float] = field(default_factory=list)
+    critic: list[float] = field(default_factory=list)
+
+    def score(self, name: str, work: Work) -> None:
+        """Add to what scoring computed."""
+        self.scored[name] = self.scored.get(name, NOTHING) + work
 
 
 @dataclass(frozen=True)
@@ -61,21 +78,29 @@ def update(
         ModelError: The gradient is not finite; the parameters are those of the last good update.
     """
     candidates = evidence.candidates()
+    prepared = prepare(session, evidence, target, action, candidates)
     parts = _parts(session, evidence, candidates)
-    totals = Totals.of(evidence.rollouts.sequences, evidence.rollouts.contexts)
-    seen = Updated(np.zeros(totals.tokens), np.zeros(totals.tokens))
+    tokens = prepared.totals.tokens
+    seen = Updated(np.zeros(tokens), np.zeros(tokens))
+    for name, work in prepared.work:
+        seen.score(name, work)
     train = session.settings.train
     for number in range(train.updates_per_batch):
-        active = 0.0
+        sums = np.array([0.0 if parts else np.nan, 0.0, 0.0])
         for part in parts:
-            active += _backward(session, evidence, part, target, action, totals, seen, number)
-        gated = _everywhere(session, active)
+            sums += _backward(session, evidence, part, target, action, prepared, seen, number)
+        active, extra, value = _everywhere(session, sums)
         if number == 0:
             _share_first_forward(session, seen, parts)
-        if gated is not None:
-            seen.activation.append(gated / totals.tokens)
+        if not np.isnan(active):
+            seen.activation.append(active / tokens)
+        if session.operator.auxiliary.any_loss:
+            seen.auxiliary.append(extra)
         _step(session, (step - 1) * train.updates_per_batch + number, seen)
-    seen.work = _sum_work(session, seen.work)
+        if session.critic is not None:
+            seen.critic.append(value)
+            session.critic.step(session.world)
+    _sum_work(session, seen)
     return seen
 
 
@@ -100,32 +125,66 @@ def _backward(
     part: _Part,
     target: Target,
     action: UpdateRule,
-    totals: Totals,
+    prepared: Prepared,
     seen: Updated,
     number: int,
-) -> float:
-    """Forward, credit, backward of one micro-batch; the sum of |1 − gate|, NaN without a gate."""
+) -> Values:
+    """Forward, credit, backward of one micro-batch.
+
+    Returns:
+        The sum of |1 − gate| (NaN without a gate), the auxiliary terms, and the critic's loss.
+    """
     rollouts = evidence.rollouts.take(part.chosen)
     with _precision(session):
-        out = token_log_probs(
-            session.policy,
-            rollouts,
-            temperature=session.operator.proposal.temperature,
-            entropy=number == 0,
-        )
+        out = forward(session, rollouts, entropy=number == 0)
     log_policy = out.log_prob.detach().double().cpu().numpy()
     if number == 0:
         seen.log_policy[part.tokens] = log_policy
-        if out.entropy is not None:
-            seen.entropy[part.tokens] = out.entropy.double().cpu().numpy()
+        assert out.entropy is not None  # noqa: S101 - asked for just above
+        seen.entropy[part.tokens] = out.entropy.detach().double().cpu().numpy()
     old = evidence.anchors.get("old")
     log_old = (seen.log_policy if old is None else old)[part.tokens]
-    credit = action.credit(batch_of(target, part.candidates, log_policy, log_old, totals))
+    returns = prepared.returns
+    critic = None if returns is None else returns.value[part.tokens]
+    batch = batch_of(target, part.candidates, log_policy, log_old, prepared.totals, critic)
+    credit = action.credit(prepared.completed(batch, action, part.candidates))
     weights = torch.as_tensor(np.asarray(credit.per_token), device=out.log_prob.device)
     loss = -(weights.to(out.log_prob.dtype) * out.log_prob).sum()
-    loss.backward()  # type: ignore[no-untyped-call]
+    extra = auxiliary_loss(out, session.operator.auxiliary, rollouts, prepared.totals)
+    value = _value_loss(session, rollouts, out.states, part, prepared, seen)
+    (loss + extra + value).backward()
     seen.work = seen.work + out.work
-    return float("nan") if credit.gate is None else float(np.abs(1.0 - credit.gate).sum())
+    seen.score("teacher", out.teacher)
+    active = float("nan") if credit.gate is None else float(np.abs(1.0 - credit.gate).sum())
+    return np.array([active, _number(extra), _number(value)])
+
+
+def _value_loss(
+    session: Session,
+    rollouts: Rollouts,
+    states: torch.Tensor,
+    part: _Part,
+    prepared: Prepared,
+    seen: Updated,
+) -> Any:
+    """The critic's loss on one micro-batch, 0 without a critic."""
+    if session.critic is None or prepared.returns is None:
+        return 0.0
+    with _precision(session):
+        value, work = session.critic.values(rollouts, states)
+    seen.critic_work = seen.critic_work + work
+    returns = prepared.returns
+    return value_loss(
+        value,
+        returns.value[part.tokens],
+        returns.target[part.tokens],
+        prepared.totals.tokens,
+        session.critic.spec.clip,
+    )
+
+
+def _number(value: Any) -> float:
+    return float(value.detach()) if isinstance(value, torch.Tensor) else float(value)
 
 
 def _step(session: Session, number: int, seen: Updated) -> None:
@@ -154,10 +213,13 @@ def _precision(session: Session) -> Any:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
 
 
-def _everywhere(session: Session, active: float) -> float | None:
-    """Sum over processes of what their gates removed; None where the rule has no gate."""
-    found = [value for value in session.world.gather(active) if value == value]
-    return sum(found) if found else None
+def _everywhere(session: Session, sums: Values) -> Values:
+    """Sums over processes; an idle process has no gate and is left out of that sum."""
+    table = np.stack(session.world.gather(sums))
+    gated = table[:, 0][~np.isnan(table[:, 0])]
+    total: Values = np.nansum(table, axis=0)
+    total[0] = gated.sum() if gated.size else np.nan
+    return total
 
 
 def _share_first_forward(session: Session, seen: Updated, parts: list[_Part]) -> None:
@@ -170,8 +232,12 @@ def _share_first_forward(session: Session, seen: Updated, parts: list[_Part]) ->
         seen.log_policy[tokens], seen.entropy[tokens] = log_policy, entropy
 
 
-def _sum_work(session: Session, work: Work) -> Work:
-    total = Work(0, 0, 0)
-    for other in session.world.gather(work):
-        total = total + other
-    return total
+def _sum_work(session: Session, seen: Updated) -> None:
+    """Work of all processes in the place of this one's."""
+    own = (seen.work, seen.critic_work, seen.scored)
+    seen.work = seen.critic_work = NOTHING
+    seen.scored = {}
+    for work, critic, scored in session.world.gather(own):
+        seen.work, seen.critic_work = seen.work + work, seen.critic_work + critic
+        for name, used in scored.items():
+            seen.score(name, used)

@@ -1,6 +1,6 @@
 """The O wing: how candidates are made and what is done with them."""
 
-from tod.operators.advantage import AdvantageSpec
+from tod.operators.advantage import AdvantageSpec, is_batch_wide
 from tod.operators.advantages import (
     BatchZScore,
     GroupMean,
@@ -17,6 +17,7 @@ from tod.operators.aggregation import (
     TokenMean,
     Totals,
 )
+from tod.operators.auxiliary import Auxiliary, Critic, EntropyBonus, FullVocabulary, NoCredit
 from tod.operators.batch import Batch, Credit
 from tod.operators.corrections import (
     CorrectionSpec,
@@ -51,7 +52,17 @@ from tod.operators.pair_losses import (
 from tod.operators.pairs import Grid, pair_weights
 from tod.operators.policy_gradient import PolicyGradient
 from tod.operators.preference import Kto, Preference, PreferenceLoss
-from tod.operators.proposal import Proposal
+from tod.operators.proposal import (
+    CHOICE,
+    AnyProposal,
+    DatasetProposal,
+    Dynamic,
+    MixtureProposal,
+    PairsProposal,
+    PoolProposal,
+    Proposal,
+    ReplayProposal,
+)
 from tod.operators.pulls import KLPull, Residual, estimator
 from tod.operators.selection import (
     Selection,
@@ -72,6 +83,7 @@ from tod.operators.selection_rules import (
     SelectionRule,
     WeightedVote,
 )
+from tod.operators.signal import rewards_of
 from tod.operators.token_advantages import Gae, ReturnToGo, Whitening, discounted, gae
 from tod.operators.trust_regions import (
     Clip,
@@ -95,10 +107,13 @@ from tod.operators.weighted_regression import (
 )
 
 __all__ = [
+    "CHOICE",
     "Accepted",
     "Action",
     "AdvantageSpec",
     "AggregationSpec",
+    "AnyProposal",
+    "Auxiliary",
     "Batch",
     "BatchZScore",
     "Best",
@@ -108,10 +123,15 @@ __all__ = [
     "ConstantLength",
     "CorrectionSpec",
     "Credit",
+    "Critic",
+    "DatasetProposal",
     "Dpo",
     "DualClip",
+    "Dynamic",
+    "EntropyBonus",
     "Exo",
     "Exponentiated",
+    "FullVocabulary",
     "Gae",
     "GeometricRejection",
     "Grid",
@@ -128,19 +148,24 @@ __all__ = [
     "MajorityVote",
     "Mask",
     "MinimumBayesRisk",
+    "MixtureProposal",
     "Moments",
     "Nca",
+    "NoCredit",
     "Operator",
     "OrPo",
     "PairLoss",
     "Pairs",
+    "PairsProposal",
     "PolicyGradient",
     "Pool",
+    "PoolProposal",
     "Preference",
     "PreferenceLoss",
     "Proposal",
     "Raw",
     "Rejection",
+    "ReplayProposal",
     "Resample",
     "Residual",
     "ReturnToGo",
@@ -178,6 +203,7 @@ __all__ = [
     "first_accepted",
     "gae",
     "gated",
+    "is_batch_wide",
     "log1mexp",
     "log_gap",
     "mean_of_clipped",
@@ -185,6 +211,7 @@ __all__ = [
     "pair_weights",
     "resample",
     "resample_without_replacement",
+    "rewards_of",
     "slope",
     "vote",
 ]

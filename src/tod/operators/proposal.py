@@ -1,28 +1,242 @@
-"""The proposal μ: where candidates come from."""
+"""The proposal μ: where candidates come from. One spec per ``source``."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, FiniteFloat
+from pydantic import Discriminator, Field, FiniteFloat, Tag, model_validator
 
 from tod.base import Spec
 
+Sampler = Literal["old", "ref", "teacher"]
+"""``old``: the policy as it was at the last refresh. ``ref``, ``teacher``: frozen models."""
+Semantics = Literal["sampled", "fixed"]
+Count = Annotated[int, Field(ge=1)]
 
-class Proposal(Spec):
-    """μ(·|c): which policy generates, how many candidates, how they are decoded, how fresh."""
+CHOICE = "preferred"
+"""Name of the utility that a ``pairs`` proposal makes: what was chosen has more of it."""
 
-    source: Literal["old", "ref"] = "old"
-    """``old``: the policy as it was at the last refresh. ``ref``: the frozen reference."""
-    prompts: Annotated[int, Field(ge=1)] = 32
+
+class _Any(Spec):
+    """What every proposal says."""
+
+    prompts: Count = 32
     """Contexts a step, C."""
-    size: Annotated[int, Field(ge=1)] = 16
-    """Candidates a context, K."""
     temperature: Annotated[FiniteFloat, Field(gt=0.0)] = 1.0
     """Divides the logits, in sampling and in every log-prob of the policy alike."""
+    max_new_tokens: Count = 64
+    """Longest completion, in tokens."""
+
+    @property
+    def samplers(self) -> tuple[Sampler, ...]:
+        """Models that candidates are drawn from; none when they are given."""
+        return ()
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """Utilities that come with the candidates, beside those that are scored."""
+        return ()
+
+
+class Dynamic(Spec):
+    """Contexts are drawn until enough of them are kept: DAPO's dynamic sampling, 2503.14476.
+
+    It reweights contexts by the chance to be kept, 1 − p^K − (1 − p)^K for a pass rate p.
+    """
+
+    keep: Literal["informative"] = "informative"
+    """``informative``: contexts whose tilts Σ_k η_k U_k differ."""
+    max_rounds: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Draws of at most ``prompts`` contexts each; then contexts that were not kept fill up."""
+
+
+class _Drawn(_Any):
+    """What every proposal says that draws its candidates."""
+
+    size: Count = 16
+    """Candidates a context, K."""
+    refresh: Count | None = 1
+    """Steps between copies of the current policy into μ; None never refreshes."""
+
+
+class _Decoded(_Drawn):
+    """What every proposal says that draws from one model."""
+
     top_p: Annotated[FiniteFloat, Field(gt=0.0, le=1.0)] = 1.0
     """Nucleus mass; below 1 it removes support from μ and the weights say so."""
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Count | None = None
     """Keep the k most likely tokens; None keeps all."""
-    max_new_tokens: Annotated[int, Field(ge=1)] = 64
-    """Longest completion, in tokens."""
-    refresh: Annotated[int, Field(ge=1)] | None = 1
-    """Steps between copies of the current policy into μ; None never refreshes."""
+
+
+class _Given(_Any):
+    """What every proposal says whose candidates are given: nothing is drawn, nothing refreshed."""
+
+    size: ClassVar[int] = 1
+    top_p: ClassVar[float] = 1.0
+    top_k: ClassVar[int | None] = None
+    refresh: ClassVar[int | None] = None
+
+
+class Proposal(_Decoded):
+    """μ(·|c): which policy generates, how many candidates, how they are decoded, how fresh."""
+
+    source: Sampler = "old"
+    """``old``: the policy as it was at the last refresh. ``ref``, ``teacher``: that model."""
+    dynamic: Dynamic | None = None
+    """Draw contexts until enough are informative; None takes all as they come."""
+
+    @property
+    def samplers(self) -> tuple[Sampler, ...]:
+        """The one model."""
+        return (self.source,)
+
+
+class DatasetProposal(_Given):
+    """Completions of the task's rows: μ is the data, and its density is not known."""
+
+    source: Literal["dataset"]
+    completion: str = "answer"
+    """Column that holds the completion."""
+
+
+class PairsProposal(_Decoded):
+    """Choices between candidates: columns of the task, or sampled from a known utility.
+
+    With a ``utility`` candidates are drawn from ``model`` and ranked by U + s·G with G a standard
+    Gumbel draw of each, so that P(y₁ ≻ y₂) = σ((U₁ − U₂)/s) for every pair (Bradley and Terry; the
+    ranking is Plackett and Luce's). The score becomes the utility ``preferred``; of columns it is
+    1 for the chosen and 0 for the rejected, which are a fixed set whose μ is not known.
+    """
+
+    source: Literal["pairs"]
+    size: Annotated[int, Field(ge=2)] = 2
+    """Candidates a context, K; columns hold two."""
+    chosen: str = "chosen"
+    """Column of the chosen completion."""
+    rejected: str = "rejected"
+    """Column of the rejected one."""
+    utility: str | None = None
+    """Utility that choices are sampled from; None reads the columns."""
+    noise_scale: Annotated[FiniteFloat, Field(gt=0.0)] | None = None
+    """s in units of the utility; None: the target's. Another one than the target's makes labels
+    of another sharpness than the target is read with."""
+    model: Sampler = "old"
+    """What candidates are drawn from."""
+
+    @model_validator(mode="after")
+    def _two(self) -> Self:
+        if self.utility is None and self.size != 2:
+            raise ValueError("columns hold a chosen and a rejected completion: size is 2")
+        return self
+
+    @property
+    def samplers(self) -> tuple[Sampler, ...]:
+        """The one model, if choices are sampled."""
+        return () if self.utility is None else (self.model,)
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """What was chosen."""
+        return (CHOICE,)
+
+
+class ReplayProposal(_Drawn):
+    """Fresh contexts and contexts of earlier steps, each with the log μ it was drawn with.
+
+    Full support only: log μ then is the log-prob of the policy that sampled.
+    """
+
+    source: Literal["replay"]
+    fresh: Count | None = None
+    """Contexts that are drawn anew every step; None: half of them, rounded up."""
+    capacity: Count = 256
+    """Contexts that the buffer holds; the oldest leave first."""
+    model: Sampler = "old"
+    """What fresh candidates are drawn from."""
+    top_p: ClassVar[float] = 1.0
+    top_k: ClassVar[int | None] = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.drawn > self.prompts:
+            raise ValueError(f"fresh {self.fresh} is more than the {self.prompts} prompts a step")
+        return self
+
+    @property
+    def drawn(self) -> int:
+        """Fresh contexts a step."""
+        return -(-self.prompts // 2) if self.fresh is None else self.fresh
+
+    @property
+    def samplers(self) -> tuple[Sampler, ...]:
+        """The one model."""
+        return (self.model,)
+
+
+class MixtureProposal(_Drawn):
+    """μ = Σ_j α_j μ_j over whole sequences: the balance heuristic (Veach and Guibas 1995).
+
+    Every candidate is weighed by the mixture, whichever model drew it; the K of a context are
+    split by the shares (largest remainders), and α_j is the part that was truly drawn.
+    """
+
+    source: Literal["mixture"]
+    shares: Annotated[dict[Sampler, Annotated[FiniteFloat, Field(gt=0.0)]], Field(min_length=2)]
+    """Share of every model; they are normalised."""
+    top_p: ClassVar[float] = 1.0
+    top_k: ClassVar[int | None] = None
+
+    @model_validator(mode="after")
+    def _all_drawn(self) -> Self:
+        missing = [name for name, count in self.counts.items() if not count]
+        if missing:
+            raise ValueError(
+                f"share {self.shares[missing[0]]} of {missing[0]!r} is no candidate out of "
+                f"{self.size}: raise size, or leave it out"
+            )
+        return self
+
+    @property
+    def counts(self) -> dict[Sampler, int]:
+        """Candidates of a context that every model draws, adding up to K."""
+        total = sum(self.shares.values())
+        exact = {name: self.size * share / total for name, share in self.shares.items()}
+        counts = {name: int(value) for name, value in exact.items()}
+        order = sorted(exact, key=lambda name: counts[name] - exact[name])
+        for name in order[: self.size - sum(counts.values())]:
+            counts[name] += 1
+        return counts
+
+    @property
+    def samplers(self) -> tuple[Sampler, ...]:
+        """The components."""
+        return tuple(self.shares)
+
+
+class PoolProposal(_Given):
+    """Candidates of a file in the rollout format, whole contexts, the same ones every epoch."""
+
+    source: Literal["pool"]
+    path: str
+    """Parquet or JSONL: ``context, prompt, completion`` and optional ``log_mu``, ``utility.*``."""
+    semantics: Semantics
+    """``sampled``: drawn from the recorded μ. ``fixed``: a set of distinct candidates."""
+
+
+def _which(value: Any) -> str:
+    source = value.get("source") if isinstance(value, dict) else getattr(value, "source", None)
+    return "policy" if source in (None, "old", "ref", "teacher") else str(source)
+
+
+AnyProposal = Annotated[
+    Annotated[Proposal, Tag("policy")]
+    | Annotated[DatasetProposal, Tag("dataset")]
+    | Annotated[PairsProposal, Tag("pairs")]
+    | Annotated[ReplayProposal, Tag("replay")]
+    | Annotated[MixtureProposal, Tag("mixture")]
+    | Annotated[PoolProposal, Tag("pool")],
+    Discriminator(
+        _which,
+        custom_error_type="unknown_source",
+        custom_error_message="unknown source: it is one of old, ref, teacher, dataset, pairs, "
+        "replay, mixture, pool",
+    ),
+]

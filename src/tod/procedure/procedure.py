@@ -95,11 +95,12 @@ def examine(procedure: Procedure, candidates: Candidates) -> Diagnostics:
     target = procedure.tilt
     policy = candidates.log_anchor.get("policy", candidates.log_anchor.get("old"))
     log_mu = candidates.log_mu
+    tilted = bool(target.tilts or target.support or target.selectivity is not None)
     return measure(
         target.log_weights(candidates),
-        target.tilt(candidates),
+        target.tilt(candidates) if tilted else None,
         candidates.contexts,
-        utility=utility_value(target, candidates),
+        utility=utility_value(target, candidates) if tilted else None,
         log_r=None if policy is None or log_mu is None else policy - log_mu,
     )
 

@@ -50,3 +50,8 @@ class SamplingParams(Spec):
     def truncates_mass(self) -> bool:
         """Whether top-p removes anything."""
         return self.top_p is not None and self.top_p < 1.0
+
+    @property
+    def full_support(self) -> bool:
+        """Whether every token may be drawn, so that log μ is the tempered model's own log-prob."""
+        return self.top_k is None and not self.truncates_mass and not self.greedy

@@ -6,6 +6,7 @@ from tod.engine.utilities.specs import (
     CustomUtility,
     ExactMatchUtility,
     MathVerifyUtility,
+    OverlongUtility,
     ReasoningGymUtility,
     UtilitySpec,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "CustomUtility",
     "ExactMatchUtility",
     "MathVerifyUtility",
+    "OverlongUtility",
     "ReasoningGymUtility",
     "Scorer",
     "UtilitySpec",

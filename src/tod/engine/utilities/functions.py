@@ -14,6 +14,7 @@ from tod.engine.utilities.specs import (
     CustomUtility,
     ExactMatchUtility,
     MathVerifyUtility,
+    OverlongUtility,
     UtilitySpec,
 )
 
@@ -35,7 +36,14 @@ def score_rows(spec: UtilitySpec, rows: Sequence[Row]) -> list[float | None]:
     """
     if isinstance(spec, CustomUtility):
         return _numbers(_custom(spec.function, rows))
+    if isinstance(spec, OverlongUtility):
+        return [overlong(len(row["ids"]), spec.longest, spec.buffer) for row in rows]
     return [_score(spec, row["prompt"], row["text"], row["columns"]) for row in rows]
+
+
+def overlong(length: int, longest: int, buffer: int) -> float:
+    """DAPO's punishment of a completion's length in tokens, in [−1, 0]. See `OverlongUtility`."""
+    return -min(max((length - (longest - buffer)) / buffer, 0.0), 1.0)
 
 
 def complaint(error: Exception) -> str:

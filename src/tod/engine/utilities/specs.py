@@ -1,8 +1,8 @@
 """What a recipe's ``utilities:`` list may say: one spec per way to score a completion."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tod.base import Spec
 
@@ -58,6 +58,25 @@ class ReasoningGymUtility(_Utility):
     """Utility of a candidate whose check ran out of time."""
 
 
+class OverlongUtility(_Utility):
+    """0 up to ``longest`` − ``buffer`` tokens, then linear to −1 at ``longest``, −1 beyond.
+
+    DAPO's soft overlong punishment, 2503.14476; tilt by it beside the reward.
+    """
+
+    kind: Literal["overlong"] = "overlong"
+    longest: int = Field(ge=1)
+    """Tokens of the longest completion, usually ``max_new_tokens``."""
+    buffer: int = Field(ge=1)
+    """Tokens before it in which the punishment grows."""
+
+    @model_validator(mode="after")
+    def _shorter(self) -> Self:
+        if self.buffer > self.longest:
+            raise ValueError(f"buffer {self.buffer} is longer than longest {self.longest}")
+        return self
+
+
 class CustomUtility(_Utility):
     """A reward function of one's own: ``f(prompts, completions, **columns)``, as in TRL."""
 
@@ -69,6 +88,11 @@ class CustomUtility(_Utility):
 
 
 UtilitySpec = Annotated[
-    CountdownUtility | ExactMatchUtility | MathVerifyUtility | ReasoningGymUtility | CustomUtility,
+    CountdownUtility
+    | ExactMatchUtility
+    | MathVerifyUtility
+    | ReasoningGymUtility
+    | OverlongUtility
+    | CustomUtility,
     Field(discriminator="kind"),
 ]

@@ -1,0 +1,192 @@
+"""What an action needs of the whole batch before its first update."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from tod.base import Groups, SpecError
+from tod.candidates import Candidates
+from tod.engine.collect import NOTHING, Evidence
+from tod.engine.critic import Returns
+from tod.engine.forward import token_log_probs
+from tod.engine.forward.head import apply, log_prob_head
+from tod.engine.forward.log_probs import token_states
+from tod.engine.ledger import Work
+from tod.engine.rollouts import Rollouts
+from tod.engine.session import Session
+from tod.operators import (
+    CHOICE,
+    Batch,
+    Gae,
+    Kto,
+    PolicyGradient,
+    Preference,
+    Totals,
+    UpdateRule,
+    gae,
+    is_batch_wide,
+    rewards_of,
+)
+from tod.procedure import batch_of, totals_of
+from tod.targets import Mixture, Target
+
+Values = Float[np.ndarray, " _"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Numbers of the whole batch, equal in every process.
+
+    Attributes:
+        totals: Sizes of the step, with the moments of a batch-wide advantage.
+        returns: Of the critic; None without one.
+        reference_point: z₀ of KTO, nats; None where it is not read.
+        work: What scoring for these computed, by model name.
+    """
+
+    totals: Totals
+    returns: Returns | None = None
+    reference_point: float | None = None
+    work: tuple[tuple[str, Work], ...] = ()
+
+    def completed(self, batch: Batch, action: UpdateRule, candidates: Candidates) -> Batch:
+        """A part of the batch with what only the engine knows."""
+        if isinstance(action, Preference) and CHOICE in candidates.utility:
+            batch = replace(batch, value=candidates.utility[CHOICE])
+        return replace(batch, reference_point=self.reference_point)
+
+
+def prepare(
+    session: Session, evidence: Evidence, target: Target, action: UpdateRule, candidates: Candidates
+) -> Prepared:
+    """Moments, the critic's values and returns, and KTO's z₀, where the action reads them.
+
+    Costs a scoring forward of the policy for a critic, or for moments of a pulled reward when μ
+    does not tell log π_old; two for z₀.
+    """
+    rollouts = evidence.rollouts
+    totals = Totals.of(rollouts.sequences, rollouts.contexts)
+    if isinstance(action, Preference) and isinstance(action.loss, Kto):
+        if action.loss.reference_point is not None:
+            return Prepared(totals)
+        point, work = reference_point(session, rollouts, target)
+        return Prepared(totals, reference_point=point, work=work)
+    if not isinstance(action, PolicyGradient):
+        return Prepared(totals)
+    if action.needs_critic:
+        return _with_critic(session, evidence, target, action, candidates, totals)
+    if not is_batch_wide(action.advantage):
+        return Prepared(totals)
+    log_old, used = _log_old(session, evidence)
+    batch = batch_of(target, candidates, log_old, log_old, totals)
+    return Prepared(totals_of(action, batch), work=(("old", used),))
+
+
+def reference_point(
+    session: Session, rollouts: Rollouts, target: Target
+) -> tuple[float, tuple[tuple[str, Work], ...]]:
+    """KTO's z₀ = max(0, mean log π/b) on every prompt with the next context's completions.
+
+    Over all candidates of all processes, nats. Source: KTO, 2402.01306, as TRL averages it.
+
+    Raises:
+        SpecError: One context alone has no mismatched completions, or b is an arithmetic mixture.
+    """
+    if len(rollouts.contexts) < 2 or isinstance(target.anchor, Mixture):
+        raise SpecError(
+            "kto estimates its reference point on mismatched prompts and completions, which needs "
+            "two contexts and a geometric anchor. Draw more prompts, or declare "
+            "`reference_point: 0`."
+        )
+    shifted = mismatched(rollouts)
+    mine = session.world.share(len(shifted.contexts))
+    gap, count, work = 0.0, 0, []
+    if len(mine):
+        part = shifted.take(mine)
+        names = {"policy": 1.0, **{name: -rho for name, rho in target.anchor.items()}}
+        for name, sign in names.items():
+            model = session.frozen.get(name, session.policy)
+            log_prob, used = _scored(session, model, part)
+            gap += sign * float(log_prob.sum())
+            work.append((name, used))
+        count = len(part.sequences)
+    parts = session.world.gather((gap, count))
+    mean = sum(part[0] for part in parts) / sum(part[1] for part in parts)
+    return max(0.0, mean), tuple(work)
+
+
+def mismatched(rollouts: Rollouts) -> Rollouts:
+    """Every prompt with the completions of the next context."""
+    order = np.roll(np.arange(len(rollouts.contexts)), -1)
+    moved = rollouts.take(order)
+    return replace(moved, prompts=rollouts.prompts, log_mu=None)
+
+
+def _with_critic(
+    session: Session,
+    evidence: Evidence,
+    target: Target,
+    action: PolicyGradient,
+    candidates: Candidates,
+    totals: Totals,
+) -> Prepared:
+    """Values and log π_old in one forward each, then returns, then moments."""
+    assert isinstance(action.advantage, Gae) and session.critic is not None  # noqa: S101, PT018
+    rollouts = evidence.rollouts
+    mine = session.world.share(len(rollouts.contexts))
+    value, log_old = np.zeros(totals.tokens), np.zeros(totals.tokens)
+    work = NOTHING
+    found: list[Any] = []
+    if len(mine):
+        at = _tokens_of(rollouts.sequences, rollouts.contexts, mine)
+        own, log_prob, work = _values(session, rollouts.take(mine))
+        found = [at, own, log_prob]
+    for part in session.world.gather(found):
+        if part:
+            value[part[0]], log_old[part[0]] = part[1], part[2]
+    log_old = evidence.anchors.get("old", log_old)
+    batch = batch_of(target, candidates, log_old, log_old, totals, critic=value)
+    rewards = rewards_of(action.advantage, action.pull, batch)
+    rule = action.advantage
+    goal = gae(rewards, value, rollouts.sequences, rule.discount, rule.trace)[1]
+    returns = Returns(value, np.asarray(goal, np.float64))
+    return Prepared(totals_of(action, batch), returns, work=(("old", work),))
+
+
+def _values(session: Session, rollouts: Rollouts) -> tuple[Values, Values, Work]:
+    """V and log π of every token, in micro-batches of the whole share, without graph."""
+    ids = torch.from_numpy(rollouts.ids.astype("int64")).to(session.world.device)
+    temperature = session.operator.proposal.temperature
+    with torch.no_grad():
+        states, work = token_states(session.policy, rollouts)
+        head = log_prob_head(ids, temperature=temperature, entropy=False)
+        log_prob = apply(session.policy, states, head)
+        assert session.critic is not None  # noqa: S101 - checked by the caller
+        value, own = session.critic.values(rollouts, states)
+    return value.double().cpu().numpy(), log_prob.double().cpu().numpy(), work + own
+
+
+def _log_old(session: Session, evidence: Evidence) -> tuple[Values, Work]:
+    """Log π_old of every token, [M], from what is recorded where that is known."""
+    old, log_mu = evidence.anchors.get("old"), evidence.rollouts.log_mu
+    if old is not None:
+        return old, NOTHING
+    if log_mu is not None and session.sampler is session.policy and session.params.full_support:
+        return log_mu.astype(np.float64), NOTHING
+    log_prob, work = _scored(session, session.policy, evidence.rollouts)
+    return log_prob, work
+
+
+def _scored(session: Session, model: Any, rollouts: Rollouts) -> tuple[Values, Work]:
+    with torch.no_grad():
+        out = token_log_probs(model, rollouts, temperature=session.operator.proposal.temperature)
+    return out.log_prob.double().cpu().numpy(), out.work
+
+
+def _tokens_of(sequences: Groups, contexts: Groups, chosen: Any) -> Any:
+    """Flat token indices of some contexts."""
+    _, rows = contexts.take(chosen)
+    return sequences.take(rows)[1]

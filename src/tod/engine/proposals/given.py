@@ -1,0 +1,66 @@
+"""Completions that are given as text: their tokens, and the evidence they make."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tod.base import DataError, Groups
+from tod.engine.collect import decoded
+from tod.engine.data import Example
+from tod.engine.rollouts import Rollouts
+from tod.engine.session import Session
+
+
+def given_rollouts(
+    session: Session, examples: Sequence[Example], texts: Sequence[Sequence[str]]
+) -> Rollouts:
+    """Rollouts of given completions, [C] lists of texts; their sampler is not known.
+
+    An end-of-sequence token is added. A completion longer than ``max_new_tokens`` with it is cut
+    there and counts as truncated.
+    """
+    limit = session.operator.proposal.max_new_tokens
+    stop = session.stop_ids[:1]
+    rows = [
+        [*session.tokenizer(text, add_special_tokens=False)["input_ids"], *stop]
+        for group in texts
+        for text in group
+    ]
+    kept = [row[:limit] for row in rows]
+    if not all(kept):
+        raise DataError(
+            "a given completion has no tokens and the model no end-of-sequence token: there is "
+            "nothing to learn from. Remove the row."
+        )
+    return Rollouts(
+        prompts=tuple(session.prompts(examples)),
+        contexts=Groups(np.array([len(group) for group in texts])),
+        sequences=Groups(np.array([len(row) for row in kept])),
+        ids=np.concatenate([np.asarray(row, np.int64) for row in kept]),
+        log_mu=None,
+        truncated=np.array([len(row) > limit for row in rows]),
+    )
+
+
+def text_of(example: Example, column: str) -> str:
+    """Text of a column, or of the last message in it.
+
+    Raises:
+        DataError: The row has no such column, or something else in it.
+    """
+    value: Any = example.columns.get(column)
+    if isinstance(value, list) and value and isinstance(value[-1], dict):
+        value = value[-1].get("content")
+    if not isinstance(value, str):
+        known = ", ".join(sorted(example.columns)) or "none"
+        raise DataError(
+            f"example {example.id}: column {column!r} holds {value!r:.60}, and the proposal needs "
+            f"the text of a completion there. Columns: {known}."
+        )
+    return value
+
+
+def texts_as_read(session: Session, rollouts: Rollouts) -> tuple[str, ...]:
+    """The completions as the model's tokens spell them."""
+    return decoded(session.tokenizer, rollouts)

@@ -1,0 +1,117 @@
+"""Candidates of several models, each weighed by the mixture of all: the balance heuristic."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from tod.base import Groups
+from tod.engine.collect import Evidence, decoded, draw, everywhere, scored
+from tod.engine.data import Example
+from tod.engine.forward import token_log_probs
+from tod.engine.ledger import Work
+from tod.engine.rollouts import Rollouts
+from tod.engine.session import Session
+from tod.operators import MixtureProposal
+
+Values = Float[np.ndarray, " _"]
+
+
+def mixture(session: Session, step: int, spec: MixtureProposal) -> Evidence:
+    """K candidates of every prompt from all components, log μ of the mixture.
+
+    Costs one scoring forward of every component over all candidates.
+    """
+
+    def make(examples: list[Example], numbers: Int[np.ndarray, " c"]) -> Evidence:
+        rollouts = _drawn(session, step, spec, examples, numbers)
+        found, work = _component_log_probs(session, rollouts, spec)
+        shares: dict[str, float] = {n: count / spec.size for n, count in spec.counts.items()}
+        rollouts = replace(rollouts, log_mu=mixed_log_prob(found, shares, rollouts.sequences))
+        completions = decoded(session.tokenizer, rollouts)
+        utility = scored(session, examples, rollouts, completions)
+        anchors = dict(found)
+        for name in set(session.frozen) & set(session.settings.target.target.names) - set(found):
+            anchors[name], work[name] = _scored_by(session, name, rollouts)
+        return Evidence(rollouts, tuple(examples), completions, utility, anchors, work)
+
+    return everywhere(session, session.task.batch(step - 1, spec.prompts), make)
+
+
+def mixed_log_prob(
+    found: Mapping[str, Values], shares: Mapping[str, float], sequences: Groups
+) -> Values:
+    """Log μ of every token under Σ_j α_j μ_j over whole sequences, [M], nats.
+
+    The increments of log Σ_j α_j Π_{u≤t} μ_j(y_u): they add up to the sequence's log μ exactly.
+    """
+    before = np.full(sequences.total, -np.inf)
+    after = before.copy()
+    for name, share in shares.items():
+        running = _cumulative(found[name], sequences)
+        after = np.logaddexp(after, np.log(share) + running)
+        before = np.logaddexp(before, np.log(share) + running - found[name])
+    return after - before  # type: ignore[no-any-return]
+
+
+def _cumulative(x: Values, sequences: Groups) -> Values:
+    """Running sum within every sequence."""
+    total = np.cumsum(x)
+    start = sequences.offsets[:-1]
+    return total - np.repeat(total[start] - x[start], sequences.sizes)  # type: ignore[no-any-return]
+
+
+def _drawn(
+    session: Session,
+    step: int,
+    spec: MixtureProposal,
+    examples: list[Example],
+    numbers: Int[np.ndarray, " c"],
+) -> Rollouts:
+    """Every component's candidates, then sorted into their contexts."""
+    parts, owner = [], []
+    for place, (name, count) in enumerate(spec.counts.items()):
+        rollouts, _ = draw(
+            session,
+            session.model_named(name),
+            examples,
+            count,
+            session.params,
+            seed=session.settings.train.seed + place,
+            step=step,
+            numbers=numbers,
+        )
+        parts.append(rollouts)
+        owner.append(rollouts.contexts.owner)
+    order = np.argsort(np.concatenate(owner), kind="stable")
+    sequences, tokens = Groups(np.concatenate([p.sequences.sizes for p in parts])).take(order)
+    return Rollouts(
+        prompts=parts[0].prompts,
+        contexts=Groups.equal(len(examples), spec.size),
+        sequences=sequences,
+        ids=np.concatenate([p.ids for p in parts])[tokens],
+        log_mu=None,
+        truncated=np.concatenate([p.truncated for p in parts])[order],
+    )
+
+
+def _component_log_probs(
+    session: Session, rollouts: Rollouts, spec: MixtureProposal
+) -> tuple[dict[str, Values], dict[str, Work]]:
+    found: dict[str, Values] = {}
+    work: dict[str, Work] = {}
+    for name in spec.counts:
+        found[name], work[name] = _scored_by(session, name, rollouts)
+    return found, work
+
+
+def _scored_by(session: Session, name: str, rollouts: Rollouts) -> tuple[Values, Work]:
+    with torch.no_grad():
+        out = token_log_probs(
+            session.model_named(name),
+            rollouts,
+            temperature=session.operator.proposal.temperature,
+        )
+    return out.log_prob.double().cpu().numpy(), out.work

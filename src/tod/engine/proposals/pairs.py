@@ -1,0 +1,60 @@
+"""Choices between candidates: a preference data set, or labels sampled from a known utility."""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tod.engine.collect import Evidence, drawn, everywhere, scored_evidence
+from tod.engine.data import Example
+from tod.engine.proposals.given import given_rollouts, text_of, texts_as_read
+from tod.engine.sampling.uniforms import row_keys, uniforms
+from tod.engine.session import Session
+from tod.operators import CHOICE, PairsProposal
+
+LABEL_SEED = 104_729
+"""Added to the run's seed, so that labels and tokens are drawn by different numbers."""
+
+
+def pairs(session: Session, step: int, spec: PairsProposal) -> Evidence:
+    """Candidates with the utility ``preferred``: more of it is better.
+
+    Raises:
+        DataError: A row has no chosen or no rejected completion.
+    """
+
+    def make(examples: list[Example], numbers: Int[np.ndarray, " c"]) -> Evidence:
+        if spec.utility is None:
+            return _columns(session, spec, examples)
+        found = drawn(session, examples, numbers, step)
+        contexts = found.rollouts.contexts
+        keys = row_keys(
+            session.settings.train.seed + LABEL_SEED,
+            step,
+            np.asarray(numbers)[contexts.owner],
+            contexts.position,
+        )
+        noise = spec.noise_scale or session.settings.target.target.noise_scale
+        score = found.utility[spec.utility] + noise * gumbel(uniforms(keys, 0))
+        return replace(found, utility={**found.utility, CHOICE: score})
+
+    return everywhere(session, session.task.batch(step - 1, spec.prompts), make)
+
+
+def gumbel(u: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """Standard Gumbel draws −log(−log u) of uniforms in [0, 1); a 0 counts as 2^-54.
+
+    The larger of U₁ + s·G₁ and U₂ + s·G₂ is the first with probability σ((U₁ − U₂)/s).
+    """
+    return -np.log(-np.log(np.maximum(u, 2.0**-54)))  # type: ignore[no-any-return]
+
+
+def _columns(session: Session, spec: PairsProposal, examples: list[Example]) -> Evidence:
+    """Chosen and rejected of every row: a fixed set of two."""
+    texts = [
+        [text_of(example, name) for name in (spec.chosen, spec.rejected)] for example in examples
+    ]
+    rollouts = given_rollouts(session, examples, texts)
+    found = scored_evidence(session, examples, rollouts, texts_as_read(session, rollouts))
+    chosen = np.tile([1.0, 0.0], len(examples))
+    return replace(found, semantics="fixed", utility={**found.utility, CHOICE: chosen})

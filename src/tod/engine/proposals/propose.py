@@ -1,0 +1,43 @@
+"""The batch of a step, whatever its proposal."""
+
+from tod.base import SpecError
+from tod.engine.collect import Evidence, collect
+from tod.engine.proposals.dataset import dataset
+from tod.engine.proposals.dynamic import dynamic
+from tod.engine.proposals.mixture import mixture
+from tod.engine.proposals.pairs import pairs
+from tod.engine.proposals.pool import pool
+from tod.engine.proposals.replay import replay
+from tod.engine.session import Session
+from tod.operators import (
+    DatasetProposal,
+    MixtureProposal,
+    PairsProposal,
+    PoolProposal,
+    Proposal,
+    ReplayProposal,
+)
+
+
+def propose(session: Session, step: int) -> Evidence:
+    """Candidates of ``step`` with their utilities and anchors' log-probs, in every process.
+
+    Raises:
+        UtilityError: A utility failed or returned nonsense.
+        DataError: A prompt does not fit, or a row lacks what the proposal reads.
+    """
+    spec = session.operator.proposal
+    match spec:
+        case Proposal():
+            return collect(session, step) if spec.dynamic is None else dynamic(session, step, spec)
+        case DatasetProposal():
+            return dataset(session, step, spec)
+        case PairsProposal():
+            return pairs(session, step, spec)
+        case ReplayProposal():
+            return replay(session, step, spec)
+        case MixtureProposal():
+            return mixture(session, step, spec)
+        case PoolProposal():
+            return pool(session, step, spec)
+    raise SpecError(f"proposal {spec.source!r} has no engine.")  # pragma: no cover

@@ -1,0 +1,72 @@
+"""Fresh contexts beside earlier ones, which keep the log μ they were drawn with."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Int
+
+from tod.engine.collect import NOTHING, Evidence, drawn, everywhere, joined
+from tod.engine.sampling.uniforms import row_keys, uniforms
+from tod.engine.session import Session
+from tod.operators import ReplayProposal
+
+REPLAY_SEED = 15_485_863
+"""Added to the run's seed: which contexts are replayed."""
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Contexts of earlier steps.
+
+    Attributes:
+        evidence: Theirs, oldest first.
+        step: Step in which every context was drawn, [C].
+        place: Its number among the prompts of that step, [C].
+    """
+
+    evidence: Evidence
+    step: Int[np.ndarray, " C"]
+    place: Int[np.ndarray, " C"]
+
+    def extended(self, other: "Buffer", capacity: int) -> "Buffer":
+        """With further contexts, the oldest ones dropped."""
+        steps = np.concatenate([self.step, other.step])
+        places = np.concatenate([self.place, other.place])
+        kept = np.arange(max(0, len(steps) - capacity), len(steps))
+        whole = joined([self.evidence, other.evidence])
+        return Buffer(whole.take(kept), steps[kept], places[kept])
+
+
+def replay(session: Session, step: int, spec: ReplayProposal) -> Evidence:
+    """``fresh`` new contexts and, once there are some, earlier ones up to ``prompts`` in all.
+
+    ``old`` is the policy that drew a context: log μ itself, so that trust regions and weights
+    compare with what truly sampled. Which contexts are replayed follows from (seed, step).
+    """
+    examples = session.task.batch(step - 1, spec.drawn)
+    new = everywhere(session, examples, lambda mine, numbers: drawn(session, mine, numbers, step))
+    new = _with_old(new)
+    fresh = Buffer(
+        replace(new, work=dict.fromkeys(new.work, NOTHING)),
+        np.full(spec.drawn, step),
+        np.arange(spec.drawn),
+    )
+    earlier = session.buffer
+    if earlier is None:
+        session.buffer = fresh
+        return new
+    count = min(spec.prompts - spec.drawn, len(earlier.step))
+    session.buffer = earlier.extended(fresh, spec.capacity)
+    if not count:
+        return new
+    keys = row_keys(session.settings.train.seed + REPLAY_SEED, step, earlier.step, earlier.place)
+    chosen = np.sort(np.argsort(uniforms(keys, 0), kind="stable")[:count])
+    return joined([new, earlier.evidence.take(chosen)])
+
+
+def _with_old(evidence: Evidence) -> Evidence:
+    log_mu = evidence.rollouts.log_mu
+    assert log_mu is not None  # noqa: S101 - drawn, never greedy
+    work = {name: work for name, work in evidence.work.items() if name != "old"}
+    found = evidence.with_anchors(old=log_mu.astype(np.float64))
+    return replace(found, work=work)
