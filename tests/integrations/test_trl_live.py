@@ -148,24 +148,25 @@ def test_every_candidate_is_written_with_its_rewards(runs):
     assert prompts == [p for p in prompts[::4] for _ in range(4)]
 
 
-def test_log_probs_are_those_of_an_independent_forward(runs):
+@pytest.mark.parametrize("name", ["arc", "rloo"])
+def test_log_probs_are_those_of_an_independent_forward(runs, name):
     """π_ref at every step and π_old at the first are the model as it was loaded."""
     import torch
 
     from tod.engine.models import load_model
 
     model, tokenizer = load_model("tod://tiny")
-    rows = rows_of(runs / "arc" / "tod")
+    rows = rows_of(runs / name / "tod")
     first = rows.filter(pl.col("step") == 1)
-    last = rows.filter(pl.col("step") == 3)
-    for row, name in [(first.row(5, named=True), "old"), (last.row(9, named=True), "ref")]:
+    last = rows.filter(pl.col("step") == pl.col("step").max())
+    for row, policy in [(first.row(5, named=True), "old"), (last.row(9, named=True), "ref")]:
         prompt = tokenizer(row["prompt"])["input_ids"]
         ids = torch.tensor([[*prompt, *row["token_ids"]]])
         with torch.no_grad():
             log_p = model(ids).logits.double().log_softmax(-1)[0, len(prompt) - 1 : -1]
         wanted = log_p[torch.arange(len(row["token_ids"])), row["token_ids"]].numpy()
-        np.testing.assert_allclose(row[f"log_{name}_tokens"], wanted, atol=2e-5)  # float32
-        assert row[f"log_{name}"] == pytest.approx(wanted.sum(), abs=1e-4)
+        np.testing.assert_allclose(row[f"log_{policy}_tokens"], wanted, atol=2e-5)  # float32
+        assert row[f"log_{policy}"] == pytest.approx(wanted.sum(), abs=1e-4)
     assert first["log_mu"].to_list() == first["log_old"].to_list()
     assert last["log_old"].to_list() != pytest.approx(last["log_ref"].to_list(), abs=1e-3)
 
