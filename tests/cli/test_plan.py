@@ -66,3 +66,18 @@ def test_json_to_a_file_and_one_utility(pilot, tmp_path):
 def test_user_errors_reach_the_entry_point(pilot):
     with pytest.raises(SpecError, match="utility 'nope'"):
         CliRunner().invoke(app, [str(pilot), "--utility", "nope"], catch_exceptions=False)
+
+
+def test_the_target_comes_from_flags_or_a_configuration(pilot, tmp_path):
+    config = tmp_path / "recipe.yaml"
+    config.write_text(
+        "target: {kind: tilt, anchor: {old: 1.0}, tilts: [{utility: reward, eta: 0.7}]}\n"
+        "operator: {}\n"
+    )
+    inline = "{anchor: {old: 1.0}, tilts: [{utility: reward, eta: 0.7}], kind: tilt}"
+    for options in (["--config", str(config)], ["--target", inline]):
+        run = CliRunner().invoke(app, [str(pilot), *options, "--json", "-"], catch_exceptions=False)
+        data = json.loads(run.output)
+        assert data["target"]["anchor"] == {"old": 1.0}
+        assert data["eta"] == 0.7
+        assert data["refresh"]["age_from"] is None  # never fresh: log_old is far from log_mu

@@ -53,7 +53,7 @@ def plan_command(
     from tod.integrations.planning import plan
 
     reading = read(paths, format_, steps=steps, mapping=parse_map(mapping or []))
-    chosen, source, remarks = _target(target, config, reading)
+    reading, chosen, source, remarks = _target(target, config, reading)
     found = plan(
         reading,
         chosen,
