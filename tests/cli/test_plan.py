@@ -72,7 +72,7 @@ def test_the_target_comes_from_flags_or_a_configuration(pilot, tmp_path):
     config = tmp_path / "recipe.yaml"
     config.write_text(
         "target: {kind: tilt, anchor: {old: 1.0}, tilts: [{utility: reward, eta: 0.7}]}\n"
-        "operator: {}\n"
+        "operator: {action: {kind: policy_gradient, advantage: {kind: group_mean}}}\n"
     )
     inline = "{anchor: {old: 1.0}, tilts: [{utility: reward, eta: 0.7}], kind: tilt}"
     for options in (["--config", str(config)], ["--target", inline]):
