@@ -5,11 +5,22 @@ from pathlib import Path
 
 from tod.base import RunError
 from tod.report.data import RunView, load
+from tod.report.diagnosis import diagnosis_page, write_diagnosis
+from tod.report.output import put
 from tod.report.page import page
 from tod.report.terminal import run_table, summary_panel
-from tod.runs.atomic import explained, write_atomic
 
-__all__ = ["RunView", "build", "load", "page", "run_table", "summary_panel", "write"]
+__all__ = [
+    "RunView",
+    "build",
+    "diagnosis_page",
+    "load",
+    "page",
+    "run_table",
+    "summary_panel",
+    "write",
+    "write_diagnosis",
+]
 
 
 def build(runs: Sequence[Path | str]) -> str:
@@ -29,14 +40,5 @@ def write(runs: Sequence[Path | str], output: Path | None = None) -> Path:
     Raises:
         RunError: A path is not a run, or the file cannot be written.
     """
-    html = build(runs)
     target = Path(runs[0]) / "report.html" if output is None else output
-    try:
-        with explained(str(target), "the run itself"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(target, html)
-    except OSError as error:
-        raise RunError(
-            f"{target} cannot be written ({error.strerror}). Name another file with `--output`."
-        ) from error
-    return target
+    return put(build(runs), target, "the run itself")

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ STEPS_DRAWN = 240
 
 @dataclass(frozen=True)
 class ContextPoint:
-    """A context of the last step in the phase plane."""
+    """A context in the phase plane; ``weights`` are its largest normalised ones, if kept."""
 
     context: str
     ess_rel: float
@@ -29,6 +29,8 @@ class ContextPoint:
     k: int
     utility: float | None
     prompt: str
+    step: int | None = None
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,8 +243,7 @@ def _worst_one(row: dict[str, Any], rollouts: "pl.LazyFrame", shown: int) -> Wor
     wanted = (pl.col("step") == row["step"]) & (pl.col("context") == row["context"])
     rows = list(rollouts.filter(wanted).sort("candidate").collect().iter_rows(named=True))
     weights = _weights([item.get("log_w") for item in rows])
-    found = [_candidate(item, weight) for item, weight in zip(rows, weights, strict=True)]
-    found.sort(key=lambda one: -1.0 if one.weight is None else one.weight, reverse=True)
+    found = heaviest_first(_candidate(*pair) for pair in zip(rows, weights, strict=True))
     return WorstContext(
         step=row["step"],
         context=row["context"],
@@ -253,6 +254,11 @@ def _worst_one(row: dict[str, Any], rollouts: "pl.LazyFrame", shown: int) -> Wor
         candidates=found[:shown],
         omitted=max(0, len(found) - shown),
     )
+
+
+def heaviest_first(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Candidates by weight; those of unknown weight last."""
+    return sorted(candidates, key=lambda c: -1.0 if c.weight is None else c.weight, reverse=True)
 
 
 def _candidate(row: dict[str, Any], weight: float | None) -> Candidate:

@@ -34,7 +34,7 @@ def page(runs: Sequence[RunView], extra: Sequence[Html] = ()) -> Html:
     views = list(runs)
     style = ["s0"] if len(views) == 1 else [f"r{i % COLOURS}" for i in range(len(views))]
     drawn = [thinned(view, STEPS_DRAWN * 2 // (len(views) + 1)) for view in views]
-    plots = {f"p{i}": plot for i, plot in enumerate(_plots(drawn))}
+    plots = {f"p{i}": plot for i, plot in enumerate(plots_over_steps(drawn))}
     data = {
         "plots": {key: cursor_data(plot) for key, plot in plots.items()},
         "points": phase_data(views),
@@ -44,18 +44,19 @@ def page(runs: Sequence[RunView], extra: Sequence[Html] = ()) -> Html:
         tag(
             "main",
             _opening(views, style),
-            _section("Utility against K", k_scaling(views, style)),
+            section("Utility against K", k_scaling(views, style)),
             _phase(drawn, style),
-            _curves(plots, sum(len(v.steps) for v in views) - sum(len(v.steps) for v in drawn)),
+            over_steps(plots, sum(len(v.steps) for v in views) - sum(len(v.steps) for v in drawn)),
             extra,
             _rest(views),
         ),
         tag("div", class_="tip", id="tip", role="status", hidden=True),
     ]
-    return _document(_title(views), join(body), data)
+    return document(_title(views), join(body), data)
 
 
-def _document(title: str, body: Html, data: object) -> Html:
+def document(title: str, body: Html, data: object) -> Html:
+    """A whole file: markup, style, script and the data that the script reads."""
     css, script = _asset("style.css"), _asset("script.js")
     policy = (
         f"default-src 'none'; style-src '{_digest(css)}'; script-src '{_digest(script)}'; "
@@ -158,7 +159,8 @@ def _phase(runs: list[RunView], style: list[str]) -> Html:
     return tag("section", tag("div", words), phase_diagram(runs, style), class_="split")
 
 
-def _plots(runs: list[RunView]) -> list[Plot]:
+def plots_over_steps(runs: list[RunView]) -> list[Plot]:
+    """Every curve that there is something to draw of."""
     single = len(runs) == 1
     bands = [
         distribution(run, "s0" if single else f"r{i % COLOURS}", "" if single else run.name)
@@ -181,7 +183,8 @@ def _plots(runs: list[RunView]) -> list[Plot]:
     return [plot for plot in found if plot is not None]
 
 
-def _curves(plots: dict[str, Plot], left_out: int) -> Html | None:
+def over_steps(plots: dict[str, Plot], left_out: int) -> Html | None:
+    """The section of curves; None without any."""
     if not plots:
         return None
     note = f"To stay readable, the curves leave out {left_out} records between those drawn."
@@ -195,16 +198,17 @@ def _curves(plots: dict[str, Plot], left_out: int) -> Html | None:
 
 
 def _rest(runs: list[RunView]) -> Html:
-    parts = [_section("Compute", ledger(runs))]
+    parts = [section("Compute", ledger(runs))]
     for run in runs:
         suffix = f": {run.name}" if len(runs) > 1 else ""
         parts += [
-            _section(f"Controller{suffix}", decisions(run)),
-            _section(f"Most fragile contexts{suffix}", worst(run)),
-            _section(f"Provenance{suffix}", join([recipe(run), environment(run)])),
+            section(f"Controller{suffix}", decisions(run)),
+            section(f"Most fragile contexts{suffix}", worst(run)),
+            section(f"Provenance{suffix}", join([recipe(run), environment(run)])),
         ]
     return join(parts)
 
 
-def _section(title: str, content: Html | None) -> Html | None:
+def section(title: str, content: Html | None) -> Html | None:
+    """A heading with what it is about; None where there is nothing."""
     return tag("section", tag("h2", title), content) if content else None

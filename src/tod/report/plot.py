@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tod.report.scales import Scale, fixed
+from tod.report.scales import Scale, fixed, plainly
 from tod.report.svg import Html, join, number, tag
 
 WIDTH, HEIGHT = 460.0, 196.0
@@ -18,7 +18,7 @@ class Series:
 
     Attributes:
         name: What the legend says.
-        x: Steps.
+        x: Steps, or what else lies along the horizontal axis.
         y: Values; None leaves a gap.
         style: Class that gives its colour: ``s0``… for quantities, ``r0``… for runs.
         error: Half-width of an error bar at each step, or None; then points are drawn.
@@ -28,7 +28,7 @@ class Series:
     """
 
     name: str
-    x: Sequence[int]
+    x: Sequence[float]
     y: Values
     style: str
     error: Values | None = None
@@ -40,14 +40,14 @@ class Series:
         """Whether there is anything to draw."""
         return any(value is not None for value in self.y)
 
-    def readings(self) -> list[tuple[int, float | None]]:
+    def readings(self) -> list[tuple[float, float | None]]:
         """Step and what the cursor says there."""
         return list(zip(self.x, self.y if self.read is None else self.read, strict=True))
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure of lines over steps.
+    """A figure of lines, over steps unless ``axis`` says otherwise.
 
     Attributes:
         title: Heading.
@@ -57,6 +57,11 @@ class Plot:
         note: What to know when reading it.
         limits: Horizontal thresholds: value and class; the note says what they are.
         marks: Steps with something to point at: step, class and what.
+        axis: What lies along the horizontal axis; plots that share it share the cursor.
+        at: Where its ticks are, on a logarithmic axis; round numbers on a linear one if empty.
+        guides: Values of the horizontal axis with their name: value, class, name; the name lies
+            at the bottom when the class says ``low``.
+        rest: Where the legend reads while nothing is pointed at; the right end if None.
     """
 
     title: str
@@ -66,6 +71,10 @@ class Plot:
     note: str = ""
     limits: list[tuple[float, str]] = field(default_factory=list)
     marks: list[tuple[int, str, str]] = field(default_factory=list)
+    axis: str = "step"
+    at: Sequence[float] = ()
+    guides: list[tuple[float, str, str]] = field(default_factory=list)
+    rest: float | None = None
 
     def scales(self) -> tuple[Scale, Scale]:
         """Of the steps and of the values."""
@@ -73,7 +82,7 @@ class Plot:
         first, last = (min(steps), max(steps)) if steps else (0, 1)
         across = (first - 0.5, last + 0.5) if first == last else (float(first), float(last))
         return (
-            Scale(across, (LEFT, WIDTH - RIGHT)),
+            Scale(across, (LEFT, WIDTH - RIGHT), log=bool(self.at)),
             Scale(self.domain, (HEIGHT - BOTTOM, TOP)),
         )
 
@@ -82,14 +91,16 @@ def figure(plot: Plot, key: str) -> Html:
     """The plot as a figure with its legend, which doubles as the cursor's read-out."""
     x, y = plot.scales()
     drawn = [
-        grid(x, y, plot.show),
+        grid(x, y, plot.show, plot.axis, plot.at),
         [_limit(x, y, *limit) for limit in plot.limits],
         [_mark(x, *mark) for mark in plot.marks],
         [band(x, y, line) for line in plot.series if line.area is not None],
         [curve(x, y, line) for line in plot.series],
+        [guide(x, *given, row=i) for i, given in enumerate(plot.guides)],
         tag("line", class_="cursor", x1=0.0, x2=0.0, y1=TOP, y2=HEIGHT - BOTTOM),
     ]
-    read_at = tag("span", class_="at", data_at=True)
+    resting = None if plot.rest is None else f"{plot.axis} {plainly(plot.rest)}"
+    read_at = tag("span", resting, class_="at", data_at=True)
     heading = tag("div", tag("h3", plot.title), read_at, class_="heading")
     return tag(
         "figure",
@@ -115,9 +126,13 @@ def canvas(title: str, summary: str, children: object, width: float, height: flo
 
 
 def grid(
-    x: Scale, y: Scale, show: Callable[[float | None], str], x_title: str | None = "step"
+    x: Scale,
+    y: Scale,
+    show: Callable[[float | None], str],
+    x_title: str | None = "step",
+    ticks: Sequence[float] = (),
 ) -> Html:
-    """Horizontal hairlines with their values, and the steps below."""
+    """Horizontal hairlines with their values, and the steps (or ``ticks``) below."""
     left, right = x.pixels
     bottom = y.pixels[0]
     parts: list[Html] = []
@@ -126,7 +141,8 @@ def grid(
         parts.append(tag("line", class_="grid", x1=left, x2=right, y1=at, y2=at))
         label = tick(value, show)
         parts.append(tag("text", label, class_="tick", x=left - 6, y=at + 3.5, text_anchor="end"))
-    ticks = [value for value in x.ticks(6) if value == int(value)]
+    if not ticks:
+        ticks = [value for value in x.ticks(6) if value == int(value) or x_title != "step"]
     below = [_below(x(value), bottom, f"{value:g}", value == ticks[-1], x_title) for value in ticks]
     return join([parts, below])
 
@@ -182,14 +198,22 @@ def band(x: Scale, y: Scale, line: Series) -> Html:
 
 
 def legend(plot: Plot) -> Html:
-    """A key per line, with its last value; the script writes the cursor's value there."""
+    """A key per line, with its value at rest; the script writes the cursor's value there."""
     keys = []
     for i, line in enumerate(plot.series):
-        last = next((v for _, v in reversed(line.readings()) if v is not None), None)
+        last = _resting(line, plot.rest)
         mark = tag("i", class_=f"swatch {line.style}{' dashed' if line.dashed else ''}")
         value = tag("output", plot.show(last), data_series=str(i))
         keys.append(tag("span", mark, line.name, value, class_="key"))
     return tag("p", keys, class_="legend")
+
+
+def _resting(line: Series, rest: float | None) -> float | None:
+    """The last known value, or the one nearest to where the plot rests."""
+    known = [(x, value) for x, value in line.readings() if value is not None]
+    if not known:
+        return None
+    return known[-1][1] if rest is None else min(known, key=lambda one: abs(one[0] - rest))[1]
 
 
 def cursor_data(plot: Plot) -> dict[str, object]:
@@ -201,7 +225,8 @@ def cursor_data(plot: Plot) -> dict[str, object]:
         at = dict(line.readings())
         columns.append([plot.show(at[step]) if step in at else "" for step in steps])
     pixels = [round(x(step), 1) for step in steps]
-    return {"steps": steps, "pixels": pixels, "values": columns, "width": WIDTH}
+    found = {"steps": steps, "pixels": pixels, "values": columns, "width": WIDTH}
+    return {**found, "axis": plot.axis}
 
 
 def describe(plot: Plot) -> str:
@@ -211,15 +236,14 @@ def describe(plot: Plot) -> str:
         known = [(step, v) for step, v in line.readings() if v is not None]
         if known:
             (a, first), (b, last) = known[0], known[-1]
-            said.append(
-                f"{line.name}: {plot.show(first)} at step {a}, {plot.show(last)} at step {b}"
-            )
+            ends = (f"{plot.show(first)} at {plot.axis} {a:g}", f"{plot.show(last)} at")
+            said.append(f"{line.name}: {ends[0]}, {ends[1]} {plot.axis} {b:g}")
     return "; ".join(said) or "no values"
 
 
-def _stretches(line: Series) -> list[list[tuple[int, float]]]:
+def _stretches(line: Series) -> list[list[tuple[float, float]]]:
     """Runs of known values; where points carry errors, unknown steps between are no gap."""
-    found: list[list[tuple[int, float]]] = [[]]
+    found: list[list[tuple[float, float]]] = [[]]
     for step, value in zip(line.x, line.y, strict=True):
         if value is not None:
             found[-1].append((step, value))
@@ -260,3 +284,19 @@ def _mark(x: Scale, step: int, style: str, what: str) -> Html:
         "line", class_=f"event {style}", x1=at, x2=at, y1=HEIGHT - BOTTOM - 12, y2=HEIGHT - BOTTOM
     )
     return tag("g", tag("title", f"step {step}: {what}"), line)
+
+
+def guide(x: Scale, value: float, style: str, name: str, row: int = 0) -> Html:
+    """A vertical line with its name, on the side that has room; names keep to their own rows."""
+    at, (left, right) = x(value), x.pixels
+    before = at > (left + right) / 2
+    line = tag("line", class_=f"guide {style}", x1=at, x2=at, y1=TOP, y2=HEIGHT - BOTTOM)
+    said = tag(
+        "text",
+        name,
+        class_=f"guide-name {style}",
+        x=at - 6 if before else at + 6,
+        y=HEIGHT - BOTTOM - 7 - 14 * row if "low" in style.split() else TOP + 9 + 14 * row,
+        text_anchor="end" if before else "start",
+    )
+    return join([line, said])

@@ -3,13 +3,14 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const tip = document.getElementById("tip");
 
-  // One cursor for all curves: pointing at a step in one reads it in all.
+  // One cursor for all curves of an axis: pointing at a step in one reads it in all.
   const charts = [...document.querySelectorAll("figure[data-plot]")].map((figure) => {
     const outputs = [...figure.querySelectorAll("output[data-series]")];
     return {
       svg: figure.querySelector("svg"),
       cursor: figure.querySelector(".cursor"),
       at: figure.querySelector("[data-at]"),
+      where: figure.querySelector("[data-at]").textContent,
       outputs,
       resting: outputs.map((output) => output.textContent),
       plot: data.plots[figure.dataset.plot],
@@ -24,14 +25,17 @@
     return best;
   };
 
-  const read = (step) => {
+  const short = (value) => (Number.isInteger(value) ? value : +value.toPrecision(3));
+
+  const read = (axis, step) => {
     for (const chart of charts) {
+      if (chart.plot.axis !== axis) continue;
       const i = nearest(chart.plot.steps, step);
       const x = chart.plot.pixels[i];
       chart.cursor.setAttribute("x1", x);
       chart.cursor.setAttribute("x2", x);
       chart.cursor.classList.add("on");
-      chart.at.textContent = "step " + chart.plot.steps[i];
+      chart.at.textContent = axis + " " + short(chart.plot.steps[i]);
       chart.outputs.forEach((output, s) => {
         output.textContent = chart.plot.values[s][i] || "–";
       });
@@ -41,7 +45,7 @@
   const rest = () => {
     for (const chart of charts) {
       chart.cursor.classList.remove("on");
-      chart.at.textContent = "";
+      chart.at.textContent = chart.where;
       chart.outputs.forEach((output, s) => { output.textContent = chart.resting[s]; });
     }
   };
@@ -50,7 +54,7 @@
     chart.svg.addEventListener("pointermove", (event) => {
       const box = chart.svg.getBoundingClientRect();
       const x = ((event.clientX - box.left) / box.width) * chart.plot.width;
-      read(chart.plot.steps[nearest(chart.plot.pixels, x)]);
+      read(chart.plot.axis, chart.plot.steps[nearest(chart.plot.pixels, x)]);
     });
     chart.svg.addEventListener("pointerleave", rest);
   }
@@ -94,10 +98,11 @@
   phase.addEventListener("blur", hide);
   phase.addEventListener("keydown", (event) => {
     const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    const end = { Home: 0, End: dots.length - 1 }[event.key];
     if (event.key === "Escape") hide();
-    if (!move || !dots.length) return;
+    if ((!move && end === undefined) || !dots.length) return;
     event.preventDefault();
-    chosen = (chosen + move + dots.length) % dots.length;
+    chosen = end ?? (Math.max(chosen, move > 0 ? -1 : 0) + move + dots.length) % dots.length;
     show(dots[chosen]);
   });
 })();

@@ -11,6 +11,9 @@ from tod.report.svg import Html, join, number, tag
 
 WIDTH, HEIGHT = 560.0, 420.0
 X = Scale((0.0, 1.0), (46.0, WIDTH - 12.0))
+CROWD, REACH, CELL = 300, 16.0, 2.0
+GOLDEN = math.pi * (3 - math.sqrt(5))
+"""The golden angle: turning by it never lets two spots of a sunflower share a direction."""
 
 
 def phase_diagram(runs: list[RunView], style: list[str]) -> Html:
@@ -39,13 +42,15 @@ def phase_data(runs: list[RunView]) -> list[list[dict[str, object]]]:
 
 
 def _point_data(point: ContextPoint) -> dict[str, object]:
+    weights = " ".join(fixed(weight) for weight in point.weights)
     facts = [
         ["ESS_rel", fixed(point.ess_rel)],
-        ["largest weight", fixed(point.max_weight)],
+        ["top weights", weights] if weights else ["largest weight", fixed(point.max_weight)],
         ["K", str(point.k)],
         ["mean utility", fixed(point.utility)],
     ]
-    return {"head": f"context {point.context}", "prompt": point.prompt, "facts": facts}
+    step = "" if point.step is None else f", step {point.step}"
+    return {"head": f"context {point.context}{step}", "prompt": point.prompt, "facts": facts}
 
 
 def _tail_scale(runs: list[RunView], bounds: Thresholds) -> Scale:
@@ -136,19 +141,38 @@ def _axes(y: Scale) -> Html:
 
 
 def _points(run: RunView, index: int, style: str, y: Scale) -> Html:
+    spots = _spread([(X(point.ess_rel), y(point.max_weight)) for point in run.points])
+    radius = 4.2 if len(spots) <= CROWD else 3.0
     dots = [
         tag(
             "circle",
-            class_=f"context {style}",
-            cx=X(point.ess_rel),
-            cy=y(point.max_weight),
-            r=4.2,
+            class_=f"context {style}{'' if len(spots) <= CROWD else ' crowd'}",
+            cx=spots[i][0],
+            cy=spots[i][1],
+            r=radius,
             data_run=str(index),
             data_point=str(i),
         )
         for i, point in enumerate(run.points)
     ]
     return tag("g", dots)
+
+
+def _spread(spots: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spots of one place move onto a sunflower around it, at most ``REACH`` away.
+
+    Binary utilities give a handful of places to all contexts: unmoved, one would hide the others.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, (x, y) in enumerate(spots):
+        groups.setdefault((round(x / CELL), round(y / CELL)), []).append(i)
+    moved = list(spots)
+    for members in groups.values():
+        apart = min(2.6, REACH / math.sqrt(len(members)))
+        for turn, i in enumerate(members[1:], start=1):
+            far, angle = apart * math.sqrt(turn), turn * GOLDEN
+            moved[i] = (spots[i][0] + far * math.cos(angle), spots[i][1] + far * math.sin(angle))
+    return moved
 
 
 def _path(run: RunView, style: str, y: Scale, named: bool) -> Html:

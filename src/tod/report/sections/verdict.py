@@ -26,19 +26,20 @@ def verdict(run: RunView, named: bool = False) -> Html:
         tag("p", sentence(name), class_="lead"),
         ribbon(run, 60) if named else ribbon(run),
         tag("p", _whole(run), class_="muted"),
-        _reasons(regime),
-        _missing(regime),
+        reasons(regime),
+        missing(regime),
         class_="verdict",
         aria_label=f"Verdict for {run.name}",
     )
 
 
-def _reasons(regime: dict[str, object]) -> Html | None:
+def reasons(regime: dict[str, object]) -> Html | None:
+    """Why the verdict is not better, and what to turn: the first few open, the others folded."""
     given = regime.get("reasons")
-    reasons = [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
-    if not reasons:
+    items = [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+    if not items:
         return None
-    rows = [_reason(item) for item in reasons]
+    rows = [_reason(item) for item in items]
     first, rest = rows[:REASONS_SHOWN], rows[REASONS_SHOWN:]
     more = None
     if rest:
@@ -56,7 +57,8 @@ def _reason(item: dict[str, object]) -> Html:
     )
 
 
-def _missing(regime: dict[str, object]) -> Html | None:
+def missing(regime: dict[str, object]) -> Html | None:
+    """What the verdict had to do without."""
     names = regime.get("missing")
     if not isinstance(names, list) or not names:
         return None

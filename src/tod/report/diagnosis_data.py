@@ -1,0 +1,275 @@
+"""What the page of a diagnosis reads: a diagnosis and its reading, cut to what a page can hold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tod.base import Groups, to_numpy
+from tod.diagnostics import TrendPoint
+from tod.report.data import (
+    CANDIDATES_SHOWN,
+    COMPLETION_LIMIT,
+    PROMPT_LIMIT,
+    QUANTILES,
+    Candidate,
+    ContextPoint,
+    RunView,
+    WorstContext,
+    heaviest_first,
+    shorten,
+)
+from tod.report.figures.eta_feasibility import EtaPoint, by_eta
+from tod.report.figures.k_trend import by_k
+
+if TYPE_CHECKING:
+    from tod.integrations import Diagnosis, Reading
+
+POINTS_DRAWN, FULL_PROMPTS, TOP_WEIGHTS = 2000, 600, 3
+MOST_CANDIDATES = 200_000
+"""Candidates that the curves over η and K read: some dozen passes over them take about a second."""
+FEWEST_CONTEXTS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class DiagnosisView:
+    """A diagnosis as its page sees it.
+
+    Attributes:
+        data: The diagnosis as plain data (``tod.diagnosis/1``).
+        run: The same in the shape of a run: a record per step, points and fragile contexts.
+        tier: What the tier allows, in words.
+        files: Names of the files, without their folders.
+        eta: Sharpness in force, or None without a target that can be weighed.
+        by_eta: ESS_rel against sharpness.
+        by_k: ESS_rel against K.
+        ess_rel: Of all informative contexts.
+        read: Contexts that the two curves read.
+        remarks: What is to be said about how the target was found.
+    """
+
+    data: dict[str, Any]
+    run: RunView
+    tier: str
+    files: list[str]
+    eta: float | None = None
+    by_eta: list[EtaPoint] = field(default_factory=list)
+    by_k: list[TrendPoint] = field(default_factory=list)
+    ess_rel: Float[np.ndarray, " c"] = field(default_factory=lambda: np.empty(0))
+    read: int = 0
+    remarks: Sequence[str] = ()
+
+
+def view(diagnosis: "Diagnosis", remarks: Sequence[str] = ()) -> DiagnosisView:
+    """The view of a diagnosis; prompts and completions come from a second look at the files.
+
+    A DataError says: a file changed since it was read.
+    """
+    from tod.integrations import TIERS
+
+    data, reading = diagnosis.to_dict(), diagnosis.reading
+    found: dict[str, Any] = {
+        "data": data,
+        "tier": TIERS[reading.source.tier],
+        "files": [path.name for path in reading.files],
+        "remarks": remarks,
+    }
+    if diagnosis.feasible is None:  # log q*/μ cannot be weighed: nothing of it is shown
+        return DiagnosisView(run=_run(diagnosis, np.empty(0)), **found)
+    log_w, tilt, eta = _weighed(diagnosis)
+    chosen = _spread_out(np.flatnonzero(_usable(diagnosis)), reading.contexts)
+    contexts, rows = reading.contexts.take(chosen)
+    return DiagnosisView(
+        run=_run(diagnosis, log_w),
+        eta=eta,
+        by_eta=by_eta(log_w[rows], tilt[rows], contexts, eta, diagnosis.feasible["eta_max"]),
+        by_k=by_k(log_w[rows], contexts),
+        ess_rel=diagnosis.diagnostics.ess_rel[_usable(diagnosis)],
+        read=len(contexts),
+        **found,
+    )
+
+
+def _weighed(diagnosis: "Diagnosis") -> tuple[Any, Any, float]:
+    """Log q*/μ, the tilt ηU and η under the target in force at every step."""
+    reading, chosen = diagnosis.reading, diagnosis.chosen
+    assert chosen is not None  # noqa: S101 - there is a feasible sharpness only with a target
+    general = chosen.target.target
+    eta = float(general.sharpness) or 1.0
+    if not chosen.knobs:
+        return _exact(general.log_weights(reading)), _exact(general.tilt(reading)), eta
+    log_w, tilt = [], []
+    for step in np.unique(reading.steps).tolist():
+        turned = chosen.at(step)
+        batch = reading.take(np.flatnonzero(reading.steps == step))
+        log_w.append(_exact(turned.log_weights(batch)))
+        tilt.append(_exact(turned.tilt(batch)))
+        eta = float(turned.sharpness) or eta
+    return np.concatenate(log_w), np.concatenate(tilt), eta
+
+
+def _exact(x: Any) -> Any:
+    return to_numpy(x).astype(np.float64)
+
+
+def _usable(diagnosis: "Diagnosis") -> Bool[np.ndarray, " C"]:
+    found = diagnosis.diagnostics
+    return np.asarray(found.informative & np.isfinite(found.ess_rel))
+
+
+def _spread_out(chosen: Int[np.ndarray, " c"], contexts: Groups) -> Int[np.ndarray, " c"]:
+    """At most about ``MOST_CANDIDATES`` of their candidates, contexts evenly spread."""
+    total = int(contexts.sizes[chosen].sum())
+    if total <= MOST_CANDIDATES:
+        return chosen
+    kept = max(FEWEST_CONTEXTS, len(chosen) * MOST_CANDIDATES // total)
+    return _evenly(chosen, kept)
+
+
+def _evenly(chosen: Int[np.ndarray, " c"], most: int) -> Int[np.ndarray, " c"]:
+    if len(chosen) <= most:
+        return chosen
+    return chosen[np.linspace(0, len(chosen) - 1, most).astype(np.int64)]
+
+
+def _run(diagnosis: "Diagnosis", log_w: Any) -> RunView:
+    from tod.integrations.diagnosis import SCHEMA
+
+    weighed = bool(len(log_w))
+    return RunView(
+        name=title(diagnosis.reading),
+        steps=_records(diagnosis),
+        bands=_bands(diagnosis) if weighed else {},
+        points=_points(diagnosis, log_w) if weighed else [],
+        worst=_worst(diagnosis, log_w) if weighed else [],
+        environment={"schema": SCHEMA, "versions": _versions()},
+    )
+
+
+def _versions() -> dict[str, str | None]:
+    from tod.runs import collect_environment
+
+    found = collect_environment()["versions"]
+    return {name: found.get(name) for name in ("tod-posttrain", "python", "numpy", "polars")}
+
+
+def title(reading: "Reading") -> str:
+    """The one file's name, or that of the folder that holds all of them."""
+    names = [path.name for path in reading.files]
+    if len(names) == 1:
+        return names[0]
+    folders = {path.resolve().parent for path in reading.files}
+    if len(folders) != 1:
+        return reading.source.format
+    folder = folders.pop()
+    plain = folder.name in ("rollouts", "completions") and folder.parent.name
+    return folder.parent.name if plain else folder.name
+
+
+def _records(diagnosis: "Diagnosis") -> list[dict[str, Any]]:
+    """One record per step, as a run has them, with the verdict of the step's trend."""
+    bounds = diagnosis.regime.thresholds.model_dump()
+    verdicts = {row["step"]: row["regime"] for row in diagnosis.trend}
+    reading, records = diagnosis.reading, []
+    steps = np.repeat(reading.steps, reading.contexts.sizes)
+    for step, summary in diagnosis.summaries.items():
+        here = steps == step
+        utility = {name: float(np.mean(u[here])) for name, u in reading.utility.items()}
+        regime = {"verdict": verdicts.get(step), "thresholds": bounds}
+        records.append({**summary.to_dict(), "step": step, "regime": regime, "utility": utility})
+    return records
+
+
+def _bands(diagnosis: "Diagnosis") -> dict[int, tuple[float, ...]]:
+    usable, found = _usable(diagnosis), diagnosis.diagnostics.ess_rel
+    steps = diagnosis.reading.steps[usable]
+    return {
+        int(step): tuple(np.quantile(found[usable][steps == step], QUANTILES).tolist())
+        for step in np.unique(steps)
+    }
+
+
+def _points(diagnosis: "Diagnosis", log_w: Any) -> list[ContextPoint]:
+    """Informative contexts, the most fragile first; many are cut evenly in that order."""
+    reading, found = diagnosis.reading, diagnosis.diagnostics
+    usable = np.flatnonzero(_usable(diagnosis))
+    order = usable[np.argsort(found.ess_rel[usable], kind="stable")]
+    chosen = _evenly(order, POINTS_DRAWN)
+    prompts = reading.prompts(chosen.tolist())
+    weights = _weights(reading, log_w, chosen)
+    limit = 180 if len(chosen) <= FULL_PROMPTS else 90
+    mean = found.utility_mean
+    return [
+        ContextPoint(
+            context=_label(reading, at),
+            ess_rel=float(found.ess_rel[at]),
+            max_weight=float(found.max_weight[at]),
+            k=int(found.k[at]),
+            utility=None if mean is None else float(mean[at]),
+            prompt=shorten(prompts.get(at, ""), limit),
+            step=int(reading.steps[at]) if len(diagnosis.summaries) > 1 else None,
+            weights=tuple(sorted(weights[at], reverse=True)[:TOP_WEIGHTS]),
+        )
+        for at in chosen.tolist()
+    ]
+
+
+def _weights(
+    reading: "Reading", log_w: Any, chosen: Int[np.ndarray, " c"]
+) -> dict[int, list[float]]:
+    """Normalised weights of every candidate of the chosen contexts."""
+    contexts, rows = reading.contexts.take(chosen)
+    split = contexts.split(np.asarray(contexts.softmax(log_w[rows])))
+    return dict(zip(chosen.tolist(), split, strict=True))
+
+
+def _label(reading: "Reading", at: int) -> str:
+    return reading.labels.context[at] if reading.labels.context else str(at)
+
+
+def _worst(diagnosis: "Diagnosis", log_w: Any) -> list[WorstContext]:
+    """The diagnosis's fragile contexts with their candidates, heaviest first."""
+    reading = diagnosis.reading
+    chosen = np.array(_places(diagnosis), dtype=np.int64)
+    if not chosen.size:
+        return []
+    texts, weights = reading.texts(chosen.tolist()), _weights(reading, log_w, chosen)
+    found = []
+    for at, item in zip(chosen.tolist(), diagnosis.worst, strict=True):
+        start = int(reading.contexts.offsets[at])
+        candidates = heaviest_first(
+            Candidate(
+                completion=shorten(text.completion, COMPLETION_LIMIT),
+                weight=float(weight),
+                utilities={name: float(u[start + i]) for name, u in reading.utility.items()},
+            )
+            for i, (text, weight) in enumerate(zip(texts[at], weights[at], strict=True))
+        )
+        found.append(_worst_one(item, candidates))
+    return found
+
+
+def _worst_one(item: Mapping[str, Any], candidates: list[Candidate]) -> WorstContext:
+    return WorstContext(
+        step=item["step"],
+        context=item["id"],
+        k=item["k"],
+        ess_rel=item["ess_rel"],
+        max_weight=item["max_weight"],
+        prompt=shorten(item["prompt"] or "", PROMPT_LIMIT),
+        candidates=candidates[:CANDIDATES_SHOWN],
+        omitted=max(0, len(candidates) - CANDIDATES_SHOWN),
+    )
+
+
+def _places(diagnosis: "Diagnosis") -> list[int]:
+    """Positions of the fragile contexts, found by step and label."""
+    reading = diagnosis.reading
+    wanted = {(item["step"], item["id"]) for item in diagnosis.worst}
+    steps = reading.steps.tolist()
+    place = {
+        key: at for at in range(len(steps)) if (key := (steps[at], _label(reading, at))) in wanted
+    }
+    return [place[item["step"], item["id"]] for item in diagnosis.worst]

@@ -1,0 +1,47 @@
+"""ESS_rel against K by subsampling: whether more candidates would say something else."""
+
+import numpy as np
+from jaxtyping import Float
+
+from tod.base import Groups
+from tod.diagnostics import TrendPoint
+from tod.diagnostics import k_trend as subsampled
+from tod.report.plot import Plot, Series
+
+
+def by_k(log_w: Float[np.ndarray, " N"], contexts: Groups) -> list[TrendPoint]:
+    """ESS_rel at 2, 4, 8 … candidates of every context that has the median K; empty below K = 4."""
+    if not len(contexts):
+        return []
+    most = int(np.sort(contexts.sizes)[(len(contexts) - 1) // 2])
+    if most < 4:
+        return []
+    sizes = [2**power for power in range(1, most.bit_length()) if 2**power < most]
+    held = np.flatnonzero(contexts.sizes >= most)
+    kept, rows = contexts.take(held)
+    return subsampled(log_w[rows], kept, [*sizes, most])
+
+
+def k_trend(points: list[TrendPoint]) -> Plot | None:
+    """The curve above its floor 1/K."""
+    if len(points) < 2:
+        return None
+    sizes = [point.k for point in points]
+    fall = points[-2].mean - points[-1].mean
+    ending = (
+        "Still falling at the right end: more candidates would read lower."
+        if fall > 0.02
+        else "Level at the right end: more candidates would change it little."
+    )
+    return Plot(
+        "ESS_rel against the number of candidates",
+        [
+            Series("median ESS_rel", sizes, [point.median for point in points], "s0"),
+            Series("mean", sizes, [point.mean for point in points], "s2"),
+            Series("worst tenth", sizes, [point.q10 for point in points], "s1"),
+            Series("floor 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True),
+        ],
+        note=f"Subsets without replacement of {points[0].contexts} contexts. {ending}",
+        axis="K",
+        at=sizes,
+    )
