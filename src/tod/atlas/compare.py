@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tod.atlas.law import Law, close, exponents, follows, law_of
-from tod.atlas.locate import Located, locate
+from tod.atlas.locate import EtaRule, Located, locate
+from tod.atlas.locate.implied import rule_of
 from tod.atlas.lookup import recipe
 from tod.atlas.recipe import Recipe
 from tod.base import SpecError
@@ -83,6 +84,11 @@ class Side:
     operator: Operator | None
     target: Target | None
     claims: str | None = None
+
+    @property
+    def rule(self) -> EtaRule | None:
+        """The sharpness that its law implies."""
+        return rule_of(self.law)
 
 
 def compare(a: Comparable, b: Comparable, regime: Regime | None = None) -> Comparison:

@@ -43,18 +43,15 @@ def _of_run(path: Path, left: Side, right: Side) -> tuple[Regime | None, str]:
 
 
 def _of_dump(path: Path, one: Side) -> tuple[Regime | None, str]:
+    from tod.atlas.locate import implied
     from tod.integrations import diagnose, read
 
     if one.target is None:
         return None, "neither side has a finite target to weigh the data by"
-    reading = read([str(path)])
-    tilts = one.target.tilts
-    names = list(reading.utility)
-    target = one.target
-    if len(tilts) == 1 and tilts[0].utility not in names and names:
-        target = target.revised(tilts=[{"utility": names[0], "eta": tilts[0].eta}])
-    found = diagnose(reading, target, target_source="located")
-    return found.regime, f"{path}, weighed by the target of {one.name}"
+    found = implied(one.target, one.rule, read([str(path)]))
+    same: Any = found.candidates
+    diagnosis = diagnose(same, found.target, target_source="located")
+    return diagnosis.regime, f"{path}, weighed by the target of {one.name}"
 
 
 def verdicts(runs: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ KL = 0.04
 
 
 def correctness(completions, answer, **kwargs):
-    return [float(a in c) for c, a in zip(completions, answer)]
+    return [float(a in c) for c, a in zip(completions, answer, strict=True)]
 
 
 def formatting(completions, **kwargs):

@@ -3,13 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from tod.atlas.locate.detect import FRAMEWORKS, Found, detect
-from tod.atlas.locate.located import EtaRule, Implied, Located, composition, letters
+from tod.atlas.locate.implied import EtaRule, Implied, implied
+from tod.atlas.locate.located import Located, composition, letters
 from tod.atlas.locate.nemo_rl import locate_nemo_rl
 from tod.atlas.locate.openrlhf import locate_openrlhf
 from tod.atlas.locate.own import locate_own
 from tod.atlas.locate.trl import locate_trl
 from tod.atlas.locate.verl import locate_verl
+from tod.base import SpecError
 
 __all__ = [
     "FRAMEWORKS",
@@ -17,6 +21,7 @@ __all__ = [
     "Implied",
     "Located",
     "composition",
+    "implied",
     "letters",
     "locate",
 ]
@@ -38,7 +43,11 @@ def locate(path: Path | str, framework: str | None = None, method: str | None = 
         SpecError: No known framework's, or a setting that its framework would refuse.
     """
     found = detect(Path(path), framework, method)
-    located = _reader(found, str(path))
+    try:
+        located = _reader(found, str(path))
+    except ValidationError as error:
+        what = "; ".join(f"{item['msg']} (got {item['input']!r})" for item in error.errors())
+        raise SpecError(f"{path}: a setting is outside what its method allows: {what}.") from None
     return replace(located, notes=(*located.notes, *found.notes))
 
 

@@ -84,8 +84,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "use_weighting": False,
         "precompute_ref_log_probs": False,
     },
-    "CPOConfig": {**_PAIRS, "cpo_alpha": 1.0, "simpo_gamma": 0.5, "alpha": 0.0},
-    "ORPOConfig": {"beta": 0.1, "max_length": 1024},
+    "CPOConfig": {
+        **_PAIRS,
+        "max_completion_length": None,
+        "cpo_alpha": 1.0,
+        "simpo_gamma": 0.5,
+        "alpha": 0.0,
+    },
+    "ORPOConfig": {"beta": 0.1, "max_length": 1024, "max_completion_length": None},
     "KTOConfig": {
         **_REFERENCE,
         "beta": 0.1,
@@ -97,6 +103,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "SFTConfig": {
         "max_length": 1024,
+        "truncation_mode": "keep_start",
         "packing": False,
         "packing_strategy": "bfd",
         "completion_only_loss": None,
@@ -125,6 +132,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "max_length": 1024,
     },
 }
+DEFAULTS["GKDConfig"] = {**DEFAULTS["SFTConfig"], **DEFAULTS["GKDConfig"]}
 DEFAULTS["GMPOConfig"] = {**DEFAULTS["GRPOConfig"], "epsilon": 0.4}
 
 OWN: dict[str, frozenset[str]] = {
@@ -205,7 +213,7 @@ lora_target_parameters lora_modules_to_save lora_task_type use_rslora use_dora l
 load_in_4bit bnb_4bit_quant_type use_bnb_nested_quant bnb_4bit_quant_storage dataset_name
 dataset_config dataset_train_split dataset_test_split dataset_streaming datasets streaming
 test_split_size reward_funcs reward_model_name_or_path ignore_bias_buffers dataset_path env
-config accelerate_config num_processes
+config accelerate_config num_processes generation_kwargs
 """
 NEUTRAL = frozenset(_NAMES.split())
 """Optimisation, logging, placement, models and data: nothing of them moves the target."""

@@ -3,8 +3,9 @@
 from typing import Any
 
 from tod.atlas.law import Law
-from tod.atlas.locate.draft import Draft
+from tod.atlas.locate.draft import Draft, coefficient
 from tod.atlas.locate.settings import Settings
+from tod.base import SpecError
 from tod.operators import (
     Auxiliary,
     DatasetProposal,
@@ -39,9 +40,11 @@ def preference_target(beta: float) -> PreferenceTarget | None:
 
 def dpo(s: Settings, method: str, version: str) -> Draft:
     """DPOConfig; one ``loss_type``, or several with weights."""
-    beta = s.number("beta")
+    beta = coefficient(s, "beta")
     draft = _pairs(s, method, version, preference_target(beta))
     losses = s["loss_type"] if isinstance(s["loss_type"], list) else [str(s["loss_type"])]
+    if not losses:
+        raise SpecError("loss_type: an empty list: there is no loss to locate.")
     if len(losses) > 1:
         draft.target, draft.no_target = None, f"{' + '.join(losses)}: a sum of losses has no target"
         draft.law = Law("other", why=draft.no_target)
@@ -141,7 +144,7 @@ def orpo(s: Settings, method: str, version: str) -> Draft:
     """ORPOConfig: its ``beta`` is the weight λ of the odds, no KL coefficient."""
     draft = _pairs(s, method, version, None)
     draft.no_target = "no reference policy: nothing is tilted"
-    draft.action = Preference(loss=OrPo(weight=s.number("beta")))
+    draft.action = Preference(loss=OrPo(weight=coefficient(s, "beta")))
     draft.said["loss"], draft.likely = f"ORPO {s.said('beta')}", ("orpo",)
     draft.change("beta", "λ of the odds ratio, not a KL coefficient: 1/β is no sharpness")
     return draft
@@ -149,7 +152,7 @@ def orpo(s: Settings, method: str, version: str) -> Draft:
 
 def kto(s: Settings, method: str, version: str) -> Draft:
     """KTOConfig."""
-    draft = _pairs(s, method, version, preference_target(s.number("beta")))
+    draft = _pairs(s, method, version, preference_target(coefficient(s, "beta")))
     draft.likely = ("kto",)
     if s["loss_type"] == "kto":
         draft.action = Preference(
@@ -188,12 +191,12 @@ def sft(s: Settings, method: str, version: str) -> Draft:
 
 def distillation(s: Settings, method: str, version: str) -> Draft:
     """DistillationConfig: divergence over the vocabulary on the student's own rollouts."""
-    return _distilled(s, method, version, 1.0, s.number("beta"))
+    return _distilled(s, method, version, 1.0, coefficient(s, "beta"))
 
 
 def gkd(s: Settings, method: str, version: str) -> Draft:
     """GKDConfig: a share λ of student rollouts, a generalised JSD."""
-    return _distilled(s, method, version, s.number("lmbda"), s.number("beta"))
+    return _distilled(s, method, version, s.number("lmbda"), coefficient(s, "beta"))
 
 
 def _distilled(s: Settings, method: str, version: str, share: float, beta: float) -> Draft:

@@ -3,7 +3,7 @@
 from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law
 from tod.atlas.locate._corrections import sequence_mask_note
-from tod.atlas.locate.draft import Draft, auxiliary, proposal_of, reward_tilt
+from tod.atlas.locate.draft import Draft, auxiliary, coefficient, proposal_of, reward_tilt
 from tod.atlas.locate.settings import Settings
 from tod.operators import (
     BatchZScore,
@@ -39,12 +39,23 @@ _AGGREGATION: dict[str, AggregationSpec] = {
     "cispo": TokenMean(),
     "luspo": SequenceMeanTokenSum(),
 }
+_NONE, _GROUP = GroupMean(), GroupZScore(epsilon=1e-4)
+_SCALING: dict[str, AdvantageSpec] = {
+    "group": _GROUP,
+    "batch": BatchZScore(epsilon=1e-4),
+    "none": _NONE,
+    "True": _GROUP,
+    "False": _NONE,
+}
+"""By ``scale_rewards``; true and false are its older spelling."""
+_NO_BOUND = 1e30
+"""Stands for no upper bound on ρ where ours has to have one."""
 _LIKELY = {"grpo": ("grpo",), "dr_grpo": ("dr_grpo",), "sapo": ("sapo",), "cispo": ("cispo",)}
 
 
 def grpo(s: Settings, method: str, version: str) -> Draft:
     """GRPOConfig (and GMPOConfig): every ``loss_type`` that has a composition here."""
-    loss, beta = str(s["loss_type"]), s.number("beta")
+    loss, beta = str(s["loss_type"]), coefficient(s, "beta")
     sequence = s["importance_sampling_level"] == "sequence"
     draft = Draft(
         "trl", version, method, s, "verifier_rl", target=reward_tilt(beta), updates=_updates(s)
@@ -81,7 +92,7 @@ def grpo(s: Settings, method: str, version: str) -> Draft:
 
 def rloo(s: Settings, method: str, version: str) -> Draft:
     """RLOOConfig: whole sequences, k1 in the reward."""
-    beta = s.number("beta")
+    beta = coefficient(s, "beta")
     draft = Draft(
         "trl", version, method, s, "verifier_rl", target=reward_tilt(beta), updates=_updates(s)
     )
@@ -89,10 +100,9 @@ def rloo(s: Settings, method: str, version: str) -> Draft:
     draft.said = _said(s, pull=("beta",))
     if beta == 0.0:
         draft.no_target = "beta=0: no finite target, only a trust region"
-    high = s["epsilon_high"] if s["epsilon_high"] is not None else s["epsilon"]
     draft.action = PolicyGradient(
         level="sequence_sum",
-        trust_region=Clip(low=s.number("epsilon"), high=float(high)),
+        trust_region=Clip(low=s.number("epsilon"), high=_high(s)),
         advantage=LeaveOneOut(),
         aggregation=SequenceMeanTokenSum(),
         pull=KLPull(kind="k1", place="reward") if beta else None,
@@ -108,9 +118,12 @@ def rloo(s: Settings, method: str, version: str) -> Draft:
     return draft
 
 
+def _high(s: Settings) -> float:
+    return s.number("epsilon_high" if s["epsilon_high"] is not None else "epsilon")
+
+
 def _region(s: Settings, loss: str) -> TrustRegionSpec:
-    low = s.number("epsilon")
-    high = float(s["epsilon_high"]) if s["epsilon_high"] is not None else low
+    low, high = s.number("epsilon"), _high(s)
     if loss == "cispo":
         return Truncate(cap=high)
     if loss == "sapo":
@@ -124,42 +137,31 @@ def _log_clip(s: Settings) -> Clip:
     """TRL's GMPO clips log ρ to ±ε: as bounds on ρ they are e^±ε."""
     import math
 
-    low = s.number("epsilon")
-    high = float(s["epsilon_high"]) if s["epsilon_high"] is not None else low
+    low, high = s.number("epsilon"), _high(s)
     return Clip(low=-math.expm1(-low), high=math.expm1(high))
-
-
-def _scaling(s: Settings) -> str:
-    """``group``, ``batch`` or ``none``; true and false are the older spelling."""
-    value = s["scale_rewards"]
-    return {"True": "group", "true": "group", "False": "none", "false": "none"}.get(
-        str(value), str(value)
-    )
 
 
 def _advantage(s: Settings) -> AdvantageSpec:
     if s["multi_objective_aggregation"] == "normalize_then_sum":
         return BatchZScore(epsilon=1e-4)
-    if _scaling(s) == "none":
-        return GroupMean()
-    return BatchZScore(epsilon=1e-4) if _scaling(s) == "batch" else GroupZScore(epsilon=1e-4)
+    return s.choice("scale_rewards", _SCALING)  # type: ignore[no-any-return]
 
 
 def _aggregation(s: Settings, loss: str) -> AggregationSpec:
     if loss == "dr_grpo":
-        return ConstantLength(length=max(1, int(s["max_completion_length"] or 1)))
+        return ConstantLength(length=s.whole("max_completion_length"))
     return _AGGREGATION[loss]
 
 
 def _correction(s: Settings) -> CorrectionSpec | None:
     delta = s["off_policy_mask_threshold"]
     if delta is not None:
-        return StaleNegatives(delta=float(delta))
+        return StaleNegatives(delta=s.number("off_policy_mask_threshold"))
     if not (s.flag("use_vllm") and s.flag("vllm_importance_sampling_correction")):
         return None
-    high = s["vllm_importance_sampling_clip_max"]
-    low = float(s["vllm_importance_sampling_clip_min"] or 0.0)
-    high = float(high) if high is not None else 1e30
+    name = "vllm_importance_sampling_clip_max"
+    high = s.number(name) if s[name] is not None else _NO_BOUND
+    low = s.number("vllm_importance_sampling_clip_min")
     mode = s["vllm_importance_sampling_mode"]
     if mode == "sequence_mask":
         return SequenceMask(low=low, high=high)
@@ -172,30 +174,25 @@ def _correction(s: Settings) -> CorrectionSpec | None:
 
 def _updates(s: Settings) -> int:
     """Optimiser steps on one batch of rollouts: passes over it, in accumulation windows."""
-    accumulate = int(s["gradient_accumulation_steps"] or 1)
+    accumulate = s.whole("gradient_accumulation_steps")
     steps = s["steps_per_generation"]
-    windows = 1 if steps is None else max(1, int(steps) // accumulate)
-    return int(s["num_iterations"]) * windows
+    windows = 1 if steps is None else max(1, s.whole("steps_per_generation") // accumulate)
+    return s.whole("num_iterations") * windows
 
 
 def _proposal(s: Settings) -> Proposal:
-    return proposal_of(
-        {
-            "prompts": _prompts(s),
-            "size": s["num_generations"],
-            "temperature": s["temperature"],
-            "top_p": s["top_p"],
-            "top_k": s["top_k"],
-            "max_new_tokens": s["max_completion_length"],
-        }
-    )
+    names = {name: name for name in ("temperature", "top_p", "top_k")}
+    names |= {"size": "num_generations", "max_new_tokens": "max_completion_length"}
+    return proposal_of(s, names, _prompts(s))
 
 
 def _prompts(s: Settings) -> int:
     """Contexts of a batch of rollouts on one process; how many processes there are is not said."""
-    windows = s["steps_per_generation"] or s["gradient_accumulation_steps"] or 1
-    drawn = s["generation_batch_size"] or int(s["per_device_train_batch_size"]) * int(windows)
-    return int(drawn) // max(1, int(s["num_generations"]))
+    if s["generation_batch_size"] is not None:
+        return max(1, s.whole("generation_batch_size") // s.whole("num_generations"))
+    given = s["steps_per_generation"] is not None
+    windows = s.whole("steps_per_generation" if given else "gradient_accumulation_steps")
+    return max(1, s.whole("per_device_train_batch_size") * windows // s.whole("num_generations"))
 
 
 def _said(s: Settings, pull: tuple[str, ...]) -> dict[str, str]:
@@ -210,13 +207,13 @@ def _said(s: Settings, pull: tuple[str, ...]) -> dict[str, str]:
 
 def _grpo_changes(draft: Draft, s: Settings, loss: str, sequence: bool) -> None:
     if loss == "cispo":
-        high = s["epsilon_high"] if s["epsilon_high"] is not None else s["epsilon"]
-        if float(high) < 1.0:
+        high = _high(s)
+        if high < 1.0:
             name = "epsilon_high" if s["epsilon_high"] is not None else "epsilon"
             draft.change(
                 name,
-                f"CISPO's cap is absolute here: every weight ρ ≤ {float(high):g}, also at ρ = 1, "
-                f"scales the whole update by {float(high):g}; 5.0 is recommended",
+                f"CISPO's cap is absolute here: every weight ρ ≤ {high:g}, also at ρ = 1, "
+                f"scales the whole update by {high:g}; 5.0 is recommended",
             )
     if s["delta"] is not None:
         draft.change("delta", "ρ is capped from above for either sign of A: a second trust region")

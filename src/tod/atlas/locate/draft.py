@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from tod.atlas.effects import SilentChange, structural
 from tod.atlas.law import Law, law_of
-from tod.atlas.locate.located import EtaRule, Located
+from tod.atlas.locate.implied import rule_of
+from tod.atlas.locate.located import Located
 from tod.atlas.locate.settings import Settings
 from tod.atlas.nearest import nearest
 from tod.atlas.recipe import OperatorFamily
+from tod.base import SpecError
 from tod.operators import Auxiliary, Critic, EntropyBonus, Operator, Proposal
 from tod.operators.operator import UpdateRule
 from tod.operators.proposal import AnyProposal
@@ -133,14 +134,6 @@ class Draft:
         return (*first, *self.notes)
 
 
-def rule_of(law: Law) -> EtaRule | None:
-    """The implied sharpness of a law with one utility."""
-    if law.shape not in ("exponential", "rational") or len(law.etas) != 1:
-        return None
-    (eta,) = law.etas.values()
-    return EtaRule(eta=eta, scale=law.scale, epsilon=law.epsilon)
-
-
 def reward_tilt(beta: float) -> ScalarReward | None:
     """π_ref·exp(r/β), or None at β = 0."""
     return ScalarReward(eta=1.0 / beta, utility=REWARD) if beta > 0 else None
@@ -154,19 +147,43 @@ def auxiliary(entropy: float = 0.0, critic: bool = False) -> Auxiliary:
     )
 
 
-def proposal_of(values: Mapping[str, Any]) -> Proposal:
-    """μ = π_old from decoding settings; those a proposal cannot say are left out.
+def coefficient(s: Settings, name: str) -> float:
+    """A weight of a KL.
 
-    ``top_k`` of −1 or 0 and ``top_p`` of 1 keep everything.
+    Raises:
+        SpecError: It is negative: the policy would be pushed away from its anchor.
     """
-    top_k = int(values.get("top_k") or 0)
-    temperature = float(values.get("temperature", 1.0))
+    value = s.number(name)
+    if value < 0.0:
+        raise SpecError(f"{s.said(name)}: a negative weight pushes away from π_ref: no target.")
+    return value
+
+
+def proposal_of(s: Settings, names: Mapping[str, str], prompts: int | None = None) -> Proposal:
+    """μ = π_old from decoding settings; ``top_k`` of −1, 0 or none keeps everything.
+
+    Args:
+        s: The settings.
+        names: Of ``prompts``, ``size``, ``temperature``, ``top_p``, ``top_k`` and
+            ``max_new_tokens`` in the framework, those that it has.
+        prompts: Contexts a batch, where no setting says it.
+
+    Raises:
+        SpecError: A temperature of 0: greedy decoding has no μ to weigh by.
+    """
+    temperature = s.number(names["temperature"])
+    if temperature <= 0.0:
+        raise SpecError(
+            f"{s.said(names['temperature'])}: greedy decoding has no μ to weigh by. Sample with a "
+            "positive temperature."
+        )
+    top_k = int(s.number(names["top_k"])) if "top_k" in names else 0
     return Proposal(
         source="old",
-        prompts=max(1, int(values.get("prompts") or 1)),
-        size=max(1, int(values.get("size") or 1)),
-        temperature=temperature if temperature > 0 else 1.0,
-        top_p=float(values.get("top_p", 1.0)),
+        prompts=prompts if prompts is not None else s.whole(names["prompts"]),
+        size=s.whole(names["size"]),
+        temperature=temperature,
+        top_p=s.number(names["top_p"]),
         top_k=top_k if top_k > 0 else None,
-        max_new_tokens=max(1, int(values.get("max_new_tokens") or 64)),
+        max_new_tokens=s.whole(names["max_new_tokens"]),
     )

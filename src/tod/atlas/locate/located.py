@@ -1,78 +1,19 @@
 """What locating a file gives: the triple, the law it comes to rest at, and what is silent in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-
-from jaxtyping import Float
+from dataclasses import dataclass, field
+from typing import Any
 
 from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law, base_letters
+from tod.atlas.locate.implied import EtaRule, Implied, implied
 from tod.atlas.recipe import OperatorFamily
-from tod.base import Array, Groups, namespace
 from tod.candidates import Candidates
 from tod.operators import Operator
 from tod.procedure import Procedure
-from tod.targets import Target, TargetSpec, Tilt
+from tod.targets import Target, TargetSpec
 
 SCHEMA = "tod.locate/1"
-STANDARDISED = "/std"
-"""Suffix of the utility that a z-scored run tilts by."""
-
-
-@dataclass(frozen=True)
-class EtaRule:
-    """The sharpness a configuration implies: η, or η_c = η/(σ_c + ε) where rewards are z-scored.
-
-    Attributes:
-        eta: 1/β, nats per unit of the reward, or of the standardised reward.
-        scale: What the reward is divided by.
-        epsilon: Added to σ.
-        ddof: Divisor of the variance is K − ddof.
-    """
-
-    eta: float
-    scale: Literal["constant", "group_std", "batch_std"] = "constant"
-    epsilon: float = 0.0
-    ddof: int = 1
-
-    def etas(self, utility: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
-        """η of every context, [C], nats per unit of the utility; 0 where all values are equal."""
-        return self.eta * self._inverse(utility, contexts)  # type: ignore[no-any-return]
-
-    def standardised(self, utility: Float[Array, " N"], contexts: Groups) -> Float[Array, " N"]:
-        """U/(σ + ε), [N]: what η multiplies; not centred, for a constant per context cancels."""
-        return utility * contexts.spread(self._inverse(utility, contexts))  # type: ignore[no-any-return]
-
-    def _inverse(self, utility: Any, contexts: Groups) -> Any:
-        xp: Any = namespace(utility)
-        size = contexts.sizes_like(utility)
-        one = xp.ones_like(size)
-        if self.scale == "constant":
-            return one
-        flat = contexts.max(utility) == contexts.min(utility)
-        if self.scale == "batch_std":
-            spread = one * xp.std(utility, correction=self.ddof)
-        else:
-            centred = utility - contexts.spread(contexts.mean(utility))
-            freedom = xp.where(size > self.ddof, size - self.ddof, one)
-            spread = (contexts.sum(centred * centred) / freedom) ** 0.5
-        return xp.where(flat, 0 * one, one / xp.where(flat, one, spread + self.epsilon))
-
-
-@dataclass(frozen=True)
-class Implied:
-    """The target a configuration implies for given candidates.
-
-    Attributes:
-        target: q*; tilts by ``<utility>/std`` where the run z-scores.
-        candidates: The candidates, with that utility added.
-        etas: η of every context, [C]; None where it is one number.
-    """
-
-    target: Target
-    candidates: Candidates
-    etas: Any = None
 
 
 @dataclass(frozen=True)
@@ -131,22 +72,7 @@ class Located:
         """
         if self.procedure is None:
             return None
-        target = _renamed(self.procedure.tilt, candidates)
-        rule = self.rule
-        if rule is None or rule.scale == "constant" or len(target.tilts) != 1:
-            return Implied(target, candidates)
-        name = target.tilts[0].utility
-        value = candidates.utilities(name)
-        scaled = rule.standardised(value, candidates.contexts)
-        added = {**candidates.utility, name + STANDARDISED: scaled}
-        # q* of one update: the sharpness in force now, not the one that iteration tends to
-        eta = target.tilts[0].eta
-        tilt = Tilt(utility=name + STANDARDISED, eta=eta)
-        return Implied(
-            target.revised(tilts=(tilt,)),
-            replace(candidates, utility=added),
-            replace(rule, eta=eta).etas(value, candidates.contexts),
-        )
+        return implied(self.procedure.tilt, self.rule, candidates)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data of schema ``tod.locate/1``."""
@@ -233,11 +159,3 @@ def _operator_dict(located: Located) -> dict[str, Any]:
         data["composition"] = composition(located.operator)
         data |= located.operator.model_dump(mode="json", exclude_defaults=False)
     return data
-
-
-def _renamed(target: Target, candidates: Candidates) -> Target:
-    """The target reading the candidates' only utility where its own name is not there."""
-    there = tuple(candidates.utility)
-    if len(there) != 1 or len(target.tilts) != 1 or target.tilts[0].utility in there:
-        return target
-    return target.revised(tilts=(Tilt(utility=there[0], eta=target.tilts[0].eta),))

@@ -10,7 +10,7 @@ from tod.atlas.locate._nemo_fields import (
     PREFIXES,
     VERSION,
 )
-from tod.atlas.locate.draft import Draft, proposal_of, reward_tilt
+from tod.atlas.locate.draft import Draft, coefficient, proposal_of, reward_tilt
 from tod.atlas.locate.located import Located
 from tod.atlas.locate.settings import Settings, flat
 from tod.base import SpecError
@@ -73,22 +73,16 @@ def locate_nemo_rl(
 def _grpo(s: Settings) -> Draft:
     estimator = str(s["grpo.adv_estimator.name"])
     draft = Draft("nemo_rl", VERSION, f"grpo: {estimator}", s, "verifier_rl")
-    in_reward, beta = s.flag(L + "use_kl_in_reward"), s.number(KL)
+    in_reward, beta = s.flag(L + "use_kl_in_reward"), coefficient(s, KL)
     draft.target = reward_tilt(beta)
     if beta == 0.0:
         draft.no_target = f"{KL}=0: no finite target, only a trust region"
-    drawn = int(s["grpo.num_prompts_per_step"]) * int(s["grpo.num_generations_per_prompt"])
-    draft.updates = max(1, drawn // max(1, int(s["policy.train_global_batch_size"])))
-    draft.proposal = proposal_of(
-        {
-            "prompts": s["grpo.num_prompts_per_step"],
-            "size": s["grpo.num_generations_per_prompt"],
-            "temperature": s["policy.generation.temperature"],
-            "top_p": s["policy.generation.top_p"],
-            "top_k": s["policy.generation.top_k"],
-            "max_new_tokens": s["policy.max_total_sequence_length"],
-        }
-    )
+    drawn = s.whole("grpo.num_prompts_per_step") * s.whole("grpo.num_generations_per_prompt")
+    draft.updates = max(1, drawn // max(1, s.whole("policy.train_global_batch_size")))
+    names = {name: f"policy.generation.{name}" for name in ("temperature", "top_p", "top_k")}
+    names |= {"prompts": "grpo.num_prompts_per_step", "size": "grpo.num_generations_per_prompt"}
+    names["max_new_tokens"] = "policy.max_total_sequence_length"
+    draft.proposal = proposal_of(s, names)
     advantage = _advantage(s, estimator)
     sequence = s.flag(L + "sequence_level_importance_ratios")
     kind = str(s[L + "reference_policy_kl_type"])
@@ -134,21 +128,23 @@ def _region(s: Settings) -> Any:
         return Truncate(cap=1 + high, floor=1 - low if low < 1 else None)
     if s.flag(L + "disable_ppo_ratio"):
         return Unbounded()
-    cap = s[L + "ratio_clip_c"]
-    return Clip(low=low, high=high) if cap is None else DualClip(low=low, high=high, cap=float(cap))
+    if s[L + "ratio_clip_c"] is None:
+        return Clip(low=low, high=high)
+    return DualClip(low=low, high=high, cap=s.number(L + "ratio_clip_c"))
 
 
 def _correction(s: Settings) -> Any:
     if not s.flag(L + "use_importance_sampling_correction"):
         return None
     kind = s[L + "truncated_importance_sampling_type"]
-    high = s[L + "truncated_importance_sampling_ratio"]
-    low = float(s[L + "truncated_importance_sampling_ratio_min"] or 0.0)
+    name = L + "truncated_importance_sampling_ratio"
+    high = s.number(name) if s[name] is not None else 1e30
+    low = s.number(L + "truncated_importance_sampling_ratio_min")
     if kind == "icepop":
-        return TokenMask(low=low, high=float(high))
+        return TokenMask(low=low, high=high)
     if kind == "seq-mask-tis":
-        return GeometricRejection(low=low, high=float(high), weighted=True)
-    return TokenTruncation(floor=low, cap=float(high) if high is not None else 1e30)
+        return GeometricRejection(low=low, high=high, weighted=True)
+    return TokenTruncation(floor=low, cap=high)
 
 
 def _said(s: Settings, estimator: str) -> dict[str, str]:
@@ -192,7 +188,7 @@ def _changes(draft: Draft, s: Settings) -> None:
 
 
 def _dpo(s: Settings) -> Draft:
-    beta = s.number("dpo.reference_policy_kl_penalty")
+    beta = coefficient(s, "dpo.reference_policy_kl_penalty")
     draft = Draft("nemo_rl", VERSION, "dpo", s, "preference_surrogate", updates=None)
     draft.target = PreferenceTarget(utility="preference", beta=beta) if beta > 0 else None
     draft.action, draft.likely = Preference(loss=Dpo()), ("dpo",)
@@ -219,7 +215,7 @@ def _distillation(s: Settings) -> Draft:
     draft.target, draft.target_family = Teacher(eta=1.0), "teacher"
     draft.action, draft.likely = NoCredit(), ("gkd", "opd_full", "opd")
     divergence = {"forward": "forward_kl", "reverse": "reverse_kl"}.get(str(s[L + "kl_type"]))
-    spec = {"divergence": divergence or "jsd", "top_k": int(s["distillation.topk_logits_k"])}
+    spec = {"divergence": divergence or "jsd", "top_k": s.whole("distillation.topk_logits_k")}
     draft.auxiliary = Auxiliary.model_validate({"distillation": {**spec, "rest": "dropped"}})
     if divergence is None:
         draft.notes.append("a weighted sum of both KLs stands here as a JSD")

@@ -16,7 +16,7 @@ from tod.atlas.locate._openrlhf_fields import (
     PREFIXES,
     VERSION,
 )
-from tod.atlas.locate.draft import REWARD, Draft, auxiliary, proposal_of, reward_tilt
+from tod.atlas.locate.draft import REWARD, Draft, auxiliary, coefficient, proposal_of, reward_tilt
 from tod.atlas.locate.located import Located
 from tod.atlas.locate.settings import Settings
 from tod.base import SpecError
@@ -97,22 +97,16 @@ def _renamed(values: Mapping[str, Any], flat: Mapping[str, str]) -> dict[str, An
 
 
 def _ppo(s: Settings, name: str) -> Draft:
-    estimator, beta = str(s[E]), s.number("algo.kl.init_coef")
+    estimator, beta = str(s[E]), coefficient(s, "algo.kl.init_coef")
     draft = Draft("openrlhf", VERSION, f"{name}: {estimator}", s, "verifier_rl")
     draft.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
     draft.target = reward_tilt(beta)
     if beta <= 0.0:
         draft.no_target = "algo.kl.init_coef=0: no finite target, only a trust region"
     draft.updates = _updates(s)
-    draft.proposal = proposal_of(
-        {
-            "prompts": s["rollout.batch_size"],
-            "size": s["rollout.n_samples_per_prompt"],
-            "temperature": s["rollout.temperature"],
-            "top_p": s["rollout.top_p"],
-            "max_new_tokens": s["data.max_len"],
-        }
-    )
+    names = {name: f"rollout.{name}" for name in ("temperature", "top_p")}
+    names |= {"prompts": "rollout.batch_size", "size": "rollout.n_samples_per_prompt"}
+    draft.proposal = proposal_of(s, names | {"max_new_tokens": "data.max_len"})
     gspo = s["actor.policy_loss_type"] == "gspo"
     draft.action = PolicyGradient(
         level="sequence_mean" if gspo else "token",
@@ -122,7 +116,7 @@ def _ppo(s: Settings, name: str) -> Draft:
         pull=_pull(s) if beta > 0 else None,
         correction=_correction(s),
     )
-    draft.auxiliary = auxiliary(float(s["actor.entropy_coef"] or 0.0), critic=estimator == "gae")
+    draft.auxiliary = auxiliary(s.number("actor.entropy_coef"), critic=estimator == "gae")
     draft.likely = ("gspo",) if gspo else _LIKELY.get(estimator, ())
     draft.said = {
         "advantage": s.said(E),
@@ -139,15 +133,24 @@ def _ppo(s: Settings, name: str) -> Draft:
 
 
 def _updates(s: Settings) -> int:
-    drawn = int(s["rollout.batch_size"]) * int(s["rollout.n_samples_per_prompt"])
-    return max(1, drawn // max(1, int(s["train.batch_size"]))) * int(s["train.max_epochs"])
+    drawn = s.whole("rollout.batch_size") * s.whole("rollout.n_samples_per_prompt")
+    return max(1, drawn // max(1, s.whole("train.batch_size"))) * s.whole("train.max_epochs")
 
 
 def _region(s: Settings) -> Clip | DualClip:
-    both = s["actor.eps_clip_low_high"]
-    low, high = map(float, both) if both else (s.number("actor.eps_clip"),) * 2
-    cap = s["actor.dual_clip"]
-    return Clip(low=low, high=high) if cap is None else DualClip(low=low, high=high, cap=float(cap))
+    given = s["actor.eps_clip_low_high"] is not None
+    low, high = _two(s, "actor.eps_clip_low_high") if given else (s.number("actor.eps_clip"),) * 2
+    if s["actor.dual_clip"] is None:
+        return Clip(low=low, high=high)
+    return DualClip(low=low, high=high, cap=s.number("actor.dual_clip"))
+
+
+def _two(s: Settings, name: str) -> tuple[float, float]:
+    """Two numbers; one alone is the upper."""
+    values = s.numbers(name)
+    if len(values) > 2:
+        raise SpecError(f"{s.said(name)}: a lower and an upper bound are two numbers.")
+    return (values[0], values[1]) if len(values) == 2 else (0.0, values[0])
 
 
 def _advantage(s: Settings, estimator: str) -> Any:
@@ -160,7 +163,8 @@ def _advantage(s: Settings, estimator: str) -> Any:
     if estimator in ("rloo", "dr_grpo"):
         return ReturnToGo(baseline=_BASELINES[estimator])
     discount = gamma if estimator == "reinforce" else 1.0
-    return ReturnToGo(discount=discount, baseline=_BASELINES[estimator], whiten=whiten)
+    baseline = s.choice(E, _BASELINES)
+    return ReturnToGo(discount=discount, baseline=baseline, whiten=whiten)
 
 
 def _pull(s: Settings) -> KLPull:
@@ -171,8 +175,7 @@ def _pull(s: Settings) -> KLPull:
 def _correction(s: Settings) -> Any:
     if not s.flag("algo.advantage.is_correction_enable"):
         return None
-    bounds = s["algo.advantage.is_correction_threshold"]
-    low, high = map(float, bounds) if isinstance(bounds, list) else (0.0, float(bounds))
+    low, high = _two(s, "algo.advantage.is_correction_threshold")
     kind = s["algo.advantage.is_correction_type"]
     if kind == "icepop":
         return TokenMask(low=low, high=high)
@@ -215,7 +218,7 @@ def _ppo_changes(draft: Draft, s: Settings, estimator: str, beta: float) -> None
 
 
 def _dpo(s: Settings) -> Draft:
-    beta, smooth = s.number("model.beta"), s.number("model.label_smoothing")
+    beta, smooth = coefficient(s, "model.beta"), s.number("model.label_smoothing")
     draft = Draft("openrlhf", VERSION, "train_dpo", s, "preference_surrogate", updates=None)
     draft.target = PreferenceTarget(utility="preference", beta=beta) if beta > 0 else None
     loss: Any = ConservativeDpo(epsilon=smooth) if smooth else Dpo()

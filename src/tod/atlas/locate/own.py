@@ -6,7 +6,7 @@ from typing import Any
 
 from tod.atlas.effects import structural
 from tod.atlas.law import law_of
-from tod.atlas.locate.draft import rule_of
+from tod.atlas.locate.implied import rule_of
 from tod.atlas.locate.located import Located
 from tod.atlas.nearest import nearest
 from tod.atlas.recipe import OperatorFamily

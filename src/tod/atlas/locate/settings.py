@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from tod.base import SpecError
+
 
 @dataclass(frozen=True)
 class Opaque:
@@ -39,8 +41,47 @@ class Settings:
         return self.defaults[name] if isinstance(value, Opaque) else value
 
     def number(self, name: str) -> float:
-        """The value as a number; a text that spells one is read."""
-        return float(self[name])
+        """The value as a number; a text that spells one is read, none is 0.
+
+        Raises:
+            SpecError: It is no finite number.
+        """
+        value = 0.0 if self[name] is None else self[name]
+        return number(name, value)
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """The value as numbers, one or several.
+
+        Raises:
+            SpecError: One of them is none.
+        """
+        value = self[name]
+        values = value if isinstance(value, list | tuple) else (value,)
+        return tuple(number(name, item) for item in values)
+
+    def whole(self, name: str) -> int:
+        """The value as a whole number of at least 1.
+
+        Raises:
+            SpecError: It is none.
+        """
+        value = self.number(name)
+        if value != int(value) or value < 1:
+            raise SpecError(f"{name}: {self[name]!r} is no whole number of at least 1.")
+        return int(value)
+
+    def choice(self, name: str, known: Mapping[str, Any]) -> Any:
+        """What the value stands for among the known ones.
+
+        Raises:
+            SpecError: It is none of them.
+        """
+        value = str(self[name])
+        if value in known:
+            return known[value]
+        close = get_close_matches(value, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise SpecError(f"{name}: {value!r} is not known.{hint} Known: {', '.join(known)}.")
 
     def flag(self, name: str) -> bool:
         """The value as a truth value; `true`, `True` and `1` are true."""
@@ -85,6 +126,23 @@ class Settings:
         return (
             name in self.defaults or name in self.neutral or name.startswith(self.neutral_prefixes)
         )
+
+
+def number(name: str, value: Any) -> float:
+    """A value of the setting ``name`` as a number.
+
+    Raises:
+        SpecError: It is no finite number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise SpecError(f"{name}: {value!r} is no number.")
+    try:
+        number = float(value)
+    except ValueError:
+        raise SpecError(f"{name}: {value!r} is no number.") from None
+    if number - number != 0.0:
+        raise SpecError(f"{name}: {value!r} is not finite.")
+    return number
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

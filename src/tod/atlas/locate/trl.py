@@ -43,7 +43,9 @@ def locate_trl(values: Mapping[str, Any], method: str | None = None, where: str 
 def _cleaned(values: Mapping[str, Any]) -> dict[str, Any]:
     """Without private fields and what merely names the class."""
     naming = ("config_class", "trainer", "_class", "class")
-    return {k: v for k, v in values.items() if not k.startswith("_") and k not in naming}
+    kept = {k: v for k, v in values.items() if not k.startswith("_") and k not in naming}
+    cap = kept.pop("vllm_importance_sampling_cap", None)
+    return kept if cap is None else {"vllm_importance_sampling_clip_max": cap, **kept}
 
 
 def class_of(values: Mapping[str, Any], method: str | None, where: str) -> str:

@@ -5,9 +5,9 @@ from typing import Any
 
 from tod.atlas.law import Law
 from tod.atlas.locate._verl_fields import DEFAULTS, NEUTRAL, PREFIXES, VERSION, A, C, R
-from tod.atlas.locate.draft import Draft, auxiliary, proposal_of, reward_tilt
+from tod.atlas.locate.draft import Draft, auxiliary, coefficient, proposal_of, reward_tilt
 from tod.atlas.locate.located import Located
-from tod.atlas.locate.settings import Settings, flat
+from tod.atlas.locate.settings import Settings, flat, number
 from tod.operators import (
     Clip,
     ConstantLength,
@@ -36,6 +36,12 @@ _ESTIMATORS = {
     "rloo_vectorized": LeaveOneOut(),
 }
 _LEVELS = {"gspo": "sequence_mean", "geo_mean": "sequence_mean_of_clipped"}
+_AGGREGATION = {
+    "token-mean": TokenMean(),
+    "seq-mean-token-mean": SequenceMeanTokenMean(),
+    "seq-mean-token-sum": SequenceMeanTokenSum(),
+}
+_NORM = "seq-mean-token-sum-norm"
 _LIKELY = {
     "gspo": ("gspo",),
     "sapo": ("sapo",),
@@ -99,21 +105,14 @@ def _by_estimator(estimator: str) -> tuple[str, ...]:
 
 def _updates(s: Settings) -> int:
     """Mini-batches of a batch of prompts, times epochs."""
-    batch, mini = int(s["data.train_batch_size"]), max(1, int(s[A + "ppo_mini_batch_size"]))
-    return max(1, -(-batch // mini)) * int(s[A + "ppo_epochs"])
+    batch, mini = s.whole("data.train_batch_size"), max(1, s.whole(A + "ppo_mini_batch_size"))
+    return max(1, -(-batch // mini)) * s.whole(A + "ppo_epochs")
 
 
 def _proposal(s: Settings) -> Any:
-    return proposal_of(
-        {
-            "prompts": s["data.train_batch_size"],
-            "size": s[R + "n"],
-            "temperature": s[R + "temperature"],
-            "top_p": s[R + "top_p"],
-            "top_k": s[R + "top_k"],
-            "max_new_tokens": s["data.max_response_length"],
-        }
-    )
+    names = {name: R + name for name in ("temperature", "top_p", "top_k")}
+    names |= {"prompts": "data.train_batch_size", "size": R + "n"}
+    return proposal_of(s, names | {"max_new_tokens": "data.max_response_length"})
 
 
 def _pull(draft: Draft, s: Settings) -> tuple[KLPull | None, float]:
@@ -126,7 +125,7 @@ def _pull(draft: Draft, s: Settings) -> tuple[KLPull | None, float]:
     if not (in_loss or in_reward):
         return None, 0.0
     name = A + "kl_loss_type" if in_loss else "algorithm.kl_penalty"
-    beta = s.number(A + "kl_loss_coef" if in_loss else "algorithm.kl_ctrl.kl_coef")
+    beta = coefficient(s, A + "kl_loss_coef" if in_loss else "algorithm.kl_ctrl.kl_coef")
     spelled = str(s[name])
     straight = spelled.endswith("+") and spelled.rstrip("+") not in ("mse", "k2")
     kind = _KINDS.get(spelled.rstrip("+"))
@@ -188,23 +187,19 @@ def _log_clip(low: float, high: float) -> Clip:
 def _aggregation(s: Settings, mode: str) -> Any:
     if mode in ("gspo", "sapo"):
         return SequenceMeanTokenMean()
-    length = s[A + "loss_scale_factor"] or s["data.max_response_length"]
-    return {
-        "token-mean": TokenMean(),
-        "seq-mean-token-mean": SequenceMeanTokenMean(),
-        "seq-mean-token-sum": SequenceMeanTokenSum(),
-        "seq-mean-token-sum-norm": ConstantLength(length=max(1, int(float(length)))),
-    }[str(s[A + "loss_agg_mode"])]
+    given = s[A + "loss_scale_factor"] is not None
+    length = s.whole(A + "loss_scale_factor" if given else "data.max_response_length")
+    return s.choice(A + "loss_agg_mode", {**_AGGREGATION, _NORM: ConstantLength(length=length)})
 
 
 def _correction(s: Settings) -> Any:
-    kind, bound = s[C + "rollout_is"], s[C + "rollout_is_threshold"]
+    kind, name = s[C + "rollout_is"], C + "rollout_is_threshold"
     if kind is None or s.flag(C + "bypass_mode"):
         return None
-    if "_" in str(bound):
-        low, high = (float(part) for part in str(bound).split("_"))
-        return TokenMask(low=low, high=high)
-    cap = float(bound)
+    if "_" in str(s[name]):
+        low, _, high = str(s[name]).partition("_")
+        return TokenMask(low=number(name, low), high=number(name, high))
+    cap = s.number(name)
     return SequenceTruncation(cap=cap) if kind == "sequence" else TokenTruncation(cap=cap)
 
 
@@ -262,7 +257,7 @@ def _trust_changes(draft: Draft, s: Settings, mode: str) -> None:
 
 def _reward_changes(draft: Draft, s: Settings, estimator: str) -> None:
     grouped = estimator in ("grpo", "grpo_vectorized", "rloo", "rloo_vectorized")
-    if grouped and int(s[R + "n"]) == 1:
+    if grouped and s.whole(R + "n") == 1:
         effect = "one candidate a prompt has no baseline: GRPO takes the raw reward as advantage"
         if estimator != "grpo":
             effect = "one candidate a prompt has no baseline: raw reward or 0, by implementation"

@@ -1,0 +1,78 @@
+"""The grid: 42 cells, every recipe in one, and a page that loads nothing."""
+
+from html.parser import HTMLParser
+
+from tod.atlas import RECIPES, grid
+from tod.atlas.grid import OPERATORS, TARGETS, document
+from tod.atlas.grid_page import fragment, page
+from tod.atlas.screen import grid_text
+
+
+class Tags(HTMLParser):
+    """Counts rows and cells, and keeps whatever would load something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: dict[str, int] = {}
+        self.loads: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.count[tag] = self.count.get(tag, 0) + 1
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+        self.loads += [name for name, _ in attrs if name in ("src", "href", "srcset")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_seven_by_six() -> None:
+    cells = grid()
+    assert (len(TARGETS), len(OPERATORS)) == (7, 6)
+    assert {(cell.target, cell.operator) for cell in cells} == {
+        (row, column) for row in TARGETS for column in OPERATORS
+    }
+
+
+def test_every_recipe_stands_in_exactly_one_cell() -> None:
+    placed = [name for cell in grid() for name in cell.recipes]
+    assert sorted(placed) == sorted(RECIPES)
+
+
+def test_unknown_is_none_and_measured_is_what_was_measured() -> None:
+    assert all(cell.measured is None for cell in grid())
+    cells = grid({"grpo": "transition"})
+    (here,) = [cell for cell in cells if "grpo" in cell.recipes]
+    assert here.measured == {"grpo": "transition"}
+    assert all(cell.measured is None for cell in cells if cell is not here)
+
+
+def test_a_cell_says_what_must_be_logged() -> None:
+    by_name = {name: cell for cell in grid() for name in cell.recipes}
+    cell = by_name["grpo"]
+    assert cell.proposals == ("old",)
+    assert {"ess_rel", "activation", "log_old", "log_ref", "log_mu"} <= set(cell.diagnostics)
+    assert "2402.03300" in cell.papers
+
+
+def test_the_document() -> None:
+    data = document(grid())
+    assert (len(data["targets"]), len(data["operators"]), len(data["cells"])) == (7, 6, 42)
+    assert {"target", "operator", "recipes", "measured"} <= set(data["cells"][0])
+
+
+def test_the_page_is_well_formed_and_loads_nothing() -> None:
+    tags = Tags()
+    tags.feed(page(grid({"grpo": "<b>&\"'"})))
+    assert tags.open == []
+    assert tags.loads == []
+    assert (tags.count["tr"], tags.count["td"], tags.count["th"]) == (8, 43, 13)
+    assert "script" not in tags.count
+    assert "<b>&\"'" not in fragment(grid({"grpo": "<b>&\"'"}))
+
+
+def test_the_terminal_holds_eighty_columns() -> None:
+    text = grid_text(grid()).splitlines()
+    assert max(map(len, text)) <= 80
+    assert all(name in "\n".join(text) for name in RECIPES)

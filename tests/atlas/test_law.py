@@ -1,0 +1,192 @@
+"""Laws against fixed points found by iterating exact expected gradients on five outcomes."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tod.atlas import RECIPES
+from tod.atlas.law import Law, law_of
+from tod.operators import (
+    Accepted,
+    Operator,
+    PolicyGradient,
+    Proposal,
+    WeightedRegression,
+)
+from tod.procedure import Procedure
+from tod.targets import Data, ScalarReward, TwoAnchor
+
+REF = np.array([0.4, 0.25, 0.2, 0.1, 0.05])
+U = np.array([0.0, 0.3, 1.0, 0.6, 1.4])
+
+
+def procedure(target: object, **action: object) -> Procedure:
+    rule = PolicyGradient.parse({"kind": "policy_gradient", **action})
+    return Procedure(target=target, operator=Operator(action=rule))
+
+
+def at_rest(push: Callable[[np.ndarray], np.ndarray], steps: int = 60_000) -> np.ndarray:
+    """π where E_π[push·∇log π] = 0, by ascent on logits: ∂/∂z_j = π_j(push_j − E push)."""
+    logits = np.log(REF).copy()
+    for _ in range(steps):
+        pi = np.exp(logits - logits.max())
+        pi /= pi.sum()
+        g = push(pi)
+        logits += 0.2 * pi * (g - pi @ g)
+    return pi
+
+
+def rational(eta: float) -> np.ndarray:
+    """b/(1 − η(U − c)), normalised by its c, which then is Ū."""
+    low, high = U.max() - 1 / eta + 1e-12, U.max() + 10.0
+    for _ in range(200):
+        c = (low + high) / 2
+        total = (REF / (1 - eta * (U - c))).sum()
+        low, high = (c, high) if total > 1 else (low, c)
+    pi = REF / (1 - eta * (U - c))
+    assert pi @ U == pytest.approx(c, abs=1e-9)
+    return pi
+
+
+def density(law: Law) -> np.ndarray:
+    """The law on the five outcomes, self-consistently where it needs π's own moments."""
+    assert set(law.anchor) == {"ref"}
+    eta = law.etas["r"]
+    if law.shape == "rational":
+        return rational(eta)
+    pi = REF.copy()
+    for _ in range(20_000):
+        mean = pi @ U
+        sigma = math.sqrt(pi @ (U - mean) ** 2) + law.epsilon if law.scale == "group_std" else 1.0
+        new = REF * np.exp(eta * (U - mean) / sigma)
+        pi = 0.9 * pi + 0.1 * new / new.sum()
+    return pi
+
+
+BETA = 0.7
+
+
+def scored(pi: np.ndarray) -> np.ndarray:
+    mean = pi @ U
+    return (U - mean) / (math.sqrt(pi @ (U - mean) ** 2) + 1e-4)
+
+
+CASES = {
+    "k1 in the reward": (
+        {"pull": {"kind": "k1", "place": "reward"}},
+        lambda pi: U - BETA * np.log(pi / REF),
+    ),
+    "k2 in the loss": ({"pull": {"kind": "k2"}}, lambda pi: U - BETA * np.log(pi / REF)),
+    "k3 in the loss": (
+        {"pull": {"kind": "k3"}},
+        lambda pi: (U - pi @ U) + BETA * (REF / pi - 1),
+    ),
+    "k3 with importance": (
+        {"pull": {"kind": "k3", "importance": True}},
+        # ∂[ρ·k3] at ρ = 1: k3 + (1 − e^x), the value's own push included
+        lambda pi: (U - pi @ U) - BETA * (np.log(pi / REF)),
+    ),
+    "z-scores, k3 with importance": (
+        {"advantage": {"kind": "group_zscore"}, "pull": {"kind": "k3", "importance": True}},
+        lambda pi: scored(pi) - BETA * np.log(pi / REF),
+    ),
+    "z-scores of reward and KL together": (
+        {"advantage": {"kind": "group_zscore"}, "pull": {"kind": "k1", "place": "reward"}},
+        lambda pi: U - BETA * np.log(pi / REF),
+    ),
+    "residual": ({"pull": {"kind": "residual"}}, lambda pi: U / BETA - np.log(pi / REF)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_law_is_where_the_expected_gradient_vanishes(name: str) -> None:
+    action, push = CASES[name]
+    law = law_of(procedure(ScalarReward(eta=1 / BETA, utility="r"), **action))
+    assert law.shape in ("exponential", "rational")
+    np.testing.assert_allclose(at_rest(push), density(law), atol=2e-6)
+
+
+def test_importance_gives_k3_the_gradient_of_the_reverse_kl() -> None:
+    """Finite differences of Σ_y π_old·(π/π_old)·k3 at π = π_old against those of KL(π‖ref)."""
+    logits, step = np.log(np.array([0.1, 0.3, 0.2, 0.15, 0.25])), 1e-6
+
+    def policy(z: np.ndarray) -> np.ndarray:
+        return np.exp(z) / np.exp(z).sum()
+
+    old = policy(logits)
+
+    def loss(z: np.ndarray) -> float:
+        pi = policy(z)
+        x = np.log(REF / pi)
+        return float(np.sum(old * (pi / old) * (np.exp(x) - 1 - x)))
+
+    def reverse(z: np.ndarray) -> float:
+        pi = policy(z)
+        return float(np.sum(pi * np.log(pi / REF)))
+
+    for j in range(5):
+        e = np.eye(5)[j] * step
+        slopes = [(f(logits + e) - f(logits - e)) / (2 * step) for f in (loss, reverse)]
+        assert slopes[0] == pytest.approx(slopes[1], abs=1e-8)
+
+
+def test_two_anchors_iterated_tend_to_one_over_beta() -> None:
+    target = TwoAnchor(tau=0.3, beta=0.1, utility="r")
+    law = law_of(procedure(target, pull={"kind": "residual"}))
+    pi = REF.copy()
+    for _ in range(400):
+        pi = pi**0.75 * REF**0.25 * np.exp(U / 0.4)
+        pi /= pi.sum()
+    assert law.etas == pytest.approx({"r": 10.0})
+    np.testing.assert_allclose(density(law), pi, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("action", "word"),
+    [
+        ({}, "no pull"),
+        ({"pull": {"kind": "k1"}}, "no expected gradient"),
+    ],
+)
+def test_without_an_effective_pull_nothing_is_finite(action: dict, word: str) -> None:
+    law = law_of(procedure(ScalarReward(eta=2.0, utility="r"), **action))
+    assert law.shape == "climbs"
+    assert word in law.why
+
+
+def test_weights_without_an_anchor_compound() -> None:
+    rule = WeightedRegression(weights=Accepted())
+    target = ScalarReward(eta=2.0, utility="r", anchor={"mu": 1.0})
+    assert law_of(Procedure(target=target, operator=Operator(action=rule))).shape == "climbs"
+    weighted = Procedure(target=target, operator=Operator(action=WeightedRegression()))
+    assert law_of(weighted).shape == "climbs", "μ moves: b = μ is no anchor"
+    frozen = Operator(proposal=Proposal(source="ref"), action=WeightedRegression())
+    law = law_of(Procedure(target=target, operator=frozen))
+    assert (law.shape, law.anchor) == ("exponential", {"ref": 1.0})
+
+
+def test_a_data_target_is_the_data() -> None:
+    rule = Operator(action=WeightedRegression.parse({"kind": "weighted_regression"}))
+    assert law_of(Procedure(target=Data(), operator=rule)).anchor == {"data": 1.0}
+
+
+def test_a_law_that_is_nowhere_is_the_same_as_none() -> None:
+    nowhere = law_of(RECIPES["dapo"].procedure)
+    assert not nowhere.same(nowhere)
+
+
+def test_claims_of_the_atlas_agree_with_the_laws() -> None:
+    """A recipe that shares its target has a law, and one whose law is not its q* says so."""
+    for name, entry in RECIPES.items():
+        if entry.family == "test_time":
+            continue
+        law = law_of(entry.procedure)
+        if entry.shares_target in ("yes", "on_policy"):
+            assert law.shape == "exponential", name
+            stated = entry.procedure.tilt
+            if stated.selectivity is None and "old" not in stated.names:
+                etas = {tilt.utility: tilt.eta for tilt in stated.tilts if tilt.eta}
+                assert dict(law.etas) == pytest.approx(etas), name
+                assert law.scale == "constant", name
