@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from tod.base import SpecError
-from tod.integrations import read
+from tod.integrations import diagnose, read
 
 pytest.importorskip("trl")
 SCRIPT = Path(__file__).with_name("trl_script.py")
@@ -208,6 +208,10 @@ def test_declared_and_implied_and_assumed_targets_say_so(runs):
     assert recipe("arc")["target"]["tilts"] == [{"utility": "reward", "eta": 10.0}]
     assert recipe("default")["target_source"] == "assumed"
     assert "no finite target" in recipe("default")["notes"][0]
+    # read again, a guess stays one, about the total
+    chosen = diagnose(read(runs / "default" / "tod")).to_dict()["target"]
+    assert chosen["source"] == "assumed"
+    assert chosen["tilts"] == [{"utility": "reward", "eta": 1.0}]
     assert recipe("patchy")["target_source"] == "declared"
 
 

@@ -250,10 +250,11 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
 
     def _recipe(self) -> dict[str, Any]:
         trainer = self.trainer
+        assumed = self.aim.source == "assumed"  # a reader takes `target` for declared
         return {
             "name": self.path.parent.name,
             "trainer": type(trainer).__name__,
-            "target": self.aim.spec.model_dump(mode="json"),
+            "assumed_target" if assumed else "target": self.aim.spec.model_dump(mode="json"),
             "target_source": self.aim.source,
             "notes": list(self.aim.notes),
             "advantage": advantage(trainer),

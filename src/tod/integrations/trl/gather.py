@@ -36,7 +36,8 @@ def batch_of(trainer: Any, seen: Seen) -> LiveBatch:
 def utilities(trainer: Any, rewards: Any) -> dict[str, Any]:
     """Every reward function's values and their weighted total as TRL adds them, NaN = not scored.
 
-    The total skips functions that do not apply to a row; it is NaN where none does.
+    The total comes first: it is what a diagnosis without a target tilts by. It skips functions that
+    do not apply to a row, and is NaN where none does.
     """
     table = rewards.detach().double().cpu().numpy()
     weights = trainer.reward_weights.detach().double().cpu().numpy()
@@ -44,7 +45,8 @@ def utilities(trainer: Any, rewards: Any) -> dict[str, Any]:
     total = np.nansum(table * weights, axis=1)
     total[np.isnan(table).all(axis=1)] = np.nan
     values = {name: table[:, i] for i, name in enumerate(names)}
-    return {**values, total_name(names): total}
+    name = total_name(names)
+    return {name: total} | {other: x for other, x in values.items() if other != name}
 
 
 def text_of(item: Any) -> str:
