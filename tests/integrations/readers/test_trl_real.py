@@ -1,6 +1,6 @@
 """What TRL's own trainer wrote: committed from a short run, and live when slow tests are asked for.
 
-The fixture was made by `trl_run.py` with TRL 1.16: 3 steps, 2 prompts of 4 generations, two rewards.
+The fixture was made by `trl_run.py` with TRL 1.16: 3 steps, 2 prompts of 4, two rewards.
 """
 
 import math
