@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from tod.base import RunError
+from tod.engine.critic import ValueFunction
+from tod.engine.proposals.replay import Buffer, pack, unpack
 from tod.engine.session import Session
 
 SCHEMA = "tod.checkpoint/1"
@@ -47,10 +49,18 @@ def save(session: Session, state: State, directory: Path) -> None:
     """
     named = _trained(session)
     _write(_plain(named.items()), directory / "policy.safetensors")
-    _write(_moments(session, named), directory / "optimiser.safetensors")
+    _write(_moments(session.optimiser, named), directory / "optimiser.safetensors")
     if session.behaviour is not None:
         lagging = session.behaviour.named_parameters()
         _write(_plain(lagging), directory / "behaviour.safetensors")
+    if session.critic is not None:
+        critic = session.critic.named
+        moments = _moments(session.critic.optimiser, critic)
+        _write(_plain(critic.items()), directory / "critic.safetensors")
+        _write(moments, directory / "critic_optimiser.safetensors")
+    if isinstance(session.buffer, Buffer):
+        packed = {name: torch.from_numpy(value) for name, value in pack(session.buffer).items()}
+        _write(packed, directory / "replay.safetensors")
     page = {"schema": SCHEMA, "threads": torch.get_num_threads(), **vars(state)}
     (directory / "state.json").write_text(json.dumps(page, indent=1), encoding="utf-8")
 
@@ -74,8 +84,25 @@ def load(session: Session, directory: Path) -> State:
             lagging = load_file(directory / "behaviour.safetensors")
             for name, parameter in session.behaviour.named_parameters():
                 parameter.copy_(lagging[name])
-    _restore_moments(session, named, load_file(directory / "optimiser.safetensors"))
+    _restore_moments(session.optimiser, named, load_file(directory / "optimiser.safetensors"))
+    if session.critic is not None:
+        _load_critic(session.critic, directory)
+    if (directory / "replay.safetensors").exists():
+        arrays = load_file(directory / "replay.safetensors")
+        session.buffer = unpack(session, {name: value.numpy() for name, value in arrays.items()})
     return State(**{key: page[key] for key in vars(State())})
+
+
+def _load_critic(critic: ValueFunction, directory: Path) -> None:
+    from safetensors.torch import load_file
+
+    stored = load_file(directory / "critic.safetensors")
+    _same_shapes(directory, critic.named, stored)
+    with torch.no_grad():
+        for name, parameter in critic.named.items():
+            parameter.copy_(stored[name])
+    moments = load_file(directory / "critic_optimiser.safetensors")
+    _restore_moments(critic.optimiser, critic.named, moments)
 
 
 def export(session: Session, directory: Path) -> None:
@@ -105,8 +132,8 @@ def _plain(named: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]
     return {name: tensor.detach().contiguous() for name, tensor in named}
 
 
-def _moments(session: Session, named: dict[str, Any]) -> dict[str, torch.Tensor]:
-    state = session.optimiser.state
+def _moments(optimiser: torch.optim.Optimizer, named: dict[str, Any]) -> dict[str, torch.Tensor]:
+    state = optimiser.state
     return {
         f"{name}/{key}": value.detach().contiguous()
         for name, parameter in named.items()
@@ -114,13 +141,15 @@ def _moments(session: Session, named: dict[str, Any]) -> dict[str, torch.Tensor]
     }
 
 
-def _restore_moments(session: Session, named: dict[str, Any], stored: dict[str, Any]) -> None:
-    session.optimiser.state.clear()
+def _restore_moments(
+    optimiser: torch.optim.Optimizer, named: dict[str, Any], stored: dict[str, Any]
+) -> None:
+    optimiser.state.clear()
     for path, value in stored.items():
         name, _, key = path.rpartition("/")
         parameter = named[name]
         place = torch.device("cpu") if key == "step" else parameter.device
-        session.optimiser.state[parameter][key] = value.to(place)
+        optimiser.state[parameter][key] = value.to(place)
 
 
 def _page(directory: Path) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """Fresh contexts beside earlier ones, which keep the log μ they were drawn with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
 
-from tod.engine.collect import NOTHING, Evidence, drawn, everywhere, joined
+from tod.base import Groups
+from tod.engine.collect import NOTHING, Evidence, decoded, drawn, everywhere, joined
+from tod.engine.rollouts import Rollouts
 from tod.engine.sampling.uniforms import row_keys, uniforms
 from tod.engine.session import Session
 from tod.operators import ReplayProposal
@@ -62,6 +65,61 @@ def replay(session: Session, step: int, spec: ReplayProposal) -> Evidence:
     keys = row_keys(session.settings.train.seed + REPLAY_SEED, step, earlier.step, earlier.place)
     chosen = np.sort(np.argsort(uniforms(keys, 0), kind="stable")[:count])
     return joined([new, earlier.evidence.take(chosen)])
+
+
+def pack(buffer: Buffer) -> dict[str, np.ndarray]:
+    """The buffer as arrays; prompts, rows and texts follow from their addresses and tokens."""
+    rollouts, evidence = buffer.evidence.rollouts, buffer.evidence
+    assert rollouts.log_mu is not None  # noqa: S101 - drawn, never greedy
+    return {
+        "step": buffer.step,
+        "place": buffer.place,
+        "contexts": rollouts.contexts.sizes.copy(),
+        "sequences": rollouts.sequences.sizes.copy(),
+        "ids": rollouts.ids,
+        "log_mu": rollouts.log_mu,
+        "truncated": rollouts.truncated,
+        **{f"utility/{name}": values for name, values in evidence.utility.items()},
+        **{f"anchor/{name}": values for name, values in evidence.anchors.items()},
+    }
+
+
+def unpack(session: Session, arrays: Mapping[str, np.ndarray]) -> Buffer:
+    """The buffer of packed arrays."""
+    spec = session.operator.proposal
+    assert isinstance(spec, ReplayProposal)  # noqa: S101 - no other proposal packs
+    batches = {
+        step: session.task.batch(step - 1, spec.drawn) for step in {int(s) for s in arrays["step"]}
+    }
+    examples = tuple(
+        batches[int(step)][int(place)]
+        for step, place in zip(arrays["step"], arrays["place"], strict=True)
+    )
+    rollouts = Rollouts(
+        prompts=tuple(session.prompts(examples)),
+        contexts=Groups(arrays["contexts"]),
+        sequences=Groups(arrays["sequences"]),
+        ids=arrays["ids"],
+        log_mu=arrays["log_mu"],
+        truncated=arrays["truncated"],
+    )
+    named = {
+        part: {
+            name.removeprefix(part + "/"): values
+            for name, values in arrays.items()
+            if name.startswith(part + "/")
+        }
+        for part in ("utility", "anchor")
+    }
+    evidence = Evidence(
+        rollouts,
+        examples,
+        decoded(session.tokenizer, rollouts),
+        named["utility"],
+        named["anchor"],
+        {name: NOTHING for name in named["anchor"] if name != "old"},
+    )
+    return Buffer(evidence, arrays["step"], arrays["place"])
 
 
 def _with_old(evidence: Evidence) -> Evidence:
