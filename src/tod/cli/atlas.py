@@ -34,8 +34,11 @@ def list_recipes(json_out: Json = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False)
+    # a title needs some fifty columns beside the rest; `tod atlas show` has it on any terminal
+    titled = console.width >= 125
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("recipe", "target", "operator", "shares q*", "title"):
+    for name in ("recipe", "target", "operator", "shares q*", *(("title",) if titled else ())):
         table.add_column(name, no_wrap=name != "title")
     for recipe in RECIPES.values():
         row = entry(recipe)
@@ -44,9 +47,9 @@ def list_recipes(json_out: Json = None) -> None:
             row["target_family"],
             row["operator_family"],
             row["shares_target"].replace("_", " "),
-            row["title"],
+            *((row["title"],) if titled else ()),
         )
-    Console(highlight=False).print(table)
+    console.print(table)
 
 
 @atlas.command("show")

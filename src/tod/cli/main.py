@@ -6,6 +6,7 @@ import sys
 import typer
 
 from tod.base.errors import TodError
+from tod.cli.arc import replay_command
 from tod.cli.atlas import atlas
 from tod.cli.demo import demo
 from tod.cli.diagnose import diagnose_command
@@ -31,6 +32,10 @@ app.command("diagnose")(diagnose_command)
 app.command("plan")(plan_command)
 app.command("report")(report_command)
 app.add_typer(atlas, name="atlas")
+arc = typer.Typer(help="The controller.", no_args_is_help=True, rich_markup_mode=None)
+arc.callback()(lambda: None)
+arc.command("replay")(replay_command)
+app.add_typer(arc, name="arc")
 
 
 def main() -> None:
