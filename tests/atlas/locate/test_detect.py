@@ -160,6 +160,23 @@ def test_a_variable_from_outside_is_opaque(tmp_path: Path) -> None:
     assert unset.procedure is None
 
 
+def test_verl_programs(tmp_path: Path) -> None:
+    sft = "torchrun --nproc 2 -m verl.trainer.fsdp_sft_trainer data.train_files=a optim.lr=1e-5\n"
+    found = locate(written(tmp_path, "a.sh", sft))
+    assert (found.target_family, found.law.letters, found.unknown) == ("data", "q̂_data", ())
+    with pytest.raises(SpecError, match="no reader for verl"):
+        locate(written(tmp_path, "b.sh", "python -m verl.trainer.main_generation data.path=a\n"))
+
+
+def test_one_candidate_has_no_baseline(tmp_path: Path) -> None:
+    rows = "algorithm.adv_estimator=grpo\nalgorithm.use_kl_in_reward=True\n"
+    found = locate(written(tmp_path, "a.txt", rows))
+    said = {change.setting: change.effect for change in found.silent_changes}
+    assert "raw reward" in said["actor_rollout_ref.rollout.n=1 (default)"]
+    assert "algorithm.norm_adv_by_std_in_grpo=True (default)" not in said, "KL inside the division"
+    assert found.law.letters == "π_ref·exp(1000·reward)"
+
+
 def test_a_trl_command_line(tmp_path: Path) -> None:
     text = "trl rloo --beta 0.1 --num_generations 4 --model_name_or_path q --bf16\n"
     found = locate(written(tmp_path, "a.sh", text))

@@ -8,7 +8,7 @@ from tod.atlas.locate.settings import Opaque
 from tod.base import SpecError
 
 _PROGRAM = re.compile(
-    r"\b(verl\.[\w.]*|recipe\.[\w.]*main[\w.]*|openrlhf\.cli\.[\w]+|trl\s+[a-z]+)\b"
+    r"\b((?:verl|recipe)\.[\w.]*(?:main|sft_trainer)[\w.]*|openrlhf\.cli\.[\w]+|trl\s+[a-z]+)\b"
 )
 _ASSIGN = re.compile(
     r"^(?:export\s+|local\s+|declare\s+)?([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|\S*)\s*(?:#.*)?$"

@@ -8,9 +8,11 @@ from tod.atlas.locate._verl_fields import DEFAULTS, NEUTRAL, PREFIXES, VERSION, 
 from tod.atlas.locate.draft import Draft, auxiliary, coefficient, proposal_of, reward_tilt
 from tod.atlas.locate.located import Located
 from tod.atlas.locate.settings import Settings, flat, number
+from tod.base import SpecError
 from tod.operators import (
     Clip,
     ConstantLength,
+    DatasetProposal,
     DualClip,
     Gae,
     GroupMean,
@@ -28,8 +30,11 @@ from tod.operators import (
     TokenTruncation,
     Truncate,
     TrustRegionSpec,
+    Uniform,
+    WeightedRegression,
     Whitening,
 )
+from tod.targets import Data
 
 _ESTIMATORS = {
     "rloo": LeaveOneOut(),
@@ -41,6 +46,7 @@ _AGGREGATION = {
     "seq-mean-token-mean": SequenceMeanTokenMean(),
     "seq-mean-token-sum": SequenceMeanTokenSum(),
 }
+_PROGRAMS = ("main_ppo", "main_dapo", "fully_async_main", "main_ppo_split")
 _NORM = "seq-mean-token-sum-norm"
 _LIKELY = {
     "gspo": ("gspo",),
@@ -59,8 +65,18 @@ _KINDS = {
 
 
 def locate_verl(values: Mapping[str, Any], program: str | None = None, where: str = "") -> Located:
-    """A verl configuration as a point of the atlas; see `VERSION` for whose defaults."""
-    del where
+    """A verl configuration as a point of the atlas; see `VERSION` for whose defaults.
+
+    Raises:
+        SpecError: A program that has no reader.
+    """
+    name = (program or "main_ppo").rsplit(".", 1)[-1]
+    if "sft" in name:
+        return _sft(values, name)
+    if name not in _PROGRAMS:
+        raise SpecError(
+            f"{where}: no reader for {program}. Known: {', '.join(_PROGRAMS)} and the sft trainers."
+        )
     s = Settings(flat(values), DEFAULTS, NEUTRAL, PREFIXES)
     estimator, mode = str(s["algorithm.adv_estimator"]), str(s[A + "policy_loss.loss_mode"])
     draft = Draft("verl", VERSION, f"{estimator}, {mode}", s, "proximal_rl", updates=_updates(s))
@@ -91,6 +107,15 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
     _trust_changes(draft, s, mode)
     _reward_changes(draft, s, estimator)
     _other_changes(draft, s)
+    return draft.located()
+
+
+def _sft(values: Mapping[str, Any], name: str) -> Located:
+    sections = (*PREFIXES, "model.", "optim.", "engine.", "checkpoint.", "ulysses", "use_remove")
+    s = Settings(flat(values), {}, frozenset(), sections)
+    draft = Draft("verl", VERSION, name, s, "supervised", target=Data(), updates=None)
+    draft.proposal, draft.likely = DatasetProposal(source="dataset"), ("sft",)
+    draft.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
     return draft.located()
 
 
