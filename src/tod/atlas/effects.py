@@ -179,7 +179,8 @@ def _labels(action: Preference, said: Mapping[str, str]) -> list[SilentChange]:
         "dpo": "aims at b·exp(r/β) only if labels are random choices; hard (argmax) labels put the "
         "optimum at infinity",
         "cdpo": "every pair is fitted to the margin logit(1 − ε)/β, whatever its true score gap",
-        "robust_dpo": "unbiased under flips of probability ε, but unbounded below",
+        "robust_dpo": "right only for labels flipped with probability ε, too sharp for others; "
+        "unbounded below",
         "ipo": "every pair is fitted to one margin 1/(2β): σ(ΔU) is fitted, not ΔU"
         + (
             ", per token: longer answers weigh less" if getattr(action.loss, "by_length", 0) else ""

@@ -217,8 +217,13 @@ def _of_pull(target: Target, pull: KLPull, scale: Scale, epsilon: float) -> Law:
 
 def _of_regression(target: Target, operator: Operator, action: WeightedRegression) -> Law:
     kind = action.weights.kind
+    if action.by_probability:
+        return Law("other", why="tokens weigh by their own π: what is likely gets likelier")
     if exponents(target, operator) == {"data": 1.0} and kind in ("target", "uniform"):
         return Law("exponential", {"data": 1.0})
+    frozen = tuple(name for name in operator.proposal.samplers if name != "old")
+    if kind == "uniform" and operator.proposal.samplers == frozen and len(frozen) == 1:
+        return Law("exponential", {str(frozen[0]): 1.0})
     if kind == "target":
         return _at_rest(target, operator, "always" if action.centred else "on_policy")
     why = f"weights {kind!r} have no b/μ: the target is μ tilted, sharper at every refresh"
@@ -229,14 +234,19 @@ def _of_preference(target: Target, operator: Operator, action: Preference) -> La
     kind = action.loss.kind
     if kind in ("simpo", "orpo"):
         return Law("climbs", etas=_etas(target), why=f"{kind} has no anchor")
-    if kind in ("dpo", "robust_dpo"):
+    if kind == "robust_dpo":
+        return Law("other", why="right only for labels that are flipped with probability ε")
+    if kind == "dpo":
         return _at_rest(target, operator, "always")
     return Law("other", why=f"{kind} does not fit the choice model that defines the target")
 
 
 def _of_auxiliary(operator: Operator) -> Law:
-    if operator.auxiliary.distillation is None:
+    term = operator.auxiliary.distillation
+    if term is None:
         return Law("other", why="no credit and no distillation: nothing is aimed at")
+    if term.top_k is not None:
+        return Law("other", why="tokens outside the teacher's top ones are not told apart")
     return Law("exponential", {"teacher": 1.0})
 
 
