@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tod import arc as arc
     from tod.arc import ArcConfig, ArcState, Decision
-    from tod.atlas import RECIPES, Recipe
+    from tod.atlas import RECIPES, Recipe, compare, locate
     from tod.base import Groups
     from tod.candidates import Candidates, Tokens
     from tod.diagnostics import Diagnostics, Summary, ess, ess_rel, log_ess, measure, pareto_k
+    from tod.integrations import Reading, diagnose, read
     from tod.operators import Operator, PolicyGradient, Proposal, WeightedRegression
     from tod.procedure import Procedure, credit, examine, log_weights
     from tod.regimes import Regime, Thresholds, classify, eta_for_ess
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "tod.arc": ("ArcConfig", "ArcState", "Decision"),
-    "tod.atlas": ("RECIPES", "Recipe"),
+    "tod.atlas": ("RECIPES", "Recipe", "compare", "locate"),
     "tod.base": ("Groups",),
     "tod.candidates": ("Candidates", "Tokens"),
     "tod.diagnostics": (
@@ -32,6 +33,7 @@ _HOMES = {
         "measure",
         "pareto_k",
     ),
+    "tod.integrations": ("Reading", "diagnose", "read"),
     "tod.operators": ("Operator", "PolicyGradient", "Proposal", "WeightedRegression"),
     "tod.procedure": ("Procedure", "credit", "examine", "log_weights"),
     "tod.regimes": ("Regime", "Thresholds", "classify", "eta_for_ess"),
@@ -51,6 +53,7 @@ __all__ = [
     "PolicyGradient",
     "Procedure",
     "Proposal",
+    "Reading",
     "Recipe",
     "Regime",
     "Summary",
@@ -60,15 +63,19 @@ __all__ = [
     "WeightedRegression",
     "arc",
     "classify",
+    "compare",
     "credit",
+    "diagnose",
     "ess",
     "ess_rel",
     "eta_for_ess",
     "examine",
+    "locate",
     "log_ess",
     "log_weights",
     "measure",
     "pareto_k",
+    "read",
 ]
 
 
