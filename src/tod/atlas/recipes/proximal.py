@@ -1,0 +1,162 @@
+"""Proximal policy-gradient recipes (Table 2 row 3)."""
+
+from tod.atlas.recipe import Recipe
+from tod.atlas.recipes.shared import (
+    FROZEN,
+    K3,
+    NO_PULL,
+    ONE_UPDATE,
+    PROMPTED,
+    REF_ALONE,
+    TWO_ANCHOR,
+    Z_SCORE,
+)
+from tod.operators import (
+    Auxiliary,
+    Clip,
+    ConstantLength,
+    Critic,
+    Gae,
+    GroupZScore,
+    KLPull,
+    Operator,
+    PolicyGradient,
+    Residual,
+    RootLengthClip,
+    SequenceMeanTokenSum,
+    SoftGate,
+    TokenMean,
+    Whitening,
+)
+
+PROXIMAL = (
+    Recipe(
+        name="proximal_residual",
+        title="Clipped policy gradient on the shaped residual (zero at the target)",
+        target=TWO_ANCHOR,
+        operator=Operator(action=PolicyGradient(trust_region=Clip(), pull=Residual())),
+        family="proximal_rl",
+        shares_target="one_update",
+        differs=("π_old moves: iterated, the sharpness tends to 1/β, not 1/(τ+β)",),
+        papers=("1707.06347", "TOD 2025, section 2.3"),
+    ),
+    Recipe(
+        name="ppo_clip",
+        title="PPO's clipped surrogate without a critic, KL in the reward",
+        target=TWO_ANCHOR,
+        operator=Operator(
+            action=PolicyGradient(
+                trust_region=Clip(),
+                aggregation=TokenMean(),
+                pull=KLPull(kind="k1", place="reward"),
+            )
+        ),
+        family="proximal_rl",
+        shares_target="no",
+        differs=(REF_ALONE, FROZEN),
+        papers=("1707.06347", "2203.02155"),
+    ),
+    Recipe(
+        name="ppo",
+        title="PPO: critic, GAE whitened over tokens, clipped, KL in the reward",
+        target=PROMPTED,
+        operator=Operator(
+            action=PolicyGradient(
+                trust_region=Clip(),
+                advantage=Gae(whiten=Whitening()),
+                aggregation=TokenMean(),
+                pull=KLPull(kind="k1", place="reward"),
+            ),
+            auxiliary=Auxiliary(critic=Critic()),
+        ),
+        family="proximal_rl",
+        shares_target="on_policy",
+        differs=(FROZEN, "as right as the critic: λ < 1 trusts its values"),
+        papers=("1707.06347", "1506.02438", "2203.02155"),
+    ),
+    Recipe(
+        name="grpo",
+        title="GRPO: group z-scores, token clip, k3 in the loss",
+        target=TWO_ANCHOR,
+        operator=Operator(
+            action=PolicyGradient(
+                trust_region=Clip(), advantage=GroupZScore(), pull=KLPull(kind="k3")
+            )
+        ),
+        family="proximal_rl",
+        shares_target="no",
+        differs=(Z_SCORE, K3),
+        papers=("2402.03300", "2501.12948"),
+    ),
+    Recipe(
+        name="dr_grpo",
+        title="Dr. GRPO: centred rewards, constant length, no KL",
+        target=ONE_UPDATE,
+        operator=Operator(
+            action=PolicyGradient(trust_region=Clip(), aggregation=ConstantLength(length=64))
+        ),
+        family="proximal_rl",
+        shares_target="no",
+        differs=(NO_PULL,),
+        papers=("2503.20783",),
+    ),
+    Recipe(
+        name="gspo",
+        title="GSPO: geometric-mean sequence weights, tight clip",
+        target=ONE_UPDATE,
+        operator=Operator(
+            action=PolicyGradient(
+                level="sequence_mean",
+                trust_region=Clip(low=3e-4, high=4e-4),
+                advantage=GroupZScore(),
+            )
+        ),
+        family="proximal_rl",
+        shares_target="no",
+        differs=(Z_SCORE, NO_PULL),
+        papers=("2507.18071",),
+    ),
+    Recipe(
+        name="gmpo",
+        title="GMPO: tokens clipped in log space before their geometric mean",
+        target=ONE_UPDATE,
+        operator=Operator(
+            action=PolicyGradient(
+                level="sequence_mean_of_clipped",
+                trust_region=Clip(low=0.3296799539643607, high=0.4918246976412703),
+                advantage=GroupZScore(),
+            )
+        ),
+        family="proximal_rl",
+        shares_target="no",
+        differs=(Z_SCORE, NO_PULL),
+        papers=("2507.20673",),
+    ),
+    Recipe(
+        name="fspo",
+        title="FSPO: true sequence weights in a band that grows with the root of the length",
+        target=ONE_UPDATE,
+        operator=Operator(
+            action=PolicyGradient(
+                level="sequence_sum",
+                trust_region=RootLengthClip(),
+                advantage=GroupZScore(),
+                aggregation=SequenceMeanTokenSum(),
+            )
+        ),
+        family="proximal_rl",
+        shares_target="no",
+        differs=(Z_SCORE, NO_PULL),
+        papers=("2509.09177",),
+    ),
+    Recipe(
+        name="sapo",
+        title="SAPO: a soft gate in the place of the clip",
+        target=ONE_UPDATE,
+        operator=Operator(action=PolicyGradient(trust_region=SoftGate(), advantage=GroupZScore())),
+        family="proximal_rl",
+        shares_target="no",
+        differs=(Z_SCORE, NO_PULL),
+        papers=("2511.20347",),
+    ),
+)

@@ -1,0 +1,122 @@
+"""Supervised recipes (Table 2 row 1) and weighted likelihood."""
+
+from tod.atlas.recipe import Recipe
+from tod.atlas.recipes.shared import COMPOUNDS, FROM_MU, VERIFIER
+from tod.operators import (
+    Accepted,
+    Best,
+    DatasetProposal,
+    Exponentiated,
+    Operator,
+    TokenMean,
+    Uniform,
+    WeightedRegression,
+)
+from tod.targets import Data
+
+SUPERVISED = (
+    Recipe(
+        name="sft",
+        title="Supervised fine-tuning: likelihood of the data, a mean over tokens",
+        target=Data(),
+        operator=Operator(
+            proposal=DatasetProposal(source="dataset"),
+            action=WeightedRegression(weights=Uniform(), aggregation=TokenMean()),
+        ),
+        family="supervised",
+        shares_target="yes",
+        papers=("TOD, Table 2 row 1",),
+    ),
+    Recipe(
+        name="dft",
+        title="DFT: likelihood weighted by the probability of the token itself",
+        target=Data(),
+        operator=Operator(
+            proposal=DatasetProposal(source="dataset"),
+            action=WeightedRegression(
+                weights=Uniform(), aggregation=TokenMean(), by_probability=True
+            ),
+        ),
+        family="supervised",
+        shares_target="no",
+        differs=(
+            "tokens count by their own probability: likely ones are made likelier than in the data",
+        ),
+        papers=("2508.05629",),
+    ),
+    Recipe(
+        name="weighted_mle",
+        title="Weighted maximum likelihood: the forward-KL projection of the target",
+        target=VERIFIER,
+        operator=Operator(action=WeightedRegression()),
+        family="supervised",
+        shares_target="yes",
+        differs=("with few candidates off-policy: self-normalised weights are biased by O(1/K)",),
+        papers=("1806.06920", "1910.00177"),
+        aliases=("wmle", "mpo_e_step"),
+    ),
+    Recipe(
+        name="weighted_mle_centred",
+        title="Weighted maximum likelihood less the policy's own weights",
+        target=VERIFIER,
+        operator=Operator(action=WeightedRegression(centred=True)),
+        family="supervised",
+        shares_target="yes",
+        papers=("1806.06920", "TOD"),
+        aliases=("wmle_centred",),
+    ),
+    Recipe(
+        name="rwr",
+        title="Reward-weighted regression: softmax of the reward, no b/μ",
+        target=FROM_MU,
+        operator=Operator(action=WeightedRegression()),
+        family="supervised",
+        shares_target="no",
+        differs=(COMPOUNDS,),
+        papers=(
+            "Peters and Schaal 2007",
+            "Peters, Mülling and Altun 2010",
+        ),
+        aliases=("reps",),
+    ),
+    Recipe(
+        name="awr",
+        title="Advantage-weighted regression: exp(A) capped, not normalised",
+        target=FROM_MU,
+        operator=Operator(action=WeightedRegression(weights=Exponentiated())),
+        family="supervised",
+        shares_target="no",
+        differs=(
+            COMPOUNDS,
+            "the cap bends the exponential",
+        ),
+        papers=("1910.00177",),
+    ),
+    Recipe(
+        name="rft",
+        title="Rejection-sampling fine-tuning: likelihood of what passes",
+        target=FROM_MU,
+        operator=Operator(action=WeightedRegression(weights=Accepted(threshold=1.0))),
+        family="supervised",
+        shares_target="no",
+        differs=(COMPOUNDS, "the threshold is the limit η → ∞"),
+        papers=("2304.06767", "2308.01825"),
+        aliases=("raft", "star"),
+    ),
+    Recipe(
+        name="raft_top_k",
+        title="Rejection sampling that keeps the best of every context",
+        target=FROM_MU,
+        operator=Operator(action=WeightedRegression(weights=Best(count=2))),
+        family="supervised",
+        shares_target="no",
+        differs=(
+            COMPOUNDS,
+            "the best k of K is another law than a tilt",
+        ),
+        papers=(
+            "2304.06767",
+            "2308.08998",
+        ),
+    ),
+)
