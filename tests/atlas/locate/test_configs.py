@@ -285,3 +285,12 @@ def test_plain_data_of_the_schema(case: tuple[Located, Expected]) -> None:
     needed = {"framework", "recipe", "target", "operator", "silent_changes", "unknown"}
     assert needed <= set(data)
     assert all(set(row) == {"setting", "effect"} for row in data["silent_changes"])
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CONFIGS.parents[2] / "configs").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_our_own_recipes_are_known_key_by_key(path: Path) -> None:
+    found = locate(path)
+    assert (found.framework, found.unknown) == ("tod", ())
+    assert found.procedure is not None
