@@ -78,13 +78,13 @@ def view(diagnosis: "Diagnosis", remarks: Sequence[str] = ()) -> DiagnosisView:
     }
     if diagnosis.feasible is None:  # log q*/μ cannot be weighed: nothing of it is shown
         return DiagnosisView(run=_run(diagnosis, np.empty(0)), **found)
-    log_w, tilt, eta = _weighed(diagnosis)
+    log_w, base, unit, eta = _weighed(diagnosis)
     chosen = _spread_out(np.flatnonzero(_usable(diagnosis)), reading.contexts)
     contexts, rows = reading.contexts.take(chosen)
     return DiagnosisView(
         run=_run(diagnosis, log_w),
         eta=eta,
-        by_eta=by_eta(log_w[rows], tilt[rows], contexts, eta, diagnosis.feasible["eta_max"]),
+        by_eta=by_eta(base[rows], unit[rows], contexts, eta, diagnosis.feasible["eta_max"]),
         by_k=by_k(log_w[rows], contexts),
         ess_rel=diagnosis.diagnostics.ess_rel[_usable(diagnosis)],
         read=len(contexts),
@@ -92,22 +92,28 @@ def view(diagnosis: "Diagnosis", remarks: Sequence[str] = ()) -> DiagnosisView:
     )
 
 
-def _weighed(diagnosis: "Diagnosis") -> tuple[Any, Any, float]:
-    """Log q*/μ, the tilt ηU and η under the target in force at every step."""
+def _weighed(diagnosis: "Diagnosis") -> tuple[Any, Any, Any, float]:
+    """Log q*/μ, log b/μ (−∞ outside the support), the tilt per unit of η, and the last η in force.
+
+    Every step is weighed under the target in force at it.
+    """
     reading, chosen = diagnosis.reading, diagnosis.chosen
     assert chosen is not None  # noqa: S101 - there is a feasible sharpness only with a target
-    general = chosen.target.target
-    eta = float(general.sharpness) or 1.0
     if not chosen.knobs:
-        return _exact(general.log_weights(reading)), _exact(general.tilt(reading)), eta
-    log_w, tilt = [], []
-    for step in np.unique(reading.steps).tolist():
-        turned = chosen.at(step)
-        batch = reading.take(np.flatnonzero(reading.steps == step))
-        log_w.append(_exact(turned.log_weights(batch)))
-        tilt.append(_exact(turned.tilt(batch)))
-        eta = float(turned.sharpness) or eta
-    return np.concatenate(log_w), np.concatenate(tilt), eta
+        return _parts(chosen.target.target, reading)
+    found = [
+        _parts(chosen.at(step), reading.take(np.flatnonzero(reading.steps == step)))
+        for step in np.unique(reading.steps).tolist()
+    ]
+    log_w, base, unit = (np.concatenate([part[i] for part in found]) for i in range(3))
+    return log_w, base, unit, found[-1][3]
+
+
+def _parts(target: Any, candidates: Any) -> tuple[Any, Any, Any, float]:
+    log_w, tilt = _exact(target.log_weights(candidates)), _exact(target.tilt(candidates))
+    eta, alive = float(target.sharpness) or 1.0, np.isfinite(tilt)
+    base = np.where(alive, log_w - np.where(alive, tilt, 0.0), -np.inf)
+    return log_w, base, np.where(alive, tilt / eta, 0.0), eta
 
 
 def _exact(x: Any) -> Any:

@@ -26,26 +26,23 @@ class EtaPoint:
 
 
 def by_eta(
-    log_w: Float[np.ndarray, " N"],
-    tilt: Float[np.ndarray, " N"],
+    base: Float[np.ndarray, " N"],
+    unit: Float[np.ndarray, " N"],
     contexts: Groups,
     eta: float,
     eta_max: float | None,
 ) -> list[EtaPoint]:
-    """Median and 10 % quantile of ESS_rel(log b − log μ + η'U) over a grid of sharpness η'.
+    """Median and 10 % quantile of ESS_rel(log b/μ + η'U) over a grid of sharpness η'.
 
     Args:
-        log_w: log q*/μ, nats.
-        tilt: ηU, nats; −∞ outside the support, which stays there at every sharpness.
+        base: log b/μ, nats; −∞ outside the support, at every sharpness.
+        unit: The tilt at η = 1, finite.
         contexts: Informative contexts.
         eta: Sharpness in force: it is on the grid.
         eta_max: Largest feasible one, if there is one: it is on the grid.
     """
     if not len(contexts):
         return []
-    alive = np.isfinite(tilt)
-    unit = np.where(alive, tilt / eta, 0.0)
-    base = np.where(alive, log_w - np.where(alive, tilt, 0.0), -np.inf)
     known = [eta] if eta_max is None else [eta, eta_max]
     top = max(1.25 * eta, BEYOND * known[-1])
     if eta_max is not None:

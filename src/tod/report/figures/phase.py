@@ -11,7 +11,7 @@ from tod.report.svg import Html, join, number, tag
 
 WIDTH, HEIGHT = 560.0, 420.0
 X = Scale((0.0, 1.0), (46.0, WIDTH - 12.0))
-CROWD, REACH, CELL = 300, 16.0, 2.0
+CROWD, REACH, CELL = 300, 22.0, 5.0
 GOLDEN = math.pi * (3 - math.sqrt(5))
 """The golden angle: turning by it never lets two spots of a sunflower share a direction."""
 
@@ -142,7 +142,7 @@ def _axes(y: Scale) -> Html:
 
 def _points(run: RunView, index: int, style: str, y: Scale) -> Html:
     spots = _spread([(X(point.ess_rel), y(point.max_weight)) for point in run.points])
-    radius = 4.2 if len(spots) <= CROWD else 3.0
+    radius = 4.2 if len(spots) <= CROWD else 3.0 if len(spots) <= 3 * CROWD else 2.2
     dots = [
         tag(
             "circle",
@@ -162,16 +162,18 @@ def _spread(spots: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Spots of one place move onto a sunflower around it, at most ``REACH`` away.
 
     Binary utilities give a handful of places to all contexts: unmoved, one would hide the others.
+    All sunflowers are equally dense: larger ones hold more contexts.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for i, (x, y) in enumerate(spots):
         groups.setdefault((round(x / CELL), round(y / CELL)), []).append(i)
     moved = list(spots)
+    apart = min(3.2, REACH / math.sqrt(max(map(len, groups.values()), default=1)))
     for members in groups.values():
-        apart = min(2.6, REACH / math.sqrt(len(members)))
         for turn, i in enumerate(members[1:], start=1):
             far, angle = apart * math.sqrt(turn), turn * GOLDEN
-            moved[i] = (spots[i][0] + far * math.cos(angle), spots[i][1] + far * math.sin(angle))
+            x, y = spots[i]
+            moved[i] = (min(x + far * math.cos(angle), X(1)), y + far * math.sin(angle))
     return moved
 
 

@@ -86,7 +86,7 @@ def tiles(seen: DiagnosisView) -> Html:
         _informative(data),
         blind_contexts(data),
         _size(data),
-        Fact("pass@K", percent(at(data, "coverage", "pass_at_k")), "some candidate passes"),
+        _passing(data),
     ]
     return tiled(shown)
 
@@ -202,6 +202,14 @@ def _informative(data: dict[str, Any]) -> Fact:
     beside += f", {singles:g} singletons" if singles else ""
     beside += f", {invalid:g} invalid" if invalid else ""
     return Fact(name, f"{found:,.0f}", beside)
+
+
+def _passing(data: dict[str, Any]) -> Fact:
+    value = at(data, "coverage", "pass_at_k")
+    beside = (
+        "the utility is not binary" if value is None else "contexts where some candidate passes"
+    )
+    return Fact("pass@K", percent(value), beside)
 
 
 def _size(data: dict[str, Any]) -> Fact:
