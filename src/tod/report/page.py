@@ -139,8 +139,8 @@ def _phase(runs: list[RunView], style: list[str]) -> Html:
             "p",
             "Each line is a run's path over its steps, stronger as it goes, from the ring to the "
             "disc: the median over informative contexts. ",
-            "Small dots are the contexts of the last step, spread where they coincide; point at one "
-            "to read it. "
+            "Small dots are the contexts of the last step, spread where they coincide; point at "
+            "one to read it. "
             if counts
             else "No per-context rows were kept, so contexts are not drawn. ",
         ),
