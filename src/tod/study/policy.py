@@ -1,7 +1,7 @@
 """Policies over a finite language, with the gradient of any credit written out by hand."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from tod.study.world import World
 Vector = Float[np.ndarray, " P"]
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Logits by state from a vector of parameters, and the way back."""
 
