@@ -188,9 +188,9 @@ def main() -> None:
     write(options.out, results, text, options.seeds, seconds)
 
 
-NOTE = """The slow arm ties the ramp where every context informs, and stalls where success is rare: a
-batch with too few informative contexts freezes sharpness, and a slew that only just meets the
-deadline cannot make good what was frozen."""
+NOTE = """The slow arm ties the ramp where every context informs, and stalls where success is rare:
+a batch with too few informative contexts freezes sharpness, and a slew that only just meets
+the deadline cannot make good what was frozen."""
 HEAD = "| arm | TV to the sharp q* | less the ramp's | E[U] | collapsed contexts | mean η |"
 RULE = "|---|---|---|---|---|---|"
 
