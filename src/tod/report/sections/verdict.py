@@ -2,7 +2,7 @@
 
 from tod.diagnostics.summary import Summary
 from tod.regimes import classify_run, ess_two
-from tod.report.data import RunView
+from tod.report.data import RunView, at
 from tod.report.figures.ribbon import ribbon
 from tod.report.scales import fixed
 from tod.report.svg import Html, tag
@@ -68,7 +68,9 @@ def missing(regime: dict[str, object]) -> Html | None:
 
 def _whole(run: RunView) -> str | None:
     """The run as a whole, on the bands of step-means."""
-    summaries = [Summary.from_dict(record) for record in run.steps if record.get("ess_rel")]
+    # step 0 is the evaluation before training and diagnosed nothing
+    diagnosed = [record for record in run.steps if at(record, "contexts", "total")]
+    summaries = [Summary.from_dict(record) for record in diagnosed]
     if len(summaries) < 2:
         return None
     two = ess_two(summaries)
