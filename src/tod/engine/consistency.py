@@ -1,6 +1,6 @@
 """What the parts of a run need of each other, beside what each part checks by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tod.operators import (
     DatasetProposal,
@@ -37,6 +37,21 @@ def check_operators(
         _check_teacher(where, operator, teacher)
         _check_auxiliary(where, operator, trains_critic)
         _check_pairs(where, operator, utilities)
+
+
+def frozen_names(target: Target, operators: Iterable[Operator]) -> tuple[str, ...]:
+    """Which of ``ref`` and ``teacher`` the target, a proposal or an auxiliary term names."""
+    named = set(target.names)
+    for operator in operators:
+        named.update(operator.proposal.samplers)
+        if operator.auxiliary.distillation is not None:
+            named.add("teacher")
+    return tuple(sorted(named & {"ref", "teacher"}))
+
+
+def lags(operators: Iterable[Operator]) -> bool:
+    """Whether a copy of the policy is kept that is older than the last step."""
+    return any("old" in o.proposal.samplers and o.proposal.refresh != 1 for o in operators)
 
 
 def _check_target(

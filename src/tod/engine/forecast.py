@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from tod.engine.consistency import frozen_names, lags
 from tod.engine.data import Task, fitting_ids
 from tod.engine.ledger import ModelCost, Work
 from tod.engine.memory import Estimate, Load, ModelSize, estimate
@@ -47,21 +48,33 @@ def forecast(settings: RunSettings, task: Task) -> Forecast:
         completion_tokens=proposal.max_new_tokens,
         micro_batch_tokens=train.max_tokens_per_micro_batch,
     )
-    frozen = sorted(set(settings.target.target.names) & {"ref", "teacher"})
-    lagging = any(
-        o.proposal.refresh != 1 for o in (settings.operator, *settings.operators.values())
-    )
-    copies = tuple(size.parameters for _ in range(len(frozen) + lagging))
+    operators = (settings.operator, *settings.operators.values())
+    frozen = frozen_names(settings.target.target, operators)
+    copies = tuple(size.parameters for _ in range(len(frozen) + lags(operators)))
     itemsize = 2 if train.dtype == "bfloat16" else 4
     drawn = proposal.prompts * proposal.size * proposal.max_new_tokens
     if settings.selects:
         return _searching(settings, ModelCost.of(model), size, load)
     step = _step_flops(ModelCost.of(model), settings, prompt, len(frozen))
     return Forecast(
-        memory=estimate(size, load, copies=copies, itemsize=itemsize),
+        memory=_with_critic(settings, size, estimate(size, load, copies=copies, itemsize=itemsize)),
         prompt_tokens=prompt,
-        completion_tokens=drawn * train.steps,
+        completion_tokens=drawn * train.steps if proposal.samplers else 0,
         flops=step * train.steps,
+    )
+
+
+def _with_critic(settings: RunSettings, size: ModelSize, found: Estimate) -> Estimate:
+    """A critic with its own network needs as much again; its graph lives beside the policy's."""
+    critic = settings.operator.auxiliary.critic
+    if critic is None or critic.kind == "head":
+        return found
+    return replace(
+        found,
+        copies=found.copies + size.parameters * 4,
+        optimiser=2 * found.optimiser,
+        gradients=2 * found.gradients,
+        activations=2 * found.activations,
     )
 
 
@@ -104,9 +117,11 @@ def _longest_prompt(settings: RunSettings, task: Task) -> int:
 
 def _step_flops(cost: ModelCost, settings: RunSettings, prompt: int, anchors: int) -> float:
     """Sampling, scoring under every anchor, and all updates of one step, at full length."""
-    updates = settings.train.updates_per_batch
+    operator, updates = settings.operator, settings.train.updates_per_batch
     work = _work(settings, prompt)
-    return float(cost.forward(work) * (1 + anchors) + cost.training(work) * updates)
+    critic = operator.auxiliary.critic is not None and operator.auxiliary.critic.kind == "copy"
+    scored = anchors + bool(operator.proposal.samplers)
+    return float(cost.forward(work) * scored + cost.training(work) * updates * (1 + critic))
 
 
 def _work(settings: RunSettings, prompt: int) -> Work:

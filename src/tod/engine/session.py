@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 
 from tod.base import ModelError
+from tod.engine.consistency import frozen_names, lags
 from tod.engine.critic import ValueFunction
 from tod.engine.data import Example, Task, fitting_ids, load_task
 from tod.engine.forecast import forecast
@@ -146,7 +147,7 @@ def open_session(
         frozen=_frozen(settings, policy, master, world),
     )
     operators = (settings.operator, *settings.operators.values())
-    if any("old" in o.proposal.samplers and o.proposal.refresh != 1 for o in operators):
+    if lags(operators):
         session.behaviour = _still(copy.deepcopy(policy))
     if settings.operator.auxiliary.critic is not None:
         session.critic = ValueFunction(settings.operator.auxiliary.critic, policy)
@@ -168,15 +169,10 @@ def _optimiser(policy: Any, settings: RunSettings) -> torch.optim.Optimizer:
 
 def _frozen(settings: RunSettings, policy: Any, dtype: str, world: World) -> dict[str, Any]:
     """The models that the target, a proposal or an auxiliary term names and that never move."""
-    named = set(settings.target.target.names)
     operators = (settings.operator, *settings.operators.values())
-    for operator in operators:
-        named.update(operator.proposal.samplers)
-        if operator.auxiliary.distillation is not None:
-            named.add("teacher")
     sources = {"ref": settings.anchors.ref or settings.model, "teacher": settings.anchors.teacher}
     found: dict[str, Any] = {}
-    for name in sorted(named & {"ref", "teacher"}):
+    for name in frozen_names(settings.target.target, operators):
         source = sources[name]
         if source is None:
             raise ModelError(f"the target names {name!r} and no model is given for it.")
