@@ -1,7 +1,9 @@
 """A run killed at any moment and resumed is the run that was never killed, bit for bit."""
 
 import json
+import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -19,21 +21,22 @@ from tod.runs import RunDirectory, comparable
 Make = Callable[..., RunSettings]
 
 
+# children are forked from a clean server: polars' threads would not survive a fork of this process
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tod.engine.train", "transformers.models.llama.modeling_llama"])
+
+
 def in_child(settings: RunSettings, *, resume: bool, kill_after: float | None) -> bool:
-    """Train in a forked process, killed with SIGKILL after some seconds; whether it finished."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            train(settings, resume=resume)
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed by itself"
-    return not os.WIFSIGNALED(status)
+    """Train in another process, killed with SIGKILL after some seconds; whether it finished."""
+    child = CONTEXT.Process(target=train, args=(settings,), kwargs={"resume": resume})
+    child.start()
+    child.join(kill_after)
+    if child.exitcode is None:
+        child.kill()
+        child.join()
+        return False
+    assert child.exitcode == 0, "the child failed by itself"
+    return True
 
 
 def tensors(run: Path) -> dict[str, np.ndarray]:
@@ -68,8 +71,9 @@ def test_killed_at_twelve_random_moments(small: Make) -> None:
         small("whole", train__steps=8, **changes),
         small("broken", train__steps=8, **changes),
     )
+    assert in_child(small("warm", train__steps=1), resume=False, kill_after=None)
     began = time.monotonic()
-    train(whole)
+    assert in_child(whole, resume=False, kill_after=None)
     length = time.monotonic() - began
     rng = np.random.default_rng(5)
     kills, finished, started = 0, False, False
@@ -81,8 +85,6 @@ def test_killed_at_twelve_random_moments(small: Make) -> None:
         started = started or (broken.directory / "manifest.json").exists()
         if finished:  # begin another run to be killed in
             same_run(whole.directory, broken.directory)
-            import shutil
-
             shutil.rmtree(broken.directory)
             started = False
     assert in_child(broken, resume=started, kill_after=None)
@@ -92,12 +94,18 @@ def test_killed_at_twelve_random_moments(small: Make) -> None:
 def test_interrupt_saves_the_last_step(small: Make) -> None:
     settings = small(train__steps=5, train__checkpoint_every=100)
 
-    def stop(record: object) -> None:
-        if record.step == 3:  # type: ignore[attr-defined]
-            raise KeyboardInterrupt
+    asked = []
+
+    def stop(phase: str) -> None:
+        asked.append(phase)
+        if phase == "updating" and asked.count(phase) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train(settings, events=Events(record=stop))
+        train(settings, events=Events(phase=stop))
+    latest = RunDirectory.open(settings.directory).latest_checkpoint()
+    assert latest is not None
+    assert latest.name == "step-3"
     whole = small("whole", train__steps=5, train__checkpoint_every=100)
     train(whole)
     train(settings, resume=True)

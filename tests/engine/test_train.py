@@ -219,7 +219,7 @@ def test_utility_that_fails_names_prompt_and_keeps_the_run(
     import sys
 
     sys.modules.pop("judge_module", None)
-    utility = {"name": "correct", "kind": "custom", "function": "judge_module:judge", "workers": 0}
+    utility = {"name": "correct", "kind": "custom", "target": "judge_module:judge", "workers": 0}
     settings = small(utilities=[utility], train__steps=5)
     with pytest.raises(UtilityError, match=message) as caught:
         train(settings, allow_imports=True)
@@ -228,7 +228,7 @@ def test_utility_that_fails_names_prompt_and_keeps_the_run(
 
 
 def test_import_path_needs_the_persons_consent(small: Make) -> None:
-    utility = {"name": "correct", "kind": "custom", "function": "os:getcwd"}
+    utility = {"name": "correct", "kind": "custom", "target": "os:getcwd"}
     with pytest.raises(SpecError, match="allow"):
         train(small(utilities=[utility]))
 

@@ -20,7 +20,7 @@ def spec(name="u", **data):
 
 
 def custom(function, name="u", **data):
-    return spec(name, kind="custom", function=f"reward_samples:{function}", **data)
+    return spec(name, kind="custom", target=f"reward_samples:{function}", **data)
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +197,7 @@ def test_workers_are_other_processes_and_stay_for_the_next_batch():
 
 
 def test_import_paths_need_permission():
-    utility = spec(kind="custom", function="reward_samples:length")
+    utility = spec(kind="custom", target="reward_samples:length")
     with pytest.raises(SpecError, match="--allow-imports"):
         Scorer([utility])
     assert "reward_samples" not in sys.modules
@@ -213,7 +213,7 @@ def test_import_paths_need_permission():
 )
 def test_import_paths_that_lead_nowhere(path, message):
     with pytest.raises(SpecError, match=message):
-        Scorer([spec(kind="custom", function=path)], allow_imports=True)
+        Scorer([spec(kind="custom", target=path)], allow_imports=True)
 
 
 def test_lists_of_utilities_that_mean_nothing():
@@ -226,7 +226,7 @@ def test_lists_of_utilities_that_mean_nothing():
 @pytest.mark.parametrize("function", ["os.system", "os:system:x", ":f", "a b:c"])
 def test_functions_that_are_no_import_path(function):
     with pytest.raises(ValidationError):
-        spec(kind="custom", function=function)
+        spec(kind="custom", target=function)
 
 
 def test_an_empty_batch_has_empty_scores():

@@ -88,7 +88,7 @@ def _line(item: dict[str, Any], model: type[BaseModel], data: object) -> str:
     if kind == "missing":
         return f"{path}: required and missing."
     if kind == "value_error":
-        return f"{path}: {item['ctx']['error']}."
+        return f"{path}: {str(item['ctx']['error']).rstrip('.')}."
     shown = repr(value) if len(repr(value)) < 80 else repr(value)[:77] + "..."
     return f"{path}: {item['msg']} (got {shown})."
 
@@ -128,6 +128,23 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [m for arg in getattr(annotation, "__args__", ()) for m in _models_in(arg)]
 
 
+def _loader() -> Any:
+    """PyYAML's safe loader, which takes the last of two equal keys, made to refuse them."""
+    import yaml
+
+    class Unique(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key for key, _ in node.value if key.tag == "tag:yaml.org,2002:str"]
+            for number, key in enumerate(keys):
+                if any(key.value == other.value for other in keys[:number]):
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} stands twice in one mapping", key.start_mark
+                    )
+            return super().construct_mapping(node, deep)
+
+    return Unique
+
+
 def read_yaml(path: Path) -> Any:
     """Plain data of a YAML file; never code.
 
@@ -137,7 +154,9 @@ def read_yaml(path: Path) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())  # noqa: S506 - safe
+    except IsADirectoryError:
+        raise SpecError(f"{path} is a directory; a recipe is a YAML file.") from None
     except FileNotFoundError:
         raise SpecError(f"{path}: no such file. Check the path, or list `configs/`.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tod.diagnostics import Summary
 from tod.engine.settings import RunSettings
 from tod.engine.train import Events
 from tod.runs import StepRecord
@@ -26,7 +27,12 @@ class Progress:
 
         self.settings = settings
         self.console = Console(highlight=False, quiet=quiet)
-        self.events = Events(record=self._record, phase=self._phase, resumed=self._resumed)
+        self.events = Events(
+            record=self._record,
+            phase=self._phase,
+            resumed=self._resumed,
+            stopping=self._stopping,
+        )
         self._first: Any = None
         self._last: StepRecord | None = None
         self._verdicts: list[str] = []
@@ -106,6 +112,9 @@ class Progress:
     def _phase(self, name: str) -> None:
         self._phase_name = name
 
+    def _stopping(self) -> None:
+        self.say("stopping after this step; Ctrl-C again stops at once.")
+
     def _resumed(self, step: int) -> None:
         self._done_at_start = step
         self.say(f"resumed after step {step}.")
@@ -159,11 +168,17 @@ def _cells(record: StepRecord) -> list[tuple[str, str]]:
         ("ESS q10", _number(s.ess_rel.q10)),
         ("median", _number(s.ess_rel.median)),
         ("blind", _percent(blind)),
-        ("overlap", _number(s.overlap.minimum)),
+        ("overlap", _number(_smallest_leg(s))),
         ("drift", _number(s.drift.ref, 3)),
         ("active", _percent(s.activation)),
         ("", _VERDICTS[verdict][0]),
     ]
+
+
+def _smallest_leg(summary: Summary) -> float | None:
+    """The smallest known leg, unknown while no leg reads the target: π/μ alone says little."""
+    overlap = summary.overlap
+    return None if overlap.target_proposal is None else overlap.minimum
 
 
 def _style(value: str) -> str:

@@ -13,7 +13,8 @@ def demo(
         bool, typer.Option("--overwrite", help="Replace a run that is already there.")
     ] = False,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads; default: what the machine has free.")
+        int | None,
+        typer.Option(min=1, help="CPU threads; default: what the machine has free."),
     ] = None,
 ) -> None:
     """Train the embedded character model on countdown and write a report (about a minute).

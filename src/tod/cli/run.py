@@ -32,7 +32,8 @@ def run(
         typer.Option("--allow-imports", help="Let the recipe import reward functions of yours."),
     ] = False,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads; default: what the machine has free.")
+        int | None,
+        typer.Option(min=1, help="CPU threads; default: what the machine has free."),
     ] = None,
     html: Annotated[bool, typer.Option(help="Write report.html at the end.")] = True,
     json_out: Annotated[
@@ -83,7 +84,7 @@ def execute(
     from tod.engine.world import World
 
     transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(threads or default_threads())
+    torch.set_num_threads(default_threads() if threads is None else threads)
     world = World.join()
     with Progress(settings, quiet=not world.main or json_out == "-") as progress:
         try:
@@ -100,14 +101,14 @@ def execute(
             raise
     if not world.main:
         return
-    if json_out is not None:
-        _write_json(path, json_out)
     progress.finished(path)
     if html:
         from tod.report import write
 
         target = write([path], path / "report.html")
         progress.say(f"report: {target}")
+    if json_out is not None:
+        _write_json(path, json_out)
 
 
 def _write_json(path: Path, json_out: str) -> None:

@@ -17,7 +17,7 @@ from tod.operators.selection_rules import AnySelectionRule
 from tod.procedure import Procedure
 from tod.targets import TargetSpec
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, strict=True)]
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 
 
@@ -37,7 +37,7 @@ class Train(Spec):
     """Batches of candidates."""
     updates_per_batch: Count = 1
     """Optimiser steps on every batch; above 1 the trust region has something to do."""
-    learning_rate: Positive = 3e-4
+    learning_rate: Annotated[Positive, Field(le=10.0)] = 3e-4
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     """Decay to zero over all updates, after the warm-up."""

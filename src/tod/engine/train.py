@@ -8,10 +8,12 @@ from typing import Any
 
 from tod.arc import ArcState, initial
 from tod.arc import step as arc_step
+from tod.base import RunError
 from tod.candidates import Labels
 from tod.engine import checkpoint as checkpoints
 from tod.engine.checkpoint import State
 from tod.engine.evaluate import evaluate
+from tod.engine.interrupts import Interrupts
 from tod.engine.proposals import propose
 from tod.engine.record import diagnose, ledger, now, optimiser, rollout_columns
 from tod.engine.session import Session, open_session
@@ -36,11 +38,13 @@ class Events:
         record: A step is done; its record.
         phase: A part of a step begins: its name.
         resumed: The run goes on after this step.
+        stopping: Ctrl-C was noticed; the step under way is being finished.
     """
 
     record: Callable[[StepRecord], None] = lambda _: None
     phase: Callable[[str], None] = lambda _: None
     resumed: Callable[[int], None] = lambda _: None
+    stopping: Callable[[], None] = lambda: None
 
 
 def train(
@@ -64,8 +68,13 @@ def train(
 
     Raises:
         RunError: The directory cannot be used as asked; nothing in it was touched.
-        KeyboardInterrupt: Passed on, after the last finished step was saved.
+        KeyboardInterrupt: After Ctrl-C, when the step under way was finished and saved. After a
+            second one at once, with the last good checkpoint as it was.
     """
+    if resume and overwrite:
+        raise RunError(
+            "resume and overwrite exclude each other: go on with the run, or replace it."
+        )
     world = world or World.join()
     if world.main and not (resume or overwrite):
         RunDirectory.require_free(settings.directory)
@@ -91,17 +100,14 @@ class _Run:
     def go(self, resume: bool) -> None:
         """All steps from the state on disk, or from the start."""
         state = self._start(resume)
-        saved = state.step
-        try:
+        with Interrupts(self.events.stopping) as interrupts:
             while state.step < self.settings.train.steps:
                 state = self._step(state)
-                if self._due(state.step, self.settings.train.checkpoint_every):
+                stop = any(self.world.gather(interrupts.asked))
+                if stop or self._due(state.step, self.settings.train.checkpoint_every):
                     self._save(state)
-                    saved = state.step
-        except KeyboardInterrupt:
-            if saved < state.step:
-                self._save(state)
-            raise
+                if stop:
+                    raise KeyboardInterrupt
         if self.directory is not None:
             self.directory.sync()
             checkpoints.export(self.session, self.directory.path / "model")

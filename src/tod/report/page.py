@@ -112,7 +112,8 @@ def _about(runs: list[RunView]) -> list[str]:
     if len(runs) > 1:
         return [f"{len(runs)} runs side by side"]
     run = runs[0]
-    steps = f"{len(run.steps)} records" if run.steps else "no records yet"
+    done = max(run.numbers(), default=0)
+    steps = f"{done} steps" if done else "no steps yet"
     model, created = run.recipe.get("model"), str(run.environment.get("created") or "")
     when = created[:16].replace("T", " ") + " UTC" if created.endswith("+00:00") else created
     return [str(part) for part in (model, steps, when) if part]
@@ -175,6 +176,7 @@ def plots_over_steps(runs: list[RunView]) -> list[Plot]:
         curves.tails(runs),
         *kinds,
         curves.spread(runs),
+        curves.pareto(runs),
         curves.drift(runs),
         curves.activation(runs),
         curves.entropy(runs),

@@ -51,6 +51,11 @@ def fitting_ids(example: Example, tokenizer: Any, longest: int) -> list[int]:
             f"example {example.id}: the prompt has no tokens, so there is nothing to continue. "
             "Remove the row, or use a tokenizer that adds a first token."
         )
+    if longest < 1:
+        raise DataError(
+            f"`max_new_tokens` fills the model's whole context and {1 - longest} tokens more: no "
+            "prompt fits beside it. Lower `operator.proposal.max_new_tokens`."
+        )
     if len(ids) > longest:
         raise DataError(
             f"example {example.id}: its prompt has {len(ids)} tokens and at most {longest} fit "

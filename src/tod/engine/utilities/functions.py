@@ -35,7 +35,7 @@ def score_rows(spec: UtilitySpec, rows: Sequence[Row]) -> list[float | None]:
         Exception: Whatever the utility raises.
     """
     if isinstance(spec, CustomUtility):
-        return _numbers(_custom(spec.function, rows))
+        return _numbers(_custom(spec.target, rows))
     if isinstance(spec, OverlongUtility):
         return [overlong(len(row["ids"]), spec.longest, spec.buffer) for row in rows]
     return [_score(spec, row["prompt"], row["text"], row["columns"]) for row in rows]

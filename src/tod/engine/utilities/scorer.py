@@ -41,11 +41,11 @@ class Scorer:
             if isinstance(spec, CustomUtility):
                 if not allow_imports:
                     raise SpecError(
-                        f"utility {spec.name!r} runs the code at {spec.function!r}, and a recipe "
+                        f"utility {spec.name!r} runs the code at {spec.target!r}, and a recipe "
                         "may not decide that by itself. Pass --allow-imports (allow_imports=True) "
                         "if you trust it."
                     )
-                load_function(spec.function)
+                load_function(spec.target)
         self._specs = tuple(specs)
         self._workers: dict[str, list[Worker]] = {}
 

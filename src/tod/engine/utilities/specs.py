@@ -81,7 +81,7 @@ class CustomUtility(_Utility):
     """A reward function of one's own: ``f(prompts, completions, **columns)``, as in TRL."""
 
     kind: Literal["custom"] = "custom"
-    function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    target: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """Import path, `pkg.module:name`; honoured only when imports are allowed."""
     workers: int = Field(default=1, ge=0, le=256)
     """Worker processes; each gets whole contexts, so a function may compare candidates."""

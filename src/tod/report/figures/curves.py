@@ -53,12 +53,16 @@ def tails(runs: list[RunView]) -> Plot | None:
     lines: Lines = [
         ("largest weight", ("tails", "max_weight_median")),
         ("mass of the top 2", ("tails", "top_mass_median")),
-        ("pooled Pareto k̂", ("tails", "pareto_k_pooled")),
     ]
-    note = "Medians over informative contexts; k̂ pools them and is heavy above 0.7."
-    values = [value for run in runs for _, path in lines for value in run.values(*path)]
-    top = max([1.0, *(value for value in values if value is not None)])
-    return curves(runs, "Tails of the weights", lines, fixed, nice([top]), note)
+    note = "Medians over informative contexts of the normalised weights."
+    return curves(runs, "Tails of the weights", lines, fixed, nice([1.0]), note)
+
+
+def pareto(runs: list[RunView]) -> Plot | None:
+    """The pooled Pareto k̂, on its own scale: a few contexts can make it spike."""
+    lines: Lines = [("pooled k̂", ("tails", "pareto_k_pooled"))]
+    note = "Tail index of the pooled weights of informative contexts; heavy above 0.7."
+    return curves(runs, "Tail index", lines, fixed, None, note)
 
 
 def spread(runs: list[RunView]) -> Plot | None:

@@ -34,10 +34,12 @@ def distribution(run: RunView, style: str = "s0", name: str = "") -> Plot | None
 
 def classes(run: RunView, name: str = "") -> Plot | None:
     """Shares of the context classes, stacked to 1."""
-    counts = [_counts(record.get("contexts") or {}) for record in run.steps]
-    if not any(counts):
+    found = [_counts(record.get("contexts") or {}) for record in run.steps]
+    kept = [(step, c) for step, c in zip(run.numbers(), found, strict=True) if any(c.values())]
+    if not kept:
         return None
-    steps, series = run.numbers(), []
+    steps, counts = [step for step, _ in kept], [c for _, c in kept]
+    series: list[Series] = []
     below: list[float] = [0.0] * len(steps)
     for i, (label, key) in enumerate(CLASSES):
         share = [c.get(key, 0) / max(1, sum(c.values())) for c in counts]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tod.report.data import RunView, at
-from tod.report.figures.curves import known_numbers
 from tod.report.figures.ledger import total_flops
 from tod.report.scales import DASH, counted, fixed, percent, plainly
 from tod.report.svg import Html, tag
@@ -182,5 +181,4 @@ def _size(run: RunView) -> Fact:
     if low is None or high is None:
         return Fact("Candidates K", DASH, beside)
     value = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    steps = known_numbers(run, "step")
-    return Fact("Candidates K", value, f"{beside}, {len(steps)} records" if beside else "")
+    return Fact("Candidates K", value, beside)
