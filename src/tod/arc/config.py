@@ -25,7 +25,7 @@ class ArcConfig(Spec):
     tail_limit: float | None = Field(default=0.5, gt=0, le=1)
     """Largest normalised weight, median over contexts; half of it on one candidate is too much."""
     activation_limit: float | None = Field(default=0.29, gt=0, lt=1)
-    """Share of the gradient the trust region removes. 0.29 best separated runs in which operators
+    """Mean of 1 − gate over tokens that is allowed. 0.29 best separated runs in which operators
     agreed from runs in which they did not (Youden, clip fraction of PPO, exact worlds)."""
     drift_budget: float | None = Field(default=None, gt=0)
     """KL(policy ‖ ref) per sequence, nats, that may not be exceeded. No budget if None."""

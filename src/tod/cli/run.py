@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tod.base import SpecError
+
 if TYPE_CHECKING:
     from tod.engine.settings import RunSettings
 
@@ -73,7 +75,13 @@ def execute(
     html: bool = True,
     json_out: str | None = None,
 ) -> None:
-    """Train, or search, with live progress, then report; the report's path is printed last."""
+    """Train, or search, with live progress, then report; the report's path is printed last.
+
+    Raises:
+        SpecError: ``json_out`` names a folder that is not there; before anything is done.
+    """
+    if json_out not in (None, "-") and not Path(str(json_out)).parent.is_dir():
+        raise SpecError(f"--json {json_out}: there is no folder {Path(str(json_out)).parent}.")
     import torch
     import transformers
 

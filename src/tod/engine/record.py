@@ -37,7 +37,7 @@ def diagnose(
         summary,
         overlap=summary.overlap if sampled else Overlap(),
         drift=_drift(candidates) if own else Drift(),
-        activation=float(np.mean(updated.activation)) if updated.activation else None,
+        activation=_activation(updated.activation),
         entropy=float(updated.entropy.mean()),
     )
     return candidates, diagnostics, summary
@@ -57,6 +57,15 @@ def optimiser(evidence: Evidence, updated: Updated) -> dict[str, float | None]:
     if evidence.drawn is not None:
         found["resampling"] = evidence.drawn / len(evidence.rollouts.contexts)
     return found
+
+
+def _activation(shares: list[float]) -> float | None:
+    """Mean share of gated tokens over the updates that can gate any.
+
+    Where μ is the policy the first update of several has ρ = 1 throughout and gates nothing.
+    """
+    telling = shares[1:] if len(shares) > 1 and shares[0] == 0.0 else shares
+    return float(np.mean(telling)) if telling else None
 
 
 def _drift(candidates: Candidates) -> Drift:

@@ -14,6 +14,7 @@ import numpy as np
 from tod.diagnostics import Diagnostics, Summary, mean_rho, pareto_k_pooled
 from tod.integrations import _assess as assess
 from tod.integrations._cannot import reasons
+from tod.integrations._long import Long, long_sequences, trends
 from tod.integrations._target import Chosen, TargetSource, choose, unweighable
 from tod.integrations._work import Work, steps_of
 from tod.integrations.reading import Cannot, Reading
@@ -38,6 +39,9 @@ class Diagnosis:
         trend: One record per step.
         changes: Steps at which the run left or entered the stable region, in words.
         summaries: One per step.
+        k_trend: ESS_rel against K, by leg.
+        long: What remains readable of long sequences, or None.
+        subsample: Contexts that the searches over sharpness read, where not all of them.
     """
 
     reading: Reading
@@ -51,6 +55,9 @@ class Diagnosis:
     trend: tuple[Mapping[str, Any], ...] = ()
     changes: tuple[str, ...] = ()
     summaries: Mapping[int, Summary] = field(default_factory=dict)
+    k_trend: tuple[Mapping[str, Any], ...] = ()
+    long: Long | None = None
+    subsample: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data in the schema ``tod.diagnosis/1``."""
@@ -68,6 +75,9 @@ class Diagnosis:
             "worst_contexts": [dict(item) for item in self.worst],
             "trend": [dict(item) for item in self.trend],
             "changes": list(self.changes),
+            "k_trend": [dict(item) for item in self.k_trend],
+            "long_sequences": None if self.long is None else self.long.to_dict(),
+            "subsample": None if self.subsample is None else dict(self.subsample),
         }
         return plain(data)  # type: ignore[no-any-return]
 
@@ -134,6 +144,7 @@ def diagnose(
     possible = None if lack else work.feasible(whole, ess_target)
     regime = work.regime(summary, list(summaries.values()), whole, possible, thresholds)
     trend, changes = _trend(work, parts, summaries, thresholds)
+    log_w = None if lack else work.log_w
     return Diagnosis(
         reading=reading,
         chosen=chosen,
@@ -146,7 +157,19 @@ def diagnose(
         trend=trend,
         changes=changes,
         summaries=summaries,
+        k_trend=tuple(trends(reading, log_w, work.log_r, whole.informative)),
+        long=long_sequences(reading, log_w, work.tilt, whole.informative),
+        subsample=None if lack else _subsample(whole),
     )
+
+
+def _subsample(whole: Diagnostics) -> dict[str, Any] | None:
+    """How many of the informative contexts the searches over sharpness read, if not all."""
+    informative = int(whole.informative.sum())
+    if informative <= assess.MOST_CONTEXTS:
+        return None
+    used_for = ["feasible", "regime.eta_intervals"]
+    return {"contexts": assess.MOST_CONTEXTS, "of": informative, "used_for": used_for}
 
 
 def _whole(parts: Sequence[Diagnostics], work: Work) -> Diagnostics:

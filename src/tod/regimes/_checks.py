@@ -156,7 +156,7 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
             )
     if summary.activation is not None and summary.activation > bounds.activation_stable:
         yield Reason(
-            f"the trust region removes {summary.activation:.0%} of the gradient, over "
+            f"the trust region gates {summary.activation:.0%} of the tokens, over "
             f"{bounds.activation_stable:.0%}: the operator, not the target, shapes the update",
             "take fewer updates per batch or a lower learning rate, or widen the trust region",
         )

@@ -201,7 +201,7 @@ def over_steps(plots: dict[str, Plot], left_out: int) -> Html | None:
 
 
 def _rest(runs: list[RunView]) -> Html:
-    parts = [section("Compute", ledger(runs))]
+    parts = [section("Compute (evaluation left out)", ledger(runs))]
     for run in runs:
         suffix = f": {run.name}" if len(runs) > 1 else ""
         parts += [

@@ -102,7 +102,7 @@ def drift(runs: list[RunView]) -> Plot | None:
 def activation(runs: list[RunView]) -> Plot | None:
     """How much the trust region removes."""
     note = (
-        "Share of the gradient that the trust region removes, 1 − gate, for every operator alike."
+        "Mean of 1 − gate over tokens, for every operator alike: what the trust region holds back."
     )
     values = [value for run in runs for value in run.values("activation")]
     top = nice([*values, 0.1])[1]

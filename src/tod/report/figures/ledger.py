@@ -11,7 +11,7 @@ PHASES = (("sampling", "sample"), ("scoring", "score"), ("training", "train"))
 
 
 def ledger(runs: Sequence[RunView]) -> Html | None:
-    """Tokens and FLOPs of each phase over the whole run, with their shares."""
+    """Tokens and FLOPs of each phase over the whole run, with their shares; no evaluation."""
     blocks = [block for run in runs if (block := _run(run, len(runs) > 1)) is not None]
     return tag("div", blocks, class_="ledger") if blocks else None
 

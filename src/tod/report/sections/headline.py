@@ -45,7 +45,7 @@ def facts(run: RunView) -> list[Fact]:
             "nats per sequence" if at(last, "drift", "ref") is not None else "",
             "KL(π‖ref), estimated on sequences.",
         ),
-        Fact("Activation", percent(at(last, "activation")), "", "Share of the gradient removed."),
+        Fact("Activation", percent(at(last, "activation")), "", "Mean of 1 − gate over tokens."),
         _size(run),
         Fact("Compute", counted(total_flops(run)), "FLOPs", "From the ledger, the whole run."),
     ]
