@@ -115,7 +115,9 @@ def test_the_search_against_brent(rows, data):
         while log_ess(top * u) > goal:
             top *= 2
         exact = brentq(lambda x, u=u, goal=goal: log_ess(x * u) - goal, 0, top, xtol=1e-300)
-        assert found == pytest.approx(exact, rel=1e-6)  # ill-conditioned near ties
+        # near ties ESS is flat to rounding over a range of eta, and any point of it is a root
+        flat = abs(log_ess(found * u) - log_ess(exact * u)) <= 1e-13
+        assert flat or found == pytest.approx(exact, rel=1e-6)
         assert log_ess(found * u) == pytest.approx(goal, abs=1e-11)
 
 
