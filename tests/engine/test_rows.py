@@ -190,6 +190,7 @@ def test_row_trains(small: Make, row: str) -> None:
     if given:
         assert record["overlap"]["policy_proposal"] is None
         assert record["drift"]["ref"] is None
+        assert record["drift"]["old"] is None
     elif on_policy and settings.operator.proposal.source in ("old", "pairs"):
         refreshed = settings.operator.proposal.refresh == 1
         assert record["overlap"]["policy_proposal"] == pytest.approx(
