@@ -224,8 +224,8 @@ def write(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
         "# What a recipe costs beside GRPO\n\n"
         f"`python benchmarks/recipes_speed.py --rounds {args.rounds}`: {args.prompts} prompts, "
         f"{args.size} candidates, the same completions for all, GRPO's number of updates, "
-        "`tod://tiny`, one thread. Ratios are medians over alternating pairs; what a proposal draws "
-        "beyond that (refill, a data set, a mixture) is not in them. A group-based "
+        "`tod://tiny`, one thread. Ratios are medians over alternating pairs; what a proposal "
+        "draws beyond that (refill, a data set, a mixture) is not in them. A group-based "
         f"recipe may take {SLACK} of GRPO's step; every other row {SLACK} of what its "
         "floating-point operations say (scoring and training, as the ledger counts them).\n\n"
     )
