@@ -12,6 +12,14 @@ COLOURS = {
     "undetermined": "magenta",
 }
 _PROMPT = 46
+_LONG = 256
+"""Tokens from which the lines on long sequences are shown; ``--json`` always holds them."""
+_SHOWN = {
+    "target_proposal": "q*/mu",
+    "policy_proposal": "pi/mu",
+    "mismatch": "mismatch",
+    "staleness": "staleness",
+}
 
 
 def show(found: "Diagnosis", remarks: list[str]) -> None:
@@ -64,7 +72,7 @@ def _target(target: dict[str, Any] | None) -> str:
     else:
         parts = (name if rho == 1 else f"{name}^{rho:g}" for name, rho in anchor.items())
         base = " · ".join(parts)
-    tilt = " + ".join(f"{t['eta']:.4g} {t['utility']}" for t in target["tilts"])
+    tilt = " + ".join(f"{t['eta']:.3g} {t['utility']}" for t in target["tilts"])
     return f"target ({target['source']}): q* ∝ {base} · exp({tilt or '0'})"
 
 
@@ -80,7 +88,7 @@ def _verdict(console: Any, data: dict[str, Any]) -> None:
         console.print(Padding(_plain(f"{place}. {reason['why']}"), (0, 0, 0, 2)))
         console.print(Padding(_plain(f"→ {reason['remedy']}"), (0, 0, 0, 5)), style="cyan")
     if regime["eta_intervals"]:
-        console.print(Padding(_plain("by eta, were it declared:"), (0, 0, 0, 2)))
+        console.print(Padding(_plain(f"by eta, were it declared{_read(data)}:"), (0, 0, 0, 2)))
         for part in regime["eta_intervals"]:
             low, high = part["eta"]
             line = f"{low:8.3g} to {high:8.3g}  {part['verdict'].replace('_', '-')}"
@@ -96,6 +104,12 @@ def _verdict(console: Any, data: dict[str, Any]) -> None:
         ),
         style="dim",
     )
+
+
+def _read(data: dict[str, Any]) -> str:
+    """That a search over sharpness read a part of the contexts, where it did."""
+    part = data["subsample"]
+    return "" if part is None else f" (read from {part['contexts']} of {part['of']} contexts)"
 
 
 def _numbers(console: Any, data: dict[str, Any]) -> None:
@@ -158,6 +172,7 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
             if gap["k3"] is not None:
                 text += f", k3 {_number(gap['k3'])} per token"
             lines.append((name, text))
+    lines += _long_lines(data)
     if data["drift"]["ref"] is not None:
         lines.append(("drift", f"KL(pi, ref) {_number(data['drift']['ref'])} per sequence"))
     if data["entropy"] is not None:
@@ -165,8 +180,41 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     if possible is not None:
         limit = possible["eta_max"]
         keep = possible["ess_rel_target"]
-        text = f"eta up to {limit:.4g}" if limit is not None else "every eta"
-        lines.append(("feasible", f"{text} keeps the median ESS_rel at {keep:g}"))
+        text = f"eta up to {limit:.3g}" if limit is not None else "every eta"
+        lines.append(("feasible", f"{text} keeps the median ESS_rel at {keep:g}{_read(data)}"))
+    return lines
+
+
+def _long_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """What tells long runs apart when the true sequence legs are all near 1/K."""
+    lines = []
+    for leg, name in (("target_proposal", "q*/mu"), ("policy_proposal", "pi/mu")):
+        points = [item for item in data["k_trend"] if item["leg"] == leg]
+        if len(points) > 1:
+            values = ", ".join(_number(item["median"]) for item in points)
+            sizes = ", ".join(str(item["k"]) for item in points)
+            lines.append((f"{name} by K", f"ESS_rel {values} at K = {sizes}"))
+    found = data["long_sequences"]
+    if found is None or found["length"]["median"] < _LONG:
+        return lines
+    size = found["length"]
+    lines.append(("length", f"median {size['median']} tokens, up to {size['max']}"))
+    if found["mismatch_share"] is not None:
+        lines.append(
+            (
+                "spread",
+                f"of log pi/mu: {found['staleness_share']:.0%} staleness, "
+                f"{found['mismatch_share']:.0%} engine mismatch (variance within contexts)",
+            )
+        )
+    by_leg: dict[str, list[str]] = {}
+    for item in found["surrogates"]:
+        by_leg.setdefault(f"{_SHOWN[item['leg']]} ESS_rel {_number(item['true'])}", []).append(
+            f"{item['name']} {_number(item['median'])}"
+        )
+    text = "; ".join(f"{leg} -> {', '.join(parts)}" for leg, parts in by_leg.items())
+    if text:
+        lines.append(("surrogates", f"{text} (named stand-ins, never q*/mu)"))
     return lines
 
 
