@@ -148,10 +148,37 @@ def test_remedies_carry_the_numbers_they_are_given():
     assert "lower eta from 5 to at most 1.9" in with_search
     assert "raise K from 16 to about 64" in with_search
     # ln 0.7 / ln 0.2 = 0.2216, root 0.4708: 5 becomes 2.354
-    assert "from 5 to about 2.354" in classify(low, eta=5.0).reasons[0].remedy
+    assert "from 5 to about 2.35 (" in classify(low, eta=5.0).reasons[0].remedy
     assert (
         "change the anchor or the proposal" in classify(low, eta=1.0, eta_max=3.0).reasons[0].remedy
     )
+
+
+def test_feasible_for_a_lower_goal_is_not_feasible_for_the_bound():
+    """The sharpness that keeps 0.5 says nothing of the bound 0.7 that was missed."""
+    low = good(ess_rel=EssRel(0.6, 0.55, 0.6), overlap=Overlap(0.6, 1.0, 0.6, 0.6, k=16))
+    (first, *_) = classify(low, eta=1.0, eta_max=1.19, eta_goal=0.5).reasons
+    assert "target/proposal" in first.why
+    assert "already feasible" not in first.remedy
+    # ln 0.7 / ln 0.6 = 0.698, root 0.836
+    assert "lower eta from 1 to about 0.836" in first.remedy
+    (first, *_) = classify(low, eta=1.0, eta_max=0.81234, eta_goal=0.7).reasons
+    assert "lower eta from 1 to at most 0.812," in first.remedy
+
+
+@pytest.mark.parametrize("change", [{"tails": Tails(0.4, 0.1)}, {"ess_rel": EssRel(0.9, 0.2, 0.9)}])
+def test_a_feasible_median_excuses_no_tail(change):
+    (reason,) = classify(good(**change), eta=1.0, eta_max=1.5, eta_goal=0.7).reasons
+    assert "feasible" not in reason.remedy
+    assert reason.remedy.startswith("lower eta from 1")
+
+
+def test_engine_mismatch_is_read_per_token_where_length_drowns_both():
+    overlap = Overlap(0.9, 0.0625, 0.9, 0.0625, k=16)
+    gaps = {"mismatch": Mismatch(ess_rel=0.0625, k3=1e-4), "staleness": Mismatch(k3=9e-4)}
+    assert "refresh mu" in classify(good(overlap=overlap, **gaps)).reasons[0].remedy
+    gaps = {"mismatch": Mismatch(ess_rel=0.0625, k3=9e-4), "staleness": Mismatch(k3=1e-4)}
+    assert "about 90% of the gap" in classify(good(overlap=overlap, **gaps)).reasons[0].remedy
 
 
 def test_engine_mismatch_is_not_mended_by_a_refresh():

@@ -110,7 +110,7 @@ def _show(data: dict[str, Any], remarks: list[str]) -> None:
 
 def _target_line(data: dict[str, Any]) -> str:
     target = data["target"]
-    tilts = " + ".join(f"{tilt['eta']:.4g} {tilt['utility']}" for tilt in target["tilts"])
+    tilts = " + ".join(f"{tilt['eta']:.3g} {tilt['utility']}" for tilt in target["tilts"])
     anchor = target["anchor"]
     names = anchor.get("weights", anchor)
     base = " · ".join(name if rho == 1 else f"{name}^{rho:g}" for name, rho in names.items())
@@ -154,7 +154,7 @@ def _show_table(console: Any, data: dict[str, Any]) -> None:
 def _show_k(console: Any, data: dict[str, Any]) -> None:
     from rich.text import Text
 
-    console.print(Text(f"\nneeded K at eta = {data['eta']:.4g}", "bold"))
+    console.print(Text(f"\nneeded K at eta = {data['eta']:.3g}", "bold"))
     needed = data["needed_k"]
     lines = (
         ("ess_count", f"{needed['ess_count']['wanted']:g} effective candidates"),
@@ -206,7 +206,7 @@ def _grid(names: tuple[str, ...]) -> Any:
 def _number(value: Any) -> str:
     if value is None:
         return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
+    return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
 def _interval(bounds: Any) -> str:

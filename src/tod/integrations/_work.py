@@ -104,9 +104,11 @@ class Work:
         assumed = self.chosen is not None and self.chosen.source == "assumed"
         eta = None if self.chosen is None else float(self.chosen.target.target.sharpness)
         advice: dict[str, Any] = {"eta": eta, "k_needed": _k_needed(summary)}
-        if possible is not None:
-            advice["eta_max"] = possible["eta_max"]
         several = len(summaries) > 1 and ess_two(summaries) is not None
+        if possible is not None:
+            bounds = thresholds or Thresholds()
+            goal = bounds.ess_two_stable if several else bounds.overlap_stable
+            advice |= {"eta_max": self.feasible(whole, goal)["eta_max"], "eta_goal": goal}
         read = _with_step_means(summary, summaries) if several else summary
         parts = self._intervals(whole, summary, thresholds) if assumed else ()
         return classify(

@@ -82,20 +82,29 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
     for name in read:
         value = values[name]
         if value is not None and value < stable:
-            yield _low_leg(name, value, stable, dominated, summary, advice)
+            bands = (stable, dominated)
+            yield _low_leg(name, value, bands, summary, advice, batch=band == "overlap")
         elif value is None and name not in summary.overlap.not_applicable:
             yield _unknown_leg(name)
     yield from _unresolved(summary, stable)
 
 
 def _low_leg(
-    name: str, value: float, stable: float, dominated: float, summary: Summary, advice: Advice
+    name: str,
+    value: float,
+    bands: tuple[float, float],
+    summary: Summary,
+    advice: Advice,
+    *,
+    batch: bool,
 ) -> Reason:
+    """A leg under its bound; ``batch`` says that it is a median, not a mean over steps."""
+    stable, dominated = bands
     low = value < dominated
     where = f"below {dominated:g}" if low else f"between {dominated:g} and {stable:g}"
     why = f"the {name.replace('_', '/')} leg of overlap is {value:.2f}, {where}"
     if name == "target_proposal":
-        remedy = remedies.less_sharp(value, stable, advice)
+        remedy = remedies.less_sharp(value, stable, advice, median=batch)
     elif name == "policy_proposal":
         remedy = remedies.closer_proposal(value, summary)
     else:

@@ -12,20 +12,30 @@ class Advice:
 
     Attributes:
         eta: The sharpness in force.
-        eta_max: The largest feasible sharpness on these candidates.
+        eta_max: The largest sharpness at which the median ESS_rel is at least ``eta_goal`` on
+            these candidates.
         k_needed: Candidates per context needed for the effective number wanted.
         k: Candidates per context, median.
+        eta_goal: ESS_rel that ``eta_max`` keeps; None means the bound that was missed.
     """
 
     eta: float | None = None
     eta_max: float | None = None
     k_needed: int | None = None
     k: float | None = None
+    eta_goal: float | None = None
 
 
-def less_sharp(value: float, goal: float, advice: Advice) -> str:
-    """Eta down to what is feasible; without a search, by the Gaussian law ln ESS_rel ∝ −η²."""
-    text = _eta_down(value, goal, advice)
+def less_sharp(value: float, goal: float, advice: Advice, *, median: bool = False) -> str:
+    """Eta down to what is feasible; without a search, by the Gaussian law ln ESS_rel ∝ −η².
+
+    Args:
+        value: What was read.
+        goal: What it should be; 1 or more where it is no ESS_rel.
+        advice: Known numbers.
+        median: Whether ``value`` is the median ESS_rel of q*/μ, which ``eta_max`` is about.
+    """
+    text = _eta_down(value, goal, advice, median=median)
     if advice.k_needed is not None:
         now = f" from {advice.k:g}" if advice.k is not None else ""
         text += (
@@ -35,18 +45,25 @@ def less_sharp(value: float, goal: float, advice: Advice) -> str:
     return text
 
 
-def _eta_down(value: float, goal: float, advice: Advice) -> str:
-    current = f" from {advice.eta:.4g}" if advice.eta is not None else ""
-    if advice.eta_max is not None and advice.eta_max == advice.eta_max:
-        if advice.eta is not None and advice.eta_max >= advice.eta:
-            return (
-                f"eta = {advice.eta:.4g} is already feasible (up to {advice.eta_max:.4g}): change "
-                "the anchor or the proposal, not eta"
+def _eta_down(value: float, goal: float, advice: Advice, *, median: bool = False) -> str:
+    eta, limit = advice.eta, advice.eta_max
+    current = f" from {eta:.3g}" if eta is not None else ""
+    reaches = advice.eta_goal is None or advice.eta_goal >= goal
+    if limit is not None and limit == limit:
+        too_sharp = eta is None or limit < eta
+        if too_sharp and (reaches or not 0 < goal < 1):
+            kept = (
+                "" if advice.eta_goal is None else f" (it keeps the median at {advice.eta_goal:g})"
             )
-        return f"lower eta{current} to at most {advice.eta_max:.4g}, the largest feasible one here"
-    if 0 < value < 1 and 0 < goal < 1:
+            return f"lower eta{current} to at most {limit:.3g}, the largest feasible one here{kept}"
+        if median and reaches and not too_sharp:
+            return (
+                f"eta = {eta:.3g} is already feasible (up to {limit:.3g}): change the anchor or "
+                "the proposal, not eta"
+            )
+    if 0 < value < 1 and 0 < goal < 1 and value < goal:
         factor = sqrt(log(goal) / log(value))
-        to = f" to about {advice.eta * factor:.4g}" if advice.eta is not None else ""
+        to = f" to about {eta * factor:.3g}" if eta is not None else ""
         return (
             f"lower eta{current}{to} (times {factor:.2f} brings ESS_rel from {value:.2f} to about "
             f"{goal:.2f} if log-weights are near Gaussian)"
@@ -56,19 +73,35 @@ def _eta_down(value: float, goal: float, advice: Advice) -> str:
 
 def closer_proposal(leg: float, summary: Summary) -> str:
     """Refresh, or mend the engine when its mismatch explains most of the gap."""
-    mismatch = None if summary.mismatch is None else summary.mismatch.ess_rel
-    if mismatch is not None and 0 < mismatch < 1 and 0 < leg < 1:
-        share = log(mismatch) / log(leg)
-        if share >= 0.5:
-            return (
-                f"mend the sampling engine: its mismatch with the training forward alone gives "
-                f"ESS_rel {mismatch:.2f}, about {min(share, 1.0):.0%} of the log gap; refreshing "
-                "mu cannot remove it"
-            )
+    share = _mismatch_share(leg, summary)
+    if share is not None and share >= 0.5:
+        mismatch = summary.mismatch.ess_rel  # type: ignore[union-attr]
+        alone = "" if mismatch is None else f" alone gives ESS_rel {mismatch:.2f},"
+        return (
+            f"mend the sampling engine: its mismatch with the training forward{alone} about "
+            f"{share:.0%} of the gap; refreshing mu cannot remove it"
+        )
     return (
         "refresh mu from the current policy (the leg returns to 1 at the refresh), or take fewer "
         "updates per batch, or a lower learning rate"
     )
+
+
+def _mismatch_share(leg: float, summary: Summary) -> float | None:
+    """How much of the gap between π and μ is engine mismatch, in [0, 1]; None where unknown.
+
+    By the KLs per token where both gaps have them: long sequences drive both ESS to 1/K, which
+    leaves nothing to compare. Else by the logs of the ESS.
+    """
+    engine, travel = summary.mismatch, summary.staleness
+    if engine is None:
+        return None
+    if travel is not None and engine.k3 is not None and travel.k3 is not None:
+        total = engine.k3 + travel.k3
+        return engine.k3 / total if total > 0 else None
+    if engine.ess_rel is not None and 0 < engine.ess_rel < 1 and 0 < leg < 1:
+        return min(log(engine.ess_rel) / log(leg), 1.0)
+    return None
 
 
 def closer_policy(policy_proposal: float | None, leg: float, goal: float, advice: Advice) -> str:

@@ -15,6 +15,7 @@ def classify(
     assumed_target: bool = False,
     eta: float | None = None,
     eta_max: float | None = None,
+    eta_goal: float | None = None,
     k_needed: int | None = None,
     eta_intervals: tuple[EtaInterval, ...] = (),
     band: Band = "overlap",
@@ -33,6 +34,7 @@ def classify(
         assumed_target: The target was neither declared nor located in a configuration.
         eta: Sharpness in force, for remedies.
         eta_max: Largest feasible sharpness on these candidates, for remedies.
+        eta_goal: Median ESS_rel that ``eta_max`` keeps; None means the bound that is missed.
         k_needed: Candidates per context needed, for remedies.
         eta_intervals: The verdict as a function of eta, shown with an assumed target.
         band: Which fitted band the legs are read with: ``overlap`` for the three legs of a batch,
@@ -43,7 +45,7 @@ def classify(
     """
     bounds = thresholds or Thresholds()
     k = summary.contexts.candidates_per_context.get("median")
-    advice = Advice(eta=eta, eta_max=eta_max, k_needed=k_needed, k=k)
+    advice = Advice(eta=eta, eta_max=eta_max, k_needed=k_needed, k=k, eta_goal=eta_goal)
     found = [
         *checks.evidence(summary, bounds),
         *checks.overlap(summary, bounds, advice, band),
