@@ -13,6 +13,7 @@ from tod.cli.diagnose import diagnose_command
 from tod.cli.plan import plan_command
 from tod.cli.report import report_command
 from tod.cli.run import run
+from tod.cli.study import study
 
 app = typer.Typer(
     name="tod",
@@ -36,6 +37,7 @@ arc = typer.Typer(help="The controller.", no_args_is_help=True, rich_markup_mode
 arc.callback()(lambda: None)
 arc.command("replay")(replay_command)
 app.add_typer(arc, name="arc")
+app.add_typer(study, name="study")
 
 
 def main() -> None:

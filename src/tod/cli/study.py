@@ -1,0 +1,179 @@
+"""`tod study calibrate RESULTS`: thresholds refitted on a swap study."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tod.regimes import Cut, Thresholds
+
+study = typer.Typer(help="What swap studies teach.", no_args_is_help=True, rich_markup_mode=None)
+study.callback()(lambda: None)
+
+SCHEMA = "tod.calibration/1"
+_BANDS = {
+    "ess_tri": "overlap",
+    "ess_two": "ess_two",
+    "ess_median": "ess_median",
+    "ess_q10": "ess_q10",
+}
+
+
+@study.command("calibrate")
+def calibrate_command(
+    results: Annotated[Path, typer.Argument(help="The results of a swap study (tod.swap/1).")],
+    statistic: Annotated[
+        str, typer.Option(help=f"Statistic to calibrate: {', '.join(_BANDS)}, or all.")
+    ] = "all",
+    limit: Annotated[
+        float, typer.Option(help="Operators are apart where their excess is above this.", min=0.0)
+    ] = 0.1,
+    json_out: Annotated[
+        str | None, typer.Option("--json", help="Write the fit to a file, or - for stdout.")
+    ] = None,
+) -> None:
+    """Refit the thresholds of the regimes on a swap study's conditions.
+
+    A statistic is cut where it best tells conditions in which operators ended apart (Youden), and
+    each cut belongs to its own statistic alone.
+
+    Example: tod study calibrate swap.json --statistic ess_two --limit 0.1
+    """
+    from tod.base import DataError
+    from tod.regimes import fit_cuts, fit_thresholds
+
+    conditions = _conditions(results, _chosen(statistic))
+    try:
+        cuts, fitted = fit_cuts(conditions, limit=limit), fit_thresholds(conditions, limit=limit)
+    except DataError as error:
+        raise DataError(f"{results}: {error}") from None
+    apart = sum(item["excess"] > limit for item in conditions)
+    if json_out is not None:
+        _write_json(_plain(cuts, fitted, limit, len(conditions), apart), json_out)
+    if json_out != "-":
+        _show(cuts, fitted, limit, len(conditions), apart)
+
+
+def _chosen(statistic: str) -> tuple[str, ...]:
+    from tod.base import SpecError
+
+    if statistic == "all":
+        return tuple(_BANDS)
+    if statistic not in _BANDS:
+        raise SpecError(
+            f"--statistic {statistic!r}: thresholds are read for {', '.join(_BANDS)}. Name one of "
+            "these, or all."
+        )
+    return (statistic,)
+
+
+def _conditions(path: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Excess and the chosen statistics of every condition.
+
+    Raises:
+        DataError: The file is no swap study, or a number in it is none.
+    """
+    from tod.base import DataError
+
+    data = _load(path)
+    conditions = data.get("conditions") if isinstance(data, dict) else None
+    if not isinstance(conditions, list) or not conditions:
+        raise DataError(
+            f"{path}: no `conditions`, so it is no result of a swap study. `tod swap STUDY --json "
+            "FILE` writes one."
+        )
+    return [_condition(path, place, item, names) for place, item in enumerate(conditions)]
+
+
+def _load(path: Path) -> Any:
+    import json
+
+    from tod.base import DataError
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: not JSON ({error}). Name the file that `tod swap --json` wrote."
+        ) from None
+
+
+def _condition(path: Path, place: int, item: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    from math import isfinite
+
+    from tod.base import DataError
+
+    if not isinstance(item, dict) or not ({*names} & {*item}):
+        raise DataError(
+            f"{path}, condition {place}: none of {', '.join(names)} is in it. Calibrate a "
+            "statistic that the study logged."
+        )
+    kept = {name: item.get(name) for name in ("excess", *names)}
+    for name, value in kept.items():
+        if value is None:
+            continue
+        where = f"{path}, condition {place}: {name} = {value!r}"
+        if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+            raise DataError(f"{where} is not a number.")
+        if name != "excess" and not 0 <= value <= 1:
+            raise DataError(f"{where} is not in [0, 1].")
+    return kept
+
+
+def _plain(
+    cuts: dict[str, "Cut"], fitted: "Thresholds", limit: float, count: int, apart: int
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "schema": SCHEMA,
+        "limit": limit,
+        "conditions": count,
+        "apart": apart,
+        "cuts": {name: asdict(cut) for name, cut in cuts.items()},
+        "thresholds": fitted.model_dump(),
+    }
+
+
+def _write_json(data: dict[str, Any], where: str) -> None:
+    import json
+
+    text = json.dumps(data, indent=2)
+    if where == "-":
+        typer.echo(text)
+    else:
+        Path(where).write_text(text + "\n", encoding="utf-8")
+
+
+def _show(
+    cuts: dict[str, "Cut"], fitted: "Thresholds", limit: float, count: int, apart: int
+) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"{count} conditions, operators apart (excess > {limit:g}) in {apart}")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("statistic", no_wrap=True)
+    for name in ("apart below", "sensitivity", "specificity", "AUROC", "stable from", "n"):
+        table.add_column(name, justify="right")
+    for name, cut in cuts.items():
+        stable = "never" if cut.stable is None else f"{cut.stable:.3g}"
+        shares = [f"{x:.2f}" for x in (cut.sensitivity, cut.specificity, cut.auroc)]
+        table.add_row(name, f"{cut.threshold:.3g}", *shares, stable, str(cut.count))
+    console.print(table)
+    console.print(_yaml(cuts, fitted), markup=False, end="")
+
+
+def _yaml(cuts: dict[str, "Cut"], fitted: "Thresholds") -> str:
+    """The refitted fields as a ``Thresholds`` document; the others keep their defaults."""
+    lines = ["# thresholds: the refitted bounds; others keep their defaults"]
+    for name in cuts:
+        for edge in ("dominated", "stable"):
+            field = f"{_BANDS[name]}_{edge}"
+            lines.append(f"{field}: {getattr(fitted, field):.6g}")
+    return "\n".join(lines) + "\n"
