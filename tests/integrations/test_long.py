@@ -1,4 +1,4 @@
-"""Rollouts of thousands of tokens: staleness and engine mismatch told apart, whatever the length."""
+"""Rollouts of thousands of tokens: staleness and engine mismatch told apart at any length."""
 
 import io
 import json

@@ -175,6 +175,9 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     lines += _long_lines(data)
     if data["drift"]["ref"] is not None:
         lines.append(("drift", f"KL(pi, ref) {_number(data['drift']['ref'])} per sequence"))
+    if data["activation"] is not None:
+        text = f"the trust region gated {data['activation']:.1%} of the tokens"
+        lines.append(("activation", text))
     if data["entropy"] is not None:
         lines.append(("entropy", f"{_number(data['entropy'])} nats per token"))
     if possible is not None:

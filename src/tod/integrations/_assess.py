@@ -93,6 +93,13 @@ def entropy_of(reading: Reading) -> float | None:
     return _finite(-float(np.asarray(reading.log_mu).sum()) / int(length.sum()))
 
 
+def activation_of(reading: Reading, at: Any) -> float | None:
+    """Mean over the steps of these contexts of what a run directory recorded; None without one."""
+    recorded = reading.source.activation
+    known = [recorded[s] for s in np.unique(reading.steps[at]).tolist() if s in recorded]
+    return float(np.mean(known)) if recorded and known else None
+
+
 def spread_out(chosen: Any, most: int = MOST_CONTEXTS) -> Any:
     """At most ``most`` of the contexts, evenly spread."""
     if len(chosen) <= most:

@@ -46,7 +46,8 @@ def choose(
     """The target to diagnose for; None where there is no utility to tilt by.
 
     A target that is given counts as declared; so does a sharpness that is given, with the anchor
-    μ. A run directory declares its own. Otherwise η = 1 at the anchor μ is assumed.
+    μ. A run directory says its own, and whether that was
+    declared, located or assumed. Otherwise η = 1 at the anchor μ is assumed.
 
     Raises:
         SpecError: η is given for a target that it cannot scale, or a run's target is no target.
@@ -55,7 +56,8 @@ def choose(
         turned = target if eta is None else target.target.turned({"eta": eta})
         return Chosen(turned, source or "declared", {})
     if reading.source.target is not None and eta is None:
-        return Chosen(parse_target(reading.source.target), "declared", reading.source.knobs)
+        declared: Any = reading.source.target_source
+        return Chosen(parse_target(reading.source.target), declared, reading.source.knobs)
     if not reading.utility:
         return None
     main = next(iter(reading.utility))

@@ -68,6 +68,7 @@ class Work:
             mismatch=assess.mismatch(self.reading) if everything else None,
             staleness=assess.staleness(self.reading) if everything else None,
             drift=assess.drift_of(self.reading) if everything else None,
+            activation=assess.activation_of(self.reading, at),
             entropy=assess.entropy_of(self.reading) if everything else None,
         )
         return found if self.chosen is not None else _without_target(found)

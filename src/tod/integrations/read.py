@@ -208,12 +208,14 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
             rows=len(order),
             rejected=rows.rejected,
             steps=(int(steps.min()), int(steps.max())) if len(steps) else None,
-            tier=tier(recorded, bool(utility)),
+            tier=tier(recorded, bool(utility), stand_in="stand_in" in rows.extras),
             detected=why,
             notes=tuple(rows.notes),
             rejections=tuple(rows.rejections),
             target=rows.extras.get("target"),
             knobs=rows.extras.get("knobs", {}),
+            target_source=rows.extras.get("target_source", "declared"),
+            activation=rows.extras.get("activation", {}),
         ),
         cannot=_cannot(chosen, recorded, bool(utility)),
         gaps=rows.gaps,
@@ -236,14 +238,18 @@ def _prefer(columns: Columns, rows: Rows) -> None:
     columns.utility = {wanted: columns.utility[wanted], **columns.utility}
 
 
-def tier(recorded: set[str], utility: bool) -> str:
-    """What may be computed from columns like these, ``A`` to ``E``."""
+def tier(recorded: set[str], utility: bool, *, stand_in: bool = False) -> str:
+    """What may be computed from columns like these, ``A`` to ``E``.
+
+    ``stand_in``: the utility is a shifted and scaled reward, so no target in the reward's own
+    units can be weighed, whatever policies are recorded: at most ``B``.
+    """
     if not utility:
         return "E"
     if "mu" not in recorded:
         return "D"
     if "ref" in recorded and recorded & {"old", "policy"}:
-        return "A"
+        return "B" if stand_in else "A"
     return "B" if len(recorded) > 1 else "C"
 
 

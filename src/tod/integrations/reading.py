@@ -50,6 +50,8 @@ class Source:
         rejections: The first refusals in full.
         target: What a run directory says of its target, as plain data.
         knobs: The target's knobs in force, by step, when a controller turned them.
+        target_source: ``declared``, ``located`` or ``assumed``, as the run says of its target.
+        activation: Share of the tokens that the trust region gated, by step, where recorded.
     """
 
     format: str
@@ -63,6 +65,8 @@ class Source:
     rejections: tuple[Rejection, ...] = ()
     target: Mapping[str, Any] | None = None
     knobs: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    target_source: str = "declared"
+    activation: Mapping[int, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The ``source`` block of the diagnosis schema."""

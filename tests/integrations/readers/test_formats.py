@@ -15,7 +15,7 @@ CASES = {
     "verl-v0": ("write_verl", {"version": 0}, "verl", "D", set(), "score"),
     "trl": ("write_trl", {}, "trl", "D", set(), "reward"),
     "nemo-rl": ("write_nemo", {}, "nemo-rl", "B", {"mu", "old"}, "reward"),
-    "skyrl": ("write_skyrl", {}, "skyrl", "A", ALL, "advantage"),
+    "skyrl": ("write_skyrl", {}, "skyrl", "B", ALL, "advantage"),
     "slime": ("write_slime", {}, "slime", "A", ALL, "reward"),
     "slime-rollout": ("write_slime", {"train": False}, "slime", "C", {"mu"}, "reward"),
     "slime-dict": ("write_slime", {"dict_rewards": True}, "slime", "A", ALL, "score"),

@@ -121,9 +121,11 @@ def _put_all(
         sink.utility.clear()
         rows.note("advantages differ from token to token (a critic): they cannot stand for rewards")
     elif advantage is not None:
+        rows.extras["stand_in"] = True
         rows.note(
             "SkyRL drops the rewards before this dump; `advantage` stands in for them. Within a "
-            "context it is the reward shifted and scaled, so eta is per unit of advantage"
+            "context it is the reward shifted and scaled, so eta is per unit of advantage: tier B "
+            "at most"
         )
     sink.close()
 

@@ -5,7 +5,7 @@ Columns ``step, context, candidate, prompt, completion, utility.<name>``, and wh
 ``length`` and ``answer``. A run directory also says its target, and the knobs of every step.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,24 @@ def _read_run(root: Path, rows: Rows) -> None:
     except (RunError, DataError) as error:
         rows.note(f"{root}: its manifest or records cannot be used, rollouts can ({error})")
         return
-    target = run.manifest.recipe.get("target")
-    if isinstance(target, dict):
-        rows.extras["target"] = target
+    _read_target(run.manifest.recipe, rows)
+    known = {r["step"]: r.get("activation") for r in records if isinstance(r.get("step"), int)}
+    rows.extras["activation"] = {
+        step: float(v) for step, v in known.items() if isinstance(v, int | float)
+    }
     knobs = {r["step"]: r["knobs"] for r in records if isinstance(r.get("knobs"), dict)}
     rows.extras["knobs"] = {
         step: {name: float(v) for name, v in known.items() if isinstance(v, int | float)}
         for step, known in knobs.items()
     }
+
+
+def _read_target(recipe: Mapping[str, Any], rows: Rows) -> None:
+    """The run's target and where it came from: a live run of another trainer may have guessed."""
+    source = recipe.get("target_source", "declared")
+    target = recipe.get("assumed_target" if source == "assumed" else "target")
+    if isinstance(target, dict) and source in ("declared", "located", "assumed"):
+        rows.extras |= {"target": target, "target_source": source}
 
 
 def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
