@@ -11,13 +11,17 @@ from tod.engine.memory import Estimate, Load, ModelSize, available, estimate, re
 
 MIB = 2**20
 _WORLD = """
-import json, resource, sys
+import json, sys
 import numpy as np, torch, transformers as hf
 from tod.base import Groups
 from tod.engine.forward import token_log_probs
 from tod.engine.memory import Load, ModelSize, estimate
 from tod.engine.rollouts import Rollouts
 torch.set_num_threads(1)
+def high_water():
+    # getrusage would begin with the peak of the process that started this one
+    with open("/proc/self/status") as status:
+        return int(status.read().split("VmHWM:")[1].split()[0]) * 1024
 width, layers, contexts, size, prompt, length, vocabulary = json.loads(sys.argv[1])
 torch.zeros(8).sum()
 config = hf.LlamaConfig(vocab_size=vocabulary, hidden_size=width, intermediate_size=3 * width,
@@ -38,14 +42,14 @@ warm = world(1, 2)
 warm = Rollouts(tuple(p % 8 for p in warm.prompts), warm.contexts, warm.sequences, warm.ids % 8,
     None, warm.truncated)
 step(small, torch.optim.AdamW(small.parameters()), warm)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = high_water()
 model = hf.LlamaForCausalLM(config)
 optimiser = torch.optim.AdamW(model.parameters())
 for _ in range(3):
     step(model, optimiser, world(contexts, length))
 load = Load(contexts, size, prompt, length, 10**9)
 needed = estimate(ModelSize.of(model), load)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+peak = high_water() - before
 print(json.dumps([peak, needed.total]))
 """
 
