@@ -12,10 +12,10 @@ process of its own per way.
 import argparse
 import os
 import statistics
-from pathlib import Path
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
