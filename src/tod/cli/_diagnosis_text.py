@@ -143,8 +143,8 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "ESS_rel",
-            f"median {_number(ess['median'])} {_range(ess['median_ci90'])}, q10 "
-            f"{_number(ess['q10'])} {_range(ess['q10_ci90'])} at K = {overlap['k'] or '?'}",
+            f"median {_number(ess['median'])}{_range(ess['median_ci90'])}, q10 "
+            f"{_number(ess['q10'])}{_range(ess['q10_ci90'])} at K = {overlap['k'] or '?'}",
         ),
         (
             "tails",
@@ -172,6 +172,15 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
             if gap["k3"] is not None:
                 text += f", k3 {_number(gap['k3'])} per token"
             lines.append((name, text))
+    if data["tilt_only"] is not None:
+        alone = data["tilt_only"]
+        lines.append(
+            (
+                "tilt only",
+                f"ESS_rel median {_number(alone['median'])}, q10 {_number(alone['q10'])}, were the "
+                "anchor mu (as at a run's start); not q*/mu",
+            )
+        )
     lines += _long_lines(data)
     if data["drift"]["ref"] is not None:
         lines.append(("drift", f"KL(pi, ref) {_number(data['drift']['ref'])} per sequence"))
@@ -297,4 +306,4 @@ def _range(interval: list[float | None] | None) -> str:
     if interval is None:
         return ""
     low, high = interval
-    return f"[{_number(low)}, {_number(high)}]"
+    return f" [{_number(low)}, {_number(high)}]"

@@ -8,6 +8,13 @@ if TYPE_CHECKING:
     from tod.integrations import Reading
 
 
+_STILL = (
+    "what may still be read: groups, utilities and blind contexts as they are; ESS_rel, the "
+    "verdict and the feasible eta as functions of an eta that you choose (--eta); with log-probs, "
+    "pi/mu, mismatch and drift, which need no target"
+)
+
+
 def located(config: Path, reading: "Reading") -> tuple["Reading", Any, Any, list[str]]:
     """The reading, the target that a configuration implies for it, ``located``, and remarks.
 
@@ -23,6 +30,7 @@ def located(config: Path, reading: "Reading") -> tuple["Reading", Any, Any, list
     implied = found.target_for(reading)
     if implied is None:
         remarks.insert(1, f"{config.name} implies no finite target: one is assumed below")
+        remarks.append(_STILL)
         return reading, None, None, remarks
     if implied.etas is not None:
         remarks.append(_spread_of_eta(implied.etas))

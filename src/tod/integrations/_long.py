@@ -12,8 +12,18 @@ from typing import Any
 import numpy as np
 
 from tod.base import Groups, to_numpy
-from tod.diagnostics import TrendPoint, ess_rel, k_trend, length_mean, length_root, quantile
+from tod.diagnostics import (
+    TrendPoint,
+    context_classes,
+    ess_rel,
+    k_trend,
+    length_mean,
+    length_root,
+    quantile,
+)
+from tod.diagnostics.classes import INFORMATIVE
 from tod.integrations import _assess as assess
+from tod.integrations._target import Chosen
 from tod.integrations.reading import Reading
 
 MOST_FOR_TREND = 512
@@ -126,6 +136,28 @@ def gaps_of(reading: Reading) -> dict[str, Any]:
         for name, (a, b) in pairs.items()
         if a is not None and b is not None
     }
+
+
+def tilt_only(reading: Reading, chosen: Chosen | None) -> dict[str, Any] | None:
+    """ESS_rel of the tilts alone, were the anchor μ: a stand-in where the anchor is not recorded.
+
+    At a run's start, with the reference still the policy, it is q*/μ itself; later it is not.
+    None where a utility is missing too, or no context is informative.
+    """
+    if chosen is None:
+        return None
+    general = chosen.target.target
+    if any(name not in reading.utility for name in general.utilities) or general.support:
+        return None
+    tilt = general.tilt(reading)
+    informative = to_numpy(context_classes(tilt, tilt, reading.contexts)) == INFORMATIVE
+    contexts, rows = reading.contexts.take(np.flatnonzero(informative))
+    values = to_numpy(ess_rel(tilt[rows], contexts)) if len(contexts) else np.empty(0)
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return None
+    low, middle = quantile(values, 0.1), quantile(values, 0.5)
+    return {"median": middle, "q10": low, "contexts": int(values.size)}
 
 
 def trends(reading: Reading, log_w: Any, log_r: Any, informative: Any) -> list[dict[str, Any]]:

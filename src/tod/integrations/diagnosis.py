@@ -14,7 +14,7 @@ import numpy as np
 from tod.diagnostics import Diagnostics, Summary, mean_rho, pareto_k_pooled
 from tod.integrations import _assess as assess
 from tod.integrations._cannot import reasons
-from tod.integrations._long import Long, long_sequences, trends
+from tod.integrations._long import Long, long_sequences, tilt_only, trends
 from tod.integrations._target import Chosen, TargetSource, choose, unweighable
 from tod.integrations._work import Work, steps_of
 from tod.integrations.reading import Cannot, Reading
@@ -42,6 +42,7 @@ class Diagnosis:
         k_trend: ESS_rel against K, by leg.
         long: What remains readable of long sequences, or None.
         subsample: Contexts that the searches over sharpness read, where not all of them.
+        tilt_only: ESS_rel of the tilts were the anchor μ, where q*/μ itself cannot be weighed.
     """
 
     reading: Reading
@@ -58,6 +59,7 @@ class Diagnosis:
     k_trend: tuple[Mapping[str, Any], ...] = ()
     long: Long | None = None
     subsample: Mapping[str, Any] | None = None
+    tilt_only: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data in the schema ``tod.diagnosis/1``."""
@@ -78,6 +80,7 @@ class Diagnosis:
             "k_trend": [dict(item) for item in self.k_trend],
             "long_sequences": None if self.long is None else self.long.to_dict(),
             "subsample": None if self.subsample is None else dict(self.subsample),
+            "tilt_only": None if self.tilt_only is None else dict(self.tilt_only),
         }
         return plain(data)  # type: ignore[no-any-return]
 
@@ -160,6 +163,7 @@ def diagnose(
         k_trend=tuple(trends(reading, log_w, work.log_r, whole.informative)),
         long=long_sequences(reading, log_w, work.tilt, whole.informative),
         subsample=None if lack else _subsample(whole),
+        tilt_only=tilt_only(reading, chosen) if lack else None,
     )
 
 

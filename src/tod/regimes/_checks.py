@@ -76,7 +76,7 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
     if not measured:
         yield Reason(
             "no leg of overlap could be measured",
-            "record the utility of every candidate and log_mu, and declare the target",
+            "record utilities and the log-probs of mu and of the anchor, and declare the target",
             "undetermined",
         )
     for name in read:
@@ -114,7 +114,7 @@ def _low_leg(
 
 def _unknown_leg(name: str) -> Reason:
     needs = {
-        "target_proposal": "record log_mu and the utilities, and declare the target",
+        "target_proposal": "record utilities and the log-probs of mu and of the target's anchor",
         "policy_proposal": "record log_policy before the update, or declare the batch on-policy",
         "target_policy": "record log_policy before the update, or declare the batch on-policy",
     }
