@@ -4,7 +4,9 @@ It lies here, beside the readers, because it knows what a reading lacks: every n
 has its reason in ``cannot``. The report and the command line read its plain data only.
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from tod.integrations.reading import Cannot, Reading
 from tod.regimes import Regime, Thresholds, classify, stable_crossings
 
 SCHEMA = "tod.diagnosis/1"
+_THREADED = 200_000
+"""Candidates from which steps are measured in threads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +142,8 @@ def diagnose(
     chosen = choose(reading, target, eta, target_source)
     lack = unweighable(reading, chosen)
     work = Work.of(reading, None if lack else chosen, on_policy)
-    parts = {step: work.measure(at) for step, at in steps_of(reading)}
+    parts, summaries = _by_step(work)
     whole = _whole(list(parts.values()), work)
-    summaries = {step: work.summary(parts[step], at) for step, at in steps_of(reading)}
     several = len(parts) != 1
     everything = np.arange(len(whole))
     summary = work.summary(whole, everything) if several else next(iter(summaries.values()))
@@ -165,6 +168,22 @@ def diagnose(
         subsample=None if lack else _subsample(whole),
         tilt_only=tilt_only(reading, chosen) if lack else None,
     )
+
+
+def _by_step(work: Work) -> tuple[dict[int, Diagnostics], dict[int, Summary]]:
+    """Diagnostics and record of every step; large readings in threads, as NumPy lets go of them."""
+
+    def one(item: tuple[int, Any]) -> tuple[int, Diagnostics, Summary]:
+        part = work.measure(item[1])
+        return item[0], part, work.summary(part, item[1])
+
+    steps = steps_of(work.reading)
+    if len(work.reading) < _THREADED or len(steps) < 2:
+        found = [one(item) for item in steps]
+    else:
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
+            found = list(pool.map(one, steps))
+    return {step: part for step, part, _ in found}, {step: seen for step, _, seen in found}
 
 
 def _subsample(whole: Diagnostics) -> dict[str, Any] | None:
@@ -200,8 +219,12 @@ def _whole(parts: Sequence[Diagnostics], work: Work) -> Diagnostics:
 def _worst(reading: Reading, whole: Diagnostics, count: int) -> tuple[dict[str, Any], ...]:
     """Lowest ESS_rel of informative contexts, later steps first on a tie, with their prompts."""
     informative = np.flatnonzero(whole.informative & ~np.isnan(whole.ess_rel))
+    count = max(count, 0)
+    if 0 < count < len(informative):  # sort only those that can be among the worst
+        last = np.partition(whole.ess_rel[informative], count - 1)[count - 1]
+        informative = informative[whole.ess_rel[informative] <= last]
     order = np.lexsort((-reading.steps[informative], whole.ess_rel[informative]))
-    chosen = informative[order[: max(count, 0)]]
+    chosen = informative[order[:count]]
     texts = reading.texts(chosen.tolist(), most=1) if len(chosen) else {}
     labels = reading.labels.context or ()
     return tuple(

@@ -187,13 +187,16 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
     refuse_if_too_many(rows, int(columns.alive.sum()), max_rejected)
     order, contexts, used, steps = arrange(columns)
     labels = Labels(
-        context=tuple(map(rows.labels.__getitem__, used.tolist())),
+        context=_named_contexts(rows, used),
         step=steps,
         length=_pick(columns.length, order),
         answer=_pick(columns.answer, order),
     )
     log = {name: values[order] for name, values in columns.log.items()}
-    log = {name: np.minimum(values, 0.0) for name, values in log.items()}
+    log = {
+        name: np.minimum(values, 0.0) if (values > 0).any() else values
+        for name, values in log.items()
+    }
     utility = {name: values[order] for name, values in columns.utility.items()}
     recorded = set(log)
     return Reading(
@@ -205,7 +208,7 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
         source=Source(
             format=chosen.name,
             files=len(rows.files),
-            rows=len(order),
+            rows=contexts.total,
             rejected=rows.rejected,
             steps=(int(steps.min()), int(steps.max())) if len(steps) else None,
             tier=tier(recorded, bool(utility), stand_in="stand_in" in rows.extras),
@@ -272,6 +275,12 @@ def _cannot(chosen: Format, recorded: set[str], utility: bool) -> tuple[Cannot, 
     if chosen.texts is None:
         found.append(Cannot("prompts", "the files hold no text", chosen.needs.get("text", "")))
     return tuple(found)
+
+
+def _named_contexts(rows: Rows, used: Any) -> tuple[str, ...]:
+    if len(used) == len(rows.labels) and bool((np.diff(used) > 0).all()):
+        return tuple(rows.labels)
+    return tuple(map(rows.labels.__getitem__, used.tolist()))
 
 
 def _pick(values: Any, order: Any) -> Any:

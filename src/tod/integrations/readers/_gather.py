@@ -97,7 +97,13 @@ def drop_duplicates(columns: Columns) -> int:
 
 
 def _repeated(code: Any, identity: Any) -> bool:
-    """Whether any (code, identity) may occur twice: a quick look through a 64-bit mix of both."""
+    """Whether any (code, identity) may occur twice: a quick look through a 64-bit mix of both.
+
+    Rows that come in order of both cannot.
+    """
+    same = code[1:] == code[:-1]
+    if bool((code[1:] >= code[:-1]).all()) and bool((identity[1:] > identity[:-1])[same].all()):
+        return False
     with np.errstate(over="ignore"):
         mixed = code.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + identity.astype(np.uint64)
         mixed ^= mixed >> np.uint64(29)
@@ -115,13 +121,17 @@ def merge_steps(columns: Columns) -> None:
 def arrange(columns: Columns) -> tuple[Any, Groups, Any, Any]:
     """Row order that makes contexts contiguous, their sizes, codes and steps.
 
-    Contexts come by step, then by first appearance; candidates in the order of the files.
+    Contexts come by step, then by first appearance; candidates in the order of the files. The
+    order is a full slice where nothing moves.
     """
-    kept = np.flatnonzero(columns.alive)
+    whole = bool(columns.alive.all())
+    kept: Any = slice(None) if whole else np.flatnonzero(columns.alive)
     code = columns.code[kept]
     steps = np.array(columns.rows.context_steps, dtype=np.int64)
     sizes = np.bincount(code, minlength=len(steps))
     used = np.flatnonzero(sizes)
+    if bool((code[1:] >= code[:-1]).all()) and bool((np.diff(steps[used]) >= 0).all()):
+        return kept, Groups(sizes[used]), used, steps[used]
     first = np.zeros(len(steps), dtype=np.int64)
     first[code[::-1]] = np.arange(len(code))[::-1]  # of repeated places the last assignment stays
     ranked = used[np.lexsort((first[used], steps[used]))]
@@ -129,7 +139,8 @@ def arrange(columns: Columns) -> tuple[Any, Groups, Any, Any]:
     rank[ranked] = np.arange(len(ranked))
     packed = (rank[code] << 32) | np.arange(len(code))  # both fit: sorting integers is fast
     packed.sort()
-    return kept[packed & 0xFFFFFFFF], Groups(sizes[ranked]), ranked, steps[ranked]
+    order = packed & 0xFFFFFFFF
+    return order if whole else kept[order], Groups(sizes[ranked]), ranked, steps[ranked]
 
 
 def refuse_if_too_many(rows: Rows, accepted: int, max_rejected: float) -> None:

@@ -88,12 +88,11 @@ def texts(
     names = [name for name in (prompt, completion) if name in there]
     rows = sorted(set(wanted)) if names else []
     frame = pl.scan_parquet(path, glob=False).select(names)
-    if len(rows) <= _FEW:
-        chosen = pl.concat([frame.slice(row - 1, 1) for row in rows]) if rows else frame.head(0)
-    else:
-        numbered = frame.with_row_index("__row", offset=1)
-        chosen = numbered.filter(pl.col("__row").is_in(rows)).drop("__row")
     with explained(path):
-        found = chosen.collect()
+        if 0 < len(rows) <= _FEW:  # one at a time: together they decode whole columns
+            found = pl.concat([frame.slice(row - 1, 1).collect() for row in rows])
+        else:
+            numbered = frame.with_row_index("__row", offset=1)
+            found = numbered.filter(pl.col("__row").is_in(rows)).drop("__row").collect()
     for row, item in zip(rows, found.iter_rows(named=True), strict=True):
         yield row, plain_text(item.get(prompt)), plain_text(item.get(completion))

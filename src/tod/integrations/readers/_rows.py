@@ -87,7 +87,6 @@ class Rows:
         steps: First and last step wanted, both included; None is open.
         mapping: What the person said with ``--map``, by the reader's own names.
         forbidden: Whether −∞ is a legal utility ("forbidden") in this format.
-        contexts: (step, key) of every context, in order of appearance.
         labels: What people call them.
         context_steps: Their steps.
         gaps: Token sums by pair of policies and step.
@@ -100,7 +99,6 @@ class Rows:
     forbidden: bool = False
     files: list[Path] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
-    contexts: dict[tuple[int, Hashable], int] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
     context_steps: list[int] = field(default_factory=list)
     gaps: dict[tuple[str, str], dict[int, Gap]] = field(default_factory=dict)
@@ -112,6 +110,20 @@ class Rows:
     overlong: int = 0
     total: int = 0
     extras: dict[str, Any] = field(default_factory=dict)
+    _known: dict[tuple[int, Hashable], int] = field(default_factory=dict)
+    _latent: bool = False
+
+    @property
+    def contexts(self) -> dict[tuple[int, Hashable], int]:
+        """Code by (step, key) of every context, in order of appearance.
+
+        Made when first asked for: a single file of interned pairs never asks.
+        """
+        if self._latent:
+            self._latent = False
+            pairs = zip(self.context_steps, self.labels, strict=True)
+            self._known.update(zip(pairs, range(len(self.labels)), strict=True))
+        return self._known
 
     def wanted(self, step: int) -> bool:
         """Whether the person asked for this step."""
@@ -133,14 +145,13 @@ class Rows:
 
     def intern(self, steps: list[int], keys: list[str]) -> Any:
         """Codes of many contexts at once; the pairs are distinct."""
-        new = len(self.labels)
-        pairs = list(zip(steps, keys, strict=True))
-        if new == 0:
-            self.contexts.update(zip(pairs, range(len(pairs)), strict=True))
-            self.labels.extend(keys)
-            self.context_steps.extend(steps)
-            return np.arange(len(pairs))
-        return np.array([self.context(step, key) for step, key in pairs], dtype=np.int64)
+        if self.labels:
+            pairs = zip(steps, keys, strict=True)
+            return np.array([self.context(step, key) for step, key in pairs], dtype=np.int64)
+        self._latent = True
+        self.labels.extend(keys)
+        self.context_steps.extend(steps)
+        return np.arange(len(keys))
 
     def reject(self, path: Path, row: int, name: str, value: object, why: str) -> None:
         """Leave a row out, and remember it."""

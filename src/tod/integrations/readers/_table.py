@@ -82,8 +82,7 @@ def _parquet(path: Path, roles: Roles, rows: Rows) -> None:
         extra = roles.columns.get(role, "")
         if extra in kinds:
             wanted.append(_integer(extra, role, kinds[extra]).alias(role))
-    key = wanted[0].cast(pl.Categorical).to_physical().cast(pl.Int64).alias("key")
-    table = collect(path, scan(path).select(*wanted, key).with_row_index("row", offset=1))
+    table = collect(path, scan(path).select(*wanted).with_row_index("row", offset=1))
     first, last = rows.steps
     if first is not None:
         table = table.filter(pl.col("step") >= first)
@@ -184,12 +183,28 @@ def _without_null(path: Path, table: "pl.DataFrame", roles: Roles, rows: Rows) -
 def _codes(table: "pl.DataFrame", rows: Rows) -> Any:
     """Codes of (step, context) pairs, new ones interned.
 
-    One sort of packed integers (pair, row) groups the rows; its parts must fit into 31 and 32 bits.
+    Neighbours of one pair are one run, so only the first row of every run is looked up: a file
+    with its contexts together, as most are, costs one comparison a row.
     """
-    step = table["step"].to_numpy()
-    if not len(step):
+    import polars as pl
+
+    if not len(table):
         return np.zeros(0, dtype=np.int64)
-    name = table["key"].to_numpy()
+    pair = pl.col("step", "context")
+    changes = table.select(pl.any_horizontal(pair.ne_missing(pair.shift()))).to_series()
+    new = changes.to_numpy().copy()
+    new[0] = True
+    heads = np.flatnonzero(new)
+    known = _codes_of_heads(table[["step", "context"]][heads], rows)
+    return np.repeat(known, np.diff(heads, append=len(table)))
+
+
+def _codes_of_heads(heads: "pl.DataFrame", rows: Rows) -> Any:
+    """The code of every run; one sort of packed integers (pair, run) finds the equal pairs."""
+    import polars as pl
+
+    step = heads["step"].to_numpy()
+    name = heads["context"].cast(pl.Categorical).to_physical().cast(pl.Int64).to_numpy()
     pair = _dense(step) * (int(name.max()) + 1) + name
     if int(pair.max()) >= 1 << 31 or len(pair) >= 1 << 32:
         pair = _dense(pair)
@@ -198,9 +213,9 @@ def _codes(table: "pl.DataFrame", rows: Rows) -> Any:
     order = packed & 0xFFFFFFFF
     starts = np.flatnonzero(np.diff(packed >> 32, prepend=-1))
     local = np.empty(len(order), dtype=np.int64)
-    local[order] = np.repeat(np.arange(len(starts)), np.diff([*starts.tolist(), len(order)]))
+    local[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
     first = order[starts]
-    known = rows.intern(step[first].tolist(), table["context"].gather(first).to_list())
+    known = rows.intern(step[first].tolist(), heads["context"].gather(first).to_list())
     return known[local]
 
 

@@ -1,0 +1,146 @@
+"""Reading and diagnosing against the bare tools: polars for our Parquet, msgspec for verl's JSONL.
+
+Run: ``python benchmarks/readers.py [--candidates 200000] [--megabytes 64] [--repeats 5]``; the full
+size is ``--candidates 1000000 --megabytes 1024``. Ratios are of medians of passes taken in turn
+within one process; ``POLARS_MAX_THREADS`` and ``OMP_NUM_THREADS`` are the caller's. Exits 1 when a
+limit is missed.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from tod.integrations import diagnose, read
+
+PARQUET_LIMIT, JSONL_LIMIT = 4.0, 0.5
+K = 8
+COLUMNS = ("step", "context", "candidate", "utility.score", "log_mu", "log_policy")
+
+
+def alternate(passes: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of every pass, one after the other, repeated; the first round only warms."""
+    seconds: dict[str, list[float]] = {name: [] for name in passes}
+    for _ in range(repeats + 1):
+        for name, run in passes.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
+def write_parquet(path: Path, candidates: int) -> Path:
+    """Ten steps of contexts of eight, with text that nobody should read."""
+    rng = np.random.default_rng(0)
+    contexts = candidates // K
+    at = np.repeat(np.arange(contexts), K)
+    mu = -20 - rng.gamma(4.0, 2.0, contexts * K)
+    pl.DataFrame(
+        {
+            "step": at * 10 // contexts,
+            "context": [f"prompt-{i}" for i in at.tolist()],
+            "candidate": np.tile(np.arange(K), contexts),
+            "prompt": [f"what is {i}? " * 4 for i in at.tolist()],
+            "completion": [f"it is {i}. " * 4 for i in range(contexts * K)],
+            "utility.score": rng.normal(size=contexts * K),
+            "log_mu": mu,
+            "log_policy": mu + 0.1 * rng.normal(size=contexts * K) - 0.005,
+        }
+    ).write_parquet(path)
+    return path
+
+
+def bare(path: Path) -> Any:
+    """The least that any tool must do: scan the same columns, one aggregate of each by context."""
+    values = pl.col("candidate", "utility.score", "log_mu", "log_policy")
+    table = pl.scan_parquet(path).select(COLUMNS).group_by("step", "context")
+    return table.agg(values.sum()).collect()
+
+
+def write_verl(root: Path, megabytes: int) -> int:
+    """Lines of 1 to 4 KB in steps of 4096; returns the bytes written."""
+    rng = np.random.default_rng(1)
+    text = "".join(map(chr, rng.integers(97, 123, 8000)))
+    written = step = 0
+    while written < megabytes << 20:
+        step += 1
+        with open(root / f"{step}.jsonl", "wb") as file:
+            for i in range(4096):
+                start, size = rng.integers(0, 4000), int(rng.integers(800, 3600))
+                row = {"input": f"question {i // K}: {text[:200]}", "output": text[start:][:size]}
+                row |= {"gts": "4", "score": float(i % 3 == 0), "step": step}
+                row["uid"] = f"{step:04x}{i // K:04x}_0_{i % K}"
+                written += file.write(json.dumps(row).encode() + b"\n")
+    return written
+
+
+class Needed(msgspec.Struct):
+    """The fields that a diagnosis needs."""
+
+    score: float
+    step: int
+    uid: str
+
+
+def decode(root: Path) -> int:
+    """Msgspec on one thread, the needed fields of every line."""
+    decoder, count = msgspec.json.Decoder(Needed), 0
+    for path in sorted(root.glob("*.jsonl")):
+        with open(path, "rb") as file:
+            for line in file:
+                decoder.decode(line)
+                count += 1
+    return count
+
+
+def main() -> int:
+    """Print both ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--candidates", type=int, default=200_000)
+    parser.add_argument("--megabytes", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        path = write_parquet(root / "rollouts.parquet", given.candidates)
+        taken = alternate(
+            {"polars": lambda: bare(path), "read": lambda: read(path), "both": lambda: full(path)},
+            given.repeats,
+        )
+        parquet = taken["both"] / taken["polars"]
+        print(
+            f"own Parquet, {given.candidates} candidates, {pl.thread_pool_size()} polars threads: "
+            f"scan and group-by {taken['polars']:.3f} s, read {taken['read']:.3f} s, read and "
+            f"diagnose {taken['both']:.3f} s, ratio {parquet:.2f} (limit {PARQUET_LIMIT:g})"
+        )
+        (root / "verl").mkdir()
+        size = write_verl(root / "verl", given.megabytes)
+        taken = alternate(
+            {"msgspec": lambda: decode(root / "verl"), "read": lambda: read(root / "verl")},
+            given.repeats,
+        )
+        jsonl = taken["msgspec"] / taken["read"]
+        print(
+            f"verl JSONL, {size >> 20} MB: msgspec {size / taken['msgspec'] / 1e6:.0f} MB/s, read "
+            f"{size / taken['read'] / 1e6:.0f} MB/s, throughput ratio {jsonl:.2f} (at least "
+            f"{JSONL_LIMIT:g})"
+        )
+    return 0 if parquet <= PARQUET_LIMIT and jsonl >= JSONL_LIMIT else 1
+
+
+def full(path: Path) -> Any:
+    """What ``tod diagnose FILE --eta 1`` does, without its words."""
+    return diagnose(read(path), eta=1.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
