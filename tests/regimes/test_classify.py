@@ -1,5 +1,6 @@
 """Laws of the verdict, on summaries."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -261,3 +262,17 @@ def test_pooling_adds_counts_and_averages_what_is_known():
     assert both.ess_rel.median_ci90 is None
     with pytest.raises(DataError, match="no summaries"):
         pooled([])
+
+
+def test_remedy_names_the_coefficients_of_a_two_anchor_target() -> None:
+    """A knob that the recipe has: 1/(tau + beta) is the eta advised, at the same proportion."""
+    low = good(overlap=Overlap(0.2, 0.95, 0.9, 0.2, k=16))
+    found = classify(low, eta=5.0, anchors=(0.15, 0.05))
+    remedy = next(r.remedy for r in found.reasons if "tau + beta" in r.remedy)
+    eta = float(re.search(r"to about ([\d.]+)", remedy)[1])
+    total, tau, beta = map(
+        float, re.search(r"from 0.2 to ([\d.]+) \(tau ([\d.]+), beta ([\d.]+)\)", remedy).groups()
+    )
+    assert total == pytest.approx(1 / eta, rel=0.01)
+    assert tau + beta == pytest.approx(total, rel=0.01)
+    assert tau / beta == pytest.approx(3.0, rel=0.02)

@@ -153,7 +153,8 @@ class _Run:
         updated = update(self.session, evidence, procedure.tilt, operator.update, step)
         clock.mark("train")
         candidates, diagnostics, summary = diagnose(procedure, evidence, updated)
-        regime = classify(summary, eta=procedure.tilt.sharpness)
+        target = procedure.target
+        regime = classify(summary, eta=_sharpness(target), anchors=_anchors(target))
         state, decision = self._decide(replace(state, step=step), summary, step)
         clock.mark("diagnose")
         held_out = self._evaluate() if self._evaluates(step) else None
@@ -258,7 +259,18 @@ class _Clock:
 
 def _knobs(target: TargetSpec) -> dict[str, float | None]:
     """What the target is set to: its own knobs, and the sharpness they make."""
-    return {**target.knobs(), "eta": target.target.sharpness}
+    return {**target.knobs(), "eta": _sharpness(target)}
+
+
+def _sharpness(target: TargetSpec) -> float | None:
+    """η of the target; None for a selectivity, which has one per context."""
+    return target.target.sharpness if target.target.selectivity is None else None
+
+
+def _anchors(target: TargetSpec) -> tuple[float, float] | None:
+    """τ and β where they are what makes the sharpness."""
+    knobs = target.knobs()
+    return (knobs["tau"], knobs["beta"]) if {"tau", "beta"} <= set(knobs) else None
 
 
 def _directory(

@@ -17,6 +17,7 @@ class Advice:
         k_needed: Candidates per context needed for the effective number wanted.
         k: Candidates per context, median.
         eta_goal: ESS_rel that ``eta_max`` keeps; None means the bound that was missed.
+        anchors: τ and β where sharpness is 1/(τ+β) and has no knob of its own.
     """
 
     eta: float | None = None
@@ -24,6 +25,7 @@ class Advice:
     k_needed: int | None = None
     k: float | None = None
     eta_goal: float | None = None
+    anchors: tuple[float, float] | None = None
 
 
 def less_sharp(value: float, goal: float, advice: Advice, *, median: bool = False) -> str:
@@ -55,7 +57,10 @@ def _eta_down(value: float, goal: float, advice: Advice, *, median: bool = False
             kept = (
                 "" if advice.eta_goal is None else f" (it keeps the median at {advice.eta_goal:g})"
             )
-            return f"lower eta{current} to at most {limit:.3g}, the largest feasible one here{kept}"
+            return (
+                f"lower eta{current} to at most {limit:.3g}, the largest feasible one here{kept}"
+                f"{_by_anchors(limit, advice)}"
+            )
         if median and reaches and not too_sharp:
             return (
                 f"eta = {eta:.3g} is already feasible (up to {limit:.3g}): change the anchor or "
@@ -67,8 +72,20 @@ def _eta_down(value: float, goal: float, advice: Advice, *, median: bool = False
         return (
             f"lower eta{current}{to} (times {factor:.2f} brings ESS_rel from {value:.2f} to about "
             f"{goal:.2f} if log-weights are near Gaussian)"
+            f"{'' if eta is None else _by_anchors(eta * factor, advice)}"
         )
     return f"lower eta{current}"
+
+
+def _by_anchors(eta: float, advice: Advice) -> str:
+    """The same sharpness as the two coefficients that make it, at their fixed proportion."""
+    if advice.anchors is None or not eta > 0:
+        return ""
+    tau, beta = advice.anchors
+    scale = 1.0 / eta / (tau + beta)
+    return f": tau + beta from {tau + beta:.3g} to {1 / eta:.3g}" + (
+        f" (tau {tau * scale:.3g}, beta {beta * scale:.3g})"
+    )
 
 
 def closer_proposal(leg: float, summary: Summary) -> str:

@@ -15,6 +15,7 @@ def classify(
     assumed_target: bool = False,
     eta: float | None = None,
     eta_max: float | None = None,
+    anchors: tuple[float, float] | None = None,
     eta_goal: float | None = None,
     k_needed: int | None = None,
     eta_intervals: tuple[EtaInterval, ...] = (),
@@ -35,6 +36,7 @@ def classify(
         eta: Sharpness in force, for remedies.
         eta_max: Largest feasible sharpness on these candidates, for remedies.
         eta_goal: Median ESS_rel that ``eta_max`` keeps; None means the bound that is missed.
+        anchors: τ and β of a two-anchor target, which has no eta to turn.
         k_needed: Candidates per context needed, for remedies.
         eta_intervals: The verdict as a function of eta, shown with an assumed target.
         band: Which fitted band the legs are read with: ``overlap`` for the three legs of a batch,
@@ -45,7 +47,7 @@ def classify(
     """
     bounds = thresholds or Thresholds()
     k = summary.contexts.candidates_per_context.get("median")
-    advice = Advice(eta=eta, eta_max=eta_max, k_needed=k_needed, k=k, eta_goal=eta_goal)
+    advice = Advice(eta, eta_max, k_needed, k, eta_goal, anchors)
     found = [
         *checks.evidence(summary, bounds),
         *checks.overlap(summary, bounds, advice, band),
