@@ -1,0 +1,254 @@
+"""Runs every recipe of `configs/` once on the embedded models and tabulates what was seen.
+
+Usage: python scripts/gallery.py [--runs DIR] [--only NAME ...] [--again]
+
+Writes docs/results/gallery.json after every recipe and docs/results/gallery.md at the end. A recipe
+that is already in the JSON is skipped, unless it failed or `--again` is given. With `--runs` the
+run directories stay, and `tod atlas grid --runs DIR` places its cells by them.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+OUT = ROOT / "docs" / "results"
+STEPS, CONTEXTS = 20, 64
+EVALUATE = {"held_out_prompts": 100, "samples_per_prompt": 8}
+WITHOUT_RECIPE = {"opd_top_k": "opd_full"}
+"""Configurations that are a setting of a recipe, and which."""
+SHORT = {
+    "swap_stable": "stable",
+    "transition": "transition",
+    "operator_dominated": "dominated",
+    "undetermined": "undetermined",
+}
+
+
+def main() -> None:
+    """Run what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, default=None)
+    parser.add_argument("--only", nargs="*", default=None)
+    parser.add_argument("--again", action="store_true")
+    args = parser.parse_args()
+    _quiet()
+    path = OUT / "gallery.json"
+    configs = [p for p in sorted((ROOT / "configs").glob("*.yaml")) if "quickstart" not in p.stem]
+    with tempfile.TemporaryDirectory() as temporary:
+        runs = args.runs or Path(temporary)
+        for number, config in enumerate(configs, 1):
+            rows = load(path)
+            done = config.stem in rows and rows[config.stem]["error"] is None and not args.again
+            if done or (args.only is not None and config.stem not in args.only):
+                continue
+            row = run(config, runs / config.stem)
+            print(f"[{number}/{len(configs)}] {config.stem} {json.dumps(row)}", flush=True)
+            rows = {**load(path), config.stem: row}  # read again: another process may write too
+            path.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    rows = load(path)
+    (OUT / "gallery.md").write_text(page(rows), encoding="utf-8")
+    failed = [name for name, row in rows.items() if row["error"]]
+    print(f"{len(rows)} recipes ran; failed: {', '.join(failed) or 'none'}")
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The rows so far."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def run(config: Path, output: Path) -> dict[str, Any]:
+    """One recipe, shortened; its row of the table. An error of ours becomes the row's `error`."""
+    from tod.base import TodError
+    from tod.engine.search import search
+    from tod.engine.settings import RunSettings
+    from tod.engine.train import train
+
+    started = time.monotonic()
+    row: dict[str, Any] = {"error": None, **placed(config.stem)}
+    try:
+        settings = RunSettings.load(config, (f"output={output}",))
+        settings = RunSettings.parse(merged(settings.plain(), shortened(settings.selects)))
+        (search if settings.selects else train)(settings, overwrite=True)
+        row |= seen(output)
+    except TodError as error:
+        row["error"] = f"{type(error).__name__}: {error}"
+    return {**row, "seconds": round(time.monotonic() - started, 1)}
+
+
+def shortened(selects: bool) -> dict[str, Any]:
+    """What the gallery changes in a recipe."""
+    if selects:
+        return {"search": {"contexts": CONTEXTS}}
+    return {"evaluate": EVALUATE, "train": {"steps": STEPS}}
+
+
+def merged(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The data with some keys of some blocks changed."""
+    return data | {key: (data[key] or {}) | changes[key] for key in changes}
+
+
+def placed(name: str) -> dict[str, str]:
+    """The row and the column of the grid that a recipe stands in."""
+    from tod.atlas import RECIPES
+    from tod.atlas.grid import row_of
+
+    entry = RECIPES[WITHOUT_RECIPE.get(name, name)]
+    return {"target": row_of(entry), "operator": entry.family}
+
+
+def seen(output: Path) -> dict[str, Any]:
+    """What the run directory says: gain, overlap, verdicts, drift, cost."""
+    from tod.diagnostics import Summary
+    from tod.regimes import classify_run
+    from tod.runs import RunDirectory
+
+    records = [dict(record) for record in RunDirectory.open(output).steps.read()]
+    steps = [record for record in records if record["step"] > 0]
+    regime = classify_run([Summary.from_dict(record) for record in steps])
+    verdicts = Counter(record["regime"]["verdict"] for record in steps)
+    last = steps[-1]["drift"]
+    return {
+        **gained(output, records),
+        "steps": len(steps),
+        "ess_rel_median": mean(record["ess_rel"]["median"] for record in steps),
+        "ess_rel_q10": mean(record["ess_rel"]["q10"] for record in steps),
+        "overlap_minimum": mean(record["overlap"]["minimum"] for record in steps),
+        "activation": mean(record["activation"] for record in steps),
+        "drift": {name: last[name] for name in ("ref", "old") if last[name] is not None},
+        "verdicts": dict(verdicts),
+        "run_verdict": regime.verdict,
+        "flops": sum(record["ledger"]["flops"] or 0.0 for record in steps),
+    }
+
+
+def gained(output: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """pass@1 before and after with standard errors; of a search, all candidates and selected."""
+    summary = output / "search.json"
+    if summary.exists():
+        found = json.loads(summary.read_text(encoding="utf-8"))
+        ends = [found["candidates"], found["selected"]]
+        return {
+            "pass_at_1": [end["utility"] for end in ends],
+            "standard_error": [end["utility_se"] for end in ends],
+        }
+    ends = [record["held_out"] for record in records if record["held_out"] is not None]
+    ends = [ends[0], ends[-1]]
+    return {name: [end[name] for end in ends] for name in ("pass_at_1", "standard_error")}
+
+
+def mean(values: Any) -> float | None:
+    """Mean of what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return round(sum(known) / len(known), 4) if known else None
+
+
+def page(rows: dict[str, Any]) -> str:
+    """The table in Markdown, in the order of the grid."""
+    from tod.atlas.grid import OPERATORS, TARGETS
+
+    order = [list(OPERATORS), list(TARGETS)]
+    names = sorted(
+        rows,
+        key=lambda n: (
+            order[0].index(rows[n]["operator"]),
+            order[1].index(rows[n]["target"]),
+            n,
+        ),
+    )
+    failed = sum(row["error"] is not None for row in rows.values())
+    head = (
+        "recipe",
+        "target",
+        "operator",
+        "pass@1 before → after",
+        "ESS_rel median / q10",
+        "least overlap",
+        "verdicts",
+        "run",
+        "activation",
+        "drift",
+        "s",
+        "GFLOP",
+    )
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(cells(name, rows[name])) + " |" for name in names]
+    return "\n".join([CAPTION.format(total=len(rows), failed=failed), *lines, ""])
+
+
+CAPTION = f"""# Gallery: every recipe once
+
+`python scripts/gallery.py` runs all of `configs/` on the embedded models: {{total}} recipes,
+{{failed}} failed.
+
+**{STEPS} steps, one seed.** This shows that each runs and what its diagnostics say, not which is
+better: learning rates and schedules are those of the full configurations, budgets differ (a
+distillation row draws one candidate a prompt and is meant for 900 steps), and most differences are
+within the noise. pass@1 is on {EVALUATE["held_out_prompts"]} held-out prompts ×
+{EVALUATE["samples_per_prompt"]} samples ± s.e. clustered by prompt, with the same random numbers
+before and after. A search shows the mean utility of all candidates → of what was selected, on
+{CONTEXTS} prompts; of rejection, where anything was accepted.
+
+ESS_rel, least overlap (the smallest known leg) and activation are means over steps of the batch's
+number; *verdicts* counts steps, *run* is the verdict of all steps read together. Drift is the k1
+estimate of KL(π‖anchor) at the last step's batch, before its update, nats a sequence; it may be
+negative. Seconds include loading and evaluation and were taken on a busy machine. "–": unknown, or
+without meaning there.
+
+Read with care: no row is swap-stable. The embedded model passes one time in five, so that a target
+of η = 5 and more rests on few of 16 candidates, and with two candidates on one (ESS_rel 0.5).
+Most preference rows lose pass@1: their choices are noisy (s = 1, β = 0.1), and between two wrong
+answers coin flips. It is not the length alone: `configs/dpo.yaml` ends at 0.145 after its 60 steps,
+while the same η from clearer choices, `target.noise_scale=0.2 target.beta=0.5`, gives 0.195 after
+20. What DPO and IPO learn at a lower rate is in [preference](preference.md).
+
+`python scripts/gallery.py --runs runs/gallery --again`, then `tod atlas grid --runs runs/gallery`,
+shows the run verdicts in the grid.
+"""
+
+
+def cells(name: str, row: dict[str, Any]) -> list[str]:
+    """One line of the table."""
+    first = [f"`{name}`", row["target"].replace("_", " "), row["operator"].replace("_", " ")]
+    if row["error"] is not None:
+        return [*first, f"**failed**: {row['error']}", *["–"] * 6, f"{row['seconds']:.0f}", "–"]
+    ends = zip(row["pass_at_1"], row["standard_error"], strict=True)
+    drift = ", ".join(f"{anchor} {value:.3f}" for anchor, value in row["drift"].items())
+    return [
+        *first,
+        " → ".join(f"{number(value)} ± {number(error)}" for value, error in ends),
+        f"{number(row['ess_rel_median'])} / {number(row['ess_rel_q10'])}",
+        number(row["overlap_minimum"]),
+        ", ".join(f"{SHORT[key]} {n}" for key, n in sorted(row["verdicts"].items())),
+        SHORT[row["run_verdict"]],
+        number(row["activation"]),
+        drift or "–",
+        f"{row['seconds']:.0f}",
+        f"{row['flops'] / 1e9:.0f}",
+    ]
+
+
+def number(value: float | None) -> str:
+    """Three digits, or a dash for what is not known."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _quiet() -> None:
+    import torch
+    import transformers
+
+    from tod.engine.models import default_threads
+
+    warnings.filterwarnings("ignore")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(default_threads())
+
+
+if __name__ == "__main__":
+    main()
