@@ -215,3 +215,14 @@ def test_a_missing_utility_names_what_there_is(language):
     target = Target(anchor={"mu": 1.0}, tilts=(Tilt(utility="score", eta=1.0),))
     with pytest.raises(DataError, match=r"no utility 'score'.*passed, reward, style"):
         target.log_weights(language())
+
+
+def test_letters_show_every_part_of_the_target() -> None:
+    plain = Target(anchor={"old": 0.75, "ref": 0.25}, tilts=(Tilt(utility="correct", eta=5.0),))
+    assert str(plain) == "q* ∝ π_old^0.75·π_ref^0.25·exp(5·correct)"
+    assert str(plain.revised(support=("safe",))).endswith("·1{safe > 0}·exp(5·correct)")
+    chosen = Target.parse(
+        {"anchor": {"ref": 1.0}, "selectivity": {"utility": "correct", "mass": 0.9}}
+    )
+    assert "mass 0.9 on passes" in str(chosen)
+    assert str(Target(anchor={"teacher": 1.0})) == "q* ∝ π_teacher"

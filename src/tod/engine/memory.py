@@ -214,7 +214,10 @@ def require(needed: Estimate, room: int | None = None) -> None:
         way = "Train adapters (peft: {kind: lora}), or take a smaller model"
         why = "the model with its optimiser alone does not fit"
     elif needed.training >= needed.cache:
-        way = "Lower train.max_tokens_per_micro_batch, or operator.proposal.max_new_tokens"
+        way = (
+            "Lower train.max_tokens_per_micro_batch, or, since a context is never split, "
+            "operator.proposal.size or max_new_tokens"
+        )
         why = "the largest micro-batch is what does not fit"
     else:
         way = "Lower operator.proposal.prompts, size or max_new_tokens"

@@ -88,8 +88,14 @@ class Target(Spec):
 
     def __str__(self) -> str:
         """The target in the paper's letters: ``q* ∝ π_old^0.75·π_ref^0.25·exp(5·correct)``."""
-        tilts = " + ".join(f"{tilt.eta:.4g}·{tilt.utility}" for tilt in self.tilts)
-        return f"q* ∝ {letters(self.anchor)}" + (f"·exp({tilts})" if tilts else "")
+        tilts = [f"{tilt.eta:.4g}·{tilt.utility}" for tilt in self.tilts]
+        if self.selectivity is not None:
+            chosen = self.selectivity
+            tilts.append(f"η_c·{chosen.utility} with mass {chosen.mass:g} on passes")
+        kept = "".join(f"·1{{{name} > 0}}" for name in self.support)
+        return f"q* ∝ {letters(self.anchor)}{kept}" + (
+            f"·exp({' + '.join(tilts)})" if tilts else ""
+        )
 
     def needs(self, semantics: str = "sampled") -> frozenset[str]:
         """Names of the policies whose log-probs the weights need, after cancellation."""
