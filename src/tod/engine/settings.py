@@ -21,6 +21,10 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 
 
+MAY_DIFFER = ("output", "name")
+"""Settings that a resumed run may change; schedules and draws depend on all others."""
+
+
 class Anchors(Spec):
     """Which models the target's anchor names mean; ``old``, ``mu`` and ``policy`` are known."""
 

@@ -17,7 +17,7 @@ from tod.engine.interrupts import Interrupts
 from tod.engine.proposals import propose
 from tod.engine.record import diagnose, ledger, now, optimiser, rollout_columns
 from tod.engine.session import Session, open_session
-from tod.engine.settings import RunSettings
+from tod.engine.settings import MAY_DIFFER, RunSettings
 from tod.engine.update import update
 from tod.engine.world import World
 from tod.operators import Operator
@@ -25,9 +25,6 @@ from tod.procedure import Procedure, log_weights
 from tod.regimes import classify
 from tod.runs import HeldOut, Ledger, Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
-
-MAY_GROW = ("output", "name")
-"""Settings that a resumed run may change."""
 
 
 @dataclass(frozen=True)
@@ -282,7 +279,7 @@ def _directory(
         return None
     if resume:
         directory = RunDirectory.open(settings.directory)
-        directory.check_recipe(settings.plain(), free=MAY_GROW)
+        directory.check_recipe(settings.plain(), free=MAY_DIFFER)
     else:
         seeds = {"train": settings.train.seed}
         manifest = Manifest.of(settings.name, settings.plain(), seeds)

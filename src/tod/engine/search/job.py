@@ -21,7 +21,7 @@ from tod.engine.search.selecting import select, selection_uniforms
 from tod.engine.search.similarity import similarity
 from tod.engine.search.summary import summarise
 from tod.engine.session import Session
-from tod.engine.settings import RunSettings, Search
+from tod.engine.settings import MAY_DIFFER, RunSettings, Search
 from tod.engine.train import Events
 from tod.engine.world import World
 from tod.operators import (
@@ -37,8 +37,6 @@ from tod.runs import Ledger, Manifest, RunDirectory, StepRecord, plain, write_at
 
 NOT_APPLICABLE = ("policy_proposal", "target_policy")
 """Legs of the overlap without meaning here: no policy is trained."""
-MAY_GROW = ("output", "name")
-"""Settings that a resumed search may change."""
 
 
 def search(
@@ -243,7 +241,7 @@ def _directory(
         return None
     if resume:
         directory = RunDirectory.open(settings.directory)
-        directory.check_recipe(settings.plain(), free=MAY_GROW)
+        directory.check_recipe(settings.plain(), free=MAY_DIFFER)
     else:
         manifest = Manifest.of(settings.name, settings.plain(), {"search": search.seed})
         directory = RunDirectory.create(settings.directory, manifest, overwrite=overwrite)
