@@ -5,6 +5,7 @@ for tests: ∂f/∂log ρ = g·ρ·A. Activation is 1 − g, for all alike.
 """
 
 import math
+from abc import abstractmethod
 from typing import Annotated, Any, Literal, Protocol
 
 from jaxtyping import Float
@@ -50,9 +51,9 @@ class TrustRegion(Protocol):
 class _Region(Spec):
     """What all trust regions share: the factor of A·∇log π is g·ρ."""
 
+    @abstractmethod
     def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """The factor g."""
-        raise NotImplementedError
 
     def weight(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """The product g·ρ, and 0 where g = 0 however large ρ is."""

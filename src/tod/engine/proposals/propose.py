@@ -1,6 +1,7 @@
 """The batch of a step, whatever its proposal."""
 
-from tod.base import SpecError
+from typing import assert_never
+
 from tod.engine.collect import Evidence, collect
 from tod.engine.proposals.dataset import dataset
 from tod.engine.proposals.dynamic import dynamic
@@ -40,4 +41,5 @@ def propose(session: Session, step: int) -> Evidence:
             return mixture(session, step, spec)
         case PoolProposal():
             return pool(session, step, spec)
-    raise SpecError(f"proposal {spec.source!r} has no engine.")  # pragma: no cover
+        case _:
+            assert_never(spec)
