@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tod.base import DataError, Groups
 from tod.diagnostics import (
     WeightStatistics,
+    _blocks,
     ess,
     kernel,
     log_w_variance,
@@ -50,7 +51,7 @@ def polluted(rng, total, share):
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("size", [1, 2, 8, 33])
 def test_equal_contexts(size, share, top, rng, monkeypatch):
-    monkeypatch.setattr(kernel, "_BLOCK", 100)  # so that many blocks and a short last one occur
+    monkeypatch.setattr(_blocks, "ELEMENTS", 100)  # so that many blocks and a short last one occur
     contexts = Groups.equal(41, size)
     x = polluted(rng, contexts.total, share)
     assert_same(weight_statistics(x, contexts, top), by_equations(x, contexts, top))
@@ -59,8 +60,8 @@ def test_equal_contexts(size, share, top, rng, monkeypatch):
 @pytest.mark.parametrize("wide", [4, 2048])
 @pytest.mark.parametrize("share", [0.0, 0.05])
 def test_ragged_contexts(share, wide, rng, monkeypatch):
-    monkeypatch.setattr(kernel, "_BLOCK", 64)
-    monkeypatch.setattr(kernel, "_WIDE", wide)
+    monkeypatch.setattr(_blocks, "ELEMENTS", 64)
+    monkeypatch.setattr(kernel, "WIDE", wide)
     contexts = Groups(rng.integers(1, 12, size=300))
     x = polluted(rng, contexts.total, share)
     assert_same(weight_statistics(x, contexts), by_equations(x, contexts, 2))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tod.base import DataError
 from tod.diagnostics import (
+    Ordered,
     binomial_cdf,
     cluster_bootstrap,
     fraction_exceeds,
@@ -20,6 +21,21 @@ from tod.diagnostics import (
     quantile_interval,
     quantile_ranks,
 )
+
+
+@pytest.mark.parametrize("p", [0.0, 0.05, 0.1, 0.3, 0.5, 0.9, 1.0])
+def test_sorted_once_or_not_a_quantile_is_numpys(p, rng):
+    for n in range(1, 60):
+        x = rng.normal(size=n)
+        expected = np.quantile(x, p, method="inverted_cdf")
+        assert quantile(x, p) == Ordered(np.append(x, np.nan)).quantile(p) == expected
+
+
+def test_unknown_values_are_left_out_and_counted():
+    ordered = Ordered(np.array([2.0, np.nan, 1.0, np.nan]))
+    assert (ordered.values.tolist(), len(ordered), ordered.unknown) == ([1, 2], 2, 2)
+    assert Ordered(np.array([np.nan])).quantile(0.5) is None
+    assert Ordered(np.array([np.inf])).quantile(0.5) is None
 
 
 def test_quantile_is_a_value_that_exists():

@@ -18,6 +18,7 @@ from tod.diagnostics.classes import (
 )
 from tod.diagnostics.coverage import (
     MeanRho,
+    RhoSums,
     expected_coverage,
     mean_rho,
     missing_mass,
@@ -65,6 +66,7 @@ from tod.diagnostics.pareto import (
 )
 from tod.diagnostics.quantiles import (
     Bootstrap,
+    Ordered,
     binomial_cdf,
     cluster_bootstrap,
     fraction_exceeds,
@@ -117,8 +119,10 @@ __all__ = [
     "LegMoments",
     "MeanRho",
     "Mismatch",
+    "Ordered",
     "Overlap",
     "ParetoFit",
+    "RhoSums",
     "Summary",
     "Tails",
     "TrendPoint",

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tod.diagnostics.classes import INFORMATIVE, INVALID, SINGLETON, ZERO_INFORMATION
+from tod.diagnostics.classes import INVALID, SINGLETON, ZERO_INFORMATION
 from tod.diagnostics.overlap import LEGS
-from tod.diagnostics.quantiles import quantile, quantile_interval
+from tod.diagnostics.quantiles import Ordered, quantile
 from tod.diagnostics.summary import (
     ContextCounts,
     Coverage,
@@ -34,11 +34,12 @@ def condense(
     entropy: float | None,
 ) -> Summary:
     """The record of a batch. Whatever is not finite, or unknown, is None."""
+    columns = _Sorted(d)
     return Summary(
         contexts=_counts(d),
-        ess_rel=_ess_rel(d),
-        tails=_tails(d),
-        overlap=_overlap(d),
+        ess_rel=_ess_rel(d, columns),
+        tails=_tails(d, columns),
+        overlap=_overlap(d, columns),
         coverage=_coverage(d, coverage),
         mismatch=mismatch,
         staleness=staleness,
@@ -68,56 +69,77 @@ def _counts(d: "Diagnostics") -> ContextCounts:
     )
 
 
-def _ess_rel(d: "Diagnostics") -> EssRel:
-    x = d.ess_rel[d.informative]
-    if not x.size:
+class _Sorted:
+    """Columns over the contexts that may be read, each sorted once.
+
+    Attributes:
+        k: The most common K among informative contexts, else among readable ones.
+    """
+
+    def __init__(self, d: "Diagnostics") -> None:
+        self._d = d
+        self._informative = d.informative
+        self._readable = self._informative | (d.codes == ZERO_INFORMATION)
+        self.k = _modal(d.k[self._informative]) or _modal(d.k[self._readable])
+        self._equal = bool((d.k == self.k).all())
+        self._known: dict[tuple[str, bool, bool], Ordered] = {}
+
+    def __call__(self, name: str, *, readable: bool = False, at_k: bool = False) -> Ordered:
+        """The column of informative (or all readable) contexts, perhaps of the common K only."""
+        key = (name, readable, at_k and not self._equal)
+        if key not in self._known:
+            chosen = self._readable if readable else self._informative
+            chosen = chosen & (self._d.k == self.k) if key[2] else chosen
+            self._known[key] = Ordered(getattr(self._d, name)[chosen])
+        return self._known[key]
+
+
+def _ess_rel(d: "Diagnostics", columns: _Sorted) -> EssRel:
+    x = columns("ess_rel")
+    if not len(x):
         return EssRel()
     return EssRel(
-        median=quantile(x, 0.5),
-        q10=quantile(x, 0.1),
-        mean=float(x.mean()),
-        median_ci90=_bounds(quantile_interval(x, 0.5)),
-        q10_ci90=_bounds(quantile_interval(x, 0.1)),
+        median=x.quantile(0.5),
+        q10=x.quantile(0.1),
+        mean=float(d.ess_rel[d.informative].mean()),
+        median_ci90=_bounds(x.interval(0.5)),
+        q10_ci90=_bounds(x.interval(0.1)),
     )
 
 
-def _tails(d: "Diagnostics") -> Tails:
+def _tails(d: "Diagnostics", columns: _Sorted) -> Tails:
     return Tails(
-        max_weight_median=_median(d.max_weight[d.informative]),
-        log_w_variance_median=_median(d.log_w_variance[d.informative]),
-        top_mass_median=_median(d.top_mass[d.informative]),
+        max_weight_median=columns("max_weight").quantile(0.5),
+        log_w_variance_median=columns("log_w_variance").quantile(0.5),
+        top_mass_median=columns("top_mass").quantile(0.5),
         pareto_k_pooled=d.pareto_k_pooled,
     )
 
 
-def _overlap(d: "Diagnostics") -> Overlap:
+def _overlap(d: "Diagnostics", columns: _Sorted) -> Overlap:
     """Medians over contexts of the most common K, the larger on a tie; never over unequal K.
 
     Legs with q* read informative contexts, π/μ every one that is neither singleton nor invalid.
     """
-    readable = (d.codes == INFORMATIVE) | (d.codes == ZERO_INFORMATION)
-    k = _modal(d.k[d.informative]) or _modal(d.k[readable])
-    sets = {
-        "target_proposal": (d.ess_rel, d.informative & (d.k == k)),
-        "policy_proposal": (d.policy_proposal, readable & (d.k == k)),
-        "target_policy": (d.target_policy, d.informative & (d.k == k)),
-    }
-    applicable = [leg for leg in LEGS if leg not in d.legs_not_applicable]
-    values = {leg: sets[leg][0][sets[leg][1]] for leg in applicable if sets[leg][0] is not None}  # type: ignore[index]
-    medians = {leg: _median(x) for leg, x in values.items()}
+    found: dict[str, Ordered] = {}
+    for leg in LEGS:
+        name = "ess_rel" if leg == "target_proposal" else leg
+        if leg not in d.legs_not_applicable and getattr(d, name) is not None:
+            found[leg] = columns(name, readable=leg == "policy_proposal", at_k=True)
+    medians = {leg: x.quantile(0.5) for leg, x in found.items()}
     declared = _declared(d, medians)
     medians |= declared
     known = [value for value in medians.values() if value is not None]
-    carried = None if d.carried_by is None else d.carried_by[sets["target_policy"][1]]
+    carried = None if d.carried_by is None else columns("carried_by", at_k=True)
     return Overlap(
         **{leg: medians.get(leg) for leg in LEGS},
         minimum=min(known, default=None),
         not_applicable=d.legs_not_applicable,
         declared=tuple(declared),
-        k=k,
-        q10={leg: q for leg, x in values.items() if (q := _quantile(x, 0.1)) is not None},
-        carried_by=None if carried is None else _median(carried),
-        unknown=max((int(np.isnan(x).sum()) for x in values.values()), default=0),
+        k=columns.k,
+        q10={leg: q for leg, x in found.items() if (q := x.quantile(0.1)) is not None},
+        carried_by=None if carried is None else carried.quantile(0.5),
+        unknown=max((x.unknown for x in found.values()), default=0),
     )
 
 
@@ -157,15 +179,6 @@ def _modal(k: Any) -> int | None:
     """The most common size above 1, the larger on a tie."""
     counts = np.bincount(k[k > 1])
     return int(np.flatnonzero(counts == counts.max())[-1]) if counts.size else None
-
-
-def _quantile(x: Any, p: float) -> float | None:
-    x = x[~np.isnan(x)]
-    return _finite(quantile(x, p)) if x.size else None
-
-
-def _median(x: Any) -> float | None:
-    return _quantile(x, 0.5)
 
 
 def _bounds(interval: tuple[float, float]) -> tuple[float | None, float | None]:

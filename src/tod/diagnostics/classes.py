@@ -22,7 +22,7 @@ def constant_within(x: Float[Array, " N"], contexts: Groups) -> Bool[np.ndarray,
     Equal means max − min ≤ 8 ε max|x| with ε of x's own precision: Σ_k η_k U_k added in another
     order may differ by that much. All −∞ is constant; NaN is not.
     """
-    return _constant(*_range(x, contexts), _precision(x))  # type: ignore[no-any-return]
+    return constant(*_range(x, contexts), _precision(x))  # type: ignore[no-any-return]
 
 
 def _range(x: Array, contexts: Groups) -> tuple[Any, Any]:
@@ -34,7 +34,8 @@ def _precision(x: Array) -> float:
     return float(np.finfo(to_numpy(x[:0]).dtype).eps)
 
 
-def _constant(low: Any, high: Any, eps: float) -> Any:
+def constant(low: Any, high: Any, eps: float) -> Any:
+    """``constant_within`` from the smallest and largest of every context and ε."""
     finite = np.isfinite(high) & np.isfinite(low)
     with np.errstate(over="ignore"):
         spread = np.subtract(high, low, out=np.full(len(low), np.inf), where=finite)
@@ -63,7 +64,7 @@ def context_classes(
     undefined = invalid_contexts(log_w, contexts)
     if tilt is not None:
         low, high = _range(tilt, contexts)
-        codes[_constant(low, high, _precision(tilt))] = ZERO_INFORMATION
+        codes[constant(low, high, _precision(tilt))] = ZERO_INFORMATION
         undefined |= np.isnan(high)
     codes[contexts.sizes == 1] = SINGLETON
     codes[undefined] = INVALID

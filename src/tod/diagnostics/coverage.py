@@ -5,7 +5,9 @@ no trace in them. The mean of π/μ, target samples, passes and answer clusters 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -33,6 +35,51 @@ class MeanRho:
     effective: float
 
 
+@dataclass(frozen=True, eq=False)
+class RhoSums:
+    """Σρ and Σρ² of every context, [C], as far as ``mean_rho`` reads them; parts may be joined.
+
+    Attributes:
+        largest: The largest r, nats; NaN or +∞ where the log-probs are of no use, −∞ where π
+            gives no candidate anything.
+        total: Σ exp(r − largest).
+        squares: Σ exp(2(r − largest)).
+        k: Candidates.
+    """
+
+    largest: Float[np.ndarray, " C"]
+    total: Float[np.ndarray, " C"]
+    squares: Float[np.ndarray, " C"]
+    k: Int[np.ndarray, " C"]
+
+    @classmethod
+    def of(cls, log_r: Float[Array, " N"], contexts: Groups) -> "RhoSums":
+        """Of all contexts."""
+        r: Any = to_numpy(log_r).astype(np.float64)
+        largest: Any = contexts.max(r)
+        shift = np.where(np.isfinite(largest), largest, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            e = np.exp(r - contexts.spread(shift))
+            total: Any = contexts.sum(e)
+            squares: Any = contexts.sum(e * e)
+        return cls(largest, total, squares, contexts.sizes)
+
+    @classmethod
+    def join(cls, parts: Sequence["RhoSums"]) -> "RhoSums | None":
+        """Of all contexts of several batches; None of none."""
+        columns = zip(*(part.columns for part in parts), strict=True)
+        return cls(*map(np.concatenate, columns)) if parts else None
+
+    def take(self, chosen: Any) -> "RhoSums":
+        """Some contexts."""
+        return RhoSums(*(x[chosen] for x in self.columns))
+
+    @property
+    def columns(self) -> tuple[Any, Any, Any, Any]:
+        """The four, in order."""
+        return self.largest, self.total, self.squares, self.k
+
+
 def mean_rho(log_r: Float[Array, " N"], contexts: Groups) -> MeanRho:
     """Mean of π/μ with its clustered z; silent (value 1, z 0) when π = μ.
 
@@ -43,23 +90,40 @@ def mean_rho(log_r: Float[Array, " N"], contexts: Groups) -> MeanRho:
     Raises:
         DataError: log_r holds NaN or +∞, or is −∞ throughout.
     """
-    r = to_numpy(log_r).astype(np.float64)
-    top = float(np.max(r, initial=-math.inf))
+    return mean_rho_of(RhoSums.of(log_r, contexts))
+
+
+def mean_rho_of(sums: RhoSums) -> MeanRho:
+    """``mean_rho`` from the sums of the contexts.
+
+    Raises:
+        DataError: Some context's log-probs are of no use, or all are −∞.
+    """
+    top = float(np.max(sums.largest, initial=-math.inf))
     if not math.isfinite(top):
         raise DataError(f"the largest log π − log μ is {top}: leave invalid contexts out first.")
-    scaled = np.exp(r - top)
-    total, count = float(scaled.sum()), len(contexts)
-    mean = total / len(r)
-    effective = total * total / float(np.sum(scaled * scaled))
+    scale = np.exp(sums.largest - top)
+    scaled, count, n = sums.total * scale, len(sums.k), int(sums.k.sum())
+    total = float(scaled.sum())
+    mean = total / n
+    effective = total * total / float(np.sum(sums.squares * scale * scale))
     value = mean * math.exp(top) if top < 700 else math.inf
     if count < 2 or effective < FEWEST:
         return MeanRho(value, None, effective)
-    off = to_numpy(contexts.sum(scaled)) - contexts.sizes * mean
-    error = math.sqrt(count / (count - 1) * float(np.sum(off * off))) / len(r)
+    off = scaled - sums.k * mean
+    error = math.sqrt(count / (count - 1) * float(np.sum(off * off))) / n
     gap = mean - math.exp(-top)
     if error == 0:
         return MeanRho(value, 0.0 if gap == 0 else math.copysign(math.inf, gap), effective)
     return MeanRho(value, gap / error, effective)
+
+
+def usable_mean_rho(sums: RhoSums) -> MeanRho | None:
+    """``mean_rho`` over the contexts whose log-probs are usable; None when there are none."""
+    usable = sums.largest < np.inf  # excludes NaN; all −∞ stays: π gives those candidates nothing
+    if not np.isfinite(sums.largest[usable]).any():
+        return None
+    return mean_rho_of(sums if usable.all() else sums.take(usable))
 
 
 def reverse_ess(

@@ -1,26 +1,19 @@
 """All weight statistics of every context in one pass over cache-sized blocks (numpy).
 
-The equations are in ``ess`` and ``tails``; this computes the same numbers fused. A block holds
-contexts of one size K as [K, contexts], so that every reduction runs along the first axis over
-long contiguous rows. The largest weights come from an exchange network of max and min, which also
-yields the shift. Contexts of unequal size are gathered size by size.
+The equations are in ``ess`` and ``tails``; this computes the same numbers fused. The largest
+weights come from an exchange network of max and min, which also yields the shift.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from tod.base import Array, DataError, Groups, is_numpy, to_numpy
+from tod.diagnostics._blocks import WIDE, Block, blocks
 from tod.diagnostics.ess import ess, log_z
 from tod.diagnostics.tails import log_w_variance, max_weight, top_mass
-
-_BLOCK = 1 << 16
-"""Elements of a block: 512 KiB in float64, so that a block and one temporary stay in L2."""
-_WIDE = 2048
-"""From this K on a context fills vectors by itself; the row-wise equations are used in blocks."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +35,9 @@ class WeightStatistics:
     log_z: Float[np.ndarray, " C"]
 
 
+NAMES = tuple(item.name for item in fields(WeightStatistics))
+
+
 def weight_statistics(
     log_w: Float[Array, " N"], contexts: Groups, top: int = 2
 ) -> WeightStatistics:
@@ -58,17 +54,19 @@ def weight_statistics(
         raise DataError(
             f"log_w has shape {tuple(log_w.shape)}, the contexts hold {contexts.total} candidates."
         )
-    if not is_numpy(log_w):
-        return _by_equations(log_w, contexts, top)
-    out = np.empty((len(fields(WeightStatistics)), len(contexts)))
-    for chosen, block, wide in _blocks(np.asarray(log_w), contexts):
-        for row, value in zip(out, _wide(block, top) if wide else _tall(block, top), strict=True):
-            row[chosen] = value
+    x: Any = log_w
+    if not is_numpy(x):
+        return WeightStatistics(*by_equations(x.double(), contexts, top))
+    out = np.empty((len(NAMES), len(contexts)))
+    for block in blocks(contexts):
+        found = of_rows(block, x, top) if block.size >= WIDE else of_columns(block.columns(x), top)
+        for row, value in zip(out, found, strict=True):
+            row[block.contexts] = value
     return WeightStatistics(*out)
 
 
-def _tall(x: Any, top: int) -> list[Any]:
-    """Statistics of the columns of x [K, B], in the order of the fields; overwrites x."""
+def of_columns(x: Float[np.ndarray, "K B"], top: int) -> list[Any]:
+    """Statistics of the columns of x, in the order of ``NAMES``; x becomes w/max w."""
     size = len(x)
     largest = _exchange(x, min(top, size))
     first = largest[0]
@@ -87,6 +85,23 @@ def _tall(x: Any, top: int) -> list[Any]:
         np.minimum(held / total, 1),
         variance,
         np.log(total) + (shift - np.log(size)),
+    ]
+
+
+def of_rows(block: Block, x: Any, top: int) -> list[Any]:
+    """The same for contexts so large that each fills vectors by itself."""
+    return by_equations(block.flat(x), block.groups, top)
+
+
+def by_equations(log_w: Any, contexts: Groups, top: int) -> list[Any]:
+    """The same by the equations themselves."""
+    size = contexts.sizes.astype(np.float64)
+    return [
+        np.clip(to_numpy(ess(log_w, contexts)), 1, size),
+        to_numpy(max_weight(log_w, contexts)),
+        np.minimum(to_numpy(top_mass(log_w, contexts, top)), 1),
+        to_numpy(log_w_variance(log_w, contexts)),
+        to_numpy(log_z(log_w, contexts)),
     ]
 
 
@@ -117,62 +132,3 @@ def _variance(x: Any) -> Any:
     deviation *= finite
     squares = np.einsum("kb,kb->b", deviation, deviation)
     return np.divide(squares, count - 1, out=np.full(len(count), np.nan), where=count > 1)
-
-
-def _wide(rows: Any, top: int) -> list[Any]:
-    """Statistics of the rows of x [B, K] for large K, where a row fills vectors by itself."""
-    flat = rows.astype(np.float64, copy=False).reshape(-1)
-    found = _by_equations(flat, Groups.equal(*rows.shape), top)
-    return [getattr(found, item.name) for item in fields(found)]
-
-
-def _by_equations(log_w: Any, contexts: Groups, top: int) -> WeightStatistics:
-    exact = log_w if is_numpy(log_w) else log_w.double()
-    size = contexts.sizes.astype(np.float64)
-    return WeightStatistics(
-        ess=np.clip(to_numpy(ess(exact, contexts)), 1, size),
-        max_weight=to_numpy(max_weight(exact, contexts)),
-        top_mass=np.minimum(to_numpy(top_mass(exact, contexts, top)), 1),
-        log_w_variance=to_numpy(log_w_variance(exact, contexts)),
-        log_z=to_numpy(log_z(exact, contexts)),
-    )
-
-
-def _blocks(x: Any, contexts: Groups) -> Iterator[tuple[Any, Any, bool]]:
-    """(contexts, log-weights, wide): [K, B] float64 and ours to overwrite, or [B, K] when wide."""
-    if contexts.uniform is not None:
-        yield from _equal_blocks(x.reshape(len(contexts), contexts.uniform))
-        return
-    narrow = np.uint16 if contexts.sizes.max(initial=0) < 1 << 16 else np.int64
-    order = np.argsort(contexts.sizes.astype(narrow), kind="stable")  # radix sort when narrow
-    changes = np.flatnonzero(np.diff(contexts.sizes[order])) + 1
-    for members in np.split(order, changes):
-        yield from _gathered_blocks(x, contexts, members)
-
-
-def _equal_blocks(rows: Any) -> Iterator[tuple[Any, Any, bool]]:
-    count, size = rows.shape
-    step = max(1, _BLOCK // size)
-    for start in range(0, count, step):
-        part = rows[start : start + step]
-        wide = size >= _WIDE
-        block = part if wide else np.array(part.T, dtype=np.float64, order="C")
-        yield slice(start, start + len(part)), block, wide
-
-
-def _gathered_blocks(
-    x: Any, contexts: Groups, members: Int[np.ndarray, " c"]
-) -> Iterator[tuple[Any, Any, bool]]:
-    size = int(contexts.sizes[members[0]]) if len(members) else 1
-    step = max(1, _BLOCK // size)
-    for start in range(0, len(members), step):
-        chosen = members[start : start + step]
-        place = contexts.offsets[chosen]
-        if size >= _WIDE:
-            yield chosen, x[place[:, None] + np.arange(size)], True
-            continue
-        block = np.empty((size, len(chosen)))
-        for row in block:
-            x.take(place, out=row, mode="clip")
-            place += 1
-        yield chosen, block, False

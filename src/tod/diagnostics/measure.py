@@ -6,19 +6,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tod.base import Array, DataError, Groups, is_numpy, to_numpy
+from tod.base import Array, DataError, Groups, to_numpy
 from tod.candidates import Labels
-from tod.diagnostics._chunks import by_chunks
 from tod.diagnostics._condense import condense
+from tod.diagnostics._per_context import per_context, rho_sums
 from tod.diagnostics.classes import (
     CLASSES,
     INFORMATIVE,
     binary_levels,
-    context_classes,
 )
-from tod.diagnostics.coverage import MeanRho, mean_rho, missing_mass
-from tod.diagnostics.kernel import weight_statistics
-from tod.diagnostics.overlap import LEGS, carried_by, policy_proposal, target_policy
+from tod.diagnostics.coverage import MeanRho, RhoSums, missing_mass, usable_mean_rho
+from tod.diagnostics.overlap import LEGS
 from tod.diagnostics.pareto import pareto_k_pooled
 from tod.diagnostics.summary import Coverage, Drift, Mismatch, Summary
 
@@ -45,7 +43,7 @@ class Diagnostics:
         target_policy: Third leg of the overlap, or None.
         carried_by: Candidates that carry the third leg, or None.
         missing_mass: Weighted Good–Turing over answers, or None.
-        mean_rho: Mean of π/μ over the batch, or None.
+        rho: Sums of π/μ behind its mean over the batch, or None.
         pareto_k_pooled: k̂ of the pooled informative contexts, or None.
         legs_declared: Legs of the overlap known by declaration.
         legs_not_applicable: Legs that mean nothing here (test time).
@@ -68,7 +66,7 @@ class Diagnostics:
     target_policy: Float[np.ndarray, " C"] | None = None
     carried_by: Float[np.ndarray, " C"] | None = None
     missing_mass: Float[np.ndarray, " C"] | None = None
-    mean_rho: MeanRho | None = None
+    rho: RhoSums | None = None
     pareto_k_pooled: float | None = None
     legs_declared: tuple[str, ...] = ()
     legs_not_applicable: tuple[str, ...] = ()
@@ -81,6 +79,11 @@ class Diagnostics:
     def informative(self) -> Bool[np.ndarray, " C"]:
         """Contexts that can say something about the target."""
         return self.codes == INFORMATIVE  # type: ignore[no-any-return]
+
+    @property
+    def mean_rho(self) -> MeanRho | None:
+        """Mean of π/μ over the batch; None without usable log-probs of π."""
+        return None if self.rho is None else usable_mean_rho(self.rho)
 
     def summary(
         self,
@@ -151,45 +154,24 @@ def measure(
         DataError: Arrays of another length than the contexts, or an unknown leg.
     """
     _check(contexts, legs_declared + legs_not_applicable, log_w, tilt, utility, log_r, answers)
-    found = weight_statistics(log_w, contexts, top)
-    parts = by_chunks(_per_context, contexts, log_w, tilt, utility, log_r, answers)
-    informative = parts["codes"] == INFORMATIVE
-    return Diagnostics(
-        k=contexts.sizes,
-        ess=found.ess,
-        ess_rel=found.ess / contexts.sizes,
-        max_weight=found.max_weight,
-        top_mass=found.top_mass,
-        log_w_variance=found.log_w_variance,
-        log_z=found.log_z,
-        mean_rho=None if log_r is None else _mean_rho(to_numpy(log_r), contexts),
-        pareto_k_pooled=pareto_k_pooled(log_w, contexts, informative),
-        legs_declared=legs_declared,
-        legs_not_applicable=legs_not_applicable,
-        **parts,
-        **({} if utility is None else _passing(utility, parts)),
-    )
-
-
-def _per_context(
-    contexts: Groups, log_w: Any, tilt: Any, utility: Any, log_r: Any, answers: Any
-) -> dict[str, Any]:
-    """What each context says by itself, beside its weight statistics."""
-    found: dict[str, Any] = {"codes": context_classes(log_w, tilt, contexts)}
-    log_w = _exact(log_w)
-    if utility is not None:
-        wide = _exact(utility)
-        found["utility_mean"] = to_numpy(contexts.mean(wide))
-        found["utility_max"] = to_numpy(contexts.max(wide))
-        found["utility_min"] = to_numpy(contexts.min(wide))
-    if log_r is not None:
-        log_r = _exact(log_r)
-        found["policy_proposal"] = to_numpy(policy_proposal(log_r, contexts))
-        found["target_policy"] = to_numpy(target_policy(log_w, log_r, contexts))
-        found["carried_by"] = to_numpy(carried_by(log_w, log_r, contexts))
+    if top < 1:
+        raise DataError(f"top={top}: the mass of the largest weights needs at least one of them.")
+    log_w, tilt, utility, log_r = (_numpy(x) for x in (log_w, tilt, utility, log_r))
+    found = per_context(contexts, log_w, tilt, utility, log_r, top)
+    rho = rho_sums(found, contexts)
     if answers is not None:
         found["missing_mass"] = missing_mass(log_w, answers, contexts)
-    return found
+    informative = found["codes"] == INFORMATIVE
+    return Diagnostics(
+        k=contexts.sizes,
+        ess_rel=found["ess"] / contexts.sizes,
+        rho=rho,
+        pareto_k_pooled=pareto_k_pooled(log_w, contexts, informative, found["max_weight"]),
+        legs_declared=legs_declared,
+        legs_not_applicable=legs_not_applicable,
+        **found,
+        **({} if utility is None else _passing(utility, found)),
+    )
 
 
 def _passing(utility: Any, parts: dict[str, Any]) -> dict[str, Any]:
@@ -204,20 +186,8 @@ def _passing(utility: Any, parts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _mean_rho(log_r: Any, contexts: Groups) -> MeanRho | None:
-    """The mean of π/μ over contexts whose log-probs are usable; None when there are none."""
-    top = to_numpy(contexts.max(log_r))
-    usable = top < np.inf  # excludes NaN; all −∞ stays: π gives those candidates nothing
-    if not np.isfinite(top[usable]).any():
-        return None
-    if usable.all():
-        return mean_rho(log_r, contexts)
-    chosen, rows = contexts.take(np.flatnonzero(usable))
-    return mean_rho(log_r[rows], chosen)
-
-
-def _exact(x: Any) -> Any:
-    return x.astype(np.float64, copy=False) if is_numpy(x) else x.detach().double()
+def _numpy(x: Any) -> Any:
+    return None if x is None else to_numpy(x)
 
 
 def _check(contexts: Groups, legs: tuple[str, ...], *arrays: Any) -> None:

@@ -15,6 +15,9 @@ from tod.diagnostics._shift import centre
 from tod.diagnostics.ess import ess_rel
 
 LEGS = ("target_proposal", "policy_proposal", "target_policy")
+SMALLEST_RHO = 1e-60
+"""ρ relative to its largest down to which s = w²/ρ and s² stay far inside the float range; a w that
+underflows then has an s below 1e-580, beside a Σs of at least 1."""
 
 
 def target_proposal(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
@@ -62,6 +65,27 @@ def carried_by(
     log_s = xp.where(any_missed, only_missed, log_s)
     count = contexts.sizes_like(log_s)
     return _unknown_alone(ess_rel(log_s, contexts) * count, contexts)  # type: ignore[no-any-return]
+
+
+def legs_of_columns(
+    w: Float[np.ndarray, "K B"], r: Float[np.ndarray, "K B"]
+) -> tuple[Any, Any, Any] | None:
+    """The legs π/μ and q*/π and what carries the latter, of columns of weights; K > 1.
+
+    From w = e^ω and ρ = e^r relative to their largest: (Σρ)²/(K Σρ²), (Σw)²/(Σρ Σs) and
+    (Σs)²/Σs² with s = w²/ρ. None where some ρ is so small, or unusable, that s has to be carried
+    as a logarithm: the equations above then apply.
+    """
+    if not r.min(initial=1.0) > SMALLEST_RHO:  # NaN too
+        return None
+    s = w * w
+    s /= r
+    total_w, total_r, total_s = w.sum(axis=0), r.sum(axis=0), s.sum(axis=0)
+    return (
+        total_r * total_r / (len(r) * np.einsum("kb,kb->b", r, r)),
+        total_w * total_w / (total_r * total_s),
+        total_s * total_s / np.einsum("kb,kb->b", s, s),
+    )
 
 
 def harmonic_mean(leg: Float[np.ndarray, " C"]) -> float:

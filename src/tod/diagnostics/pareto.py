@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from tod.base import Array, Groups, to_numpy
-from tod.diagnostics._chunks import chunks
 from tod.diagnostics.ess import log_z
+from tod.diagnostics.kernel import weight_statistics
 
 SMALLEST = 25
 """Fewest draws for a k̂: the tail then holds five (C.7)."""
@@ -96,28 +96,37 @@ def pareto_k(log_w: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, "
 
 
 def pareto_k_pooled(
-    log_w: Float[Array, " N"], contexts: Groups, keep: Bool[np.ndarray, " C"] | None = None
+    log_w: Float[Array, " N"],
+    contexts: Groups,
+    keep: Bool[np.ndarray, " C"] | None = None,
+    max_weight: Float[np.ndarray, " C"] | None = None,
 ) -> float | None:
     """k̂ of K w̄ pooled over contexts (mean 1 in each); None when there is no fit.
 
-    It is the tail of the batch, not of any context, and needs 25 candidates in all.
+    It is the tail of the batch, not of any context, and needs 25 candidates in all. The fit reads
+    the M + 1 largest weights. They lie in the contexts whose own largest, K max w̄, is among the
+    M + 1 largest of these, so only those contexts are read.
 
     Args:
         log_w: log q̃*/μ, nats.
         contexts: Candidates in contexts.
         keep: Contexts to pool: those that are valid and informative. All of them when None.
+        max_weight: Largest w̄ of every context, if it is known already.
     """
-    kept = np.ones(len(contexts), dtype=bool) if keep is None else keep
+    kept = np.arange(len(contexts)) if keep is None else np.flatnonzero(keep)
     draws = int(contexts.sizes[kept].sum())
     if draws < SMALLEST:
         return None
+    known = weight_statistics(log_w, contexts).max_weight if max_weight is None else max_weight
+    tops = contexts.sizes[kept] * known[kept]
     largest = tail_length(draws) + 1
-    upper = []
-    for chosen, rows, group in chunks(contexts):
-        x = to_numpy(log_w[rows]).astype(np.float64, copy=False)
-        x = (x - group.spread(log_z(x, group)))[group.spread(kept[chosen])]
-        upper.append(np.partition(x, -largest)[-largest:] if len(x) > largest else x)
-    k = fit_tail(np.concatenate(upper), draws).k
+    if len(kept) > largest:
+        least = np.partition(tops, -largest)[-largest] * (1 - 1e-9)  # rounding must drop nothing
+        kept = kept[~(tops < least)]
+    group, rows = contexts.take(kept)
+    x = to_numpy(log_w)[rows].astype(np.float64, copy=False)
+    x = x - group.spread(log_z(x, group))
+    k = fit_tail(x, draws).k
     return None if math.isnan(k) else k
 
 

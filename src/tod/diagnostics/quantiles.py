@@ -25,7 +25,13 @@ def quantile(x: Float[np.ndarray, " n"], p: float) -> float:
             f"no quantile of {x.size} values of which {int(np.isnan(x).sum())} are NaN: select the "
             "valid contexts first and report how many were not."
         )
-    return float(np.quantile(x, p, method="inverted_cdf"))
+    at = _rank(x.size, p) - 1
+    return float(np.partition(x, at)[at])
+
+
+def _rank(n: int, p: float) -> int:
+    """⌈np⌉, at least 1."""
+    return max(math.ceil(n * p), 1)
 
 
 def binomial_cdf(n: int, p: float) -> tuple[int, Float[np.ndarray, " w"]]:
@@ -67,13 +73,40 @@ def quantile_interval(
     x: Float[np.ndarray, " n"], p: float, level: float = 0.9
 ) -> tuple[float, float]:
     """Distribution-free interval of the p-quantile; ±∞ on a side that n cannot bound."""
-    if not x.size:
-        return -math.inf, math.inf
-    lower, upper = quantile_ranks(x.size, p, level)
-    ranks = sorted({min(max(r, 1), x.size) - 1 for r in (lower, upper)})
-    ordered = np.partition(x, ranks)
-    low = -math.inf if lower < 1 else float(ordered[lower - 1])
-    return low, math.inf if upper > x.size else float(ordered[upper - 1])
+    return Ordered(x).interval(p, level)
+
+
+class Ordered:
+    """Values sorted once, for many quantiles of them; NaN, which means unknown, is left out.
+
+    Attributes:
+        values: Ascending, without NaN.
+        unknown: How many were NaN.
+    """
+
+    def __init__(self, x: Float[np.ndarray, " n"]) -> None:
+        """Sort a copy."""
+        ordered = np.sort(x)  # NaN comes last
+        self.values: Float[np.ndarray, " m"] = ordered[: np.searchsorted(ordered, np.nan)]
+        self.unknown = len(ordered) - len(self.values)
+
+    def __len__(self) -> int:
+        """How many are known."""
+        return len(self.values)
+
+    def quantile(self, p: float) -> float | None:
+        """``quantile`` of the known values; None without any, and where it is not finite."""
+        value = float(self.values[_rank(len(self), p) - 1]) if len(self) else math.nan
+        return value if math.isfinite(value) else None
+
+    def interval(self, p: float, level: float = 0.9) -> tuple[float, float]:
+        """``quantile_interval`` of the known values."""
+        n = len(self)
+        if not n:
+            return -math.inf, math.inf
+        lower, upper = quantile_ranks(n, p, level)
+        low = -math.inf if lower < 1 else float(self.values[lower - 1])
+        return low, math.inf if upper > n else float(self.values[upper - 1])
 
 
 def incomplete_beta(a: float, b: float, x: float) -> float:

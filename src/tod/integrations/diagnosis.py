@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tod.diagnostics import Diagnostics, Summary, mean_rho, pareto_k_pooled
+from tod.diagnostics import Diagnostics, RhoSums, Summary, pareto_k_pooled
 from tod.integrations import _assess as assess
 from tod.integrations._cannot import reasons
 from tod.integrations._long import Long, long_sequences, tilt_only, trends
@@ -208,11 +208,10 @@ def _whole(parts: Sequence[Diagnostics], work: Work) -> Diagnostics:
         if isinstance(getattr(first, item.name), np.ndarray)
     }
     whole = replace(first, **joined)
-    chosen, rows = contexts.take(np.flatnonzero(whole.informative))
     return replace(
         whole,
-        mean_rho=None if work.log_r is None else mean_rho(work.log_r, contexts),
-        pareto_k_pooled=pareto_k_pooled(work.log_w[rows], chosen),
+        rho=RhoSums.join([part.rho for part in parts if part.rho is not None]),
+        pareto_k_pooled=pareto_k_pooled(work.log_w, contexts, whole.informative, whole.max_weight),
     )
 
 
