@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 
-def _load() -> ModuleType:
+def _load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(
-        "dump_writers", Path(__file__).with_name("writers.py")
+        f"dump_{name}", Path(__file__).with_name(f"{name}.py")
     )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["dump_writers"] = module
+    sys.modules[f"dump_{name}"] = module
     spec.loader.exec_module(module)
     return module
 
@@ -24,7 +24,9 @@ def _load() -> ModuleType:
 @pytest.fixture(scope="session")
 def writers() -> Any:
     """Functions that write one small world in every format."""
-    return _load()
+    module: Any = _load("writers")
+    module.write_verl_batch = _load("queue_writer").write_verl_batch
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -148,6 +148,7 @@ def _by_suffix(probes: Sequence[Probe]) -> tuple[dict[str, list[Path]], dict[str
 _BINARY = {
     ".pkl": "skyrl",
     ".pt": "slime",
+    ".dp": "verl",
     ".db": "tinker",
     ".sqlite": "tinker",
     ".sqlite3": "tinker",

@@ -278,13 +278,13 @@ def test_a_memo_index_costs_no_memory(tmp_path: Path) -> None:
 
 
 def test_a_tensor_may_not_reach_beyond_its_storage(tmp_path: Path) -> None:
-    from tod.integrations.readers._torch_file import _rebuild
+    from tod.integrations.readers._torch_file import rebuild_tensor
 
     storage = (np.arange(4.0), "DoubleStorage")
-    assert _rebuild(storage, 1, (3,), (1,)).tolist() == [1.0, 2.0, 3.0]
+    assert rebuild_tensor(storage, 1, (3,), (1,)).tolist() == [1.0, 2.0, 3.0]
     for offset, size, stride in ((2, (3,), (1,)), (0, (10**9,), (0,)), (-1, (2,), (1,))):
         with pytest.raises(ValueError, match="tensor"):
-            _rebuild(storage, offset, size, stride)
+            rebuild_tensor(storage, offset, size, stride)
 
 
 def test_a_deflated_torch_file_is_refused(tmp_path: Path) -> None:

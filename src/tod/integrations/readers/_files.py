@@ -17,7 +17,18 @@ import numpy as np
 
 from tod.base import DataError
 
-SUFFIXES = (".jsonl", ".json", ".ndjson", ".parquet", ".pkl", ".pt", ".db", ".sqlite", ".sqlite3")
+SUFFIXES = (
+    ".jsonl",
+    ".json",
+    ".ndjson",
+    ".parquet",
+    ".pkl",
+    ".pt",
+    ".dp",
+    ".db",
+    ".sqlite",
+    ".sqlite3",
+)
 COMPRESSED = (".gz", ".zst")
 MAX_LINE = 64 << 20
 """Longest line that is decoded, bytes: 64 MiB is 300 times the longest line any format writes for

@@ -237,7 +237,9 @@ def _global(m: _Machine) -> Any:
 
 def _stack_global(m: _Machine) -> Any:
     name, module = m.stack.pop(), m.stack.pop()
-    return m.find(str(module), str(name))
+    if type(name) is not str or type(module) is not str:
+        raise TypeError("a global whose name is no text")
+    return m.find(module, name)
 
 
 def _persistent(m: _Machine) -> Any:

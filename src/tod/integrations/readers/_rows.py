@@ -9,12 +9,23 @@ from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 import numpy as np
 
 SHOWN = 20
 """Refusals that are kept in full; the rest is only counted."""
+
+
+class _Brief(Repr):
+    """Values shared inside a pickle are short on disk and can be without end when written out."""
+
+    maxlevel = 3
+    maxother = 400
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if x.bit_length() < 4096 else "a huge number"
 
 
 @dataclass(frozen=True)
@@ -209,6 +220,6 @@ def shorten(value: object, most: int = 60) -> str:
     """A value as short text; empty for nothing."""
     if value is None:
         return "null"
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else _Brief().repr(value)
     text = text if len(text) <= most else text[: most - 3] + "..."
     return repr(text) if isinstance(value, str) and value else text

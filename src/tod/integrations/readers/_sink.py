@@ -119,7 +119,7 @@ class Sink:
         )
 
 
-def masked(values: Sequence[Any], mask: Sequence[Any]) -> Any:
+def masked(values: Any, mask: Any) -> Any:
     """The entries where the mask is on; None where the lengths differ."""
     array, on = np.asarray(values, dtype=np.float64), np.asarray(mask, dtype=bool)
     return array[on] if array.shape == on.shape and array.ndim == 1 else None

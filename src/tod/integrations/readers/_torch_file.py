@@ -39,7 +39,7 @@ class _Kind:
         raise DataError(f"refused: the pickle builds a {self.name} by itself.")
 
 
-def _rebuild(
+def rebuild_tensor(
     storage: Any, offset: int, size: Any, stride: Any, *_: Any
 ) -> np.ndarray[Any, np.dtype[Any]]:
     """A tensor as a view of its storage, checked to lie inside it."""
@@ -67,7 +67,7 @@ def _ordered(*items: Any) -> dict[Any, Any]:
 
 
 NAMES: Names = {
-    "torch._utils._rebuild_tensor_v2": _rebuild,
+    "torch._utils._rebuild_tensor_v2": rebuild_tensor,
     "collections.OrderedDict": _ordered,
     **{f"torch.{name}": _Kind(name) for name in _STORAGES},
 }
@@ -78,12 +78,13 @@ def is_torch_file(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04")
 
 
-def load_torch(source: Path | memoryview, path: Path | str) -> Any:
+def load_torch(source: Path | memoryview, path: Path | str, more: Names | None = None) -> Any:
     """The object that ``torch.save`` wrote; tensors are read-only arrays.
 
     Args:
         source: A file that is not compressed, or bytes.
         path: Its name, for messages.
+        more: Further names to admit, with their stand-ins.
 
     Raises:
         DataError: The file is damaged, deflated, or asks for a name that is not admitted.
@@ -96,7 +97,8 @@ def load_torch(source: Path | memoryview, path: Path | str) -> Any:
             raise DataError(f"{path}: a zip without exactly one data.pkl: not a torch file.")
         prefix = pickles[0].removesuffix("data.pkl")
         content = _entry(archive, pickles[0], path)
-        return load(memoryview(content), NAMES, path, _Storages(archive, prefix, path))
+        admitted = {**NAMES, **(more or {})}
+        return load(memoryview(content), admitted, path, _Storages(archive, prefix, path))
     except DataError:
         raise
     except Exception as error:  # zipfile fails in many ways on damaged files
@@ -118,7 +120,7 @@ class _Storages:
     def __call__(self, identity: Any) -> Any:
         word, kind, key, _, _ = identity
         if word != "storage" or not isinstance(kind, _Kind) or not isinstance(key, str):
-            raise DataError(f"{self.path}: refused: an unknown kind of outside data ({word!r}).")
+            raise DataError(f"{self.path}: refused: a kind of outside data that is not a storage.")
         if key not in self.known:
             raw = _entry(self.archive, f"{self.prefix}data/{key}", self.path)
             dtype = _STORAGES[kind.name]

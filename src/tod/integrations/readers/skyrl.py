@@ -16,7 +16,7 @@ from tod.base import DataError
 from tod.integrations.readers._files import whole_file
 from tod.integrations.readers._format import Format, Probe, newest_per_step
 from tod.integrations.readers._pickle import Names, Opaque, load
-from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._rows import Rows, shorten
 from tod.integrations.readers._sink import Sink
 from tod.integrations.readers._torch_file import load_torch
 
@@ -146,7 +146,8 @@ def _owners(path: Path, boundaries: Any, count: int) -> Any:
         try:
             first, last = (int(value) for value in pair)
         except (TypeError, ValueError):
-            raise DataError(f"{path}: prompt boundary {group} is {pair!r}, not a pair.") from None
+            shown = shorten(pair)
+            raise DataError(f"{path}: prompt boundary {group} is {shown}, not a pair.") from None
         owner[max(first, 0) : max(last, 0)] = group
     return owner
 
@@ -160,7 +161,7 @@ def _array(path: Path, batch: Any, key: str) -> Any:
         if value.get("format") == "torch":
             return np.asarray(load_torch(value["data"], f"{path}:{key}"), dtype=np.float64)
         if value["dtype"] not in _KINDS:
-            raise ValueError(f"type {value['dtype']!r}")
+            raise ValueError(f"type {shorten(value['dtype'])}")
         flat = np.frombuffer(value["data"], dtype=np.dtype(value["dtype"]))
         return flat.reshape(tuple(value["shape"])).astype(np.float64)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -1,5 +1,7 @@
 """verl: one JSON line per rollout, one file per global step (``trainer.rollout_data_dir``).
 
+Cached batches of its rollout queue (``tq_batch.pt``) are read beside them, see ``verl_batch``.
+
 V1 rows carry ``uid`` = ``{uid}_{session}_{output}``: a group is what stays without the last two
 parts. V0 rows carry no group at all: candidates of one step with the same input text are one.
 Text is decoded without special tokens, so no log-prob can be recomputed from it exactly.
@@ -12,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from tod.integrations.readers import verl_batch
+from tod.integrations.readers._files import base_suffix
 from tod.integrations.readers._format import Format, Probe, newest_per_step, step_in_name
 from tod.integrations.readers._json import decode_blocks, first_object, texts
 from tod.integrations.readers._rows import Rows
@@ -36,7 +40,9 @@ class Text(msgspec.Struct, gc=False):
 
 
 def recognises(probe: Probe) -> str | None:
-    """By its keys."""
+    """By its keys, or as a cached batch of the rollout queue."""
+    if probe.suffix in (".pt", ".dp"):
+        return verl_batch.recognises(probe.path.name, probe.head)
     if probe.suffix != ".jsonl" or not probe.has("input", "output", "score", "step"):
         return None
     if probe.has("uid"):
@@ -46,9 +52,16 @@ def recognises(probe: Probe) -> str | None:
 
 def read(files: Sequence[Path], rows: Rows) -> None:
     """All files; a step that two files claim counts once."""
-    named = [path for path in files if step_in_name(path) is not None]
-    others = [path for path in files if step_in_name(path) is None]
-    for path in [*others, *(path for _, path in newest_per_step(named, rows))]:
+    batches = [path for path in files if base_suffix(path) in (".pt", ".dp")]
+    texts_of = [path for path in files if path not in batches]
+    cached = _read_batches(batches, texts_of, rows)
+    named = [path for path in texts_of if step_in_name(path) is not None]
+    others = [path for path in texts_of if step_in_name(path) is None]
+    steps = newest_per_step(named, rows)
+    doubled = [path for step, path in steps if step in cached]
+    if doubled:
+        rows.note(f"{len(doubled)} steps are read from tq_batch.pt, not from their JSONL")
+    for path in [*others, *(path for step, path in steps if step not in cached)]:
         first = first_object(path)
         if first is None:
             rows.note(f"{path}: no JSON object in it: left out")
@@ -56,6 +69,27 @@ def read(files: Sequence[Path], rows: Rows) -> None:
             _read_v1(path, rows)
         else:
             _read_v0(path, rows, _extras(first))
+
+
+def _read_batches(batches: Sequence[Path], lines: Sequence[Path], rows: Rows) -> set[int]:
+    """Cached batches, with the scores of the JSONL of their step; the steps that were read."""
+    files = {step_in_name(path): path for path in lines}
+    found: set[int] = set()
+    for path in batches:
+        beside = files.get(verl_batch.step_of(path))
+        step = verl_batch.read_batch(path, rows, _scores(beside) if beside else {})
+        found |= set() if step is None else {step}
+    return found
+
+
+def _scores(path: Path) -> dict[str, float]:
+    """The score of every uid of a V1 file."""
+    unseen = Rows()
+    return {
+        item.uid: float(item.score)
+        for _, items in decode_blocks(path, V1, unseen)
+        for item in items
+    }
 
 
 def _read_v1(path: Path, rows: Rows) -> None:
@@ -124,6 +158,8 @@ def _read_v0(path: Path, rows: Rows, extras: list[str]) -> None:
 
 def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
     """Input and output."""
+    if base_suffix(path) == ".pt":
+        return verl_batch.read_texts(path, wanted)
     return texts(path, wanted, Text, lambda item: (item.input, item.output))
 
 
@@ -136,7 +172,7 @@ FORMAT = Format(
     required=("score",),
     needs={
         "mu": "log-probs, which verl's JSONL never holds: the TOD hook for verl, or "
-        "a tensor dump with actor_rollout_ref.rollout.calculate_log_probs=true",
+        "skip.rollout_tq with actor_rollout_ref.rollout.calculate_log_probs=true",
         "old": "the TOD hook for verl",
         "ref": "the TOD hook for verl, with a reference policy loaded",
         "policy": "the TOD hook for verl",
