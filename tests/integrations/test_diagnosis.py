@@ -1,6 +1,7 @@
 """What a diagnosis says of planted cases, and that every null has its reason."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,22 @@ def nulls(data: Any, path: str = "") -> set[str]:
     if isinstance(data, dict):
         return set().union(*(nulls(v, f"{path}.{k}".lstrip(".")) for k, v in data.items()), set())
     return set()
+
+
+def test_feasible_eta_is_of_the_utility_whatever_a_controller_turned(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    n, u, mu = world(rng)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu}, 16)
+    frame = pl.read_parquet(path)
+    frame.with_columns(step=np.arange(n) * 4 // n).write_parquet(path)
+    reading = read(path)
+    target = {"anchor": {"mu": 1.0}, "tilts": [{"utility": "r", "eta": 1.0}]}
+    knobs = {step: {"eta": 0.5 * (step + 1)} for step in range(4)}
+    run = replace(reading.source, target=target, knobs=knobs)
+    turned = diagnose(replace(reading, source=run)).feasible
+    assert turned is not None
+    assert turned["eta_max"] == pytest.approx(diagnose(reading, eta=1.0).feasible["eta_max"])  # type: ignore[index]
 
 
 @pytest.mark.parametrize("writer", ["write_verl", "write_nemo", "write_skyrl", "write_tinker"])

@@ -1,6 +1,6 @@
 """Every diagnostic of one batch, per context; ``summary`` condenses them into one record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,17 @@ class Diagnostics:
     def informative(self) -> Bool[np.ndarray, " C"]:
         """Contexts that can say something about the target."""
         return self.codes == INFORMATIVE  # type: ignore[no-any-return]
+
+    def part(self, at: slice, log_w: Float[Array, " N"], contexts: Groups) -> "Diagnostics":
+        """Some consecutive contexts; ``log_w`` and ``contexts`` are those of the whole."""
+        offsets = contexts.offsets
+        rows = slice(int(offsets[at.start]), int(offsets[at.stop]))
+        known = {item.name: getattr(self, item.name) for item in fields(self)}
+        columns: dict[str, Any] = {n: x[at] for n, x in known.items() if isinstance(x, np.ndarray)}
+        rho = None if self.rho is None else self.rho.take(at)
+        cut = replace(self, rho=rho, **columns)
+        k = pareto_k_pooled(log_w[rows], Groups(cut.k), cut.informative, cut.max_weight)
+        return replace(cut, pareto_k_pooled=k)
 
     @property
     def mean_rho(self) -> MeanRho | None:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from tod.base import Array, Groups, to_numpy
 from tod.diagnostics.ess import ess_rel
-from tod.diagnostics.quantiles import quantile
+from tod.diagnostics.quantiles import Ordered
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,9 @@ def k_trend(
     chosen = np.flatnonzero(valid & (contexts.sizes >= reached[-1]))
     kept, rows = contexts.take(chosen)
     rng = np.random.default_rng(seed)
-    draws = [_shuffled(x[rows], kept, rng) for _ in range(resamples)]
-    return [_point(draws, kept, k) for k in reached]
+    many = Groups(np.tile(kept.sizes, resamples))
+    shuffled = _shuffled(np.tile(x[rows], resamples), many, rng)
+    return [_point(shuffled, many, resamples, k) for k in reached]
 
 
 def _shuffled(x: np.ndarray, contexts: Groups, rng: np.random.Generator) -> np.ndarray:
@@ -68,17 +69,18 @@ def _shuffled(x: np.ndarray, contexts: Groups, rng: np.random.Generator) -> np.n
     return x[np.lexsort((rng.random(len(x)), contexts.owner))]
 
 
-def _point(draws: list[np.ndarray], contexts: Groups, k: int) -> TrendPoint:
+def _point(shuffled: np.ndarray, contexts: Groups, resamples: int, k: int) -> TrendPoint:
+    """Statistics of every resample, which are consecutive runs of contexts, averaged."""
     first, equal = contexts.position < k, Groups.equal(len(contexts), k)
-    values = [to_numpy(ess_rel(x[first], equal)) for x in draws]
-    values = [v[~np.isnan(v)] for v in values]  # a subset may fall wholly outside the support
-    values = [v for v in values if v.size]
+    values = to_numpy(ess_rel(shuffled[first], equal)).reshape(resamples, -1)
+    drawn = [Ordered(v) for v in values]  # a subset may fall wholly outside the support: NaN
+    drawn = [v for v in drawn if len(v)]
     return TrendPoint(
         k=k,
-        contexts=len(contexts),
-        median=float(np.mean([quantile(v, 0.5) for v in values])),
-        q10=float(np.mean([quantile(v, 0.1) for v in values])),
-        mean=float(np.mean([v.mean() for v in values])),
+        contexts=values.shape[1],
+        median=float(np.mean([v.quantile(0.5) for v in drawn])),
+        q10=float(np.mean([v.quantile(0.1) for v in drawn])),
+        mean=float(np.mean([v.values.mean() for v in drawn])),
     )
 
 

@@ -1,7 +1,6 @@
 """Parts of a diagnosis that read more than log-weights: gaps, drift, feasible sharpness."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -150,11 +149,6 @@ def intervals(
     return verdict_by_eta(
         log_w0, unit, contexts, grid, thresholds=thresholds, base=base, log_r=log_r
     )
-
-
-def joined(parts: Sequence[Any]) -> Any:
-    """Arrays one after the other; None if any is missing."""
-    return None if any(part is None for part in parts) else np.concatenate(parts)
 
 
 def _finite(value: float) -> float | None:

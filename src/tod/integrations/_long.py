@@ -85,9 +85,11 @@ def long_sequences(reading: Reading, log_w: Any, tilt: Any, informative: Any) ->
         informative: Contexts that say something of q*, [C].
     """
     length = reading.labels.length
+    if length is None or int(length.min(initial=1)) < 1:
+        return None
     gaps = gaps_of(reading)
     weighed = log_w is not None and bool(np.abs(_base(log_w, tilt)).max(initial=0.0) > 1e-9)
-    if length is None or int(length.min(initial=1)) < 1 or not (gaps or weighed):
+    if not (gaps or weighed):
         return None
     some = assess.spread_out(np.flatnonzero(reading.contexts.sizes > 1))
     contexts, rows = reading.contexts.take(some)

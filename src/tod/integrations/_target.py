@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from tod.base import MissingLogProbs, SpecError, explain
@@ -95,7 +96,7 @@ def unweighable(reading: Reading, chosen: Chosen | None) -> tuple[str, str] | No
             f"a column of {missing[0]!r}, or another utility in --target",
         )
     try:
-        general.log_weights(reading)
+        general.log_weights(reading.take(np.arange(min(1, len(reading.contexts)))))
     except MissingLogProbs as error:
         return str(error), f"a log_{error.name} column, or a target anchored at mu"
     return None

@@ -16,13 +16,14 @@ from tod.regimes import Regime, Thresholds, classify, ess_two, k_for_ess
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """Log-weights, tilt and the policy's gap of all candidates."""
+    """Log-weights, tilt, the policy's gap and the sharpness in force, of all candidates."""
 
     reading: Reading
     chosen: Chosen | None
     log_w: Any
     tilt: Any
     value: Any
+    eta: Any
     log_r: Any
     on_policy: bool
 
@@ -33,37 +34,26 @@ class Work:
         main = next(iter(reading.utility.values()), None)
         if chosen is None:
             blind = np.zeros(len(reading))
-            return cls(
-                reading, None, blind, main if main is not None else blind, main, log_r, on_policy
-            )
-        log_w, tilt, value = _weigh(reading, chosen)
-        return cls(reading, chosen, log_w, tilt, value, log_r, on_policy)
+            tilt = blind if main is None else main
+            return cls(reading, None, blind, tilt, main, 1.0, log_r, on_policy)
+        return cls(reading, chosen, *_weigh(reading, chosen), log_r, on_policy)
 
-    def rows(self, at: Any) -> tuple[slice, Groups]:
-        """Candidates of consecutive contexts."""
-        offsets = self.reading.contexts.offsets
-        first, last = (int(at[0]), int(at[-1]) + 1) if len(at) else (0, 0)
-        return slice(int(offsets[first]), int(offsets[last])), Groups(
-            self.reading.contexts.sizes[first:last]
-        )
-
-    def measure(self, at: Any) -> Diagnostics:
-        """Diagnostics of some consecutive contexts."""
-        rows, contexts = self.rows(at)
-        answer = self.reading.labels.answer
+    def measure(self) -> Diagnostics:
+        """Diagnostics of all contexts."""
         return measure(
-            self.log_w[rows],
-            self.tilt[rows],
-            contexts,
-            utility=None if self.value is None else self.value[rows],
-            log_r=None if self.log_r is None else self.log_r[rows],
-            answers=None if answer is None else answer[rows],
+            self.log_w,
+            self.tilt,
+            self.reading.contexts,
+            utility=self.value,
+            log_r=self.log_r,
+            answers=self.reading.labels.answer,
             legs_declared=("policy_proposal",) if self.on_policy and self.log_r is None else (),
         )
 
-    def summary(self, part: Diagnostics, at: Any) -> Summary:
-        """The record of some contexts; what reads q* is unknown without a target."""
-        everything = len(at) == len(self.reading.contexts)
+    def summary(self, whole: Diagnostics, at: slice) -> Summary:
+        """The record of consecutive contexts; what reads q* is unknown without a target."""
+        everything = at == slice(0, len(whole))
+        part = whole if everything else whole.part(at, self.log_w, self.reading.contexts)
         found = part.summary(
             mismatch=assess.mismatch(self.reading) if everything else None,
             staleness=assess.staleness(self.reading) if everything else None,
@@ -84,14 +74,15 @@ class Work:
         return self.reading.contexts.take(chosen)
 
     def _split(self, rows: Any) -> tuple[Any, Any, float]:
-        """Log b − log μ (None if zero), the tilt at η = 1, and η."""
+        """Log b − log μ (None if zero), the tilt at η = 1, and the declared η."""
         assert self.chosen is not None  # noqa: S101 - checked by the caller
-        eta = float(self.chosen.target.target.sharpness) or 1.0
+        declared = float(self.chosen.target.target.sharpness) or 1.0
+        eta = self.eta[rows] if self.chosen.knobs else self.eta
         tilt = self.tilt[rows]
         finite = np.isfinite(tilt)
         base = np.where(finite, self.log_w[rows] - np.where(finite, tilt, 0.0), 0.0)
         unit = np.where(finite, tilt / eta, -np.inf)
-        return (base if np.abs(base).max(initial=0.0) > 1e-12 else None), unit, eta
+        return (base if np.abs(base).max(initial=0.0) > 1e-12 else None), unit, declared
 
     def regime(
         self,
@@ -132,43 +123,40 @@ class Work:
         return assess.intervals(log_w0, unit, contexts, eta, summary, thresholds, log_r)
 
 
-def _weigh(reading: Reading, chosen: Chosen) -> tuple[Any, Any, Any]:
-    """Log-weights, tilt and value under the target in force at every step."""
+def _weigh(reading: Reading, chosen: Chosen) -> tuple[Any, Any, Any, Any]:
+    """Log-weights, tilt, value and sharpness under the target in force at every step."""
     general = chosen.target.target
     if not chosen.knobs:
-        return general.log_weights(reading), general.tilt(reading), _value(general, reading)
-    log_w, tilt, value = (_empty(len(reading)) for _ in range(3))
+        eta = general.sharpness or 1.0
+        tilt = general.tilt(reading)
+        return general.log_weights(reading), tilt, _value(general, reading, tilt), float(eta)
+    columns: Any = np.zeros((4, len(reading)))
+    log_w, tilt, value, eta = columns
     offsets = reading.contexts.offsets
     for step, at in steps_of(reading):
-        rows = slice(int(offsets[at[0]]), int(offsets[at[-1] + 1]))
-        batch, turned = reading.take(at), chosen.at(step)
+        rows = slice(int(offsets[at.start]), int(offsets[at.stop]))
+        batch, turned = reading.take(np.arange(at.start, at.stop)), chosen.at(step)
         log_w[rows], tilt[rows] = turned.log_weights(batch), turned.tilt(batch)
-        value[rows] = _value(turned, batch)
-    return log_w, tilt, value
+        value[rows] = _value(turned, batch, tilt[rows])
+        eta[rows] = float(turned.sharpness) or 1.0
+    return log_w, tilt, value, eta
 
 
-def _empty(count: int) -> Any:
-    return np.zeros(count)
-
-
-def _value(general: Any, candidates: Any) -> Any:
+def _value(general: Any, candidates: Any, tilt: Any) -> Any:
     """The utility itself where there is one, else the tilt per unit of sharpness."""
     if len(general.tilts) == 1:
         return candidates.utilities(general.tilts[0].utility)
-    tilt = general.tilt(candidates)
     return tilt / general.sharpness if general.sharpness > 0 else tilt
 
 
-def steps_of(reading: Reading) -> list[tuple[int, Any]]:
-    """Steps with the positions of their contexts, which are consecutive."""
+def steps_of(reading: Reading) -> list[tuple[int, slice]]:
+    """Steps with the places of their contexts, which are consecutive."""
     if not len(reading.contexts):
         return []
-    found, starts = np.unique(reading.steps, return_index=True)
+    starts = np.flatnonzero(np.diff(reading.steps, prepend=reading.steps[0] - 1))
     ends = [*starts[1:].tolist(), len(reading.contexts)]
-    return [
-        (int(step), np.arange(int(a), int(b)))
-        for step, a, b in zip(found, starts, ends, strict=True)
-    ]
+    known = reading.steps[starts].tolist()
+    return [(step, slice(a, b)) for step, a, b in zip(known, starts.tolist(), ends, strict=True)]
 
 
 def _without_target(found: Summary) -> Summary:

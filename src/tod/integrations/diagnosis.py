@@ -4,16 +4,15 @@ It lies here, beside the readers, because it knows what a reading lacks: every n
 has its reason in ``cannot``. The report and the command line read its plain data only.
 """
 
-import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tod.diagnostics import Diagnostics, RhoSums, Summary, pareto_k_pooled
+from tod.diagnostics import Diagnostics, Summary
 from tod.integrations import _assess as assess
 from tod.integrations._cannot import reasons
 from tod.integrations._long import Long, long_sequences, tilt_only, trends
@@ -23,8 +22,6 @@ from tod.integrations.reading import Cannot, Reading
 from tod.regimes import Regime, Thresholds, classify, stable_crossings
 
 SCHEMA = "tod.diagnosis/1"
-_THREADED = 200_000
-"""Candidates from which steps are measured in threads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +36,7 @@ class Diagnosis:
         regime: The verdict.
         feasible: Largest feasible sharpness.
         cannot: Every null and its reason.
-        worst: The most fragile contexts, worst first, with text where there is any.
+        fragile: Positions of the most fragile contexts in the reading, worst first.
         trend: One record per step.
         changes: Steps at which the run left or entered the stable region, in words.
         summaries: One per step.
@@ -56,7 +53,7 @@ class Diagnosis:
     regime: Regime
     feasible: Mapping[str, Any] | None
     cannot: tuple[Cannot, ...]
-    worst: tuple[Mapping[str, Any], ...] = ()
+    fragile: tuple[int, ...] = ()
     trend: tuple[Mapping[str, Any], ...] = ()
     changes: tuple[str, ...] = ()
     summaries: Mapping[int, Summary] = field(default_factory=dict)
@@ -64,6 +61,25 @@ class Diagnosis:
     long: Long | None = None
     subsample: Mapping[str, Any] | None = None
     tilt_only: Mapping[str, Any] | None = None
+
+    @cached_property
+    def worst(self) -> tuple[dict[str, Any], ...]:
+        """The most fragile contexts, worst first, with their prompts, which are read only now."""
+        prompts = self.reading.prompts(self.fragile) if self.fragile else {}
+        return tuple(self._context(at, prompts.get(at) or None) for at in self.fragile)
+
+    def _context(self, at: int, prompt: str | None) -> dict[str, Any]:
+        seen, labels = self.diagnostics, self.reading.labels.context or ()
+        return {
+            "position": at,
+            "id": labels[at] if labels else str(at),
+            "step": int(self.reading.steps[at]),
+            "k": int(seen.k[at]),
+            "ess_rel": float(seen.ess_rel[at]),
+            "max_weight": float(seen.max_weight[at]),
+            "utility_mean": None if seen.utility_mean is None else float(seen.utility_mean[at]),
+            "prompt": prompt,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data in the schema ``tod.diagnosis/1``."""
@@ -142,14 +158,14 @@ def diagnose(
     chosen = choose(reading, target, eta, target_source)
     lack = unweighable(reading, chosen)
     work = Work.of(reading, None if lack else chosen, on_policy)
-    parts, summaries = _by_step(work)
-    whole = _whole(list(parts.values()), work)
-    several = len(parts) != 1
-    everything = np.arange(len(whole))
+    whole = work.measure()
+    summaries = {step: work.summary(whole, at) for step, at in steps_of(reading)}
+    everything = slice(0, len(whole))
+    several = len(summaries) != 1
     summary = work.summary(whole, everything) if several else next(iter(summaries.values()))
     possible = None if lack else work.feasible(whole, ess_target)
     regime = work.regime(summary, list(summaries.values()), whole, possible, thresholds)
-    trend, changes = _trend(work, parts, summaries, thresholds)
+    trend, changes = _trend(work, whole, summaries, thresholds)
     log_w = None if lack else work.log_w
     return Diagnosis(
         reading=reading,
@@ -159,7 +175,7 @@ def diagnose(
         regime=regime,
         feasible=possible,
         cannot=reasons(reading, summary, lack, possible),
-        worst=() if lack else _worst(reading, whole, worst),
+        fragile=() if lack else _fragile(reading, whole, worst),
         trend=trend,
         changes=changes,
         summaries=summaries,
@@ -168,22 +184,6 @@ def diagnose(
         subsample=None if lack else _subsample(whole),
         tilt_only=tilt_only(reading, chosen) if lack else None,
     )
-
-
-def _by_step(work: Work) -> tuple[dict[int, Diagnostics], dict[int, Summary]]:
-    """Diagnostics and record of every step; large readings in threads, as NumPy lets go of them."""
-
-    def one(item: tuple[int, Any]) -> tuple[int, Diagnostics, Summary]:
-        part = work.measure(item[1])
-        return item[0], part, work.summary(part, item[1])
-
-    steps = steps_of(work.reading)
-    if len(work.reading) < _THREADED or len(steps) < 2:
-        found = [one(item) for item in steps]
-    else:
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
-            found = list(pool.map(one, steps))
-    return {step: part for step, part, _ in found}, {step: seen for step, _, seen in found}
 
 
 def _subsample(whole: Diagnostics) -> dict[str, Any] | None:
@@ -195,64 +195,28 @@ def _subsample(whole: Diagnostics) -> dict[str, Any] | None:
     return {"contexts": assess.MOST_CONTEXTS, "of": informative, "used_for": used_for}
 
 
-def _whole(parts: Sequence[Diagnostics], work: Work) -> Diagnostics:
-    """All contexts at once: columns joined, what is pooled over contexts pooled again."""
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        return work.measure(np.arange(0))
-    first, contexts = parts[0], work.reading.contexts
-    joined = {
-        item.name: assess.joined([getattr(part, item.name) for part in parts])
-        for item in fields(Diagnostics)
-        if isinstance(getattr(first, item.name), np.ndarray)
-    }
-    whole = replace(first, **joined)
-    return replace(
-        whole,
-        rho=RhoSums.join([part.rho for part in parts if part.rho is not None]),
-        pareto_k_pooled=pareto_k_pooled(work.log_w, contexts, whole.informative, whole.max_weight),
-    )
-
-
-def _worst(reading: Reading, whole: Diagnostics, count: int) -> tuple[dict[str, Any], ...]:
-    """Lowest ESS_rel of informative contexts, later steps first on a tie, with their prompts."""
+def _fragile(reading: Reading, whole: Diagnostics, count: int) -> tuple[int, ...]:
+    """Lowest ESS_rel of informative contexts, later steps first on a tie."""
     informative = np.flatnonzero(whole.informative & ~np.isnan(whole.ess_rel))
     count = max(count, 0)
     if 0 < count < len(informative):  # sort only those that can be among the worst
         last = np.partition(whole.ess_rel[informative], count - 1)[count - 1]
         informative = informative[whole.ess_rel[informative] <= last]
     order = np.lexsort((-reading.steps[informative], whole.ess_rel[informative]))
-    chosen = informative[order[:count]]
-    texts = reading.texts(chosen.tolist(), most=1) if len(chosen) else {}
-    labels = reading.labels.context or ()
-    return tuple(
-        {
-            "id": labels[at] if labels else str(at),
-            "step": int(reading.steps[at]),
-            "k": int(whole.k[at]),
-            "ess_rel": float(whole.ess_rel[at]),
-            "max_weight": float(whole.max_weight[at]),
-            "utility_mean": None if whole.utility_mean is None else float(whole.utility_mean[at]),
-            "prompt": next((text.prompt for text in texts.get(at, ()) if text.prompt), None),
-        }
-        for at in chosen.tolist()
-    )
+    return tuple(informative[order[:count]].tolist())
 
 
 def _trend(
     work: Work,
-    parts: Mapping[int, Diagnostics],
+    whole: Diagnostics,
     summaries: Mapping[int, Summary],
     thresholds: Thresholds | None,
 ) -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
     assumed = work.chosen is not None and work.chosen.source == "assumed"
     rows = []
-    for step, part in parts.items():
-        found = summaries.get(step)
-        if found is None:
-            continue
-        value = part.utility_mean
+    for step, at in steps_of(work.reading):
+        found = summaries[step]
+        value = None if whole.utility_mean is None else whole.utility_mean[at]
         rows.append(
             {
                 "step": step,

@@ -238,7 +238,7 @@ def _label(reading: "Reading", at: int) -> str:
 def _worst(diagnosis: "Diagnosis", log_w: Any) -> list[WorstContext]:
     """The diagnosis's fragile contexts with their candidates, heaviest first."""
     reading = diagnosis.reading
-    chosen = np.array(_places(diagnosis), dtype=np.int64)
+    chosen = np.array(diagnosis.fragile, dtype=np.int64)
     if not chosen.size:
         return []
     texts, weights = reading.texts(chosen.tolist()), _weights(reading, log_w, chosen)
@@ -268,14 +268,3 @@ def _worst_one(item: Mapping[str, Any], candidates: list[Candidate]) -> WorstCon
         candidates=candidates[:CANDIDATES_SHOWN],
         omitted=max(0, len(candidates) - CANDIDATES_SHOWN),
     )
-
-
-def _places(diagnosis: "Diagnosis") -> list[int]:
-    """Positions of the fragile contexts, found by step and label."""
-    reading = diagnosis.reading
-    wanted = {(item["step"], item["id"]) for item in diagnosis.worst}
-    steps = reading.steps.tolist()
-    place = {
-        key: at for at in range(len(steps)) if (key := (steps[at], _label(reading, at))) in wanted
-    }
-    return [place[item["step"], item["id"]] for item in diagnosis.worst]

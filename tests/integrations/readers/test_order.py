@@ -121,8 +121,11 @@ def test_the_worst_are_the_lowest_with_later_steps_first(tmp_path: Path) -> None
     ]
 
 
-def test_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_of_many_reads_as_it_does_alone(tmp_path: Path) -> None:
     table().write_parquet(tmp_path / "x.parquet")
-    plain = diagnose(read(tmp_path), eta=1.0).to_dict()
-    monkeypatch.setattr("tod.integrations.diagnosis._THREADED", 1)
-    assert diagnose(read(tmp_path), eta=1.0).to_dict() == plain
+    whole = diagnose(read(tmp_path), eta=1.0)
+    assert len(whole.summaries) > 1
+    for step, summary in whole.summaries.items():
+        alone = diagnose(read(tmp_path, steps=(step, step)), eta=1.0)
+        for name in ("contexts", "ess_rel", "tails", "overlap", "coverage"):
+            assert summary.to_dict()[name] == alone.summary.to_dict()[name], (step, name)
