@@ -29,6 +29,7 @@ def _language(make: Any = np.asarray, *, contexts: int = 3, length: int = 3) -> 
     }
     n = contexts * size
     utility = {
+        "log_data": policies["teacher"] + 0.3 * np.sin(np.arange(n)),
         "reward": rng.exponential(1.0, n) ** 1.5,
         "passed": (rng.random(n) < 0.2).astype(float),
         "style": rng.standard_normal(n),

@@ -38,6 +38,14 @@ FAMILIES = {
         ScalarReward(utility="reward", eta=1.3),
         lambda c: _pi(c, "ref") * np.exp(1.3 * _u(c, "reward")),
     ),
+    "supervised_likelihood": (
+        ScalarReward(utility="log_data", eta=1.0, anchor={"ref": 0.0}),
+        lambda c: np.exp(_u(c, "log_data")),
+    ),
+    "supervised_likelihood_anchored": (
+        ScalarReward(utility="log_data", eta=0.4, anchor={"ref": 0.6}),
+        lambda c: _pi(c, "ref") ** 0.6 * np.exp(_u(c, "log_data")) ** 0.4,
+    ),
     "preference": (
         Preference(utility="reward", beta=0.5, noise_scale=2.0),
         lambda c: _pi(c, "ref") * np.exp(_u(c, "reward") / 2.0 / 0.5),

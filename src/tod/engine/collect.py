@@ -33,7 +33,7 @@ class Evidence:
         completions: Decoded completions, [N].
         utility: Utilities by name, [N].
         anchors: Token log-probs by name, [M]; ``old`` joins when the policy has been forwarded.
-        work: What scoring computed, by model name.
+        work: What scoring computed, by model name; ``utility.NAME`` is that utility's model.
         semantics: Whether candidates are draws of μ or a fixed set.
         log_mu: log μ of every candidate, [N], where it is known but not by token.
         drawn: Contexts that were drawn to get these, where some were dropped.
@@ -161,8 +161,22 @@ def decoded(tokenizer: Any, rollouts: Rollouts) -> tuple[str, ...]:
 
 def scored(
     session: Session, examples: Sequence[Example], rollouts: Rollouts, completions: Sequence[str]
-) -> Mapping[str, Values]:
-    """Every utility of every candidate, [N] each."""
+) -> tuple[dict[str, Values], dict[str, Work]]:
+    """Every utility of every candidate, [N] each, and what its models computed."""
+    found = read(session, examples, rollouts, completions)
+    work: dict[str, Work] = {}
+    for name in session.settings.judges:
+        with torch.no_grad():
+            out = token_log_probs(session.frozen[name], rollouts)
+        total: Any = rollouts.sequences.sum(out.log_prob.double().cpu().numpy())
+        found[name.removeprefix("utility.")], work[name] = total, out.work
+    return found, work
+
+
+def read(
+    session: Session, examples: Sequence[Example], rollouts: Rollouts, completions: Sequence[str]
+) -> dict[str, Values]:
+    """Every utility that is read off the text, of every candidate, [N] each."""
     rows = [examples[int(c)] for c in rollouts.contexts.owner]
     wanted = any(isinstance(spec, READ_IDS) for spec in session.settings.utilities)
     ids = rollouts.sequences.split(rollouts.ids) if wanted else None
@@ -188,8 +202,9 @@ def scored_evidence(
     session: Session, examples: Sequence[Example], rollouts: Rollouts, completions: Sequence[str]
 ) -> Evidence:
     """Candidates with their utilities and their anchors' log-probs."""
-    utility = scored(session, examples, rollouts, completions)
+    utility, judged = scored(session, examples, rollouts, completions)
     anchors, work = anchors_of(session, rollouts)
+    work |= judged
     return Evidence(rollouts, tuple(examples), tuple(completions), utility, anchors, work)
 
 
@@ -236,7 +251,7 @@ def joined(parts: list[Evidence]) -> Evidence:
         completions=tuple(text for part in parts for text in part.completions),
         utility={k: np.concatenate([part.utility[k] for part in parts]) for k in first.utility},
         anchors={k: np.concatenate([part.anchors[k] for part in parts]) for k in first.anchors},
-        work={k: _added([part.work[k] for part in parts]) for k in first.work},
+        work={k: _added([part.work.get(k, NOTHING) for part in parts]) for k in first.work},
         log_mu=None
         if first.log_mu is None
         else np.concatenate([part.log_mu for part in parts if part.log_mu is not None]),

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tod.engine.collect import draw, scored
+from tod.engine.collect import draw, read
 from tod.engine.sampling import SamplingParams
 from tod.engine.session import Session
 from tod.runs import HeldOut
@@ -41,7 +41,7 @@ def evaluate(session: Session, utility: str) -> HeldOut:
             step=0,
             numbers=mine,
         )
-        values = scored(session, chosen, rollouts, completions)[utility]
+        values = read(session, chosen, rollouts, completions)[utility]
         values = values.reshape(len(chosen), size)
     table = np.concatenate(session.world.gather(values))
     if not len(table):

@@ -50,12 +50,14 @@ def forecast(settings: RunSettings, task: Task) -> Forecast:
     )
     operators = (settings.operator, *settings.operators.values())
     frozen = frozen_names(settings.target.target, operators)
-    copies = tuple(size.parameters for _ in range(len(frozen) + lags(operators)))
+    held = len(frozen) + lags(operators) + len(settings.judges)
+    copies = (size.parameters,) * held
     itemsize = 2 if train.dtype == "bfloat16" else 4
     drawn = proposal.prompts * proposal.size * proposal.max_new_tokens
     if settings.selects:
         return _searching(settings, ModelCost.of(model), size, load)
-    step = _step_flops(ModelCost.of(model), settings, prompt, len(frozen))
+    scoring = len(frozen) + len(settings.judges)
+    step = _step_flops(ModelCost.of(model), settings, prompt, scoring)
     return Forecast(
         memory=_with_critic(settings, size, estimate(size, load, copies=copies, itemsize=itemsize)),
         prompt_tokens=prompt,
@@ -104,9 +106,10 @@ def _other_models(settings: RunSettings) -> int:
     """Models beside the one that is searched."""
     ref = settings.anchors.ref not in (None, settings.model)
     named = set(settings.target.target.names)
-    return int(ref and ("ref" in named or settings.operator.proposal.source == "ref")) + int(
+    anchors = int(ref and ("ref" in named or settings.operator.proposal.source == "ref")) + int(
         "teacher" in named
     )
+    return anchors + len(settings.judges)
 
 
 def _longest_prompt(settings: RunSettings, task: Task) -> int:

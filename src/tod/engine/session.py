@@ -1,7 +1,7 @@
 """Everything a run holds in memory: models by the names of the theory, optimiser, task."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,8 @@ class Session:
         settings: What the person wrote.
         world: This process among its peers.
         policy: π_θ, trained.
-        frozen: Models that stay: ``ref`` and ``teacher`` where something names them.
+        frozen: Models that stay: ``ref`` and ``teacher`` where something names them, and
+            ``utility.NAME`` whose log-likelihood is that utility.
         behaviour: μ's model where it lags behind the policy, else None: μ is the policy.
         tokenizer: Of the policy; the frozen models share it.
         optimiser: AdamW over the trainable parameters.
@@ -127,7 +128,7 @@ def open_session(
         ResourceError: The run would not fit into memory; nothing was loaded.
     """
     world = world or World.join()
-    scorer = Scorer(settings.utilities, allow_imports)
+    scorer = Scorer(settings.text_utilities, allow_imports)
     task = load_task(settings.task, settings.train.seed)
     require(forecast(settings, task).memory, available(world.device.type))
     master = "float64" if settings.train.dtype == "float64" else "float32"
@@ -168,18 +169,31 @@ def _optimiser(policy: Any, settings: RunSettings) -> torch.optim.Optimizer:
 
 
 def _frozen(settings: RunSettings, policy: Any, dtype: str, world: World) -> dict[str, Any]:
-    """The models that the target, a proposal or an auxiliary term names and that never move."""
+    """The models that the target, a proposal, a term or a utility names and that never move."""
     operators = (settings.operator, *settings.operators.values())
     sources = {"ref": settings.anchors.ref or settings.model, "teacher": settings.anchors.teacher}
-    found: dict[str, Any] = {}
+    wanted: dict[str, str] = {}
     for name in frozen_names(settings.target.target, operators):
         source = sources[name]
         if source is None:
             raise ModelError(f"the target names {name!r} and no model is given for it.")
-        model, _ = load_model(source, dtype=dtype, device=world.device)
-        _same_vocabulary(name, source, model, policy)
-        found[name] = _still(model)
-    return found
+        wanted[name] = source
+    return held_once(wanted | settings.judges, policy, dtype, world)
+
+
+def held_once(wanted: Mapping[str, str], policy: Any, dtype: str, world: World) -> dict[str, Any]:
+    """Frozen models by name; a source that has several names is loaded once.
+
+    Raises:
+        ModelError: A model cannot be loaded, or its vocabulary differs from the policy's.
+    """
+    loaded: dict[str, Any] = {}
+    for name, source in wanted.items():
+        if source not in loaded:
+            model, _ = load_model(source, dtype=dtype, device=world.device)
+            _same_vocabulary(name, source, model, policy)
+            loaded[source] = _still(model)
+    return {name: loaded[source] for name, source in wanted.items()}
 
 
 def _same_vocabulary(name: str, source: str, model: Any, policy: Any) -> None:

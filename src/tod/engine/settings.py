@@ -11,7 +11,12 @@ from tod.base import Spec, SpecError, read_yaml
 from tod.engine.consistency import check_operators
 from tod.engine.data import CountdownTask, TaskSpec
 from tod.engine.models import LoraSpec
-from tod.engine.utilities import CountdownUtility, UtilitySpec
+from tod.engine.utilities import (
+    CountdownUtility,
+    LogLikelihoodUtility,
+    TextUtility,
+    UtilitySpec,
+)
 from tod.operators import Operator, PolicyGradient, Proposal, Residual
 from tod.operators.selection_rules import AnySelectionRule
 from tod.procedure import Procedure
@@ -149,6 +154,11 @@ class RunSettings(Spec):
         known = {utility.name for utility in self.utilities}
         if len(known) < len(self.utilities):
             raise ValueError("two utilities share a name: give each its own")
+        if not self.text_utilities:
+            raise ValueError(
+                "every utility is a log-likelihood, and what evaluation reports is read off the "
+                "text: add one that is, such as exact_match"
+            )
         operators = {"main": self.operator, **self.operators}
         check_operators(operators, self.target.target, frozenset(known), self.anchors.teacher)
         if "teacher" in self.target.target.names and self.anchors.teacher is None:
@@ -161,6 +171,24 @@ class RunSettings(Spec):
         if self.arc is not None:
             _check_arc(self)
         return self
+
+    @property
+    def text_utilities(self) -> tuple[TextUtility, ...]:
+        """Utilities that are read off the completions by themselves."""
+        return tuple(u for u in self.utilities if not isinstance(u, LogLikelihoodUtility))
+
+    @property
+    def judges(self) -> dict[str, str]:
+        """Models whose log-likelihood is a utility, by ``utility.NAME``."""
+        judging = [u for u in self.utilities if isinstance(u, LogLikelihoodUtility)]
+        return {f"utility.{u.name}": u.model for u in judging}
+
+    @property
+    def reported(self) -> str:
+        """The utility that evaluation reports: the target's first that is read off the text."""
+        known = [utility.name for utility in self.text_utilities]
+        aimed = [name for name in self.target.target.utilities if name in known]
+        return (aimed or known)[0]
 
     @property
     def selects(self) -> bool:

@@ -223,8 +223,7 @@ class _Run:
 
     def _evaluate(self) -> HeldOut:
         self.events.phase("evaluating")
-        names = self.settings.target.target.utilities or (self.settings.utilities[0].name,)
-        return evaluate(self.session, names[0])
+        return evaluate(self.session, self.settings.reported)
 
     def _record(self, record: StepRecord) -> None:
         if self.directory is not None:

@@ -50,7 +50,8 @@ Anchor = Annotated[
     Annotated[Exponents, Tag("exponents")] | Annotated[Mixture, Tag("mixture")],
     Discriminator(_which),
 ]
-"""``{ref: 1.0}``: exponents of b ∝ Π_j π_j^{ρ_j}. ``{kind: mixture, weights: …}``: Σ_j λ_j π_j."""
+"""``{ref: 1.0}``: exponents of b ∝ Π_j π_j^{ρ_j}, flat if all are 0.
+``{kind: mixture, weights: …}``: Σ_j λ_j π_j."""
 
 
 def at_ref() -> dict[PolicyName, float]:
@@ -66,7 +67,10 @@ def names_of(anchor: dict[PolicyName, float] | Mixture) -> tuple[str, ...]:
 
 
 def letters(anchor: dict[PolicyName, float] | Mixture) -> str:
-    """The anchor in letters: ``π_old^0.75·π_ref^0.25`` or ``(0.5·π_old + 0.5·π_ref)``."""
+    """The anchor in letters: ``π_old^0.75·π_ref^0.25`` or ``(0.5·π_old + 0.5·π_ref)``.
+
+    Nothing where every exponent is 0: b is flat.
+    """
     if isinstance(anchor, Mixture):
         return "(" + " + ".join(f"{w:.3g}·π_{name}" for name, w in anchor.weights.items()) + ")"
     found = {name: rho for name, rho in anchor.items() if rho != 0.0}

@@ -36,8 +36,9 @@ class FiniteCandidates(ByEta):
 class Data(Spec):
     """q* = q̂_data: the explicit target of supervised fine-tuning, b = q̂_data and η = 0.
 
-    The data are the draws, so μ = b and every candidate weighs the same. The other lens of SFT,
-    U = supervised log-likelihood, is `scalar_reward` with that utility. Source: Table 2 row 1.
+    The data are the draws, so μ = b and every candidate weighs the same. The other lens of SFT is
+    `scalar_reward` with U = log p, p a model of the data (the engine's ``log_likelihood``), and
+    the flat anchor ``{ref: 0.0}``: at η = 1 that is q* = p. Source: Table 2 row 1.
     """
 
     kind: Literal["data"] = "data"

@@ -93,9 +93,8 @@ class Target(Spec):
             chosen = self.selectivity
             tilts.append(f"η_c·{chosen.utility} with mass {chosen.mass:g} on passes")
         kept = "".join(f"·1{{{name} > 0}}" for name in self.support)
-        return f"q* ∝ {letters(self.anchor)}{kept}" + (
-            f"·exp({' + '.join(tilts)})" if tilts else ""
-        )
+        factors = [letters(self.anchor), kept[1:], f"exp({' + '.join(tilts)})" if tilts else ""]
+        return "q* ∝ " + ("·".join(filter(None, factors)) or "1")
 
     def needs(self, semantics: str = "sampled") -> frozenset[str]:
         """Names of the policies whose log-probs the weights need, after cancellation."""

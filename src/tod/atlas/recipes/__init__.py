@@ -1,7 +1,7 @@
 """The named recipes. Each is a composition; the settings are those of its paper where it has one.
 
-Targets are stated for a utility called ``correct``, proposals at the size of a small run: a run's
-own YAML says what it really uses.
+Targets are stated for a utility called ``correct`` (``likelihood`` where it is one), proposals at
+the size of a small run: a run's own YAML says what it really uses.
 """
 
 from tod.atlas.recipe import Recipe

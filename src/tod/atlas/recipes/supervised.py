@@ -12,7 +12,7 @@ from tod.operators import (
     Uniform,
     WeightedRegression,
 )
-from tod.targets import Data
+from tod.targets import Data, ScalarReward
 
 SUPERVISED = (
     Recipe(
@@ -25,6 +25,16 @@ SUPERVISED = (
         ),
         family="supervised",
         shares_target="yes",
+        papers=("TOD, Table 2 row 1",),
+    ),
+    Recipe(
+        name="sft_likelihood",
+        title="Supervised fine-tuning by its second lens: b flat, U = log p of a model of the data",
+        target=ScalarReward(utility="likelihood", eta=1.0, anchor={"ref": 0.0}),
+        operator=Operator(action=WeightedRegression()),
+        family="supervised",
+        shares_target="yes",
+        differs=("its target is p, which is the data only as far as p was fitted to them",),
         papers=("TOD, Table 2 row 1",),
     ),
     Recipe(

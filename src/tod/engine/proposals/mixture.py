@@ -31,7 +31,8 @@ def mixture(session: Session, step: int, spec: MixtureProposal) -> Evidence:
         shares: dict[str, float] = {n: count / spec.size for n, count in spec.counts.items()}
         rollouts = replace(rollouts, log_mu=mixed_log_prob(found, shares, rollouts.sequences))
         completions = decoded(session.tokenizer, rollouts)
-        utility = scored(session, examples, rollouts, completions)
+        utility, judged = scored(session, examples, rollouts, completions)
+        work |= judged
         anchors = dict(found)
         for name in set(session.frozen) & set(session.settings.target.target.names) - set(found):
             anchors[name], work[name] = _scored_by(session, name, rollouts)

@@ -77,8 +77,10 @@ def _evidence(session: Session, examples: list[Example], spec: PoolProposal) -> 
         if all(candidate.get(f"utility.{name}") is not None for candidate in flat)
     }
     missing = {utility.name for utility in session.settings.utilities} - set(recorded)
-    utility = {**(scored(session, examples, rollouts, completions) if missing else {}), **recorded}
+    utility, judged = scored(session, examples, rollouts, completions) if missing else ({}, {})
+    utility |= recorded
     anchors, work = anchors_of(session, rollouts)
+    work |= judged
     found = Evidence(rollouts, tuple(examples), completions, utility, anchors, work)
     known = spec.semantics == "sampled" and all(c.get("log_mu") is not None for c in flat)
     log_mu = np.array([float(candidate["log_mu"]) for candidate in flat]) if known else None

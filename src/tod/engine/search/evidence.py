@@ -19,7 +19,7 @@ from tod.engine.memory import available, require
 from tod.engine.models import load_model
 from tod.engine.rollouts import Rollouts
 from tod.engine.search.answers import answer, answer_codes
-from tod.engine.session import Session
+from tod.engine.session import Session, held_once
 from tod.engine.settings import RunSettings
 from tod.engine.utilities import Scorer
 from tod.engine.world import World
@@ -34,7 +34,7 @@ def open_search(settings: RunSettings, world: World, allow_imports: bool) -> Ses
         ResourceError: It would not fit into memory; nothing was loaded.
     """
     assert settings.search is not None  # noqa: S101 - filled in when the action selects
-    scorer = Scorer(settings.utilities, allow_imports)
+    scorer = Scorer(settings.text_utilities, allow_imports)
     task = load_task(settings.task, settings.search.seed)
     require(forecast(settings, task).memory, available(world.device.type))
     dtype = settings.search.dtype
@@ -46,6 +46,7 @@ def open_search(settings: RunSettings, world: World, allow_imports: bool) -> Ses
             frozen[name] = load_model(source, dtype=dtype, device=world.device)[0]
     if settings.anchors.teacher == settings.model:
         frozen["teacher"] = model
+    frozen |= held_once(settings.judges, model, dtype, world)
     for held in (model, *frozen.values()):
         held.eval().requires_grad_(False)
     return Session(
@@ -115,8 +116,9 @@ def _gathered(
         step=0,
         numbers=numbers,
     )
-    utility = scored(session, examples, rollouts, completions)
+    utility, judged = scored(session, examples, rollouts, completions)
     anchors, work = _anchors(session, rollouts)
+    work |= judged
     return Evidence(rollouts, tuple(examples), completions, utility, anchors, work)
 
 

@@ -5,9 +5,11 @@ from tod.engine.utilities.specs import (
     CountdownUtility,
     CustomUtility,
     ExactMatchUtility,
+    LogLikelihoodUtility,
     MathVerifyUtility,
     OverlongUtility,
     ReasoningGymUtility,
+    TextUtility,
     UtilitySpec,
 )
 
@@ -15,10 +17,12 @@ __all__ = [
     "CountdownUtility",
     "CustomUtility",
     "ExactMatchUtility",
+    "LogLikelihoodUtility",
     "MathVerifyUtility",
     "OverlongUtility",
     "ReasoningGymUtility",
     "Scorer",
+    "TextUtility",
     "UtilitySpec",
     "score",
 ]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from tod.base import UtilityError
 from tod.engine.utilities.functions import Row
-from tod.engine.utilities.specs import UtilitySpec
+from tod.engine.utilities.specs import TextUtility
 from tod.engine.utilities.worker import WorkerDied, WorkerTimeout
 
 
@@ -44,7 +44,7 @@ class Places:
         first = self.name(call[0])
         return first if len(call) == 1 else f"{len(call)} candidates, the first being {first}"
 
-    def failure(self, spec: UtilitySpec, call: range, error: Exception) -> str:
+    def failure(self, spec: TextUtility, call: range, error: Exception) -> str:
         """The message for a call that came to nothing."""
         about = self.names(call)
         if isinstance(error, WorkerTimeout):

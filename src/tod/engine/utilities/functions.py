@@ -15,14 +15,14 @@ from tod.engine.utilities.specs import (
     ExactMatchUtility,
     MathVerifyUtility,
     OverlongUtility,
-    UtilitySpec,
+    TextUtility,
 )
 
 Row = Mapping[str, Any]
 """A candidate as a utility sees it: prompt, completion, text, columns."""
 
 
-def score_rows(spec: UtilitySpec, rows: Sequence[Row]) -> list[float | None]:
+def score_rows(spec: TextUtility, rows: Sequence[Row]) -> list[float | None]:
     """What the utility of ``spec`` returns for some candidates; length and values unchecked.
 
     Args:
@@ -76,7 +76,7 @@ def load_function(path: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def _score(spec: UtilitySpec, prompt: Any, text: str, columns: Row) -> float:
+def _score(spec: TextUtility, prompt: Any, text: str, columns: Row) -> float:
     """Utility of one candidate, for the kinds that the package carries."""
     if isinstance(spec, CountdownUtility):
         numbers, target = _column(columns, "numbers"), _column(columns, "target")

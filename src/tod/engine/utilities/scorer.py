@@ -13,7 +13,7 @@ from tod.base import SpecError, UtilityError
 from tod.engine.data import Example
 from tod.engine.utilities.checks import Places, combined_none, finite
 from tod.engine.utilities.functions import Row, complaint, load_function, score_rows
-from tod.engine.utilities.specs import CustomUtility, UtilitySpec
+from tod.engine.utilities.specs import CustomUtility, TextUtility
 from tod.engine.utilities.worker import UtilityFailed, Worker, WorkerDied, WorkerTimeout
 
 Scores = dict[str, npt.NDArray[np.float64]]
@@ -25,7 +25,7 @@ class Scorer:
     Workers start at the first batch and stay until `close`; use it as a context manager.
     """
 
-    def __init__(self, specs: Sequence[UtilitySpec], allow_imports: bool = False) -> None:
+    def __init__(self, specs: Sequence[TextUtility], allow_imports: bool = False) -> None:
         """Check the specs and find every custom function before anything is sampled.
 
         Raises:
@@ -96,7 +96,7 @@ class Scorer:
         self.close()
 
     def _score_one(
-        self, spec: UtilitySpec, rows: Sequence[Row], places: Places
+        self, spec: TextUtility, rows: Sequence[Row], places: Places
     ) -> list[float | None]:
         """Values of one utility, [N], checked."""
         if not rows:
@@ -111,7 +111,7 @@ class Scorer:
         return values
 
     def _outcomes(
-        self, spec: UtilitySpec, rows: Sequence[Row], places: Places
+        self, spec: TextUtility, rows: Sequence[Row], places: Places
     ) -> Iterator[tuple[range, Any]]:
         """Each call, as a range of rows, with what came of it: values or an exception."""
         if spec.workers == 0:
@@ -130,7 +130,7 @@ class Scorer:
 
 
 def score(
-    specs: Sequence[UtilitySpec],
+    specs: Sequence[TextUtility],
     examples: Sequence[Example],
     completions: Sequence[str],
     allow_imports: bool = False,
@@ -146,7 +146,7 @@ def _singly(rows: Sequence[Row]) -> list[range]:
 
 
 def _in_workers(
-    spec: UtilitySpec, rows: Sequence[Row], calls: Sequence[range], pool: list[Worker]
+    spec: TextUtility, rows: Sequence[Row], calls: Sequence[range], pool: list[Worker]
 ) -> list[Any]:
     """Outcomes of the calls, in order; a worker that hung or died is replaced in the pool.
 

@@ -87,12 +87,29 @@ class CustomUtility(_Utility):
     """Worker processes; each gets whole contexts, so a function may compare candidates."""
 
 
-UtilitySpec = Annotated[
+class LogLikelihoodUtility(Spec):
+    """U(y, c) = Σ_t log p(y_t | c, y_<t) of a frozen model: the supervised log-likelihood, nats.
+
+    With p fitted to the data this is SFT's second lens (Table 2 row 1): b flat and η = 1 make
+    q* = p, and a tilt of b by it is b·p^η, sharper than both at η = 1. The sum runs over the
+    completion and its end-of-sequence token, at temperature 1 whatever the proposal's is.
+    """
+
+    name: str
+    """Name by which targets and records refer to it."""
+    kind: Literal["log_likelihood"] = "log_likelihood"
+    model: str
+    """The model p: ``tod://`` name, directory, or hub id, with the policy's vocabulary."""
+
+
+TextUtility = (
     CountdownUtility
     | ExactMatchUtility
     | MathVerifyUtility
     | ReasoningGymUtility
     | OverlongUtility
-    | CustomUtility,
-    Field(discriminator="kind"),
-]
+    | CustomUtility
+)
+"""What is read off a completion by itself, without a model."""
+
+UtilitySpec = Annotated[TextUtility | LogLikelihoodUtility, Field(discriminator="kind")]

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 from tod.engine.utilities.functions import Row, complaint, score_rows
-from tod.engine.utilities.specs import UtilitySpec
+from tod.engine.utilities.specs import TextUtility
 
 _PROGRAM = "from tod.engine.utilities.worker import serve; serve()"
 _HEADER = struct.Struct("<Q")
@@ -52,7 +52,7 @@ class Worker:
         self._ready = False
 
     def call(
-        self, spec: UtilitySpec, rows: Sequence[Row], timeout_seconds: float
+        self, spec: TextUtility, rows: Sequence[Row], timeout_seconds: float
     ) -> list[float | None]:
         """What the utility returns for the rows.
 

@@ -1,0 +1,162 @@
+"""SFT's second lens: the supervised log-likelihood as a utility, and the target it makes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tod.base import SpecError
+from tod.engine.models import load_model
+from tod.engine.proposals import propose
+from tod.engine.record import ledger
+from tod.engine.rollouts import Rollouts
+from tod.engine.session import Session, open_session
+from tod.engine.settings import RunSettings
+from tod.engine.update import update
+from tod.runs import RunDirectory
+
+Make = Callable[..., RunSettings]
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+
+DATA = "tod://tiny-teacher"
+BOTH = [
+    {"name": "correct", "kind": "countdown"},
+    {"name": "likelihood", "kind": "log_likelihood", "model": DATA},
+]
+REGRESSED = {"kind": "weighted_regression"}
+LENS = {"kind": "scalar_reward", "utility": "likelihood", "eta": 1.0, "anchor": {"ref": 0.0}}
+GIVEN = {"source": "dataset", "prompts": 6, "max_new_tokens": 20}
+EXACT = {"train__dtype": "float64", "train__updates_per_batch": 1, "train__max_grad_norm": None}
+
+
+def gradient(settings: RunSettings) -> tuple[Session, np.ndarray, Any, Any]:
+    session = open_session(settings)
+    found: list[np.ndarray] = []
+
+    def keep(*_: object, **__: object) -> None:
+        flat = [p.grad.reshape(-1) for p in session.parameters if p.grad is not None]
+        found.append(torch.cat(flat).numpy().copy())
+
+    session.optimiser.register_step_pre_hook(keep)
+    evidence = propose(session, 1)
+    seen = update(session, evidence, settings.procedure.tilt, settings.operator.update, 1)
+    return session, found[0], evidence, seen
+
+
+def naive(rollouts: Rollouts) -> np.ndarray:
+    """Σ_t log p(y_t | c, y_<t), one candidate at a time through the plain forward."""
+    model, _ = load_model(DATA, dtype="float64", device="cpu")
+    model.eval()
+    total = []
+    for row, ids in enumerate(rollouts.sequences.split(rollouts.ids)):
+        prompt = rollouts.prompts[int(rollouts.contexts.owner[row])]
+        whole = torch.tensor(np.concatenate([prompt, ids]))[None]
+        with torch.no_grad():
+            log_p = model(whole).logits[0].log_softmax(-1)
+        where = np.arange(len(prompt), whole.shape[1])
+        total.append(float(log_p[where - 1, whole[0, where]].sum()))
+    return np.array(total)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_it_is_the_sum_over_the_completion_and_its_end(small: Make, temperature: float) -> None:
+    settings = small(
+        utilities=BOTH,
+        target=LENS,
+        operator__action=REGRESSED,
+        operator__proposal__temperature=temperature,
+        train__dtype="float64",
+    )
+    session = open_session(settings)
+    evidence = propose(session, 1)
+    np.testing.assert_allclose(evidence.utility["likelihood"], naive(evidence.rollouts), atol=1e-10)
+    assert evidence.work["utility.likelihood"].states == len(evidence.rollouts.ids)
+
+
+def test_its_lens_has_the_gradient_of_the_model_as_the_target(small: Make) -> None:
+    """b flat and η = 1 is q* = p: the teacher row in its margin form at η = 1, by another path."""
+    lens = small("lens", utilities=BOTH, target=LENS, operator__action=REGRESSED, **EXACT)
+    taught = small(
+        "taught",
+        anchors={"teacher": DATA},
+        target={"kind": "teacher", "eta": 1.0},
+        operator__action=REGRESSED,
+        **EXACT,
+    )
+    session, one, evidence, seen = gradient(lens)
+    _, other, _, _ = gradient(taught)
+    assert np.linalg.norm(one) > 0
+    assert np.linalg.norm(one - other) <= 1e-12 * np.linalg.norm(other)
+    weight = lens.procedure.tilt.log_weights(evidence.candidates())
+    log_mu = evidence.rollouts.sequences.sum(evidence.rollouts.log_mu.astype(np.float64))
+    np.testing.assert_allclose(weight, naive(evidence.rollouts) - log_mu, atol=1e-10)
+    scored = ledger(session, evidence, seen)
+    assert scored.score_tokens == len(evidence.rollouts.ids)
+    assert scored.score_flops > 0
+
+
+def test_on_the_data_themselves_it_is_the_first_lens(small: Make) -> None:
+    """One completion a prompt has weight 1 whatever its likelihood: both lenses, one gradient."""
+    rows = {
+        "data": {"target": {"kind": "data"}},
+        "likelihood": {"target": {**LENS, "anchor": {"mu": 1.0}}, "utilities": BOTH},
+    }
+    found = [
+        gradient(
+            small(
+                name,
+                operator__proposal=GIVEN,
+                operator__action={**REGRESSED, "aggregation": "token_mean"},
+                **row,
+                **EXACT,
+            )
+        )[1]
+        for name, row in rows.items()
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_evaluation_reports_what_is_read_off_the_text(small: Make) -> None:
+    from tod.engine.train import train
+
+    settings = small(
+        utilities=BOTH[::-1],
+        target=LENS,
+        operator__action=REGRESSED,
+        train__steps=1,
+        train__updates_per_batch=1,
+        evaluate={"held_out_prompts": 4, "samples_per_prompt": 2},
+    )
+    assert settings.reported == "correct"
+    train(settings)
+    records = list(RunDirectory.open(settings.directory).steps.read())
+    assert 0.0 <= records[-1]["held_out"]["pass_at_1"] <= 1.0
+    assert records[-1]["utility"]["likelihood"] < 0.0
+
+
+def test_a_search_selects_the_likeliest(small: Make) -> None:
+    from tod.engine.search.evidence import gather, open_search, prompts_of
+    from tod.engine.world import World
+
+    settings = RunSettings.parse(
+        {
+            "name": "likeliest",
+            "utilities": BOTH,
+            "target": {**LENS, "anchor": {"mu": 1.0}},
+            "operator": {
+                "proposal": {"prompts": 4, "size": 3, "max_new_tokens": 20},
+                "action": {"kind": "best_of_k"},
+            },
+            "search": {"contexts": 4},
+        }
+    )
+    session = open_search(settings, World.join(), False)
+    evidence = gather(session, prompts_of(settings, session.task), 0)
+    np.testing.assert_allclose(evidence.utility["likelihood"], naive(evidence.rollouts), atol=1e-4)
+
+
+def test_a_likelihood_alone_is_refused(small: Make) -> None:
+    with pytest.raises(SpecError, match="read off the text"):
+        small(utilities=BOTH[1:], target=LENS, operator__action=REGRESSED)
