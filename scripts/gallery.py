@@ -2,9 +2,10 @@
 
 Usage: python scripts/gallery.py [--runs DIR] [--only NAME ...] [--again]
 
-Writes docs/results/gallery.json after every recipe and docs/results/gallery.md at the end. A recipe
-that is already in the JSON is skipped, unless it failed or `--again` is given. With `--runs` the
-run directories stay, and `tod atlas grid --runs DIR` places its cells by them.
+Writes docs/results/gallery.json after every recipe, and at the end docs/results/gallery.md and
+src/tod/atlas/measured.json, from which `tod atlas grid` places its cells. A recipe that is already
+in the JSON is skipped, unless it failed or `--again` is given. With `--runs` the run directories
+stay, and `tod atlas grid --runs DIR` places its cells by them instead.
 """
 
 import argparse
@@ -53,8 +54,25 @@ def main() -> None:
             path.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     rows = load(path)
     (OUT / "gallery.md").write_text(page(rows), encoding="utf-8")
+    (ROOT / "src/tod/atlas/measured.json").write_text(positions(rows), encoding="utf-8")
     failed = [name for name, row in rows.items() if row["error"]]
     print(f"{len(rows)} recipes ran; failed: {', '.join(failed) or 'none'}")
+
+
+def positions(rows: dict[str, Any]) -> str:
+    """Verdict, ESS_rel and activation of every recipe that ran, for the atlas."""
+    from tod.atlas import RECIPES
+
+    kept = {
+        name: {
+            "verdict": row["run_verdict"],
+            "ess_rel": row["ess_rel_median"],
+            "activation": row["activation"],
+        }
+        for name, row in rows.items()
+        if name in RECIPES and row["error"] is None
+    }
+    return json.dumps(kept, indent=1, sort_keys=True) + "\n"
 
 
 def load(path: Path) -> dict[str, Any]:

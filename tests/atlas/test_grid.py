@@ -1,11 +1,16 @@
 """The grid: 42 cells, every recipe in one, and a page that loads nothing."""
 
+import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 from tod.atlas import RECIPES, grid
 from tod.atlas.grid import OPERATORS, TARGETS, document
 from tod.atlas.grid_page import fragment, page
+from tod.atlas.measured import Position, embedded, words
 from tod.atlas.screen import grid_text
+
+GALLERY = Path(__file__).parents[2] / "docs" / "results" / "gallery.json"
 
 
 class Tags(HTMLParser):
@@ -41,11 +46,38 @@ def test_every_recipe_stands_in_exactly_one_cell() -> None:
 
 
 def test_unknown_is_none_and_measured_is_what_was_measured() -> None:
-    assert all(cell.measured is None for cell in grid())
-    cells = grid({"grpo": "transition"})
+    assert all(cell.measured is None for cell in grid({}))
+    at = Position("transition", 0.5, 0.125)
+    cells = grid({"grpo": at})
     (here,) = [cell for cell in cells if "grpo" in cell.recipes]
-    assert here.measured == {"grpo": "transition"}
+    assert here.measured == {"grpo": at}
     assert all(cell.measured is None for cell in cells if cell is not here)
+    assert "transition (ESS_rel 0.50, activation 0.12)" in fragment(cells)
+    assert "transition (ESS_rel 0.50, activation 0.12)" in grid_text(cells)
+    assert all(cell["measured"] is None for cell in document(grid({}))["cells"])
+
+
+def test_the_package_brings_what_the_gallery_measured() -> None:
+    rows = json.loads(GALLERY.read_text())
+    assert embedded().keys() == {n for n in rows if n in RECIPES and rows[n]["error"] is None}
+    for name, at in embedded().items():
+        row = rows[name]
+        assert at.verdict == row["run_verdict"]
+        assert (at.ess_rel, at.activation) == (row["ess_rel_median"], row["activation"])
+    data = document(grid())
+    assert data["measured_on"] == "the embedded models"
+    (cell,) = [cell for cell in data["cells"] if "grpo" in cell["recipes"]]
+    assert cell["measured"]["grpo"] == embedded()["grpo"].to_dict()
+    for text in (grid_text(grid()), page(grid())):
+        assert "measured" in text
+        assert "on the embedded models" in text
+
+
+def test_words_group_by_verdict() -> None:
+    low, high = Position("transition", 0.2, None), Position("transition", 0.4, 0.1)
+    assert words({"a": low, "b": high}) == "transition (ESS_rel 0.20–0.40, activation 0.10)"
+    other = Position("undetermined")
+    assert words({"a": low, "c": other}) == "transition (ESS_rel 0.20), undetermined"
 
 
 def test_a_cell_says_what_must_be_logged() -> None:
@@ -64,12 +96,13 @@ def test_the_document() -> None:
 
 def test_the_page_is_well_formed_and_loads_nothing() -> None:
     tags = Tags()
-    tags.feed(page(grid({"grpo": "<b>&\"'"})))
+    hostile = grid({"grpo": Position("<b>&\"'")})
+    tags.feed(page(hostile, "<b>&\"'"))
     assert tags.open == []
     assert tags.loads == []
     assert (tags.count["tr"], tags.count["td"], tags.count["th"]) == (8, 43, 13)
     assert "script" not in tags.count
-    assert "<b>&\"'" not in fragment(grid({"grpo": "<b>&\"'"}))
+    assert "<b>&\"'" not in fragment(hostile)
 
 
 def test_the_terminal_holds_eighty_columns() -> None:

@@ -113,7 +113,9 @@ def test_the_grid_reads_runs(tmp_path: Path) -> None:
     run_at(tmp_path / "runs" / "a", 0.97)
     cells = json.loads(output("grid", "--runs", str(tmp_path / "runs"), "--json", "-"))["cells"]
     measured = [cell["measured"] for cell in cells if cell["measured"]]
-    assert measured == [{"weighted_mle": "swap_stable"}]
+    ((name, at),) = [item for cell in measured for item in cell.items()]
+    assert (name, at["verdict"]) == ("weighted_mle", "swap_stable")
+    assert at["ess_rel"] == pytest.approx(0.97)
 
 
 def test_errors_are_errors() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tod.atlas.measured import EMBEDDED, Position, embedded
 from tod.atlas.recipe import Recipe
 from tod.atlas.recipes import RECIPES
 from tod.operators import PolicyGradient, Preference, WeightedRegression
@@ -43,7 +44,7 @@ class Cell:
         proposals: Where their candidates come from.
         diagnostics: What has to be logged to see the cell's phase position.
         papers: Of its recipes.
-        measured: Verdicts of our own runs by recipe; None if there are none.
+        measured: Phase positions of our own runs by recipe; None if there are none.
     """
 
     target: str
@@ -52,7 +53,7 @@ class Cell:
     proposals: tuple[str, ...] = ()
     diagnostics: tuple[str, ...] = ()
     papers: tuple[str, ...] = ()
-    measured: Mapping[str, str] | None = None
+    measured: Mapping[str, Position] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -63,28 +64,30 @@ class Cell:
             "proposals": list(self.proposals),
             "diagnostics": list(self.diagnostics),
             "papers": list(self.papers),
-            "measured": None if self.measured is None else dict(self.measured),
+            "measured": self.measured
+            and {name: position.to_dict() for name, position in self.measured.items()},
         }
 
 
-def grid(measured: Mapping[str, str] | None = None) -> tuple[Cell, ...]:
+def grid(measured: Mapping[str, Position] | None = None) -> tuple[Cell, ...]:
     """All 42 cells, row by row.
 
     Args:
-        measured: Verdict of a run of ours by recipe name; unknown if absent.
+        measured: Phase position by recipe name, unknown if absent; None: as measured on the
+            embedded models.
     """
     entries = tuple(RECIPES.values())
-    return tuple(
-        _cell(row, column, entries, measured or {}) for row in TARGETS for column in OPERATORS
-    )
+    seen = embedded() if measured is None else measured
+    return tuple(_cell(row, column, entries, seen) for row in TARGETS for column in OPERATORS)
 
 
-def document(cells: tuple[Cell, ...]) -> dict[str, Any]:
-    """The grid as plain data: ``targets``, ``operators``, ``cells``."""
+def document(cells: tuple[Cell, ...], on: str = EMBEDDED) -> dict[str, Any]:
+    """The grid as plain data: ``targets``, ``operators``, ``cells``; ``on``: where measured."""
     return {
         "schema": "tod.grid/1",
         "targets": list(TARGETS),
         "operators": list(OPERATORS),
+        "measured_on": on,
         "cells": [cell.to_dict() for cell in cells],
     }
 
@@ -94,7 +97,9 @@ def row_of(entry: Recipe) -> str:
     return ROW_OF.get(entry.target.kind, entry.target.kind)
 
 
-def _cell(row: str, column: str, entries: tuple[Recipe, ...], measured: Mapping[str, str]) -> Cell:
+def _cell(
+    row: str, column: str, entries: tuple[Recipe, ...], measured: Mapping[str, Position]
+) -> Cell:
     here = [entry for entry in entries if (row_of(entry), entry.family) == (row, column)]
     seen = {entry.name: measured[entry.name] for entry in here if entry.name in measured}
     return Cell(

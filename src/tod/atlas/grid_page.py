@@ -3,6 +3,7 @@
 from html import escape
 
 from tod.atlas.grid import OPERATORS, TARGETS, Cell
+from tod.atlas.measured import EMBEDDED, words
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:90rem;padding:0 1rem;
@@ -34,8 +35,13 @@ def fragment(cells: tuple[Cell, ...]) -> str:
     )
 
 
-def page(cells: tuple[Cell, ...]) -> str:
-    """The grid as a whole page; no script, nothing loaded from elsewhere."""
+def page(cells: tuple[Cell, ...], on: str = EMBEDDED) -> str:
+    """The grid as a whole page; no script, nothing loaded from elsewhere.
+
+    Args:
+        cells: All cells.
+        on: Where their phase positions were measured.
+    """
     known = sum(bool(cell.recipes) for cell in cells)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -44,8 +50,8 @@ def page(cells: tuple[Cell, ...]) -> str:
         "style-src 'unsafe-inline'\">"
         f"<title>Target-operator atlas</title><style>{_STYLE}</style></head><body>"
         "<h1>Target-operator atlas</h1>"
-        f"<p>{known} of {len(cells)} cells hold a recipe. Phase position: measured on our own "
-        "runs, or unknown.</p>"
+        f"<p>{known} of {len(cells)} cells hold a recipe. Phase position: measured by runs "
+        f"on {escape(on)}, or unknown.</p>"
         f"{fragment(cells)}</body></html>\n"
     )
 
@@ -67,4 +73,4 @@ def _cell(cell: Cell) -> str:
 def _phase(cell: Cell) -> str:
     if cell.measured is None:
         return "unknown"
-    return ", ".join(f"{name} {verdict}" for name, verdict in cell.measured.items())
+    return "; ".join(f"{name} {words({name: at})}" for name, at in cell.measured.items())

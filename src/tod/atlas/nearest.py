@@ -30,12 +30,15 @@ _FAR = 6.0
 """Beyond it no recipe is called near."""
 
 
-def nearest(operator: Operator, likely: tuple[str, ...] = ()) -> tuple[str | None, tuple[str, ...]]:
+def nearest(
+    operator: Operator, likely: tuple[str, ...] = (), target: str | None = None
+) -> tuple[str | None, tuple[str, ...]]:
     """The nearest recipe's name and what differs from it; (None, ()) if none is near.
 
     Args:
         operator: What to place.
         likely: Names to prefer among equally near ones, in order.
+        target: Kind of its target: among equally near recipes, those that aim alike come first.
     """
     mine = operator.action.model_dump(mode="json")
     ranked = []
@@ -44,8 +47,8 @@ def nearest(operator: Operator, likely: tuple[str, ...] = ()) -> tuple[str | Non
         far, differs = _distance(mine, theirs)
         order = likely.index(name) if name in likely else len(likely)
         far -= _NAMED if name in likely else 0.0
-        ranked.append((far, order, name, differs))
-    far, _, name, differs = min(ranked, key=lambda row: (row[0], row[1]))
+        ranked.append((far, order, entry.target.kind != target, name, differs))
+    far, _, _, name, differs = min(ranked, key=lambda row: row[:3])
     return (name, differs) if far <= _FAR else (None, ())
 
 

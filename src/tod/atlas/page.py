@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tod.atlas.measured import EMBEDDED, embedded, words
 from tod.atlas.recipe import Recipe
 
 SCHEMA = "tod.atlas/1"
@@ -12,6 +13,7 @@ def entry(recipe: Recipe) -> dict[str, Any]:
     """One recipe as plain data, in the names of schema ``tod.atlas/1``."""
     data = recipe.model_dump(mode="json")
     operator = data["operator"]
+    seen = embedded().get(recipe.name)
     return {
         "name": recipe.name,
         "title": recipe.title,
@@ -24,12 +26,20 @@ def entry(recipe: Recipe) -> dict[str, Any]:
         "papers": list(recipe.papers),
         "shares_target": recipe.shares_target,
         "differs": list(recipe.differs),
+        "measured": None if seen is None else seen.to_dict(),
     }
 
 
 def schema(recipes: Mapping[str, Recipe]) -> dict[str, Any]:
     """All recipes as one document."""
-    return {"schema": SCHEMA, "recipes": [entry(recipe) for recipe in recipes.values()]}
+    rows = [entry(recipe) for recipe in recipes.values()]
+    return {"schema": SCHEMA, "measured_on": EMBEDDED, "recipes": rows}
+
+
+def measured(recipe: Recipe) -> str:
+    """Phase position of a recipe in words, and on which models; ``unknown`` if it was not run."""
+    seen = embedded().get(recipe.name)
+    return "unknown" if seen is None else f"{words({recipe.name: seen})} on {EMBEDDED}"
 
 
 def text(recipe: Recipe) -> str:
@@ -43,6 +53,7 @@ def text(recipe: Recipe) -> str:
         f"families   {recipe.target.kind} x {recipe.family}",
         f"shares q*  {recipe.shares_target.replace('_', ' ')}",
         *(f"  differs  {item}" for item in recipe.differs),
+        f"measured   {measured(recipe)}",
         f"papers     {', '.join(recipe.papers)}",
         "",
         yaml.safe_dump(triple, sort_keys=False, allow_unicode=True).rstrip(),

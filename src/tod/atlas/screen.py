@@ -5,6 +5,7 @@ from textwrap import fill
 from tod.atlas.compare import Comparison
 from tod.atlas.grid import OPERATORS, TARGETS, Cell
 from tod.atlas.locate import Located, composition, letters
+from tod.atlas.measured import EMBEDDED, words
 
 _LABEL = 11
 
@@ -54,8 +55,14 @@ def compared_text(found: Comparison, width: int = 80) -> str:
     return "\n".join(lines)
 
 
-def grid_text(cells: tuple[Cell, ...], width: int = 80) -> str:
-    """The grid row by row: every cell that holds a recipe, with its phase position."""
+def grid_text(cells: tuple[Cell, ...], width: int = 80, on: str = EMBEDDED) -> str:
+    """The grid row by row: every cell that holds a recipe, with its phase position.
+
+    Args:
+        cells: All cells.
+        width: Columns.
+        on: Where their phase positions were measured.
+    """
     lines = []
     for target, title in TARGETS.items():
         lines.append(title)
@@ -63,14 +70,13 @@ def grid_text(cells: tuple[Cell, ...], width: int = 80) -> str:
         for cell in row:
             head = f"  {OPERATORS[cell.operator]:<23} "
             lines.append(_hang(head, ", ".join(cell.recipes), width))
-            seen = "phase unknown"
-            if cell.measured:
-                seen = ", ".join(f"{name} {verdict}" for name, verdict in cell.measured.items())
+            seen = words(cell.measured) if cell.measured else "phase unknown"
             lines.append(_hang(" " * len(head), f"[{', '.join(cell.proposals)}; {seen}]", width))
         if not row:
             lines.append("  no recipe yet")
     held = sum(bool(cell.recipes) for cell in cells)
-    lines += ["", f"{held} of {len(cells)} cells hold a recipe"]
+    said = f"{held} of {len(cells)} cells hold a recipe; phase positions measured on {on}"
+    lines += ["", _hang("", said, width)]
     return "\n".join(lines)
 
 

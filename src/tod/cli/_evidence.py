@@ -1,9 +1,11 @@
 """What data say about a swap: the regime of a run or of a dump, for two procedures' target."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tod.atlas.compare import Side
+from tod.atlas.measured import Position
 from tod.regimes import Regime
 
 
@@ -54,8 +56,8 @@ def _of_dump(path: Path, one: Side) -> tuple[Regime | None, str]:
     return diagnosis.regime, f"{path}, weighed by the target of {one.name}"
 
 
-def verdicts(runs: Path) -> dict[str, str]:
-    """Verdict of the newest run of every recipe under a directory, by the nearest recipe's name.
+def positions(runs: Path) -> dict[str, Position]:
+    """Phase position of every recipe's newest run under a directory, by the nearest recipe.
 
     Raises:
         RunError: There is no run there, or one is damaged.
@@ -69,11 +71,21 @@ def verdicts(runs: Path) -> dict[str, str]:
     manifests = sorted(runs.glob("**/manifest.json"), key=lambda path: path.stat().st_mtime)
     if not manifests:
         raise RunError(f"{runs}: no run directory in it. Name the directory that holds runs.")
-    found: dict[str, str] = {}
+    found: dict[str, Position] = {}
     for manifest in manifests:
         run = RunDirectory.open(manifest.parent)
         name = locate_own(dict(run.manifest.recipe), str(manifest)).recipe
         summaries = [Summary.from_dict(dict(record)) for record in run.steps.read()]
         if name is not None and summaries:
-            found[name] = classify_run(summaries).verdict
+            found[name] = Position(
+                classify_run(summaries).verdict,
+                _mean(summary.ess_rel.median for summary in summaries),
+                _mean(summary.activation for summary in summaries),
+            )
     return found
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Mean of what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -25,6 +25,7 @@ def list_recipes(json_out: Json = None) -> None:
     Example: tod atlas list --json -
     """
     from tod.atlas import RECIPES
+    from tod.atlas.measured import EMBEDDED
     from tod.atlas.page import entry, schema
 
     if json_out is not None:
@@ -36,9 +37,10 @@ def list_recipes(json_out: Json = None) -> None:
 
     console = Console(highlight=False)
     # a title needs some fifty columns beside the rest; `tod atlas show` has it on any terminal
-    titled = console.width >= 125
+    titled, placed = console.width >= 125, console.width >= 105
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("recipe", "target", "operator", "shares q*", *(("title",) if titled else ())):
+    more = (*(("measured",) if placed else ()), *(("title",) if titled else ()))
+    for name in ("recipe", "target", "operator", "shares q*", *more):
         table.add_column(name, no_wrap=name != "title")
     for recipe in RECIPES.values():
         row = entry(recipe)
@@ -47,9 +49,12 @@ def list_recipes(json_out: Json = None) -> None:
             row["target_family"],
             row["operator_family"],
             row["shares_target"].replace("_", " "),
+            *((_verdict(row["measured"]),) if placed else ()),
             *((row["title"],) if titled else ()),
         )
     console.print(table)
+    if placed:
+        console.print(f"measured: regime of one run on {EMBEDDED}")
 
 
 @atlas.command("show")
@@ -76,7 +81,8 @@ def show(
 def grid_command(
     html: Annotated[Path | None, typer.Option(help="Write the grid as an HTML page.")] = None,
     runs: Annotated[
-        Path | None, typer.Option(help="Directory of runs; their verdicts place the cells.")
+        Path | None,
+        typer.Option(help="Runs that place the cells, in place of ours."),
     ] = None,
     json_out: Json = None,
 ) -> None:
@@ -86,16 +92,18 @@ def grid_command(
     """
     from tod.atlas.grid import document, grid
     from tod.atlas.grid_page import page
+    from tod.atlas.measured import EMBEDDED
     from tod.atlas.screen import grid_text
-    from tod.cli._evidence import verdicts
+    from tod.cli._evidence import positions
 
-    cells = grid({} if runs is None else verdicts(runs))
+    cells = grid(None if runs is None else positions(runs))
+    on = EMBEDDED if runs is None else str(runs)
     if html is not None:
-        html.write_text(page(cells), encoding="utf-8")
+        html.write_text(page(cells, on), encoding="utf-8")
     if json_out is not None:
-        _emit(document(cells), json_out)
+        _emit(document(cells, on), json_out)
     elif html is None:
-        typer.echo(grid_text(cells, _width()))
+        typer.echo(grid_text(cells, _width(), on))
 
 
 @atlas.command("locate")
@@ -156,6 +164,11 @@ def compare_command(
         _emit(found.to_dict(), json_out)
     if json_out != "-":
         typer.echo(compared_text(found, _width()))
+
+
+def _verdict(measured: dict[str, object] | None) -> str:
+    """The regime that was measured."""
+    return "unknown" if measured is None else str(measured["verdict"]).replace("_", "-")
 
 
 def _width() -> int:

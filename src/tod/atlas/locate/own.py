@@ -31,7 +31,7 @@ def locate_own(values: Mapping[str, Any], where: str = "") -> Located:
     procedure = Procedure.parse(triple, where)
     train = values.get("train")
     updates = int(train.get("updates_per_batch", 1)) if isinstance(train, Mapping) else 1
-    name, differs = nearest(procedure.operator, (str(values.get("name")),))
+    name, differs = nearest(procedure.operator, (str(values.get("name")),), procedure.target.kind)
     law = law_of(procedure)
     strange = tuple(key for key in values if key not in KEYS)
     near = {key: get_close_matches(key, KEYS, n=1, cutoff=0.75) for key in strange}
