@@ -11,7 +11,7 @@ import pytest
 from tod.base import DataError
 from tod.integrations import diagnose, read
 
-REAL = Path(__file__).parent / "fixtures/verl_queue"
+REAL = Path(__file__).parent / "verl_queue"
 
 
 def test_a_batch_that_tensordict_wrote() -> None:

@@ -1,4 +1,4 @@
-"""Writes ``fixtures/verl_queue``: a batch as verl's rollout cache saves it, by tensordict itself.
+"""Writes ``verl_queue``: a batch as verl's rollout cache saves it, by tensordict itself.
 
 Run where tensordict (0.10 or later) is installed: ``python verl_queue_run.py DIRECTORY``. Fields,
 tags and keys are those of verl's queue; every number is a simple function of its place.
