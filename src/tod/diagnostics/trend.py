@@ -66,7 +66,7 @@ def k_trend(
 
 def _shuffled(x: np.ndarray, contexts: Groups, rng: np.random.Generator) -> np.ndarray:
     """X in random order within contexts; the first k of each are a draw without replacement."""
-    return x[np.lexsort((rng.random(len(x)), contexts.owner))]
+    return x[np.argsort(contexts.owner + rng.random(len(x)))]
 
 
 def _point(shuffled: np.ndarray, contexts: Groups, resamples: int, k: int) -> TrendPoint:

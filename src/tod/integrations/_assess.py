@@ -95,8 +95,10 @@ def entropy_of(reading: Reading) -> float | None:
 def activation_of(reading: Reading, at: Any) -> float | None:
     """Mean over the steps of these contexts of what a run directory recorded; None without one."""
     recorded = reading.source.activation
+    if not recorded:
+        return None
     known = [recorded[s] for s in np.unique(reading.steps[at]).tolist() if s in recorded]
-    return float(np.mean(known)) if recorded and known else None
+    return float(np.mean(known)) if known else None
 
 
 def spread_out(chosen: Any, most: int = MOST_CONTEXTS) -> Any:

@@ -49,6 +49,8 @@ def check_values(columns: Columns, required: tuple[str, ...], max_rejected: floa
     n = max(len(columns.code), 1)
     for name in list(columns.utility):
         values = columns.utility[name]
+        if _all_finite(values):
+            continue
         lacking = np.isnan(values) & columns.alive
         if name not in required and lacking.sum() > max_rejected * n:
             del columns.utility[name]
@@ -66,6 +68,8 @@ def check_values(columns: Columns, required: tuple[str, ...], max_rejected: floa
 
 def _check_log(columns: Columns, name: str, most: float) -> None:
     values = columns.log[name]
+    if _all_finite(values) and values.max(initial=0.0) <= TOLERANCE:
+        return
     lacking = np.isnan(values) & columns.alive
     if lacking.sum() > most:
         del columns.log[name]
@@ -77,6 +81,12 @@ def _check_log(columns: Columns, name: str, most: float) -> None:
     columns.drop(values > TOLERANCE, f"log_{name}", values, "a positive log-prob")
     if name == "mu":
         columns.drop(values == -np.inf, "log_mu", values, "mu cannot have drawn this candidate")
+
+
+def _all_finite(values: Any) -> bool:
+    """A finite sum has finite terms; one that overflows only costs the slow path."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum()))
 
 
 def drop_duplicates(columns: Columns) -> int:
@@ -102,7 +112,7 @@ def _repeated(code: Any, identity: Any) -> bool:
     Rows that come in order of both cannot.
     """
     same = code[1:] == code[:-1]
-    if bool((code[1:] >= code[:-1]).all()) and bool((identity[1:] > identity[:-1])[same].all()):
+    if bool((code[1:] >= code[:-1]).all()) and bool((~same | (identity[1:] > identity[:-1])).all()):
         return False
     with np.errstate(over="ignore"):
         mixed = code.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + identity.astype(np.uint64)
@@ -167,21 +177,24 @@ def refuse_if_too_many(rows: Rows, accepted: int, max_rejected: float) -> None:
 
 
 def _stack(parts: list[Any], kind: Any) -> Any:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=kind)
+    if not parts:
+        return np.zeros(0, dtype=kind)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _optional(parts: list[Any]) -> Any:
-    return None if not parts or any(part is None for part in parts) else np.concatenate(parts)
+    return None if not parts or any(part is None for part in parts) else _stack(parts, None)
 
 
 def _named(parts: list[Any], sizes: list[int]) -> dict[str, Any]:
     names = list(dict.fromkeys(name for part in parts for name in part))
     return {
-        name: np.concatenate(
+        name: _stack(
             [
                 part[name] if name in part else np.full(size, np.nan)
                 for part, size in zip(parts, sizes, strict=True)
-            ]
+            ],
+            np.float64,
         )
         for name in names
     }

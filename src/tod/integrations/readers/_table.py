@@ -70,7 +70,6 @@ def read_table(path: Path, roles: Roles, rows: Rows) -> None:
 
 
 def _parquet(path: Path, roles: Roles, rows: Rows) -> None:
-    import polars as pl
 
     kinds = columns_of(path)
     wanted: list[Any] = [_key(roles, "context", kinds, path), _step(roles, kinds, path)]
@@ -82,14 +81,8 @@ def _parquet(path: Path, roles: Roles, rows: Rows) -> None:
         extra = roles.columns.get(role, "")
         if extra in kinds:
             wanted.append(_integer(extra, role, kinds[extra]).alias(role))
-    table = collect(path, scan(path).select(*wanted).with_row_index("row", offset=1))
-    first, last = rows.steps
-    if first is not None:
-        table = table.filter(pl.col("step") >= first)
-    if last is not None:
-        table = table.filter(pl.col("step") <= last)
-    table = _without_null(path, table, roles, rows)
-    code = _codes(table, rows)
+    table = collect(path, scan(path).select(*wanted)).rechunk()
+    table, row = _chosen(path, table, roles, rows)
 
     def column_of(role: str) -> Any:
         found = table[role] if role in table.columns else None
@@ -97,8 +90,8 @@ def _parquet(path: Path, roles: Roles, rows: Rows) -> None:
 
     rows.add(
         rows.start(path),
-        code,
-        table["row"].to_numpy(),
+        _codes(table, rows),
+        row,
         {name: _values(table, f"u.{name}") for name in roles.utilities},
         {name: _values(table, f"l.{name}") for name in roles.logs},
         length=column_of("length"),
@@ -167,17 +160,25 @@ def _absent(path: Path, column: str, role: str, kinds: Mapping[str, Any]) -> Dat
     )
 
 
-def _without_null(path: Path, table: "pl.DataFrame", roles: Roles, rows: Rows) -> "pl.DataFrame":
+def _chosen(
+    path: Path, table: "pl.DataFrame", roles: Roles, rows: Rows
+) -> tuple["pl.DataFrame", Any]:
+    """The rows of the steps asked for that have a context and a step, and their numbers from 1."""
     import polars as pl
 
+    row = np.arange(1, len(table) + 1)
+    for bound, outside in zip(rows.steps, (pl.col("step").lt, pl.col("step").gt), strict=True):
+        if bound is not None:
+            kept = ~table.select(outside(bound).fill_null(value=False)).to_series().to_numpy()
+            table, row = table.filter(kept), row[kept]
     for name in ("context", "step"):
         if not table[name].null_count():
             continue
-        bad = table.filter(pl.col(name).is_null())
-        for row in bad["row"].to_list():
-            rows.reject(path, row, roles.column(name) or name, None, "missing, or of another type")
-        table = table.filter(pl.col(name).is_not_null())
-    return table
+        lost = table[name].is_null().to_numpy()
+        for at in row[lost].tolist():
+            rows.reject(path, at, roles.column(name) or name, None, "missing, or of another type")
+        table, row = table.filter(~lost), row[~lost]
+    return table, row
 
 
 def _codes(table: "pl.DataFrame", rows: Rows) -> Any:
@@ -191,11 +192,15 @@ def _codes(table: "pl.DataFrame", rows: Rows) -> Any:
     if not len(table):
         return np.zeros(0, dtype=np.int64)
     pair = pl.col("step", "context")
-    changes = table.select(pl.any_horizontal(pair.ne_missing(pair.shift()))).to_series()
-    new = changes.to_numpy().copy()
-    new[0] = True
+    new = table.select(pl.any_horizontal(pair.ne_missing(pair.shift()))).to_series().to_numpy()
     heads = np.flatnonzero(new)
-    known = _codes_of_heads(table[["step", "context"]][heads], rows)
+    if not len(heads) or heads[0]:
+        heads = np.concatenate([[0], heads])
+    first = table[["step", "context"]][heads]
+    if first["context"].n_unique() == len(first):  # every run is a context
+        known = rows.intern(first["step"].to_list(), first["context"].to_list())
+    else:
+        known = _codes_of_heads(first, rows)
     return np.repeat(known, np.diff(heads, append=len(table)))
 
 
