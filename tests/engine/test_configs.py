@@ -24,6 +24,7 @@ def test_config_is_the_atlas_entry_of_its_name(name: str) -> None:
     settings = RunSettings.load(Path(__file__).parents[2] / "configs" / f"{name}.yaml")
     entry = RECIPES[name]
     assert settings.target == entry.target
+    assert settings.operator.proposal.source == entry.operator.proposal.source
     ours, theirs = settings.operator.action.model_dump(), entry.operator.action.model_dump()
     if isinstance(getattr(entry.operator.action, "aggregation", None), ConstantLength):
         ours["aggregation"].pop("length"), theirs["aggregation"].pop("length")

@@ -9,12 +9,14 @@ import torch
 from tod.base import DataError, Groups
 from tod.engine.forward import token_log_probs
 from tod.engine.proposals import propose
+from tod.engine.proposals.alternating import drawn_at
 from tod.engine.proposals.dynamic import informative
 from tod.engine.proposals.mixture import mixed_log_prob
 from tod.engine.proposals.pairs import gumbel
 from tod.engine.proposals.replay import pack, unpack
+from tod.engine.rollouts import Rollouts
 from tod.engine.sampling.uniforms import row_keys, uniforms
-from tod.engine.session import open_session
+from tod.engine.session import Session, open_session
 from tod.engine.settings import RunSettings
 from tod.engine.utilities.functions import overlong
 from tod.operators import MixtureProposal
@@ -171,6 +173,103 @@ def test_a_column_that_is_not_there(small: Make) -> None:
     )
     with pytest.raises(DataError, match=r"anwser.*answer"):
         propose(open_session(settings), 1)
+
+
+def sequence_log_prob(session: Session, name: str, rollouts: Rollouts) -> np.ndarray:
+    """log π(y) of every candidate, one at a time through the plain forward."""
+    model, total = session.model_named(name), []
+    for row, ids in enumerate(rollouts.sequences.split(rollouts.ids)):
+        prompt = rollouts.prompts[int(rollouts.contexts.owner[row])]
+        whole = torch.tensor(np.concatenate([prompt, ids]))[None]
+        with torch.no_grad():
+            log_p = model(whole).logits[0].log_softmax(-1)
+        where = np.arange(len(prompt), whole.shape[1])
+        total.append(float(log_p[where - 1, whole[0, where]].sum()))
+    return np.array(total)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_a_mixture_with_the_teacher_has_its_shares_and_its_density(
+    small: Make, share: float
+) -> None:
+    """log μ = log(λπ + (1 − λ)π_T) of whole sequences; λK of the K are the policy's own draws."""
+    proposal = {
+        **DRAWN,
+        "source": "mixture",
+        "size": 8,
+        "shares": {"old": share, "teacher": 1 - share},
+    }
+    settings = small(
+        anchors={"teacher": "tod://tiny-teacher"},
+        operator__proposal=proposal,
+        train__dtype="float64",
+    )
+    session = open_session(settings)
+    rollouts = propose(session, 1).rollouts
+    spec = settings.operator.proposal
+    assert isinstance(spec, MixtureProposal)
+    assert spec.counts == {"old": int(8 * share), "teacher": int(8 * (1 - share))}
+    old, teacher = (sequence_log_prob(session, name, rollouts) for name in ("old", "teacher"))
+    expected = np.logaddexp(np.log(share) + old, np.log(1 - share) + teacher)
+    assert rollouts.log_mu is not None
+    np.testing.assert_allclose(rollouts.sequences.sum(rollouts.log_mu), expected, atol=1e-9)
+    alone = small("alone", operator__proposal=DRAWN, train__dtype="float64")
+    own = propose(open_session(alone), 1).rollouts
+    first, second = (texts_by_place(r, spec.counts["old"]) for r in (rollouts, own))
+    assert first == second
+
+
+def texts_by_place(rollouts: Rollouts, count: int) -> list[list[int]]:
+    """Tokens of the first ``count`` candidates of every context."""
+    rows = rollouts.sequences.split(rollouts.ids)
+    return [list(map(int, rows[i])) for i in np.flatnonzero(rollouts.contexts.position < count)]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_a_share_of_the_steps_is_the_policy_s(share: float) -> None:
+    turns = np.array([drawn_at(5, step, share) for step in range(1, 4001)])
+    assert turns.mean() == pytest.approx(share, abs=4 * 0.5 / np.sqrt(4000) * (0 < share < 1))
+    assert (turns == [drawn_at(5, step, share) for step in range(1, 4001)]).all()
+    if 0 < share < 1:
+        assert (turns != [drawn_at(6, step, share) for step in range(1, 4001)]).any()
+        assert abs(np.corrcoef(turns[:-1], turns[1:])[0, 1]) < 0.08
+
+
+def test_steps_of_the_policy_and_of_the_data_take_turns(small: Make) -> None:
+    """log μ of a step of draws is the policy's; of the data's it is not known, and not needed."""
+    settings = small(
+        anchors={"teacher": "tod://tiny-teacher"},
+        target={"kind": "teacher", "eta": 1.0},
+        operator__proposal={**DRAWN, "source": "alternating", "on_policy": 0.5},
+        operator__action={"kind": "auxiliary"},
+        operator__auxiliary={"distillation": {"divergence": "jsd"}},
+        train__dtype="float64",
+    )
+    session = open_session(settings)
+    seen = set()
+    for step in range(1, 9):
+        evidence = propose(session, step)
+        rollouts, mine = evidence.rollouts, drawn_at(0, step, 0.5)
+        seen.add(mine)
+        assert len(rollouts.sequences) == 24
+        log_w = settings.procedure.tilt.log_weights(evidence.candidates())
+        if not mine:
+            assert rollouts.log_mu is None
+            assert evidence.semantics == "fixed"
+            assert rollouts.contexts == Groups.equal(24, 1)
+            answers = [str(example.columns["answer"]) for example in evidence.examples]
+            assert evidence.completions == tuple(answers)
+            expected = sequence_log_prob(session, "teacher", rollouts)
+        else:
+            assert rollouts.log_mu is not None
+            assert rollouts.contexts == Groups.equal(6, 4)
+            log_mu = sequence_log_prob(session, "old", rollouts)
+            np.testing.assert_allclose(
+                rollouts.sequences.sum(rollouts.log_mu.astype(np.float64)), log_mu, atol=1e-5
+            )
+            expected = sequence_log_prob(session, "teacher", rollouts) - log_mu
+        np.testing.assert_allclose(log_w, expected, atol=1e-5)
+    assert seen == {True, False}
 
 
 @pytest.mark.parametrize(

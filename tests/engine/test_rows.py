@@ -149,6 +149,10 @@ ROWS: dict[str, dict[str, Any]] = {
     "opd_reverse": distilled(divergence="reverse_kl"),
     "opd_forward": distilled(divergence="forward_kl", top_k=4),
     "gkd": distilled(divergence="jsd", beta=0.3),
+    "gkd_turns": {
+        **distilled(divergence="jsd"),
+        "operator__proposal": {**DRAWN, "source": "alternating"},
+    },
     "teacher_samples": {
         "anchors": TEACHER,
         "target": {"kind": "data"},
@@ -198,7 +202,7 @@ def test_row_trains(small: Make, row: str) -> None:
         )
 
 
-@pytest.mark.parametrize("row", ["ppo", "replay", "dynamic", "dpo", "mixture"])
+@pytest.mark.parametrize("row", ["ppo", "replay", "dynamic", "dpo", "mixture", "gkd_turns"])
 def test_resumed_is_uninterrupted(small: Make, row: str) -> None:
     changes = {"train__steps": 4, "train__updates_per_batch": 1, **ROWS[row]}
     whole, broken = small("whole", **changes), small("broken", **changes)
@@ -299,6 +303,10 @@ def test_pool_of_a_run_trains_off_line(small: Make) -> None:
         ({"operator__auxiliary": {"distillation": {}}}, "anchors.teacher"),
         ({"operator__proposal": {"source": "datset"}}, "unknown source"),
         ({"operator__proposal": {"source": "dataset"}}, "no log μ"),
+        (
+            {"target": MU, "operator__proposal": {**DRAWN, "source": "alternating"}},
+            "no log μ",
+        ),
         ({"operator__proposal": CHOICES}, "choices"),
         ({**liked("dpo", proposal={**CHOICES, "utility": "nice"})}, "nice"),
         ({"operator__proposal": {"source": "replay", "prompts": 4, "fresh": 5}}, "fresh"),

@@ -224,8 +224,7 @@ def anchors_of(session: Session, rollouts: Rollouts) -> tuple[dict[str, Values],
         anchors[name] = scored.log_prob.double().cpu().numpy()
         work[name] = scored.work
     if session.sampler is not None and session.sampler is not session.policy:
-        if session.params.full_support:
-            assert rollouts.log_mu is not None  # noqa: S101 - sampled, never greedy
+        if session.params.full_support and rollouts.log_mu is not None:
             anchors["old"] = rollouts.log_mu.astype(np.float64)
         else:
             with torch.no_grad():

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from tod.operators import (
+    AlternatingProposal,
     DatasetProposal,
     NoCredit,
     Operator,
@@ -68,6 +69,11 @@ def _check_target(
         raise ValueError(
             f"{where}: a data set has no log μ and the weights of {target} need it. Use the "
             "`data` target, or anchor at mu"
+        )
+    if isinstance(operator.proposal, AlternatingProposal) and "mu" in target.needs("fixed"):
+        raise ValueError(
+            f"{where}: the data's steps have no log μ, and {target} is anchored at it. Use the "
+            "`teacher` target, or a frozen anchor"
         )
 
 

@@ -31,7 +31,7 @@ def diagnose(
     diagnostics = examine(procedure, candidates)
     sampled = candidates.semantics == "sampled"
     proposal = procedure.operator.proposal
-    own = proposal.samplers == ("old",) and proposal.source != "replay"
+    own = proposal.samplers == ("old",) and proposal.source != "replay" and sampled
     summary = diagnostics.summary()
     summary = replace(
         summary,
@@ -90,7 +90,7 @@ def _drift(candidates: Candidates) -> Drift:
 def ledger(session: Session, evidence: Evidence, updated: Updated) -> Ledger:
     """Tokens and operations of one step; sampling counts every prompt once and no idle rows."""
     useful = Index(evidence.rollouts).useful + evidence.dropped
-    if not session.operator.proposal.samplers:
+    if not session.operator.proposal.samplers or evidence.rollouts.log_mu is None:
         useful = NOTHING
     cost = ModelCost.of(session.policy)
     sampled = cost.forward(useful)

@@ -54,6 +54,7 @@ from tod.operators.policy_gradient import PolicyGradient
 from tod.operators.preference import Kto, Preference, PreferenceLoss
 from tod.operators.proposal import (
     CHOICE,
+    AlternatingProposal,
     AnyProposal,
     DatasetProposal,
     Dynamic,
@@ -112,6 +113,7 @@ __all__ = [
     "Action",
     "AdvantageSpec",
     "AggregationSpec",
+    "AlternatingProposal",
     "AnyProposal",
     "Auxiliary",
     "Batch",

@@ -211,6 +211,29 @@ class MixtureProposal(_Drawn):
         return tuple(self.shares)
 
 
+class AlternatingProposal(_Decoded):
+    """Every step is the model's with probability λ, else the data's: GKD, 2306.13649.
+
+    A step of the model draws ``prompts`` contexts of K with their log μ; one of the data takes as
+    many completions, each of a prompt of its own. The data's density is not known, so theirs is a
+    fixed set and no weight. With a model in the place of the data `mixture` has the density of
+    both.
+    """
+
+    source: Literal["alternating"]
+    on_policy: Annotated[FiniteFloat, Field(ge=0.0, le=1.0)] = 0.5
+    """λ: chance that a step is drawn from the model."""
+    model: Sampler = "old"
+    """What candidates are drawn from."""
+    completion: str = "answer"
+    """Column that holds the completion of the data."""
+
+    @property
+    def samplers(self) -> tuple[Sampler, ...]:
+        """The one model."""
+        return (self.model,)
+
+
 class PoolProposal(_Given):
     """Candidates of a file in the rollout format, whole contexts, the same ones every epoch."""
 
@@ -232,11 +255,12 @@ AnyProposal = Annotated[
     | Annotated[PairsProposal, Tag("pairs")]
     | Annotated[ReplayProposal, Tag("replay")]
     | Annotated[MixtureProposal, Tag("mixture")]
+    | Annotated[AlternatingProposal, Tag("alternating")]
     | Annotated[PoolProposal, Tag("pool")],
     Discriminator(
         _which,
         custom_error_type="unknown_source",
         custom_error_message="unknown source: it is one of old, ref, teacher, dataset, pairs, "
-        "replay, mixture, pool",
+        "replay, mixture, alternating, pool",
     ),
 ]

@@ -4,6 +4,7 @@ from tod.atlas.recipe import Recipe
 from tod.atlas.recipes.shared import COMPOUNDS, FROM_MU, TAUGHT
 from tod.operators import (
     Accepted,
+    AlternatingProposal,
     Auxiliary,
     FullVocabulary,
     NoCredit,
@@ -52,9 +53,10 @@ DISTILLATION = (
     ),
     Recipe(
         name="gkd",
-        title="GKD: generalised Jensen-Shannon divergence over the vocabulary",
+        title="GKD: generalised Jensen-Shannon divergence, on draws and on data in turn",
         target=TAUGHT,
         operator=Operator(
+            proposal=AlternatingProposal(source="alternating", on_policy=0.5),
             action=NoCredit(), auxiliary=Auxiliary(distillation=FullVocabulary(divergence="jsd"))
         ),
         family="on_policy_distillation",

@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from tod.engine.collect import Evidence, collect
+from tod.engine.proposals.alternating import alternating
 from tod.engine.proposals.dataset import dataset
 from tod.engine.proposals.dynamic import dynamic
 from tod.engine.proposals.mixture import mixture
@@ -11,6 +12,7 @@ from tod.engine.proposals.pool import pool
 from tod.engine.proposals.replay import replay
 from tod.engine.session import Session
 from tod.operators import (
+    AlternatingProposal,
     DatasetProposal,
     MixtureProposal,
     PairsProposal,
@@ -39,6 +41,8 @@ def propose(session: Session, step: int) -> Evidence:
             return replay(session, step, spec)
         case MixtureProposal():
             return mixture(session, step, spec)
+        case AlternatingProposal():
+            return alternating(session, step, spec)
         case PoolProposal():
             return pool(session, step, spec)
         case _:
