@@ -61,11 +61,24 @@ def read(
     span = parse_steps(steps)
     found = expand([paths] if isinstance(paths, str | Path) else list(paths))
     files, chosen, why = _choose(found, format, mapping or {})
+    _refuse_unknown(chosen, mapping or {})
     rows = Rows(steps=span, mapping=mapping or {}, forbidden=chosen.forbidden)
     for line in found.skipped[:10]:
         rows.note(line)
     chosen.read(files, rows)
     return _reading(chosen, why, rows, max_rejected, group_by)
+
+
+def _refuse_unknown(chosen: Format, mapping: Mapping[str, str]) -> None:
+    """A role that the format would not look at is no role."""
+    if chosen.settings is None:
+        return
+    unknown = [role for role in mapping if role not in ("utility", *chosen.settings)]
+    if unknown:
+        raise SpecError(
+            f"--map {unknown[0]}={mapping[unknown[0]]}: {chosen.title} has no such setting. It has "
+            f"utility, {', '.join(chosen.settings)}. To name columns yourself add --format mapping."
+        )
 
 
 def parse_steps(steps: Steps) -> tuple[int | None, int | None]:

@@ -81,6 +81,7 @@ class Format:
             the switch or column that would bring it.
         required: Utilities without which a row is no use.
         forbidden: Whether −∞ is a legal utility.
+        settings: What ``--map`` may say of its files beside ``utility``; None: any role.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Format:
     needs: Mapping[str, str] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     forbidden: bool = False
+    settings: tuple[str, ...] | None = ("group_size",)
 
 
 def step_in_name(path: Path) -> int | None:

@@ -72,6 +72,7 @@ FORMAT = Format(
     read=read,
     texts=read_texts,
     forbidden=True,
+    settings=None,
     needs={
         "mu": "the sampler's log-probs: --map log_mu=COLUMN",
         "old": "--map log_old=COLUMN",

@@ -1,24 +1,28 @@
 """SkyRL: ``{export_path}/dumped_data/global_step_{N}_training_input.pkl``.
 
 A pickle of a ``TrainingInputBatch``, read by a machine that admits exactly the three names it
-needs. Rows are left-padded: only masked entries are read. Rewards were taken out before the dump;
-the advantage, where it is one number per sequence, stands in for them. Groups come from
-``policy_prompt_boundaries``; the last ``pad_size`` rows are copies that fill the batch.
+needs. Rows are left-padded: only masked entries are read. Groups come from
+``policy_prompt_boundaries``; the last ``pad_size`` rows are copies that fill the batch. SkyRL takes
+the rewards out before the dump: they come from a file beside it (``--map rewards=FILE``), or from
+the returns of a critic at gamma = lambda = 1, or the advantage stands in for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tod.base import DataError
+from tod.integrations.readers._beside import Beside, beside
 from tod.integrations.readers._files import whole_file
 from tod.integrations.readers._format import Format, Probe, newest_per_step
 from tod.integrations.readers._pickle import Names, Opaque, load
 from tod.integrations.readers._rows import Rows, shorten
 from tod.integrations.readers._sink import Sink
 from tod.integrations.readers._torch_file import load_torch
+from tod.integrations.readers.skyrl_worth import Worth
 
 _MODULE = "skyrl.backends.skyrl_train.training_batch"
 _KINDS = frozenset(
@@ -60,11 +64,27 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     plain = [path for path in files if "training_input" not in path.name]
     named = [path for path in files if "training_input" in path.name]
     steps = newest_per_step(named, rows) + [(0, path) for path in plain]
+    given = beside(rows, len(steps))
     for step, path in steps:
-        _read_file(path, step, rows)
+        _read_file(path, step, rows, given)
+    if given is not None and given.leftover():
+        rows.note(f"{given.path}: {given.leftover()} rows are of no row of these dumps")
 
 
-def _read_file(path: Path, step: int, rows: Rows) -> None:
+@dataclass(frozen=True)
+class _Dump:
+    """The arrays of one batch, [rows, tokens], and the group of every row."""
+
+    mask: Any
+    spare: Any
+    logs: Mapping[str, Any]
+    owner: Any
+    advantages: Any
+    returns: Any
+    values: Any
+
+
+def _read_file(path: Path, step: int, rows: Rows, given: Beside | None) -> None:
     state = load(whole_file(path), NAMES, path)
     if not isinstance(state, dict) or not isinstance(state.get("batch_dict"), dict):
         raise DataError(f"{path}: a pickle without batch_dict: it is no SkyRL training input.")
@@ -84,49 +104,39 @@ def _read_file(path: Path, step: int, rows: Rows) -> None:
                 f"{path}: {_LOGS[name]} has shape {values.shape}, loss_mask {mask.shape}: the dump "
                 "is not of one batch. Leave the file out."
             )
-    advantage = _array(path, batch, "advantages")
-    if advantage is not None and advantage.shape != mask.shape:
-        advantage = None
     count = len(mask) - _whole(metadata.get("pad_size"))
     owner = _owners(path, metadata.get("policy_prompt_boundaries"), len(mask))
-    _put_all(path, step, rows, mask[:count] != 0, spare, logs, advantage, owner)
+    like = {key: _array(path, batch, key) for key in ("advantages", "returns", "values")}
+    same = {key: v if v is not None and v.shape == mask.shape else None for key, v in like.items()}
+    dump = _Dump(mask[:count] != 0, spare, logs, owner, **same)
+    _put_all(path, step, rows, dump, given)
 
 
-def _put_all(
-    path: Path, step: int, rows: Rows, mask: Any, spare: Any, logs: Any, advantage: Any, owner: Any
-) -> None:
+def _put_all(path: Path, step: int, rows: Rows, dump: _Dump, given: Beside | None) -> None:
     sink = Sink(path, rows)
-    varied = False
-    for row in range(len(mask)):
-        on = mask[row]
-        if not on.any() and spare is not None and spare.shape[1] == mask.shape[1]:
-            on = spare[row] != 0
+    worth = Worth(dump, given, rows)
+    places: list[int] = []
+    for row in range(len(dump.mask)):
+        on = dump.mask[row]
+        if not on.any() and dump.spare is not None and dump.spare.shape[1] == dump.mask.shape[1]:
+            on = dump.spare[row] != 0
         if not on.any():
             sink.reject(row, "loss_mask", 0, "no token of the policy")
             continue
-        if owner[row] < 0:
+        group = int(dump.owner[row])
+        if group < 0:
             sink.reject(row, "policy_prompt_boundaries", None, "the row is in no group")
             continue
-        sums = sink.sums(row, step, {name: values[row][on] for name, values in logs.items()})
-        if sums is None:
+        utility = worth.utility(step, row, on)
+        if utility is None:
+            sink.reject(row, "rewards", None, f"{path.name} row {row} has none in the file beside")
             continue
-        utility: dict[str, float] = {}
-        if advantage is not None:
-            own = advantage[row][on]
-            varied |= bool(np.ptp(own) > 1e-6 * max(1.0, float(np.abs(own).max())))
-            utility["advantage"] = float(own[-1])
-        code = rows.context(step, int(owner[row]), f"{step}/{int(owner[row])}")
-        sink.put(row, code, utility, sums, length=int(on.sum()))
-    if varied:
-        sink.utility.clear()
-        rows.note("advantages differ from token to token (a critic): they cannot stand for rewards")
-    elif advantage is not None:
-        rows.extras["stand_in"] = True
-        rows.note(
-            "SkyRL drops the rewards before this dump; `advantage` stands in for them. Within a "
-            "context it is the reward shifted and scaled, so eta is per unit of advantage: tier B "
-            "at most"
-        )
+        sums = sink.sums(row, step, {name: values[row][on] for name, values in dump.logs.items()})
+        if sums is not None:
+            places.append(row)
+            code = rows.context(step, group, f"{step}/{group}")
+            sink.put(row, code, utility, sums, length=int(on.sum()))
+    worth.explain(sink, dump.owner[places], path)
     sink.close()
 
 
@@ -173,8 +183,10 @@ FORMAT = Format(
     title="SkyRL training input",
     recognises=recognises,
     read=read,
+    settings=("rewards",),
     needs={
-        "utility": "rewards, which SkyRL drops before the dump: the TOD format",
+        "utility": "rewards, which SkyRL drops before the dump: --map rewards=FILE, with step, row "
+        "and the reward of every row",
         "mu": "generator.sampling_params.logprobs set, so that rollout_logprobs is kept",
         "old": "action_log_probs, which every SkyRL training input holds",
         "ref": "a reference model (use_kl_loss or use_kl_in_reward)",
