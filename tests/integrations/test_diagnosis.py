@@ -192,6 +192,21 @@ def nulls(data: Any, path: str = "") -> set[str]:
     return set()
 
 
+def test_every_step_has_its_own_drift_and_entropy(tmp_path: Path, rng: np.random.Generator) -> None:
+    n, u, mu = world(rng)
+    step = np.arange(n) * 4 // n
+    columns = {"utility.r": u, "log_mu": mu, "log_ref": mu - 0.5 * step, "log_old": mu - 1e-3}
+    path = save(tmp_path, {**columns, "length": 10 + step}, 16)
+    pl.read_parquet(path).with_columns(step=step).write_parquet(path)
+    found = diagnose(read(path), eta=1.0)
+    for at, summary in found.summaries.items():
+        here = step == at
+        assert summary.drift.ref == pytest.approx(0.5 * at - 1e-3)
+        assert summary.entropy == pytest.approx(-mu[here].sum() / (n / 4 * (10 + at)))
+        assert summary.mismatch is not None
+        assert summary.mismatch.kl_sequence == pytest.approx(1e-3)
+
+
 def test_feasible_eta_is_of_the_utility_whatever_a_controller_turned(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:

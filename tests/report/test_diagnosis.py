@@ -128,13 +128,14 @@ def test_eta_curve_of_a_turned_knob_is_per_unit_of_the_sharpness_in_force(tmp_pa
     knobs = {1: {"eta": 1.0}, 2: {"eta": 3.0}}
     source = replace(reading.source, target=target, knobs=knobs)
     found = diagnose(replace(reading, source=source))
-    log_w, base, unit, eta = diagnosis_data._weighed(found)
+    weighed = found.weighed
+    base, unit = diagnosis_data._lines(weighed, slice(None))
     steps = np.repeat(reading.steps, reading.contexts.sizes)
     score = reading.utility["score"]
-    assert log_w == pytest.approx(np.where(steps == 1, 1.0, 3.0) * score)
+    assert weighed.log_w == pytest.approx(np.where(steps == 1, 1.0, 3.0) * score)
     assert unit == pytest.approx(score)
     assert base == pytest.approx(0 * score)
-    assert eta == 3.0
+    assert weighed.last == diagnosis_data.view(found).eta == 3.0
 
 
 def test_trend_over_k_ends_at_all_candidates_above_its_floor():

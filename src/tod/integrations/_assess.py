@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tod.base import Groups
-from tod.candidates import Candidates
+from tod.candidates import Candidates, Labels
 from tod.diagnostics import Drift, Mismatch, Summary, drift, gap_of_sequences, quantile
 from tod.integrations.readers._rows import Gap
 from tod.integrations.reading import Reading
@@ -92,13 +92,36 @@ def entropy_of(reading: Reading) -> float | None:
     return _finite(-float(np.asarray(reading.log_mu).sum()) / int(length.sum()))
 
 
-def activation_of(reading: Reading, at: Any) -> float | None:
-    """Mean over the steps of these contexts of what a run directory recorded; None without one."""
+def activation_of(reading: Reading) -> float | None:
+    """Mean over the steps of what a run directory recorded; None without one."""
     recorded = reading.source.activation
     if not recorded:
         return None
-    known = [recorded[s] for s in np.unique(reading.steps[at]).tolist() if s in recorded]
+    known = [recorded[s] for s in np.unique(reading.steps).tolist() if s in recorded]
     return float(np.mean(known)) if known else None
+
+
+def cut(reading: Reading, step: int, at: slice) -> Reading:
+    """The contexts of one step, as views, with the token sums of that step alone."""
+    offsets = reading.contexts.offsets
+    rows = slice(int(offsets[at.start]), int(offsets[at.stop]))
+    labels = reading.labels
+    return replace(
+        reading,
+        contexts=Groups(reading.contexts.sizes[at]),
+        utility={name: x[rows] for name, x in reading.utility.items()},
+        log_mu=None if reading.log_mu is None else reading.log_mu[rows],
+        log_anchor={name: x[rows] for name, x in reading.log_anchor.items()},
+        labels=Labels(
+            step=reading.steps[at],
+            length=None if labels.length is None else labels.length[rows],
+        ),
+        gaps={
+            pair: {step: sums[step]} if step in sums else {} for pair, sums in reading.gaps.items()
+        },
+        lag=None if reading.lag is None else reading.lag[rows],
+        read_texts=None,
+    )
 
 
 def spread_out(chosen: Any, most: int = MOST_CONTEXTS) -> Any:

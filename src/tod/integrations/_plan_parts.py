@@ -19,7 +19,6 @@ from tod.diagnostics import (
     quantile_interval,
 )
 from tod.regimes import eta_for_ess, k_for_error, k_for_ess, k_for_kl
-from tod.targets import Target
 
 QUANTILES = {"median": 0.5, "q10": 0.1}
 POINTS = 512
@@ -27,17 +26,6 @@ POINTS = 512
 gap of infeasibility may be missed."""
 FRESH = 0.99
 """ESS_rel(π/μ) from which a step counts as just refreshed, where no lag is recorded."""
-
-
-def split(candidates: Candidates, target: Target) -> tuple[Any, Any, float]:
-    """Log b − log μ (None where it is 0), the tilt per unit of sharpness, and the sharpness."""
-    tilt = to_numpy(target.tilt(candidates)).astype(np.float64)
-    log_w = to_numpy(target.log_weights(candidates)).astype(np.float64)
-    eta = float(target.sharpness) or 1.0
-    alive = np.isfinite(tilt)
-    base = np.where(alive, log_w - np.where(alive, tilt, 0.0), 0.0)
-    unit = np.where(alive, tilt / eta, -np.inf)
-    return (base if np.abs(base).max(initial=0.0) > 1e-12 else None), unit, eta
 
 
 def varied(unit: Any, contexts: Groups) -> Any:

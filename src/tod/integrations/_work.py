@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,20 +11,21 @@ from tod.base import Groups
 from tod.diagnostics import Diagnostics, EssRel, Summary, Tails, measure
 from tod.integrations import _assess as assess
 from tod.integrations._target import Chosen
+from tod.integrations._weighed import Weighed, weigh
 from tod.integrations.reading import Reading
 from tod.regimes import Regime, Thresholds, classify, ess_two, k_for_ess
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """Log-weights, tilt, the policy's gap and the sharpness in force, of all candidates."""
+    """The weights, the policy's gap log π/μ, and whether π = μ was declared.
+
+    Without a target ``weighed`` is None: contexts are told apart by the first utility.
+    """
 
     reading: Reading
     chosen: Chosen | None
-    log_w: Any
-    tilt: Any
-    value: Any
-    eta: Any
+    weighed: Weighed | None
     log_r: Any
     on_policy: bool
 
@@ -31,58 +33,61 @@ class Work:
     def of(cls, reading: Reading, chosen: Chosen | None, on_policy: bool) -> "Work":
         policy, mu = assess.policy_of(reading), reading.log_mu
         log_r = None if policy is None or mu is None else policy - mu
-        main = next(iter(reading.utility.values()), None)
-        if chosen is None:
-            blind = np.zeros(len(reading))
-            tilt = blind if main is None else main
-            return cls(reading, None, blind, tilt, main, 1.0, log_r, on_policy)
-        return cls(reading, chosen, *_weigh(reading, chosen), log_r, on_policy)
+        weighed = None if chosen is None else weigh(reading, chosen)
+        return cls(reading, chosen, weighed, log_r, on_policy)
+
+    @cached_property
+    def log_w(self) -> Any:
+        """Log q*/μ; 0 without a target."""
+        return np.zeros(len(self.reading)) if self.weighed is None else self.weighed.log_w
 
     def measure(self) -> Diagnostics:
         """Diagnostics of all contexts."""
+        main = next(iter(self.reading.utility.values()), None)
+        tilt, value = main, main
+        if self.weighed is not None:
+            tilt, value = self.weighed.tilt, self.weighed.value
         return measure(
             self.log_w,
-            self.tilt,
+            self.log_w if tilt is None else tilt,
             self.reading.contexts,
-            utility=self.value,
+            utility=value,
             log_r=self.log_r,
             answers=self.reading.labels.answer,
             legs_declared=("policy_proposal",) if self.on_policy and self.log_r is None else (),
         )
 
-    def summary(self, whole: Diagnostics, at: slice) -> Summary:
-        """The record of consecutive contexts; what reads q* is unknown without a target."""
-        everything = at == slice(0, len(whole))
-        part = whole if everything else whole.part(at, self.log_w, self.reading.contexts)
+    def summary(self, whole: Diagnostics, step: int | None = None, at: Any = None) -> Summary:
+        """The record of all contexts, or of those of a step; without q* what reads it is unknown.
+
+        Args:
+            whole: Diagnostics of all contexts.
+            step: The step, or None for all of them.
+            at: Places of its contexts.
+        """
+        reading, part = self.reading, whole
+        if step is not None and len(self.reading.steps) > at.stop - at.start:
+            part = whole.part(at, self.log_w, self.reading.contexts)
+            reading = assess.cut(self.reading, step, at)
         found = part.summary(
-            mismatch=assess.mismatch(self.reading) if everything else None,
-            staleness=assess.staleness(self.reading) if everything else None,
-            drift=assess.drift_of(self.reading) if everything else None,
-            activation=assess.activation_of(self.reading, at),
-            entropy=assess.entropy_of(self.reading) if everything else None,
+            mismatch=assess.mismatch(reading),
+            staleness=assess.staleness(reading),
+            drift=assess.drift_of(reading),
+            activation=assess.activation_of(reading),
+            entropy=assess.entropy_of(reading),
         )
         return found if self.chosen is not None else _without_target(found)
 
     def feasible(self, whole: Diagnostics, goal: float) -> dict[str, Any]:
         """Largest feasible sharpness over informative contexts."""
+        assert self.weighed is not None  # noqa: S101 - checked by the caller
         contexts, rows = self._sample(whole)
-        log_w0, unit, eta = self._split(rows)
-        return assess.feasible(log_w0, unit, contexts, eta, goal)
+        base, unit = self.weighed.base(rows), self.weighed.unit(rows)
+        return assess.feasible(base, unit, contexts, self.weighed.declared, goal)
 
     def _sample(self, whole: Diagnostics) -> tuple[Groups, Any]:
         chosen = assess.spread_out(np.flatnonzero(whole.informative))
         return self.reading.contexts.take(chosen)
-
-    def _split(self, rows: Any) -> tuple[Any, Any, float]:
-        """Log b − log μ (None if zero), the tilt at η = 1, and the declared η."""
-        assert self.chosen is not None  # noqa: S101 - checked by the caller
-        declared = float(self.chosen.target.target.sharpness) or 1.0
-        eta = self.eta[rows] if self.chosen.knobs else self.eta
-        tilt = self.tilt[rows]
-        finite = np.isfinite(tilt)
-        base = np.where(finite, self.log_w[rows] - np.where(finite, tilt, 0.0), 0.0)
-        unit = np.where(finite, tilt / eta, -np.inf)
-        return (base if np.abs(base).max(initial=0.0) > 1e-12 else None), unit, declared
 
     def regime(
         self,
@@ -100,7 +105,9 @@ class Work:
         if possible is not None:
             bounds = thresholds or Thresholds()
             goal = bounds.ess_two_stable if several else bounds.overlap_stable
-            advice |= {"eta_max": self.feasible(whole, goal)["eta_max"], "eta_goal": goal}
+            same = possible["ess_rel_target"] == goal
+            found = possible if same else self.feasible(whole, goal)
+            advice |= {"eta_max": found["eta_max"], "eta_goal": goal}
         read = _with_step_means(summary, summaries) if several else summary
         parts = self._intervals(whole, summary, thresholds) if assumed else ()
         return classify(
@@ -116,47 +123,12 @@ class Work:
         self, whole: Diagnostics, summary: Summary, thresholds: Thresholds | None
     ) -> Any:
         contexts, rows = self._sample(whole)
-        if not len(contexts):
+        if self.weighed is None or not len(contexts):
             return ()
-        log_w0, unit, eta = self._split(rows)
+        base, unit = self.weighed.base(rows), self.weighed.unit(rows)
         log_r = None if self.log_r is None else self.log_r[rows]
-        return assess.intervals(log_w0, unit, contexts, eta, summary, thresholds, log_r)
-
-
-def _weigh(reading: Reading, chosen: Chosen) -> tuple[Any, Any, Any, Any]:
-    """Log-weights, tilt, value and sharpness under the target in force at every step."""
-    general = chosen.target.target
-    if not chosen.knobs:
-        eta = general.sharpness or 1.0
-        tilt = general.tilt(reading)
-        return general.log_weights(reading), tilt, _value(general, reading, tilt), float(eta)
-    columns: Any = np.zeros((4, len(reading)))
-    log_w, tilt, value, eta = columns
-    offsets = reading.contexts.offsets
-    for step, at in steps_of(reading):
-        rows = slice(int(offsets[at.start]), int(offsets[at.stop]))
-        batch, turned = reading.take(np.arange(at.start, at.stop)), chosen.at(step)
-        log_w[rows], tilt[rows] = turned.log_weights(batch), turned.tilt(batch)
-        value[rows] = _value(turned, batch, tilt[rows])
-        eta[rows] = float(turned.sharpness) or 1.0
-    return log_w, tilt, value, eta
-
-
-def _value(general: Any, candidates: Any, tilt: Any) -> Any:
-    """The utility itself where there is one, else the tilt per unit of sharpness."""
-    if len(general.tilts) == 1:
-        return candidates.utilities(general.tilts[0].utility)
-    return tilt / general.sharpness if general.sharpness > 0 else tilt
-
-
-def steps_of(reading: Reading) -> list[tuple[int, slice]]:
-    """Steps with the places of their contexts, which are consecutive."""
-    if not len(reading.contexts):
-        return []
-    starts = np.flatnonzero(np.diff(reading.steps, prepend=reading.steps[0] - 1))
-    ends = [*starts[1:].tolist(), len(reading.contexts)]
-    known = reading.steps[starts].tolist()
-    return [(step, slice(a, b)) for step, a, b in zip(known, starts.tolist(), ends, strict=True)]
+        eta = self.weighed.declared
+        return assess.intervals(base, unit, contexts, eta, summary, thresholds, log_r)
 
 
 def _without_target(found: Summary) -> Summary:

@@ -17,7 +17,8 @@ from tod.integrations import _assess as assess
 from tod.integrations._cannot import reasons
 from tod.integrations._long import Long, long_sequences, tilt_only, trends
 from tod.integrations._target import Chosen, TargetSource, choose, unweighable
-from tod.integrations._work import Work, steps_of
+from tod.integrations._weighed import Weighed, steps_of
+from tod.integrations._work import Work
 from tod.integrations.reading import Cannot, Reading
 from tod.regimes import Regime, Thresholds, classify, stable_crossings
 
@@ -31,6 +32,7 @@ class Diagnosis:
     Attributes:
         reading: The candidates it was made from.
         chosen: The target, or None without any utility.
+        weighed: The log-weights under it, or None where they cannot be computed.
         diagnostics: Per context, in the order of the reading.
         summary: Condensed over all contexts.
         regime: The verdict.
@@ -48,6 +50,7 @@ class Diagnosis:
 
     reading: Reading
     chosen: Chosen | None
+    weighed: Weighed | None
     diagnostics: Diagnostics
     summary: Summary
     regime: Regime
@@ -159,17 +162,17 @@ def diagnose(
     lack = unweighable(reading, chosen)
     work = Work.of(reading, None if lack else chosen, on_policy)
     whole = work.measure()
-    summaries = {step: work.summary(whole, at) for step, at in steps_of(reading)}
-    everything = slice(0, len(whole))
+    summaries = {step: work.summary(whole, step, at) for step, at in steps_of(reading)}
     several = len(summaries) != 1
-    summary = work.summary(whole, everything) if several else next(iter(summaries.values()))
+    summary = work.summary(whole) if several else next(iter(summaries.values()))
     possible = None if lack else work.feasible(whole, ess_target)
     regime = work.regime(summary, list(summaries.values()), whole, possible, thresholds)
     trend, changes = _trend(work, whole, summaries, thresholds)
-    log_w = None if lack else work.log_w
+    log_w, tilt = (None, None) if work.weighed is None else (work.log_w, work.weighed.tilt)
     return Diagnosis(
         reading=reading,
         chosen=chosen,
+        weighed=work.weighed,
         diagnostics=whole,
         summary=summary,
         regime=regime,
@@ -180,7 +183,7 @@ def diagnose(
         changes=changes,
         summaries=summaries,
         k_trend=tuple(trends(reading, log_w, work.log_r, whole.informative)),
-        long=long_sequences(reading, log_w, work.tilt, whole.informative),
+        long=long_sequences(reading, log_w, tilt, whole.informative),
         subsample=None if lack else _subsample(whole),
         tilt_only=tilt_only(reading, chosen) if lack else None,
     )

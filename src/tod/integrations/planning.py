@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tod.base import DataError, SpecError
+from tod.base import DataError, Groups, SpecError
 from tod.candidates import Candidates
 from tod.integrations import _plan_parts as parts
 from tod.integrations._target import Chosen, TargetSource, choose, unweighable
+from tod.integrations._weighed import weigh, weigh_all
 from tod.integrations.reading import Cannot, Reading
 from tod.regimes import Thresholds
 from tod.targets import Target, Tilt
@@ -137,44 +138,44 @@ def plan(
     """
     _check(reading, ess_target, utility, k)
     chosen = _chosen(reading, target, eta, target_source, utility)
-    pilot = _with_k(reading, k)
-    whole = chosen.target.target
-    log_w0, unit, now = parts.split(pilot, whole)
-    all_informative = parts.varied(unit, pilot.contexts)
+    pilot, contexts = _with_k(reading, k)
+    whole, weighed = chosen.target.target, weigh(reading, chosen)
+    log_w0, unit, now = weighed.base(pilot), weighed.unit(pilot), weighed.declared
+    all_informative = parts.varied(unit, contexts)
     if not all_informative.size:
         raise DataError(
-            f"in none of {len(pilot.contexts)} contexts do the candidates differ in "
+            f"in none of {len(contexts)} contexts do the candidates differ in "
             f"{', '.join(whole.utilities)}: they say nothing about sharpness. Raise K, or give "
             "easier or harder contexts, or partial credit."
         )
-    read = _spread(all_informative)
-    contexts, rows = pilot.contexts.take(read)
+    chosen_contexts = _spread(all_informative)
+    read, rows = contexts.take(chosen_contexts)
     base, level = None if log_w0 is None else log_w0[rows], unit[rows]
     feasible = (
-        *_both(base, level, contexts, ess_target, now, None),
-        *_alone(pilot, whole, ess_target, utility),
+        *_both(base, level, read, ess_target, now, None),
+        *_alone(reading, pilot, contexts, whole, ess_target, utility),
     )
     steps = reading.steps
     goal = (thresholds or Thresholds()).overlap_stable
     refresh = parts.staleness(reading, steps, reading.lag, goal)
     log_w = parts.weights_at(log_w0, unit, now)
-    sizes = pilot.contexts.sizes
+    sizes = contexts.sizes
     return Plan(
         reading=reading,
         chosen=chosen,
         ess_target=ess_target,
         contexts={
-            "total": len(pilot.contexts),
+            "total": len(contexts),
             "informative": len(all_informative),
             "read": len(read),
         },
         k={"min": int(sizes.min()), "median": int(np.median(sizes)), "max": int(sizes.max())},
         eta=now,
         feasible=feasible,
-        table=_table(base, level, contexts, ess_target, count, now, feasible),
-        needed_k=parts.needed_k(log_w[rows], contexts, count, error),
+        table=_table(base, level, read, ess_target, count, now, feasible),
+        needed_k=parts.needed_k(log_w[rows], read, count, error),
         by_k=tuple(
-            parts.by_k(log_w, unit, pilot.contexts, read, _sizes(int(np.median(contexts.sizes))))
+            parts.by_k(log_w, unit, contexts, chosen_contexts, _sizes(int(np.median(read.sizes))))
         ),
         refresh=refresh,
         cannot=_cannot(reading, refresh, k),
@@ -192,14 +193,16 @@ def feasible_eta(
         MissingLogProbs: The target's anchor was not recorded.
         SpecError: The target is outside (0, 1].
     """
-    log_w0, unit, now = parts.split(candidates, target)
+    weighed = weigh_all(candidates, target)
+    unit, now = weighed.unit(slice(None)), weighed.declared
     chosen = parts.varied(unit, candidates.contexts)
     if not chosen.size:
         return None
     contexts, rows = candidates.contexts.take(chosen)
-    base = None if log_w0 is None else log_w0[rows]
     top = parts.search_top(unit[rows], contexts, now)
-    return parts.feasible(base, unit[rows], contexts, ess_target, quantile, now, top)[0]
+    return parts.feasible(weighed.base(rows), unit[rows], contexts, ess_target, quantile, now, top)[
+        0
+    ]
 
 
 def _check(reading: Reading, ess_target: float, utility: str | None, k: int | None) -> None:
@@ -236,10 +239,10 @@ def _chosen(
     return Chosen(single, chosen.source, {})
 
 
-def _with_k(reading: Reading, k: int | None) -> Candidates:
-    """The pilot, or k candidates of each of its contexts that have as many."""
+def _with_k(reading: Reading, k: int | None) -> tuple[Any, Groups]:
+    """All candidates, or k of each context that has as many; and their contexts."""
     if k is None:
-        return reading
+        return slice(None), reading.contexts
     sizes = reading.contexts.sizes
     enough = np.flatnonzero(sizes >= k)
     if not enough.size:
@@ -248,10 +251,9 @@ def _with_k(reading: Reading, k: int | None) -> Candidates:
             "than were drawn cannot be simulated. Draw a larger pilot, or leave --k out and read "
             "the needed K."
         )
-    whole = reading.take(enough)
-    order = np.lexsort((np.random.default_rng(0).random(len(whole)), whole.contexts.owner))
-    rows = np.sort(order[whole.contexts.position < k])
-    return whole.subset(rows, type(whole.contexts).equal(len(enough), k))
+    whole, rows = reading.contexts.take(enough)
+    order = np.argsort(whole.owner + np.random.default_rng(0).random(len(rows)))
+    return rows[np.sort(order[whole.position < k])], Groups.equal(len(enough), k)
 
 
 def _spread(chosen: Any) -> Any:
@@ -274,23 +276,26 @@ def _both(
     return found
 
 
-def _alone(pilot: Candidates, whole: Target, target: float, only: str | None) -> list[Feasible]:
+def _alone(
+    reading: Reading, pilot: Any, contexts: Groups, whole: Target, target: float, only: str | None
+) -> list[Feasible]:
     """Every utility tilting the target's anchor by itself, the others left out."""
     tilted = [tilt.utility for tilt in whole.tilts]
-    names = [] if only is not None else [*tilted, *(n for n in pilot.utility if n not in tilted)]
+    names = [] if only is not None else [*tilted, *(n for n in reading.utility if n not in tilted)]
     if names == tilted and len(tilted) == 1:
         return []  # the target itself
     found: list[Feasible] = []
     for name in names:
         tilt = Tilt(utility=name, eta=1.0)
         alone = Target(anchor=whole.anchor, tilts=(tilt,), support=whole.support)
-        log_w0, unit, _ = parts.split(pilot, alone)
-        chosen = _spread(parts.varied(unit, pilot.contexts))
+        weighed = weigh_all(reading, alone)
+        base, unit = weighed.base(pilot), weighed.unit(pilot)
+        chosen = _spread(parts.varied(unit, contexts))
         if not chosen.size:
             continue
-        contexts, rows = pilot.contexts.take(chosen)
-        base = None if log_w0 is None else log_w0[rows]
-        found += _both(base, unit[rows], contexts, target, 0.0, name)
+        read, rows = contexts.take(chosen)
+        base = None if base is None else base[rows]
+        found += _both(base, unit[rows], read, target, 0.0, name)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tod.base import Groups, to_numpy
+from tod.base import Groups
 from tod.diagnostics import TrendPoint
 from tod.report.data import (
     CANDIDATES_SHOWN,
@@ -26,6 +26,7 @@ from tod.report.figures.k_trend import by_k
 
 if TYPE_CHECKING:
     from tod.integrations import Diagnosis, Reading
+    from tod.integrations._weighed import Weighed
 
 POINTS_DRAWN, FULL_PROMPTS, TOP_WEIGHTS = 2000, 600, 3
 MOST_CANDIDATES = 200_000
@@ -78,46 +79,27 @@ def view(diagnosis: "Diagnosis", remarks: Sequence[str] = ()) -> DiagnosisView:
     }
     if diagnosis.feasible is None:  # log q*/μ cannot be weighed: nothing of it is shown
         return DiagnosisView(run=_run(diagnosis, np.empty(0)), **found)
-    log_w, base, unit, eta = _weighed(diagnosis)
+    weighed = diagnosis.weighed
+    assert weighed is not None  # noqa: S101 - there is a feasible sharpness only with weights
     chosen = _spread_out(np.flatnonzero(_usable(diagnosis)), reading.contexts)
     contexts, rows = reading.contexts.take(chosen)
+    eta, eta_max = weighed.last, diagnosis.feasible["eta_max"]
     return DiagnosisView(
-        run=_run(diagnosis, log_w),
+        run=_run(diagnosis, weighed.log_w),
         eta=eta,
-        by_eta=by_eta(base[rows], unit[rows], contexts, eta, diagnosis.feasible["eta_max"]),
-        by_k=by_k(log_w[rows], contexts),
+        by_eta=by_eta(*_lines(weighed, rows), contexts, eta, eta_max),
+        by_k=by_k(weighed.log_w[rows], contexts),
         ess_rel=diagnosis.diagnostics.ess_rel[_usable(diagnosis)],
         read=len(contexts),
         **found,
     )
 
 
-def _weighed(diagnosis: "Diagnosis") -> tuple[Any, Any, Any, float]:
-    """Log q*/μ, log b/μ (−∞ outside the support), the tilt per unit of η, and the last η in force.
-
-    Every step is weighed under the target in force at it.
-    """
-    reading, chosen = diagnosis.reading, diagnosis.chosen
-    assert chosen is not None  # noqa: S101 - there is a feasible sharpness only with a target
-    if not chosen.knobs:
-        return _parts(chosen.target.target, reading)
-    found = [
-        _parts(chosen.at(step), reading.take(np.flatnonzero(reading.steps == step)))
-        for step in np.unique(reading.steps).tolist()
-    ]
-    log_w, base, unit = (np.concatenate([part[i] for part in found]) for i in range(3))
-    return log_w, base, unit, found[-1][3]
-
-
-def _parts(target: Any, candidates: Any) -> tuple[Any, Any, Any, float]:
-    log_w, tilt = _exact(target.log_weights(candidates)), _exact(target.tilt(candidates))
-    eta, alive = float(target.sharpness) or 1.0, np.isfinite(tilt)
-    base = np.where(alive, log_w - np.where(alive, tilt, 0.0), -np.inf)
-    return log_w, base, np.where(alive, tilt / eta, 0.0), eta
-
-
-def _exact(x: Any) -> Any:
-    return to_numpy(x).astype(np.float64)
+def _lines(weighed: "Weighed", rows: Any) -> tuple[Any, Any]:
+    """Log b/μ with −∞ outside the support, and the finite tilt per unit of η."""
+    base, unit = weighed.base(rows), weighed.unit(rows)
+    alive = np.isfinite(unit)
+    return np.where(alive, 0.0 if base is None else base, -np.inf), np.where(alive, unit, 0.0)
 
 
 def _usable(diagnosis: "Diagnosis") -> Bool[np.ndarray, " C"]:
