@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tod.base import Groups
     from tod.candidates import Candidates, Tokens
     from tod.diagnostics import Diagnostics, Summary, ess, ess_rel, log_ess, measure, pareto_k
-    from tod.integrations import Reading, diagnose, read
+    from tod.integrations import Reading, diagnose, plan, read
     from tod.operators import Operator, PolicyGradient, Proposal, WeightedRegression
     from tod.procedure import Procedure, credit, examine, log_weights
     from tod.regimes import Regime, Thresholds, classify, eta_for_ess
@@ -33,7 +33,7 @@ _HOMES = {
         "measure",
         "pareto_k",
     ),
-    "tod.integrations": ("Reading", "diagnose", "read"),
+    "tod.integrations": ("Reading", "diagnose", "plan", "read"),
     "tod.operators": ("Operator", "PolicyGradient", "Proposal", "WeightedRegression"),
     "tod.procedure": ("Procedure", "credit", "examine", "log_weights"),
     "tod.regimes": ("Regime", "Thresholds", "classify", "eta_for_ess"),
@@ -75,6 +75,7 @@ __all__ = [
     "log_weights",
     "measure",
     "pareto_k",
+    "plan",
     "read",
 ]
 

@@ -15,7 +15,8 @@ import typer
 from typer.testing import CliRunner
 
 from tod.base import SpecError, TodError
-from tod.cli.diagnose import diagnose_command, parse_map
+from tod.cli._target import parse_map
+from tod.cli.diagnose import diagnose_command
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/diagnosis-1.schema.json").read_text())
 

@@ -1,8 +1,12 @@
 """`tod plan` against brute force."""
 
 import itertools
+import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -12,6 +16,8 @@ from tod.integrations import Reading, Source, parse_target, read
 from tod.integrations._plan_parts import informative_share
 from tod.integrations.export import RolloutWriter
 from tod.integrations.planning import feasible_eta, plan
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/plan-1.schema.json").read_text())
 
 
 def brute_ess_rel(log_w, sizes):
@@ -253,9 +259,22 @@ def test_no_feasible_eta_is_never_not_zero(pilot):
     assert feasible_eta(far, target.target, 0.5) is None
 
 
-def test_the_plan_is_plain_data(pilot):
-    import json
-
-    data = plan(read(pilot), eta=1.0).to_dict()
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"eta": 1.0},
+        {"k": 4, "utility": "passed"},
+        {"target": {"kind": "two_anchor", "utility": "reward", "tau": 0.5, "beta": 0.2}},
+    ],
+)
+def test_the_plan_is_plain_data_of_the_published_schema(asked, pilot):
+    reading = read(pilot)
+    if "target" in asked:
+        asked = {"target": parse_target(asked["target"])}
+        log = {**reading.log_anchor, "old": reading.log_mu - 1e-3}
+        reading = replace(reading, log_anchor=log, lag=np.arange(len(reading)) // 16 % 3)
+    data = plan(reading, **asked).to_dict()
     assert data["schema"] == "tod.plan/1"
     assert json.loads(json.dumps(data, allow_nan=False)) == data
+    jsonschema.validate(data, SCHEMA)
+    assert (data["refresh"] is not None) == ("target" in asked)

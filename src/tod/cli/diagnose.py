@@ -1,12 +1,12 @@
 """`tod diagnose PATH...`: is this run healthy; if not, which contexts and why?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from tod.integrations import Diagnosis, Reading
+    from tod.integrations import Diagnosis
 
 
 def diagnose_command(
@@ -64,6 +64,7 @@ def diagnose_command(
 
     Example: tod diagnose outputs/completions --config grpo.yaml --html report.html
     """
+    from tod.cli._target import parse_map, target_of
     from tod.integrations import diagnose, read
 
     roles = parse_map(mapping or [])
@@ -75,7 +76,7 @@ def diagnose_command(
         max_rejected=max_rejected,
         group_by=group_by,
     )
-    reading, chosen, source, remarks = _target(target, config, reading)
+    reading, chosen, source, remarks = target_of(target, config, reading)
     found = diagnose(
         reading,
         chosen,
@@ -95,61 +96,6 @@ def diagnose_command(
         from tod.cli._diagnosis_text import show
 
         show(found, remarks)
-
-
-def parse_map(items: list[str]) -> dict[str, str]:
-    """Roles and columns of ``role=column`` pairs, comma-separated and repeatable.
-
-    Raises:
-        SpecError: A pair without ``=``.
-    """
-    from tod.base import SpecError
-
-    roles: dict[str, str] = {}
-    for pair in (part for item in items for part in item.split(",") if part.strip()):
-        role, equals, column = pair.partition("=")
-        if not equals or not role.strip() or not column.strip():
-            raise SpecError(f"--map {pair!r}: write role=column, as in utility=reward.")
-        roles[role.strip()] = column.strip()
-    return roles
-
-
-def _target(
-    given: str | None, config: Path | None, reading: "Reading"
-) -> tuple["Reading", Any, Any, list[str]]:
-    """The reading, the target that flags name, how it was found, and what to say about it."""
-    from tod.base import SpecError
-
-    if given is not None and config is not None:
-        raise SpecError("--target and --config both name a target: give one of them.")
-    if given is not None:
-        return reading, _declared(given), "declared", []
-    if config is not None:
-        from tod.cli._located import located
-
-        return located(config, reading)
-    return reading, None, None, []
-
-
-def _declared(given: str) -> Any:
-    """A target from a recipe's name, a YAML file or YAML text."""
-    from tod.base import SpecError, read_yaml
-    from tod.integrations import parse_target
-
-    path = Path(given)
-    if path.suffix in (".yaml", ".yml", ".json"):
-        data = read_yaml(path)
-        return parse_target(data.get("target", data) if isinstance(data, dict) else data, given)
-    if given.lstrip().startswith("{"):
-        import yaml
-
-        try:
-            return parse_target(yaml.safe_load(given), "--target")
-        except yaml.YAMLError as error:
-            raise SpecError(f"--target {given!r}: not YAML ({error}).") from None
-    from tod.atlas import recipe
-
-    return recipe(given).target
 
 
 def _write_json(found: "Diagnosis", where: str) -> None:

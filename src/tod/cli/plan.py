@@ -48,12 +48,11 @@ def plan_command(
 
     Example: tod plan pilot/ --target-ess 0.5 --json plan.json
     """
-    from tod.cli.diagnose import _target, parse_map
-    from tod.integrations import read
-    from tod.integrations.planning import plan
+    from tod.cli._target import parse_map, target_of
+    from tod.integrations import plan, read
 
     reading = read(paths, format_, steps=steps, mapping=parse_map(mapping or []))
-    reading, chosen, source, remarks = _target(target, config, reading)
+    reading, chosen, source, remarks = target_of(target, config, reading)
     found = plan(
         reading,
         chosen,

@@ -2,6 +2,7 @@
 
 from tod.integrations._target import parse_target
 from tod.integrations.diagnosis import Diagnosis, diagnose
+from tod.integrations.planning import Plan, plan
 from tod.integrations.read import parse_steps, read, tier
 from tod.integrations.readers import FORMATS, Format
 from tod.integrations.reading import TIERS, Cannot, Reading, Source, Text
@@ -12,12 +13,14 @@ __all__ = [
     "Cannot",
     "Diagnosis",
     "Format",
+    "Plan",
     "Reading",
     "Source",
     "Text",
     "diagnose",
     "parse_steps",
     "parse_target",
+    "plan",
     "read",
     "tier",
 ]

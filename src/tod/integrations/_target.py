@@ -30,6 +30,12 @@ class Chosen:
             return self.target.target  # type: ignore[no-any-return]
         return self.target.turned(known).target  # type: ignore[no-any-return]
 
+    @property
+    def two_anchors(self) -> tuple[float, float] | None:
+        """τ and β where they are what makes the sharpness, as they were declared."""
+        knobs = self.target.knobs()
+        return (knobs["tau"], knobs["beta"]) if {"tau", "beta"} <= set(knobs) else None
+
     def to_dict(self) -> dict[str, Any]:
         """The ``target`` block of the diagnosis schema."""
         general = self.target.target

@@ -100,7 +100,8 @@ class Work:
         """The verdict of the batch, or of the run on its step-means."""
         assumed = self.chosen is not None and self.chosen.source == "assumed"
         eta = None if self.chosen is None else float(self.chosen.target.target.sharpness)
-        advice: dict[str, Any] = {"eta": eta, "k_needed": _k_needed(summary)}
+        anchors = None if self.chosen is None else self.chosen.two_anchors
+        advice: dict[str, Any] = {"eta": eta, "k_needed": _k_needed(summary), "anchors": anchors}
         several = len(summaries) > 1 and ess_two(summaries) is not None
         if possible is not None:
             bounds = thresholds or Thresholds()

@@ -1,0 +1,66 @@
+"""What ``--map``, ``--target`` and ``--config`` say, for every command that reads rollouts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tod.integrations import Reading
+
+
+def parse_map(items: list[str]) -> dict[str, str]:
+    """Roles and columns of ``role=column`` pairs, comma-separated and repeatable.
+
+    Raises:
+        SpecError: A pair without ``=``.
+    """
+    from tod.base import SpecError
+
+    roles: dict[str, str] = {}
+    for pair in (part for item in items for part in item.split(",") if part.strip()):
+        role, equals, column = pair.partition("=")
+        if not equals or not role.strip() or not column.strip():
+            raise SpecError(f"--map {pair!r}: write role=column, as in utility=reward.")
+        roles[role.strip()] = column.strip()
+    return roles
+
+
+def target_of(
+    given: str | None, config: Path | None, reading: "Reading"
+) -> tuple["Reading", Any, Any, list[str]]:
+    """The reading, the target that flags name, how it was found, and what to say about it.
+
+    Raises:
+        SpecError: Both flags are given, or one names no target.
+    """
+    from tod.base import SpecError
+
+    if given is not None and config is not None:
+        raise SpecError("--target and --config both name a target: give one of them.")
+    if given is not None:
+        return reading, _declared(given), "declared", []
+    if config is not None:
+        from tod.cli._located import located
+
+        return located(config, reading)
+    return reading, None, None, []
+
+
+def _declared(given: str) -> Any:
+    """A target from a recipe's name, a YAML file or YAML text."""
+    from tod.base import SpecError, read_yaml
+    from tod.integrations import parse_target
+
+    path = Path(given)
+    if path.suffix in (".yaml", ".yml", ".json"):
+        data = read_yaml(path)
+        return parse_target(data.get("target", data) if isinstance(data, dict) else data, given)
+    if given.lstrip().startswith("{"):
+        import yaml
+
+        try:
+            return parse_target(yaml.safe_load(given), "--target")
+        except yaml.YAMLError as error:
+            raise SpecError(f"--target {given!r}: not YAML ({error}).") from None
+    from tod.atlas import recipe
+
+    return recipe(given).target
