@@ -139,6 +139,13 @@ def _gaps(reading: Reading, summary: Summary) -> Iterator[Cannot]:
                 "it needs log-probs of the sampler and of the training forward (old)",
                 _need(reading, missing, f"a log_{missing} column"),
             )
+    if reading.lag is None and "mu" in recorded and recorded & {"old", "policy"}:
+        yield Cannot(
+            "lag",
+            "the files do not say which weights sampled: were they older than the trainer's, then "
+            "log old - log mu holds staleness too",
+            _need(reading, "lag", "a `lag` column: training versions behind, 0 where fresh"),
+        )
     if summary.staleness is None:
         yield Cannot(
             "staleness",

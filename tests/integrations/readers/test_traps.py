@@ -274,3 +274,17 @@ def test_two_formats_in_one_directory_are_told_apart(
     with pytest.raises(DataError, match="3 of verl, 18 of areal"):
         read(tmp_path)
     assert read(tmp_path, format="areal").source.rows == len(world.rollouts)
+
+
+def test_unknown_lag_is_said_where_two_policies_could_differ_by_it(
+    writers: Any, world: Any, tmp_path: Path
+) -> None:
+    from tod.integrations import diagnose
+
+    def missing(root: Path) -> list[str]:
+        return [item.needs for item in diagnose(read(root)).cannot if item.what == "lag"]
+
+    (need,) = missing(writers.write_nemo(world, tmp_path / "nemo"))
+    assert "async_grpo" in need
+    assert missing(writers.write_prime(world, tmp_path / "prime")) == []
+    assert missing(writers.write_open_instruct(world, tmp_path / "open")) == []

@@ -126,6 +126,7 @@ FORMAT = Format(
     needs={
         "mu": "generation_logprobs, which every recent NeMo-RL writes: update it",
         "old": "prev_logprobs, which every recent NeMo-RL writes: update it",
-        "ref": "reference log-probs, which NeMo-RL does not write: the exporter of TOD",
+        "ref": "reference log-probs, which NeMo-RL does not write: the TOD format",
+        "lag": "nothing NeMo-RL writes: a synchronous run (async_grpo.enabled=false) has no lag",
     },
 )

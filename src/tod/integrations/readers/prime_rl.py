@@ -1,13 +1,14 @@
 """prime-rl: ``rollouts/step_N/train/{all,effective}/traces.jsonl`` and ``token_exports``.
 
-One episode per line with its traces; a trace is a chain of nodes, and ``logprobs`` has one entry
-per True in the node's mask. ``effective`` is the batch that was trained on, ``all`` also what was
-dropped: where both are there, ``effective`` counts. Token exports hold the trainer's log-probs of
-packed sequences without any name: they are matched by their token ids.
+One episode per line with its traces; a trace is a graph of nodes (``prime_trace``), and
+``logprobs`` has one entry per True in the node's mask. ``effective`` is the batch that was trained
+on, ``all`` also what was dropped: where both are there, ``effective`` counts. Token exports hold
+the trainer's log-probs of packed sequences without any name: they are matched by token ids.
+Batch N trains weights N − 1; the weights that began to sample an episode are in its policy span.
 """
 
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,16 @@ from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import chosen_lines, decode_lines, plain_text
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import Sink
+from tod.integrations.readers.prime_trace import (
+    Node,
+    Trained,
+    digest,
+    leaves,
+    sampled_tokens,
+    trained_log_probs,
+)
 
 _PER_LINE = 1 << 16
-
-
-class Node(msgspec.Struct, gc=False):
-    """One message of a trace."""
-
-    sampled: bool = False
-    token_ids: list[int] | None = None
-    mask: list[bool] | None = None
-    logprobs: list[float] | None = None
-    reference_logprobs: list[float] | None = None
 
 
 class Reward(msgspec.Struct, gc=False):
@@ -39,12 +38,20 @@ class Reward(msgspec.Struct, gc=False):
     weight: float = 1.0
 
 
+class Agent(msgspec.Struct, gc=False):
+    """Who made a trace: judges and frozen opponents are not trained."""
+
+    trainable: bool = True
+
+
 class Trace(msgspec.Struct, gc=False):
-    """One rollout."""
+    """One rollout; a reward that was not scored is null."""
 
     nodes: list[Node]
     id: str = ""
-    rewards: dict[str, Reward | float] = {}
+    ok: bool = True
+    agent: Agent = msgspec.field(default_factory=Agent)
+    rewards: dict[str, Reward | float | None] = {}
 
 
 class Group(msgspec.Struct, gc=False):
@@ -86,14 +93,14 @@ class Episode(msgspec.Struct, gc=False):
 
 
 class Export(msgspec.Struct, gc=False):
-    """The needed fields of a packed sequence."""
+    """The needed fields of a packed sequence; what is not finite is null."""
 
     step: int
     token_ids: list[int]
     position_ids: list[int]
     loss_mask: list[bool]
-    inference_logprobs: list[float]
-    trainer_logprobs: list[float]
+    inference_logprobs: list[float | None]
+    trainer_logprobs: list[float | None]
 
 
 def recognises(probe: Probe) -> str | None:
@@ -111,15 +118,17 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     """Traces, with the trainer's log-probs where exports hold them."""
     exports = [p for p in files if Probe(p).has("trainer_logprobs")]
     traces = _effective([p for p in files if p not in exports], rows)
-    trained: dict[bytes, Any] = {}
+    trained: Trained = {}
     for path in exports:
         if not (path.parent / "STABLE").exists() and path.parent.name.startswith("step_"):
             rows.note(f"{path.parent}: no STABLE file, so its export may be unfinished")
         _read_export(path, rows, trained, alone=not traces)
-    used = 0
+    seen = _Seen()
     for path in traces:
-        used += _read_traces(path, rows, trained)
+        _read_traces(path, rows, trained, seen)
+    seen.explain(rows)
     if traces and exports:
+        used = len(seen.matched)
         rows.note(f"{used} of {len(trained)} exported sequences found in the traces by token ids")
 
 
@@ -135,7 +144,7 @@ def _effective(files: Sequence[Path], rows: Rows) -> list[Path]:
     return [path for path in kept if path not in doubled]
 
 
-def _read_export(path: Path, rows: Rows, trained: dict[bytes, Any], *, alone: bool) -> None:
+def _read_export(path: Path, rows: Rows, trained: Trained, *, alone: bool) -> None:
     sink = Sink(path, rows)
     for number, item in decode_lines(path, Export, rows):
         if not rows.wanted(item.step):
@@ -145,14 +154,15 @@ def _read_export(path: Path, rows: Rows, trained: dict[bytes, Any], *, alone: bo
             sink.reject(number, "trainer_logprobs", None, "another length than token_ids")
             continue
         ids, mask = np.array(item.token_ids, dtype=np.int64), np.array(item.loss_mask, dtype=bool)
-        mu, policy = np.array(item.inference_logprobs), np.array(item.trainer_logprobs)
+        mu = np.array(item.inference_logprobs, dtype=np.float64)
+        policy = np.array(item.trainer_logprobs, dtype=np.float64)
         starts = np.flatnonzero(np.array(item.position_ids) == 0).tolist() or [0]
         for place, (a, b) in enumerate(zip(starts, [*starts[1:], len(ids)], strict=True)):
             on = mask[a:b]
             if not on.any():
                 continue
             if not alone:
-                trained[_digest(ids[a:b])] = policy[a:b][on]
+                trained.setdefault(digest(ids[a:b]), {})[item.step] = policy[a:b][on]
                 continue
             tokens = {"mu": mu[a:b][on], "policy": policy[a:b][on]}
             sums = sink.sums(number, item.step, tokens)
@@ -163,66 +173,86 @@ def _read_export(path: Path, rows: Rows, trained: dict[bytes, Any], *, alone: bo
     sink.close()
 
 
-def _digest(ids: Any) -> bytes:
-    return blake2b(np.ascontiguousarray(ids, dtype=np.int64).tobytes(), digest_size=16).digest()
+@dataclass
+class _Seen:
+    """What the traces were like, over all files."""
+
+    matched: set[bytes] = field(default_factory=set)
+    branching: int = 0
+    spanning: int = 0
+    frozen: int = 0
+    steps: dict[str, set[int]] = field(default_factory=dict)
+
+    def explain(self, rows: Rows) -> None:
+        """Say it."""
+        split = sum(len(steps) > 1 for steps in self.steps.values())
+        told = {
+            "traces branch (compaction, subagents): one candidate each, with all it sampled": (
+                self.branching
+            ),
+            "rollouts were sampled across weight updates; lag counts from the oldest": (
+                self.spanning
+            ),
+            "rollouts carry no policy version (frozen weights sampled them): lag is unknown": (
+                self.frozen
+            ),
+            "groups were trained on in several batches: a context in each": split,
+        }
+        for what, count in told.items():
+            if count:
+                rows.note(f"{count} {what}")
 
 
-def _read_traces(path: Path, rows: Rows, trained: dict[bytes, Any]) -> int:
+def _read_traces(path: Path, rows: Rows, trained: Trained, seen: _Seen) -> None:
     sink = Sink(path, rows)
-    used = 0
+    batch = _batch(path)
     for number, item in decode_lines(path, Episode, rows):
         work = item.run.work
-        if "eval" in (item.run.type, work.type) or not rows.wanted(work.step):
+        step = work.step if batch is None else batch
+        if "eval" in (item.run.type, work.type) or not rows.wanted(step):
             continue
         if not item.ok:
             rows.note("some episodes ended in an error (ok = false); they are left out")
             continue
         for place, trace in enumerate(item.traces[:_PER_LINE]):
-            used += _put(number * _PER_LINE + place, item, trace, sink, trained)
+            _put(number * _PER_LINE + place, step, item, trace, sink, trained, seen)
     sink.close()
-    return used
 
 
-def _put(row: int, item: Episode, trace: Trace, sink: Sink, trained: dict[bytes, Any]) -> bool:
-    step = item.run.work.step
-    tokens = _tokens(row, trace, sink)
+def _batch(path: Path) -> int | None:
+    """The batch whose directory the file lies in: ``step_N/train/{all,effective}``."""
+    name = path.absolute().parents[2].name if len(path.absolute().parents) > 2 else ""
+    number = name.removeprefix("step_")
+    known = name.startswith("step_") and number.isascii() and number.isdigit() and len(number) < 16
+    return int(number) if known else None
+
+
+def _put(
+    row: int, step: int, item: Episode, trace: Trace, sink: Sink, trained: Trained, seen: _Seen
+) -> None:
+    tokens = sampled_tokens(row, trace.nodes, sink)
     utility = _utility(trace)
     if tokens is None:
-        return False
+        return
     if not utility:
         sink.reject(row, "rewards", None, "missing")
-        return False
-    ids = np.array([t for node in trace.nodes for t in node.token_ids or ()], dtype=np.int64)
-    policy = trained.get(_digest(ids)) if trained else None
+        return
+    policy = trained_log_probs(trace.nodes, trained, step, seen.matched)
     if policy is not None:
         tokens["policy"] = policy
-    sums = sink.sums(row, step, tokens)
-    if sums is not None:
-        code = sink.rows.context(step, item.group.id)
-        length = len(tokens["mu"]) if "mu" in tokens else None
-        identity = hash((item.id, trace.id)) if item.id or trace.id else row
-        sink.put(row, code, utility, sums, length=length, identity=identity)
-    return policy is not None
-
-
-def _tokens(row: int, trace: Trace, sink: Sink) -> dict[str, Any] | None:
-    """Log-probs of all sampled nodes, in order; None when a node's do not fit its mask."""
-    mu: list[float] = []
-    ref: list[float] = []
-    whole = True
-    for node in trace.nodes:
-        count = sum(node.mask or ())
-        if not node.sampled or not count:
-            continue
-        if node.logprobs is None or len(node.logprobs) != count:
-            shown = f"{len(node.logprobs or ())} for {count} tokens"
-            sink.reject(row, "logprobs", shown, "another length than the mask")
-            return None
-        mu += node.logprobs
-        whole &= node.reference_logprobs is not None and len(node.reference_logprobs) == count
-        ref += node.reference_logprobs or []
-    tokens = {"mu": mu, "ref": ref if whole else []}
-    return {name: values for name, values in tokens.items() if values}
+    span = item.run.work.policy
+    lag = None if span is None or span.start is None else max(step - 1 - span.start, 0)
+    sums = sink.sums(row, step, tokens, lag=lag)
+    if sums is None:
+        return
+    seen.branching += len(leaves(trace.nodes)) > 1
+    seen.spanning += span is not None and (span.end or 0) > (span.start or 0)
+    seen.frozen += lag is None
+    seen.steps.setdefault(item.group.id, set()).add(step)
+    code = sink.rows.context(step, item.group.id)
+    length = len(tokens["mu"]) if "mu" in tokens else None
+    identity = hash((item.id, trace.id)) if item.id or trace.id else row
+    sink.put(row, code, utility, sums, length=length, lag=lag, identity=identity)
 
 
 def _utility(trace: Trace) -> dict[str, float]:
@@ -230,6 +260,8 @@ def _utility(trace: Trace) -> dict[str, float]:
     found: dict[str, float] = {}
     total = 0.0
     for name, reward in trace.rewards.items():
+        if reward is None:
+            continue
         score, weight = (
             (float(reward.score), reward.weight) if isinstance(reward, Reward) else (reward, 1.0)
         )

@@ -190,6 +190,7 @@ FORMAT = Format(
         "mu": "generator.sampling_params.logprobs set, so that rollout_logprobs is kept",
         "old": "action_log_probs, which every SkyRL training input holds",
         "ref": "a reference model (use_kl_loss or use_kl_in_reward)",
+        "lag": "nothing SkyRL writes: its synchronous trainer has no lag",
         "text": "text, where SkyRL's training input holds token ids only",
     },
 )
