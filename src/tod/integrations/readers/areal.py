@@ -1,6 +1,8 @@
 """AReaL: ``{log}/rollout/{tail_version}/{task_id}.jsonl`` (``dump_to_file``): text and reward.
 
-A sample may span policy versions: ``head_version`` to ``tail_version``. The step is the tail.
+The step is ``tail_version``, the newest policy of all the prompt's samples. ``head_version`` is the
+oldest over prompt and padding too, which AReaL's own workflows number −1 and 0: then it does not
+say whether a sample spans policy versions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,12 +47,13 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     groups: dict[int | str, int] = {}
     for path in files:
         sink = Sink(path, rows)
-        spread = 0
+        heads: set[int] = set()
         for number, item in decode_lines(path, Row, rows):
             step = groups.setdefault(item.task_id, item.tail_version)
             if not rows.wanted(step):
                 continue
-            spread += item.head_version not in (None, item.tail_version)
+            if item.head_version is not None and item.head_version < item.tail_version:
+                heads.add(item.head_version)
             code = rows.context(step, item.task_id)
             length = (item.seqlen or 0) - (item.prompt_len or 0)
             sink.put(
@@ -61,8 +64,13 @@ def read(files: Sequence[Path], rows: Rows) -> None:
                 identity=item.sample_idx,
             )
         sink.close()
-        if spread:
+        if any(head > 0 for head in heads):
             rows.note("some samples span policy versions (head_version < tail_version)")
+        if any(head <= 0 for head in heads):
+            rows.note(
+                "head_version is that of the prompt or of padding: whether samples span policy "
+                "versions cannot be known"
+            )
 
 
 def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:

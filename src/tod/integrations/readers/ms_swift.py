@@ -1,14 +1,18 @@
 """ms-swift: ``{output_dir}/completions.jsonl`` (``log_completions``).
 
 One line per logging step, an object of equally long lists; steps are text. A resumed run appends
-its steps again. No group: runs of equal prompts. Reward columns are not named as such: they are
-the numeric columns that are neither ``advantages`` nor ``entropy``.
+its steps again; logging more often than generating writes one batch under several steps, and
+before the first batch a line of empty lists. No group: runs of equal prompts. Reward columns are
+not named as such: they are the numeric columns before ``advantages``; what comes after it
+(``num_turns``, ``entropy``) is none.
 """
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import chosen_lines, decode_lines, plain_text
@@ -42,13 +46,19 @@ def read(files: Sequence[Path], rows: Rows) -> None:
 def _read_file(path: Path, rows: Rows, names: set[str]) -> None:
     lines: dict[int, int] = {}
     sink = Sink(path, rows)
+    before: tuple[int, bytes] | None = None
     for number, item in decode_lines(path, dict[str, Any], rows):
         step = _step(item)
         if step is None:
-            sink.reject(number, "step", item.get("step"), "not a list of one step")
-        else:
-            lines.setdefault(step, number)
-            lines[step] = number
+            if item.get("step") != []:
+                sink.reject(number, "step", item.get("step"), "not a list of one step")
+            continue
+        batch = blake2b(msgspec.json.encode({**item, "step": None})).digest()
+        if before is not None and before[0] != step and before[1] == batch:
+            rows.note("batches that were logged again at a later step are left out there")
+            continue
+        before = step, batch
+        lines[step] = number
     last = {number: step for step, number in lines.items() if rows.wanted(step)}
     for number, item in chosen_lines(path, last, dict[str, Any]):
         _put_line(number, last[number], item, sink, names)
@@ -71,7 +81,7 @@ def _put_line(number: int, step: int, item: dict[str, Any], sink: Sink, names: s
             why = f"not a list of {n} values like step"
             sink.reject(number, wrong, lengths[wrong], why)
         return
-    rewards = [name for name in item if name not in _PLAIN and _numeric(item[name])]
+    rewards = _rewards(item)
     names.update(rewards)
     keys = [plain_text(prompt) for prompt in item.get("prompt", [""] * n)]
     size = int(sink.rows.mapping["group_size"]) if "group_size" in sink.rows.mapping else None
@@ -84,6 +94,14 @@ def _put_line(number: int, step: int, item: dict[str, Any], sink: Sink, names: s
             sink.reject(number, bad, values[bad], "not a number")
         else:
             sink.put(number * ROWS + place, code, values)
+
+
+def _rewards(item: dict[str, Any]) -> list[str]:
+    """The numeric columns before the advantages; all of them where none comes before."""
+    found = [name for name in item if name not in _PLAIN and _numeric(item[name])]
+    order = list(item)
+    before = order[: order.index("advantages")] if "advantages" in item else order
+    return [name for name in found if name in before] or found
 
 
 def _numeric(values: list[Any]) -> bool:

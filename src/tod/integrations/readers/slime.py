@@ -82,16 +82,39 @@ def _read_rollout(path: Path, step: int, rows: Rows, trained: dict[int, dict[str
     sink = Sink(path, rows)
     samples = _load(path)["samples"]
     newest = max((v for s in samples if (v := _version(s)) is not None), default=None)
+    spared = _spared(step, samples, trained, rows)
     for place, sample in enumerate(samples):
         if not isinstance(sample, dict):
             sink.reject(place, "samples", sample, "not a sample")
             continue
+        if spared and _group(sample) in spared:
+            continue
         version = _version(sample)
         lag = None if newest is None or version is None else newest - version
         _put(place, step, sample, trained.get(place, {}), sink, lag)
-    if trained and len(trained) < len(samples):
-        rows.note(f"step {step}: {len(samples) - len(trained)} rollouts were not trained on")
     sink.close()
+
+
+def _group(sample: Any) -> Any:
+    return sample.get("group_index") if isinstance(sample, dict) else None
+
+
+def _spared(step: int, samples: list[Any], trained: dict[int, Any], rows: Rows) -> set[Any]:
+    """Groups to leave out: slime trains on whole batches, so a step's last rollouts may be spared.
+
+    Their log-probs under the old policy and the reference were never taken. Where that is every
+    group, none is left out, and those log-probs are unknown.
+    """
+    if not trained or len(trained) >= len(samples):
+        return set()
+    count = len(samples) - len(trained)
+    found = {_group(s) for place, s in enumerate(samples) if place not in trained}
+    whole = {_group(s) for s in samples} - found
+    how = (
+        f"{len(found)} groups with such are left out" if whole else "no group was trained on whole"
+    )
+    rows.note(f"step {step}: {count} rollouts were not trained on; {how}")
+    return found if whole else set()
 
 
 def _put(place: int, step: int, sample: Any, other: Any, sink: Sink, lag: int | None) -> None:

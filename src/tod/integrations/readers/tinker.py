@@ -2,11 +2,13 @@
 
 Summaries hold rewards and lengths, no text and no log-probs. The capture store has one row per
 sampled completion with its log-probs; rows of one trajectory are joined to its summary by
-(iteration, group_idx, traj_idx). After a restart the higher run_attempt counts.
+(iteration, group_idx, traj_idx). After a restart the higher run_attempt counts. The store writes
+ahead (``-wal``): while its daemon lives, or after it died, the newest rows are in that file alone.
 """
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,23 @@ def recognises(probe: Probe) -> str | None:
     """By its keys, or by its table."""
     if probe.suffix == ".jsonl" and probe.has("iteration", "group_idx", "traj_idx", "total_reward"):
         return "JSON lines with iteration, group_idx, traj_idx and total_reward (tinker-cookbook)"
-    if probe.head.startswith(b"SQLite format 3\0") and b"wire_rows" in probe.head:
-        return "SQLite with the table wire_rows (tinker-cookbook capture)"
+    if probe.head.startswith(b"SQLite format 3\0"):
+        if b"wire_rows" in probe.head:
+            return "SQLite with the table wire_rows (tinker-cookbook capture)"
+        if _ahead(probe.path) and b"wire_rows" in _ahead_head(probe.path):
+            return "SQLite whose table wire_rows is still in its -wal (tinker-cookbook capture)"
     return None
+
+
+def _ahead(path: Path) -> bool:
+    """Whether rows may be in the write-ahead file that are not in the store itself."""
+    wal = path.with_name(path.name + "-wal")
+    return wal.is_file() and wal.stat().st_size > 0
+
+
+def _ahead_head(path: Path) -> bytes:
+    with open(path.with_name(path.name + "-wal"), "rb") as file:
+        return file.read(1 << 16)
 
 
 def read(files: Sequence[Path], rows: Rows) -> None:
@@ -71,6 +87,13 @@ def _read_summaries(path: Path, rows: Rows, captured: dict[tuple[int, int, int],
         if not rows.wanted(item.iteration) or item.split != "train":
             continue
         known = captured.get((item.iteration, item.group_idx, item.traj_idx))
+        length = sum(step.ac_len for step in item.steps)
+        if known is not None and length and len(known) != length:
+            known = None
+            rows.note(
+                "the samples captured of some trajectories are not those of their turns (some are "
+                "missing, or a grader's are among them): log mu is not known there"
+            )
         behind = item.sampling_client_step
         lag = None if behind is None else max(item.iteration - behind, 0)
         sums: dict[str, float] | None = {}
@@ -84,7 +107,7 @@ def _read_summaries(path: Path, rows: Rows, captured: dict[tuple[int, int, int],
             code,
             {"total_reward": item.total_reward},
             sums,
-            length=sum(step.ac_len for step in item.steps) or None,
+            length=length or None,
             lag=lag,
             identity=item.traj_idx,
         )
@@ -98,6 +121,8 @@ def _captured(path: Path, rows: Rows) -> dict[tuple[int, int, int], list[float]]
     attempts: dict[tuple[int, int, int], int] = {}
     for cursor, iteration, group, trajectory, attempt, tokens, logprobs in _wire_rows(path):
         if None in (iteration, group, trajectory) or not isinstance(iteration, int):
+            continue
+        if logprobs is None:  # sampled without log-probs, so the trajectory's are not all here
             continue
         key = (iteration, group, trajectory)
         attempt = attempt or 0
@@ -121,8 +146,9 @@ def _captured(path: Path, rows: Rows) -> dict[tuple[int, int, int], list[float]]
 def _wire_rows(path: Path) -> Iterator[tuple[Any, ...]]:
     if path.suffix.lower() in COMPRESSED:
         raise DataError(f"{path}: SQLite cannot be read from a compressed file. Decompress it.")
+    how = "mode=ro" if _ahead(path) else "mode=ro&immutable=1"
     try:
-        with sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True) as store:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as store:
             store.execute("PRAGMA trusted_schema = OFF")
             store.execute("PRAGMA cell_size_check = ON")
             kinds = store.execute("SELECT type FROM sqlite_master WHERE name = 'wire_rows'")
