@@ -21,8 +21,6 @@ ROOT = Path(__file__).parent.parent
 OUT = ROOT / "docs" / "results"
 STEPS, CONTEXTS = 20, 64
 EVALUATE = {"held_out_prompts": 100, "samples_per_prompt": 8}
-WITHOUT_RECIPE = {"opd_top_k": "opd_full"}
-"""Configurations that are a setting of a recipe, and which."""
 SHORT = {
     "swap_stable": "stable",
     "transition": "transition",
@@ -116,7 +114,7 @@ def placed(name: str) -> dict[str, str]:
     from tod.atlas import RECIPES
     from tod.atlas.grid import row_of
 
-    entry = RECIPES[WITHOUT_RECIPE.get(name, name)]
+    entry = RECIPES[name]
     return {"target": row_of(entry), "operator": entry.family}
 
 

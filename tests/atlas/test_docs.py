@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tod.atlas import RECIPES
-from tod.atlas.grid import OPERATORS, TARGETS
+from tod.atlas.grid import OPERATORS, TARGETS, row_of
 from tod.engine.settings import RunSettings
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +38,20 @@ def test_every_recipe_exists() -> None:
     named = {name for row in FULL for name in re.findall(r"`(\w+)`", row[2])}
     assert named
     assert named <= set(RECIPES)
+
+
+def test_every_recipe_stands_in_the_row_of_its_family() -> None:
+    rows = {row[0].lower(): set(re.findall(r"`(\w+)`", row[2])) for row in FULL[len(TARGETS) :]}
+    for family, title in OPERATORS.items():
+        theirs = {name for name, entry in RECIPES.items() if entry.family == family}
+        assert rows[title.lower()] == theirs
+
+
+@pytest.mark.parametrize("row", FULL[: len(TARGETS)], ids=lambda row: row[1])
+def test_the_recipes_of_a_target_row_aim_there(row: list[str]) -> None:
+    named = re.findall(r"`(\w+)`", row[2])
+    assert named
+    assert {row_of(RECIPES[name]) for name in named} == {row[1].strip("`")}
 
 
 def test_all_rows_are_there_with_a_command_and_a_test() -> None:

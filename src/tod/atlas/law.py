@@ -245,8 +245,8 @@ def _of_auxiliary(operator: Operator) -> Law:
     term = operator.auxiliary.distillation
     if term is None:
         return Law("other", why="no credit and no distillation: nothing is aimed at")
-    if term.top_k is not None:
-        return Law("other", why="tokens outside the teacher's top ones are not told apart")
+    if term.top_k is not None and term.rest != "bucket":
+        return Law("other", why="tokens outside the teacher's top ones are left out")
     return Law("exponential", {"teacher": 1.0})
 
 

@@ -52,12 +52,26 @@ DISTILLATION = (
         ),
     ),
     Recipe(
+        name="opd_top_k",
+        title="On-policy distillation by the forward KL on the teacher's likeliest tokens",
+        target=TAUGHT,
+        operator=Operator(
+            action=NoCredit(),
+            auxiliary=Auxiliary(distillation=FullVocabulary(divergence="forward_kl", top_k=8)),
+        ),
+        family="on_policy_distillation",
+        shares_target="yes",
+        differs=("outside the teacher's top 8 only their whole mass is fitted, not which token",),
+        papers=("2306.13649",),
+    ),
+    Recipe(
         name="gkd",
         title="GKD: generalised Jensen-Shannon divergence, on draws and on data in turn",
         target=TAUGHT,
         operator=Operator(
             proposal=AlternatingProposal(source="alternating", on_policy=0.5),
-            action=NoCredit(), auxiliary=Auxiliary(distillation=FullVocabulary(divergence="jsd"))
+            action=NoCredit(),
+            auxiliary=Auxiliary(distillation=FullVocabulary(divergence="jsd")),
         ),
         family="on_policy_distillation",
         shares_target="yes",

@@ -8,6 +8,7 @@ from tod.atlas.recipes.shared import (
     ONE_UPDATE,
     PROMPTED,
     REF_ALONE,
+    REWARDED,
     TWO_ANCHOR,
     Z_SCORE,
 )
@@ -26,6 +27,7 @@ from tod.operators import (
     SequenceMeanTokenSum,
     SoftGate,
     TokenMean,
+    Unbounded,
     Whitening,
 )
 
@@ -39,6 +41,23 @@ PROXIMAL = (
         shares_target="one_update",
         differs=("π_old moves: iterated, the sharpness tends to 1/β, not 1/(τ+β)",),
         papers=("1707.06347", "TOD 2025, section 2.3"),
+    ),
+    Recipe(
+        name="kl_control",
+        title="KL-regularised reward by REINFORCE: a mean as baseline, KL in the reward",
+        target=REWARDED,
+        operator=Operator(
+            action=PolicyGradient(
+                trust_region=Unbounded(),
+                aggregation=SequenceMeanTokenSum(),
+                pull=KLPull(kind="k1", place="reward"),
+            )
+        ),
+        family="proximal_rl",
+        shares_target="on_policy",
+        differs=(FROZEN,),
+        papers=("1805.00909", "2205.11275", "2203.02155"),
+        aliases=("kl_regularised_rl",),
     ),
     Recipe(
         name="ppo_clip",

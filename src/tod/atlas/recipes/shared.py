@@ -1,6 +1,6 @@
 """Targets that several recipes state, and what makes some of them aim elsewhere."""
 
-from tod.targets import FiniteCandidates, Teacher, TwoAnchor, Verifier
+from tod.targets import FiniteCandidates, ScalarReward, Teacher, TwoAnchor, Verifier
 from tod.targets.rewards import Preference
 
 TWO_ANCHOR = TwoAnchor(tau=0.15, beta=0.05, utility="correct")
@@ -20,6 +20,7 @@ COMPOUNDS = "no b/μ in the weights: the target is μ·exp(ηU), sharper at ever
 FINITE_K = "at finite K its law is E[w̄] over candidate sets, which tends to q* like 1/K"
 CHOICES = Preference(beta=0.1, utility="correct")
 TAUGHT = Teacher(eta=1.0)
+REWARDED = ScalarReward(eta=20.0, utility="correct")
 PROMPTED = Verifier(eta=20.0, utility="correct")
 
 ALL_MEANT = (
