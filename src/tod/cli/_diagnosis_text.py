@@ -84,9 +84,12 @@ def _verdict(console: Any, data: dict[str, Any]) -> None:
     verdict = regime["verdict"]
     style = f"bold {COLOURS[verdict]}"
     console.print(Text.assemble("\n", ("regime: ", "bold"), (verdict.replace("_", "-"), style)))
+    first: dict[str, int] = {}
     for place, reason in enumerate(regime["reasons"], start=1):
         console.print(Padding(_plain(f"{place}. {reason['why']}"), (0, 0, 0, 2)))
-        console.print(Padding(_plain(f"→ {reason['remedy']}"), (0, 0, 0, 5)), style="cyan")
+        same = first.setdefault(reason["remedy"], place)
+        remedy = reason["remedy"] if same == place else f"as for {same}"
+        console.print(Padding(_plain(f"→ {remedy}"), (0, 0, 0, 5)), style="cyan")
     if regime["eta_intervals"]:
         console.print(Padding(_plain(f"by eta, were it declared{_read(data)}:"), (0, 0, 0, 2)))
         for part in regime["eta_intervals"]:

@@ -57,7 +57,7 @@ def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
         )
     k = summary.overlap.k or counts.candidates_per_context.get("median")
     if k is None or k < bounds.min_candidates:
-        floor = "not known" if k is None else f"{k:g}, so ESS_rel cannot read below {1 / k:.2g}"
+        floor = "not known" if k is None else f"{k:g}, so ESS_rel cannot read below {1 / k:.3g}"
         yield Reason(
             f"K is {floor}: a high ESS_rel at fewer than {bounds.min_candidates} candidates is not "
             "evidence of overlap",

@@ -218,7 +218,7 @@ def _size(data: dict[str, Any]) -> Fact:
     if low is None or high is None:
         return Fact("Candidates K", DASH)
     if low == high:
-        return Fact("Candidates K", f"{low:g}", f"ESS_rel cannot read below {fixed(1 / low)}")
+        return Fact("Candidates K", f"{low:g}", f"ESS_rel cannot read below {1 / low:.3g}")
     return Fact("Candidates K", f"{low:g} to {high:g}", f"median {plainly(middle)}")
 
 
