@@ -102,7 +102,13 @@ def activation_of(reading: Reading) -> float | None:
 
 
 def cut(reading: Reading, step: int, at: slice) -> Reading:
-    """The contexts of one step, as views, with the token sums of that step alone."""
+    """The contexts of one step, as views, with the token sums of that step alone.
+
+    The reading itself where nothing that is read of a part is recorded.
+    """
+    read = {"old", "ref"} & set(reading.recorded) or reading.source.activation
+    if not read and reading.labels.length is None:
+        return reading
     offsets = reading.contexts.offsets
     rows = slice(int(offsets[at.start]), int(offsets[at.stop]))
     labels = reading.labels
