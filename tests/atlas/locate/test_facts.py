@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,24 @@ def test_a_dump_of_trl_itself_is_located(tmp_path: Path) -> None:
     assert found.procedure is not None
     assert found.law.letters == "π_ref·exp(50·reward)"
     assert found.law.scale == "constant"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("verl") is None,
+    reason="verl is not installed; tests/operators/against_verl/verl_values.py says how",
+)
+def test_defaults_are_those_of_verl() -> None:
+    """Every setting of its generated configuration is known, with its default."""
+    from tod.atlas.locate import _verl_fields as facts
+    from tod.atlas.locate.settings import flat
+    from tod.base import read_yaml
+
+    spec = importlib.util.find_spec("verl")
+    assert spec is not None
+    assert spec.origin is not None
+    path = Path(spec.origin).parent / "trainer" / "config" / "_generated_ppo_trainer.yaml"
+    theirs = flat(read_yaml(path))
+    ours = {name: value for name, value in facts.DEFAULTS.items() if "overlong" not in name}
+    assert {name: theirs.get(name, "absent") for name in ours} == ours
+    strange = [k for k in theirs if k not in ours and k not in facts.NEUTRAL]
+    assert [k for k in strange if not k.startswith(facts.PREFIXES)] == []

@@ -94,11 +94,13 @@ PREFIXES = (
     "actor.muon.",
 )
 _NAMES = """
+actor.freeze_visual_encoder
 actor.model_name_or_path actor.num_nodes actor.num_gpus_per_node actor.aux_loss_coef
 actor.gradient_checkpointing_enable actor.gradient_checkpointing_reentrant actor.optim
 actor.lr_scheduler actor.lr_warmup_ratio actor.min_lr_ratio actor.max_norm
 algo.dynamic_filtering_range algo.kl.horizon reward.model_name_or_path reward.num_nodes
 reward.num_gpus_per_node reward.offload reward.overlong_penalty_factor reward.remote_url
+rollout.max_new_tokens
 rollout.max_tokens_per_gpu rollout.micro_batch_size rollout.vllm_generate_batch_size
 train.agent_func_path train.async_queue_size train.colocate_actor_ref train.colocate_all
 train.colocate_critic_reward train.dynamic_batch_enable train.ema_beta train.enable_ema

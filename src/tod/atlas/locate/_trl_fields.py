@@ -113,6 +113,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "DistillationConfig": {
         "teacher_model_name_or_path": None,
+        "per_device_train_batch_size": 8,
         "beta": 1.0,
         "max_completion_length": 512,
         "temperature": 1.0,
@@ -124,6 +125,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "GKDConfig": {
         "teacher_model_name_or_path": None,
+        "per_device_train_batch_size": 8,
         "temperature": 0.9,
         "lmbda": 0.5,
         "beta": 0.5,

@@ -3,11 +3,13 @@
 from typing import Any
 
 from tod.atlas.law import Law
+from tod.atlas.locate._outside import TRL_DPO, TRL_KTO, why
 from tod.atlas.locate.draft import Draft, coefficient
 from tod.atlas.locate.settings import Settings
 from tod.base import SpecError
 from tod.operators import (
     Auxiliary,
+    ConservativeDpo,
     DatasetProposal,
     Dpo,
     Exo,
@@ -26,6 +28,7 @@ from tod.operators import (
     Uniform,
     WeightedRegression,
 )
+from tod.operators.proposal import Proposal
 from tod.targets import Data, Teacher
 from tod.targets import Preference as PreferenceTarget
 
@@ -50,13 +53,24 @@ def dpo(s: Settings, method: str, version: str) -> Draft:
         draft.law = Law("other", why=draft.no_target)
         draft.change("loss_type", "the optimum of a sum is the target of none of its parts")
         return draft
+    if losses[0] == "sft":
+        return _chosen_alone(draft)
     loss = _dpo_loss(losses[0], s.number("label_smoothing"))
     if loss is None:
-        draft.target, draft.no_target = None, f"loss_type={losses[0]!r} has no composition here"
+        draft.target, draft.no_target = None, why(losses[0], TRL_DPO, "loss_type")
     else:
         draft.action = Preference(loss=loss)
         draft.said["loss"] = s.said("loss_type")
     _dpo_changes(draft, s, losses[0])
+    return draft
+
+
+def _chosen_alone(draft: Draft) -> Draft:
+    """``loss_type=sft``: the likelihood of the chosen answers, and nothing of a pair."""
+    draft.target, draft.target_family, draft.family = Data(), None, "supervised"
+    draft.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
+    draft.proposal, draft.likely = DatasetProposal(source="dataset"), ("sft",)
+    draft.change("loss_type", "fits the chosen answers: no pair, no π_ref and no β is read")
     return draft
 
 
@@ -79,7 +93,7 @@ def _dpo_changes(draft: Draft, s: Settings, kind: str) -> None:
     if s.number("label_smoothing") and kind not in read:
         draft.change(
             "label_smoothing",
-            f"ignored by loss_type={kind!r}: this is plain DPO, not cDPO (only "
+            f"ignored by loss_type={kind!r}: its labels are not smoothed (only "
             f"{', '.join(read)} read it)",
         )
     if kind == "exo_pair" and not s.number("label_smoothing"):
@@ -132,12 +146,28 @@ def cpo(s: Settings, method: str, version: str) -> Draft:
             loss=SimPo(scale=s.number("beta"), margin=s.number("simpo_gamma"))
         )
         draft.said["loss"], draft.likely = s.said("loss_type"), ("simpo",)
+    elif s.number("alpha"):
+        draft.no_target = (
+            f"{s.said('alpha')}: not in the algebra: AlphaPO's reward (1 − π^−α)/α is no log π"
+        )
+    else:
+        draft.action = Preference(loss=_flat_loss(s, str(kind)))
+        draft.said["loss"] = s.said("loss_type")
+        draft.notes.append("scored without a reference: b is flat over strings of any length")
     if s.number("cpo_alpha"):
         draft.change("cpo_alpha", "adds the likelihood of the chosen answers: not SimPO alone")
     if s.number("label_smoothing") and kind == "sigmoid":
         draft.change("label_smoothing", "read as cDPO here, unlike in DPOConfig")
     draft.law = Law("climbs", why="no reference policy")
     return draft
+
+
+def _flat_loss(s: Settings, kind: str) -> Any:
+    """CPO's loss of a pair; log-ratios to a flat b are the log-probs themselves."""
+    smooth = s.number("label_smoothing")
+    logistic = ConservativeDpo(epsilon=smooth) if smooth else Dpo()
+    known = {"sigmoid": logistic, "hinge": Hinge(), "ipo": Ipo(by_length=True)}
+    return s.choice("loss_type", {**known, "simpo": None}) if kind != "simpo" else None
 
 
 def orpo(s: Settings, method: str, version: str) -> Draft:
@@ -162,7 +192,7 @@ def kto(s: Settings, method: str, version: str) -> Draft:
         )
         draft.said["loss"] = s.said("loss_type")
     else:
-        draft.target, draft.no_target = None, f"loss_type={s['loss_type']!r} has no composition"
+        draft.target, draft.no_target = None, why(str(s["loss_type"]), TRL_KTO, "loss_type")
     if s["desirable_weight"] != s["undesirable_weight"]:
         draft.change("desirable_weight", "weights the two kinds: moves the optimum, not its shape")
     _reference(draft, s)
@@ -211,10 +241,15 @@ def _distilled(s: Settings, method: str, version: str, share: float, beta: float
         draft.change("beta", "a JSD: the teacher is its optimum only if the student can be it")
     if share < 1.0:
         draft.change("lmbda", "a share 1 − λ of batches is the data's: μ is a mixture, off-policy")
-    if s.number("temperature") != 1.0:
-        draft.change(
-            "temperature", "divides both models' logits: the tempered teacher is what is fitted"
-        )
+    draft.said["temperature"] = s.said("temperature")
+    longest = "max_completion_length" if "max_completion_length" in s.defaults else "max_new_tokens"
+    draft.proposal = Proposal(
+        source="old",
+        prompts=s.whole("per_device_train_batch_size"),
+        size=1,
+        temperature=s.number("temperature"),
+        max_new_tokens=s.whole(longest),
+    )
     draft.action = NoCredit()
     divergence = {0.0: "forward_kl", 1.0: "reverse_kl"}.get(beta, "jsd")
     inner = {"beta": beta} if divergence == "jsd" else {}

@@ -3,6 +3,7 @@
 from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law
 from tod.atlas.locate._corrections import sequence_mask_note
+from tod.atlas.locate._outside import TRL_GRPO, why
 from tod.atlas.locate.draft import Draft, auxiliary, coefficient, proposal_of, reward_tilt
 from tod.atlas.locate.settings import Settings
 from tod.operators import (
@@ -64,7 +65,7 @@ def grpo(s: Settings, method: str, version: str) -> Draft:
     draft.likely = ("gspo",) if sequence else _LIKELY.get(loss, ("dapo", "grpo"))
     draft.said = _said(s, pull=("beta", "use_bias_correction_kl") if beta else ("beta",))
     if loss == "vespo" or loss not in {*_AGGREGATION, "dr_grpo"}:
-        draft.no_target = f"loss_type={loss!r} has no composition here"
+        draft.no_target = why(loss, TRL_GRPO, "loss_type")
         draft.target = None
         return draft
     if beta == 0.0:

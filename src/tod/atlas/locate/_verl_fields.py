@@ -1,11 +1,11 @@
 """Facts of verl: defaults of what decides the target, and names of everything else.
 
-Read off the trainer's generated configuration at 0.8.0.dev, January 2026; no code of theirs.
+Read off the trainer's generated configuration of 0.9.1; no code of theirs.
 """
 
 from typing import Any
 
-VERSION = "0.8.0.dev (January 2026)"
+VERSION = "0.9.1"
 
 A = "actor_rollout_ref.actor."
 R = "actor_rollout_ref.rollout."
@@ -32,7 +32,7 @@ DEFAULTS: dict[str, Any] = {
     R + "top_p": 1.0,
     R + "n": 1,
     R + "do_sample": True,
-    R + "calculate_log_probs": False,
+    R + "calculate_log_probs": True,
     "algorithm.adv_estimator": "gae",
     "algorithm.gamma": 1.0,
     "algorithm.lam": 1.0,
@@ -50,10 +50,16 @@ DEFAULTS: dict[str, Any] = {
     C + "rollout_rs": None,
     C + "rollout_rs_threshold": None,
     C + "bypass_mode": False,
+    C + "loss_type": "ppo_clip",
     "data.train_batch_size": 1024,
     "data.max_response_length": 512,
+    "distillation.enabled": False,
+    "distillation.distillation_loss.loss_mode": "k3",
+    "distillation.distillation_loss.use_task_rewards": True,
+    "distillation.distillation_loss.use_policy_gradient": False,
     "reward_model.overlong_buffer.enable": False,
     "reward_model.reward_kwargs.overlong_buffer_cfg.enable": False,
+    "reward.reward_kwargs.overlong_buffer_cfg.enable": False,
 }
 
 _NAMES_0 = """
@@ -63,7 +69,8 @@ use_torch_compile shuffle data_loader_seed use_fused_kernels grad_clip
 ulysses_sequence_parallel_size entropy_from_logits_with_chunking entropy_checkpointing
 use_remove_padding calculate_sum_pi_squared sum_pi_squared_checkpointing load_weight
 policy_loss.clip_cov_ratio policy_loss.clip_cov_lb policy_loss.clip_cov_ub
-policy_loss.kl_cov_ratio policy_loss.ppo_kl_coef
+policy_loss.kl_cov_ratio policy_loss.ppo_kl_coef policy_loss.dro_beta
+entropy_from_logits_chunk_size pad_to_length
 """
 _ACTOR = _NAMES_0.split()
 _NAMES_1 = """
@@ -75,7 +82,8 @@ load_format log_prob_micro_batch_size log_prob_micro_batch_size_per_gpu
 log_prob_use_dynamic_bsz log_prob_max_token_len_per_gpu disable_log_stats over_sample_rate
 multi_stage_wake_up skip_rollout skip_dump_dir skip_tokenizer_init mtp layered_summon
 enable_rollout_routing_replay use_inflight_wake_up quantization quantization_config_file
-swap_space
+swap_space nnodes n_gpus_per_node full_determinism seed router_config_path
+moe_load_balance_metrics_interval qat
 """
 _ROLLOUT = _NAMES_1.split()
 
@@ -88,7 +96,8 @@ NEUTRAL = frozenset(
         "algorithm.pf_ppo.weight_pow",
         "algorithm.filter_groups.metric",
         "algorithm.filter_groups.max_num_gen_batches",
-        C + "loss_type",
+        "algorithm.filter_groups.max_inflight_gen_batches",
+        "algorithm.filter_groups._target_",
         "actor_rollout_ref.hybrid_engine",
         "actor_rollout_ref.nccl_timeout",
     ]
@@ -104,6 +113,8 @@ PREFIXES = (
     A + "router_replay.",
     A + "_target_",
     A + "policy_loss._target_",
+    A + "qat.",
+    R + "disaggregation.",
     R + "val_kwargs.",
     R + "engine_kwargs.",
     R + "multi_turn.",
@@ -120,12 +131,16 @@ PREFIXES = (
     "custom_reward_function.",
     "data.",
     "defaults",
+    "distillation.",
     "global_profiler.",
     "hydra",
     "ray_init.",
     "ray_kwargs.",
+    "reward.",
     "reward_manager.",
     "reward_model.",
+    "sandbox_fusion.",
+    "skip.",
     "trainer.",
     "transfer_queue.",
 )

@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tod.atlas.locate import _script, _shell
+from tod.atlas.locate._inherit import inherited, of_config
 from tod.base import SpecError, read_yaml
 
 Framework = Literal["trl", "verl", "openrlhf", "nemo_rl", "tod"]
@@ -61,12 +62,22 @@ def detect(path: Path, framework: str | None = None, method: str | None = None) 
         values, name = _script.read(text, str(path), method)
         return Found("trl", values, name)
     if suffix in (".sh", ".bash") or text.startswith("#!") or _shell.runs(text):
-        return Found(*_shell.read(text, f"{path}", LOOKED_FOR))
+        return _with_config(path, Found(*_shell.read(text, f"{path}", LOOKED_FOR)))
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if suffix not in (".yaml", ".yml", ".json") and lines and all(map(_OVERRIDE.match, lines)):
         return Found("verl", _shell.overrides(lines), program="verl.trainer.main_ppo")
-    return _of_data(_data(path, text, suffix), str(path), framework, method)
+    return _of_data(_data(path, text, suffix), path, framework, method)
+
+
+def _with_config(path: Path, found: Found) -> Found:
+    """A `trl` command with the file that it names; its own options win over it."""
+    name = found.values.get("config")
+    if found.framework != "trl" or name is None:
+        return found
+    below, where = of_config(path, str(name))
+    values = {**below, **{k: v for k, v in found.values.items() if k != "config"}}
+    return replace(found, values=values, notes=(*found.notes, f"settings read from {where}"))
 
 
 def _text(path: Path) -> str:
@@ -89,21 +100,24 @@ def _data(path: Path, text: str, suffix: str) -> Any:
         raise SpecError(f"{path}: not valid JSON: {error}.") from None
 
 
-def _of_data(data: Any, where: str, framework: str | None, method: str | None) -> Found:
+def _of_data(data: Any, path: Path, framework: str | None, method: str | None) -> Found:
     rows = data if isinstance(data, list) else []
     if rows and all(isinstance(row, str) and _OVERRIDE.match(row) for row in rows):
         return Found("verl", _shell.overrides(rows), program="verl.trainer.main_ppo")
     if not isinstance(data, dict) or not data:
         kind = "empty" if not data else f"a {type(data).__name__}"
-        raise SpecError(f"{where}: {kind}, not a configuration. Looked for {LOOKED_FOR}.")
+        raise SpecError(f"{path}: {kind}, not a configuration. Looked for {LOOKED_FOR}.")
+    notes: tuple[str, ...] = ()
+    if "defaults" in data and _whose(data) != "verl":
+        data, notes = inherited(path, data)
     name = framework or _whose(data)
     if name is None and method is None:
         keys = ", ".join(list(map(str, data))[:6])
         raise SpecError(
-            f"{where}: no framework recognised in its keys ({keys}, …). Looked for {LOOKED_FOR}. "
+            f"{path}: no framework recognised in its keys ({keys}, …). Looked for {LOOKED_FOR}. "
             "If it is one of them: --framework NAME."
         )
-    return Found(name or "trl", data, method)  # type: ignore[arg-type]
+    return Found(name or "trl", data, method, notes=notes)  # type: ignore[arg-type]
 
 
 def _whose(data: Mapping[str, Any]) -> Framework | None:

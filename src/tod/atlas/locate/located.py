@@ -117,6 +117,8 @@ def composition(operator: Operator | None) -> str | None:
         return None
     data = operator.action.model_dump(mode="json")
     kind = data.pop("kind")
+    terms = operator.auxiliary.model_dump(mode="json", exclude={"critic"})
+    data |= {name: term for name, term in terms.items() if term is not None}
     parts = [f"{name} {_short(value)}" for name, value in data.items() if value is not None]
     return f"{kind}: " + " · ".join(parts)
 

@@ -10,6 +10,7 @@ from tod.atlas.locate._nemo_fields import (
     PREFIXES,
     VERSION,
 )
+from tod.atlas.locate._outside import NEMO_ESTIMATORS, why
 from tod.atlas.locate.draft import Draft, coefficient, proposal_of, reward_tilt
 from tod.atlas.locate.located import Located
 from tod.atlas.locate.settings import Settings, flat
@@ -65,8 +66,6 @@ def locate_nemo_rl(
         )
     s = Settings(flat(values), DEFAULTS[name], NEUTRAL, PREFIXES[name])
     draft = {"grpo": _grpo, "dpo": _dpo, "sft": _sft, "distillation": _distillation}[name](s)
-    if "defaults" in values:
-        draft.notes.append("`defaults:` names another file, which was not read")
     return draft.located()
 
 
@@ -77,18 +76,14 @@ def _grpo(s: Settings) -> Draft:
     draft.target = reward_tilt(beta)
     if beta == 0.0:
         draft.no_target = f"{KL}=0: no finite target, only a trust region"
-    drawn = s.whole("grpo.num_prompts_per_step") * s.whole("grpo.num_generations_per_prompt")
-    draft.updates = max(1, drawn // max(1, s.whole("policy.train_global_batch_size")))
-    names = {name: f"policy.generation.{name}" for name in ("temperature", "top_p", "top_k")}
-    names |= {"prompts": "grpo.num_prompts_per_step", "size": "grpo.num_generations_per_prompt"}
-    names["max_new_tokens"] = "policy.max_total_sequence_length"
-    draft.proposal = proposal_of(s, names)
+    _drawn(draft, s, "grpo")
     advantage = _advantage(s, estimator)
     sequence = s.flag(L + "sequence_level_importance_ratios")
     kind = str(s[L + "reference_policy_kl_type"])
     pull = KLPull(kind=kind, place="reward") if in_reward else KLPull(kind=kind, importance=True)
     if advantage is None:
-        draft.target, draft.no_target = None, f"adv_estimator {estimator!r}: no composition here"
+        draft.target = None
+        draft.no_target = why(estimator, NEMO_ESTIMATORS, "grpo.adv_estimator.name")
     else:
         draft.action = PolicyGradient(
             level="sequence_mean" if sequence else "token",
@@ -102,6 +97,17 @@ def _grpo(s: Settings) -> Draft:
     draft.said = _said(s, estimator)
     _changes(draft, s)
     return draft
+
+
+def _drawn(draft: Draft, s: Settings, section: str) -> None:
+    """The proposal, and how often its batch is stepped on."""
+    names = {name: f"policy.generation.{name}" for name in ("temperature", "top_p", "top_k")}
+    names |= {"prompts": f"{section}.num_prompts_per_step"}
+    names |= {"size": f"{section}.num_generations_per_prompt"}
+    names["max_new_tokens"] = "policy.max_total_sequence_length"
+    draft.proposal = proposal_of(s, names)
+    drawn = draft.proposal.prompts * draft.proposal.size
+    draft.updates = max(1, drawn // max(1, s.whole("policy.train_global_batch_size")))
 
 
 def _advantage(s: Settings, estimator: str) -> Any:
@@ -214,15 +220,23 @@ def _distillation(s: Settings) -> Draft:
     draft = Draft("nemo_rl", VERSION, "distillation", s, "on_policy_distillation")
     draft.target, draft.target_family = Teacher(eta=1.0), "teacher"
     draft.action, draft.likely = NoCredit(), ("gkd", "opd_full", "opd")
+    _drawn(draft, s, "distillation")
     divergence = {"forward": "forward_kl", "reverse": "reverse_kl"}.get(str(s[L + "kl_type"]))
     spec = {"divergence": divergence or "jsd", "top_k": s.whole("distillation.topk_logits_k")}
-    draft.auxiliary = Auxiliary.model_validate({"distillation": {**spec, "rest": "dropped"}})
+    draft.auxiliary = Auxiliary.model_validate({"distillation": {**spec, "rest": "renormalised"}})
     if divergence is None:
         draft.notes.append("a weighted sum of both KLs stands here as a JSD")
     draft.change(
         "distillation.topk_logits_k",
-        "the divergence sees the teacher's top tokens only: the rest of its mass is free",
+        "both laws are renormalised on the teacher's top tokens: the mass of the others is free",
     )
+    if s.flag(L + "zero_outside_topk"):
+        draft.change(
+            L + "zero_outside_topk",
+            "the student keeps its whole law and mass outside the teacher's top tokens is what it "
+            "pays for: the aim is the teacher cut to them",
+        )
+        draft.law = Law("other", why="the teacher cut to its top tokens and renormalised")
     if s[L + "kl_type"] == "mixed":
         draft.change(L + "kl_type", "a sum of both directions: the teacher only if it is reachable")
     return draft

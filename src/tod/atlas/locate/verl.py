@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tod.atlas.law import Law
+from tod.atlas.locate._outside import VERL_ESTIMATORS, VERL_LOSSES, why
+from tod.atlas.locate._verl_changes import NORM, other_changes, reward_changes, trust_changes
 from tod.atlas.locate._verl_fields import DEFAULTS, NEUTRAL, PREFIXES, VERSION, A, C, R
 from tod.atlas.locate.draft import Draft, auxiliary, coefficient, proposal_of, reward_tilt
 from tod.atlas.locate.located import Located
@@ -19,8 +21,10 @@ from tod.operators import (
     GroupZScore,
     KLPull,
     LeaveOneOut,
+    Mask,
     PolicyGradient,
     ReturnToGo,
+    SequenceMask,
     SequenceMeanTokenMean,
     SequenceMeanTokenSum,
     SequenceTruncation,
@@ -39,6 +43,7 @@ from tod.targets import Data
 _ESTIMATORS = {
     "rloo": LeaveOneOut(),
     "rloo_vectorized": LeaveOneOut(),
+    "gpg": GroupMean(),
 }
 _LEVELS = {"gspo": "sequence_mean", "geo_mean": "sequence_mean_of_clipped"}
 _AGGREGATION = {
@@ -47,7 +52,6 @@ _AGGREGATION = {
     "seq-mean-token-sum": SequenceMeanTokenSum(),
 }
 _PROGRAMS = ("main_ppo", "main_dapo", "fully_async_main", "main_ppo_split")
-_NORM = "seq-mean-token-sum-norm"
 _LIKELY = {
     "gspo": ("gspo",),
     "sapo": ("sapo",),
@@ -78,7 +82,7 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
             f"{where}: no reader for {program}. Known: {', '.join(_PROGRAMS)} and the sft trainers."
         )
     s = Settings(flat(values), DEFAULTS, NEUTRAL, PREFIXES)
-    estimator, mode = str(s["algorithm.adv_estimator"]), str(s[A + "policy_loss.loss_mode"])
+    estimator, mode = str(s["algorithm.adv_estimator"]), _mode(s)
     draft = Draft("verl", VERSION, f"{estimator}, {mode}", s, "proximal_rl", updates=_updates(s))
     draft.method = f"{program or 'main_ppo'}: {draft.method}"
     draft.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
@@ -89,12 +93,18 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
         draft.no_target = "no KL in the loss or the reward: no finite target, only a trust region"
     advantage = _advantage(s, estimator)
     region = _region(s, mode)
+    if mode == "geo_mean" and isinstance(advantage, Gae | ReturnToGo):
+        mode, region = "geo_mean by token", None
     if advantage is None or region is None:
-        what = f"adv_estimator={estimator!r}" if advantage is None else f"loss_mode={mode!r}"
-        draft.target, draft.no_target = None, f"{what} has no composition here"
+        draft.target = None
+        draft.no_target = (
+            why(estimator, VERL_ESTIMATORS, "algorithm.adv_estimator")
+            if advantage is None
+            else why(mode, VERL_LOSSES, A + "policy_loss.loss_mode")
+        )
     elif not draft.law:
         draft.action = PolicyGradient(
-            level=_LEVELS.get(mode, "token"),
+            level=_level(s, mode),
             trust_region=region,
             advantage=advantage,
             aggregation=_aggregation(s, mode),
@@ -104,9 +114,9 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
     draft.auxiliary = auxiliary(s.number(A + "entropy_coeff"), critic=estimator == "gae")
     draft.likely = _LIKELY.get(mode, _by_estimator(estimator))
     draft.said = _said(s)
-    _trust_changes(draft, s, mode)
-    _reward_changes(draft, s, estimator)
-    _other_changes(draft, s)
+    trust_changes(draft, s, mode)
+    reward_changes(draft, s, estimator)
+    other_changes(draft, s)
     return draft.located()
 
 
@@ -117,6 +127,20 @@ def _sft(values: Mapping[str, Any], name: str) -> Located:
     draft.proposal, draft.likely = DatasetProposal(source="dataset"), ("sft",)
     draft.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
     return draft.located()
+
+
+def _mode(s: Settings) -> str:
+    """The loss in force: bypass mode puts its own in the place of the one that is named."""
+    named = str(s[A + "policy_loss.loss_mode"])
+    if not s.flag(C + "bypass_mode") and named != "bypass_mode":
+        return named
+    return "reinforce" if s[C + "loss_type"] == "reinforce" else "vanilla"
+
+
+def _level(s: Settings, mode: str) -> Any:
+    if mode == "reinforce" and s[C + "rollout_is"] == "sequence":
+        return "sequence_sum"
+    return _LEVELS.get(mode, "token")
 
 
 def _by_estimator(estimator: str) -> tuple[str, ...]:
@@ -199,7 +223,11 @@ def _region(s: Settings, mode: str) -> TrustRegionSpec | None:
         return SoftGate(tau_pos=s.number(A + "tau_pos"), tau_neg=s.number(A + "tau_neg"))
     if mode == "cispo":
         return Truncate(cap=1 + high, floor=1 - low if low < 1 else None)
-    return None
+    plain = Truncate(cap=1.0, floor=1.0)
+    if mode == "reinforce" and s[C + "rollout_is"] is not None:
+        bounds = _bounds(s)
+        return Truncate(cap=bounds[1]) if bounds[0] is None else Mask(low=bounds[0], high=bounds[1])
+    return plain if mode in ("gpg", "reinforce") else None
 
 
 def _log_clip(low: float, high: float) -> Clip:
@@ -210,22 +238,28 @@ def _log_clip(low: float, high: float) -> Clip:
 
 
 def _aggregation(s: Settings, mode: str) -> Any:
-    if mode in ("gspo", "sapo"):
+    if mode in ("geo_mean", "sapo"):
         return SequenceMeanTokenMean()
     given = s[A + "loss_scale_factor"] is not None
     length = s.whole(A + "loss_scale_factor" if given else "data.max_response_length")
-    return s.choice(A + "loss_agg_mode", {**_AGGREGATION, _NORM: ConstantLength(length=length)})
+    return s.choice(A + "loss_agg_mode", {**_AGGREGATION, NORM: ConstantLength(length=length)})
 
 
 def _correction(s: Settings) -> Any:
-    kind, name = s[C + "rollout_is"], C + "rollout_is_threshold"
+    kind = s[C + "rollout_is"]
     if kind is None or s.flag(C + "bypass_mode"):
         return None
-    if "_" in str(s[name]):
-        low, _, high = str(s[name]).partition("_")
-        return TokenMask(low=number(name, low), high=number(name, high))
-    cap = s.number(name)
-    return SequenceTruncation(cap=cap) if kind == "sequence" else TokenTruncation(cap=cap)
+    low, high = _bounds(s)
+    if low is not None:
+        return (SequenceMask if kind == "sequence" else TokenMask)(low=low, high=high)
+    return SequenceTruncation(cap=high) if kind == "sequence" else TokenTruncation(cap=high)
+
+
+def _bounds(s: Settings) -> tuple[float | None, float]:
+    """Of a sampler's weights: a cap, or `lo_hi`, outside of which they are 0."""
+    name = C + "rollout_is_threshold"
+    low, bar, high = str(s[name]).partition("_")
+    return (number(name, low), number(name, high)) if bar else (None, s.number(name))
 
 
 def _said(s: Settings) -> dict[str, str]:
@@ -242,84 +276,3 @@ def _said(s: Settings) -> dict[str, str]:
     said["refresh"] = s.said(A + "ppo_epochs")
     said["entropy"] = s.said(A + "entropy_coeff")
     return said
-
-
-def _trust_changes(draft: Draft, s: Settings, mode: str) -> None:
-    if mode == "vanilla":
-        draft.change(
-            A + "clip_ratio_c",
-            f"dual clip: where A < 0 and ρ > {s.number(A + 'clip_ratio_c'):g} a token no longer "
-            "counts; bad answers that became likely are not pushed down",
-        )
-    bounds = ("clip_ratio_low", "clip_ratio_high")
-    if A + "clip_ratio" in s.given and not any(A + name in s.given for name in bounds):
-        draft.change(
-            A + "clip_ratio",
-            "has no effect: clip_ratio_low and clip_ratio_high are 0.2 by default and win",
-        )
-    if mode in ("gspo", "sapo") and s[A + "loss_agg_mode"] != "seq-mean-token-mean":
-        draft.change(
-            A + "loss_agg_mode", f"{mode} aggregates by seq-mean-token-mean whatever is set"
-        )
-    if mode == "cispo" and s.number(A + "clip_ratio_low") < 1.0:
-        draft.change(
-            A + "clip_ratio_low",
-            "a lower bound on ρ that the paper has not: stale tokens count more",
-        )
-    if mode == "gspo" and s.number(A + "clip_ratio_high") > 0.01:
-        draft.change(
-            A + "clip_ratio_high",
-            "a token's width on a geometric mean over a sequence: 4e-4 is usual, this never binds",
-        )
-    aggregation = s[A + "loss_agg_mode"]
-    if aggregation == "seq-mean-token-mean" and mode == "vanilla":
-        draft.change(
-            A + "loss_agg_mode",
-            "each sequence is divided by its own length: short answers are pushed harder per "
-            "token; not the gradient of E[U]",
-        )
-
-
-def _reward_changes(draft: Draft, s: Settings, estimator: str) -> None:
-    grouped = estimator in ("grpo", "grpo_vectorized", "rloo", "rloo_vectorized")
-    if grouped and s.whole(R + "n") == 1:
-        effect = "one candidate a prompt has no baseline: GRPO takes the raw reward as advantage"
-        if estimator != "grpo":
-            effect = "one candidate a prompt has no baseline: raw reward or 0, by implementation"
-        draft.change(R + "n", effect)
-    if s["algorithm.kl_ctrl.type"] == "adaptive" and s.flag("algorithm.use_kl_in_reward"):
-        draft.change(
-            "algorithm.kl_ctrl.type",
-            f"β moves to hold the KL at {s['algorithm.kl_ctrl.target_kl']}: η = 1/β is whatever "
-            "that takes",
-        )
-    if s.flag("algorithm.filter_groups.enable"):
-        draft.change(
-            "algorithm.filter_groups.enable",
-            "contexts are weighted by 1 − p^K − (1 − p)^K: prompts of middling difficulty count",
-        )
-    for name in (
-        "reward_model.overlong_buffer.enable",
-        "reward_model.reward_kwargs.overlong_buffer_cfg.enable",
-    ):
-        if s.flag(name):
-            draft.change(name, "U gets a penalty of length near the limit: a second utility")
-    if s.flag("algorithm.use_pf_ppo"):
-        draft.change("algorithm.use_pf_ppo", "batches are redrawn by reward: μ is not what sampled")
-
-
-def _other_changes(draft: Draft, s: Settings) -> None:
-    if s[C + "rollout_is"] is not None and not s.flag(C + "bypass_mode"):
-        draft.change(
-            C + "rollout_is", "capped weights: E[weight] < 1, long answers are cut more often"
-        )
-    if s[C + "rollout_rs"] is not None:
-        draft.change(
-            C + "rollout_rs",
-            "answers are dropped by −log ρ, so bounds lo_hi keep ρ in [1/hi, 1/lo]; the law is "
-            "conditioned on agreement of the two engines",
-        )
-    if (draft.updates or 1) > 1:
-        draft.notes.append(
-            f"{draft.updates} updates on every batch of rollouts: μ is stale for all but the first"
-        )

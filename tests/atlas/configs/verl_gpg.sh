@@ -1,0 +1,1 @@
+python -m verl.trainer.main_ppo algorithm.adv_estimator=gpg actor_rollout_ref.actor.policy_loss.loss_mode=gpg actor_rollout_ref.actor.use_kl_loss=False actor_rollout_ref.rollout.n=5 data.train_batch_size=128 actor_rollout_ref.actor.ppo_mini_batch_size=128 "$@"
