@@ -1,5 +1,6 @@
 """Weighted regression: reference values, centring, empty contexts, fixed sets."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -168,3 +169,44 @@ def test_the_best_are_kept_with_their_ties(backend):
         np.testing.assert_allclose(weight, np.array(want) / sum(want), rtol=1e-6)
     everything = to_numpy(WeightedRegression(weights=Best(count=9)).credit(batch).per_token)
     np.testing.assert_allclose(everything, 0.2, rtol=1e-6)
+
+
+def test_the_best_of_ragged_contexts_are_those_with_few_above_them(backend, rng):
+    """By counting, candidate by candidate; values repeat, so that ties straddle the cut."""
+    contexts = Groups(np.array([1, 7, 40, 3, 12]))
+    sequences = Groups.equal(contexts.total, 1)
+    value = rng.integers(0, 6, contexts.total) / 4.0
+    value[contexts.owner == 3] = [-np.inf, 2.0, -np.inf]
+    for count in (1, 2, 5, 11):
+        kept = np.array(
+            [
+                np.sum(value[contexts.owner == c] > v) < count
+                for c, v in zip(contexts.owner, value, strict=True)
+            ]
+        )
+        want = kept / np.bincount(contexts.owner, kept)[contexts.owner]
+        batch = replace(
+            _one(backend.make, value, -np.ones(contexts.total)),
+            contexts=contexts,
+            totals=Totals.of(sequences, contexts),
+        )
+        got = to_numpy(Best(count=count)(batch))
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_the_best_of_many_candidates_need_no_pairs(backend):
+    """64 contexts of 512: all pairs would take 134 MB for one array of 8 bytes."""
+    contexts = Groups.equal(64, 512)
+    sequences = Groups.equal(contexts.total, 1)
+    value = np.tile(np.arange(512.0), 64)
+    batch = replace(
+        _one(backend.make, value, -np.ones(contexts.total)),
+        contexts=contexts,
+        totals=Totals.of(sequences, contexts),
+    )
+    tracemalloc.start()
+    weight = to_numpy(Best(count=8)(batch))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(weight, np.where(value >= 504, 1 / 8, 0.0), rtol=1e-6)
+    assert peak < 20e6

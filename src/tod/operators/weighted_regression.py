@@ -7,14 +7,14 @@ rejection-sampling fine-tuning are settings of it.
 import math
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from jaxtyping import Float
 from pydantic import Field, FiniteFloat
 
-from tod.base import Array, Named, Spec, SpecError, namespace
+from tod.base import Array, Named, Spec, SpecError, constant_like, namespace, to_numpy
 from tod.operators.advantages import GroupMean, LeaveOneOut, Raw
 from tod.operators.aggregation import AggregationSpec
 from tod.operators.batch import Batch, Credit
-from tod.operators.pairs import Grid
 
 
 class TargetWeights(Spec):
@@ -73,13 +73,13 @@ class Best(Spec):
 
     def __call__(self, batch: Batch) -> Float[Array, " N"]:
         """[N], adding up to 1 per context."""
-        rows = Grid.of(batch.contexts)
         xp: Any = namespace(batch.value)
-        above: Any = batch.value[rows.second] > batch.value[rows.first]
-        one = xp.ones_like(batch.value[rows.first])
-        rank = rows.rows.sum(xp.where(above, one, 0 * one))
+        value, contexts = to_numpy(batch.value), batch.contexts
+        order = np.lexsort((value, contexts.owner))
+        last = order[contexts.offsets[1:] - np.minimum(self.count, contexts.sizes)]
+        least = contexts.spread(constant_like(value[last], batch.value))
         zeros = xp.zeros_like(batch.value)
-        kept = xp.where(rank < self.count, zeros, xp.full_like(zeros, -float("inf")))
+        kept = xp.where(batch.value >= least, zeros, xp.full_like(zeros, -float("inf")))
         return normalised(kept, batch)
 
 
