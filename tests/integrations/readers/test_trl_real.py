@@ -47,3 +47,15 @@ def test_a_live_run(tmp_path: Path) -> None:
     script = HERE / "trl_run.py"
     subprocess.run([sys.executable, script, tmp_path], check=True, capture_output=True, timeout=600)
     check(tmp_path)
+
+
+@pytest.mark.slow
+def test_evaluations_of_a_live_run(tmp_path: Path) -> None:
+    """TRL overwrites the training file of a step with its evaluation, the last step's too."""
+    script = [sys.executable, HERE / "trl_run.py", tmp_path, "evaluate"]
+    subprocess.run(script, check=True, capture_output=True, timeout=600)
+    reading = read(tmp_path / "completions")
+    assert reading.contexts.sizes.tolist() == [4] * 4
+    assert reading.steps.tolist() == [1, 1, 3, 3]
+    texts = reading.texts(range(4))
+    assert not any(" + 1 = " in text.prompt for members in texts.values() for text in members)

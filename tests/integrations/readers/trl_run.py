@@ -1,4 +1,7 @@
-"""A few steps of TRL's own GRPOTrainer on the tiny model, logging completions: `trl_run.py OUT`."""
+"""A few steps of TRL's own GRPOTrainer on the tiny model, logging completions.
+
+``trl_run.py OUT``, or ``trl_run.py OUT evaluate`` with an evaluation before and every two steps.
+"""
 
 import os
 import sys
@@ -20,13 +23,16 @@ def short(completions: list[str], **_: Any) -> list[float]:
     return [float(len(text) < 12) for text in completions]
 
 
-def main(out: str) -> None:
+def main(out: str, evaluate: str = "") -> None:
     path = str(files("tod.engine").joinpath("tiny/tiny"))
     tokenizer = AutoTokenizer.from_pretrained(path)
     prompts = [f"{a} {a + 1} {a + 3} = {2 * a + 4}: " for a in range(1, 13)]
+    sums = [f"{a} + 1 = " for a in range(5)]
+    evaluation: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": 2, "eval_on_start": True}
     settings = GRPOConfig(
+        **(evaluation if evaluate else {}),
         output_dir=out,
-        max_steps=3,
+        max_steps=5 if evaluate else 3,
         per_device_train_batch_size=8,
         num_generations=4,
         max_completion_length=16,
@@ -43,9 +49,10 @@ def main(out: str) -> None:
         reward_funcs=[digits, short],
         args=settings,
         train_dataset=Dataset.from_dict({"prompt": prompts}),
+        eval_dataset=Dataset.from_dict({"prompt": sums}) if evaluate else None,
         processing_class=tokenizer,
     ).train()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -6,7 +6,9 @@ the file, or leaves some of its rows in the queue. There is no group: runs of ``
 equal prompts. One column per reward function, NaN where it does not apply; no weighted total.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tod.integrations.readers._parquet import collect, columns_of, scan, texts
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import runs
 from tod.integrations.readers._total import TOTAL, rewards_among, total
+from tod.integrations.readers.trl_evaluation import Logged, evaluated
 
 _PLAIN = frozenset({"step", "prompt", "completion", "advantage"})
 
@@ -28,24 +31,63 @@ def recognises(probe: Probe) -> str | None:
     return "Parquet with step, prompt, completion, advantage and reward columns (TRL GRPO)"
 
 
+@dataclass(frozen=True)
+class _File:
+    """The rows of a file that are not those of an earlier one."""
+
+    path: Path
+    table: Any
+    numeric: list[str]
+    old: int
+    logged: Logged
+
+
 def read(files: Sequence[Path], rows: Rows) -> None:
-    """All files in order of their steps."""
+    """All files in order of their steps; evaluations are left out where they left a trace."""
     named = [path for path in files if step_in_name(path) is not None]
     others = [path for path in files if step_in_name(path) is None]
     before: Any = np.zeros(0, dtype=np.uint64)
-    sizes: dict[int, list[Path]] = {}
+    kept: list[_File] = []
     for path in [*others, *(path for _, path in newest_per_step(named, rows))]:
-        before = _read_file(path, rows, before, sizes)
+        file, before = _open(path, rows, before)
+        if file is not None:
+            kept.append(file)
+    _say_shared_steps(kept, rows)
+    sizes: dict[int, list[tuple[Path, int]]] = {}
+    tails = evaluated([file.logged for file in kept], rows)
+    trained = [(f, len(f.logged.row) - tail) for f, tail in zip(kept, tails, strict=True)]
+    common = _common_size([file.logged.prompt[:size] for file, size in trained])
+    for file, size in trained:
+        if size:
+            _add(file, size, rows, sizes, common)
     if len(sizes) > 1:
         common = max(sizes, key=lambda size: len(sizes[size]))
-        odd = [path.name for size, paths in sizes.items() if size != common for path in paths]
+        odd = [found for size, paths in sizes.items() if size != common for found in paths]
+        names = ", ".join(path.name for path, _ in odd[:3])
         rows.note(
-            f"{', '.join(odd[:3])}: groups of another size than {common}. TRL writes evaluation "
-            "rows into the same files: leave these out with --steps if they are evaluations"
+            f"{names}: {sum(n for _, n in odd)} rows of {len(odd)} files in groups of another size "
+            f"than {common}. TRL writes evaluation rows into the same files: leave these out with "
+            "--steps if they are evaluations"
         )
 
 
-def _read_file(path: Path, rows: Rows, before: Any, sizes: dict[int, list[Path]]) -> Any:
+def _say_shared_steps(files: Sequence[_File], rows: Rows) -> None:
+    """A step that several files claim, or a file that holds another step than its name says."""
+    first: dict[int, Path] = {}
+    for file in files:
+        steps = np.unique(file.logged.step).tolist()
+        said = step_in_name(file.path)
+        if said is not None and steps != [said]:
+            shown = ", ".join(map(str, steps[:4]))
+            rows.note(f"{file.path.name}: its rows are of step {shown}; the column counts")
+        for step in steps:
+            other = first.setdefault(step, file.path)
+            if other != file.path:
+                rows.note(f"step {step} is in {other.name} and in {file.path.name}: both are read")
+
+
+def _open(path: Path, rows: Rows, before: Any) -> tuple[_File | None, Any]:
+    """The new rows of a file, if any, and the digests of all its rows."""
     import polars as pl
 
     kinds = columns_of(path)
@@ -66,9 +108,10 @@ def _read_file(path: Path, rows: Rows, before: Any, sizes: dict[int, list[Path]]
             f"{path.name}: {old} of {len(seen)} rows are those of an earlier step, written again "
             "(logging more often than generating): left out"
         )
-    if old < len(seen):
-        _add(path, rows, table[old:], prompt[old:], numeric, old, sizes)
-    return seen
+    if old >= len(seen):
+        return None, seen
+    logged = Logged(path, table["step"].to_numpy()[old:], prompt[old:], seen[old:])
+    return _File(path, table[old:], numeric, old, logged), seen
 
 
 def repeated(before: Any, now: Any, prompt: Any) -> int:
@@ -86,20 +129,37 @@ def repeated(before: Any, now: Any, prompt: Any) -> int:
     return 0
 
 
+def _common_size(prompts: Sequence[Any]) -> int | None:
+    """The group size of most files with several prompts; None without any."""
+    found = Counter(
+        int(np.bincount(np.bincount(runs(prompt.tolist()))).argmax())
+        for prompt in prompts
+        if len(prompt) and (prompt != prompt[0]).any()
+    )
+    return found.most_common(1)[0][0] if found else None
+
+
 def _add(
-    path: Path, rows: Rows, table: Any, prompt: Any, numeric: list[str], old: int, sizes: Any
+    file: _File,
+    size: int,
+    rows: Rows,
+    sizes: dict[int, list[tuple[Path, int]]],
+    common: int | None,
 ) -> None:
-    file = rows.start(path)
+    """The first ``size`` of the new rows of a file."""
+    table, numeric = file.table[:size], file.numeric
+    prompt = file.logged.prompt[:size]
+    place = rows.start(file.path)
     step = table["step"].to_numpy()
     wanted = np.array([rows.wanted(int(s)) for s in step])
     given = int(rows.mapping["group_size"]) if "group_size" in rows.mapping else None
     advantage = table["advantage"].to_numpy()
     keys = list(zip(step.tolist(), prompt.tolist(), strict=True))
     if given is None and len(set(keys)) == 1:
-        given = _zero_sums(advantage)
+        given = common if common and size % common == 0 else _zero_sums(advantage)
     group = np.array(runs(keys, given))
     counts = np.bincount(group)
-    sizes.setdefault(int(np.bincount(counts).argmax()), []).append(path)
+    sizes.setdefault(int(np.bincount(counts).argmax()), []).append((file.path, size))
     columns = {name: table[name].to_numpy() for name in numeric}
     chosen, confirmed = rewards_among(columns, advantage, group)
     _explain(rows, numeric, chosen, confirmed, columns)
@@ -108,7 +168,7 @@ def _add(
         utility = {TOTAL: total(np.array(list(utility.values()))), **utility}
     labels = [(int(s), f"{int(s)}/{g}") for s, g in zip(step, group.tolist(), strict=True)]
     code = [rows.context(*label) for label, kept in zip(labels, wanted, strict=True) if kept]
-    rows.add(file, code, (np.arange(len(step)) + old + 1)[wanted], utility)
+    rows.add(place, code, (np.arange(len(step)) + file.old + 1)[wanted], utility)
 
 
 def _zero_sums(advantage: Any) -> int | None:
@@ -150,6 +210,7 @@ FORMAT = Format(
     recognises=recognises,
     read=read,
     texts=read_texts,
+    settings=("group_size", "evaluation"),
     needs={
         "mu": "tod.integrations.trl.instrument(trainer): TRL itself writes no log-probs",
         "old": "tod.integrations.trl.instrument(trainer)",
