@@ -215,6 +215,9 @@ def _read_traces(path: Path, rows: Rows, trained: Trained, seen: _Seen) -> None:
             rows.note("some episodes ended in an error (ok = false); they are left out")
             continue
         for place, trace in enumerate(item.traces[:_PER_LINE]):
+            if not (trace.ok and trace.agent.trainable):
+                rows.note("traces that failed or are of agents not trained (judges) are left out")
+                continue
             _put(number * _PER_LINE + place, step, item, trace, sink, trained, seen)
     sink.close()
 
