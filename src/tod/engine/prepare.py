@@ -26,8 +26,8 @@ from tod.operators import (
     Preference,
     Totals,
     UpdateRule,
+    WeightedRegression,
     gae,
-    is_batch_wide,
     rewards_of,
 )
 from tod.procedure import batch_of, totals_of
@@ -41,7 +41,7 @@ class Prepared:
     """Numbers of the whole batch, equal in every process.
 
     Attributes:
-        totals: Sizes of the step, with the moments of a batch-wide advantage.
+        totals: Sizes of the step, with what else of it credit of a part reads.
         returns: Of the critic; None without one.
         reference_point: z₀ of KTO, nats; None where it is not read.
         work: What scoring for these computed, by model name.
@@ -64,8 +64,8 @@ def prepare(
 ) -> Prepared:
     """Moments, the critic's values and returns, and KTO's z₀, where the action reads them.
 
-    Costs a scoring forward of the policy for a critic, or for moments of a pulled reward when μ
-    does not tell log π_old; two for z₀.
+    Costs a scoring forward of the policy for a critic, or for totals that read π_old when μ does
+    not tell it; two for z₀.
     """
     rollouts = evidence.rollouts
     totals = Totals.of(rollouts.sequences, rollouts.contexts)
@@ -74,11 +74,11 @@ def prepare(
             return Prepared(totals)
         point, work = reference_point(session, rollouts, target)
         return Prepared(totals, reference_point=point, work=work)
-    if not isinstance(action, PolicyGradient):
+    if not isinstance(action, PolicyGradient | WeightedRegression):
         return Prepared(totals)
-    if action.needs_critic:
+    if isinstance(action, PolicyGradient) and action.needs_critic:
         return _with_critic(session, evidence, target, action, candidates, totals)
-    if not is_batch_wide(action.advantage):
+    if not action.reads_the_step:
         return Prepared(totals)
     log_old, used = _log_old(session, evidence)
     batch = batch_of(target, candidates, log_old, log_old, totals)

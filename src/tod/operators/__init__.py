@@ -19,6 +19,7 @@ from tod.operators.aggregation import (
 )
 from tod.operators.auxiliary import Auxiliary, Critic, EntropyBonus, FullVocabulary, NoCredit
 from tod.operators.batch import Batch, Credit
+from tod.operators.combined import AnyCorrection, Product, Shrunk
 from tod.operators.corrections import (
     CorrectionSpec,
     GeometricRejection,
@@ -102,6 +103,7 @@ from tod.operators.weighted_regression import (
     Accepted,
     Best,
     Exponentiated,
+    TargetOfStep,
     TargetWeights,
     Uniform,
     WeightedRegression,
@@ -114,6 +116,7 @@ __all__ = [
     "AdvantageSpec",
     "AggregationSpec",
     "AlternatingProposal",
+    "AnyCorrection",
     "AnyProposal",
     "Auxiliary",
     "Batch",
@@ -164,6 +167,7 @@ __all__ = [
     "PoolProposal",
     "Preference",
     "PreferenceLoss",
+    "Product",
     "Proposal",
     "Raw",
     "Rejection",
@@ -180,10 +184,12 @@ __all__ = [
     "SequenceMeanTokenSum",
     "SequenceRejection",
     "SequenceTruncation",
+    "Shrunk",
     "SigmoidNorm",
     "SimPo",
     "SoftGate",
     "StaleNegatives",
+    "TargetOfStep",
     "TargetWeights",
     "TokenMask",
     "TokenMean",

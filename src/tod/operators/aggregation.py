@@ -23,12 +23,16 @@ class Totals:
         candidates: N, also called B.
         contexts: C.
         moments: Of what a batch-wide advantage scales by; None where none does.
+        kept: Sizes of what a ``shrunk`` correction keeps; None where there is none.
+        log_z: log Σ_i w_i of weights that are normalised over the step, nats; None where none are.
     """
 
     tokens: int
     candidates: int
     contexts: int
     moments: Moments | None = None
+    kept: "Totals | None" = None
+    log_z: float | None = None
 
     @classmethod
     def of(cls, sequences: Groups, contexts: Groups) -> "Totals":

@@ -1,8 +1,9 @@
 """Corrections of the train-inference mismatch: weights of tokens sampled by another engine.
 
 ρ_t = π_old/μ of a token as drawn, always a constant; it multiplies the policy's credit and never a
-KL pull. Denominators are kept: a dropped token still counts in M, B and C. With `old` taken as μ
-the trust region's ρ already holds it: use none of these. Bounds are on ρ, not on 1/ρ.
+KL pull. Denominators are kept: a dropped token still counts in M, B and C, unless the correction is
+``shrunk``. With `old` taken as μ the trust region's ρ already holds it: use none of these. Bounds
+are on ρ, not on 1/ρ.
 """
 
 import math
@@ -33,15 +34,17 @@ class TokenTruncation(Spec):
 
 
 class SequenceTruncation(Spec):
-    """min(Π_t ρ_t, cap), the same for every token of a sequence."""
+    """max(floor, min(Π_t ρ_t, cap)), the same for every token of a sequence."""
 
     kind: Literal["sequence_truncation"] = "sequence_truncation"
     cap: Positive = 2.0
     """C: largest weight."""
+    floor: Bound = 0.0
+    """Smallest weight; 0 for none."""
 
     def __call__(self, batch: Batch, advantage: Float[Array, " M"]) -> Float[Array, " M"]:  # noqa: ARG002
         """Weights [M]."""
-        return _capped(_summed(batch), 0.0, self.cap)  # type: ignore[no-any-return]
+        return _capped(_summed(batch), self.floor, self.cap)  # type: ignore[no-any-return]
 
 
 class _Bounded(Spec):

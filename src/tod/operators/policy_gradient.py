@@ -4,6 +4,7 @@ PPO, GRPO, Dr. GRPO, DAPO, GSPO, SAPO, CISPO, GMPO, FSPO, RLOO, REINFORCE++, Var
 on-policy distillation are settings of this one rule.
 """
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Tag, model_validator
@@ -11,9 +12,9 @@ from pydantic import Discriminator, Tag, model_validator
 from tod.base import Spec, namespace
 from tod.operators.advantage import AdvantageSpec, by_candidate, by_token, is_batch_wide, unwhitened
 from tod.operators.advantages import BatchZScore, GroupMean
-from tod.operators.aggregation import AggregationSpec, SequenceMeanTokenMean
+from tod.operators.aggregation import AggregationSpec, SequenceMeanTokenMean, Totals
 from tod.operators.batch import Batch, Credit
-from tod.operators.corrections import CorrectionSpec
+from tod.operators.combined import AnyCorrection, Shrunk
 from tod.operators.levels import Level, at_level, mean_of_clipped
 from tod.operators.moments import Moments
 from tod.operators.pulls import KLPull, Residual
@@ -57,7 +58,7 @@ class PolicyGradient(Spec):
     """Weight of every token; part of the operator's definition."""
     pull: Pull | None = None
     """How the target's anchors enter. None: only through the trust region."""
-    correction: CorrectionSpec | None = None
+    correction: AnyCorrection | None = None
     """Weight of tokens that another engine sampled; multiplies the credit, never the pull."""
 
     @model_validator(mode="after")
@@ -100,6 +101,16 @@ class PolicyGradient(Spec):
     def _by_token(self) -> bool:
         return isinstance(self.advantage, ReturnToGo | Gae)
 
+    @property
+    def reads_the_step(self) -> bool:
+        """Whether credit of a part reads numbers of the whole optimiser step beside its sizes."""
+        return is_batch_wide(self.advantage) or isinstance(self.correction, Shrunk)
+
+    def totals(self, batch: Batch) -> Totals:
+        """Totals of a whole step with the moments and the sizes that credit of its parts reads."""
+        kept = self.correction.totals(batch) if isinstance(self.correction, Shrunk) else None
+        return replace(batch.totals, moments=self.moments(batch), kept=kept)
+
     def moments(self, batch: Batch) -> Moments | None:
         """What a batch-wide advantage scales by; those of parts of a step add up (None: nothing).
 
@@ -126,14 +137,19 @@ class PolicyGradient(Spec):
         else:
             weight = self.trust_region.weight(log_rho, token_advantage, length)
         credit = _times(weight, token_advantage)
+        weights = self.aggregation.weights(batch.sequences, batch.totals, batch.log_policy)
         correction: Any = None
         if self.correction is not None:
             correction = self.correction(batch, token_advantage)
             credit = credit * correction
+        if isinstance(self.correction, Shrunk):
+            credit = self.correction.aggregated(self.aggregation, batch) * credit
+        else:
+            credit = weights * credit
         if isinstance(self.pull, KLPull) and self.pull.place == "loss":
-            credit = credit + unit_of(self.advantage, batch) * self.pull.credit(batch)
-        weights = self.aggregation.weights(batch.sequences, batch.totals, batch.log_policy)
-        return Credit(weights * credit, gate, log_rho, advantage, correction)
+            pull = unit_of(self.advantage, batch) * self.pull.credit(batch)
+            credit = credit + weights * pull
+        return Credit(credit, gate, log_rho, advantage, correction)
 
     def _advantages(self, batch: Batch) -> tuple[Any, Any]:
         """Of every candidate [N], and of every token [M]."""

@@ -5,15 +5,16 @@ rejection-sampling fine-tuning are settings of it.
 """
 
 import math
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
-from tod.base import Array, Named, Spec, SpecError, constant_like, namespace, to_numpy
+from tod.base import Array, Groups, Named, Spec, SpecError, constant_like, namespace, to_numpy
 from tod.operators.advantages import GroupMean, LeaveOneOut, Raw
-from tod.operators.aggregation import AggregationSpec
+from tod.operators.aggregation import AggregationSpec, Totals
 from tod.operators.batch import Batch, Credit
 
 
@@ -24,12 +25,42 @@ class TargetWeights(Spec):
 
     def __call__(self, batch: Batch) -> Float[Array, " N"]:
         """[N], adding up to 1 per context; 0 in a context where every weight is 0."""
-        if batch.log_w is None:
-            raise SpecError(
-                "weighted regression needs log q*/μ: log-probs of μ and of every anchor that does "
-                "not cancel against it. Record them, or anchor the target at `mu`."
-            )
-        return normalised(batch.log_w, batch)
+        return normalised(_log_w(batch), batch)
+
+
+class TargetOfStep(Spec):
+    """w̄_i = C·w_i/Σ_j w_j with the sum over the whole optimiser step: contexts count ∝ Ẑ_c.
+
+    Not self-normalised within the context, so a context whose candidates pass often counts more,
+    and a constant added to log w in one context is no longer nothing: b has to be a density.
+    """
+
+    kind: Literal["target_of_step"] = "target_of_step"
+
+    def __call__(self, batch: Batch) -> Float[Array, " N"]:
+        """[N], adding up to C over the step; 0 where every weight of the step is 0.
+
+        Raises:
+            SpecError: log q*/μ is not known, or the batch is a part whose whole is not.
+        """
+        log_w, total = _log_w(batch), batch.totals.log_z
+        if total is None:
+            if batch.totals.contexts != len(batch.contexts):
+                raise SpecError(
+                    f"these {len(batch.contexts)} contexts are a part of a step of "
+                    f"{batch.totals.contexts}, and Σ w of that is not known. Ask "
+                    "`tod.procedure.totals_of` for the whole step first."
+                )
+            total = self.log_z(batch)
+        xp = namespace(log_w)
+        if total == -math.inf:
+            return xp.zeros_like(log_w)  # type: ignore[no-any-return]
+        return batch.totals.contexts * xp.exp(log_w - total)  # type: ignore[no-any-return]
+
+    def log_z(self, batch: Batch) -> float:
+        """The log of Σ_i w_i over these candidates, nats."""
+        log_w = to_numpy(_log_w(batch)).astype("float64")
+        return float(Groups.equal(1, log_w.size).logsumexp(log_w)[0])
 
 
 class Accepted(Spec):
@@ -107,7 +138,9 @@ class Exponentiated(Spec):
 
 
 WeightsSpec = Annotated[
-    TargetWeights | Accepted | Uniform | Best | Exponentiated, Field(discriminator="kind"), Named
+    TargetWeights | TargetOfStep | Accepted | Uniform | Best | Exponentiated,
+    Field(discriminator="kind"),
+    Named,
 ]
 
 
@@ -131,10 +164,30 @@ class WeightedRegression(Spec):
     by_probability: bool = False
     """Also multiply by π_θ of the token, gradient stopped (DFT, 2508.05629)."""
 
+    @model_validator(mode="after")
+    def _centrable(self) -> Self:
+        if self.centred and isinstance(self.weights, TargetOfStep):
+            raise ValueError(
+                "centring subtracts the policy's own weights, which over the step would need all "
+                "of it at every update: use weights `target`, or `centred: false`"
+            )
+        return self
+
     @property
     def needs_anchors(self) -> bool:
         """Whether credit reads anchor log-probs at all."""
-        return isinstance(self.weights, TargetWeights)
+        return isinstance(self.weights, TargetWeights | TargetOfStep)
+
+    @property
+    def reads_the_step(self) -> bool:
+        """Whether credit of a part reads numbers of the whole optimiser step beside its sizes."""
+        return isinstance(self.weights, TargetOfStep)
+
+    def totals(self, batch: Batch) -> Totals:
+        """Totals of a whole step with the normaliser that weights of its parts read."""
+        if not isinstance(self.weights, TargetOfStep):
+            return batch.totals
+        return replace(batch.totals, log_z=self.weights.log_z(batch))
 
     def credit(self, batch: Batch) -> Credit:
         """Credit of every token. See the class for the equation."""
@@ -165,6 +218,15 @@ class WeightedRegression(Spec):
         own = normalised(batch.sequences.sum(batch.log_policy) - batch.log_mu, batch)
         some = batch.contexts.spread(batch.contexts.sum(weight)) > 0
         return xp.where(some, own, xp.zeros_like(own))
+
+
+def _log_w(batch: Batch) -> Any:
+    if batch.log_w is None:
+        raise SpecError(
+            "weighted regression needs log q*/μ: log-probs of μ and of every anchor that does "
+            "not cancel against it. Record them, or anchor the target at `mu`."
+        )
+    return batch.log_w
 
 
 def normalised(log_w: Float[Array, " N"], batch: Batch) -> Float[Array, " N"]:

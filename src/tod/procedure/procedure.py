@@ -1,7 +1,6 @@
 """The triple (q*, (μ, A), D): where target, operator and diagnostics meet, and nothing else."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Self
 
 from jaxtyping import Float
@@ -20,6 +19,7 @@ from tod.operators import (
     Preference,
     Totals,
     UpdateRule,
+    WeightedRegression,
 )
 from tod.targets import Mixture, Target, TargetSpec
 
@@ -152,12 +152,13 @@ def batch_of(
 
 
 def totals_of(action: UpdateRule, batch: Batch) -> Totals:
-    """Totals of a whole step, with the moments that a batch-wide advantage scales by.
+    """Totals of a whole step, with every number of it that credit of a part reads.
 
     Ask it once a step on everything, and hand the answer to every part as ``totals``.
     """
-    moments = action.moments(batch) if isinstance(action, PolicyGradient) else None
-    return replace(batch.totals, moments=moments)
+    if isinstance(action, PolicyGradient | WeightedRegression):
+        return action.totals(batch)
+    return batch.totals
 
 
 def pool_of(

@@ -19,6 +19,7 @@ from tod.operators import (
     LeaveOneOut,
     Moments,
     PolicyGradient,
+    Product,
     Raw,
     StaleNegatives,
     TokenTruncation,
@@ -176,15 +177,13 @@ def test_constant_group_of_inexact_rewards(make_draw: Any, grouped: Any, scored:
 
 
 def test_two_corrections_at_once(draw: Any, theirs: Any, gap: Any) -> None:
-    """TRL multiplies the off-policy mask and the sampler's weight; a rule of ours has one."""
+    """TRL multiplies the off-policy mask and the sampler's weight: a product, where it is asked."""
     given = {"use_vllm": True, "vllm_importance_sampling_mode": "token_truncate"}
     _, gradient = theirs(draw, off_policy_mask_threshold=0.3, **given)
     batch = draw.batch()
     only = [TokenTruncation(cap=3.0), StaleNegatives(delta=0.3)]
     assert all(gap(credit(rule(correction=one), batch), gradient) > SEEN for one in only)
-    advantage = batch.sequences.spread(np.asarray(rule().credit(batch).advantage))
-    both = only[0](batch, advantage) * only[1](batch, advantage)
-    assert gap(both * credit(rule(), batch), gradient) <= TOL
+    assert gap(credit(rule(correction=Product(of=tuple(only))), batch), gradient) <= TOL
 
 
 @pytest.mark.parametrize("eta", [0.5, 4.0])

@@ -84,6 +84,10 @@ SAMPLER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"vllm_importance_sampling_clip_max": 1.2},
         {"kind": "sequence_truncation", "cap": 1.2},
     ),
+    "sequence_truncate, two-sided": (
+        {"vllm_importance_sampling_clip_max": 1.2, "vllm_importance_sampling_clip_min": 0.8},
+        {"kind": "sequence_truncation", "cap": 1.2, "floor": 0.8},
+    ),
     "sequence_mask": ({}, "sequence_mask"),
     "sequence_mask, two-sided": (
         {"vllm_importance_sampling_clip_max": 1.5, "vllm_importance_sampling_clip_min": 0.6},

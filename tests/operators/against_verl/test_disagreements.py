@@ -99,7 +99,7 @@ def test_rejection_bounds_are_on_one_over_rho(said: Any, gap: Any) -> None:
 def test_denominators_shrink_after_a_rejection(said: Any, gap: Any) -> None:
     """A function of verl that is given no totals divides by what was kept; ours by what was asked.
 
-    The sizes differ by one factor, so the direction is the same.
+    The sizes differ by one factor, so the direction is the same; `shrunk` has the size too.
     """
     ours, theirs = (
         credit(said.batch(), **rejecting(1 / 1.4, 2.0)),
@@ -108,6 +108,9 @@ def test_denominators_shrink_after_a_rejection(said: Any, gap: Any) -> None:
     factor = float(theirs @ theirs / (ours @ theirs))
     assert factor > 1 + SEEN
     assert gap(factor * ours, theirs) <= TOL
+    asked = rejecting(1 / 1.4, 2.0)
+    shrunk = {**asked, "correction": {"kind": "shrunk", "of": asked["correction"]}}
+    assert gap(credit(said.batch(), **shrunk), theirs) <= TOL
 
 
 def test_clamps(said: Any, gap: Any) -> None:
