@@ -68,6 +68,47 @@ def test_tails_without_a_shape(x):
     assert np.isnan(fit_tail(x).k)
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-13])
+@pytest.mark.parametrize("p", [0.02, 0.1, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("eta", [1.0, 3.0])
+def test_the_grid_of_a_binary_utility_is_no_tail(p, eta, noise, rng):
+    """Weights of a 0/1 utility take as many values as there are pass counts: nothing to fit.
+
+    Without the rule some of these read 10 and others -5, by which atoms the tail's quarter meets.
+    """
+    u = (rng.random((1000, 16)) < p).astype(float)
+    keep = u.max(axis=1) > u.min(axis=1)
+    x = (eta * u).ravel() + noise * rng.normal(size=u.size)
+    assert pareto_k_pooled(x, Groups.equal(1000, 16), keep) is None
+
+
+def test_repeated_draws_keep_their_shape(rng):
+    """Every weight drawn twice is no grid: arviz and we read the same tail."""
+    x = np.repeat(-0.6 * np.log(rng.random(1000)), 2)
+    _, k = array_stats.psislw(-x)
+    assert fit_tail(x).k == pytest.approx(float(k), abs=1e-9)
+    assert np.isnan(fit_tail(np.repeat(x[::2], 3)).k)
+
+
+def test_a_fit_needs_five_values(rng):
+    x = np.sort(rng.normal(size=30))
+    assert not np.isnan(fit_tail(x).k)
+    x[-1] = x[-2]  # six draws in the tail, five values
+    assert not np.isnan(fit_tail(x).k)
+    x[-1] = x[-2] = x[-3]  # four
+    assert np.isnan(fit_tail(x).k)
+
+
+def test_rounding_on_the_cutoff_is_a_tie(rng):
+    """A quarter of the tail at the cutoff but for rounding must not set the scale."""
+    x = np.sort(rng.normal(size=1000))
+    size = tail_length(1000)
+    x[-size - 1 : -size + size // 3] = x[-size - 1]
+    assert np.isnan(fit_tail(x).k)
+    x[-size - 1 : -size + size // 3] += 1e-14 * np.arange(size // 3 + 1)
+    assert np.isnan(fit_tail(x).k)
+
+
 def test_smoothing_without_a_fit_only_normalises():
     x = np.array([1.0, 1.0, -np.inf])
     assert np.exp(smoothed_log_weights(x)).tolist() == [0.5, 0.5, 0.0]

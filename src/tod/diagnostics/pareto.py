@@ -16,6 +16,8 @@ from tod.diagnostics.kernel import weight_statistics
 
 SMALLEST = 25
 """Fewest draws for a k̂: the tail then holds five (C.7)."""
+ROUNDING = 1e-9
+"""Weights closer than this, relatively, are equal: log-weights are sums with rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,12 @@ def fit_tail(log_w: Float[np.ndarray, " n"], draws: int | None = None) -> Pareto
         log_w: Log-weights of the sample, or at least its M + 1 largest.
         draws: Size S of the whole sample, when ``log_w`` is only its upper part.
 
-    No fit (k̂ = NaN) for S < 25, for invalid log-weights, and where the lower quarter of the tail
-    ties with the cutoff: a constant tail has no shape.
+    No fit (k̂ = NaN) for S < 25, for invalid log-weights, where the lower quarter of the tail ties
+    with the cutoff (a constant tail has no shape), and where the tail holds few values: fewer than
+    the five of the smallest sample, or fewer than half as many as draws. A generalised Pareto law
+    is continuous and has no ties; the fit counts M values where there are d, so that from d < M/2
+    on its spread is understated by more than √2. With a 0/1 utility d is at most the number of
+    possible pass counts, and k̂ would read the grid of utilities. arviz fits such tails.
     """
     draws = len(log_w) if draws is None else draws
     size, none = tail_length(draws), ParetoFit(math.nan, math.nan, math.nan, 0)
@@ -58,7 +64,9 @@ def fit_tail(log_w: Float[np.ndarray, " n"], draws: int | None = None) -> Pareto
         upper = np.sort(np.partition(log_w, -size - 1)[-size - 1 :] - top)
     weights = np.exp(upper)
     exceedances = weights[1:] - weights[0]
-    if exceedances[_quarter(size)] <= 0 or exceedances[0] == exceedances[-1]:
+    exceedances[exceedances <= ROUNDING * weights[0]] = 0
+    distinct = 1 + np.count_nonzero(np.diff(weights[1:]) > ROUNDING * weights[2:])
+    if exceedances[_quarter(size)] <= 0 or distinct < max(tail_length(SMALLEST), size / 2):
         return none
     k, sigma = fit_generalised_pareto(exceedances)
     return ParetoFit(k, sigma, float(weights[0]), size)

@@ -57,8 +57,8 @@ def _weights(
     if summary.tails.pareto_k_pooled is None:
         yield Cannot(
             "tails.pareto_k_pooled",
-            "fewer than 25 pooled weights, or a tail without any spread",
-            "more informative contexts",
+            "fewer than 25 pooled weights, or a tail of few distinct ones, as of a 0/1 utility",
+            "more informative contexts, or a utility of more values",
         )
     if possible is not None and possible["eta_max"] is None:
         yield Cannot(
