@@ -48,6 +48,27 @@ def test_draws_of_another_policy_need_the_weight(rng):
     assert kl(np.log(p)[drawn], np.log(q)[drawn]).k1 != pytest.approx(true, abs=0.05)
 
 
+def test_the_record_of_another_policys_draws_is_weighted(rng):
+    p, q, mu = rng.dirichlet(np.ones(9) * 3, size=3)
+    drawn = rng.choice(9, size=400_000, p=mu)
+    lengths = 1 + np.arange(9)[drawn]
+    found = drift(np.log(p)[drawn], {"ref": np.log(q)[drawn]}, lengths, np.log(p / mu)[drawn])
+    true = np.sum(p * np.log(p / q))
+    assert found.ref == pytest.approx(true, abs=0.01)  # sampling error
+    assert found.ref_token == pytest.approx(true / np.sum(p * (1 + np.arange(9))), abs=0.003)
+    shift = rng.normal(size=400_000)  # μ = ref and π = μ e^d / E: the plain mean has the wrong sign
+    log_r = shift - 0.5
+    assert drift(log_r, {"ref": np.zeros(len(shift))}).ref == pytest.approx(-0.5, abs=0.01)
+    right = drift(log_r, {"ref": np.zeros(len(shift))}, None, log_r)
+    assert right.ref == pytest.approx(0.5, abs=0.02)
+
+
+def test_weights_of_too_few_draws_say_nothing(rng):
+    log_r = 4 * rng.normal(size=1000)
+    assert drift(log_r, {"ref": np.zeros(1000)}, None, log_r) == Drift()
+    assert drift(log_r, {"ref": np.zeros(1000)}, None, np.full(1000, -np.inf)) == Drift()
+
+
 @pytest.mark.parametrize("d", [0.1, 1.0])
 def test_gaussian_closed_forms(d):
     nodes, weight = np.polynomial.hermite_e.hermegauss(120)

@@ -192,6 +192,30 @@ def nulls(data: Any, path: str = "") -> set[str]:
     return set()
 
 
+@pytest.mark.parametrize(("far", "attained"), [(0.0, "yes"), (3.0, "never")])
+def test_contexts_that_no_eta_saves_count_against_it(
+    far: float, attained: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    n, u, mu = world(rng, contexts=60)
+    gap = far * rng.normal(size=n) * np.repeat(rng.random(60) < 0.6, 16)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_ref": mu + np.minimum(gap, 3.0)}, 16)
+    target = {"anchor": {"ref": 1.0}, "tilts": [{"utility": "r", "eta": 0.2}]}
+    found = diagnose(read(path), Target.parse(target, "target"), ess_target=0.7).feasible
+    assert found is not None
+    assert found["attained"] == attained
+
+    def median(eta: float) -> float:
+        w = np.exp(np.minimum(gap, 3.0) + eta * u).reshape(60, 16)
+        rel = w.sum(1) ** 2 / (16 * (w**2).sum(1))
+        return float(np.quantile(rel, 0.5, method="inverted_cdf"))
+
+    grid = np.linspace(0, 8, 4000)
+    good = [eta for eta in grid if median(eta) >= 0.7]
+    assert bool(good) == (attained == "yes")
+    if good:
+        assert found["eta_max"] == pytest.approx(max(good), abs=0.01)
+
+
 def test_every_step_has_its_own_drift_and_entropy(tmp_path: Path, rng: np.random.Generator) -> None:
     n, u, mu = world(rng)
     step = np.arange(n) * 4 // n

@@ -195,7 +195,8 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     if possible is not None:
         limit = possible["eta_max"]
         keep = possible["ess_rel_target"]
-        text = f"eta up to {limit:.3g}" if limit is not None else "every eta"
+        words = {"unbounded": "every eta", "never": "no eta", None: "unknown which eta"}
+        text = words[possible["attained"]] if limit is None else f"eta up to {limit:.3g}"
         lines.append(("feasible", f"{text} keeps the median ESS_rel at {keep:g}{_read(data)}"))
     return lines
 

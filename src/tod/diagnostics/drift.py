@@ -17,6 +17,9 @@ from jaxtyping import Float, Num
 from tod.base import Array, Groups, namespace, to_numpy
 from tod.diagnostics.summary import Drift
 
+FEWEST_SHARE = 0.1
+"""Share of the draws that must count, as an effective number, for a drift to be read off them."""
+
 
 @dataclass(frozen=True)
 class Kl:
@@ -81,22 +84,45 @@ def drift(
     log_pi: Float[Array, " N"],
     anchors: Mapping[str, Float[Array, " N"]],
     lengths: Num[np.ndarray, " N"] | None = None,
+    log_rho: Float[Array, " N"] | None = None,
 ) -> Drift:
     """The record of k1 on sequences by anchor, and per token where lengths are known.
+
+    KL(π‖anchor) = Σ ρ (log π − log anchor)/Σ ρ; per token, over Σ ρ L. Draws of μ estimate
+    KL(μ‖anchor) minus a gap when they are not weighted, which may even be negative. Nothing where
+    fewer than a tenth of the draws count, (Σρ)²/Σρ² < N/10: π is too far from μ to be read there.
 
     Args:
         log_pi: log π of every sequence, as a sum over its tokens.
         anchors: The same of ``ref`` and ``old``; others are ignored.
-        lengths: Tokens of every sequence; the per-token value is the total over all tokens.
+        lengths: Tokens of every sequence.
+        log_rho: log π/μ when the draws come from μ; None for draws of π itself.
     """
+    rho = _normalised(log_rho)
+    if rho is None:
+        return Drift()
     found: dict[str, float | None] = {}
     for name in ("ref", "old"):
         if name in anchors:
             gap = to_numpy(k1(log_pi, anchors[name])).astype(np.float64)
-            found[name] = _finite(gap.mean())
+            mean = float(np.mean(gap * rho))
+            found[name] = _finite(mean)
             if lengths is not None:
-                found[f"{name}_token"] = _finite(gap.sum() / np.sum(lengths))
+                found[f"{name}_token"] = _finite(mean / np.mean(np.asarray(lengths) * rho))
     return Drift(**found)
+
+
+def _normalised(log_rho: Any) -> Any:
+    """ρ of mean 1; 1 for draws of π itself, None where too few of them count."""
+    if log_rho is None:
+        return 1.0
+    r = to_numpy(log_rho).astype(np.float64)
+    top = float(np.max(r, initial=-math.inf))
+    if not math.isfinite(top):
+        return None
+    rho = np.exp(r - top)
+    rho /= rho.mean()
+    return rho if len(rho) / np.mean(rho * rho) >= FEWEST_SHARE * len(rho) else None
 
 
 def _finite(value: Any) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tod.candidates import Candidates
-from tod.diagnostics import Diagnostics, Drift, Overlap, Summary
+from tod.diagnostics import Diagnostics, Drift, Overlap, Summary, drift
 from tod.engine.collect import NOTHING, Evidence
 from tod.engine.forward import Index
 from tod.engine.ledger import ModelCost
@@ -69,22 +69,12 @@ def _activation(shares: list[float]) -> float | None:
 
 
 def _drift(candidates: Candidates) -> Drift:
-    """KL(π‖anchor) of sequences and tokens by k1, on candidates of π (or its lagging copy)."""
-    policy = candidates.log_anchor["policy"]
-    tokens = (
-        candidates.contexts.total
-        if candidates.tokens is None
-        else candidates.tokens.sequences.total
-    )
-    found: dict[str, float | None] = {}
-    for name in ("ref", "old"):
-        other = candidates.log_anchor.get(name)
-        if other is None:
-            continue
-        gap = policy - other
-        found[name] = float(gap.mean())
-        found[f"{name}_token"] = float(gap.sum() / tokens)
-    return Drift(**found)
+    """KL(π‖anchor) of sequences and tokens, on candidates of π or its lagging copy."""
+    policy, mu = candidates.log_anchor["policy"], candidates.log_mu
+    tokens = candidates.tokens
+    lengths = np.ones(len(candidates)) if tokens is None else tokens.sequences.sizes
+    log_rho = None if mu is None else policy - mu
+    return drift(policy, candidates.log_anchor, lengths, log_rho)
 
 
 def ledger(session: Session, evidence: Evidence, updated: Updated) -> Ledger:

@@ -8,14 +8,13 @@ import numpy as np
 
 from tod.base import Groups
 from tod.candidates import Candidates, Labels
-from tod.diagnostics import Drift, Mismatch, Summary, drift, gap_of_sequences, quantile
+from tod.diagnostics import Drift, Mismatch, Summary, drift, gap_of_sequences
+from tod.integrations._plan_parts import attained_as, largest_eta, search_top
 from tod.integrations.readers._rows import Gap
 from tod.integrations.reading import Reading
 from tod.regimes import (
     EtaInterval,
     Thresholds,
-    eta_for_ess,
-    feasible_interval,
     verdict_by_eta,
 )
 
@@ -74,14 +73,18 @@ def _with_tokens(whole: Mismatch, sums: Gap) -> Mismatch:
 
 
 def drift_of(reading: Reading) -> Drift:
-    """KL(π‖ref) and KL(π‖π_old) by k1 on the candidates; exact as far as μ is π."""
-    policy = policy_of(reading)
+    """KL(π‖ref) and KL(π‖π_old) by k1, draws of μ weighted by π/μ where μ is recorded.
+
+    Without a recorded ``policy`` π is π_old itself. Nothing where the weights of too few
+    candidates count: see ``diagnostics.drift``.
+    """
+    policy, mu = policy_of(reading), reading.log_mu
     if policy is None:
         return Drift()
     anchors = dict(reading.log_anchor)
     if "policy" not in anchors:
         anchors.pop("old", None)
-    return drift(policy, anchors, reading.labels.length)
+    return drift(policy, anchors, reading.labels.length, None if mu is None else policy - mu)
 
 
 def entropy_of(reading: Reading) -> float | None:
@@ -140,6 +143,10 @@ def spread_out(chosen: Any, most: int = MOST_CONTEXTS) -> Any:
 def feasible(log_w0: Any, unit: Any, contexts: Groups, eta: float, target: float) -> dict[str, Any]:
     """Largest sharpness at which the median ESS_rel is still at the target, candidates held fixed.
 
+    A context that no sharpness brings to the target counts as below it. ``attained`` is ``yes``,
+    ``unbounded`` (no sharpness is too much), ``never`` (none is small enough), or None without any
+    informative context.
+
     Args:
         log_w0: log b − log μ, or None for b = μ.
         unit: Utility at η = 1.
@@ -147,20 +154,13 @@ def feasible(log_w0: Any, unit: Any, contexts: Groups, eta: float, target: float
         eta: Sharpness in force.
         target: ESS_rel to keep.
     """
-    block = {"ess_rel_target": target, "eta_max": None, "attained": False, "quantile": 0.5}
+    block = {"ess_rel_target": target, "quantile": 0.5, "eta_max": None, "attained": None}
     if not len(contexts):
         return block
-    if log_w0 is None:
-        star = eta_for_ess(unit, contexts, target)
-    else:
-        top = 64.0 * max(eta, 1.0)
-        star = feasible_interval(log_w0, unit, contexts, target, eta=eta, eta_max=top).high
-        star = np.where(star >= top, np.inf, star)
-    known = star[~np.isnan(star)]
-    if not known.size:
-        return block
-    found = quantile(np.nan_to_num(known, posinf=1e300), 0.5)
-    return {**block, "eta_max": found if found < 1e300 else None, "attained": found < 1e300}
+    top = search_top(unit, contexts, eta)
+    value, _ = largest_eta(log_w0, unit, contexts, target, 0.5, eta, top)
+    attained = attained_as(value)
+    return {**block, "eta_max": value if attained == "yes" else None, "attained": attained}
 
 
 def intervals(

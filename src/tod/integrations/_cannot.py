@@ -61,12 +61,13 @@ def _weights(
             "more informative contexts, or a utility of more values",
         )
     if possible is not None and possible["eta_max"] is None:
-        yield Cannot(
-            "feasible.eta_max",
-            f"the median ESS_rel stays at {possible['ess_rel_target']:g} or above at every eta "
-            "(ties at the best utility hold it), or never reaches it",
-            "nothing: no sharpness is too much by this measure, or none is small enough",
-        )
+        goal = f"{possible['ess_rel_target']:g}"
+        if possible["attained"] == "never":
+            why = f"the median ESS_rel is below {goal} at every eta: the anchor is far from mu"
+            yield Cannot("feasible.eta_max", why, "an anchor nearer to mu, or a nearer proposal")
+        else:
+            why = f"the median ESS_rel stays at {goal} at every eta: ties at the best utility"
+            yield Cannot("feasible.eta_max", why, "nothing: no sharpness is too much here")
 
 
 def _legs(reading: Reading, summary: Summary) -> Iterator[Cannot]:

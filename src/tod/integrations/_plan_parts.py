@@ -42,7 +42,7 @@ def weights_at(log_w0: Any, unit: Any, eta: float) -> Any:
     return tilt if log_w0 is None else log_w0 + tilt
 
 
-def feasible(
+def largest_eta(
     log_w0: Any, unit: Any, contexts: Groups, target: float, p: float, eta: float, top: float
 ) -> tuple[float | None, tuple[float | None, float | None] | None]:
     """Largest common η at which the p-quantile of ESS_rel is ≥ target, and its 90 % interval.
@@ -62,6 +62,11 @@ def feasible(
     found = quantile(star, p)
     bounds = tuple(None if not math.isfinite(x) else float(x) for x in (low, high))
     return (None if found == -np.inf else found), (bounds[0], bounds[1])
+
+
+def attained_as(value: float | None) -> str:
+    """What ``largest_eta`` found: ``yes``, ``unbounded`` or ``never``."""
+    return "never" if value is None else "unbounded" if value == math.inf else "yes"
 
 
 def _followed(
@@ -182,15 +187,30 @@ def by_k(
 
 
 def informative_share(unit: Float[np.ndarray, " N"], contexts: Groups, k: int) -> float | None:
-    """Expected share of contexts in which k of their candidates do not all agree."""
-    shares = []
-    for values in contexts.split(unit):
-        size = len(values)
-        if size < k:
-            continue
-        counts = np.unique(np.asarray(values), return_counts=True)[1].tolist()
-        shares.append(1.0 - sum(math.comb(n, k) for n in counts) / math.comb(size, k))
-    return float(np.mean(shares)) if shares else None
+    """Expected share of contexts in which k of their candidates do not all agree.
+
+    1 − Σ_v C(n_v, k)/C(K, k) over the values v of the utility, averaged over contexts with K ≥ k.
+    """
+    enough = np.flatnonzero(contexts.sizes >= k)
+    if not enough.size:
+        return None
+    kept, rows = contexts.take(enough)
+    values = unit[rows]
+    order = np.lexsort((values, kept.owner))
+    values, owner = values[order], kept.owner
+    new = np.ones(len(values), dtype=bool)
+    new[1:] = (values[1:] != values[:-1]) | (owner[1:] != owner[:-1])
+    starts = np.flatnonzero(new)
+    times = np.diff(starts, append=len(values))  # n_v, one value of one context after the other
+    alike = np.exp(_log_choose(times, k) - _log_choose(kept.sizes[owner[starts]], k))
+    return float(1.0 - np.bincount(owner[starts], alike, len(kept)).mean())
+
+
+def _log_choose(n: Any, k: int) -> Any:
+    """Log C(n, k) by a sum over k; −∞ where n < k."""
+    with np.errstate(divide="ignore"):
+        terms = np.log(np.maximum(n[:, None] - np.arange(k), 0)) - np.log(np.arange(1, k + 1))
+    return terms.sum(axis=1)
 
 
 def staleness(candidates: Candidates, steps: Any, lag: Any, goal: float) -> dict[str, Any] | None:

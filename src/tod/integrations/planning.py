@@ -13,6 +13,7 @@ import numpy as np
 from tod.base import DataError, Groups, SpecError
 from tod.candidates import Candidates
 from tod.integrations import _plan_parts as parts
+from tod.integrations._assess import spread_out
 from tod.integrations._target import Chosen, TargetSource, choose, unweighable
 from tod.integrations._weighed import weigh, weigh_all
 from tod.integrations.reading import Cannot, Reading
@@ -22,9 +23,6 @@ from tod.targets import Target, Tilt
 SCHEMA = "tod.plan/1"
 GRID = (0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 """Sharpnesses of the table, in units of 1/(deviation of the utility within contexts)."""
-MOST_CONTEXTS = 4096
-"""Contexts that searches read, evenly spread: the 10 % quantile then has a 90 % interval of ±0.8
-percentage points of rank."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def plan(
             f"{', '.join(whole.utilities)}: they say nothing about sharpness. Raise K, or give "
             "easier or harder contexts, or partial credit."
         )
-    chosen_contexts = _spread(all_informative)
+    chosen_contexts = spread_out(all_informative)
     read, rows = contexts.take(chosen_contexts)
     base, level = None if log_w0 is None else log_w0[rows], unit[rows]
     feasible = (
@@ -200,9 +198,9 @@ def feasible_eta(
         return None
     contexts, rows = candidates.contexts.take(chosen)
     top = parts.search_top(unit[rows], contexts, now)
-    return parts.feasible(weighed.base(rows), unit[rows], contexts, ess_target, quantile, now, top)[
-        0
-    ]
+    return parts.largest_eta(
+        weighed.base(rows), unit[rows], contexts, ess_target, quantile, now, top
+    )[0]
 
 
 def _check(reading: Reading, ess_target: float, utility: str | None, k: int | None) -> None:
@@ -256,12 +254,6 @@ def _with_k(reading: Reading, k: int | None) -> tuple[Any, Groups]:
     return rows[np.sort(order[whole.position < k])], Groups.equal(len(enough), k)
 
 
-def _spread(chosen: Any) -> Any:
-    if len(chosen) <= MOST_CONTEXTS:
-        return chosen
-    return chosen[np.linspace(0, len(chosen) - 1, MOST_CONTEXTS).astype(np.int64)]
-
-
 def _both(
     log_w0: Any, unit: Any, contexts: Any, target: float, now: float, utility: str | None
 ) -> list[Feasible]:
@@ -269,8 +261,8 @@ def _both(
     top = parts.search_top(unit, contexts, now)
     found = []
     for name, p in parts.QUANTILES.items():
-        value, interval = parts.feasible(log_w0, unit, contexts, target, p, now, top)
-        attained = "never" if value is None else "unbounded" if value == np.inf else "yes"
+        value, interval = parts.largest_eta(log_w0, unit, contexts, target, p, now, top)
+        attained = parts.attained_as(value)
         shown = value if attained == "yes" else None
         found.append(Feasible(utility, name, shown, attained, interval, len(contexts)))
     return found
@@ -290,7 +282,7 @@ def _alone(
         alone = Target(anchor=whole.anchor, tilts=(tilt,), support=whole.support)
         weighed = weigh_all(reading, alone)
         base, unit = weighed.base(pilot), weighed.unit(pilot)
-        chosen = _spread(parts.varied(unit, contexts))
+        chosen = spread_out(parts.varied(unit, contexts))
         if not chosen.size:
             continue
         read, rows = contexts.take(chosen)

@@ -99,7 +99,9 @@ def _drift(candidates: Candidates) -> Drift:
     if policy is None or "ref" not in candidates.log_anchor:
         return Drift()
     anchors = {"ref": candidates.log_anchor["ref"]}
-    return drift(policy, anchors, candidates.labels.length)
+    mu = candidates.log_mu
+    log_rho = None if mu is None else policy - mu
+    return drift(policy, anchors, candidates.labels.length, log_rho)
 
 
 def _mismatch(candidates: Candidates) -> Mismatch | None:

@@ -189,7 +189,9 @@ def _feasible(seen: DiagnosisView) -> Fact:
     now = "" if seen.eta is None else f"now {plainly(seen.eta)}, "
     beside = f"{now}keeps ESS_rel at {possible['ess_rel_target']:g}"
     limit = possible["eta_max"]
-    return Fact(name, plainly(limit) if limit is not None else "none", beside, hint)
+    words = {"unbounded": "no limit", "never": "none", None: DASH}
+    shown = plainly(limit) if limit is not None else words[possible["attained"]]
+    return Fact(name, shown, beside, hint)
 
 
 def _informative(data: dict[str, Any]) -> Fact:
