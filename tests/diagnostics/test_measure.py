@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,14 +99,18 @@ def test_counts_are_disjoint_and_complete(run, backend):
 
 def test_quantiles_read_informative_contexts_only(run):
     got = everything(run)
-    summary, x = got.summary(), np.sort(got.ess_rel[got.informative])
+    chosen = got.informative & (got.k == 8)
+    summary, x = got.summary(), np.sort(got.ess_rel[chosen])
     n = len(x)
+    assert summary.overlap.contexts == n < got.informative.sum()
     assert summary.ess_rel.median == x[math.ceil(n / 2) - 1]
     assert summary.ess_rel.q10 == x[math.ceil(n / 10) - 1]
     assert summary.ess_rel.mean == pytest.approx(x.mean())
     low, high = summary.ess_rel.median_ci90
     assert low <= summary.ess_rel.median <= high
-    assert summary.tails.top_mass_median in got.top_mass[got.informative]
+    for name in ("top_mass", "max_weight", "log_w_variance"):
+        middle = np.quantile(getattr(got, name)[chosen], 0.5, method="inverted_cdf")
+        assert getattr(summary.tails, f"{name}_median") == middle
     rows = got.informative[run[0].owner]
     scaled = np.concatenate(
         [
@@ -136,6 +141,22 @@ def test_legs_are_medians_at_the_most_common_k(run):
     )
     assert overlap.declared == ()
     assert overlap.unknown == 0
+
+
+def test_no_quantile_mixes_unequal_k(rng):
+    """One law at K = 4 and 32 reads differently at each, and a mixture would read neither."""
+    contexts = Groups(rng.permutation(np.array([4] * 38 + [32] * 22)))
+    x = 1.2 * rng.normal(size=contexts.total)
+    found = measure(x, x, contexts, log_r=np.zeros_like(x)).summary()
+    alone, rows = contexts.take(np.flatnonzero(contexts.sizes == 4))
+    fours = measure(x[rows], x[rows], alone, log_r=np.zeros(len(rows))).summary()
+    assert found.overlap == fours.overlap
+    assert found.ess_rel == fours.ess_rel
+    assert found.overlap.target_proposal == found.ess_rel.median
+    assert found.ess_rel.median != np.median(ess_rel(x, contexts))
+    assert replace(found.tails, pareto_k_pooled=None) == replace(fours.tails, pareto_k_pooled=None)
+    assert found.contexts.informative == 60
+    assert found.overlap.contexts == 38
 
 
 def test_legs_are_not_read_at_the_largest_k(rng):

@@ -319,3 +319,22 @@ def test_run_left_the_stable_region(tmp_path: Path, rng: np.random.Generator) ->
     assert len(found.trend) == 30
     (change,) = found.changes
     assert change.startswith("left the stable region at step 18")
+
+
+def test_at_unequal_k_the_remedy_brings_the_leg_that_was_read(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Leg, quantiles and feasible sharpness are of one K; the advised one brings the leg there."""
+    sizes = rng.permutation([16] * 60 + [64] * 40)
+    n = int(sizes.sum())
+    columns = {"utility.r": rng.normal(size=n), "log_mu": np.full(n, -9.0)}
+    frame = {"step": np.ones(n, dtype=int), "context": np.repeat(np.arange(100), sizes)}
+    path = tmp_path / "rollouts.parquet"
+    pl.DataFrame(frame | columns | {"log_policy": columns["log_mu"]}).write_parquet(path)
+    found = diagnose(read(path), eta=1.5)
+    assert found.summary.overlap.k == 16
+    assert found.summary.ess_rel.median == found.summary.overlap.target_proposal
+    remedy = next(r.remedy for r in found.regime.reasons if "target/proposal" in r.why)
+    advised = float(remedy.split("at most ")[1].split(",")[0])
+    again = diagnose(read(path), eta=advised).summary.overlap
+    assert again.target_proposal == pytest.approx(0.7, abs=2e-3)

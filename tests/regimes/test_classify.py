@@ -114,6 +114,20 @@ def test_evidence(informative, verdict):
     assert classify(good(contexts=counts)).verdict == verdict
 
 
+def test_evidence_is_that_of_the_common_k():
+    """Twenty-nine contexts of 29 sizes are one context and 28 others."""
+    overlap = replace(good().overlap, contexts=7)
+    (first, *_) = classify(good(overlap=overlap)).reasons
+    assert first.verdict == "undetermined"
+    assert first.why.startswith(
+        "7 informative contexts at the most common K, 16: 128 at any K of 128"
+    )
+    assert "pool about 2 such batches" in first.remedy
+    assert classify(good(overlap=replace(overlap, contexts=29))).verdict == "swap_stable"
+    both = pooled([good(overlap=replace(overlap, contexts=n)) for n in (7, 22)])
+    assert both.overlap.contexts == 29
+
+
 def test_evidence_defaults_are_what_their_docstrings_derive():
     """8: the 90 % interval of the median excludes the extremes; 29: q10 is bounded below."""
     from scipy.stats import binom

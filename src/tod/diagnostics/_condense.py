@@ -37,7 +37,7 @@ def condense(
     columns = _Sorted(d)
     return Summary(
         contexts=_counts(d),
-        ess_rel=_ess_rel(d, columns),
+        ess_rel=_ess_rel(columns),
         tails=_tails(d, columns),
         overlap=_overlap(d, columns),
         coverage=_coverage(d, coverage),
@@ -80,7 +80,7 @@ class _Sorted:
         self._d = d
         self._informative = d.informative
         self._readable = self._informative | (d.codes == ZERO_INFORMATION)
-        self.k = _modal(d.k[self._informative]) or _modal(d.k[self._readable])
+        self.k = common_k(d.k[self._informative]) or common_k(d.k[self._readable])
         self._equal = bool((d.k == self.k).all())
         self._known: dict[tuple[str, bool, bool], Ordered] = {}
 
@@ -94,24 +94,26 @@ class _Sorted:
         return self._known[key]
 
 
-def _ess_rel(d: "Diagnostics", columns: _Sorted) -> EssRel:
-    x = columns("ess_rel")
+def _ess_rel(columns: _Sorted) -> EssRel:
+    """Over informative contexts of the most common K, as the legs: its floor and bias are of K."""
+    x = columns("ess_rel", at_k=True)
     if not len(x):
         return EssRel()
     return EssRel(
         median=x.quantile(0.5),
         q10=x.quantile(0.1),
-        mean=float(d.ess_rel[d.informative].mean()),
+        mean=float(x.values.mean()),
         median_ci90=_bounds(x.interval(0.5)),
         q10_ci90=_bounds(x.interval(0.1)),
     )
 
 
 def _tails(d: "Diagnostics", columns: _Sorted) -> Tails:
+    """Medians at the most common K; the pooled k̂ reads K w̄, of mean 1 whatever K is."""
     return Tails(
-        max_weight_median=columns("max_weight").quantile(0.5),
-        log_w_variance_median=columns("log_w_variance").quantile(0.5),
-        top_mass_median=columns("top_mass").quantile(0.5),
+        max_weight_median=columns("max_weight", at_k=True).quantile(0.5),
+        log_w_variance_median=columns("log_w_variance", at_k=True).quantile(0.5),
+        top_mass_median=columns("top_mass", at_k=True).quantile(0.5),
         pareto_k_pooled=d.pareto_k_pooled,
     )
 
@@ -137,6 +139,7 @@ def _overlap(d: "Diagnostics", columns: _Sorted) -> Overlap:
         not_applicable=d.legs_not_applicable,
         declared=tuple(declared),
         k=columns.k,
+        contexts=len(columns("ess_rel", at_k=True)),
         q10={leg: q for leg, x in found.items() if (q := x.quantile(0.1)) is not None},
         carried_by=None if carried is None else carried.quantile(0.5),
         unknown=max((x.unknown for x in found.values()), default=0),
@@ -175,7 +178,7 @@ def _share_passed(d: "Diagnostics") -> float | None:
     return float((~d.all_fail[valid]).mean())
 
 
-def _modal(k: Any) -> int | None:
+def common_k(k: Any) -> int | None:
     """The most common size above 1, the larger on a tie."""
     counts = np.bincount(k[k > 1])
     return int(np.flatnonzero(counts == counts.max())[-1]) if counts.size else None

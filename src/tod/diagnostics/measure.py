@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from tod.base import Array, DataError, Groups, to_numpy
 from tod.candidates import Labels
-from tod.diagnostics._condense import condense
+from tod.diagnostics._condense import common_k, condense
 from tod.diagnostics._per_context import per_context, rho_sums
 from tod.diagnostics.classes import (
     CLASSES,
@@ -79,6 +79,11 @@ class Diagnostics:
     def informative(self) -> Bool[np.ndarray, " C"]:
         """Contexts that can say something about the target."""
         return self.codes == INFORMATIVE  # type: ignore[no-any-return]
+
+    @property
+    def compared(self) -> Bool[np.ndarray, " C"]:
+        """Informative contexts of their most common K: those behind the quantiles of a summary."""
+        return self.informative & (self.k == common_k(self.k[self.informative]))  # type: ignore[no-any-return]
 
     def part(self, at: slice, log_w: Float[Array, " N"], contexts: Groups) -> "Diagnostics":
         """Some consecutive contexts; ``log_w`` and ``contexts`` are those of the whole."""

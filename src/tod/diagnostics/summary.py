@@ -66,7 +66,11 @@ class ContextCounts(Record):
 
 @dataclass(frozen=True)
 class EssRel(Record):
-    """ESS_rel over informative contexts: order-statistic quantiles with 90 % intervals."""
+    """ESS_rel over informative contexts of the most common K (``overlap.k``).
+
+    Order-statistic quantiles with 90 % intervals. ESS_rel never reads below 1/K and is biased
+    upward by an amount that falls with K, so that contexts of unequal K have no common quantile.
+    """
 
     median: float | None = None
     q10: float | None = None
@@ -77,7 +81,7 @@ class EssRel(Record):
 
 @dataclass(frozen=True)
 class Tails(Record):
-    """Tail indicators: medians over informative contexts, and the pooled Pareto k̂."""
+    """Tail indicators: medians over the contexts of `EssRel`; the Pareto k̂ pools all K."""
 
     max_weight_median: float | None = None
     log_w_variance_median: float | None = None
@@ -98,6 +102,8 @@ class Overlap(Record):
     """Legs known by declaration (on-policy: π = μ), not by measurement."""
     k: int | None = None
     """Candidates per context of the contexts behind the medians: the most common K."""
+    contexts: int | None = None
+    """Informative contexts of that K."""
     q10: dict[str, float] = field(default_factory=dict)
     """The 10 % quantile over the same contexts, by leg."""
     carried_by: float | None = None

@@ -79,14 +79,14 @@ class Work:
         return found if self.chosen is not None else _without_target(found)
 
     def feasible(self, whole: Diagnostics, goal: float) -> dict[str, Any]:
-        """Largest feasible sharpness over informative contexts."""
+        """Largest feasible sharpness over the contexts whose median is read."""
         assert self.weighed is not None  # noqa: S101 - checked by the caller
         contexts, rows = self._sample(whole)
         base, unit = self.weighed.base(rows), self.weighed.unit(rows)
         return assess.feasible(base, unit, contexts, self.weighed.declared, goal)
 
     def _sample(self, whole: Diagnostics) -> tuple[Groups, Any]:
-        chosen = assess.spread_out(np.flatnonzero(whole.informative))
+        chosen = assess.spread_out(np.flatnonzero(whole.compared))
         return self.reading.contexts.take(chosen)
 
     def regime(

@@ -190,12 +190,12 @@ def diagnose(
 
 
 def _subsample(whole: Diagnostics) -> dict[str, Any] | None:
-    """How many of the informative contexts the searches over sharpness read, if not all."""
-    informative = int(whole.informative.sum())
-    if informative <= assess.MOST_CONTEXTS:
+    """How many of the contexts behind the medians the searches over sharpness read, if not all."""
+    compared = int(whole.compared.sum())
+    if compared <= assess.MOST_CONTEXTS:
         return None
     used_for = ["feasible", "regime.eta_intervals"]
-    return {"contexts": assess.MOST_CONTEXTS, "of": informative, "used_for": used_for}
+    return {"contexts": assess.MOST_CONTEXTS, "of": compared, "used_for": used_for}
 
 
 def _fragile(reading: Reading, whole: Diagnostics, count: int) -> tuple[int, ...]:

@@ -31,29 +31,37 @@ def legs(summary: Summary) -> dict[str, float | None]:
     return values
 
 
+def read(summary: Summary) -> int:
+    """Informative contexts behind the quantiles: those of the most common K, where known."""
+    informative, at_k = summary.contexts.informative, summary.overlap.contexts
+    return informative if at_k is None else min(informative, at_k)
+
+
 def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
     """Enough informative contexts, not mostly blind ones, and enough candidates in each."""
     counts = summary.contexts
-    n = counts.informative
+    n, at_k = read(summary), ""
+    if n < counts.informative:
+        at_k = f" at the most common K, {summary.overlap.k}: {counts.informative} at any K"
     if n < bounds.min_informative:
         yield Reason(
-            f"{n} informative contexts of {counts.total} ({counts.zero_information} blind, "
+            f"{n} informative contexts{at_k} of {counts.total} ({counts.zero_information} blind, "
             f"{counts.singleton} singletons), fewer than {bounds.min_informative}",
-            remedies.more_evidence(summary, bounds.min_informative),
+            remedies.more_evidence(summary, n, bounds.min_informative),
             "undetermined",
         )
     elif n < bounds.min_informative_stable:
         yield Reason(
-            f"{n} informative contexts, fewer than the {bounds.min_informative_stable} that bound "
-            "the worst tenth from below",
-            remedies.more_evidence(summary, bounds.min_informative_stable),
+            f"{n} informative contexts{at_k}, fewer than the {bounds.min_informative_stable} that "
+            "bound the worst tenth from below",
+            remedies.more_evidence(summary, n, bounds.min_informative_stable),
         )
-    seen = n + counts.zero_information
+    seen = counts.informative + counts.zero_information
     if counts.zero_information > bounds.zero_information_share * seen:
         yield Reason(
             f"{counts.zero_information} of {seen} contexts carry no information (all candidates "
             "have the same utility): the typical context is blind whatever its ESS_rel reads",
-            remedies.more_evidence(summary, bounds.min_informative_stable),
+            remedies.more_evidence(summary, n, bounds.min_informative_stable),
         )
     k = summary.overlap.k or counts.candidates_per_context.get("median")
     if k is None or k < bounds.min_candidates:
@@ -127,11 +135,11 @@ def _unresolved(summary: Summary, stable: float) -> Iterator[Reason]:
     low = None if interval is None else interval[0]
     if value is None or low is None or not low < stable < value:
         return
-    n = remedies.more_contexts(summary.contexts.informative, value, low, stable)
+    n = remedies.more_contexts(read(summary), value, low, stable)
     yield Reason(
         f"median ESS_rel is {value:.2f} but its 90 % interval starts at {low:.2f}, "
         f"below {stable:g}",
-        f"measure about {n} informative contexts instead of {summary.contexts.informative}",
+        f"measure about {n} informative contexts instead of {read(summary)}",
     )
 
 

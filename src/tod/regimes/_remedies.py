@@ -132,11 +132,17 @@ def closer_policy(policy_proposal: float | None, leg: float, goal: float, advice
     return f"approach in stages: {_eta_down(leg, goal, advice)} and sharpen as the policy follows"
 
 
-def more_evidence(summary: Summary, wanted: int) -> str:
-    """How many more contexts, and what would make blind ones informative."""
+def more_evidence(summary: Summary, now: int, wanted: int) -> str:
+    """How many more contexts, and what would make blind ones informative.
+
+    Args:
+        summary: The batch.
+        now: Contexts that were read.
+        wanted: Contexts that have to be read.
+    """
     counts = summary.contexts
-    if counts.informative:
-        batches = ceil(wanted / counts.informative)
+    if now:
+        batches = ceil(wanted / now)
         text = f"pool about {batches} such batches"
     else:
         text = "draw other contexts"

@@ -41,8 +41,10 @@ def pooled(summaries: Sequence[Summary]) -> Summary:
         q10=_mean([s.ess_rel.q10 for s in summaries]),
         mean=_mean([s.ess_rel.mean for s in summaries]),
     )
+    known = [s.overlap.contexts for s in summaries if s.overlap.contexts is not None]
     overlap = replace(
         merged.overlap,
+        contexts=sum(known) if known else None,
         declared=_always([s.overlap.declared for s in summaries]),
         not_applicable=_always([s.overlap.not_applicable for s in summaries]),
     )

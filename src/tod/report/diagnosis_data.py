@@ -44,7 +44,7 @@ class DiagnosisView:
         tier: What the tier allows, in words.
         files: Names of the files, without their folders.
         eta: Sharpness in force, or None without a target that can be weighed.
-        by_eta: ESS_rel against sharpness.
+        by_eta: ESS_rel against sharpness, over contexts of the most common K.
         by_k: ESS_rel against K.
         ess_rel: Of all informative contexts.
         read: Contexts that the two curves read.
@@ -83,11 +83,13 @@ def view(diagnosis: "Diagnosis", remarks: Sequence[str] = ()) -> DiagnosisView:
     assert weighed is not None  # noqa: S101 - there is a feasible sharpness only with weights
     chosen = _spread_out(np.flatnonzero(_usable(diagnosis)), reading.contexts)
     contexts, rows = reading.contexts.take(chosen)
+    one_k = chosen[diagnosis.diagnostics.compared[chosen]]
+    compared, of_one_k = reading.contexts.take(one_k)
     eta, eta_max = weighed.last, diagnosis.feasible["eta_max"]
     return DiagnosisView(
         run=_run(diagnosis, weighed.log_w),
         eta=eta,
-        by_eta=by_eta(*_lines(weighed, rows), contexts, eta, eta_max),
+        by_eta=by_eta(*_lines(weighed, of_one_k), compared, eta, eta_max),
         by_k=by_k(weighed.log_w[rows], contexts),
         ess_rel=diagnosis.diagnostics.ess_rel[_usable(diagnosis)],
         read=len(contexts),
