@@ -317,8 +317,29 @@ def test_run_left_the_stable_region(tmp_path: Path, rng: np.random.Generator) ->
     pl.concat(parts).write_parquet(tmp_path / "x.parquet")
     found = diagnose(read(tmp_path / "x.parquet"), eta=1.0)
     assert len(found.trend) == 30
-    (change,) = found.changes
-    assert change.startswith("left the stable region at step 18")
+    (leg, fragile) = found.changes
+    assert leg.startswith("target/proposal left the stable region at step 18")
+    assert fragile.startswith("ess_rel.q10 left the stable region at step 18")
+
+
+def test_a_policy_that_left_its_proposal_is_a_change(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """ESS_rel never moves; the policy does, at step 140 of 200."""
+    steps = np.repeat(np.arange(1, 201), 8 * 16)
+    n = len(steps)
+    spread = np.where(steps < 140, 0.05, 1.5)
+    mu = rng.normal(-40, 5, size=n)
+    columns = {"step": steps, "context": np.arange(n) // 16 % 8, "log_mu": mu}
+    columns["utility.r"] = rng.random(n)
+    columns["log_policy"] = mu + spread * rng.normal(size=n) - spread**2 / 2
+    pl.DataFrame(columns).write_parquet(tmp_path / "x.parquet")
+    changes = diagnose(read(tmp_path / "x.parquet"), eta=1.0).changes
+    start = "left the stable region at step 140"
+    assert [c.split(" (")[0] for c in changes] == [
+        f"policy/proposal {start}",
+        f"target/policy {start}",
+    ]
 
 
 def test_at_unequal_k_the_remedy_brings_the_leg_that_was_read(

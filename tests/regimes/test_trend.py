@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from tod.base import DataError
-from tod.diagnostics import EssRel, Summary
-from tod.regimes import crossings, segments, stable_crossings
+from tod.diagnostics import EssRel, Overlap, Summary
+from tod.regimes import Thresholds, crossings, segments, stable_crossings
+
+LEGS = ("target_proposal", "policy_proposal", "target_policy")
 
 
 def cost(x, bounds, sigma):
@@ -44,7 +46,7 @@ def test_left_the_stable_region_at_step_140(rng):
     values = level + rng.normal(0, 0.05, size=len(steps))
     found = crossings(steps, values.tolist(), enter=0.5, leave=0.45)
     assert [(c.event, c.step) for c in found] == [("left", 140)]
-    assert str(found[0]).startswith("left the stable region at step 140 (ess_rel.q10 0.")
+    assert str(found[0]).startswith("the series left the stable region at step 140 (0.7")
 
 
 def test_noise_alone_is_no_change(rng):
@@ -66,6 +68,54 @@ def test_leaving_and_returning_alternate(rng):
     values = level + rng.normal(0, 0.03, size=200)
     found = crossings(range(200), values.tolist(), enter=0.5, leave=0.45)
     assert [(c.event, c.step) for c in found] == [("entered", 40), ("left", 80), ("entered", 160)]
+
+
+def test_noise_that_grows_as_a_leg_falls_is_no_change(rng):
+    """A leg near 1 hardly varies; once it has left, its own noise must not enter and leave."""
+    after = np.arange(200) >= 140
+    for _ in range(20):
+        noise = np.where(after, 0.12, 0.001) * rng.normal(size=200)
+        leg = np.clip(np.where(after, 0.55, 0.997) + noise, 0, 1)
+        (only,) = crossings(range(200), leg.tolist(), enter=0.7, leave=0.63)
+        assert only.event == "left"
+        assert abs(only.step - 140) <= 2
+
+
+def legs_at(target, policy, both, q10=0.6, declared=()):
+    return Summary(
+        ess_rel=EssRel(median=target, q10=q10),
+        overlap=Overlap(target, policy, both, k=16, declared=declared),
+    )
+
+
+@pytest.mark.parametrize("name", ["target_proposal", "policy_proposal", "target_policy"])
+def test_every_leg_is_judged_and_named(name, rng):
+    steps = range(10, 210)
+    values = {leg: 0.9 + 0.01 * rng.normal(size=200) for leg in LEGS}
+    values[name][130:] -= 0.5
+    summaries = [legs_at(*(float(values[leg][i]) for leg in LEGS)) for i in range(200)]
+    (only,) = stable_crossings(steps, summaries)
+    words = f"{name.replace('_', '/')} left the stable region at step 140 (0.9"
+    assert str(only).startswith(words)
+
+
+def test_a_declared_leg_has_no_crossing_of_its_own():
+    """On-policy by declaration: target/policy is target/proposal, and is said once."""
+    level = [0.9] * 20 + [0.4] * 20
+    summaries = [legs_at(v, 1.0, v, declared=("policy_proposal", "target_policy")) for v in level]
+    (only,) = stable_crossings(range(40), summaries)
+    assert only.what == "target/proposal"
+
+
+def test_the_bounds_are_those_of_the_verdict():
+    """A q10 of 0.4 caps nothing, and 0.2 does; a leg of 0.68 is held by the hysteresis."""
+    for after, expected in ((0.4, ()), (0.2, ("ess_rel.q10",))):
+        summaries = [legs_at(0.9, 0.9, 0.9, q10=v) for v in [0.6] * 20 + [after] * 20]
+        assert tuple(c.what for c in stable_crossings(range(40), summaries)) == expected
+    summaries = [legs_at(0.9, v, 0.9) for v in [0.9] * 20 + [0.68] * 20]
+    assert stable_crossings(range(40), summaries) == ()
+    strict = Thresholds(overlap_stable=0.8)
+    assert [c.step for c in stable_crossings(range(40), summaries, strict)] == [20]
 
 
 def test_steps_without_informative_contexts_are_skipped():

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from tod.base import DataError
 from tod.diagnostics import Summary
+from tod.regimes._checks import LEGS, legs
 from tod.regimes.thresholds import Thresholds
 
 
@@ -41,20 +42,20 @@ class Crossing:
         event: ``left`` or ``entered``.
         before: Median over the level before.
         after: Median over the new level.
-        what: Path of the statistic in the summary.
+        what: The statistic: a leg of overlap, or ``ess_rel.q10``.
     """
 
     step: int
     event: Literal["left", "entered"]
     before: float
     after: float
-    what: str = "ess_rel.q10"
+    what: str
 
     def __str__(self) -> str:
         """In words."""
         return (
-            f"{self.event} the stable region at step {self.step} "
-            f"({self.what} {self.before:.2f} -> {self.after:.2f})"
+            f"{self.what} {self.event} the stable region at step {self.step} "
+            f"({self.before:.2f} -> {self.after:.2f})"
         )
 
 
@@ -64,7 +65,8 @@ def segments(values: Float[np.ndarray, " n"], *, least: int = 5) -> tuple[Segmen
     Minimises Σ(x − level)²/σ² + 3 ln(n) per change, over all partitions into stretches of
     ``least`` values or more, exactly (optimal partitioning, Jackson et al. 2005; penalty after
     Zhang and Siegmund 2007). σ is the median absolute first difference over 0.6745 √2, so that a
-    change does not inflate it. A slow drift is cut into steps. Time O(n²), vectorised.
+    change does not inflate it, of the noisiest part of a long series. A slow drift is cut into
+    steps. Time O(n²), vectorised.
 
     Args:
         values: The series, finite.
@@ -105,7 +107,7 @@ def crossings(
     enter: float,
     leave: float,
     least: int = 5,
-    what: str = "ess_rel.q10",
+    what: str = "the series",
 ) -> tuple[Crossing, ...]:
     """Changes of level that leave (median < ``leave``) or enter (median ≥ ``enter``) a region.
 
@@ -143,31 +145,52 @@ def stable_crossings(
     hysteresis: float = 0.1,
     least: int = 5,
 ) -> tuple[Crossing, ...]:
-    """When the 10 % quantile of ESS_rel left or entered its stable region.
+    """When a statistic that a step's verdict reads left or entered its stable region.
 
-    Steps without informative contexts are skipped. The region is entered at
-    ``ess_q10_stable`` and left below (1 − hysteresis) times it.
+    The three legs at ``overlap_stable`` and the 10 % quantile of ESS_rel at ``ess_q10_dominated``,
+    each on its own: a stale policy leaves ESS_rel where it is. A leg that is declared, not
+    measured, has no crossing of its own. Steps at which a statistic is unknown are skipped for it.
+    The region is entered at the bound and left below (1 − hysteresis) times it.
 
     Raises:
         DataError: As `crossings`.
     """
     if len(steps) != len(summaries):
         raise DataError(f"{len(summaries)} summaries at {len(steps)} steps: give one per step.")
-    edge = (thresholds or Thresholds()).ess_q10_stable
-    known = [(step, s.ess_rel.q10) for step, s in zip(steps, summaries, strict=True)]
-    kept = [(step, value) for step, value in known if value is not None]
-    return crossings(
-        [step for step, _ in kept],
-        [value for _, value in kept],
-        enter=edge,
-        leave=edge * (1 - hysteresis),
-        least=least,
-    )
+    bounds = thresholds or Thresholds()
+    read = [legs(s) | {"ess_rel.q10": s.ess_rel.q10} for s in summaries]
+    found: list[Crossing] = []
+    for name in (*LEGS, "ess_rel.q10"):
+        edge = bounds.overlap_stable if name in LEGS else bounds.ess_q10_dominated
+        kept = [
+            (step, value)
+            for step, summary, values in zip(steps, summaries, read, strict=True)
+            if (value := values[name]) is not None and name not in summary.overlap.declared
+        ]
+        found += crossings(
+            [step for step, _ in kept],
+            [value for _, value in kept],
+            enter=edge,
+            leave=edge * (1 - hysteresis),
+            least=least,
+            what=name.replace("_", "/") if name in LEGS else name,
+        )
+    return tuple(sorted(found, key=lambda crossing: crossing.step))
 
 
 def _noise(x: Float[np.ndarray, " n"]) -> float:
-    """σ from first differences; their root mean square where over half of them are 0."""
+    """The largest σ of up to eight stretches, from the first differences of 20 or more values.
+
+    A leg near 1 hardly varies, and far below 1 it does: one σ for both, set by the quiet part,
+    would read the noise of the other as changes.
+    """
     steps = np.diff(x)
+    parts = np.array_split(steps, min(8, max(1, len(steps) // 20)))
+    return max(_deviation(part) for part in parts)
+
+
+def _deviation(steps: Float[np.ndarray, " n"]) -> float:
+    """σ from first differences; their root mean square where over half of them are 0."""
     if not steps.size:
         return 0.0
     robust = float(np.median(np.abs(steps))) / (0.6744897501960817 * np.sqrt(2))
