@@ -60,6 +60,25 @@ def test_assumed_target_is_never_stable_and_shows_intervals(
     assert parts[-1].verdict == "operator_dominated"
 
 
+@pytest.mark.parametrize("count", [1, 6])
+def test_intervals_are_the_verdicts_of_the_declared(
+    tmp_path: Path, rng: np.random.Generator, count: int
+) -> None:
+    """Diagnosed with an eta inside an interval, the file has that interval's verdict."""
+    n, u, mu = world(rng, contexts=240)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "log_policy": mu - 1e-4}, 16)
+    steps = np.repeat(np.arange(count), n // count)
+    u = u * (1 + steps / count)
+    frame = pl.read_parquet(path).with_columns(step=pl.lit(steps), **{"utility.r": pl.lit(u)})
+    frame.write_parquet(path)
+    parts = diagnose(read(path)).regime.eta_intervals
+    assert [p.verdict for p in parts] == ["swap_stable", "transition", "operator_dominated"]
+    for part in parts:
+        for share in (0.02, 0.5, 0.98):
+            eta = (1 - share) * part.eta[0] + share * part.eta[1]
+            assert diagnose(read(path), eta=eta).regime.verdict == part.verdict
+
+
 def test_rare_binary_reward_is_not_stable(tmp_path: Path, rng: np.random.Generator) -> None:
     n, _, mu = world(rng, contexts=256)
     u = (rng.random(n) < 0.01).astype(float)

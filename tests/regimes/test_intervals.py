@@ -1,5 +1,7 @@
 """The verdict as a function of sharpness."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,13 +15,37 @@ def world(rng):
     return rng.normal(size=contexts.total), contexts
 
 
-def test_an_assumed_target_is_stable_at_no_sharpness(rng):
+def test_each_interval_is_the_verdict_of_a_declared_target(rng):
     u, contexts = world(rng)
-    parts = verdict_by_eta(None, u, contexts, np.linspace(0.1, 4, 14), log_r=np.zeros(len(u)))
-    assert [p.verdict for p in parts] == ["transition", "operator_dominated"]
+    log_r = 0.05 * rng.normal(size=len(u))
+    parts = verdict_by_eta(None, u, contexts, np.linspace(0.1, 4, 14), log_r=log_r)
+    assert [p.verdict for p in parts] == ["swap_stable", "transition", "operator_dominated"]
     assert parts[0].eta[0] == 0.1
     assert parts[0].eta[1] == parts[1].eta[0]
     assert parts[-1].eta[1] == 4.0
+    for part in parts:
+        eta = np.mean(part.eta)
+        assert (
+            classify(measure(eta * u, u, contexts, log_r=log_r).summary()).verdict == part.verdict
+        )
+
+
+def test_a_run_is_read_on_its_step_means(rng):
+    """Two steps of eight are five times as sharp: the median over all contexts hides them."""
+    contexts = Groups.equal(160, 16)
+    steps = np.repeat(np.arange(8), 20)
+    u = rng.normal(size=contexts.total) * contexts.spread(1.0 + 4.0 * (steps % 4 == 0))
+    base = measure(u, u, contexts, legs_declared=("policy_proposal",)).summary()
+    grid = np.linspace(0.02, 1.5, 24)
+    (first, *_, last) = verdict_by_eta(None, u, contexts, grid, base=base, steps=steps)
+    assert (first.verdict, last.verdict) == ("swap_stable", "operator_dominated")
+
+    def mean(eta):
+        found = ess_rel(eta * u, contexts)
+        return np.mean([quantile(found[steps == s], 0.5) for s in range(8)])
+
+    assert mean(first.eta[1]) == pytest.approx(0.9, abs=1e-3)
+    assert quantile(ess_rel(first.eta[1] * u, contexts), 0.5) > 0.95
 
 
 def test_the_boundary_is_where_the_statistic_crosses_its_bound(rng):
@@ -32,7 +58,6 @@ def test_the_boundary_is_where_the_statistic_crosses_its_bound(rng):
         np.linspace(0.1, 4, 14),
         log_r=np.zeros(len(u)),
         thresholds=bounds,
-        assumed_target=False,
     )
     assert [p.verdict for p in parts] == ["swap_stable", "transition", "operator_dominated"]
     median = quantile(ess_rel(parts[1].eta[1] * u, contexts), 0.5)
@@ -42,12 +67,22 @@ def test_the_boundary_is_where_the_statistic_crosses_its_bound(rng):
 def test_what_does_not_depend_on_eta_comes_from_the_base(rng):
     u, contexts = world(rng)
     base = measure(u, u, contexts, legs_declared=("policy_proposal",)).summary()
-    alone = verdict_by_eta(None, u, contexts, [0.1, 0.2], assumed_target=False)
-    with_base = verdict_by_eta(None, u, contexts, [0.1, 0.2], base=base, assumed_target=False)
+    alone = verdict_by_eta(None, u, contexts, [0.1, 0.2])
+    with_base = verdict_by_eta(None, u, contexts, [0.1, 0.2], base=base)
     assert [p.verdict for p in alone] == ["transition"]  # the policy's legs are unknown
     assert [p.verdict for p in with_base] == ["swap_stable"]
     intervals = classify(base, assumed_target=True, eta_intervals=alone).to_dict()
+    assert intervals["verdict"] == "transition"
     assert intervals["eta_intervals"] == [{"eta": [0.1, 0.2], "verdict": "transition"}]
+
+
+def test_counts_are_those_of_what_was_judged(rng):
+    """A search that reads a sample of informative contexts has no more blind ones among them."""
+    u, contexts = world(rng)
+    base = measure(u, u, contexts, legs_declared=("policy_proposal",)).summary()
+    counts = replace(base.contexts, total=1000, informative=600, zero_information=400)
+    (part,) = verdict_by_eta(None, u, contexts, [0.1, 0.2], base=replace(base, contexts=counts))
+    assert part.verdict == "swap_stable"
 
 
 def test_blind_contexts_are_blind_at_every_sharpness():

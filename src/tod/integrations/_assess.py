@@ -171,14 +171,18 @@ def intervals(
     base: Summary,
     thresholds: Thresholds | None,
     log_r: Any,
+    steps: Any,
 ) -> tuple[EtaInterval, ...]:
-    """The verdict by sharpness, for a target that was assumed."""
+    """The verdict by sharpness, were the target declared; ``base`` is what was judged.
+
+    ``steps`` are those of the contexts where the verdict is that of a run, else None.
+    """
     deviation = np.sqrt(np.asarray(contexts.variance(unit)))
     known = deviation[np.isfinite(deviation) & (deviation > 0)]
     scale = 1.0 / float(np.median(known)) if known.size else 1.0
     grid = sorted({*(scale * x for x in GRID), abs(eta)})
     return verdict_by_eta(
-        log_w0, unit, contexts, grid, thresholds=thresholds, base=base, log_r=log_r
+        log_w0, unit, contexts, grid, thresholds=thresholds, base=base, log_r=log_r, steps=steps
     )
 
 

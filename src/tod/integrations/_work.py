@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tod.base import Groups
 from tod.diagnostics import Diagnostics, EssRel, Summary, Tails, measure
 from tod.integrations import _assess as assess
 from tod.integrations._target import Chosen
@@ -42,6 +41,11 @@ class Work:
         return np.zeros(len(self.reading)) if self.weighed is None else self.weighed.log_w
 
     def measure(self) -> Diagnostics:
+    @cached_property
+    def reverse(self) -> Reverse:
+        """What samples of the target say of missed modes."""
+        return Reverse(self.reading, self.chosen, self.log_w)
+
         """Diagnostics of all contexts."""
         main = next(iter(self.reading.utility.values()), None)
         tilt, value = main, main
@@ -81,13 +85,13 @@ class Work:
     def feasible(self, whole: Diagnostics, goal: float) -> dict[str, Any]:
         """Largest feasible sharpness over the contexts whose median is read."""
         assert self.weighed is not None  # noqa: S101 - checked by the caller
-        contexts, rows = self._sample(whole)
+        contexts, rows = self.reading.contexts.take(self._sample(whole))
         base, unit = self.weighed.base(rows), self.weighed.unit(rows)
         return assess.feasible(base, unit, contexts, self.weighed.declared, goal)
 
-    def _sample(self, whole: Diagnostics) -> tuple[Groups, Any]:
-        chosen = assess.spread_out(np.flatnonzero(whole.compared))
-        return self.reading.contexts.take(chosen)
+    def _sample(self, whole: Diagnostics) -> Any:
+        """Places of the contexts that a search over sharpness reads."""
+        return assess.spread_out(np.flatnonzero(whole.compared))
 
     def regime(
         self,
@@ -110,7 +114,7 @@ class Work:
             found = possible if same else self.feasible(whole, goal)
             advice |= {"eta_max": found["eta_max"], "eta_goal": goal}
         read = _with_step_means(summary, summaries) if several else summary
-        parts = self._intervals(whole, summary, thresholds) if assumed else ()
+        parts = self._intervals(whole, read, thresholds, several) if assumed else ()
         return classify(
             read,
             thresholds,
@@ -121,15 +125,17 @@ class Work:
         )
 
     def _intervals(
-        self, whole: Diagnostics, summary: Summary, thresholds: Thresholds | None
+        self, whole: Diagnostics, judged: Summary, thresholds: Thresholds | None, several: bool
     ) -> Any:
-        contexts, rows = self._sample(whole)
-        if self.weighed is None or not len(contexts):
+        chosen = self._sample(whole)
+        if self.weighed is None or not len(chosen):
             return ()
         base, unit = self.weighed.base(rows), self.weighed.unit(rows)
         log_r = None if self.log_r is None else self.log_r[rows]
+        contexts, rows = self.reading.contexts.take(chosen)
         eta = self.weighed.declared
-        return assess.intervals(base, unit, contexts, eta, summary, thresholds, log_r)
+        steps = self.reading.steps[chosen] if several else None
+        return assess.intervals(base, unit, contexts, eta, judged, thresholds, log_r, steps)
 
 
 def _without_target(found: Summary) -> Summary:

@@ -1,11 +1,11 @@
-"""The verdict as a function of sharpness: what can be said when the target was only assumed."""
+"""The verdict as a function of sharpness: what could be said, were the target declared."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from tod.base import Array, Groups, SpecError, to_numpy
 from tod.diagnostics import Summary, measure
@@ -23,9 +23,12 @@ def verdict_by_eta(
     thresholds: Thresholds | None = None,
     log_r: Float[Array, " N"] | None = None,
     base: Summary | None = None,
-    assumed_target: bool = True,
+    steps: Int[np.ndarray, " C"] | None = None,
 ) -> tuple[EtaInterval, ...]:
     """Intervals of η over which the verdict is the same, with boundaries to a thousandth of a step.
+
+    Each is the verdict of the target declared at that η: with ``base`` and ``steps`` of what was
+    judged, the one at the η in force is the verdict itself, apart from the cap of an assumed one.
 
     Args:
         log_w0: log b − log μ, [N], nats; 0 (b = μ) if None.
@@ -34,8 +37,10 @@ def verdict_by_eta(
         etas: Increasing grid, at least two values; intervals narrower than a cell may be missed.
         thresholds: Bounds; the provisional defaults if None.
         log_r: log π − log μ, for the legs that read the policy.
-        base: Summary whose legs, coverage, drift and activation hold at every η.
-        assumed_target: Whether to cap at ``transition`` because the target was assumed.
+        base: The summary that was judged, whose counts, policy/proposal leg, coverage, drift and
+            activation hold at every η.
+        steps: Step of every context, where the verdict is that of a run: its target/proposal leg
+            is then the mean over steps of their medians, on the bands of step-means.
 
     Raises:
         SpecError: The grid is not increasing, or shorter than two.
@@ -47,9 +52,14 @@ def verdict_by_eta(
     start = np.zeros_like(unit) if log_w0 is None else to_numpy(log_w0).astype(np.float64)
 
     def verdict(eta: float) -> Verdict:
-        found = measure(start + _times(eta, unit), unit, contexts, log_r=log_r).summary()
+        measured = measure(start + _times(eta, unit), unit, contexts, log_r=log_r)
+        found = measured.summary()
         seen = found if base is None else _completed(found, base)
-        return classify(seen, thresholds, assumed_target=assumed_target).verdict
+        if steps is None:
+            return classify(seen, thresholds).verdict
+        leg = _mean_of_medians(measured.ess_rel, steps, measured.compared)
+        overlap = replace(seen.overlap, target_proposal=leg)
+        return classify(replace(seen, overlap=overlap), thresholds, band="ess_two").verdict
 
     verdicts = [verdict(eta) for eta in grid]
     edges = [grid[0]]
@@ -70,22 +80,28 @@ def _times(eta: float, unit: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]
     return np.where(unit == -np.inf, unit, eta * np.where(unit == -np.inf, 0.0, unit))
 
 
+def _mean_of_medians(
+    x: Float[np.ndarray, " C"], steps: Int[np.ndarray, " C"], keep: Bool[np.ndarray, " C"]
+) -> float | None:
+    """Mean over steps of the median over their kept contexts; None without any."""
+    if not keep.any():
+        return None
+    x, steps = x[keep], steps[keep]
+    order = np.lexsort((x, steps))
+    _, first, count = np.unique(steps[order], return_index=True, return_counts=True)
+    return float(x[order][first + (count + 1) // 2 - 1].mean())
+
+
 def _completed(found: Summary, base: Summary) -> Summary:
     """What depends on η from ``found``, the rest from ``base``."""
-    measured = {
-        name: getattr(found.overlap, name)
-        for name in ("policy_proposal", "target_policy")
-        if getattr(found.overlap, name) is not None
-    }
-    on_policy = "policy_proposal" in base.overlap.declared
+    policy, both = base.overlap.policy_proposal, found.overlap.target_policy
+    if both is None and "policy_proposal" in base.overlap.declared:
+        both = found.overlap.target_proposal
     overlap = replace(
         found.overlap,
-        policy_proposal=measured.get("policy_proposal", base.overlap.policy_proposal),
-        target_policy=measured.get(
-            "target_policy", found.overlap.target_proposal if on_policy else None
-        ),
+        policy_proposal=found.overlap.policy_proposal if policy is None else policy,
+        target_policy=both,
         declared=base.overlap.declared,
         not_applicable=base.overlap.not_applicable,
     )
-    counts = replace(base.contexts, informative=found.contexts.informative)
-    return replace(base, contexts=counts, ess_rel=found.ess_rel, tails=found.tails, overlap=overlap)
+    return replace(base, ess_rel=found.ess_rel, tails=found.tails, overlap=overlap)

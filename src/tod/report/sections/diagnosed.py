@@ -17,7 +17,7 @@ ORIGIN = {
     "declared": "This target was declared.",
     "located": "This target was located in the training configuration.",
     "assumed": "This target was assumed: nothing declares one. The verdict is therefore at most "
-    "transition, and is given for every sharpness below.",
+    "transition; below it is given for every sharpness, were that one declared.",
 }
 
 
