@@ -41,11 +41,6 @@ class Work:
         return np.zeros(len(self.reading)) if self.weighed is None else self.weighed.log_w
 
     def measure(self) -> Diagnostics:
-    @cached_property
-    def reverse(self) -> Reverse:
-        """What samples of the target say of missed modes."""
-        return Reverse(self.reading, self.chosen, self.log_w)
-
         """Diagnostics of all contexts."""
         main = next(iter(self.reading.utility.values()), None)
         tilt, value = main, main
