@@ -125,9 +125,9 @@ class Work:
         chosen = self._sample(whole)
         if self.weighed is None or not len(chosen):
             return ()
+        contexts, rows = self.reading.contexts.take(chosen)
         base, unit = self.weighed.base(rows), self.weighed.unit(rows)
         log_r = None if self.log_r is None else self.log_r[rows]
-        contexts, rows = self.reading.contexts.take(chosen)
         eta = self.weighed.declared
         steps = self.reading.steps[chosen] if several else None
         return assess.intervals(base, unit, contexts, eta, judged, thresholds, log_r, steps)
