@@ -197,17 +197,9 @@ def _searched(path: Path) -> str:
     """What the search gained, from its summary."""
     import json
 
-    found = json.loads((path / "search.json").read_text(encoding="utf-8"))
-    ends = [found["candidates"], found["selected"]]
-    before, after = (_held_out_like(end["utility"], end["utility_se"]) for end in ends)
-    return (
-        f"{found['rule']} of K={found['k']}: {found['utility']} {before} (mean of candidates) -> "
-        f"{after} (selected), {found['contexts']} prompts"
-    )
+    from tod.report.search import gained
 
-
-def _held_out_like(value: float | None, error: float | None) -> str:
-    return _number(value, 3) + ("" if error is None else f" ± {error:.3f}")
+    return gained(json.loads((path / "search.json").read_text(encoding="utf-8")))
 
 
 def _held_out(held_out: Any) -> str:

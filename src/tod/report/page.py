@@ -44,7 +44,7 @@ def page(runs: Sequence[RunView], extra: Sequence[Html] = ()) -> Html:
         tag(
             "main",
             _opening(views, style),
-            section("Utility against K", k_scaling(views, style)),
+            section("Selection against K", k_scaling(views, style)),
             _phase(drawn, style),
             over_steps(plots, sum(len(v.steps) for v in views) - sum(len(v.steps) for v in drawn)),
             extra,

@@ -168,3 +168,23 @@ def test_errors_are_clustered_by_context(rng):
     assert ratio["se"] == pytest.approx(jackknife, rel=0.05)
     assert mean_over_contexts(np.zeros(3), np.zeros(3))["value"] is None
     assert mean_over_contexts(np.ones(1))["se"] is None
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_a_refusal_is_a_miss_in_the_pass_rate_of_rejection(k, rng):
+    """U ∈ {0, 1}, b = μ, M = e^η: one draw is accepted with chance a = p + (1 − p)e^{−η}.
+
+    K of them pass with p/a·(1 − (1 − a)^K), which grows with K: 0.31, 0.47, 0.51. The mean over
+    what was put out falls instead, 0.77, 0.69, 0.58, since easy prompts are put out first.
+    """
+    eta, p = 2.0, np.repeat([0.02, 0.6], 4000)
+    utility = (rng.random((8000, 8)) < p[:, None]).astype(float)
+    full = Table(utility, utility, eta * utility, np.zeros((8000, 8), int))
+    found = outcomes(Rejection(log_bound=eta), full, k, count=4, seed=3)
+    a = p + (1 - p) * np.exp(-eta)
+    put_out = 1 - (1 - a) ** k
+    assert found.passed is not None
+    assert found.accepted.mean() == pytest.approx(put_out.mean(), abs=0.01)
+    assert found.passed.mean() == pytest.approx((put_out * p / a).mean(), abs=0.01)
+    among = found.utility.sum() / found.accepted.sum()
+    assert among == pytest.approx((put_out * p / a).sum() / put_out.sum(), abs=0.02)

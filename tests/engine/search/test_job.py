@@ -52,7 +52,7 @@ def test_every_config_searches_and_reports(name: str, small: Make) -> None:
     assert found["selected"]["utility"] == pytest.approx(chosen.mean())
     assert found["curve"][0]["coverage"] == pytest.approx(rows["utility.correct"].mean())
     html = build([path])
-    assert "Utility against K" in html
+    assert "Selection against K" in html
     assert "Utility by batch" in html
 
 
@@ -70,6 +70,32 @@ def test_best_of_k_takes_the_best_and_its_curve_ends_there(small: Make) -> None:
     assert found["gain"]["utility"] == pytest.approx(
         found["selected"]["utility"] - found["candidates"]["utility"]
     )
+
+
+def test_what_rejection_refuses_counts_as_a_miss(small: Make) -> None:
+    """Counted over the rows of the run: every prompt is one, selected or not."""
+    words = ("search.contexts=40", "operator.proposal.prompts=25", "search.subsets=400")
+    path = search(small("rejection", "run", *words))
+    rows = rollouts(path)
+    passing = rows.filter("selected", pl.col("utility.correct") == 1)["context"].n_unique()
+    taken = rows.filter("selected")["context"].n_unique()
+    assert 0 < passing < taken < 40
+    found = summary(path)
+    assert found["selected"]["accepted"] == taken / 40
+    assert found["selected"]["pass_rate"] == pytest.approx(passing / 40)
+    assert found["selected"]["utility"] == pytest.approx(passing / taken)
+    by_prompt = rows.group_by("context").agg(
+        (pl.col("selected") & (pl.col("utility.correct") == 1)).any().cast(pl.Float64)
+        - pl.col("utility.correct").mean()
+    )["selected"]
+    assert found["gain"]["pass_rate"] == pytest.approx(by_prompt.mean())
+    assert found["gain"]["pass_rate_se"] == pytest.approx(by_prompt.std() / np.sqrt(40))
+    rates = [point["pass_rate"] for point in found["curve"]]
+    assert rates == sorted(rates)
+    assert rates[-1] <= found["curve"][-1]["coverage"]
+    records = list(RunDirectory.open(path).steps.read())
+    shares = [record["utility"]["selected"] for record in records]
+    assert (25 * shares[0] + 15 * shares[1]) / 40 == pytest.approx(taken / 40)
 
 
 def test_pass_rate_of_best_of_k_is_the_mean_of_one_minus_all_misses(small: Make) -> None:

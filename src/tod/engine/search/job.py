@@ -188,9 +188,9 @@ def _write(
 
 
 def _means(candidates: Candidates, chosen: Selection) -> dict[str, float | None]:
-    """Mean of every utility over all candidates, and over what was selected."""
+    """Mean of every utility over all candidates and over what was selected, and of how many."""
     rows = chosen.rows[chosen.accepted]
-    found: dict[str, float | None] = {}
+    found: dict[str, float | None] = {"selected": float(chosen.accepted.mean())}
     for name, values in candidates.utility.items():
         found[name] = float(to_numpy(values).mean())
         found[f"selected.{name}"] = float(to_numpy(values)[rows].mean()) if len(rows) else None

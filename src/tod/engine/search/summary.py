@@ -121,26 +121,33 @@ def read(
 
 
 def _ends(table: Table, selected: Float[np.ndarray, "C K"]) -> dict[str, Any]:
-    """Mean of the candidates (pass@1), what was selected, and the paired difference."""
+    """Mean of the candidates (pass@1), what was selected, and the paired difference.
+
+    Utility is over the prompts for which anything was selected, its gain over the same ones; in
+    the pass rate every prompt counts, and one without a selection is a miss.
+    """
     accepted, put_out = selected.sum(axis=1), (selected * table.utility).sum(axis=1)
     plain, passed = table.utility.mean(axis=1), table.passed
     gain = mean_over_contexts(put_out - accepted * plain, accepted)
+    passing = None if passed is None else passed.mean(axis=1)
+    found = None if passed is None else (selected * passed).sum(axis=1)
     return {
         "candidates": {
             **_named("utility", mean_over_contexts(plain)),
-            **_named(
-                "pass_rate", None if passed is None else mean_over_contexts(passed.mean(axis=1))
-            ),
+            **_named("pass_rate", None if passing is None else mean_over_contexts(passing)),
         },
         "selected": {
             **_named("utility", mean_over_contexts(put_out, accepted)),
-            **_named(
-                "pass_rate",
-                None if passed is None else mean_over_contexts((selected * passed).sum(axis=1)),
-            ),
+            **_named("pass_rate", None if found is None else mean_over_contexts(found)),
             "accepted": float(accepted.mean()),
         },
-        "gain": _named("utility", gain),
+        "gain": {
+            **_named("utility", gain),
+            **_named(
+                "pass_rate",
+                None if passing is None or found is None else mean_over_contexts(found - passing),
+            ),
+        },
     }
 
 

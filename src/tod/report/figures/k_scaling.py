@@ -1,4 +1,4 @@
-"""Utility against K: what selection at test time puts out of 1, 2, 4 … candidates."""
+"""What selection at test time puts out of 1, 2, 4 … candidates: utility, or its pass rate."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,10 @@ from tod.report.data import RunView, at
 from tod.report.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Series, band, canvas, curve
 from tod.report.plot import tick as label
 from tod.report.scales import Scale, fixed, nice, percent
+from tod.report.search import Measure, measure, refuses
 from tod.report.svg import Html, join, tag
+
+SHOWN: dict[Measure, str] = {"pass_rate": "pass rate", "utility": "utility"}
 
 
 def k_scaling(runs: Sequence[RunView], style: Sequence[str]) -> Html | None:
@@ -14,7 +17,8 @@ def k_scaling(runs: Sequence[RunView], style: Sequence[str]) -> Html | None:
     found = [(run, style[i]) for i, run in enumerate(runs) if _curve(run)]
     if not found:
         return None
-    lines = [line for run, colour in found for line in _lines(run, colour, len(found) == 1)]
+    by = measure([run.search or {} for run, _ in found])
+    lines = [line for run, colour in found for line in _lines(run, colour, len(found) == 1, by)]
     reach = [v for line in lines for v in (*line.y, *(line.area or ()))]
     sizes = sorted({k for line in lines for k in line.x})
     across = (sizes[0], sizes[-1]) if len(sizes) > 1 else (sizes[0] * 0.5, sizes[0] * 2)
@@ -34,11 +38,11 @@ def k_scaling(runs: Sequence[RunView], style: Sequence[str]) -> Html | None:
     drawing = tag(
         "figure",
         tag("figcaption", tag("p", keys, class_="legend")),
-        canvas("Utility against K", _said(lines), drawn, WIDTH, HEIGHT),
-        tag("p", _note(names), class_="note"),
+        canvas(f"{SHOWN[by].capitalize()} against K", _said(lines), drawn, WIDTH, HEIGHT),
+        tag("p", _note(names, by), class_="note"),
         class_="chart",
     )
-    tables = tag("div", [_table(run, len(found) > 1) for run, _ in found])
+    tables = tag("div", [_table(run, len(found) > 1, by) for run, _ in found])
     return tag("div", drawing, tables, class_="charts")
 
 
@@ -52,12 +56,12 @@ def _curve(run: RunView) -> list[dict[str, object]]:
     return [point for point in points if at(point, "k")] if isinstance(points, list) else []
 
 
-def _lines(run: RunView, colour: str, single: bool) -> list[Series]:
+def _lines(run: RunView, colour: str, single: bool, by: Measure) -> list[Series]:
     """The upper edge of the interval fills down to the lower one; the mean lies on top."""
     points = _curve(run)
     sizes = [int(at(point, "k") or 0) for point in points]
-    low, high = ([_end(point, i) for point in points] for i in (0, 1))
-    mean = [at(point, "utility") for point in points]
+    low, high = ([_end(point, by, i) for point in points] for i in (0, 1))
+    mean = [at(point, by) for point in points]
     who = str((run.search or {}).get("rule")) if single else run.name
     lines = [
         Series("", sizes, high, f"{colour} faint", area=low),
@@ -66,11 +70,14 @@ def _lines(run: RunView, colour: str, single: bool) -> list[Series]:
     bound = [at(point, "coverage") for point in points]
     if single and any(v is not None for v in bound):
         lines.append(Series("any of the K passes", sizes, bound, "s1", dashed=True))
+    if single and refuses(run.search or {}):
+        shares = [at(point, "accepted") for point in points]
+        lines.append(Series("anything is put out", sizes, shares, "s2", dashed=True))
     return lines
 
 
-def _end(point: dict[str, object], place: int) -> float | None:
-    interval = point.get("utility_ci95")
+def _end(point: dict[str, object], by: Measure, place: int) -> float | None:
+    interval = point.get(f"{by}_ci95")
     if not isinstance(interval, list) or len(interval) != 2:
         return None
     return at({"end": interval[place]}, "end")
@@ -102,14 +109,15 @@ def _grid(x: Scale, y: Scale, sizes: Sequence[float]) -> Html:
     return join(parts)
 
 
-def _table(run: RunView, named: bool) -> Html:
-    heads = ["K", "utility", "95 % interval", "pass rate", "any passes", "put out"]
+def _table(run: RunView, named: bool, by: Measure) -> Html:
+    interval = f"95 % of the {SHOWN[by]}"
+    heads = ["K", "utility", "pass rate", interval, "any passes", "put out"]
     rows = [
         [
             f"{at(point, 'k') or 0:g}",
             fixed(at(point, "utility")),
-            f"{fixed(_end(point, 0))} to {fixed(_end(point, 1))}",
             percent(at(point, "pass_rate"), 1),
+            f"{fixed(_end(point, by, 0))} to {fixed(_end(point, by, 1))}",
             percent(at(point, "coverage"), 1),
             percent(at(point, "accepted")),
         ]
@@ -140,9 +148,15 @@ def _said(lines: Sequence[Series]) -> str:
     return "; ".join(said) or "no values"
 
 
-def _note(names: str) -> str:
+def _note(names: str, by: Measure) -> str:
+    what = (
+        f"Mean {names} of what is put out of K candidates"
+        if by == "utility"
+        else f"Share of all prompts for which what is put out of K candidates passes ({names}); "
+        "where nothing is, that is a miss. The table's utility leaves those prompts out"
+    )
     return (
-        f"Mean {names} of what is put out of K candidates, from subsets without replacement of "
-        "those drawn; intervals are ±1.96 standard errors, clustered by prompt. Points of "
-        "one curve share their candidates, so differences along it are surer than they look."
+        f"{what}. From subsets without replacement of those drawn; intervals are ±1.96 standard "
+        "errors, clustered by prompt. Points of one curve share their candidates, so differences "
+        "along it are surer than they look."
     )

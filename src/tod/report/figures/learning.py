@@ -35,7 +35,7 @@ def _lines(run: RunView, index: int, single: bool) -> list[Series]:
                 f"r{index} train",
                 dashed=True,
             )
-            for n in names[:1]
+            for n in [name for name in names if name.split(".")[0] != "selected"][:1]
         ]
         return [*train, Series(f"{run.name}, held-out", steps, held, f"r{index}", error)]
     where = "" if run.search else ", training"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tod.report.data import RunView, at
 from tod.report.figures.ledger import total_flops
 from tod.report.scales import DASH, counted, fixed, percent, plainly
+from tod.report.search import measure
 from tod.report.svg import Html, tag
 from tod.report.wording import colour, last_regime, short
 
@@ -24,6 +25,7 @@ class Fact:
 def facts(run: RunView) -> list[Fact]:
     """The headline facts of a run; a dash is unknown."""
     last = run.last
+    untrained = "" if run.search is None else "nothing is trained"
     return [
         _held_out(run) if run.search is None else _selected(run.search),
         Fact(
@@ -42,10 +44,15 @@ def facts(run: RunView) -> list[Fact]:
         Fact(
             "Drift from ref",
             plainly(at(last, "drift", "ref")),
-            "nats per sequence" if at(last, "drift", "ref") is not None else "",
+            "nats per sequence" if at(last, "drift", "ref") is not None else untrained,
             "KL(π‖ref), estimated on sequences.",
         ),
-        Fact("Activation", percent(at(last, "activation")), "", "Mean of 1 − gate over tokens."),
+        Fact(
+            "Activation",
+            percent(at(last, "activation")),
+            untrained,
+            "Mean of 1 − gate over tokens.",
+        ),
         _size(run),
         Fact("Compute", counted(total_flops(run)), "FLOPs", "From the ledger, the whole run."),
     ]
@@ -134,13 +141,27 @@ def _held_out(run: RunView) -> Fact:
 
 
 def _selected(search: dict[str, object]) -> Fact:
-    """Mean of the candidates → what was selected, with the standard error of the paired gain."""
-    before, after = (at(search, end, "utility") for end in ("candidates", "selected"))
-    gain, error = at(search, "gain", "utility"), at(search, "gain", "utility_se")
+    """Candidates → what was selected, with the standard error of the paired gain.
+
+    Where the rule refuses: the pass rate over all prompts, a refusal being a miss.
+    """
+    by = measure([search])
+    before, after = (at(search, end, by) for end in ("candidates", "selected"))
+    gain, error = at(search, "gain", by), at(search, "gain", f"{by}_se")
     beside = "" if gain is None else f"gain {fixed(gain)}"
     beside += "" if gain is None or error is None else f" ± {fixed(error)} s.e."
-    hint = "Mean utility of all candidates, and of those selected; errors clustered by prompt."
-    return Fact("Selected", f"{fixed(before)} → {fixed(after)}", beside, hint)
+    accepted = at(search, "selected", "accepted")
+    if accepted is not None and accepted < 1:
+        among = f", {fixed(at(search, 'selected', 'utility'))} there" if by == "pass_rate" else ""
+        beside += f"; put out for {percent(accepted)}{among}"
+    hint = (
+        "Pass rate over all prompts, those without a selection being misses"
+        if by == "pass_rate"
+        else "Mean utility of all candidates, and of those selected"
+    )
+    return Fact(
+        "Selected", f"{fixed(before)} → {fixed(after)}", beside, f"{hint}; clustered by prompt."
+    )
 
 
 def _error(error: float | None) -> str:
