@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from tod.integrations.words import interval, measures, number, target
+
 if TYPE_CHECKING:
     from tod.integrations import Diagnosis
 
@@ -34,7 +36,9 @@ def show(found: "Diagnosis", remarks: list[str]) -> None:
         console.print(Padding(_plain(f"note: {note}"), (0, 0, 0, 2)), style="dim")
     for line in data["source"]["rejections"][:3]:
         console.print(Padding(_plain(f"rejected: {line}"), (0, 0, 0, 2)), style="dim")
-    console.print(_plain(_target(data["target"])))
+    known = data["target"]
+    source = "" if known is None else f" ({known['source']})"
+    console.print(_plain(f"target{source}: {target(known)}"))
     for remark in remarks:
         console.print(Padding(_plain(remark), (0, 0, 0, 2)))
     _verdict(console, data)
@@ -63,19 +67,6 @@ def _source(source: dict[str, Any]) -> Any:
     )
 
 
-def _target(target: dict[str, Any] | None) -> str:
-    if target is None:
-        return "target: none, there is no utility to tilt by"
-    anchor = target["anchor"]
-    if "weights" in anchor:
-        base = " + ".join(f"{w:g} {name}" for name, w in anchor["weights"].items())
-    else:
-        parts = (name if rho == 1 else f"{name}^{rho:g}" for name, rho in anchor.items())
-        base = " · ".join(parts)
-    tilt = " + ".join(f"{t['eta']:.3g} {t['utility']}" for t in target["tilts"])
-    return f"target ({target['source']}): q* ∝ {base} · exp({tilt or '0'})"
-
-
 def _verdict(console: Any, data: dict[str, Any]) -> None:
     from rich.padding import Padding
     from rich.text import Text
@@ -100,8 +91,8 @@ def _verdict(console: Any, data: dict[str, Any]) -> None:
     console.print(
         Padding(
             _plain(
-                f"plain phase diagram: ESS_rel {_number(point['coverage'])}, largest weight "
-                f"{_number(point['tail'])}: {point['region'].replace('_', '-')}"
+                f"plain phase diagram: ESS_rel {number(point['coverage'])}, largest weight "
+                f"{number(point['tail'])}: {point['region'].replace('_', '-')}"
             ),
             (0, 0, 0, 2),
         ),
@@ -146,52 +137,51 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "ESS_rel",
-            f"median {_number(ess['median'])}{_range(ess['median_ci90'])}, q10 "
-            f"{_number(ess['q10'])}{_range(ess['q10_ci90'])} at K = {overlap['k'] or '?'}",
+            f"median {number(ess['median'])}{interval(ess['median_ci90'])}, q10 "
+            f"{number(ess['q10'])}{interval(ess['q10_ci90'])} at K = {overlap['k'] or '?'}",
         ),
         (
             "tails",
-            f"largest weight {_number(tails['max_weight_median'])}, var log w "
-            f"{_number(tails['log_w_variance_median'])}, pooled k-hat "
-            f"{_number(tails['pareto_k_pooled'])}",
+            f"largest weight {number(tails['max_weight_median'])}, var log w "
+            f"{number(tails['log_w_variance_median'])}, pooled k-hat "
+            f"{number(tails['pareto_k_pooled'])}",
         ),
         (
             "overlap",
-            f"q*/mu {_number(overlap['target_proposal'])}, pi/mu "
-            f"{_number(overlap['policy_proposal'])}, q*/pi {_number(overlap['target_policy'])}",
+            f"q*/mu {number(overlap['target_proposal'])}, pi/mu "
+            f"{number(overlap['policy_proposal'])}, q*/pi {number(overlap['target_policy'])}",
         ),
         (
             "coverage",
-            f"pass@K {_number(cover['pass_at_k'])}, missing mass {_number(cover['missing_mass'])}"
-            f", mean rho {_number(cover['mean_rho'])} (z {_number(cover['mean_rho_z'])})",
+            f"pass@K {number(cover['pass_at_k'])}, missing mass {number(cover['missing_mass'])}"
+            f", mean rho {number(cover['mean_rho'])} (z {number(cover['mean_rho_z'])})",
         ),
     ]
     for name in ("mismatch", "staleness"):
         gap = data[name]
         if gap is not None:
-            text = (
-                f"KL {_number(gap['kl_sequence'])} per sequence, ESS_rel {_number(gap['ess_rel'])}"
-            )
+            text = f"KL {number(gap['kl_sequence'])} per sequence, ESS_rel {number(gap['ess_rel'])}"
             if gap["k3"] is not None:
-                text += f", k3 {_number(gap['k3'])} per token"
+                text += f", k3 {number(gap['k3'])} per token"
             lines.append((name, text))
     if data["tilt_only"] is not None:
         alone = data["tilt_only"]
         lines.append(
             (
                 "tilt only",
-                f"ESS_rel median {_number(alone['median'])}, q10 {_number(alone['q10'])}, were the "
+                f"ESS_rel median {number(alone['median'])}, q10 {number(alone['q10'])}, were the "
                 "anchor mu (as at a run's start); not q*/mu",
             )
         )
+    lines += measures(data)
     lines += _long_lines(data)
     if data["drift"]["ref"] is not None:
-        lines.append(("drift", f"KL(pi, ref) {_number(data['drift']['ref'])} per sequence"))
+        lines.append(("drift", f"KL(pi, ref) {number(data['drift']['ref'])} per sequence"))
     if data["activation"] is not None:
         text = f"the trust region gated {data['activation']:.1%} of the tokens"
         lines.append(("activation", text))
     if data["entropy"] is not None:
-        lines.append(("entropy", f"{_number(data['entropy'])} nats per token"))
+        lines.append(("entropy", f"{number(data['entropy'])} nats per token"))
     if possible is not None:
         limit = possible["eta_max"]
         keep = possible["ess_rel_target"]
@@ -207,7 +197,7 @@ def _long_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     for leg, name in (("target_proposal", "q*/mu"), ("policy_proposal", "pi/mu")):
         points = [item for item in data["k_trend"] if item["leg"] == leg]
         if len(points) > 1:
-            values = ", ".join(_number(item["median"]) for item in points)
+            values = ", ".join(number(item["median"]) for item in points)
             sizes = ", ".join(str(item["k"]) for item in points)
             lines.append((f"{name} by K", f"ESS_rel {values} at K = {sizes}"))
     found = data["long_sequences"]
@@ -225,8 +215,8 @@ def _long_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
         )
     by_leg: dict[str, list[str]] = {}
     for item in found["surrogates"]:
-        by_leg.setdefault(f"{_SHOWN[item['leg']]} ESS_rel {_number(item['true'])}", []).append(
-            f"{item['name']} {_number(item['median'])}"
+        by_leg.setdefault(f"{_SHOWN[item['leg']]} ESS_rel {number(item['true'])}", []).append(
+            f"{item['name']} {number(item['median'])}"
         )
     text = "; ".join(f"{leg} -> {', '.join(parts)}" for leg, parts in by_leg.items())
     if text:
@@ -248,7 +238,7 @@ def _worst(console: Any, worst: list[dict[str, Any]]) -> None:
     for item in worst:
         shown = " ".join((item["prompt"] or f"({item['id']})").split())
         table.add_row(
-            str(item["step"]), _number(item["ess_rel"]), _number(item["max_weight"]), _plain(shown)
+            str(item["step"]), number(item["ess_rel"]), number(item["max_weight"]), _plain(shown)
         )
     console.print(table)
 
@@ -272,9 +262,9 @@ def _trend(console: Any, data: dict[str, Any]) -> None:
             continue
         table.add_row(
             str(item["step"]),
-            _number(item["ess_rel_q10"]),
-            _number(item["ess_rel_median"]),
-            _number(item["utility_mean"]),
+            number(item["ess_rel_q10"]),
+            number(item["ess_rel_median"]),
+            number(item["utility_mean"]),
             f"{item['informative']}/{item['contexts']}",
             item["regime"].replace("_", "-"),
         )
@@ -296,18 +286,3 @@ def _cannot(console: Any, cannot: list[dict[str, str]]) -> None:
     for needs, whats in by_need.items():
         line = f"{', '.join(whats)}: needs {needs}"
         console.print(Padding(_plain(line), (0, 0, 0, 2)), style="dim")
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "?"
-    if value != 0 and not 1e-3 <= abs(value) < 1e4:
-        return f"{value:.1e}"
-    return f"{value:.3g}"
-
-
-def _range(interval: list[float | None] | None) -> str:
-    if interval is None:
-        return ""
-    low, high = interval
-    return f" [{_number(low)}, {_number(high)}]"

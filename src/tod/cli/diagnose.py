@@ -52,6 +52,15 @@ def diagnose_command(
     max_rejected: Annotated[
         float, typer.Option(help="Share of unusable rows beyond which reading fails.")
     ] = 0.01,
+    below: Annotated[
+        float, typer.Option(help="ESS_rel whose share of contexts below it is given.")
+    ] = 0.3,
+    bootstrap: Annotated[
+        int, typer.Option(help="Resamples of contexts, for bootstrap intervals of ESS_rel.", min=0)
+    ] = 0,
+    texts: Annotated[
+        bool, typer.Option("--texts", help="Read completions again: distinct-n and self-BLEU.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained report.")] = None,
     json_out: Annotated[
         str | None, typer.Option("--json", help="Write the diagnosis to a file, or - for stdout.")
@@ -65,7 +74,9 @@ def diagnose_command(
     Example: tod diagnose outputs/completions --config grpo.yaml --html report.html
     """
     from tod.cli._target import parse_map, target_of
-    from tod.integrations import diagnose, read
+    from tod.integrations import Shown, diagnose, read
+
+    shown = Shown(below, bootstrap, texts)
 
     roles = parse_map(mapping or [])
     reading = read(
@@ -85,6 +96,7 @@ def diagnose_command(
         ess_target=ess_target,
         worst=worst,
         on_policy=on_policy,
+        shown=shown,
     )
     if per_context is not None:
         found.write_contexts(per_context)

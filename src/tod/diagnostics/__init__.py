@@ -26,7 +26,7 @@ from tod.diagnostics.coverage import (
     reverse_ess,
 )
 from tod.diagnostics.derivatives import d_ess, d_kl, d_log_ess
-from tod.diagnostics.diversity import distinct_n, unique_answers
+from tod.diagnostics.diversity import distinct_n, self_bleu, unique_answers
 from tod.diagnostics.drift import Kl, drift, k1, k2, k3, kl, kl_per_sequence
 from tod.diagnostics.ess import (
     chi2,
@@ -196,6 +196,7 @@ __all__ = [
     "rare_pass_ess_rel",
     "renyi_divergence",
     "reverse_ess",
+    "self_bleu",
     "smoothed_log_weights",
     "tail_length",
     "target_policy",

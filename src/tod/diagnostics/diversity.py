@@ -1,5 +1,8 @@
 """How different a context's candidates are from each other."""
 
+import math
+from collections import Counter
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -39,3 +42,63 @@ def unique_answers(answers: Int[np.ndarray, " N"], contexts: Groups) -> Float[np
     span = int(codes.max(initial=0)) + 1
     pairs = np.unique(contexts.owner * span + codes)
     return np.bincount(pairs // span, minlength=len(contexts)) / contexts.sizes  # type: ignore[no-any-return]
+
+
+def self_bleu(
+    ids: Int[np.ndarray, " M"], sequences: Groups, contexts: Groups, n: int = 4
+) -> Float[np.ndarray, " C"]:
+    """Mean over a context's candidates of BLEU(y_i | the others), in [0, 1]; NaN for a singleton.
+
+    BLEU = BP·exp(mean_{j≤J} ln p_j), p_j the share of y_i's j-grams that occur in another candidate
+    (each at most as often as in the one that has most), BP = exp(min(0, 1 − r/|y_i|)) with r the
+    length nearest to |y_i| among the others (the shorter on a tie), J = min(n, |y_i|). Unsmoothed:
+    0 where some p_j is 0, and for an empty candidate. 1: all candidates are equal. Source: Papineni
+    et al. 2002, section 2; self-BLEU: arXiv 1802.01886.
+
+    Raises:
+        DataError: n < 1.
+    """
+    if n < 1:
+        raise DataError(f"n={n}: an n-gram holds at least one token.")
+    split = sequences.split(np.asarray(ids))
+    found = np.full(len(contexts), np.nan)
+    for at, members in enumerate(contexts.split(np.arange(len(sequences)))):
+        if len(members) > 1:
+            found[at] = np.mean(_bleu_of_each([split[i] for i in members], n))
+    return found
+
+
+def _bleu_of_each(texts: list[list[int]], n: int) -> list[float]:
+    """BLEU of every candidate against all others."""
+    logs: list[list[float]] = [[] for _ in texts]
+    for j in range(1, n + 1):
+        counts = [Counter(zip(*(text[s:] for s in range(j)), strict=False)) for text in texts]
+        most = _two_largest(counts)
+        for own, seen in zip(logs, counts, strict=True):
+            total = seen.total()
+            if total:
+                hits = sum(min(c, most[g][c == most[g][0]]) for g, c in seen.items())
+                own.append(math.log(hits / total) if hits else -math.inf)
+    sizes = [len(text) for text in texts]
+    return [
+        math.exp(_brevity(i, sizes) + sum(own) / len(own)) if own else 0.0
+        for i, own in enumerate(logs)
+    ]
+
+
+def _two_largest(counts: list[Counter[tuple[int, ...]]]) -> dict[tuple[int, ...], list[int]]:
+    """Largest and second largest count of every n-gram over the candidates."""
+    most: dict[tuple[int, ...], list[int]] = {}
+    for seen in counts:
+        for gram, count in seen.items():
+            pair = most.setdefault(gram, [0, 0])
+            pair[:] = sorted((*pair, count), reverse=True)[:2]
+    return most
+
+
+def _brevity(at: int, sizes: list[int]) -> float:
+    """Log of the brevity penalty of one candidate."""
+    own = sizes[at]
+    others = (size for place, size in enumerate(sizes) if place != at)
+    nearest = min(others, key=lambda size: (abs(size - own), size))
+    return min(0.0, 1 - nearest / own)

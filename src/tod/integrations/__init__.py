@@ -1,7 +1,7 @@
 """Floor 6: what other frameworks wrote, read without them."""
 
 from tod.integrations._target import parse_target
-from tod.integrations.diagnosis import Diagnosis, diagnose
+from tod.integrations.diagnosis import Diagnosis, Shown, diagnose
 from tod.integrations.planning import Plan, plan
 from tod.integrations.read import parse_steps, read, tier
 from tod.integrations.readers import FORMATS, Format
@@ -15,6 +15,7 @@ __all__ = [
     "Format",
     "Plan",
     "Reading",
+    "Shown",
     "Source",
     "Text",
     "diagnose",

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tod.base import SpecError
 from tod.diagnostics import Diagnostics, Summary
 from tod.integrations import _assess as assess
+from tod.integrations import _measures as measures
 from tod.integrations._cannot import reasons
 from tod.integrations._long import Long, long_sequences, tilt_only, trends
 from tod.integrations._target import Chosen, TargetSource, choose, unweighable
@@ -23,6 +25,30 @@ from tod.integrations.reading import Cannot, Reading
 from tod.regimes import Regime, Thresholds, classify, stable_crossings
 
 SCHEMA = "tod.diagnosis/1"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is measured beside the verdict, when the diagnosis is written.
+
+    Attributes:
+        below: ESS_rel whose share of contexts below it is given with a Beta interval.
+        bootstrap: Resamples of contexts behind bootstrap intervals; 0 for none.
+        texts: Read completions again, for distinct-n and self-BLEU.
+    """
+
+    below: float = 0.3
+    bootstrap: int = 0
+    texts: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers outside their range."""
+        if not 0 < self.below <= 1:
+            raise SpecError(f"below = {self.below}: ESS_rel lies in (0, 1]. 0.3 is usual.")
+        if self.bootstrap < 0 or self.bootstrap == 1:
+            raise SpecError(
+                f"bootstrap = {self.bootstrap}: two resamples at least, 0 for none. 200 is usual."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +72,7 @@ class Diagnosis:
         long: What remains readable of long sequences, or None.
         subsample: Contexts that the searches over sharpness read, where not all of them.
         tilt_only: ESS_rel of the tilts were the anchor μ, where q*/μ itself cannot be weighed.
+        shown: What is measured beside the verdict when the diagnosis is written.
     """
 
     reading: Reading
@@ -64,6 +91,25 @@ class Diagnosis:
     long: Long | None = None
     subsample: Mapping[str, Any] | None = None
     tilt_only: Mapping[str, Any] | None = None
+    shown: Shown = Shown()
+
+    @cached_property
+    def measures(self) -> dict[str, Any]:
+        """What is measured beside the verdict, by block of the schema; None without q*/μ."""
+        reading, seen = self.reading, self.diagnostics
+        found: dict[str, Any] = dict.fromkeys(("weights", "below", "bootstrap"))
+        found["per_utility"] = []
+        found["diversity"] = measures.diversity(reading, self.shown.texts)
+        if self.weighed is None or self.chosen is None:
+            return found
+        read = seen.informative & (seen.k == self.summary.overlap.k) & ~np.isnan(seen.ess_rel)
+        values = seen.ess_rel[read]
+        return found | {
+            "weights": measures.weights(self.weighed.log_w, reading.contexts, read),
+            "below": measures.below(values, self.shown.below),
+            "bootstrap": measures.bootstrap(values, self.shown.bootstrap),
+            "per_utility": measures.per_utility(reading, self.chosen),
+        }
 
     @cached_property
     def worst(self) -> tuple[dict[str, Any], ...]:
@@ -104,12 +150,20 @@ class Diagnosis:
             "long_sequences": None if self.long is None else self.long.to_dict(),
             "subsample": None if self.subsample is None else dict(self.subsample),
             "tilt_only": None if self.tilt_only is None else dict(self.tilt_only),
+            **self.measures,
         }
         return plain(data)  # type: ignore[no-any-return]
 
     def rows(self) -> dict[str, Any]:
-        """Columns of the per-context table (``--per-context``)."""
-        return self.diagnostics.rows(self.reading.labels)
+        """Columns of the per-context table (``--per-context``).
+
+        Where contexts have 25 candidates and more, three more are their k̂ and smoothed weights.
+        """
+        columns = self.diagnostics.rows(self.reading.labels)
+        if self.weighed is None:
+            return columns
+        contexts, seen = self.reading.contexts, self.diagnostics.informative
+        return columns | measures.smoothed(self.weighed.log_w, contexts, seen)
 
     def write_contexts(self, path: Path | str) -> None:
         """The per-context table as Parquet."""
@@ -145,6 +199,7 @@ def diagnose(
     ess_target: float = 0.5,
     worst: int = 10,
     on_policy: bool = False,
+    shown: Shown | None = None,
 ) -> Diagnosis:
     """Diagnose what was read.
 
@@ -157,6 +212,7 @@ def diagnose(
         ess_target: ESS_rel that the feasible sharpness keeps.
         worst: How many of the most fragile contexts to show, with their text.
         on_policy: Declares π = μ: the policy/proposal leg is then 1 without measurement.
+        shown: What to measure beside the verdict when the diagnosis is written.
     """
     chosen = choose(reading, target, eta, target_source)
     lack = unweighable(reading, chosen)
@@ -186,6 +242,7 @@ def diagnose(
         long=long_sequences(reading, log_w, tilt, whole.informative),
         subsample=None if lack else _subsample(whole),
         tilt_only=tilt_only(reading, chosen) if lack else None,
+        shown=shown or Shown(),
     )
 
 

@@ -65,6 +65,7 @@ def _page(seen: DiagnosisView) -> Html:
             diagnosed.origins(seen),
             _phase(seen) if seen.run.points else None,
             _weights(seen, weights),
+            _measures(seen),
             over_steps(steps, left_out),
             section("Most fragile contexts", worst(seen.run)),
             section("What these files do not tell", unknown(seen.data["cannot"])),
@@ -110,6 +111,19 @@ def _weights(seen: DiagnosisView, plots: dict[str, Plot]) -> Html | None:
             class_="note",
         )
     return section("What the weights say", join([tag("div", figures, class_="charts"), note]))
+
+
+def _measures(seen: DiagnosisView) -> Html | None:
+    """What is measured beside the verdict, a row each."""
+    from tod.integrations.words import measures
+
+    rows = [
+        tag("tr", tag("th", name, scope="row"), tag("td", text, class_="left"))
+        for name, text in measures(seen.data)
+    ]
+    if not rows:
+        return None
+    return section("Further measures", tag("table", tag("tbody", rows), class_="facts"))
 
 
 def _phase(seen: DiagnosisView) -> Html:

@@ -111,6 +111,8 @@ def files(seen: DiagnosisView) -> Html:
 
 
 def _target(seen: DiagnosisView) -> Html:
+    from tod.integrations.words import target as formula
+
     target = seen.data["target"]
     if target is None:
         return tag("p", "No target: the files hold no utility to tilt by.")
@@ -119,36 +121,12 @@ def _target(seen: DiagnosisView) -> Html:
         strip = eta_strip(seen.data["regime"]["eta_intervals"], seen.eta)
     return join(
         [
-            tag("p", _formula(target), class_="formula"),
+            tag("p", formula(target), class_="formula"),
             tag("p", ORIGIN.get(target["source"], "")),
             strip,
             [tag("p", remark, class_="note") for remark in seen.remarks],
         ]
     )
-
-
-def _formula(target: dict[str, Any]) -> Html:
-    """The target as q* ∝ Π π_anchor^ρ · exp(Σ η U)."""
-    anchor, tilts = target["anchor"], target["tilts"]
-    base: list[object]
-    if "weights" in anchor:
-        weights = anchor["weights"].items()
-        base = [[" + " if i else "", f"{w:g} ", _policy(n)] for i, (n, w) in enumerate(weights)]
-        base = ["(", base, ")"] if len(base) > 1 else base
-    else:
-        base = [
-            [" · " if i else "", _policy(name), tag("sup", f"{rho:.4g}") if rho != 1 else None]
-            for i, (name, rho) in enumerate(anchor.items())
-        ]
-    tilt = " + ".join(f"{t['eta']:.4g} {t['utility']}" for t in tilts)
-    ending = f" · exp({tilt})" if tilts else ""
-    return join([tag("i", "q"), "* ∝ ", base, ending])
-
-
-def _policy(name: str) -> Html:
-    if name == "mu":
-        return tag("i", "μ")
-    return join([tag("i", "π"), tag("sub", name)])
 
 
 def _source(seen: DiagnosisView) -> Html:

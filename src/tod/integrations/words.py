@@ -1,0 +1,91 @@
+"""A diagnosis in words, for the terminal and the page alike: its target and further measures."""
+
+from typing import Any
+
+
+def number(value: float | None) -> str:
+    """Three digits; a question mark is unknown."""
+    if value is None:
+        return "?"
+    if value != 0 and not 1e-3 <= abs(value) < 1e4:
+        return f"{value:.1e}"
+    return f"{value:.3g}"
+
+
+def interval(bounds: list[float | None] | None) -> str:
+    """An interval after its value; nothing where there is none."""
+    if bounds is None:
+        return ""
+    low, high = bounds
+    return f" [{number(low)}, {number(high)}]"
+
+
+def target(found: dict[str, Any] | None) -> str:
+    """The target as q* ∝ anchor · exp(tilts)."""
+    if found is None:
+        return "none, there is no utility to tilt by"
+    anchor, tilts = found["anchor"], found["tilts"]
+    if "weights" in anchor:
+        base = " + ".join(f"{w:.4g} {name}" for name, w in anchor["weights"].items())
+        base = f"({base})" if len(anchor["weights"]) > 1 else base
+    else:
+        parts = (name if rho == 1 else f"{name}^{rho:.4g}" for name, rho in anchor.items())
+        base = " · ".join(parts)
+    tilt = " + ".join(f"{item['eta']:.4g} {item['utility']}" for item in tilts)
+    support = "".join(f" on {name}" for name in found["support"])
+    return f"q* ∝ {base}{f' · exp({tilt})' if tilts else ''}{support}"
+
+
+def measures(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name and text of every measure that is known."""
+    found = []
+    below = data["below"]
+    if below is not None:
+        low, high = below["share_ci90"]
+        found.append(
+            (
+                f"below {below['ess_rel']:g}",
+                f"{below['count']} of {below['contexts']} contexts: {below['share']:.1%} "
+                f"[{low:.1%}, {high:.1%}]",
+            )
+        )
+    drawn = data["bootstrap"]
+    if drawn is not None:
+        parts = [f"{name}{interval(drawn[f'{name}_ci90'])}" for name in ("median", "q10", "mean")]
+        found.append(("bootstrap", f"{', '.join(parts)} ({drawn['resamples']} resamples)"))
+    weights = data["weights"]
+    if weights is not None:
+        orders = weights["ess_rel_alpha"]
+        family = ", ".join(number(value) for value in orders.values())
+        found.append(
+            (
+                "weights",
+                f"KL(q*, mu) {number(weights['kl_target_proposal'])}, KL(mu, q*) "
+                f"{number(weights['kl_proposal_target'])}, chi2 {number(weights['chi2'])}, log Z "
+                f"{number(weights['log_z'])}; ESS_rel of order {', '.join(orders)}: {family}",
+            )
+        )
+    parts = [
+        f"{item['utility']} {number(item['median'])} (q10 {number(item['q10'])}, eta "
+        f"{item['eta']:.3g})"
+        for item in data["per_utility"]
+    ]
+    if parts:
+        found.append(("each alone", f"ESS_rel {', '.join(parts)}"))
+    return found + _diversity(data["diversity"])
+
+
+def _diversity(found: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    parts = []
+    if found["unique_answers"] is not None:
+        parts.append(f"unique answers {found['unique_answers']:.1%}")
+    texts = found["texts"]
+    if texts is not None:
+        parts.append(
+            f"unique texts {number(texts['unique_texts'])}, distinct-1 "
+            f"{number(texts['distinct_1'])}, distinct-2 {number(texts['distinct_2'])}, self-BLEU "
+            f"{number(texts['self_bleu'])} (words, {texts['contexts']} contexts)"
+        )
+    return [("diversity", "; ".join(parts))]
