@@ -108,11 +108,20 @@ def _coverage(reading: Reading, summary: Summary) -> Iterator[Cannot]:
             "more contexts",
         )
     if cover.reverse_ess is None:
-        yield Cannot(
-            "coverage.reverse_ess",
-            "there are no samples of the target among the candidates",
-            "verified solutions or teacher samples with their log_mu",
-        )
+        yield _reverse(reading)
+
+
+def _reverse(reading: Reading) -> Cannot:
+    what = "coverage.reverse_ess"
+    if reading.samples is None:
+        why = "no row is marked as a sample of the target"
+        needs = "verified solutions or teacher samples, with log_mu and `drawn_from` = `target`"
+        return Cannot(what, why, _need(reading, "samples", needs))
+    mine, theirs = reading, reading.samples.candidates
+    lacking = [name for name in mine.utility if name not in theirs.utility]
+    lacking += [f"log_{name}" for name in mine.recorded if name not in theirs.recorded]
+    named = ", ".join(lacking) or "a usable weight under this target"
+    return Cannot(what, f"the samples of the target lack {named}", "the same columns for them")
 
 
 def _gaps(reading: Reading, summary: Summary) -> Iterator[Cannot]:

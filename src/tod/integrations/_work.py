@@ -9,6 +9,7 @@ import numpy as np
 
 from tod.diagnostics import Diagnostics, EssRel, Summary, Tails, measure
 from tod.integrations import _assess as assess
+from tod.integrations._reverse import Reverse
 from tod.integrations._target import Chosen
 from tod.integrations._weighed import Weighed, weigh
 from tod.integrations.reading import Reading
@@ -40,6 +41,11 @@ class Work:
         """Log q*/μ; 0 without a target."""
         return np.zeros(len(self.reading)) if self.weighed is None else self.weighed.log_w
 
+    @cached_property
+    def reverse(self) -> Reverse:
+        """What samples of the target say of missed modes."""
+        return Reverse(self.reading, self.chosen, self.log_w)
+
     def measure(self) -> Diagnostics:
         """Diagnostics of all contexts."""
         main = next(iter(self.reading.utility.values()), None)
@@ -69,6 +75,7 @@ class Work:
             part = whole.part(at, self.log_w, self.reading.contexts)
             reading = assess.cut(self.reading, step, at)
         found = part.summary(
+            coverage=self.reverse.coverage(None if part is whole else at),
             mismatch=assess.mismatch(reading),
             staleness=assess.staleness(reading),
             drift=assess.drift_of(reading),

@@ -21,6 +21,7 @@ from tod.integrations.readers._gather import (
     refuse_if_too_many,
 )
 from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._samples import samples_of
 from tod.integrations.reading import Cannot, Reading, Source
 
 Steps = str | tuple[int | None, int | None] | None
@@ -191,6 +192,9 @@ def _unknown(probes: Sequence[Probe]) -> str:
 def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by: str) -> Reading:
     columns = Columns(rows)
     _prefer(columns, rows)
+    drawn = None
+    if columns.sample is not None:
+        columns, drawn = columns.part(~columns.sample), columns.part(columns.sample)
     required = chosen.required or tuple(columns.utility)[:1]
     check_values(columns, required, max_rejected)
     dropped = drop_duplicates(columns)
@@ -198,6 +202,8 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
         rows.note(f"{dropped} rows were written again later (resumed steps): the last one counts")
     if group_by == "context":
         merge_steps(columns)
+        if drawn is not None:
+            merge_steps(drawn)
     refuse_if_too_many(rows, int(columns.alive.sum()), max_rejected)
     order, contexts, used, steps = arrange(columns)
     labels = Labels(
@@ -212,6 +218,10 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
         for name, values in log.items()
     }
     utility = {name: values[order] for name, values in columns.utility.items()}
+    samples = None
+    if drawn is not None:
+        samples = samples_of(drawn, used, set(utility), set(log))
+        refuse_if_too_many(rows, contexts.total + int(drawn.alive.sum()), max_rejected)
     recorded = set(log)
     return Reading(
         contexts=contexts,
@@ -241,6 +251,7 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
         file=columns.file[order],
         row=columns.row[order],
         read_texts=chosen.texts,
+        samples=samples,
     )
 
 

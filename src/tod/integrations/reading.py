@@ -84,6 +84,19 @@ class Source:
 
 
 @dataclass(frozen=True)
+class TargetSamples:
+    """Draws from the target itself (verified solutions, a teacher), never counted as candidates.
+
+    Attributes:
+        at: Places of their contexts in the reading, ascending, [S].
+        candidates: The draws, in these S contexts.
+    """
+
+    at: Int[np.ndarray, " S"]
+    candidates: Candidates
+
+
+@dataclass(frozen=True)
 class Text:
     """One candidate's text, read again from its file."""
 
@@ -104,6 +117,7 @@ class Reading(Candidates):
         file: File of every candidate, [N], a position in ``files``.
         row: Row of every candidate in its file, [N], as the format counts them.
         read_texts: The format's own way to read text again.
+        samples: Draws from the target, where the files mark some as such.
     """
 
     source: Source = field(default_factory=lambda: Source("", 0, 0, 0, None, "E"))
@@ -114,6 +128,7 @@ class Reading(Candidates):
     file: Int[np.ndarray, " N"] | None = None
     row: Int[np.ndarray, " N"] | None = None
     read_texts: Any = None
+    samples: TargetSamples | None = None
 
     @property
     def candidates(self) -> Candidates:

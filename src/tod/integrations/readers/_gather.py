@@ -1,5 +1,6 @@
 """From rows to candidates: values checked, duplicates dropped, contexts made contiguous."""
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,17 @@ class Columns:
         self.lag = _optional([b.lag for b in blocks])
         self.identity = _optional([b.identity for b in blocks])
         self.alive = np.ones(len(self.code), dtype=bool)
+        self.sample = _marks([b.sample for b in blocks], sizes)
+
+    def part(self, mask: Any) -> "Columns":
+        """Some of the rows, as columns of their own."""
+        found = copy(self)
+        for name, values in vars(self).items():
+            if isinstance(values, np.ndarray):
+                setattr(found, name, values[mask])
+            elif isinstance(values, dict):
+                setattr(found, name, {key: x[mask] for key, x in values.items()})
+        return found
 
     def drop(self, wrong: Any, name: str, values: Any, why: str) -> None:
         """Reject the rows where ``wrong``; the first ones are kept as examples."""
@@ -184,6 +196,14 @@ def _stack(parts: list[Any], kind: Any) -> Any:
 
 def _optional(parts: list[Any]) -> Any:
     return None if not parts or any(part is None for part in parts) else _stack(parts, None)
+
+
+def _marks(parts: list[Any], sizes: list[int]) -> Any:
+    """One mark per row; None if no block has any."""
+    if all(part is None for part in parts):
+        return None
+    pairs = zip(parts, sizes, strict=True)
+    return np.concatenate([np.zeros(n, dtype=bool) if part is None else part for part, n in pairs])
 
 
 def _named(parts: list[Any], sizes: list[int]) -> dict[str, Any]:

@@ -77,7 +77,10 @@ class Gap:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some rows of one file as columns; NaN in an optional column is "not recorded"."""
+    """Some rows of one file as columns; NaN in an optional column is "not recorded".
+
+    ``sample`` marks rows that were drawn from the target, not from μ; None: no row was.
+    """
 
     file: int
     code: Any
@@ -88,6 +91,7 @@ class Block:
     answer: Any = None
     lag: Any = None
     identity: Any = None
+    sample: Any = None
 
 
 @dataclass
@@ -188,6 +192,7 @@ class Rows:
         answer: Any = None,
         lag: Any = None,
         identity: Any = None,
+        sample: Any = None,
     ) -> None:
         """Append rows; empty ones are ignored."""
         if not len(code):
@@ -208,6 +213,7 @@ class Rows:
                 answer=of(answer, np.int64),
                 lag=of(lag, np.int32),
                 identity=of(identity, np.int64),
+                sample=of(sample, np.bool_),
             )
         )
 

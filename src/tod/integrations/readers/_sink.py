@@ -11,7 +11,7 @@ from tod.integrations.readers._gather import TOLERANCE
 from tod.integrations.readers._rows import Rows
 
 NAN = float("nan")
-_PAIRS = (("old", "mu"), ("policy", "old"), ("policy", "mu"), ("old", "ref"), ("policy", "ref"))
+PAIRS = (("old", "mu"), ("policy", "old"), ("policy", "mu"), ("old", "ref"), ("policy", "ref"))
 
 
 class Sink:
@@ -23,7 +23,7 @@ class Sink:
         self.file = rows.start(path)
         self.count = 0
         self.columns: dict[str, list[Any]] = {
-            name: [] for name in ("code", "row", "length", "answer", "lag", "identity")
+            name: [] for name in ("code", "row", "length", "answer", "lag", "identity", "sample")
         }
         self.utility: dict[str, list[float]] = {}
         self.log: dict[str, list[float]] = {}
@@ -39,10 +39,11 @@ class Sink:
         answer: int | None = None,
         lag: int | None = None,
         identity: int | None = None,
+        sample: bool = False,
     ) -> None:
-        """One row; what is None or absent is unknown."""
+        """One row; what is None or absent is unknown. ``sample``: drawn from the target."""
         given = {"code": code, "row": row, "length": length, "answer": answer, "lag": lag}
-        for name, field in {**given, "identity": identity}.items():
+        for name, field in {**given, "identity": identity, "sample": sample}.items():
             self.columns[name].append(field)
         for table, values in ((self.utility, utility), (self.log, log or {})):
             for name, value in values.items():
@@ -56,12 +57,19 @@ class Sink:
         self.rows.reject(self.path, row, name, value, why)
 
     def sums(
-        self, row: int, step: int, tokens: Mapping[str, Any], *, lag: int | None = None
+        self,
+        row: int,
+        step: int,
+        tokens: Mapping[str, Any],
+        *,
+        lag: int | None = None,
+        sample: bool = False,
     ) -> dict[str, float] | None:
         """Sequence sums of token log-probs by policy name; None when the row was rejected.
 
         Token sums of the gaps between policies are kept by step: log π_old − log μ counts as
-        engine mismatch only where the sampler was not behind (``lag`` 0 or unknown).
+        engine mismatch only where the sampler was not behind (``lag`` 0 or unknown), and a sample
+        of the target does not count: the gaps are means over draws of μ.
         """
         arrays: dict[str, Any] = {}
         for name, values in tokens.items():
@@ -74,8 +82,8 @@ class Sink:
             shown = ", ".join(f"{n} of {name}" for name, n in sizes.items())
             self.reject(row, "log-probs", shown, "lengths differ")
             return None
-        for first, second in _PAIRS:
-            if first in arrays and second in arrays:
+        for first, second in PAIRS:
+            if first in arrays and second in arrays and not sample:
                 other = "mu, stale" if second == "mu" and lag else second
                 self.rows.gap(first, other, step).add(arrays[first] - arrays[second])
         return {name: float(array.sum()) for name, array in arrays.items()}
@@ -116,6 +124,7 @@ class Sink:
             answer=known.get("answer"),
             lag=known.get("lag"),
             identity=known.get("identity"),
+            sample=self.columns["sample"] if any(self.columns["sample"]) else None,
         )
 
 

@@ -13,10 +13,11 @@ from tod.integrations.readers import _parquet
 from tod.integrations.readers._files import base_suffix
 from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import chosen_lines, plain_text
+from tod.integrations.readers._roles import LOGS, ROLES, Roles
 from tod.integrations.readers._rows import Rows
-from tod.integrations.readers._table import LOGS, Roles, read_table
+from tod.integrations.readers._table import read_table
 
-_KNOWN = ("context", "step", "candidate", "prompt", "completion", "length", "answer", *LOGS)
+_KNOWN = (*ROLES, *LOGS)
 
 
 def recognises(probe: Probe) -> str | None:  # noqa: ARG001 - nothing is recognised by itself

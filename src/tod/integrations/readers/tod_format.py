@@ -2,7 +2,8 @@
 
 Columns ``step, context, candidate, prompt, completion, utility.<name>``, and where known
 ``log_mu, log_old, log_ref, log_policy, log_teacher`` (sums, nats), the same with ``_tokens``,
-``length`` and ``answer``. A run directory also says its target, and the knobs of every step.
+``length``, ``answer``, ``lag`` and ``drawn_from``. A run directory also says its target, and the
+knobs of every step.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +15,9 @@ from tod.integrations.readers import _parquet
 from tod.integrations.readers._files import base_suffix
 from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import chosen_lines, plain_text
+from tod.integrations.readers._roles import LOGS, ROLES, Roles
 from tod.integrations.readers._rows import Rows
-from tod.integrations.readers._table import LOGS, Roles, read_table
-
-_ROLES = ("context", "step", "candidate", "prompt", "completion", "length", "answer")
+from tod.integrations.readers._table import read_table
 
 
 def recognises(probe: Probe) -> str | None:
@@ -43,7 +43,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
         keys = Probe(path).keys
         tokens = [f"{name}_tokens" for name in LOGS]
         named = [name for name in keys if name.startswith("utility.")]
-        known = [name for name in (*_ROLES, *LOGS, *tokens) if name in keys]
+        known = [name for name in (*ROLES, *LOGS, *tokens) if name in keys]
         drop = {name.removesuffix("_tokens") for name in known if name.endswith("_tokens")}
         roles = {name: name for name in (*known, *named) if name not in drop}
         read_table(path, Roles(roles), rows)

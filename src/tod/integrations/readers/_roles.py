@@ -1,0 +1,47 @@
+"""Which columns of a table play which role.
+
+Roles: ``context``, ``step``, ``candidate``, ``answer``, ``length``, ``lag`` (versions behind the
+trainer), ``drawn_from`` (``mu`` or ``target``), ``prompt``, ``completion``, ``utility.<name>``,
+``log_<policy>`` (sums over a sequence, nats) and ``log_<policy>_tokens``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tod.candidates import POLICIES
+
+LOGS = tuple(f"log_{name}" for name in POLICIES)
+TEXTS = ("prompt", "completion")
+ROLES = ("context", "step", "candidate", *TEXTS, "length", "answer", "lag", "drawn_from")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which column plays which role."""
+
+    columns: Mapping[str, str]
+
+    @property
+    def utilities(self) -> dict[str, str]:
+        """Column by utility."""
+        known = self.columns.items()
+        return {r.removeprefix("utility."): c for r, c in known if r.startswith("utility.")}
+
+    @property
+    def logs(self) -> dict[str, str]:
+        """Column of sequence sums by policy."""
+        return {r[4:]: c for r, c in self.columns.items() if r in LOGS}
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """Column of token lists by policy."""
+        return {r[4:-7]: c for r, c in self.columns.items() if r.endswith("_tokens")}
+
+    def column(self, role: str) -> str | None:
+        """The column of a role, or None."""
+        return self.columns.get(role)
+
+    @property
+    def grouping(self) -> str:
+        """The role that tells contexts apart: ``context``, or the text of the prompt."""
+        return "context" if "context" in self.columns else "prompt"

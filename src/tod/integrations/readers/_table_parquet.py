@@ -1,0 +1,266 @@
+"""Parquet tables by role: whole columns at once, token lists a slice of rows at a time."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tod.base import DataError
+from tod.integrations.readers._parquet import collect, columns_of, scan
+from tod.integrations.readers._roles import Roles
+from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._table_tokens import Tokens
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_SLICE = 4096
+"""Rows whose tokens are held at once at least: with 4 policies and 4000 tokens half a GiB."""
+_BYTES = 96 << 20
+"""Bytes on disk whose tokens are held at once: a slice decodes its row group from the start."""
+_WHOLE = ("candidate", "answer", "length", "lag")
+
+
+def read_parquet(path: Path, roles: Roles, rows: Rows) -> None:
+    """One file.
+
+    Raises:
+        DataError: A column is absent, or not of the type that its role needs.
+    """
+    kinds = columns_of(path)
+    wanted = _wanted(path, roles, kinds)
+    file = rows.start(path)
+    for first, table in _tables(path, wanted, sliced=bool(roles.tokens)):
+        kept, row = _chosen(path, table, first, roles, rows)
+        if roles.tokens:
+            tokens = Tokens.of(kept, roles.tokens)
+            good = tokens.refuse(path, row, rows)
+            target, behind = _target(kept), _behind(kept)
+            tokens.count_gaps(kept["step"].to_numpy(), good & ~target, behind, rows)
+            kept, row, tokens = kept.filter(good), row[good], tokens.part(good)
+            counted = tokens.length if (tokens.length > 0).all() else None
+            _add(file, kept, row, roles, rows, tokens.sums, counted)
+        else:
+            _add(file, kept, row, roles, rows, {}, None)
+
+
+def _wanted(path: Path, roles: Roles, kinds: Mapping[str, Any]) -> list[Any]:
+    import polars as pl
+
+    wanted: list[Any] = [_key(roles, "context", kinds, path), _step(roles, kinds, path)]
+    numbers = {f"u.{n}": c for n, c in roles.utilities.items()}
+    numbers |= {f"l.{n}": c for n, c in roles.logs.items()}
+    for name, column in numbers.items():
+        wanted.append(_number(column, kinds, path).alias(name))
+    for name, column in roles.tokens.items():
+        wanted.append(_list(column, kinds, path).alias(f"t.{name}"))
+    for role in _WHOLE:
+        extra = roles.columns.get(role, "")
+        if extra in kinds:
+            wanted.append(_integer(extra, role, kinds[extra]).alias(role))
+    if roles.columns.get("drawn_from", "") in kinds:
+        wanted.append(pl.col(roles.columns["drawn_from"]).cast(pl.String).alias("drawn_from"))
+    return wanted
+
+
+def _tables(path: Path, wanted: list[Any], *, sliced: bool) -> Iterator[tuple[int, "pl.DataFrame"]]:
+    """The wanted columns with the number of their first row, from 1."""
+    import polars as pl
+
+    if not sliced:
+        yield 1, collect(path, scan(path).select(*wanted)).rechunk()
+        return
+    total = int(collect(path, scan(path).select(pl.len())).item())
+    frame = scan(path).select(*wanted)
+    size = max(_SLICE, total * _BYTES // path.stat().st_size)
+    for start in range(0, total, size):
+        yield start + 1, collect(path, frame.slice(start, size)).rechunk()
+
+
+def _add(
+    file: int, table: "pl.DataFrame", row: Any, roles: Roles, rows: Rows, sums: Any, counted: Any
+) -> None:
+    def column_of(role: str) -> Any:
+        found = table[role] if role in table.columns else None
+        return None if found is None or found.null_count() else found.to_numpy()
+
+    length = column_of("length")
+    logs = {name: _values(table, f"l.{name}") for name in roles.logs} | sums
+    target = _target(table)
+    rows.add(
+        file,
+        _codes(table, rows),
+        row,
+        {name: _values(table, f"u.{name}") for name in roles.utilities},
+        logs,
+        length=counted if length is None else length,
+        answer=column_of("answer"),
+        lag=column_of("lag"),
+        identity=column_of("candidate"),
+        sample=target if target.any() else None,
+    )
+
+
+def _target(table: "pl.DataFrame") -> Any:
+    """Rows that were drawn from the target."""
+    if "drawn_from" not in table.columns:
+        return np.zeros(len(table), dtype=bool)
+    return (table["drawn_from"] == "target").fill_null(value=False).to_numpy()
+
+
+def _behind(table: "pl.DataFrame") -> Any:
+    """Rows whose sampler was behind the trainer, as far as that is known."""
+    if "lag" not in table.columns:
+        return np.zeros(len(table), dtype=bool)
+    return (table["lag"] > 0).fill_null(value=False).to_numpy()
+
+
+def _values(table: "pl.DataFrame", name: str) -> Any:
+    return table[name].fill_null(float("nan")).to_numpy()
+
+
+def _key(roles: Roles, role: str, kinds: Mapping[str, Any], path: Path) -> Any:
+    import polars as pl
+
+    column = roles.column(role)
+    if column is None:
+        column = roles.column("prompt")
+        if column is None:
+            raise DataError(f"{path}: no context column. Name one: --map context=COLUMN.")
+    if column not in kinds:
+        raise _absent(path, column, role, kinds)
+    kind = kinds[column]
+    value = pl.col(column)
+    if kind.is_nested():
+        return value.hash().cast(pl.String).alias("context")
+    if role == "context" and column == roles.column("prompt"):
+        return value.hash().cast(pl.String).alias("context")
+    return value.cast(pl.String).alias("context")
+
+
+def _step(roles: Roles, kinds: Mapping[str, Any], path: Path) -> Any:
+    import polars as pl
+
+    column = roles.column("step")
+    if column is None:
+        return pl.lit(0, dtype=pl.Int64).alias("step")
+    if column not in kinds:
+        raise _absent(path, column, "step", kinds)
+    return pl.col(column).cast(pl.Int64, strict=False).alias("step")
+
+
+def _number(column: str, kinds: Mapping[str, Any], path: Path) -> Any:
+    import polars as pl
+
+    if column not in kinds:
+        raise _absent(path, column, "a number", kinds)
+    kind = kinds[column]
+    if kind.is_nested():
+        raise DataError(f"{path}: column {column!r} holds {kind}, not one number a row.")
+    return pl.col(column).cast(pl.Float64, strict=False)
+
+
+def _list(column: str, kinds: Mapping[str, Any], path: Path) -> Any:
+    import polars as pl
+
+    if column not in kinds:
+        raise _absent(path, column, "token log-probs", kinds)
+    inner = getattr(kinds[column], "inner", None)
+    if inner is None or not inner.is_numeric():
+        raise DataError(
+            f"{path}: column {column!r} holds {kinds[column]}, not a list of one number per token."
+        )
+    return pl.col(column).cast(pl.List(pl.Float64))
+
+
+def _integer(column: str, role: str, kind: Any) -> Any:
+    import polars as pl
+
+    if role == "answer" and not kind.is_integer():
+        return pl.col(column).cast(pl.String).hash().cast(pl.Int64, wrap_numerical=True)
+    return pl.col(column).cast(pl.Int64, strict=False)
+
+
+def _absent(path: Path, column: str, role: str, kinds: Mapping[str, Any]) -> DataError:
+    return DataError(
+        f"{path}: no column {column!r} for {role}. It holds {', '.join(list(kinds)[:16])}. Name "
+        f"the right one, for instance --map {role.split('.')[0]}=COLUMN."
+    )
+
+
+def _chosen(
+    path: Path, table: "pl.DataFrame", start: int, roles: Roles, rows: Rows
+) -> tuple["pl.DataFrame", Any]:
+    """The rows of the steps asked for that have a context and a step, and their numbers."""
+    import polars as pl
+
+    row = np.arange(start, start + len(table))
+    for bound, outside in zip(rows.steps, (pl.col("step").lt, pl.col("step").gt), strict=True):
+        if bound is not None:
+            kept = ~table.select(outside(bound).fill_null(value=False)).to_series().to_numpy()
+            table, row = table.filter(kept), row[kept]
+    for name in ("context", "step"):
+        if not table[name].null_count():
+            continue
+        lost = table[name].is_null().to_numpy()
+        for at in row[lost].tolist():
+            rows.reject(path, at, roles.column(name) or name, None, "missing, or of another type")
+        table, row = table.filter(~lost), row[~lost]
+    if "drawn_from" in table.columns:
+        said = table["drawn_from"]
+        wrong = (said.is_not_null() & ~said.is_in(["mu", "target"])).to_numpy()
+        for at, value in zip(row[wrong].tolist(), said.filter(wrong).to_list(), strict=True):
+            rows.reject(path, at, "drawn_from", value, "neither `mu` nor `target`")
+        table, row = table.filter(~wrong), row[~wrong]
+    return table, row
+
+
+def _codes(table: "pl.DataFrame", rows: Rows) -> Any:
+    """Codes of (step, context) pairs, new ones interned.
+
+    Neighbours of one pair are one run, so only the first row of every run is looked up: a file
+    with its contexts together, as most are, costs one comparison a row.
+    """
+    import polars as pl
+
+    if not len(table):
+        return np.zeros(0, dtype=np.int64)
+    pair = pl.col("step", "context")
+    new = table.select(pl.any_horizontal(pair.ne_missing(pair.shift()))).to_series().to_numpy()
+    heads = np.flatnonzero(new)
+    if not len(heads) or heads[0]:
+        heads = np.concatenate([[0], heads])
+    first = table[["step", "context"]][heads]
+    if first["context"].n_unique() == len(first):  # every run is a context
+        known = rows.intern(first["step"].to_list(), first["context"].to_list())
+    else:
+        known = _codes_of_heads(first, rows)
+    return np.repeat(known, np.diff(heads, append=len(table)))
+
+
+def _codes_of_heads(heads: "pl.DataFrame", rows: Rows) -> Any:
+    """The code of every run; one sort of packed integers (pair, run) finds the equal pairs."""
+    import polars as pl
+
+    step = heads["step"].to_numpy()
+    name = heads["context"].cast(pl.Categorical).to_physical().cast(pl.Int64).to_numpy()
+    pair = _dense(step) * (int(name.max()) + 1) + name
+    if int(pair.max()) >= 1 << 31 or len(pair) >= 1 << 32:
+        pair = _dense(pair)
+    packed = (pair << 32) | np.arange(len(pair))
+    packed.sort()
+    order = packed & 0xFFFFFFFF
+    starts = np.flatnonzero(np.diff(packed >> 32, prepend=-1))
+    local = np.empty(len(order), dtype=np.int64)
+    local[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
+    first = order[starts]
+    known = rows.intern(step[first].tolist(), heads["context"].gather(first).to_list())
+    return known[local]
+
+
+def _dense(values: Any) -> Any:
+    """Values as small integers, equal where they are equal."""
+    if int(values.max()) - int(values.min()) < 1 << 20:
+        return values - values.min()
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,165 @@
+"""Lists of log-probs per token as flat arrays: checked, summed and compared without a Python loop.
+
+The checks and their words are those that ``Sink.sums`` has for one row.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tod.integrations.readers._gather import TOLERANCE
+from tod.integrations.readers._rows import Gap, Rows
+from tod.integrations.readers._sink import PAIRS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Lists:
+    """One policy's lists.
+
+    Attributes:
+        known: Whether a row has a list, [N].
+        sizes: Tokens of every row, [N]; 0 without a list.
+        values: All tokens, row after row.
+    """
+
+    known: Any
+    sizes: Any
+    values: Any
+
+    @property
+    def starts(self) -> Any:
+        """Where the tokens of every row begin, [N]."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    def reduce(self, how: Any, values: Any, empty: float = np.nan) -> Any:
+        """A ufunc over the tokens of every row, [N]; ``empty`` for rows without any."""
+        found = np.full(len(self.sizes), empty)
+        filled = self.sizes > 0
+        if filled.any():
+            found[filled] = how.reduceat(values, self.starts[filled])
+        return found
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The lists of a slice of rows, by policy, and what is handed on of them.
+
+    Attributes:
+        lists: By policy.
+        sums: Sequence sums by policy, [N]; NaN where a row has no list.
+        length: Tokens of every row, [N]; 0 without any list.
+    """
+
+    lists: Mapping[str, Lists]
+    sums: Mapping[str, Any]
+    length: Any
+
+    @classmethod
+    def of(cls, table: "pl.DataFrame", names: Mapping[str, Any]) -> "Tokens":
+        """Columns ``t.<policy>`` of a table; values above 0 by rounding count as 0."""
+        lists = {name: _flat(table[f"t.{name}"]) for name in names}
+        sums = {n: x.reduce(np.add, np.minimum(x.values, 0.0)) for n, x in lists.items()}
+        size = np.zeros(len(table), dtype=np.int64)
+        for x in reversed(lists.values()):
+            size = np.where(x.known, x.sizes, size)
+        return cls(lists, sums, size)
+
+    def refuse(self, path: Path, row: Any, rows: Rows) -> Any:
+        """Reject rows whose lists are no use, in their order; the mask of the others."""
+        found: dict[int, tuple[str, object, str]] = {}
+        for name, x in self.lists.items():
+            empty = x.known & (x.sizes == 0)
+            top = x.reduce(np.maximum, x.values, empty=-np.inf)
+            for at in np.flatnonzero(empty | ~(top <= TOLERANCE)).tolist():
+                why = "not a number" if np.isnan(top[at]) else "a positive log-prob"
+                why = "not a list of one number per token" if empty[at] else why
+                value = None if empty[at] else float(top[at])
+                found.setdefault(at, (f"log_{name}", value, why))
+        for at in np.flatnonzero(self._uneven()).tolist():
+            sizes = {n: int(x.sizes[at]) for n, x in self.lists.items() if x.known[at]}
+            shown = ", ".join(f"{n} of {name}" for name, n in sizes.items())
+            found.setdefault(at, ("log-probs", shown, "lengths differ"))
+        for at in sorted(found):
+            rows.reject(path, int(row[at]), *found[at])
+        good = np.ones(len(row), dtype=bool)
+        good[list(found)] = False
+        return good
+
+    def _uneven(self) -> Any:
+        """Rows whose lists differ in length."""
+        most: Any = 0
+        least: Any = np.iinfo(np.int64).max
+        for x in self.lists.values():
+            most = np.maximum(most, np.where(x.known, x.sizes, 0))
+            least = np.minimum(least, np.where(x.known, x.sizes, np.iinfo(np.int64).max))
+        return least < most
+
+    def count_gaps(self, step: Any, good: Any, behind: Any, rows: Rows) -> None:
+        """Add the token sums of the gaps between policies, by step.
+
+        Args:
+            step: Step of every row.
+            good: Rows that count.
+            behind: Rows whose sampler was behind: their log a − log μ is no engine mismatch.
+            rows: Where the sums are kept.
+        """
+        for first, second in PAIRS:
+            if first not in self.lists or second not in self.lists:
+                continue
+            a, b = self.lists[first], self.lists[second]
+            both = good & a.known & b.known
+            if not both.any():
+                continue
+            stale = behind[both] & (second == "mu")
+            log_rho = np.minimum(_of(a, both), 0.0) - np.minimum(_of(b, both), 0.0)
+            sums = _gaps(Lists(both[both], a.sizes[both], log_rho))
+            for at in np.unique(step[both]).tolist():
+                for other, mark in ((second, ~stale), ("mu, stale", stale)):
+                    mine = (step[both] == at) & mark
+                    if mine.any():
+                        parts = {name: x[mine].sum().item() for name, x in sums.items()}
+                        rows.gap(first, other, at).merge(Gap(**parts))
+
+    def part(self, mask: Any) -> "Tokens":
+        """Sums and lengths of some rows; the lists are not needed any more."""
+        sums = {name: values[mask] for name, values in self.sums.items()}
+        return Tokens({}, sums, self.length[mask])
+
+
+def _flat(column: "pl.Series") -> Lists:
+    import polars as pl
+
+    size = column.list.len()
+    known = size.is_not_null().to_numpy()
+    sizes = size.fill_null(0).cast(pl.Int64).to_numpy()
+    filled = column.filter(pl.Series(sizes > 0))
+    values = filled.explode().fill_null(float("nan")).to_numpy() if len(filled) else np.zeros(0)
+    return Lists(known, sizes, values)
+
+
+def _of(lists: Lists, mask: Any) -> Any:
+    """The tokens of some rows."""
+    return lists.values[np.repeat(mask, lists.sizes)]
+
+
+def _gaps(rho: Lists) -> dict[str, Any]:
+    """The terms of ``Gap`` for every row."""
+    x = rho.values
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = rho.reduce(np.add, x)
+        return {
+            "tokens": rho.sizes,
+            "sequences": np.ones(len(rho.sizes), dtype=np.int64),
+            "total": total,
+            "absolute": rho.reduce(np.add, np.abs(x)),
+            "k3": rho.reduce(np.add, np.expm1(x) - x),
+            "squares": rho.reduce(np.add, np.expm1(2 * x)),
+            "total_sequence": np.zeros(len(total)),
+            "squares_sequence": np.expm1(2 * total),
+        }
