@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from given import Rollout, by_step
 
@@ -79,6 +80,9 @@ def _sample(kind: Any, index: int, r: Rollout) -> Any:
             sample.append_response_tokens(tokens=r.ids[at:end], trainable=False, text=text)
         at = end
     sample.label, sample.reward = "4", r.reward
+    if r.group == 1:  # as a reward function in numpy leaves it
+        sample.reward = np.float32(r.reward) if r.place else np.float64(r.reward)
+        sample.metadata = {"right": np.bool_(r.reward == 1.0), "seen": np.arange(3)}
     return sample
 
 

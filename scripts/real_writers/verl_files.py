@@ -1,17 +1,29 @@
 """verl: the JSONL of V1 and V0, and the queue dump, through verl's own methods."""
 
 import importlib
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from given import PAD, Rollout, by_step, pad, tokenizer
 
+_SETTINGS = {
+    "trainer": {
+        "experiment_name": "e",
+        "project_name": "p",
+        "v1": {"trainer_mode": "sync", "sync": {}},
+    },
+    "actor_rollout_ref": {"rollout": {"n": 4}},
+    "data": {"train_batch_size": 3, "max_response_length": 8, "max_prompt_length": 5},
+}
+
 
 def write(given: list[Rollout], out: Path) -> str:
-    """``v1/``, ``v0/`` and ``queue/``; TransferQueue's fetch hands back the batch itself."""
+    """``v1/``, ``v0/``, ``queue/``, ``cache/``; TransferQueue's fetch hands back the batch."""
     v1 = importlib.import_module("verl.trainer.ppo.v1.trainer_base")
     v0 = importlib.import_module("verl.trainer.ppo.ray_trainer")
     skip = importlib.import_module("verl.utils.skip.rollout_skip")
@@ -19,6 +31,7 @@ def write(given: list[Rollout], out: Path) -> str:
         _write_v1(v1, step, rows, out / "v1")
         _write_v0(v0, step, rows, out / "v0")
         _write_queue(skip, step, rows, out / "queue")
+        _write_cache(skip, step, rows, out / "cache")
     return f"verl {version('verl')}"
 
 
@@ -70,8 +83,6 @@ def _write_v0(module: Any, step: int, rows: list[Rollout], out: Path) -> None:
     rows = [rows[i] for i in order]
     responses = pad([list(r.ids) for r in rows], PAD)
     scores = pad([[0.0] * (len(r.ids) - 1) + [r.reward] for r in rows])
-    import numpy as np
-
     batch = importlib.import_module("verl.protocol").DataProto.from_dict(
         tensors={
             "prompts": torch.tensor(pad([list(r.prompt) for r in rows], PAD, left=True)),
@@ -94,20 +105,8 @@ def _write_v0(module: Any, step: int, rows: list[Rollout], out: Path) -> None:
 
 
 def _write_queue(module: Any, step: int, rows: list[Rollout], out: Path) -> None:
-    import sys
-
     omegaconf = importlib.import_module("omegaconf").OmegaConf
-    whole = omegaconf.create(
-        {
-            "trainer": {
-                "experiment_name": "e",
-                "project_name": "p",
-                "v1": {"trainer_mode": "sync", "sync": {}},
-            },
-            "actor_rollout_ref": {"rollout": {"n": 4}},
-            "data": {"train_batch_size": 3, "max_response_length": 8, "max_prompt_length": 5},
-        }
-    )
+    whole = omegaconf.create(_SETTINGS)
     local = omegaconf.create({"enable": True, "dump_dir": str(out), "steps": [step]})
     local.action = "cache"
     writer = module.RolloutTqSkip(local, whole)
@@ -123,3 +122,25 @@ def _write_queue(module: Any, step: int, rows: list[Rollout], out: Path) -> None
     ]
     batch = SimpleNamespace(keys=_keys(rows), partition_id="train", tags=tags)
     writer.prepare_data(step, batch, step)
+
+
+def _write_cache(module: Any, step: int, rows: list[Rollout], out: Path) -> None:
+    """The older cache: a pickled DataProto of what generation returned."""
+    omegaconf = importlib.import_module("omegaconf").OmegaConf
+    whole = omegaconf.create(_SETTINGS)
+    local = omegaconf.create({"enable": True, "dump_dir": str(out), "steps": [step]})
+    local.action = "cache"
+    batch = importlib.import_module("verl.protocol").DataProto.from_dict(
+        tensors={
+            "prompts": torch.tensor(pad([list(r.prompt) for r in rows], PAD, left=True)),
+            "responses": torch.tensor(pad([list(r.ids) for r in rows], PAD)),
+            "response_mask": torch.tensor(pad([list(r.on) for r in rows])),
+            "rollout_log_probs": torch.tensor(pad([r.mu for r in rows]), dtype=torch.float32),
+            "rm_scores": torch.tensor(
+                pad([[0.0] * (len(r.ids) - 1) + [r.reward] for r in rows]), dtype=torch.float32
+            ),
+        },
+        non_tensors={"uid": np.array([f"{r.step}-{r.group}" for r in rows], dtype=object)},
+        meta_info={"global_steps": step},
+    )
+    module.RolloutSkip(local, whole).prepare_data(step, batch)

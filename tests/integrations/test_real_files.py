@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 import sqlite3
+import zipfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from tod.base import DataError
 from tod.cli.main import app
 from tod.integrations import Reading, diagnose, read
 
@@ -195,6 +197,22 @@ def test_prime_leaves_out_judges_and_what_was_not_scored() -> None:
     reading = read(REAL / "prime-rl")
     assert len(reading) == 24
     assert any("not trained" in note for note in reading.source.notes)
+
+
+def test_verls_old_cache_is_named_with_the_way_out() -> None:
+    with pytest.raises(DataError, match="rollout cache of verl's old trainer"):
+        read(REAL / "verl/cache")
+
+
+def test_slime_rewards_of_numpy_are_numbers() -> None:
+    archives = [zipfile.ZipFile(path) for path in (REAL / "slime/rollout_data").glob("[78].pt")]
+    for archive in archives:
+        with archive:
+            name = next(n for n in archive.namelist() if n.endswith("data.pkl"))
+            assert archive.read(name).count(b"numpy._core.multiarray\nscalar") == 1
+    reading = read(REAL / "slime/rollout_data")
+    wanted = [r.reward for r in GIVEN if (r.step, r.group) == (7, 1)]
+    assert reading.contexts.split(reading.utilities("reward"))[1] == wanted
 
 
 def test_slime_spares_groups_that_were_not_trained_on() -> None:

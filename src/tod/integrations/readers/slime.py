@@ -1,7 +1,7 @@
 """slime: rollout and train dumps (``--dump-details``, or ``--save-debug-*-data``).
 
-Torch files of plain data, read without torch. The rollout file has groups, rewards and the
-sampler's log-probs; the train file the old and reference log-probs, joined by
+Torch files of plain data and numbers of numpy, read without either. The rollout file has groups,
+rewards and the sampler's log-probs; the train file the old and reference log-probs, joined by
 ``rollout_position``. Files of evaluations (``eval_N``) are left out.
 """
 
@@ -15,6 +15,7 @@ from tod.base import DataError
 from tod.integrations.readers._files import COMPRESSED, whole_file
 from tod.integrations.readers._format import Format, Probe, newest_per_step
 from tod.integrations.readers._json import plain_text
+from tod.integrations.readers._numpy_plain import NAMES
 from tod.integrations.readers._rows import Rows, shorten
 from tod.integrations.readers._sink import Sink
 from tod.integrations.readers._torch_file import is_torch_file, load_torch
@@ -57,7 +58,7 @@ def _is_train(path: Path) -> bool:
 
 def _load(path: Path) -> dict[str, Any]:
     compressed = path.suffix.lower() in COMPRESSED
-    data = load_torch(whole_file(path) if compressed else path, path)
+    data = load_torch(whole_file(path) if compressed else path, path, NAMES)
     if not isinstance(data, dict) or not isinstance(data.get("samples"), list):
         raise DataError(f"{path}: no list `samples` in it: it is no slime dump. Leave it out.")
     return data
