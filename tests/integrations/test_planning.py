@@ -214,6 +214,20 @@ def test_staleness_from_the_steps_of_a_sawtooth():
     assert found["largest_age"] == 1
 
 
+@pytest.mark.parametrize(
+    ("legs", "ages"),
+    [
+        ([1.0, 0.9, 0.8, 0.7], [0, 1, 2, 3]),  # never refreshed since the start
+        ([1.0, 1.0, 1.0, 1.0, 0.6, 0.5], None),  # fresh for long, then broken: no age
+        ([0.8, 0.7, 0.6], None),
+    ],
+)
+def test_an_age_is_inferred_only_where_the_leg_shows_one(legs, ages):
+    found = plan(stale_reading(None, legs), eta=1.0).refresh
+    assert (found["age_from"] is None) == (ages is None)
+    assert [row["age"] for row in found["by_age"]] == (ages or [])
+
+
 def test_without_policy_log_probs_refresh_is_unknown(pilot):
     found = plan(read(pilot), eta=1.0)
     assert found.refresh is None

@@ -39,6 +39,9 @@ def plan_command(
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="Columns by role, as in tod diagnose.")
     ] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option(help="YAML of bounds, as `tod study calibrate` writes it.")
+    ] = None,
     steps: Annotated[str | None, typer.Option(help="Steps a:b, both included.")] = None,
     json_out: Annotated[
         str | None, typer.Option("--json", help="Write the plan to a file, or - for stdout.")
@@ -48,9 +51,10 @@ def plan_command(
 
     Example: tod plan pilot/ --target-ess 0.5 --json plan.json
     """
-    from tod.cli._target import parse_map, target_of
+    from tod.cli._target import parse_map, target_of, thresholds_of
     from tod.integrations import plan, read
 
+    bounds = thresholds_of(thresholds)
     reading = read(paths, format_, steps=steps, mapping=parse_map(mapping or []))
     reading, chosen, source, remarks = target_of(target, config, reading)
     found = plan(
@@ -63,6 +67,7 @@ def plan_command(
         k=k,
         count=count,
         error=error,
+        thresholds=bounds,
     )
     data = found.to_dict()
     if json_out is not None:
@@ -86,6 +91,8 @@ def _show(data: dict[str, Any], remarks: list[str]) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from tod.integrations.words import target
+
     console = Console(highlight=False)
     source, counts, k = data["source"], data["contexts"], data["k"]
     spread = str(k["median"]) if k["min"] == k["max"] else f"{k['min']}-{k['max']}"
@@ -95,7 +102,7 @@ def _show(data: dict[str, Any], remarks: list[str]) -> None:
             f"{counts['total']} contexts, K = {spread}"
         )
     )
-    console.print(Text(_target_line(data)))
+    console.print(Text(f"target ({data['target']['source']}): {target(data['target'])}"))
     for remark in remarks:
         console.print(Text(f"  {remark}"))
     _show_feasible(console, data)
@@ -105,15 +112,6 @@ def _show(data: dict[str, Any], remarks: list[str]) -> None:
     for item in data["cannot"]:
         console.print(Text(f"not known: {item['what']}: {item['why']}", "dim"))
         console.print(Text(f"           needs {item['needs']}", "dim"))
-
-
-def _target_line(data: dict[str, Any]) -> str:
-    target = data["target"]
-    tilts = " + ".join(f"{tilt['eta']:.3g} {tilt['utility']}" for tilt in target["tilts"])
-    anchor = target["anchor"]
-    names = anchor.get("weights", anchor)
-    base = " · ".join(name if rho == 1 else f"{name}^{rho:g}" for name, rho in names.items())
-    return f"target ({target['source']}): q* ∝ {base} · exp({tilts})"
 
 
 def _show_feasible(console: Any, data: dict[str, Any]) -> None:
@@ -184,6 +182,10 @@ def _show_refresh(console: Any, data: dict[str, Any]) -> None:
     if found["largest_age"] is not None:
         how = " (extrapolated, ln ESS_rel ∝ -age²)" if found["extrapolated"] else ""
         console.print(Text(f"  at most {found['largest_age']} steps between refreshes{how}"))
+        if found["age_from"] == "leg":
+            console.print(
+                Text("  no lag is recorded: age counts from where the leg last was fresh")
+            )
         for row in found["by_age"][:8]:
             console.print(Text(f"  age {row['age']:>3}: {row['policy_proposal']:.3f}"))
         return

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -260,12 +261,19 @@ def _medians(keys: Any, values: Any) -> list[tuple[int, float]]:
 
 
 def _ages(steps: Any, trend: list[tuple[int, float]]) -> Any:
-    """Steps since the leg last read fresh, per context; None if it never did, or always does."""
-    fresh = [step for step, value in trend if value >= FRESH]
-    if not fresh or len(fresh) == len(trend):
+    """Steps since the leg last read fresh, per context; None where that shows no age.
+
+    It does where a refresh was seen, the leg fresh again after it was not, or where the leg falls
+    from the start on. A leg that is always fresh, never fresh, or fresh for long and then never
+    again says nothing of when the proposal was refreshed.
+    """
+    fresh = [value >= FRESH for _, value in trend]
+    returned = any(now and not before for before, now in pairwise(fresh))
+    falls = fresh[0] and len(fresh) > 2 and not any(fresh[2:])
+    if all(fresh) or not (returned or falls):
         return None
-    known = np.array([step for step, _ in trend if step >= fresh[0]])
-    age = {int(s): int(s) - max(f for f in fresh if f <= s) for s in known}
+    known = [step for (step, _), is_fresh in zip(trend, fresh, strict=True) if is_fresh]
+    age = {step: step - max(f for f in known if f <= step) for step, _ in trend if step >= known[0]}
     return np.array([age.get(int(step), -1) for step in steps])
 
 

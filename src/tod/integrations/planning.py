@@ -327,8 +327,7 @@ def _cannot(reading: Reading, refresh: dict[str, Any] | None, k: int | None) -> 
         found.append(
             Cannot(
                 "refresh.by_age",
-                "no lag is recorded, and the policy's leg is never, or always, that of a fresh "
-                "proposal",
+                "no lag is recorded, and the policy's leg shows no refresh from which to count",
                 "the sampler's policy version, or steps before and after a refresh",
             )
         )
