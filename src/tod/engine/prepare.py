@@ -170,14 +170,27 @@ def _values(session: Session, rollouts: Rollouts) -> tuple[Values, Values, Work]
 
 
 def _log_old(session: Session, evidence: Evidence) -> tuple[Values, Work]:
-    """Log π_old of every token, [M], from what is recorded where that is known."""
+    """Log π_old of every token, [M], from what is recorded where that is known.
+
+    Else each process scores its share; the work is its own.
+    """
     old, log_mu = evidence.anchors.get("old"), evidence.rollouts.log_mu
     if old is not None:
         return old, NOTHING
     if log_mu is not None and session.sampler is session.policy and session.params.full_support:
         return log_mu.astype(np.float64), NOTHING
-    log_prob, work = _scored(session, session.policy, evidence.rollouts)
-    return log_prob, work
+    rollouts = evidence.rollouts
+    mine = session.world.share(len(rollouts.contexts))
+    found: tuple[Any, ...] = ()
+    work = NOTHING
+    if len(mine):
+        log_prob, work = _scored(session, session.policy, rollouts.take(mine))
+        found = (_tokens_of(rollouts.sequences, rollouts.contexts, mine), log_prob)
+    whole = np.zeros(rollouts.sequences.total)
+    for part in session.world.gather(found):
+        if part:
+            whole[part[0]] = part[1]
+    return whole, work
 
 
 def _scored(session: Session, model: Any, rollouts: Rollouts) -> tuple[Values, Work]:
