@@ -218,6 +218,13 @@ def test_missing_inputs_are_named():
     assert classify(Summary()).verdict == "undetermined"
 
 
+def test_a_gate_is_missing_only_where_a_policy_is_trained():
+    searched = Overlap(target_proposal=0.9, not_applicable=("policy_proposal", "target_policy"))
+    assert "activation" not in missing_inputs(Summary(overlap=searched))
+    trained = Overlap(target_proposal=0.9, not_applicable=("target_policy",))
+    assert "activation" in missing_inputs(Summary(overlap=trained))
+
+
 def test_thresholds_are_ordered_and_named():
     with pytest.raises(SpecError, match=r"overlap_dominated = 0\.8 exceeds overlap_stable = 0\.7"):
         Thresholds.parse({"overlap_dominated": 0.8})

@@ -13,6 +13,8 @@ from tod.report.figures.k_scaling import k_scaling
 from tod.report.figures.learning import learning
 from tod.report.search import gained, measure
 from tod.report.sections.headline import facts
+from tod.report.sections.verdict import verdict
+from tod.report.wording import sentence
 
 
 def point(k, utility, coverage=None, interval=None):
@@ -166,3 +168,26 @@ def test_beside_other_runs_the_batches_are_drawn_by_the_utility_itself():
     runs = [replace(refusing(), steps=[batch, batch | {"step": 2}]), view("other")]
     lines = learning(runs).series
     assert [list(line.y) for line in lines if line.known()] == [[0.2, 0.2]]
+
+
+def test_a_verdict_on_a_search_does_not_speak_of_learning(tmp_path):
+    path = make_run(tmp_path / "run", steps=2)
+    trained = load(path)
+    trained.steps[-1]["regime"]["verdict"] = "operator_dominated"
+    searched = replace(trained, search=view().search)
+    before, after = verdict(trained), verdict(searched)
+    for word in ("decides what is learned here", "ESS_two", "at step 2"):
+        assert word in before
+        assert word not in after
+    assert "The rule that selects, not the target, decides what is put out here." in after
+    assert "at batch 2" in after
+    heads = [column.header for column in report.run_table([searched]).columns]
+    assert "pass rate" in heads
+    assert "pass@1" not in heads
+
+
+@pytest.mark.parametrize("name", ["swap_stable", "transition", "operator_dominated"])
+def test_every_verdict_has_its_words_where_nothing_is_trained(name):
+    assert sentence(name, searched=True) != sentence(name)
+    assert sentence("undetermined", searched=True) == sentence("undetermined")
+    assert sentence(None, searched=True) == sentence(None)

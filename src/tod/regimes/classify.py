@@ -67,7 +67,10 @@ def classify(
 
 
 def missing_inputs(summary: Summary) -> tuple[str, ...]:
-    """Names of the inputs of a verdict that the summary does not hold."""
+    """Names of the inputs of a verdict that the summary does not hold.
+
+    Where the leg of policy and proposal does not apply no policy is trained: no gate is missing.
+    """
     absent = [f"overlap.{name}" for name, value in legs(summary).items() if value is None]
     absent = [name for name in absent if name[8:] not in summary.overlap.not_applicable]
     optional = {
@@ -77,6 +80,8 @@ def missing_inputs(summary: Summary) -> tuple[str, ...]:
         "contexts.candidates_per_context": summary.overlap.k
         or summary.contexts.candidates_per_context.get("median"),
     }
+    if "policy_proposal" in summary.overlap.not_applicable:
+        del optional["activation"]
     absent += [name for name, value in optional.items() if value is None]
     seen = (summary.coverage.mean_rho, summary.coverage.reverse_ess, summary.coverage.missing_mass)
     return tuple(absent + (["coverage"] if all(value is None for value in seen) else []))

@@ -52,7 +52,8 @@ def run_table(runs: Sequence[RunView]) -> "Table":
     table = Table(box=None, padding=(0, 1), header_style="dim", width=80 if len(runs) else None)
     table.add_column("run", overflow="ellipsis", no_wrap=True, ratio=1)
     table.add_column("verdict", no_wrap=True)
-    for name in ("pass@1", "ESS med", "q10", "blind", "drift", "K"):
+    rate = "pass rate" if any(run.search is not None for run in runs) else "pass@1"
+    for name in (rate, "ESS med", "q10", "blind", "drift", "K"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
         judged = last_regime(run.steps)

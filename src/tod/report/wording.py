@@ -17,6 +17,13 @@ _SHORT = {
     "undetermined": "undetermined",
 }
 
+_SEARCHED = {
+    "swap_stable": "Rules that select for this target should be interchangeable here.",
+    "transition": "Between the regimes: how the rule selects may matter as much as the target.",
+    "operator_dominated": "The rule that selects, not the target, decides what is put out here.",
+}
+"""Verdicts where nothing is trained."""
+
 _SENTENCE = {
     "swap_stable": "Operators that share this target should be interchangeable here.",
     "transition": "Between the regimes: how the operator works may matter as much as the target.",
@@ -30,9 +37,10 @@ def short(verdict: object) -> str:
     return _SHORT.get(str(verdict), "not judged")
 
 
-def sentence(verdict: object) -> str:
-    """What the verdict means, in a sentence."""
-    return _SENTENCE.get(str(verdict), "No step of this run was judged.")
+def sentence(verdict: object, *, searched: bool = False) -> str:
+    """What the verdict means, in a sentence; of a run that selected, if ``searched``."""
+    known = _SENTENCE | _SEARCHED if searched else _SENTENCE
+    return known.get(str(verdict), "No step of this run was judged.")
 
 
 def colour(verdict: object) -> str:

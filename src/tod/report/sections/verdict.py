@@ -18,12 +18,14 @@ def verdict(run: RunView, named: bool = False) -> Html:
     name = regime.get("verdict")
     eyebrow = [tag("span", short(name), class_=f"badge {colour(name)}")]
     if step is not None:
-        eyebrow.append(tag("span", f"at step {step}", class_="muted"))
+        eyebrow.append(
+            tag("span", f"at {'step' if run.search is None else 'batch'} {step}", class_="muted")
+        )
     return tag(
         "section",
         tag("h2", run.name) if named else None,
         tag("p", eyebrow, class_="eyebrow"),
-        tag("p", sentence(name), class_="lead"),
+        tag("p", sentence(name, searched=run.search is not None), class_="lead"),
         ribbon(run, 60) if named else ribbon(run),
         tag("p", _whole(run), class_="muted"),
         reasons(regime),
@@ -74,8 +76,10 @@ def _whole(run: RunView) -> str | None:
     if len(summaries) < 2:
         return None
     two = ess_two(summaries)
-    known = f"ESS_two {fixed(two)}" if two is not None else "ESS_two is not known"
     whole = short(classify_run(summaries).verdict)
+    if run.search is not None:
+        return f"The run as a whole, over {len(summaries)} batches: {whole}."
+    known = f"ESS_two {fixed(two)}" if two is not None else "ESS_two is not known"
     return (
         f"The run as a whole, over {len(summaries)} steps: {whole} "
         f"({known}, the smaller step-mean of the first two legs of overlap)."
