@@ -1,17 +1,23 @@
 """`tod study calibrate` from the outside."""
 
 import json
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tod.base import TodError
+from tod.base import SpecError, TodError
+from tod.cli._target import thresholds_of
 from tod.cli.study import study
 from tod.regimes import Thresholds
+
+ROOT = Path(__file__).parents[2]
 
 
 def results(path: Path, n: int = 120) -> Path:
@@ -98,3 +104,80 @@ def test_it_is_registered() -> None:
     result = CliRunner().invoke(app, ["study", "calibrate", "--help"])
     assert result.exit_code == 0
     assert "Example: tod study calibrate" in result.output
+
+
+def test_a_list_and_parquet_are_conditions_too(tmp_path: Path) -> None:
+    path = results(tmp_path / "swap.json")
+    wanted = json.loads(run("calibrate", path, "--json", "-").output)
+    conditions = json.loads(path.read_text())["conditions"]
+    (tmp_path / "list.json").write_text(json.dumps(conditions))
+    pl.DataFrame(conditions).write_parquet(tmp_path / "rows.parquet")
+    for name in ("list.json", "rows.parquet"):
+        assert json.loads(run("calibrate", tmp_path / name, "--json", "-").output) == wanted
+    (tmp_path / "bad.parquet").write_bytes(b"no such thing")
+    for name in ("bad.parquet", "none.parquet"):
+        error = run("calibrate", tmp_path / name).exception
+        assert isinstance(error, TodError)
+        assert "cannot be read" in str(error)
+
+
+def test_no_text_names_a_command_that_is_not_there() -> None:
+    from typer.main import get_command
+
+    from tod.cli.main import app
+
+    known = set(get_command(app).commands)  # type: ignore[attr-defined]
+    said = run("calibrate", "--help").output + (ROOT / "docs/thresholds.md").read_text()
+    named = {words.split()[1] for words in re.findall(r"`?tod [a-z]+", said)}
+    assert named <= known, named - known
+
+
+def test_the_round_trip_of_the_docs(tmp_path: Path) -> None:
+    """Example → bounds → a diagnosis and a plan judged by them, by the commands of the page."""
+    bounds = tmp_path / "thresholds.yaml"
+    example = ROOT / "docs/examples/conditions.json"
+    assert run("calibrate", example, "--output", bounds).exit_code == 0
+    fitted = yaml.safe_load(bounds.read_text())
+    rows = json.loads(example.read_text())["conditions"]
+    cuts = sorted({row["ess_two"] for row in rows})
+
+    def youden(cut: float) -> float:
+        below = [row["excess"] > 0.1 for row in rows if row["ess_two"] < cut]
+        above = [row["excess"] > 0.1 for row in rows if row["ess_two"] >= cut]
+        both = below + above
+        return sum(below) / sum(both) + above.count(False) / both.count(False)
+
+    best = max(youden((a + b) / 2) for a, b in pairwise(cuts))
+    assert youden(fitted["ess_two_dominated"]) == pytest.approx(best)
+    rng = np.random.default_rng(1)
+    dump = [
+        {"step": 1, "context": f"c{i // 16}", "candidate": i % 16, "utility.r": rng.normal()}
+        | {"prompt": "p", "completion": "a", "log_mu": -9.0, "log_policy": -9.0}
+        for i in range(640)
+    ]
+    (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in dump))
+    words = [tmp_path / "rollouts.jsonl", "--eta", "1", "--thresholds", bounds, "--json"]
+    verdicts = []
+    for given in (words, [words[0], "--eta", "1", "--json"]):
+        where = tmp_path / "diagnosis.json"
+        assert main("diagnose", *given, where).exit_code == 0
+        regime = json.loads(where.read_text())["regime"]
+        verdicts.append(regime["verdict"])
+        assert (regime["thresholds"]["overlap_stable"] == 0.7) == (given is not words)
+    assert verdicts == ["swap_stable", "transition"]  # the leg is between both bounds
+    assert main("plan", *words, tmp_path / "plan.json").exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["- 1", "", "overlap_stabel: 0.7", "overlap_stable: 2"])
+def test_bounds_that_are_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bounds.yaml").write_text(text)
+    with pytest.raises(SpecError, match=r"bounds\.yaml"):
+        thresholds_of(tmp_path / "bounds.yaml")
+    with pytest.raises(SpecError, match="no such file"):
+        thresholds_of(tmp_path / "nothing.yaml")
+
+
+def main(*words: object) -> Any:
+    from tod.cli.main import app
+
+    return CliRunner().invoke(app, [str(w) for w in words], env={"COLUMNS": "80"})

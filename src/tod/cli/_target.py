@@ -1,10 +1,11 @@
-"""What ``--map``, ``--target`` and ``--config`` say, for every command that reads rollouts."""
+"""What ``--map``, ``--target``, ``--config`` and ``--thresholds`` say, for every command."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tod.integrations import Reading
+    from tod.regimes import Thresholds
 
 
 def parse_map(items: list[str]) -> dict[str, str]:
@@ -22,6 +23,28 @@ def parse_map(items: list[str]) -> dict[str, str]:
             raise SpecError(f"--map {pair!r}: write role=column, as in utility=reward.")
         roles[role.strip()] = column.strip()
     return roles
+
+
+def thresholds_of(path: Path | None) -> "Thresholds | None":
+    """Bounds of the regimes from a YAML file as `tod study calibrate` writes it; None without one.
+
+    Bounds that it does not name keep their defaults.
+
+    Raises:
+        SpecError: The file cannot be read, or holds something else.
+    """
+    if path is None:
+        return None
+    from tod.base import SpecError, read_yaml
+    from tod.regimes import Thresholds
+
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise SpecError(
+            f"{path}: no bounds in it. Write one a line, as in `overlap_stable: 0.7`, or let `tod "
+            "study calibrate RESULTS --output FILE` write them."
+        )
+    return Thresholds.parse(data, str(path))
 
 
 def target_of(

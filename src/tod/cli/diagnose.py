@@ -52,6 +52,9 @@ def diagnose_command(
     max_rejected: Annotated[
         float, typer.Option(help="Share of unusable rows beyond which reading fails.")
     ] = 0.01,
+    thresholds: Annotated[
+        Path | None, typer.Option(help="YAML of bounds, as `tod study calibrate` writes it.")
+    ] = None,
     below: Annotated[
         float, typer.Option(help="ESS_rel whose share of contexts below it is given.")
     ] = 0.3,
@@ -73,10 +76,10 @@ def diagnose_command(
 
     Example: tod diagnose outputs/completions --config grpo.yaml --html report.html
     """
-    from tod.cli._target import parse_map, target_of
+    from tod.cli._target import parse_map, target_of, thresholds_of
     from tod.integrations import Shown, diagnose, read
 
-    shown = Shown(below, bootstrap, texts)
+    shown, bounds = Shown(below, bootstrap, texts), thresholds_of(thresholds)
 
     roles = parse_map(mapping or [])
     reading = read(
@@ -93,6 +96,7 @@ def diagnose_command(
         chosen,
         eta=eta,
         target_source=source,
+        thresholds=bounds,
         ess_target=ess_target,
         worst=worst,
         on_policy=on_policy,

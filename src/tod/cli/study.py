@@ -1,4 +1,4 @@
-"""`tod study calibrate RESULTS`: thresholds refitted on a swap study."""
+"""`tod study calibrate RESULTS`: thresholds refitted on conditions that were compared."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,23 +22,36 @@ _BANDS = {
 
 @study.command("calibrate")
 def calibrate_command(
-    results: Annotated[Path, typer.Argument(help="The results of a swap study (tod.swap/1).")],
+    results: Annotated[
+        Path,
+        typer.Argument(
+            help="Conditions: JSON (a list, or an object with `conditions`) or Parquet, each with "
+            "`excess` and the statistics that were read of it."
+        ),
+    ],
     statistic: Annotated[
         str, typer.Option(help=f"Statistic to calibrate: {', '.join(_BANDS)}, or all.")
     ] = "all",
     limit: Annotated[
         float, typer.Option(help="Operators are apart where their excess is above this.", min=0.0)
     ] = 0.1,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the YAML that --thresholds reads."),
+    ] = None,
     json_out: Annotated[
         str | None, typer.Option("--json", help="Write the fit to a file, or - for stdout.")
     ] = None,
 ) -> None:
-    """Refit the thresholds of the regimes on a swap study's conditions.
+    """Refit the thresholds of the regimes on conditions in which operators were compared.
 
-    A statistic is cut where it best tells conditions in which operators ended apart (Youden), and
-    each cut belongs to its own statistic alone.
+    A condition is a setting in which operators of one target were run: `excess` is how much
+    further apart they ended than their seeds alone explain, beside what a diagnosis read at the
+    time: `ess_two`, `ess_tri` (overlap.minimum), `ess_median`, `ess_q10`, each in [0, 1]. A
+    statistic is cut where it best tells the conditions in which operators ended apart (Youden);
+    a cut belongs to its own statistic alone. See docs/thresholds.md.
 
-    Example: tod study calibrate swap.json --statistic ess_two --limit 0.1
+    Example: tod study calibrate docs/examples/conditions.json --output thresholds.yaml
     """
     from tod.base import DataError
     from tod.regimes import fit_cuts, fit_thresholds
@@ -49,6 +62,8 @@ def calibrate_command(
     except DataError as error:
         raise DataError(f"{results}: {error}") from None
     apart = sum(item["excess"] > limit for item in conditions)
+    if output is not None:
+        _write(_yaml(cuts, fitted), output)
     if json_out is not None:
         _write_json(_plain(cuts, fitted, limit, len(conditions), apart), json_out)
     if json_out != "-":
@@ -72,16 +87,16 @@ def _conditions(path: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """Excess and the chosen statistics of every condition.
 
     Raises:
-        DataError: The file is no swap study, or a number in it is none.
+        DataError: The file holds no conditions, or a number in it is none.
     """
     from tod.base import DataError
 
     data = _load(path)
-    conditions = data.get("conditions") if isinstance(data, dict) else None
+    conditions = data.get("conditions") if isinstance(data, dict) else data
     if not isinstance(conditions, list) or not conditions:
         raise DataError(
-            f"{path}: no `conditions`, so it is no result of a swap study. `tod swap STUDY --json "
-            "FILE` writes one."
+            f"{path}: no `conditions`. Give a list of them, each with `excess` and some of "
+            f"{', '.join(_BANDS)}; docs/thresholds.md has an example."
         )
     return [_condition(path, place, item, names) for place, item in enumerate(conditions)]
 
@@ -91,14 +106,32 @@ def _load(path: Path) -> Any:
 
     from tod.base import DataError
 
+    if path.suffix == ".parquet":
+        return _parquet(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{path}: not JSON ({error}). Name the file that `tod swap --json` wrote."
+            f"{path}: not JSON ({error}). Name a JSON or Parquet file of conditions."
         ) from None
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet file.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    import polars as pl
+
+    from tod.base import DataError
+
+    try:
+        return pl.read_parquet(path).to_dicts()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet ({error}).") from None
 
 
 def _condition(path: Path, place: int, item: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -109,7 +142,7 @@ def _condition(path: Path, place: int, item: Any, names: tuple[str, ...]) -> dic
     if not isinstance(item, dict) or not ({*names} & {*item}):
         raise DataError(
             f"{path}, condition {place}: none of {', '.join(names)} is in it. Calibrate a "
-            "statistic that the study logged."
+            "statistic that was recorded."
         )
     kept = {name: item.get(name) for name in ("excess", *names)}
     for name, value in kept.items():
@@ -145,7 +178,21 @@ def _write_json(data: dict[str, Any], where: str) -> None:
     if where == "-":
         typer.echo(text)
     else:
-        Path(where).write_text(text + "\n", encoding="utf-8")
+        _write(text + "\n", Path(where))
+
+
+def _write(text: str, path: Path) -> None:
+    """A small text file.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    from tod.base import DataError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}).") from None
 
 
 def _show(
