@@ -156,9 +156,9 @@ def test_the_round_trip_of_the_docs(tmp_path: Path) -> None:
         for i in range(640)
     ]
     (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in dump))
-    words = [tmp_path / "rollouts.jsonl", "--eta", "1", "--thresholds", bounds, "--json"]
+    words = [tmp_path / "rollouts.jsonl", "--eta", "0.75", "--thresholds", bounds, "--json"]
     verdicts = []
-    for given in (words, [words[0], "--eta", "1", "--json"]):
+    for given in (words, [words[0], "--eta", "0.75", "--json"]):
         where = tmp_path / "diagnosis.json"
         assert main("diagnose", *given, where).exit_code == 0
         regime = json.loads(where.read_text())["regime"]
