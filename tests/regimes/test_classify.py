@@ -157,26 +157,43 @@ def test_each_bound_alone_makes_a_transition(change, word):
     assert regime.reasons[0].remedy
 
 
+def low_leg(value, **changes):
+    return good(
+        ess_rel=EssRel(value, value - 0.01, value),
+        overlap=Overlap(value, 1.0, value, k=16),
+        **changes,
+    )
+
+
 def test_remedies_carry_the_numbers_they_are_given():
-    low = good(ess_rel=EssRel(0.2, 0.19, 0.2), overlap=Overlap(0.2, 1.0, 0.2, 0.2, k=16))
+    low = low_leg(0.2)
     with_search = classify(low, eta=5.0, eta_max=1.9, k_needed=64).reasons[0].remedy
-    assert "lower eta from 5 to at most 1.9" in with_search
-    assert "raise K from 16 to about 64" in with_search
-    # ln 0.7 / ln 0.2 = 0.2216, root 0.4708: 5 becomes 2.354
-    assert "from 5 to about 2.35 (" in classify(low, eta=5.0).reasons[0].remedy
+    assert "lower eta from 5 to at most 1.9, which keeps the median ESS_rel at 0.7" in with_search
+    assert "raise K from 16 to at least 64" in with_search
     assert (
         "change the anchor or the proposal" in classify(low, eta=1.0, eta_max=3.0).reasons[0].remedy
     )
+    never = classify(low, eta=1.0, eta_max=0.0).reasons[0].remedy
+    assert never == (
+        "change the anchor or the proposal: no eta keeps the median ESS_rel at 0.7 here"
+    )
+
+
+@pytest.mark.parametrize("value", [0.04, 0.2, 0.5])
+def test_without_a_search_no_effect_of_eta_is_promised(value):
+    """ln ESS ∝ -eta² took a 0/1 utility from .2 to .36 where it promised .70."""
+    low = low_leg(value, tails=Tails(0.6, 3.0, None, 0.9), activation=0.5)
+    for reason in classify(low, eta=5.0).reasons:
+        assert not re.search(r"eta from 5 to|brings|times", reason.remedy)
+    assert classify(low, eta=5.0).reasons[0].remedy == "lower eta from 5"
 
 
 def test_feasible_for_a_lower_goal_is_not_feasible_for_the_bound():
     """The sharpness that keeps 0.5 says nothing of the bound 0.7 that was missed."""
-    low = good(ess_rel=EssRel(0.6, 0.55, 0.6), overlap=Overlap(0.6, 1.0, 0.6, 0.6, k=16))
+    low = low_leg(0.6)
     (first, *_) = classify(low, eta=1.0, eta_max=1.19, eta_goal=0.5).reasons
     assert "target/proposal" in first.why
-    assert "already feasible" not in first.remedy
-    # ln 0.7 / ln 0.6 = 0.698, root 0.836
-    assert "lower eta from 1 to about 0.836" in first.remedy
+    assert first.remedy == "lower eta from 1"
     (first, *_) = classify(low, eta=1.0, eta_max=0.81234, eta_goal=0.7).reasons
     assert "lower eta from 1 to at most 0.812," in first.remedy
 
@@ -186,6 +203,57 @@ def test_a_feasible_median_excuses_no_tail(change):
     (reason,) = classify(good(**change), eta=1.0, eta_max=1.5, eta_goal=0.7).reasons
     assert "feasible" not in reason.remedy
     assert reason.remedy.startswith("lower eta from 1")
+
+
+def test_a_run_says_that_it_is_read_on_means_over_steps():
+    steps = [low_leg(0.95), low_leg(0.5)]
+    why = classify_run(steps).reasons[0].why
+    assert (
+        why == "the target/proposal leg of overlap is 0.72 (mean over steps), between 0.4 and 0.9"
+    )
+    assert "mean over steps" not in classify(low_leg(0.5)).reasons[0].why
+    some = classify_run(steps, eta=1.0, eta_max=2.0, eta_goal=0.9).reasons[0].remedy
+    assert some == "over all contexts eta = 1 is feasible (up to 2): look for the steps that fell"
+
+
+def test_a_gap_between_policy_and_proposal_is_no_matter_of_eta():
+    far = good(overlap=Overlap(0.93, 0.23, 0.05, 0.05, k=16))
+    engine = replace(far, mismatch=Mismatch(ess_rel=0.25))
+    for summary in (far, engine):
+        by_leg = {r.why.split()[1]: r for r in classify(summary, eta=1.0, eta_max=4.0).reasons}
+        assert set(by_leg) == {"policy/proposal", "target/policy"}
+        assert all("lower eta" not in r.remedy for r in by_leg.values())
+    assert "start nearer" in classify(far).reasons[1].remedy
+    assert "one, 0.93, and a refresh" in classify(far).reasons[1].remedy
+    assert (
+        classify(engine).reasons[1].remedy.startswith("mend the sampling engine first, about 94%")
+    )
+
+
+def test_a_refresh_leaves_the_engine_mismatch():
+    overlap = Overlap(0.9, 0.2, 0.9, 0.2, k=16)
+    known = classify(good(overlap=overlap, mismatch=Mismatch(ess_rel=0.95))).reasons[0].remedy
+    assert "(the leg returns to about 0.95 at the refresh)" in known
+    unknown = classify(good(overlap=overlap)).reasons[0].remedy
+    assert "(the leg returns to 1, but for engine mismatch, at the refresh)" in unknown
+
+
+@pytest.mark.parametrize(
+    ("passes", "fails", "words"),
+    [(1, 0, "1 context always succeeds: give"), (0, 1, "1 context never succeeds: raise K beyond")],
+)
+def test_words_agree_in_number(passes, fails, words):
+    counts = replace(SIZES, informative=7, zero_information=1, all_pass=passes, all_fail=fails)
+    assert words in classify(good(contexts=counts)).reasons[0].remedy
+
+
+def test_pooling_more_of_the_same_does_not_lower_the_blind_share():
+    counts = replace(SIZES, informative=38, zero_information=90, all_pass=0, all_fail=90)
+    (reason,) = classify(good(contexts=counts)).reasons
+    assert "carry no information" in reason.why
+    assert reason.remedy.startswith("90 contexts never succeed: raise K beyond 16")
+    graded = replace(counts, all_fail=None, all_pass=None)
+    assert "pool" not in classify(good(contexts=graded)).reasons[0].remedy
 
 
 def test_engine_mismatch_is_read_per_token_where_length_drowns_both():
@@ -288,12 +356,14 @@ def test_pooling_adds_counts_and_averages_what_is_known():
 def test_remedy_names_the_coefficients_of_a_two_anchor_target() -> None:
     """A knob that the recipe has: 1/(tau + beta) is the eta advised, at the same proportion."""
     low = good(overlap=Overlap(0.2, 0.95, 0.9, 0.2, k=16))
-    found = classify(low, eta=5.0, anchors=(0.15, 0.05))
+    found = classify(low, eta=5.0, eta_max=2.354, anchors=(0.15, 0.05))
     remedy = next(r.remedy for r in found.reasons if "tau + beta" in r.remedy)
-    eta = float(re.search(r"to about ([\d.]+)", remedy)[1])
+    eta = float(re.search(r"at most ([\d.]+)", remedy)[1])
     total, tau, beta = map(
         float, re.search(r"from 0.2 to ([\d.]+) \(tau ([\d.]+), beta ([\d.]+)\)", remedy).groups()
     )
     assert total == pytest.approx(1 / eta, rel=0.01)
     assert tau + beta == pytest.approx(total, rel=0.01)
     assert tau / beta == pytest.approx(3.0, rel=0.02)
+    (first, *_) = classify(low, eta=5.0, anchors=(0.15, 0.05)).reasons
+    assert first.remedy == "lower eta from 5: tau + beta up from 0.2, at their proportion"

@@ -10,13 +10,15 @@ from tod.diagnostics import (
     ContextCounts,
     Coverage,
     EssRel,
+    Mismatch,
     Overlap,
     Summary,
     Tails,
+    ess_rel,
     measure,
     reverse_ess,
 )
-from tod.regimes import classify, classify_run
+from tod.regimes import classify, classify_run, eta_for_quantile
 
 
 @dataclass(frozen=True)
@@ -230,3 +232,86 @@ def test_a_run_is_read_on_the_bands_of_step_means(rng):
     assert 0.7 < two < 0.9
     assert [classify(s).verdict for s in steps] == ["swap_stable"] * 2  # three-leg band, from 0.7
     assert classify_run(steps).verdict == "transition"  # step-mean band, from 0.9
+
+
+def remedy_of(regime, leg):
+    return next(reason.remedy for reason in regime.reasons if f"{leg} leg" in reason.why)
+
+
+@pytest.mark.parametrize("make", [dense, lambda rng: rare(rng, 0.4)], ids=["dense", "binary"])
+def test_the_advised_sharpness_brings_the_leg_to_its_bound(rng, make):
+    """On the candidates it was computed for, and on fresh ones within their noise."""
+    world, eta = make(rng), 5.0
+    groups = Groups.equal(256, 16)
+    y = rng.choice(len(world.base), size=groups.total, p=world.base)
+    u = world.utility[y]
+
+    def read(sharpness, u):
+        return measure(sharpness * u, u, groups, legs_declared=("policy_proposal",)).summary()
+
+    limit = eta_for_quantile(u, groups, 0.7, 0.5)
+    regime = classify(read(eta, u), eta=eta, eta_max=limit, eta_goal=0.7)
+    for leg in ("target/proposal", "target/policy"):
+        advised = float(remedy_of(regime, leg).split("at most ")[1].split(",")[0])
+        for after in (read(advised * 0.998, u), read(advised * 0.998, rng.permutation(u))):
+            assert after.overlap.target_proposal == pytest.approx(0.7, abs=0.05)
+            assert after.overlap.target_policy == after.overlap.target_proposal
+        assert read(advised * 0.998, u).overlap.target_proposal >= 0.7
+
+
+def test_a_refresh_brings_the_policy_leg_to_what_the_engine_leaves(rng):
+    world = dense(rng)
+    noise = 0.5 * rng.normal(size=512)
+    old, policy = world.base, tilted(world.base, world.utility, 1.6)
+    engine = tilted(old, noise, 1.0)  # what really sampled, with the engine's own numerics
+    y = rng.choice(512, size=128 * 16, p=engine)
+    gap = ess_rel(np.log(old[y]) - np.log(engine[y]), Groups.equal(128, 16))
+    stale = batch(rng, world, 0.25, mu=engine, pi=policy)
+    stale = replace(stale, mismatch=Mismatch(ess_rel=float(np.median(gap))))
+    remedy = remedy_of(classify(stale), "policy/proposal")
+    promised = float(remedy.split("returns to about ")[1].split(" ")[0])
+    assert stale.overlap.policy_proposal < 0.5 < promised < 0.9
+    after = batch(rng, world, 0.25, mu=tilted(policy, noise, 1.0), pi=policy)
+    assert after.overlap.policy_proposal == pytest.approx(promised, abs=0.06)
+    bare = batch(rng, world, 0.25, mu=policy, pi=policy)
+    assert bare.overlap.policy_proposal == pytest.approx(1.0)
+
+
+def test_at_the_proposal_the_far_policy_reads_what_was_promised(rng):
+    """Fitting the policy to the proposal's data, or undoing its travel, is π = μ."""
+    world = dense(rng)
+    expert = tilted(world.base, world.utility, 3.5)
+    summary = batch(rng, world, 4.0, mu=expert, pi=world.base)
+    remedy = remedy_of(classify(summary, eta=4.0), "target/policy")
+    assert "lower eta" not in remedy
+    promised = float(remedy.split("target/proposal one, ")[1].split(",")[0])
+    assert summary.overlap.target_policy < 0.3
+    after = batch(rng, world, 4.0, mu=expert, pi=expert)
+    assert after.overlap.target_policy == pytest.approx(promised, abs=0.03)
+
+
+def test_a_refresh_helps_the_third_leg_only_where_mu_is_the_anchor(rng):
+    """What the remedy says of it: with a fixed anchor, q*/π does not depend on μ."""
+    world = dense(rng)
+    moved = tilted(world.base, world.utility, 2.5)
+    stale = batch(rng, world, 0.25, mu=world.base, pi=moved, contexts=512)
+    assert stale.overlap.target_policy < 0.3
+    fixed = batch(rng, world, 0.25, mu=moved, pi=moved, contexts=512)
+    assert fixed.overlap.target_policy < 0.45  # still far, though mu is fresh
+    anchored = batch(rng, replace(world, base=moved), 0.25, mu=moved, pi=moved)
+    assert anchored.overlap.target_policy > 0.9
+
+
+def test_a_mended_engine_closes_the_gap_that_no_sharpness_did(rng):
+    world = dense(rng)
+    engine = tilted(world.base, rng.normal(size=512), 1.0)
+    summary = batch(rng, replace(world, base=engine), 0.25, mu=engine, pi=world.base)
+    low = summary.overlap.policy_proposal
+    summary = replace(summary, mismatch=Mismatch(ess_rel=low))
+    remedy = remedy_of(classify(summary, eta=0.25), "target/policy")
+    assert remedy.startswith("mend the sampling engine first, about 100%")
+    tiny = batch(rng, replace(world, base=engine), 1e-6, mu=engine, pi=world.base)
+    assert tiny.overlap.target_policy < 0.6  # at no eta
+    after = batch(rng, world, 0.25, mu=world.base, pi=world.base)
+    assert after.overlap.target_policy == pytest.approx(after.overlap.target_proposal, rel=1e-9)
+    assert classify(after).verdict == "swap_stable"

@@ -1,5 +1,6 @@
 """A reading under one target: log-weights, diagnostics of parts of it, sharpness, verdict."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -114,7 +115,9 @@ class Work:
             goal = bounds.ess_two_stable if several else bounds.overlap_stable
             same = possible["ess_rel_target"] == goal
             found = possible if same else self.feasible(whole, goal)
-            advice |= {"eta_max": found["eta_max"], "eta_goal": goal}
+            ends = {"unbounded": math.inf, "never": 0.0}
+            limit = ends.get(found["attained"], found["eta_max"])
+            advice |= {"eta_max": limit, "eta_goal": goal}
         read = _with_step_means(summary, summaries) if several else summary
         parts = self._intervals(whole, read, thresholds, several) if assumed else ()
         return classify(

@@ -61,7 +61,7 @@ def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
         yield Reason(
             f"{counts.zero_information} of {seen} contexts carry no information (all candidates "
             "have the same utility): the typical context is blind whatever its ESS_rel reads",
-            remedies.more_evidence(summary, n, bounds.min_informative_stable),
+            remedies.more_sight(summary),
         )
     k = summary.overlap.k or counts.candidates_per_context.get("median")
     if k is None or k < bounds.min_candidates:
@@ -69,8 +69,8 @@ def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
         yield Reason(
             f"K is {floor}: a high ESS_rel at fewer than {bounds.min_candidates} candidates is not "
             "evidence of overlap",
-            f"raise K to {bounds.min_candidates}, or pool the contexts of several steps; expect "
-            "ESS_rel to fall as K grows",
+            f"raise K to {bounds.min_candidates}, or pool what several steps drew for the same "
+            "context; expect ESS_rel to fall as K grows",
         )
 
 
@@ -110,13 +110,16 @@ def _low_leg(
     stable, dominated = bands
     low = value < dominated
     where = f"below {dominated:g}" if low else f"between {dominated:g} and {stable:g}"
-    why = f"the {name.replace('_', '/')} leg of overlap is {value:.2f}, {where}"
-    if name == "target_proposal":
-        remedy = remedies.less_sharp(value, stable, advice, median=batch)
+    of = "" if batch else " (mean over steps)"
+    why = f"the {name.replace('_', '/')} leg of overlap is {value:.2f}{of}, {where}"
+    if name == "target_proposal" or "policy_proposal" in summary.overlap.declared:
+        remedy = remedies.nearer_target(stable, advice, batch=batch)
     elif name == "policy_proposal":
         remedy = remedies.closer_proposal(value, summary)
     else:
-        remedy = remedies.closer_policy(legs(summary)["policy_proposal"], value, stable, advice)
+        read = legs(summary)
+        to_proposal, policy = read["target_proposal"], read["policy_proposal"]
+        remedy = remedies.closer_policy(to_proposal, policy, stable, summary, advice)
     return Reason(why, remedy, "operator_dominated" if low else "transition")
 
 
@@ -150,8 +153,7 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
         yield Reason(
             f"a tenth of the contexts has ESS_rel at most {q10:.2f}, "
             f"below {bounds.ess_q10_dominated:g}",
-            remedies.less_sharp(q10, bounds.ess_q10_dominated, advice)
-            + "; look at the worst contexts first",
+            f"{remedies.less_sharp(advice)}; look at the worst contexts first",
         )
     weight = tails.max_weight_median
     if weight is not None and weight > bounds.max_weight_stable:
@@ -159,7 +161,7 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
         limit = bounds.max_weight_dominated if heavy else bounds.max_weight_stable
         yield Reason(
             f"one candidate carries {weight:.0%} of a typical context's weight, over {limit:.0%}",
-            remedies.less_sharp(weight, 1.0, advice),
+            remedies.less_sharp(advice),
             "operator_dominated" if heavy else "transition",
         )
     for what, value, limit in (
@@ -169,7 +171,7 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
         if value is not None and value > limit:
             yield Reason(
                 f"{what} is {value:.2f}, over {limit:g}: the tail of the weights is heavy",
-                remedies.less_sharp(value, 1.0, advice),
+                remedies.less_sharp(advice),
             )
     if summary.activation is not None and summary.activation > bounds.activation_stable:
         yield Reason(

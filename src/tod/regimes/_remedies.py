@@ -1,7 +1,11 @@
-"""What to turn, and what to expect of it: the second half of every reason."""
+"""What to turn, and what to expect of it: the second half of every reason.
+
+An effect is promised only where it was computed on the candidates or is exact for that very leg;
+elsewhere the direction is given, without a number.
+"""
 
 from dataclasses import dataclass
-from math import ceil, log, sqrt
+from math import ceil, inf, log
 
 from tod.diagnostics.summary import Summary
 
@@ -13,7 +17,7 @@ class Advice:
     Attributes:
         eta: The sharpness in force.
         eta_max: The largest sharpness at which the median ESS_rel is at least ``eta_goal`` on
-            these candidates.
+            these candidates: ∞ where none is too much, 0 where none is small enough.
         k_needed: Candidates per context needed for the effective number wanted.
         k: Candidates per context, median.
         eta_goal: ESS_rel that ``eta_max`` keeps; None means the bound that was missed.
@@ -28,60 +32,66 @@ class Advice:
     anchors: tuple[float, float] | None = None
 
 
-def less_sharp(value: float, goal: float, advice: Advice, *, median: bool = False) -> str:
-    """Eta down to what is feasible; without a search, by the Gaussian law ln ESS_rel ∝ −η².
+def nearer_target(goal: float, advice: Advice, *, batch: bool) -> str:
+    """For the target/proposal leg: eta down to what was found feasible, or K up.
 
     Args:
-        value: What was read.
-        goal: What it should be; 1 or more where it is no ESS_rel.
+        goal: The bound that the leg misses.
         advice: Known numbers.
-        median: Whether ``value`` is the median ESS_rel of q*/μ, which ``eta_max`` is about.
+        batch: Whether the leg is a median, which ``eta_max`` is about, and not a mean over steps.
     """
-    text = _eta_down(value, goal, advice, median=median)
-    if advice.k_needed is not None:
-        now = f" from {advice.k:g}" if advice.k is not None else ""
-        text += (
-            f"; or raise K{now} to about {advice.k_needed}: the same ESS_rel, enough effective "
-            "candidates"
-        )
-    return text
-
-
-def _eta_down(value: float, goal: float, advice: Advice, *, median: bool = False) -> str:
     eta, limit = advice.eta, advice.eta_max
-    current = f" from {eta:.3g}" if eta is not None else ""
-    reaches = advice.eta_goal is None or advice.eta_goal >= goal
-    if limit is not None and limit == limit:
-        too_sharp = eta is None or limit < eta
-        if too_sharp and (reaches or not 0 < goal < 1):
-            kept = (
-                "" if advice.eta_goal is None else f" (it keeps the median at {advice.eta_goal:g})"
-            )
-            return (
-                f"lower eta{current} to at most {limit:.3g}, the largest feasible one here{kept}"
-                f"{_by_anchors(limit, advice)}"
-            )
-        if median and reaches and not too_sharp:
-            return (
-                f"eta = {eta:.3g} is already feasible (up to {limit:.3g}): change the anchor or "
-                "the proposal, not eta"
-            )
-    if 0 < value < 1 and 0 < goal < 1 and value < goal:
-        factor = sqrt(log(goal) / log(value))
-        to = f" to about {eta * factor:.3g}" if eta is not None else ""
-        return (
-            f"lower eta{current}{to} (times {factor:.2f} brings ESS_rel from {value:.2f} to about "
-            f"{goal:.2f} if log-weights are near Gaussian)"
-            f"{'' if eta is None else _by_anchors(eta * factor, advice)}"
+    if eta is None or limit is None or limit < eta or _kept(advice, goal) < goal:
+        text = less_sharp(advice, goal)
+    elif batch:
+        text = (
+            f"eta = {eta:.3g} is already feasible (up to {limit:.3g}): change the anchor or the "
+            "proposal, not eta"
         )
-    return f"lower eta{current}"
+    else:
+        text = (
+            f"over all contexts eta = {eta:.3g} is feasible (up to {limit:.3g}): look for the "
+            "steps that fell"
+        )
+    if advice.k_needed is None:
+        return text
+    now = f" from {advice.k:g}" if advice.k is not None else ""
+    return (
+        f"{text}; or keep eta and raise K{now} to at least {advice.k_needed}: not ESS_rel but the "
+        "number of effective candidates grows"
+    )
 
 
-def _by_anchors(eta: float, advice: Advice) -> str:
+def less_sharp(advice: Advice, goal: float = 0.0) -> str:
+    """Eta down to the largest feasible one; without a search, or where that is no limit, down.
+
+    No law takes ESS_rel from one value to another: ln ESS_rel ∝ −η² needs b = μ and Gaussian
+    log-weights, and a 0/1 utility is far from it.
+    """
+    eta, limit = advice.eta, advice.eta_max
+    down = "lower eta" if eta is None else f"lower eta from {eta:.3g}"
+    kept = _kept(advice, goal)
+    if limit is None or kept < goal or (eta is not None and eta <= limit):
+        return down + _by_anchors(None, advice)
+    keeps = f"keeps the median ESS_rel at {kept:g}" if kept > 0 else "is feasible"
+    if limit == 0:
+        return f"change the anchor or the proposal: no eta {keeps} here"
+    if limit == inf:
+        return down
+    return f"{down} to at most {limit:.3g}, which {keeps} here{_by_anchors(limit, advice)}"
+
+
+def _kept(advice: Advice, goal: float) -> float:
+    return goal if advice.eta_goal is None else advice.eta_goal
+
+
+def _by_anchors(eta: float | None, advice: Advice) -> str:
     """The same sharpness as the two coefficients that make it, at their fixed proportion."""
-    if advice.anchors is None or not eta > 0:
+    if advice.anchors is None:
         return ""
     tau, beta = advice.anchors
+    if eta is None:
+        return f": tau + beta up from {tau + beta:.3g}, at their proportion"
     scale = 1.0 / eta / (tau + beta)
     return f": tau + beta from {tau + beta:.3g} to {1 / eta:.3g}" + (
         f" (tau {tau * scale:.3g}, beta {beta * scale:.3g})"
@@ -89,18 +99,22 @@ def _by_anchors(eta: float, advice: Advice) -> str:
 
 
 def closer_proposal(leg: float, summary: Summary) -> str:
-    """Refresh, or mend the engine when its mismatch explains most of the gap."""
+    """Refresh, or mend the engine when its mismatch explains most of the gap.
+
+    After a refresh π = π_old, so that only the engine's mismatch is left between π and μ.
+    """
+    mismatch = None if summary.mismatch is None else summary.mismatch.ess_rel
     share = _mismatch_share(leg, summary)
     if share is not None and share >= 0.5:
-        mismatch = summary.mismatch.ess_rel  # type: ignore[union-attr]
         alone = "" if mismatch is None else f" alone gives ESS_rel {mismatch:.2f},"
         return (
             f"mend the sampling engine: its mismatch with the training forward{alone} about "
             f"{share:.0%} of the gap; refreshing mu cannot remove it"
         )
+    left = "1, but for engine mismatch," if mismatch is None else f"about {mismatch:.2f}"
     return (
-        "refresh mu from the current policy (the leg returns to 1 at the refresh), or take fewer "
-        "updates per batch, or a lower learning rate"
+        f"refresh mu from the current policy (the leg returns to {left} at the refresh), or take "
+        "fewer updates per batch, or a lower learning rate"
     )
 
 
@@ -121,15 +135,36 @@ def _mismatch_share(leg: float, summary: Summary) -> float | None:
     return None
 
 
-def closer_policy(policy_proposal: float | None, leg: float, goal: float, advice: Advice) -> str:
-    """Approach a target that is far from the policy."""
-    if policy_proposal is not None and policy_proposal < goal:
+def closer_policy(
+    proposal: float | None, policy: float | None, goal: float, summary: Summary, advice: Advice
+) -> str:
+    """Approach a target that is far from the policy.
+
+    Where π and μ are apart, no sharpness closes that part of the gap; moving π to μ makes this leg
+    the target/proposal one, exactly (C.12).
+
+    Args:
+        proposal: The target/proposal leg.
+        policy: The policy/proposal leg.
+        goal: The bound that was missed.
+        summary: The batch.
+        advice: Known numbers.
+    """
+    if policy is None or policy >= goal:
+        return f"approach in stages: {less_sharp(advice, goal)}, and sharpen as the policy follows"
+    share = _mismatch_share(policy, summary)
+    if share is not None and share >= 0.5:
         return (
-            "start nearer: sample from the policy itself, or first fit the policy to the "
-            "proposal's data (both q* legs then start from the same place); "
-            + _eta_down(leg, goal, advice)
+            f"mend the sampling engine first, about {share:.0%} of the gap between pi and mu: "
+            "without that gap this leg is the target/proposal one; no eta closes it"
         )
-    return f"approach in stages: {_eta_down(leg, goal, advice)} and sharpen as the policy follows"
+    reads = "" if proposal is None else f", {proposal:.2f},"
+    return (
+        "close the gap between pi and mu first: start nearer (fit the policy to the proposal's "
+        "data), or take fewer updates per batch or a lower learning rate. At pi = mu this leg is "
+        f"the target/proposal one{reads} and a refresh of mu alone brings it there only where mu "
+        "is the target's anchor; no eta closes that gap"
+    )
 
 
 def more_evidence(summary: Summary, now: int, wanted: int) -> str:
@@ -140,22 +175,38 @@ def more_evidence(summary: Summary, now: int, wanted: int) -> str:
         now: Contexts that were read.
         wanted: Contexts that have to be read.
     """
+    hint = _sight(summary)
+    if not now:
+        return hint or "draw other contexts"
+    return f"pool about {ceil(wanted / now)} such batches" + (f"; {hint}" if hint else "")
+
+
+def more_sight(summary: Summary) -> str:
+    """What makes blind contexts informative; more contexts of the kind leave their share."""
+    return _sight(summary) or "draw contexts whose candidates differ in utility, or grade finer"
+
+
+def _sight(summary: Summary) -> str:
     counts = summary.contexts
-    if now:
-        batches = ceil(wanted / now)
-        text = f"pool about {batches} such batches"
-    else:
-        text = "draw other contexts"
     if counts.all_fail and counts.all_fail >= counts.zero_information / 2:
         k = counts.candidates_per_context.get("median")
         more = f" beyond {k:g}" if k is not None else ""
         return (
-            f"{text}; {counts.all_fail} contexts never succeed: raise K{more} (a success rate p is "
-            "seen with probability 1 - (1 - p)^K) or give easier contexts or partial credit"
+            f"{_contexts(counts.all_fail)} never succeed{_s(counts.all_fail)}: raise K{more} (a "
+            "success rate p is seen with probability 1 - (1 - p)^K) or give easier contexts or "
+            "partial credit"
         )
     if counts.all_pass and counts.all_pass >= counts.zero_information / 2:
-        return f"{text}; {counts.all_pass} contexts always succeed: give harder ones"
-    return text
+        return f"{_contexts(counts.all_pass)} always succeed{_s(counts.all_pass)}: give harder ones"
+    return ""
+
+
+def _contexts(n: int) -> str:
+    return "1 context" if n == 1 else f"{n} contexts"
+
+
+def _s(n: int) -> str:
+    return "s" if n == 1 else ""
 
 
 def more_contexts(n: int, value: float, low: float, goal: float) -> int:

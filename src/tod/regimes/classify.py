@@ -34,7 +34,8 @@ def classify(
         thresholds: Bounds; the provisional defaults if None.
         assumed_target: The target was neither declared nor located in a configuration.
         eta: Sharpness in force, for remedies.
-        eta_max: Largest feasible sharpness on these candidates, for remedies.
+        eta_max: Largest feasible sharpness on these candidates, for remedies; ∞ where none is
+            too much, 0 where none is small enough, None where it was not searched for.
         eta_goal: Median ESS_rel that ``eta_max`` keeps; None means the bound that is missed.
         anchors: τ and β of a two-anchor target, which has no eta to turn.
         k_needed: Candidates per context needed, for remedies.
