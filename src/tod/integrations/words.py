@@ -9,7 +9,7 @@ def number(value: float | None) -> str:
         return "?"
     if value != 0 and not 1e-3 <= abs(value) < 1e4:
         return f"{value:.1e}"
-    return f"{value:.3g}"
+    return f"{value + 0.0:.3g}"  # -0 is 0
 
 
 def interval(bounds: list[float | None] | None) -> str:
