@@ -62,10 +62,22 @@ def test_several_at_once_are_one_document(invoke, tmp_path):
     assert [item["recipe"] for item in data["audits"]] == ["weighted_mle", "rft"]
 
 
+def test_groups_of_k_and_selections_beside_fixed_points(invoke):
+    words = ("weighted_mle_centred", "soft_best_of_n", "--k", "4,2")
+    result = invoke(audit_command, *words)
+    assert result.exit_code == 0
+    text = " ".join(result.stdout.split())
+    assert "K=2 K=4" in text
+    assert "as K → ∞ it goes to q*" in text
+    assert _widest(result.stdout) <= 80
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ((), "nothing to audit"),
+        (("grpo", "--k", "1"), "2 to 4096 candidates"),
+        (("grpo", "--k", "two"), "2 to 4096 candidates"),
         (("grpoo",), "Did you mean 'grpo'"),
         (("missing.yaml",), "no such file"),
         (("grpo", "--eta", "0"), "eta = 0"),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tod.atlas import Recipe
     from tod.procedure import Procedure
     from tod.study.audit import Audit
+    from tod.study.selection_audit import SelectionAudit
 
 
 def audit_command(
@@ -16,9 +17,7 @@ def audit_command(
         list[str] | None,
         typer.Argument(help="Names of the atlas, or recipes as YAML.", show_default=False),
     ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Every trained recipe of the atlas.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every recipe of the atlas.")] = False,
     eta: Annotated[float, typer.Option(help="Sharpness at which the target is audited.")] = 1.5,
     shared: Annotated[
         bool, typer.Option("--shared", help="Train a network in place of the table.")
@@ -26,6 +25,10 @@ def audit_command(
     ragged: Annotated[
         bool, typer.Option("--ragged", help="Sequences of unequal lengths, ended by a symbol.")
     ] = False,
+    sizes: Annotated[
+        str | None,
+        typer.Option("--k", help="Also with groups of so many candidates, such as 2,4,8,16,64."),
+    ] = None,
     json_out: Annotated[
         str | None, typer.Option("--json", help="Write JSON to a file, or - for stdout.")
     ] = None,
@@ -34,21 +37,25 @@ def audit_command(
 
     Prints TV to the declared target, the sharpness that fits best, and what is left. A recipe of
     the atlas passes when its claim is what was found; a YAML file, which claims nothing, when it
-    shares its target at least while mu follows the policy.
+    shares its target at least while mu follows the policy. A selection at test time comes to no
+    rest: the law of what it puts out is drawn and compared, by the number of candidates.
 
-    Example: tod atlas audit grpo configs/quickstart.yaml
+    Example: tod atlas audit grpo sir configs/quickstart.yaml --k 2,16
     """
     from rich.console import Console
 
-    found = _audited(_asked(recipes or [], every), eta, shared, ragged)
+    from tod.cli._audit_screen import sentence, tables
+
+    found = _audited(_asked(recipes or [], every), eta, shared, ragged, _whole(sizes))
     if json_out is not None:
         data: Any = [item.to_dict() for item in found]
         _write(data[0] if len(data) == 1 else {"schema": "tod.audit/1", "audits": data}, json_out)
     if json_out != "-":
         console = Console(highlight=False)
-        console.print(_table(found))
+        for table in tables(found):
+            console.print(table)
         for item in found:
-            console.print(_sentence(item), style=None if item.passed else "bold")
+            console.print(sentence(item), style=None if item.passed else "bold")
     if not all(item.passed for item in found):
         raise typer.Exit(3)
 
@@ -61,13 +68,11 @@ def _asked(names: list[str], every: bool) -> "dict[str, Recipe | Procedure]":
     """
     from tod.atlas import RECIPES, recipe
     from tod.base import SpecError
-    from tod.operators import UpdateRule
 
     chosen: dict[str, Recipe | Procedure] = {}
     if every:
         for entry in RECIPES.values():
-            if isinstance(entry.operator.action, UpdateRule):
-                chosen[entry.name] = entry
+            chosen[entry.name] = entry
     for name in names:
         if name.endswith((".yaml", ".yml")):
             chosen[name] = _from_file(Path(name))
@@ -95,8 +100,12 @@ def _from_file(path: Path) -> "Procedure":
 
 
 def _audited(
-    asked: "dict[str, Recipe | Procedure]", eta: float, shared: bool, ragged: bool
-) -> "list[Audit]":
+    asked: "dict[str, Recipe | Procedure]",
+    eta: float,
+    shared: bool,
+    ragged: bool,
+    sizes: tuple[int, ...],
+) -> "list[Audit | SelectionAudit]":
     """Each of them, with progress on a terminal."""
     from rich.console import Console
     from rich.progress import track
@@ -111,47 +120,24 @@ def _audited(
         asked.items(), "auditing", console=console, transient=True, disable=not console.is_terminal
     )
     world = audit_world(ends=ragged)
-    return [audit(item, world=world, eta=eta, shared=shared, name=name) for name, item in shown]
-
-
-def _table(audits: "list[Audit]") -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in ("recipe", "claims", "found"):
-        table.add_column(name, overflow="fold")
-    for name in ("TV on", "η̂", "left", "TV off", "η̂"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for item in audits:
-        claim = "-" if item.shares_target is None else item.shares_target
-        on, off = item.on_policy, item.off_policy
-        numbers = (on.tv, on.eta_hat, on.residual, off.tv, off.eta_hat)
-        table.add_row(item.recipe, _spaced(claim), _spaced(item.measured), *map(_number, numbers))
-    return table
-
-
-def _number(x: float | None) -> str:
-    return "-" if x is None else f"{x:.2f}" if x < 10 else f"{x:.1f}"
-
-
-def _spaced(word: str) -> str:
-    return word.replace("_", " ")
-
-
-def _sentence(item: "Audit") -> str:
-    """The verdict in one line."""
-    aims = [
-        f"{where} at {point.predicted} (TV {point.predicted_tv:.3f})"
-        for where, point in (("on-policy", item.on_policy), ("off-policy", item.off_policy))
-        if point.predicted not in (None, "q*") and point.predicted_tv is not None
+    return [
+        audit(item, world=world, eta=eta, shared=shared, name=name, sizes=sizes)
+        for name, item in shown
     ]
-    tail = f"; it comes to rest {' and '.join(aims)}" if aims else ""
-    if item.shares_target is None:
-        verdict = "shares its target" if item.passed else "does not share its target"
-        return f"{item.recipe}: {verdict} ({_spaced(item.measured)}){tail}."
-    verdict = "claim holds" if item.passed else "CLAIM REFUTED"
-    return f"{item.recipe}: {verdict} ({_spaced(item.measured)}){tail}."
+
+
+def _whole(text: str | None) -> tuple[int, ...]:
+    """Candidates of a group, ascending.
+
+    Raises:
+        SpecError: One of them is no whole number of at least 2.
+    """
+    from tod.base import SpecError
+
+    words = [] if text is None else text.replace(",", " ").split()
+    if not all(word.isdigit() and 2 <= int(word) <= 4096 for word in words):
+        raise SpecError(f"--k {text}: groups of 2 to 4096 candidates, as in 2,4,16.")
+    return tuple(sorted({int(word) for word in words}))
 
 
 def _write(data: object, where: str) -> None:

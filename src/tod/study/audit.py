@@ -1,4 +1,4 @@
-"""The audit: does an operator, iterated to rest on infinitely many candidates, reach its target?"""
+"""The audit: does an operator, iterated to rest, reach its target? Does a selection follow it?"""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -6,14 +6,15 @@ from typing import Any, Literal
 import numpy as np
 
 from tod.atlas import Recipe, SharesTarget
-from tod.base import SpecError
 from tod.operators import KLPull, UpdateRule
 from tod.procedure import Procedure
+from tod.study.finite import FiniteK, finite_rows
 from tod.study.fixed_point import fixed_point
 from tod.study.measures import best_sharpness, total_variation
 from tod.study.policy import Shared, Tabular
 from tod.study.population import Policies, candidates
 from tod.study.prediction import Prediction, predicted_off_policy, predicted_on_policy
+from tod.study.selection_audit import SIZES, SelectionAudit, audit_selection
 from tod.study.world import Law, World, draw_utility, make_world, normalised, perturbed
 from tod.targets import Teacher
 
@@ -56,6 +57,7 @@ class Audit:
         eta: Sharpness at which it was audited.
         passed: The claim is what was found, and so is every law predicted in its place. Without
             a claim: that it shares its target at all.
+        finite: The same points with groups of K candidates, for the K that were asked.
     """
 
     recipe: str
@@ -66,6 +68,7 @@ class Audit:
     one_update: Point | None
     eta: float
     passed: bool
+    finite: tuple[FiniteK, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -81,12 +84,15 @@ def audit(
     label_scale: float = 1.0,
     steps: int = 600,
     name: str = "procedure",
-) -> Audit:
+    sizes: tuple[int, ...] = (),
+) -> Audit | SelectionAudit:
     """Iterate a recipe's operator to rest, on- and off-policy, and compare with its target.
 
+    What selects at test time comes to no rest: the law of what it puts out is compared, by K.
+
     The structure is audited, not the sharpness: the target is turned to ``eta`` (τ:β fixed), at
-    which laws of 27 sequences can be told apart. Infinitely many candidates: what finite groups
-    add (bias O(1/K) of self-normalised weights off-policy) is not seen here.
+    which laws of 27 sequences can be told apart. The claim is of infinitely many candidates; what
+    groups of K add (bias O(1/K) of self-normalised weights off-policy) is in ``finite``.
 
     Args:
         recipe: An entry of the atlas, or a procedure, which claims nothing.
@@ -96,25 +102,25 @@ def audit(
         label_scale: Choices of preference rules are drawn from the utility times this.
         steps: Updates of every fixed point.
         name: What a procedure is called.
-
-    Raises:
-        SpecError: The action selects at test time: it has no fixed point.
+        sizes: Candidates K of a group at which the fixed points are found once more; of a
+            selection, at which it is audited, 2 to 64 if none.
     """
     procedure = recipe.procedure if isinstance(recipe, Recipe) else recipe
     called = recipe.name if isinstance(recipe, Recipe) else name
     claim = recipe.shares_target if isinstance(recipe, Recipe) else None
-    if not isinstance(procedure.operator.action, UpdateRule):
-        raise SpecError(
-            f"{called} selects at test time ({procedure.operator.action.kind}) and changes no "
-            "policy: it has no fixed point. Its law at K candidates is what the tests compare."
-        )
     procedure = _at_sharpness(procedure, eta)
     policies = Policies.of(_with_utilities(world or audit_world(), procedure))
+    if not isinstance(procedure.operator.action, UpdateRule):
+        away = _another(policies.world)
+        return audit_selection(
+            recipe, procedure, policies, away, sizes or SIZES, same=SAME, name=name
+        )
     run = _Run(procedure, policies, shared, label_scale, steps)
     on, off = run.on_policy(procedure), run.off_policy()
     still = run.one_update()
     measured = _verdict(on, off, still)
-    return Audit(called, claim, measured, on, off, still, eta, _passed(claim, measured, on, off))
+    passed = _passed(claim, measured, on, off)
+    return Audit(called, claim, measured, on, off, still, eta, passed, run.finite(sizes))
 
 
 def audit_world(seed: int = 0, *, ends: bool = False) -> World:
@@ -136,7 +142,7 @@ class _Run:
         return self._point(self._rest(procedure, None), world.base, prediction)
 
     def off_policy(self) -> Point:
-        mu = perturbed(self.policies.world, 0.5, 5)
+        mu = _another(self.policies.world)
         rest = self._rest(self.procedure, mu)
         predict = predicted_off_policy
         prediction = predict(self.procedure, self.policies, mu, self.label_scale)
@@ -146,6 +152,19 @@ class _Run:
         """π_old held at the base in the target alone, and refreshed everywhere else."""
         standing = _standing(self.procedure)
         return None if standing is None else self.on_policy(standing)
+
+    def finite(self, sizes: tuple[int, ...]) -> tuple[FiniteK, ...]:
+        """Both fixed points with groups of K."""
+        world = self.policies.world
+        away = _another(world)
+        targets = (self._target(world.base), self._target(away))
+        return finite_rows(self.procedure, self.policies, targets, away, sizes)
+
+    def _target(self, log_mu: Law) -> Law:
+        """The declared target as it stands when a first batch, of μ = π_old, is opened."""
+        target = self.procedure.tilt
+        found = candidates(self.policies, target, log_mu, log_mu)
+        return normalised(np.asarray(target.log_density(found)).reshape(log_mu.shape))
 
     def _rest(self, procedure: Procedure, proposal: Law | None) -> Law:
         world = self.policies.world
@@ -164,17 +183,21 @@ class _Run:
         target = self.procedure.tilt
         found = candidates(self.policies, target, log_mu, log_mu)
         log_b = np.asarray(target.log_anchor(found)).reshape(log_mu.shape)
-        tilt = np.asarray(target.tilt(found)).reshape(log_mu.shape)
         u = np.asarray(target.value(found)).reshape(log_mu.shape)
         eta, left = best_sharpness(rest, log_b, u) if u.any() else (None, None)
         law = None if prediction is None else prediction.law
         return Point(
-            tv=_mean_tv(rest, normalised(log_b + tilt)),
+            tv=_mean_tv(rest, self._target(log_mu)),
             eta_hat=eta,
             residual=left,
             predicted=None if prediction is None else prediction.formula,
             predicted_tv=None if law is None else _mean_tv(rest, law),
         )
+
+
+def _another(world: World) -> Law:
+    """The proposal of the off-policy half."""
+    return perturbed(world, 0.5, 5)
 
 
 def _mean_tv(a: Law, b: Law) -> float:
