@@ -2,13 +2,15 @@
 
 Run: ``python benchmarks/readers.py [--candidates 200000] [--megabytes 64] [--repeats 5]``; the full
 size is ``--candidates 1000000 --megabytes 1024``. Ratios are of medians of passes taken in turn
-within one process; ``POLARS_MAX_THREADS`` and ``OMP_NUM_THREADS`` are the caller's. Exits 1 when a
-limit is missed.
+within one process; ``POLARS_MAX_THREADS`` and ``OMP_NUM_THREADS`` are the caller's. Peak memory is
+``VmHWM`` of a fresh process that reads the JSONL once. Exits 1 when a limit is missed.
 """
 
 import argparse
 import json
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +24,7 @@ import polars as pl
 
 from tod.integrations import diagnose, read
 
-PARQUET_LIMIT, JSONL_LIMIT = 4.0, 0.5
+PARQUET_LIMIT, JSONL_LIMIT, PEAK_LIMIT = 4.0, 0.5, 1000
 K = 8
 COLUMNS = ("step", "context", "candidate", "utility.score", "log_mu", "log_policy")
 
@@ -66,8 +68,9 @@ def bare(path: Path) -> Any:
     return table.agg(values.sum()).collect()
 
 
-def write_verl(root: Path, megabytes: int) -> int:
+def write_verl(root: Path, megabytes: int, version: int) -> int:
     """Lines of 1 to 4 KB in steps of 4096; returns the bytes written."""
+    root.mkdir()
     rng = np.random.default_rng(1)
     text = "".join(map(chr, rng.integers(97, 123, 8000)))
     written = step = 0
@@ -78,12 +81,15 @@ def write_verl(root: Path, megabytes: int) -> int:
                 start, size = rng.integers(0, 4000), int(rng.integers(800, 3600))
                 row = {"input": f"question {i // K}: {text[:200]}", "output": text[start:][:size]}
                 row |= {"gts": "4", "score": float(i % 3 == 0), "step": step}
-                row["uid"] = f"{step:04x}{i // K:04x}_0_{i % K}"
+                if version == 1:
+                    row["uid"] = f"{step:04x}{i // K:04x}_0_{i % K}"
+                else:
+                    row |= {"acc": float(i % 5 == 0), "request_id": f"r-{i}"}
                 written += file.write(json.dumps(row).encode() + b"\n")
     return written
 
 
-class Needed(msgspec.Struct):
+class V1(msgspec.Struct):
     """The fields that a diagnosis needs."""
 
     score: float
@@ -91,9 +97,18 @@ class Needed(msgspec.Struct):
     uid: str
 
 
-def decode(root: Path) -> int:
+class V0(msgspec.Struct):
+    """The same without a group: the prompt's text is needed, and the extras are utilities."""
+
+    score: float
+    step: int
+    input: msgspec.Raw
+    acc: float
+
+
+def decode(root: Path, kind: Any) -> int:
     """Msgspec on one thread, the needed fields of every line."""
-    decoder, count = msgspec.json.Decoder(Needed), 0
+    decoder, count = msgspec.json.Decoder(kind), 0
     for path in sorted(root.glob("*.jsonl")):
         with open(path, "rb") as file:
             for line in file:
@@ -102,8 +117,34 @@ def decode(root: Path) -> int:
     return count
 
 
+def peak(root: Path) -> int:
+    """Peak resident memory of a fresh process that reads a directory, MB."""
+    script = (
+        "import re, sys; from tod.integrations import read; read(sys.argv[1]); "
+        "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+    )
+    command = [sys.executable, "-c", script, root]
+    return int(subprocess.run(command, check=True, capture_output=True).stdout) * 1024 // 10**6
+
+
+def compare_verl(root: Path, megabytes: int, repeats: int, version: int) -> bool:
+    """Print throughput and peak memory of one version; whether both limits hold."""
+    size = write_verl(root, megabytes, version)
+    kind = V1 if version else V0
+    passes = {"msgspec": lambda: decode(root, kind), "read": lambda: read(root)}
+    taken = alternate(passes, repeats)
+    ratio, most = taken["msgspec"] / taken["read"], peak(root)
+    print(
+        f"verl V{version} JSONL, {size >> 20} MB: msgspec {size / taken['msgspec'] / 1e6:.0f} "
+        f"MB/s, read {size / taken['read'] / 1e6:.0f} MB/s, throughput ratio {ratio:.2f} (at least "
+        f"{JSONL_LIMIT:g}); peak memory of a fresh process {most} MB (at most {PEAK_LIMIT})"
+    )
+    shutil.rmtree(root)
+    return ratio >= JSONL_LIMIT and most <= PEAK_LIMIT
+
+
 def main() -> int:
-    """Print both ratios."""
+    """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--candidates", type=int, default=200_000)
     parser.add_argument("--megabytes", type=int, default=64)
@@ -122,19 +163,11 @@ def main() -> int:
             f"scan and group-by {taken['polars']:.3f} s, read {taken['read']:.3f} s, read and "
             f"diagnose {taken['both']:.3f} s, ratio {parquet:.2f} (limit {PARQUET_LIMIT:g})"
         )
-        (root / "verl").mkdir()
-        size = write_verl(root / "verl", given.megabytes)
-        taken = alternate(
-            {"msgspec": lambda: decode(root / "verl"), "read": lambda: read(root / "verl")},
-            given.repeats,
-        )
-        jsonl = taken["msgspec"] / taken["read"]
-        print(
-            f"verl JSONL, {size >> 20} MB: msgspec {size / taken['msgspec'] / 1e6:.0f} MB/s, read "
-            f"{size / taken['read'] / 1e6:.0f} MB/s, throughput ratio {jsonl:.2f} (at least "
-            f"{JSONL_LIMIT:g})"
-        )
-    return 0 if parquet <= PARQUET_LIMIT and jsonl >= JSONL_LIMIT else 1
+        held = [
+            compare_verl(root / f"v{version}", given.megabytes, given.repeats, version)
+            for version in (1, 0)
+        ]
+    return 0 if parquet <= PARQUET_LIMIT and all(held) else 1
 
 
 def full(path: Path) -> Any:
