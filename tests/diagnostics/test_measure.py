@@ -344,3 +344,26 @@ def test_backends_give_one_record(run, backend):
 
     compare(a, b)
     assert to_numpy(everything(run, backend).ess).dtype == np.float64
+
+
+def test_a_part_is_the_batch_of_its_contexts(run):
+    contexts, utility, log_w, log_r = run
+    offsets = contexts.offsets
+    for at in (slice(0, 20), slice(7, 39)):
+        rows = slice(offsets[at.start], offsets[at.stop])
+        alone = measure(
+            log_w[rows],
+            ETA * utility[rows],
+            Groups(contexts.sizes[at]),
+            utility=utility[rows],
+            log_r=log_r[rows],
+        )
+        whole = measure(log_w, ETA * utility, contexts, utility=utility, log_r=log_r)
+        part = whole.part(at, log_w, contexts).summary().to_dict()
+
+        def same(x, y):
+            if isinstance(x, dict):
+                return x.keys() == y.keys() and all(same(x[name], y[name]) for name in x)
+            return x == (pytest.approx(y, rel=1e-12) if isinstance(y, float) else y)
+
+        assert same(part, alone.summary().to_dict())

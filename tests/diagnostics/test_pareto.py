@@ -16,6 +16,7 @@ from tod.diagnostics import (
     pareto_k_pooled,
     smoothed_log_weights,
     tail_length,
+    weight_statistics,
 )
 
 
@@ -133,6 +134,15 @@ def test_pooled_over_some_contexts(rng):
     some, rows = contexts.take(np.flatnonzero(keep))
     assert pareto_k_pooled(x, contexts, keep) == pareto_k_pooled(x[rows], some)
     assert pareto_k_pooled(x, contexts) is None
+
+
+def test_known_columns_only_save_work(rng):
+    contexts = Groups(rng.permutation(np.array([8] * 40 + [16] * 20)))
+    x = rng.normal(size=contexts.total) * 2
+    keep = rng.random(60) < 0.7
+    known = weight_statistics(x, contexts)
+    given = pareto_k_pooled(x, contexts, keep, known.max_weight, known.log_z)
+    assert given == pytest.approx(pareto_k_pooled(x, contexts, keep), rel=1e-12)
 
 
 def test_the_upper_part_is_enough(rng):

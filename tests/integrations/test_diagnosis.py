@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from tod.base import SpecError
+from tod.integrations import _assess as assess
 from tod.integrations import diagnose, read
 from tod.targets import Target
 
@@ -378,3 +379,21 @@ def test_at_unequal_k_the_remedy_brings_the_leg_that_was_read(
     advised = float(remedy.split("at most ")[1].split(",")[0])
     again = diagnose(read(path), eta=advised).summary.overlap
     assert again.target_proposal == pytest.approx(0.7, abs=2e-3)
+
+
+@pytest.mark.parametrize("anchor", ["log_ref", None])
+def test_many_steps_read_every_row_twice_at_most(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, anchor: str | None
+) -> None:
+    """Once for its step and once for the whole: a step that reads all rows is quadratic."""
+    n, u, mu = world(rng, contexts=60)
+    columns = {"utility.r": u, "log_mu": mu, "log_policy": mu - 1e-3}
+    if anchor:
+        columns[anchor] = mu - 0.1
+    path = save(tmp_path, columns, 16)
+    pl.read_parquet(path).with_columns(step=pl.int_range(n) // 32).write_parquet(path)
+    seen = []
+    drift = assess.drift
+    monkeypatch.setattr(assess, "drift", lambda p, *rest: (seen.append(len(p)), drift(p, *rest))[1])
+    assert len(diagnose(read(path), eta=1.0).summaries) == 30
+    assert sum(seen) == (2 * n if anchor else 0)

@@ -93,7 +93,7 @@ class Diagnostics:
         columns: dict[str, Any] = {n: x[at] for n, x in known.items() if isinstance(x, np.ndarray)}
         rho = None if self.rho is None else self.rho.take(at)
         cut = replace(self, rho=rho, **columns)
-        k = pareto_k_pooled(log_w[rows], Groups(cut.k), cut.informative, cut.max_weight)
+        k = pareto_k_pooled(log_w[rows], Groups(cut.k), cut.informative, cut.max_weight, cut.log_z)
         return replace(cut, pareto_k_pooled=k)
 
     @property

@@ -108,6 +108,7 @@ def pareto_k_pooled(
     contexts: Groups,
     keep: Bool[np.ndarray, " C"] | None = None,
     max_weight: Float[np.ndarray, " C"] | None = None,
+    log_mean: Float[np.ndarray, " C"] | None = None,
 ) -> float | None:
     """k̂ of K w̄ pooled over contexts (mean 1 in each); None when there is no fit.
 
@@ -120,6 +121,7 @@ def pareto_k_pooled(
         contexts: Candidates in contexts.
         keep: Contexts to pool: those that are valid and informative. All of them when None.
         max_weight: Largest w̄ of every context, if it is known already.
+        log_mean: ``log_z`` of every context, if it is known already.
     """
     kept = np.arange(len(contexts)) if keep is None else np.flatnonzero(keep)
     draws = int(contexts.sizes[kept].sum())
@@ -133,7 +135,7 @@ def pareto_k_pooled(
         kept = kept[~(tops < least)]
     group, rows = contexts.take(kept)
     x = to_numpy(log_w)[rows].astype(np.float64, copy=False)
-    x = x - group.spread(log_z(x, group))
+    x = x - group.spread(log_z(x, group) if log_mean is None else log_mean[kept])
     k = fit_tail(x, draws).k
     return None if math.isnan(k) else k
 

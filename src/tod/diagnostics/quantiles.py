@@ -7,6 +7,7 @@ context that exists, and "at most a share φ below t" can be solved for exactly.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -53,6 +54,7 @@ def binomial_cdf(n: int, p: float) -> tuple[int, Float[np.ndarray, " w"]]:
     return low, np.cumsum(pmf) / pmf.sum()
 
 
+@lru_cache(maxsize=1024)
 def quantile_ranks(n: int, p: float, level: float = 0.9) -> tuple[int, int]:
     """Ranks l, u (from 1) such that [X_(l), X_(u)] covers the p-quantile with ≥ ``level``.
 

@@ -81,9 +81,10 @@ def drift_of(reading: Reading) -> Drift:
     policy, mu = policy_of(reading), reading.log_mu
     if policy is None:
         return Drift()
-    anchors = dict(reading.log_anchor)
-    if "policy" not in anchors:
-        anchors.pop("old", None)
+    wanted = ("ref", "old") if "policy" in reading.log_anchor else ("ref",)
+    anchors = {name: reading.log_anchor[name] for name in wanted if name in reading.log_anchor}
+    if not anchors:
+        return Drift()
     return drift(policy, anchors, reading.labels.length, None if mu is None else policy - mu)
 
 
