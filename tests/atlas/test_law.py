@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,3 +198,26 @@ def test_claims_of_the_atlas_agree_with_the_laws(name: str) -> None:
     entry = RECIPES[name]
     law = law_of(entry.procedure)
     assert states(entry, law) == (entry.shares_target in ("yes", "on_policy")), law.letters
+
+
+@pytest.mark.parametrize(
+    ("pull", "by_token"),
+    [
+        ({"kind": "k2"}, True),
+        ({"kind": "k3", "importance": True}, True),
+        ({"kind": "k3"}, True),
+        ({"kind": "k1", "place": "reward"}, False),
+        ({"kind": "residual"}, False),
+    ],
+)
+def test_a_kl_in_the_loss_is_of_tokens(pull: dict[str, Any], by_token: bool) -> None:
+    """The audit's k2 and k3 with importance reach q* over one token and miss it over three."""
+    action = {"kind": "policy_gradient", "pull": pull}
+    target = {"kind": "scalar_reward", "utility": "r", "eta": 2.0}
+    law = law_of(Procedure.parse({"target": target, "operator": {"action": action}}))
+    assert law.by_token is by_token
+    assert law.letters.endswith("token by token") is by_token
+    assert law.to_dict()["by_token"] is by_token
+    residual = {"kind": "policy_gradient", "pull": {"kind": "residual"}}
+    other = law_of(Procedure.parse({"target": target, "operator": {"action": residual}}))
+    assert law.same(other) is (not by_token)

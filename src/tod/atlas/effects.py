@@ -39,6 +39,10 @@ _IN_LOSS = {
     "b/(1 − η(U − Ū)), a rational tilt, not an exponential one",
 }
 """By estimator and whether it carries the differentiable weight ρ; absent: the reverse KL."""
+_ITS_OWN = (
+    "a KL in the loss is credited to its own token alone: beyond one token the law holds token by "
+    "token, with E[U] in the place of U, and not of sequences"
+)
 
 
 def structural(
@@ -145,7 +149,9 @@ def _pull(
         text = _IN_LOSS.get((pull.kind, pull.importance), "")
         if pull.kind == "k2" and not pull.importance and updates == 1:
             text = ""
-        return [SilentChange(said["pull"], text)] if text else []
+        if pull.kind == "k1" and not pull.importance:
+            return [SilentChange(said["pull"], text)]
+        return [SilentChange(said["pull"], f"{text}; {_ITS_OWN}" if text else _ITS_OWN)]
     if pull.kind != "k1":
         effect = f"{pull.kind} as a reward: ∇KL(π‖b) − ∇KL(b‖π), which cancels near the anchor"
         found.append(SilentChange(said["pull"], effect))

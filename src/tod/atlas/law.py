@@ -50,6 +50,8 @@ class Law:
         epsilon: Added to that spread.
         holds: ``always``, or ``on_policy``: only while μ follows π.
         why: One sentence, where the shape is not exponential.
+        by_token: The pull is credited to its own token alone, so that the law holds of single
+            tokens and, beyond one, of b·exp(ηE[U]) token by token in the place of sequences.
     """
 
     shape: Shape
@@ -59,12 +61,13 @@ class Law:
     epsilon: float = 0.0
     holds: Literal["always", "on_policy"] = "always"
     why: str = ""
+    by_token: bool = False
 
     def same(self, other: "Law") -> bool:
         """Whether both come to rest at one law; never for two that come to rest nowhere."""
         if "climbs" in (self.shape, other.shape) or "other" in (self.shape, other.shape):
             return False
-        form = (self.shape, self.scale) == (other.shape, other.scale)
+        form = (self.shape, self.scale, self.by_token) == (other.shape, other.scale, other.by_token)
         return form and close(self.anchor, other.anchor) and close(self.etas, other.etas)
 
     @property
@@ -75,9 +78,10 @@ class Law:
         b = base_letters(self.anchor)
         spread = {"constant": "", "group_std": "/σ_c", "batch_std": "/σ_batch"}[self.scale]
         terms = " + ".join(f"{eta:.4g}·{name}{spread}" for name, eta in self.etas.items() if eta)
+        tail = ", token by token" if self.by_token else ""
         if self.shape == "rational":
-            return f"{b}/(1 − η(U − Ū)), ηU = {terms}"
-        return f"{b}·exp({terms})" if terms else b
+            return f"{b}/(1 − η(U − Ū)), ηU = {terms}{tail}"
+        return f"{b}·exp({terms}){tail}" if terms else b
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -89,6 +93,7 @@ class Law:
             "scale": self.scale,
             "holds": self.holds,
             "why": self.why or None,
+            "by_token": self.by_token,
         }
 
 
@@ -211,8 +216,8 @@ def _of_pull(target: Target, pull: KLPull, scale: Scale, epsilon: float) -> Law:
         return Law("other", why="ρ·k2 with ρ differentiable also lowers the spread of log π/b")
     if pull.kind == "k3" and not pull.importance:
         why = "k3 in the loss has the gradient of the forward KL(b‖π)"
-        return Law("rational", anchor, etas, scale, epsilon, "on_policy", why)
-    return Law("exponential", anchor, etas, scale, epsilon, "on_policy")
+        return Law("rational", anchor, etas, scale, epsilon, "on_policy", why, by_token=True)
+    return Law("exponential", anchor, etas, scale, epsilon, "on_policy", by_token=True)
 
 
 def _of_regression(target: Target, operator: Operator, action: WeightedRegression) -> Law:

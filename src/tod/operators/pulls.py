@@ -12,6 +12,11 @@ k3 in the reward            ∇KL(π_θ‖anchor) − ∇KL(anchor‖π_θ): can
 residual at current         the shaped residual: zero at π_θ = q*, sample by sample
 residual at old             the same frozen at π_old: its own weight there is a dead knob
 =========================== ==========================================================
+
+Per state: a term in the loss is credited to its own token, never to the tokens before it that led
+there. Beyond one token no KL in the loss, not even k2 or k3 with importance, rests where the pull
+between sequences does: at b·exp(ηE[U]) token by token in the place of b·exp(ηU). The residual and
+a KL in the reward are of sequences.
 """
 
 from typing import Any, Literal

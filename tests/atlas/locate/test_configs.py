@@ -201,6 +201,7 @@ EXPECTED = {
         "group_std",
         silent=(
             ("grpo.normalize_rewards=True (default)", "η = 100/(σ_c + 1e-06)"),
+            ("loss_fn.reference_policy_kl_type=k3 (default)", "token by token"),
             ("loss_fn.kl_output_clamp_value=10.0 (default)", "clamped"),
             ("grpo.use_dynamic_sampling=True", "1 − p^K"),
         ),
@@ -215,6 +216,7 @@ EXPECTED = {
         "group_std",
         silent=(
             ("grpo.normalize_rewards=True", "η = 20/(σ_c + 1e-06)"),
+            ("loss_fn.reference_policy_kl_type=k3", "token by token"),
             ("loss_fn.kl_output_clamp_value=10.0 (default)", "clamped"),
             ("grpo.reward_scaling.enabled=True", "another range"),
         ),
@@ -226,6 +228,7 @@ EXPECTED = {
         {"ref": 1.0},
         "exponential",
         silent=(
+            ("loss_fn.reference_policy_kl_type=k3", "token by token"),
             ("loss_fn.kl_output_clamp_value=10.0 (default)", "clamped"),
             ("grpo.use_dynamic_sampling=True", "1 − p^K"),
             ("loss_fn.ratio_clip_c=10", "no longer counts"),
@@ -288,6 +291,7 @@ EXPECTED = {
         {"ref": 1.0},
         "exponential",
         silent=(
+            ("actor_rollout_ref.actor.kl_loss_type=k3+", "its own token"),
             ("algorithm.rollout_correction.bypass_mode=True", "reinforce whatever"),
             ("actor_rollout_ref.actor.loss_scale_factor=None (default)", "padded width"),
         ),

@@ -66,7 +66,7 @@ def test_a_dump_of_trl_itself_is_located(tmp_path: Path) -> None:
     found = locate(tmp_path / "training_args.json")
     assert (found.method, found.unknown) == ("GRPOConfig", ())
     assert found.procedure is not None
-    assert found.law.letters == "π_ref·exp(50·reward)"
+    assert found.law.letters == "π_ref·exp(50·reward), token by token"
     assert found.law.scale == "constant"
 
 
