@@ -1,6 +1,7 @@
 """Everything a run holds in memory: models by the names of the theory, optimiser, task."""
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from jaxtyping import Int
 from tod.base import ModelError
 from tod.engine.consistency import frozen_names, lags
 from tod.engine.critic import ValueFunction
-from tod.engine.data import Example, Task, fitting_ids, load_task
+from tod.engine.data import Example, Task, fitting_ids, load_task, unknown_message
 from tod.engine.forecast import forecast
 from tod.engine.memory import available, require
 from tod.engine.models import context_length, eos_ids, load_model, pad_id
@@ -41,6 +42,7 @@ class Session:
         operator: (μ, A) in force; a controller may authorise another.
         critic: Value function with its optimiser, where an advantage needs one.
         buffer: Earlier evidence, where the proposal replays it.
+        warned: Whether it was said that a prompt holds unknown characters.
     """
 
     settings: RunSettings
@@ -55,6 +57,7 @@ class Session:
     behaviour: Any | None = None
     critic: ValueFunction | None = None
     buffer: Any | None = None
+    warned: bool = False
 
     @property
     def sampler(self) -> Any:
@@ -102,7 +105,23 @@ class Session:
         """Token ids of every example, refused where they do not fit with the completion."""
         room = context_length(self.policy)
         longest = 2**31 if room is None else room - self.operator.proposal.max_new_tokens
-        return [np.asarray(fitting_ids(e, self.tokenizer, longest), np.int64) for e in examples]
+        found = [np.asarray(fitting_ids(e, self.tokenizer, longest), np.int64) for e in examples]
+        self._warn_of_unknown(examples, found)
+        return found
+
+    def _warn_of_unknown(
+        self, examples: Sequence[Example], ids: Sequence[Int[np.ndarray, " P"]]
+    ) -> None:
+        """Say once in a run that a prompt holds what the tokenizer does not know."""
+        unknown = getattr(self.tokenizer, "unk_token_id", None)
+        if self.warned or unknown is None:
+            return
+        for example, row in zip(examples, ids, strict=True):
+            count = int((row == unknown).sum())
+            if count:
+                self.warned = True
+                warnings.warn(unknown_message(example, self.tokenizer, count), stacklevel=2)
+                return
 
     def refresh(self, step: int) -> None:
         """Copy the current policy into μ where it is due before ``step`` (from 1)."""

@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from tod.arc import ArcConfig, check_connected
 from tod.base import Spec, SpecError, read_yaml
 from tod.engine.consistency import check_operators
 from tod.engine.data import CountdownTask, TaskSpec
 from tod.engine.models import LoraSpec
+from tod.engine.overrides import apply_override
 from tod.engine.utilities import (
     CountdownUtility,
     LogLikelihoodUtility,
@@ -127,9 +128,7 @@ class RunSettings(Spec):
     """What the anchor names mean."""
     task: TaskSpec = CountdownTask()
     """Where prompts come from."""
-    utilities: Annotated[tuple[UtilitySpec, ...], Field(min_length=1)] = (
-        CountdownUtility(name="correct"),
-    )
+    utilities: tuple[UtilitySpec, ...] = (CountdownUtility(name="correct"),)
     """What is measured of a completion; the target says which of them it tilts by."""
     target: TargetSpec
     """q*."""
@@ -148,6 +147,16 @@ class RunSettings(Spec):
     """Adaptive regime controller; None: knobs stay as declared."""
     output: Path | None = None
     """Run directory; None: ``runs/NAME``."""
+
+    @field_validator("utilities", mode="after")
+    @classmethod
+    def _some(cls, given: tuple[UtilitySpec, ...]) -> tuple[UtilitySpec, ...]:
+        if not given:
+            raise ValueError(
+                "the list is empty, and evaluation reports one even where the target reads none: "
+                "name one, such as `utilities: [{name: correct, kind: exact_match}]`"
+            )
+        return given
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -233,31 +242,6 @@ class RunSettings(Spec):
     def plain(self) -> dict[str, Any]:
         """The resolved settings as plain data, as the manifest keeps them."""
         return self.model_dump(mode="json")
-
-
-def apply_override(data: dict[str, Any], override: str) -> None:
-    """Set one dotted path of plain data to a YAML value, in place.
-
-    Raises:
-        SpecError: Not ``path=value``, or the path runs through something that is no mapping.
-    """
-    import yaml
-
-    path, separator, text = override.partition("=")
-    if not separator or not path:
-        raise SpecError(f"override {override!r} is not `path=value`, as in `train.steps=20`.")
-    *parents, last = path.split(".")
-    here: Any = data
-    for part in parents:
-        here = here.setdefault(part, {}) if isinstance(here, dict) else None
-        if here is None:
-            raise SpecError(f"override {override!r}: {part!r} is not a mapping in this recipe.")
-    if not isinstance(here, dict):
-        raise SpecError(f"override {override!r}: {parents[-1]!r} is not a mapping in this recipe.")
-    try:
-        here[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"override {override!r}: its value is not YAML ({error}).") from None
 
 
 def _check_purpose(settings: RunSettings) -> None:

@@ -11,6 +11,8 @@ Sampler = Literal["old", "ref", "teacher"]
 Semantics = Literal["sampled", "fixed"]
 Count = Annotated[int, Field(ge=1)]
 
+COLDEST = 1e-3
+"""Least temperature: logits over it stay far from overflow, and a draw can still miss the mode."""
 CHOICE = "preferred"
 """Name of the utility that a ``pairs`` proposal makes: what was chosen has more of it."""
 
@@ -21,9 +23,18 @@ class _Any(Spec):
     prompts: Count = 32
     """Contexts a step, C."""
     temperature: Annotated[FiniteFloat, Field(gt=0.0)] = 1.0
-    """Divides the logits, in sampling and in every log-prob of the policy alike."""
+    """Divides the logits, in sampling and in every log-prob of the policy alike; at least 0.001."""
     max_new_tokens: Count = 64
     """Longest completion, in tokens."""
+
+    @model_validator(mode="after")
+    def _draws(self) -> Self:
+        if self.temperature < COLDEST:
+            raise ValueError(
+                f"temperature {self.temperature:g} is greedy decoding: all K candidates are one, "
+                f"and log μ says nothing. Use at least {COLDEST:g}"
+            )
+        return self
 
     @property
     def samplers(self) -> tuple[Sampler, ...]:

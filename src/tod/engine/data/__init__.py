@@ -1,7 +1,7 @@
 """Prompts of a run: what a recipe's ``task:`` block says, as batches addressed by step."""
 
 from tod.engine.data.load import load_task
-from tod.engine.data.prompts import fitting_ids, prompt_ids, prompt_text
+from tod.engine.data.prompts import fitting_ids, prompt_ids, prompt_text, unknown_message
 from tod.engine.data.specs import (
     CountdownTask,
     DatasetsTask,
@@ -26,4 +26,5 @@ __all__ = [
     "load_task",
     "prompt_ids",
     "prompt_text",
+    "unknown_message",
 ]

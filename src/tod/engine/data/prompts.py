@@ -64,3 +64,20 @@ def fitting_ids(example: Example, tokenizer: Any, longest: int) -> list[int]:
             f"{prompt_text(example.prompt, tokenizer)[:60]!r}"
         )
     return ids
+
+
+def unknown_message(example: Example, tokenizer: Any, count: int) -> str:
+    """What to say of a prompt with ``count`` tokens that the tokenizer does not know."""
+    text = prompt_text(example.prompt, tokenizer)
+    strange = [c for c in dict.fromkeys(text) if not _knows(tokenizer, c)]
+    what = ", ".join(map(repr, strange[:5])) or "some of it"
+    return (
+        f"example {example.id}: the tokenizer does not know {what} and reads {count} tokens of the "
+        f"prompt as {tokenizer.unk_token!r}, in {text[:60]!r}. The model sees no difference "
+        "between such characters: use a model whose tokenizer knows them, or other prompts. "
+        "(Said once.)"
+    )
+
+
+def _knows(tokenizer: Any, text: str) -> bool:
+    return tokenizer.unk_token_id not in tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -1,6 +1,5 @@
 """What a rule puts out of k candidates, for every k up to the K that were drawn."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +7,9 @@ from jaxtyping import Bool, Float, Int
 
 from tod.base import Groups, to_numpy
 from tod.engine.search.law import best_of_k_law, subsets
-from tod.engine.search.selecting import select
+from tod.engine.search.selecting import Pairs, in_parts, select, select_by_pairs
 from tod.engine.search.similarity import Similarity, similarity
 from tod.operators import BestOfK, MinimumBayesRisk, Pool, Resample, SelectionRule
-
-_AT_ONCE = 1 << 20
-"""Numbers that one part of the subsets may hold."""
 
 
 @dataclass(frozen=True)
@@ -80,21 +76,10 @@ def outcomes(rule: SelectionRule, table: Table, k: int, *, count: int, seed: int
             None if passed is None else (law * passed).sum(axis=1),
             True,
         )
-    parts = [_part(rule, table, rows, k, count, seed) for rows in _parts(rule, table, k, count)]
+    held = np.full(len(table.value), max(count, table.value.shape[1] // k) * k)
+    parts = [_part(rule, table, rows, k, count, seed) for rows in in_parts(held)]
     accepted, utility, passing = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Outcomes(accepted, utility, None if passed is None else passing, False)
-
-
-def _parts(
-    rule: SelectionRule, table: Table, k: int, count: int
-) -> Iterator[Int[np.ndarray, " c"]]:
-    """Contexts in parts that fit into memory."""
-    each = (
-        max(count, table.value.shape[1] // k) * k * (k if isinstance(rule, MinimumBayesRisk) else 1)
-    )
-    step = max(1, _AT_ONCE // each)
-    for start in range(0, len(table.value), step):
-        yield np.arange(start, min(start + step, len(table.value)))
 
 
 def _part(
@@ -118,16 +103,16 @@ def _part(
         value=pick(table.value).ravel(),
         log_w=pick(table.log_w).ravel(),
         answers=pick(table.answers).ravel(),
-        similarity=_alike(table, contexts, rows) if isinstance(rule, MinimumBayesRisk) else None,
     )
+    pairs = _pairs(table, contexts, rows) if isinstance(rule, MinimumBayesRisk) else None
     utility = pick(table.utility).reshape(n * many, k)
-    weight = _probabilities(rule, pool, draws.ravel()).reshape(n * many, k)
+    weight = _probabilities(rule, pool, draws.ravel(), pairs).reshape(n * many, k)
     shares = (weight, weight * utility, weight * (utility >= 1.0))
     return tuple(x.sum(axis=1).reshape(n, many).mean(axis=1) for x in shares)
 
 
 def _probabilities(
-    rule: SelectionRule, pool: Pool, draws: Float[np.ndarray, " N"]
+    rule: SelectionRule, pool: Pool, draws: Float[np.ndarray, " N"], pairs: Pairs | None
 ) -> Float[np.ndarray, " N"]:
     """P(candidate is put out) given its set: w̄ for ``resample``, else 1 at what was selected."""
     if isinstance(rule, Resample):
@@ -136,17 +121,23 @@ def _probabilities(
         # a set without any candidate in the support puts out nothing
         weights = to_numpy(pool.contexts.softmax(np.where(possible, log_w, 0.0)))
         return np.where(possible, weights, 0.0)
-    chosen = select(rule, pool, draws)
+    chosen = (
+        select(rule, pool, draws) if pairs is None else select_by_pairs(rule, pool, draws, pairs)
+    )
     found = np.zeros(pool.contexts.total)
     found[chosen.rows[chosen.accepted]] = 1.0
     return found
 
 
-def _alike(
-    table: Table, contexts: Int[np.ndarray, " c"], rows: Int[np.ndarray, "c B k"]
-) -> Float[np.ndarray, " P"]:
-    """G of all pairs of every subset, flat."""
+def _pairs(table: Table, contexts: Int[np.ndarray, " c"], rows: Int[np.ndarray, "c B k"]) -> Pairs:
+    """G of all pairs of some of the subsets; every context is compared once."""
     grids = np.stack([similarity(table.texts[int(c)], table.alike) for c in contexts])
-    each = np.arange(len(contexts))[:, None, None, None]
-    pairs: Float[np.ndarray, " P"] = grids[each, rows[..., :, None], rows[..., None, :]].ravel()
+    owner = np.repeat(np.arange(len(contexts)), rows.shape[1])
+    sets = rows.reshape(len(owner), -1)
+
+    def pairs(chosen: Int[np.ndarray, " s"]) -> Float[np.ndarray, " P"]:
+        picked, whose = sets[chosen], owner[chosen][:, None, None]
+        found: Float[np.ndarray, " P"] = grids[whose, picked[:, :, None], picked[:, None, :]]
+        return found.ravel()
+
     return pairs

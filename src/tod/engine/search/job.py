@@ -17,7 +17,7 @@ from tod.engine.forward import Index
 from tod.engine.ledger import ModelCost
 from tod.engine.record import now, rollout_columns
 from tod.engine.search.evidence import candidates_of, gather, open_search, prompts_of
-from tod.engine.search.selecting import select, selection_uniforms
+from tod.engine.search.selecting import select, select_by_pairs, selection_uniforms
 from tod.engine.search.similarity import similarity
 from tod.engine.search.summary import summarise
 from tod.engine.session import Session
@@ -165,13 +165,18 @@ class _Job:
         """What the rule puts out, by uniforms that depend on a prompt's number alone."""
         rule, contexts = self.settings.operator.action, candidates.contexts
         assert isinstance(rule, AnySelectionRule)  # noqa: S101 - checked at the start
-        alike = None
-        if isinstance(rule, MinimumBayesRisk):
-            rows = contexts.split(np.array(evidence.completions, dtype=object))
-            alike = np.concatenate([similarity(r, self.search.similarity).ravel() for r in rows])
-        pool = pool_of(self.settings.target.target, candidates, alike)
+        pool = pool_of(self.settings.target.target, candidates)
         draws = selection_uniforms(self.search.seed, first + contexts.owner, contexts.position)
-        return select(rule, pool, draws)
+        if not isinstance(rule, MinimumBayesRisk):
+            return select(rule, pool, draws)
+        texts = contexts.split(np.array(evidence.completions, dtype=object))
+
+        def pairs(chosen: Any) -> Any:
+            return np.concatenate(
+                [similarity(texts[c], self.search.similarity).ravel() for c in chosen]
+            )
+
+        return select_by_pairs(rule, pool, draws, pairs)
 
 
 def _write(

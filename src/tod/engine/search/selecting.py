@@ -1,5 +1,6 @@
 """A rule applied to a batch: reproducible uniforms, and contexts where nothing can be put out."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,10 @@ from tod.base import Groups, to_numpy
 from tod.engine.sampling.uniforms import row_keys, uniforms
 from tod.operators import Pool, Selection, SelectionRule
 
+AT_ONCE = 1 << 20
+"""Numbers that one part of a batch may hold; a single context may hold more."""
+Pairs = Callable[[Int[np.ndarray, " c"]], Float[np.ndarray, " P"]]
+"""G of all pairs of some contexts, row by row."""
 SELECTION = 1 << 40
 """Position in a candidate's stream of random numbers that no token of it reaches."""
 
@@ -24,6 +29,33 @@ def selection_uniforms(
         candidates: Place of every candidate in its context.
     """
     return uniforms(row_keys(seed, 0, contexts, candidates), SELECTION)
+
+
+def in_parts(numbers: Int[np.ndarray, " C"]) -> Iterator[Int[np.ndarray, " c"]]:
+    """Contexts in runs that hold at most ``AT_ONCE`` numbers, or one context each."""
+    start, held = 0, 0
+    for c, count in enumerate(numbers.tolist()):
+        if c > start and held + count > AT_ONCE:
+            yield np.arange(start, c)
+            start, held = c, 0
+        held += count
+    if start < len(numbers):
+        yield np.arange(start, len(numbers))
+
+
+def select_by_pairs(
+    rule: SelectionRule, pool: Pool, draws: Float[np.ndarray, " N"], pairs: Pairs
+) -> Selection:
+    """What a rule puts out that compares candidates in pairs, K² of them a context.
+
+    Contexts know nothing of each other, so that pairs are made of a few at a time.
+    """
+    rows = np.full(len(pool.contexts), -1, dtype=np.int64)
+    for chosen in in_parts(pool.contexts.sizes**2):
+        part, places = _part(pool, chosen)
+        found = select(rule, replace(part, similarity=pairs(chosen)), draws[places])
+        rows[chosen[found.accepted]] = places[found.rows[found.accepted]]
+    return Selection(rows, rows >= 0)
 
 
 def select(rule: SelectionRule, pool: Pool, draws: Float[np.ndarray, " N"]) -> Selection:
@@ -55,7 +87,7 @@ def _part(pool: Pool, chosen: Int[np.ndarray, " c"]) -> tuple[Pool, Int[np.ndarr
         pool,
         contexts=contexts,
         value=to_numpy(pool.value)[rows],
-        log_w=to_numpy(pool.log_w)[rows],
+        log_w=None if pool.log_w is None else to_numpy(pool.log_w)[rows],
         answers=None if pool.answers is None else to_numpy(pool.answers)[rows],
         similarity=None if pool.similarity is None else to_numpy(pool.similarity)[grid],
     )

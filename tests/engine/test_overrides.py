@@ -1,0 +1,100 @@
+"""Dotted overrides, and messages at the door."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tod.base import SpecError
+from tod.engine.overrides import apply_override
+from tod.engine.session import open_session
+from tod.engine.settings import RunSettings
+
+Make = Callable[..., RunSettings]
+GRPO = Path(__file__).parents[2] / "configs" / "grpo.yaml"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("a.b=2", {"a": {"b": 2}, "list": [{"x": 1}, {"x": 2}]}),
+        ("new.deep=true", {"a": {"b": 1}, "list": [{"x": 1}, {"x": 2}], "new": {"deep": True}}),
+        ("list.0.x=5", {"a": {"b": 1}, "list": [{"x": 5}, {"x": 2}]}),
+        ("list.1={y: 3}", {"a": {"b": 1}, "list": [{"x": 1}, {"y": 3}]}),
+        ("list.2={x: 3}", {"a": {"b": 1}, "list": [{"x": 1}, {"x": 2}, {"x": 3}]}),
+        ("list.1.z.w=4", {"a": {"b": 1}, "list": [{"x": 1}, {"x": 2, "z": {"w": 4}}]}),
+        ("a=null", {"a": None, "list": [{"x": 1}, {"x": 2}]}),
+        ("a.b=k=v", {"a": {"b": "k=v"}, "list": [{"x": 1}, {"x": 2}]}),
+    ],
+)
+def test_an_override_sets_one_place(override: str, expected: Any) -> None:
+    data = {"a": {"b": 1}, "list": [{"x": 1}, {"x": 2}]}
+    apply_override(data, override)
+    assert data == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("a.b", "path=value"),
+        ("=3", "path=value"),
+        ("a.b.c=1", r"a\.b is 1, not a mapping or a list"),
+        ("none.b=1", "none is empty"),
+        ("list.x=1", "list of 2 and has no 'x'"),
+        ("list.7.x=1", "list of 2 and has no '7'"),
+        ("list.3=1", "list of 2 and has no '3'"),
+        ("list.2.x=1", "list of 2 and has no '2'"),
+        ("list.-1=1", "has no '-1'"),
+        ("empty.0.x=1", r"`empty\.0=…` adds one"),
+        ("a.b={", "not YAML"),
+    ],
+)
+def test_a_place_that_is_not_there_is_named(override: str, message: str) -> None:
+    data = {"a": {"b": 1}, "list": [{"x": 1}, {"x": 2}], "none": None, "empty": []}
+    with pytest.raises(SpecError, match=message):
+        apply_override(data, override)
+
+
+def test_a_recipe_s_utility_is_reached_by_its_number() -> None:
+    settings = RunSettings.load(
+        GRPO, ("utilities.0.partial=0.25", "utilities.1={name: exact, kind: exact_match}")
+    )
+    assert [u.name for u in settings.utilities] == ["correct", "exact"]
+    assert settings.utilities[0].model_dump()["partial"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("utilities=[]", r"utilities: .*the list is empty"),
+        ("operator.proposal.temperature=1e-300", "1e-300 is greedy decoding"),
+        ("operator.proposal.temperature=0", "greater than 0"),
+    ],
+)
+def test_what_cannot_run_is_refused_at_the_door(override: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        RunSettings.load(GRPO, (override,))
+
+
+def test_characters_that_the_tokenizer_does_not_know_are_said_once(
+    small: Make, tmp_path: Path
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "3 5=8:"}\n{"prompt": "drei 5=8:"}\n{"prompt": "é 5=8:"}\n')
+    settings = small(
+        task={"kind": "jsonl", "path": str(path), "held_out": 0},
+        utilities=[{"name": "correct", "kind": "overlong", "longest": 9, "buffer": 9}],
+    )
+    session = open_session(settings)
+    examples = sorted(session.task.examples, key=lambda e: e.id)  # type: ignore[call-overload]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        session.prompts(examples[:1])
+    with pytest.warns(UserWarning, match=r"prompts\.jsonl:2.*'d', 'r', 'e', 'i'.*4 tokens") as seen:
+        session.prompts(examples)
+    assert len(seen) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        session.prompts(examples)
