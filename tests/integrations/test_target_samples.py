@@ -73,7 +73,7 @@ def run(path: Path, *extra: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])
 def test_a_missed_mode_is_found_through_the_command(tmp_path: Path, kind: str) -> None:
-    frame = world(hole=1e-6)
+    frame = world(hole=1e-6).sample(fraction=1.0, shuffle=True, seed=1)
     path = tmp_path / f"x.{kind}"
     frame.write_parquet(path) if kind == "parquet" else frame.write_ndjson(path)
     found = run(path)

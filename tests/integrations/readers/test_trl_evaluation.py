@@ -115,6 +115,26 @@ def test_training_in_a_fixed_order_is_not_taken_for_evaluations(
     assert any("6 of 6 files hold prompts of another" in note for note in reading.source.notes)
 
 
+def test_an_epoch_and_a_half_in_a_fixed_order_is_training(tmp_path: Path) -> None:
+    """Two orders come again: there is but one evaluation set."""
+    queue = Queue(tmp_path, 16)
+    for step in range(1, 6):
+        queue.generate([f"q{4 * (step % 3) + i}" for i in range(4)], 4, training=True)
+        queue.log(step)
+    reading = read(tmp_path)
+    assert reading.source.rows == 80
+    assert any("4 of 5 files hold prompts of another" in note for note in reading.source.notes)
+
+
+def test_one_pair_that_meets_again_is_training(tmp_path: Path) -> None:
+    """Its questions are asked elsewhere too, and two come in one order half of the time."""
+    queue = Queue(tmp_path, 8)
+    for step, pair in enumerate(("ab", "ca", "ab", "bc"), start=1):
+        queue.generate(list(pair), 4, training=True)
+        queue.log(step)
+    assert read(tmp_path).source.rows == 32
+
+
 def test_evaluations_may_be_more_files_than_training(tmp_path: Path) -> None:
     queue = run(tmp_path, held_out(4), every=2, steps=3)
     queue.generate(held_out(4), 4, training=False)
