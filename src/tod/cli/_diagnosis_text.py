@@ -177,7 +177,7 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     lines += _long_lines(data)
     if data["drift"]["ref"] is not None:
         lines.append(("drift", f"KL(pi, ref) {number(data['drift']['ref'])} per sequence"))
-    if data["activation"] is not None:
+    if data["activation"] is not None and data["gate"] is None:
         text = f"the trust region gated {data['activation']:.1%} of the tokens"
         lines.append(("activation", text))
     if data["entropy"] is not None:

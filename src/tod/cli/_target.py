@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tod.integrations import Reading
+    from tod.integrations import Gate, Reading
+    from tod.operators import Operator
     from tod.regimes import Thresholds
 
 
@@ -45,6 +46,63 @@ def thresholds_of(path: Path | None) -> "Thresholds | None":
             "study calibrate RESULTS --output FILE` write them."
         )
     return Thresholds.parse(data, str(path))
+
+
+def gate_of(clip: str | None, operator: str | None, config: Path | None) -> "Gate | None":
+    """The trust region to read with: a clip, a named operator's, or the configuration's if it has.
+
+    Raises:
+        SpecError: Both flags are given, or one names no trust region.
+    """
+    from tod.base import SpecError
+    from tod.integrations import Gate
+
+    if clip is not None and operator is not None:
+        raise SpecError("--clip and --operator both name a trust region: give one of them.")
+    if clip is not None:
+        return Gate(_clip(clip))
+    if operator is not None:
+        return Gate.of(_operator(operator))
+    if config is None:
+        return None
+    from tod.atlas import locate
+
+    found = locate(config).operator
+    return Gate.of(found) if found is not None and Gate.has(found) else None
+
+
+def _clip(text: str) -> Any:
+    """Bounds such as ``0.2,0.28``, or one for both sides."""
+    from pydantic import ValidationError
+
+    from tod.base import SpecError
+    from tod.operators import Clip
+
+    try:
+        low, *rest = (float(part) for part in text.split(","))
+        (high,) = rest or [low]
+        return Clip(low=low, high=high)
+    except (ValueError, ValidationError):
+        raise SpecError(
+            f"--clip {text!r}: write how far rho may fall and rise, as in 0.2,0.28."
+        ) from None
+
+
+def _operator(given: str) -> "Operator":
+    """Of a recipe of the atlas, or of a YAML file."""
+    from tod.operators import Operator
+
+    path = Path(given)
+    if path.suffix not in (".yaml", ".yml"):
+        from tod.atlas import recipe
+
+        return recipe(given).operator
+    from tod.base import SpecError, read_yaml
+
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise SpecError(f"{given}: no operator in it. A recipe has one under `operator`.")
+    return Operator.parse(data.get("operator", data), given)
 
 
 def target_of(

@@ -52,6 +52,14 @@ def diagnose_command(
     max_rejected: Annotated[
         float, typer.Option(help="Share of unusable rows beyond which reading fails.")
     ] = 0.01,
+    clip: Annotated[
+        str | None,
+        typer.Option(help="Clip LOW,HIGH whose share of the recorded tokens is given: 0.2,0.28."),
+    ] = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(help="Operator whose trust region is read so: a recipe's name or YAML file."),
+    ] = None,
     thresholds: Annotated[
         Path | None, typer.Option(help="YAML of bounds, as `tod study calibrate` writes it.")
     ] = None,
@@ -76,7 +84,7 @@ def diagnose_command(
 
     Example: tod diagnose outputs/completions --config grpo.yaml --html report.html
     """
-    from tod.cli._target import parse_map, target_of, thresholds_of
+    from tod.cli._target import gate_of, parse_map, target_of, thresholds_of
     from tod.integrations import Shown, diagnose, read
 
     shown, bounds = Shown(below, bootstrap, texts), thresholds_of(thresholds)
@@ -89,6 +97,7 @@ def diagnose_command(
         mapping=roles,
         max_rejected=max_rejected,
         group_by=group_by,
+        gate=gate_of(clip, operator, config if target is None else None),
     )
     reading, chosen, source, remarks = target_of(target, config, reading)
     found = diagnose(

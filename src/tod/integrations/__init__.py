@@ -2,6 +2,7 @@
 
 from tod.integrations._target import parse_target
 from tod.integrations.diagnosis import Diagnosis, Shown, diagnose
+from tod.integrations.gating import Gate
 from tod.integrations.planning import Plan, plan
 from tod.integrations.read import parse_steps, read, tier
 from tod.integrations.readers import FORMATS, Format
@@ -13,6 +14,7 @@ __all__ = [
     "Cannot",
     "Diagnosis",
     "Format",
+    "Gate",
     "Plan",
     "Reading",
     "Shown",

@@ -178,11 +178,7 @@ def _others(reading: Reading, summary: Summary) -> Iterator[Cannot]:
             _need(reading, "policy", "log_policy and log_old columns"),
         )
     if summary.activation is None:
-        yield Cannot(
-            "activation",
-            "gates are per token and need the trust region, which rollouts do not hold",
-            "the live callback, or a run directory of `tod run`",
-        )
+        yield _activation(reading)
     if summary.entropy is None:
         yield Cannot(
             "entropy",
@@ -195,3 +191,20 @@ def _others(reading: Reading, summary: Summary) -> Iterator[Cannot]:
             "the files hold no text",
             _need(reading, "text", "prompt and completion columns"),
         )
+
+
+def _activation(reading: Reading) -> Cannot:
+    """Gates need a trust region, log-probs of two policies token by token, and a utility."""
+    known = set(reading.recorded)
+    if "policy" not in known or not known & {"old", "mu"}:
+        missing = "policy" if "policy" not in known else "old"
+        why = f"a gate reads the policy's log-probs against the old ones: log_{missing} is missing"
+        column = f"a log_{missing}_tokens column"
+        return Cannot("activation", why, _need(reading, missing, column))
+    if reading.gate is None:
+        why = "the files do not say which trust region the operator has"
+        return Cannot("activation", why, "--clip LOW,HIGH, --operator RECIPE or --config FILE")
+    if not reading.utility:
+        return Cannot("activation", "no utility tells the sign of the advantage", "a utility")
+    why = "this gate reads every token, and only sums over sequences are recorded"
+    return Cannot("activation", why, "log_policy_tokens and log_old_tokens columns")

@@ -5,7 +5,7 @@ has its reason in ``cannot``. The report and the command line read its plain dat
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tod.integrations._long import Long, long_sequences, tilt_only, trends
 from tod.integrations._target import Chosen, TargetSource, choose, unweighable
 from tod.integrations._weighed import Weighed, steps_of
 from tod.integrations._work import Work
+from tod.integrations.gating import Gated, of_reading
 from tod.integrations.reading import Cannot, Reading
 from tod.regimes import Regime, Thresholds, classify, stable_crossings
 
@@ -73,6 +74,7 @@ class Diagnosis:
         subsample: Contexts that the searches over sharpness read, where not all of them.
         tilt_only: ESS_rel of the tilts were the anchor μ, where q*/μ itself cannot be weighed.
         shown: What is measured beside the verdict when the diagnosis is written.
+        gated: What the trust region that the files were read with takes of their tokens.
     """
 
     reading: Reading
@@ -92,6 +94,7 @@ class Diagnosis:
     subsample: Mapping[str, Any] | None = None
     tilt_only: Mapping[str, Any] | None = None
     shown: Shown = Shown()
+    gated: Gated | None = None
 
     @cached_property
     def measures(self) -> dict[str, Any]:
@@ -150,6 +153,7 @@ class Diagnosis:
             "long_sequences": None if self.long is None else self.long.to_dict(),
             "subsample": None if self.subsample is None else dict(self.subsample),
             "tilt_only": None if self.tilt_only is None else dict(self.tilt_only),
+            "gate": None if self.gated is None else self.gated.to_dict(),
             **self.measures,
         }
         return plain(data)  # type: ignore[no-any-return]
@@ -217,6 +221,9 @@ def diagnose(
     chosen = choose(reading, target, eta, target_source)
     lack = unweighable(reading, chosen)
     work = Work.of(reading, None if lack else chosen, on_policy)
+    toll = of_reading(reading, _signal(work))
+    if toll is not None and not reading.source.activation:
+        work = replace(work, reading=_with_activation(reading, toll.by_step))
     whole = work.measure()
     summaries = {step: work.summary(whole, step, at) for step, at in steps_of(reading)}
     several = len(summaries) != 1
@@ -233,7 +240,7 @@ def diagnose(
         summary=summary,
         regime=regime,
         feasible=possible,
-        cannot=reasons(reading, summary, lack, possible),
+        cannot=reasons(work.reading, summary, lack, possible),
         fragile=() if lack else _fragile(reading, whole, worst),
         trend=trend,
         changes=changes,
@@ -243,7 +250,19 @@ def diagnose(
         subsample=None if lack else _subsample(whole),
         tilt_only=tilt_only(reading, chosen) if lack else None,
         shown=shown or Shown(),
+        gated=toll,
     )
+
+
+def _signal(work: Work) -> Any:
+    """What tells the sign of an advantage: the tilt, else the first utility; None without any."""
+    if work.weighed is not None:
+        return work.weighed.tilt
+    return next(iter(work.reading.utility.values()), None)
+
+
+def _with_activation(reading: Reading, by_step: Mapping[int, float]) -> Reading:
+    return replace(reading, source=replace(reading.source, activation=by_step))
 
 
 def _subsample(whole: Diagnostics) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tod.base import DataError, SpecError
 from tod.candidates import Labels
+from tod.integrations.gating import Gate
 from tod.integrations.readers import FORMATS, Format, Probe
 from tod.integrations.readers._files import Found, expand
 from tod.integrations.readers._gather import (
@@ -35,6 +36,7 @@ def read(
     mapping: Mapping[str, str] | None = None,
     max_rejected: float = 0.01,
     group_by: str = "step",
+    gate: Gate | None = None,
 ) -> Reading:
     """Candidates of dumps, of run directories, or of anything whose columns a mapping names.
 
@@ -51,6 +53,7 @@ def read(
         group_by: ``step``: a prompt that comes again at another step is another context.
             ``context``: equal keys are one context over all steps, at the first of them; only for
             a policy that did not move.
+        gate: Trust region of an operator: what it takes of the recorded tokens is kept.
 
     Raises:
         SpecError: An unknown format, or steps that are no range.
@@ -63,7 +66,7 @@ def read(
     found = expand([paths] if isinstance(paths, str | Path) else list(paths))
     files, chosen, why = _choose(found, format, mapping or {})
     _refuse_unknown(chosen, mapping or {})
-    rows = Rows(steps=span, mapping=mapping or {}, forbidden=chosen.forbidden)
+    rows = Rows(steps=span, mapping=mapping or {}, forbidden=chosen.forbidden, gate=gate)
     for line in found.skipped[:10]:
         rows.note(line)
     chosen.read(files, rows)
@@ -252,6 +255,8 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
         row=columns.row[order],
         read_texts=chosen.texts,
         samples=samples,
+        gate=rows.gate,
+        taken={name: values[order] for name, values in columns.taken.items()},
     )
 
 

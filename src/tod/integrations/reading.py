@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from tod.base import DataError
 from tod.candidates import Candidates
+from tod.integrations.gating import Gate
 from tod.integrations.readers._rows import Gap, Rejection
 
 TIERS = {
@@ -118,6 +119,8 @@ class Reading(Candidates):
         row: Row of every candidate in its file, [N], as the format counts them.
         read_texts: The format's own way to read text again.
         samples: Draws from the target, where the files mark some as such.
+        gate: Trust region that was read with, or None.
+        taken: What it takes of every candidate's tokens, [N], by pair of policies and sign of A.
     """
 
     source: Source = field(default_factory=lambda: Source("", 0, 0, 0, None, "E"))
@@ -129,6 +132,8 @@ class Reading(Candidates):
     row: Int[np.ndarray, " N"] | None = None
     read_texts: Any = None
     samples: TargetSamples | None = None
+    gate: Gate | None = None
+    taken: Mapping[str, Float[np.ndarray, " N"]] = field(default_factory=dict)
 
     @property
     def candidates(self) -> Candidates:

@@ -38,7 +38,7 @@ def target(found: dict[str, Any] | None) -> str:
 
 def measures(data: dict[str, Any]) -> list[tuple[str, str]]:
     """Name and text of every measure that is known."""
-    found = []
+    found = _gate(data["gate"])
     below = data["below"]
     if below is not None:
         low, high = below["share_ci90"]
@@ -73,6 +73,21 @@ def measures(data: dict[str, Any]) -> list[tuple[str, str]]:
     if parts:
         found.append(("each alone", f"ESS_rel {', '.join(parts)}"))
     return found + _diversity(data["diversity"])
+
+
+def _gate(found: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What a trust region takes, by sign of the advantage."""
+    if found is None:
+        return []
+    region, (first, second) = found["trust_region"], found["of"]
+    knobs = ", ".join(f"{k} {v:g}" for k, v in region.items() if k != "kind" and v is not None)
+    level = "" if found["level"] == "token" else f" of the {found['level'].replace('_', ' ')}"
+    either = f"{found['either']:.2%} at the worse sign of A"
+    text = f"{region['kind'].replace('_', ' ')} ({knobs}) on {first}/{second}{level} takes "
+    if found["activation"] is None:
+        return [("activation", f"{text}{either}; no utility tells the sign")]
+    text += f"{found['activation']:.2%} of {found['tokens']} tokens: {found['positive']:.2%} where "
+    return [("activation", f"{text}A > 0, {found['negative']:.2%} where A < 0 ({either})")]
 
 
 def _diversity(found: dict[str, Any] | None) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ class Columns:
         self.row = _stack([b.row for b in blocks], np.int64)
         self.utility = _named([b.utility for b in blocks], sizes)
         self.log = _named([b.log for b in blocks], sizes)
+        self.taken = _named([b.taken for b in blocks], sizes, np.float32)
         self.length = _optional([b.length for b in blocks])
         self.answer = _optional([b.answer for b in blocks])
         self.lag = _optional([b.lag for b in blocks])
@@ -206,15 +207,15 @@ def _marks(parts: list[Any], sizes: list[int]) -> Any:
     return np.concatenate([np.zeros(n, dtype=bool) if part is None else part for part, n in pairs])
 
 
-def _named(parts: list[Any], sizes: list[int]) -> dict[str, Any]:
+def _named(parts: list[Any], sizes: list[int], kind: Any = np.float64) -> dict[str, Any]:
     names = list(dict.fromkeys(name for part in parts for name in part))
     return {
         name: _stack(
             [
-                part[name] if name in part else np.full(size, np.nan)
+                part[name] if name in part else np.full(size, np.nan, kind)
                 for part, size in zip(parts, sizes, strict=True)
             ],
-            np.float64,
+            kind,
         )
         for name in names
     }

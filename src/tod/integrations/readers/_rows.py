@@ -79,7 +79,8 @@ class Gap:
 class Block:
     """Some rows of one file as columns; NaN in an optional column is "not recorded".
 
-    ``sample`` marks rows that were drawn from the target, not from μ; None: no row was.
+    ``sample`` marks rows that were drawn from the target, not from μ; None: no row was. ``taken``
+    is what a trust region takes of their tokens (see ``gating``).
     """
 
     file: int
@@ -92,6 +93,7 @@ class Block:
     lag: Any = None
     identity: Any = None
     sample: Any = None
+    taken: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -102,6 +104,7 @@ class Rows:
         steps: First and last step wanted, both included; None is open.
         mapping: What the person said with ``--map``, by the reader's own names.
         forbidden: Whether −∞ is a legal utility ("forbidden") in this format.
+        gate: Trust region whose toll is to be kept while tokens are at hand, or None.
         labels: What people call them.
         context_steps: Their steps.
         gaps: Token sums by pair of policies and step.
@@ -112,6 +115,7 @@ class Rows:
     steps: tuple[int | None, int | None] = (None, None)
     mapping: Mapping[str, str] = field(default_factory=dict)
     forbidden: bool = False
+    gate: Any = None
     files: list[Path] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
@@ -193,6 +197,7 @@ class Rows:
         lag: Any = None,
         identity: Any = None,
         sample: Any = None,
+        taken: Mapping[str, Any] | None = None,
     ) -> None:
         """Append rows; empty ones are ignored."""
         if not len(code):
@@ -214,6 +219,7 @@ class Rows:
                 lag=of(lag, np.int32),
                 identity=of(identity, np.int64),
                 sample=of(sample, np.bool_),
+                taken={name: of(x, np.float32) for name, x in (taken or {}).items()},
             )
         )
 

@@ -27,6 +27,8 @@ class Sink:
         }
         self.utility: dict[str, list[float]] = {}
         self.log: dict[str, list[float]] = {}
+        self.taken: dict[str, list[float]] = {}
+        self._taken: Mapping[str, Any] = {}
 
     def put(
         self,
@@ -45,7 +47,12 @@ class Sink:
         given = {"code": code, "row": row, "length": length, "answer": answer, "lag": lag}
         for name, field in {**given, "identity": identity, "sample": sample}.items():
             self.columns[name].append(field)
-        for table, values in ((self.utility, utility), (self.log, log or {})):
+        taken, self._taken = self._taken, {}
+        for table, values in (
+            (self.utility, utility),
+            (self.log, log or {}),
+            (self.taken, taken),
+        ):
             for name, value in values.items():
                 column = table.setdefault(name, [])
                 column.extend([NAN] * (self.count - len(column)))
@@ -72,6 +79,7 @@ class Sink:
         of the target does not count: the gaps are means over draws of μ.
         """
         arrays: dict[str, Any] = {}
+        self._taken = {}
         for name, values in tokens.items():
             array = self._tokens(row, name, values)
             if array is None:
@@ -86,6 +94,8 @@ class Sink:
             if first in arrays and second in arrays and not sample:
                 other = "mu, stale" if second == "mu" and lag else second
                 self.rows.gap(first, other, step).add(arrays[first] - arrays[second])
+        if self.rows.gate is not None:
+            self._taken = self.rows.gate.columns(arrays)
         return {name: float(array.sum()) for name, array in arrays.items()}
 
     def _tokens(self, row: int, name: str, values: Any) -> Any:
@@ -106,7 +116,7 @@ class Sink:
 
     def close(self) -> None:
         """Hand the rows over."""
-        for table in (self.utility, self.log):
+        for table in (self.utility, self.log, self.taken):
             for column in table.values():
                 column.extend([NAN] * (self.count - len(column)))
         known = {
@@ -125,6 +135,7 @@ class Sink:
             lag=known.get("lag"),
             identity=known.get("identity"),
             sample=self.columns["sample"] if any(self.columns["sample"]) else None,
+            taken=self.taken,
         )
 
 

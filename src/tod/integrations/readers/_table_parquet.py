@@ -38,11 +38,10 @@ def read_parquet(path: Path, roles: Roles, rows: Rows) -> None:
             good = tokens.refuse(path, row, rows)
             target, behind = _target(kept), _behind(kept)
             tokens.count_gaps(kept["step"].to_numpy(), good & ~target, behind, rows)
-            kept, row, tokens = kept.filter(good), row[good], tokens.part(good)
-            counted = tokens.length if (tokens.length > 0).all() else None
-            _add(file, kept, row, roles, rows, tokens.sums, counted)
+            kept, row, tokens = kept.filter(good), row[good], tokens.part(good, rows.gate)
+            _add(file, kept, row, roles, rows, tokens)
         else:
-            _add(file, kept, row, roles, rows, {}, None)
+            _add(file, kept, row, roles, rows, None)
 
 
 def _wanted(path: Path, roles: Roles, kinds: Mapping[str, Any]) -> list[Any]:
@@ -79,14 +78,23 @@ def _tables(path: Path, wanted: list[Any], *, sliced: bool) -> Iterator[tuple[in
 
 
 def _add(
-    file: int, table: "pl.DataFrame", row: Any, roles: Roles, rows: Rows, sums: Any, counted: Any
+    file: int,
+    table: "pl.DataFrame",
+    row: Any,
+    roles: Roles,
+    rows: Rows,
+    tokens: Tokens | None,
 ) -> None:
     def column_of(role: str) -> Any:
         found = table[role] if role in table.columns else None
         return None if found is None or found.null_count() else found.to_numpy()
 
     length = column_of("length")
-    logs = {name: _values(table, f"l.{name}") for name in roles.logs} | sums
+    logs = {name: _values(table, f"l.{name}") for name in roles.logs}
+    counted = None
+    if tokens is not None:
+        logs |= tokens.sums
+        counted = tokens.length if (tokens.length > 0).all() else None
     target = _target(table)
     rows.add(
         file,
@@ -99,6 +107,7 @@ def _add(
         lag=column_of("lag"),
         identity=column_of("candidate"),
         sample=target if target.any() else None,
+        taken=None if tokens is None else tokens.taken,
     )
 
 

@@ -4,12 +4,13 @@ The checks and their words are those that ``Sink.sums`` has for one row.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tod.base import Groups
 from tod.integrations.readers._gather import TOLERANCE
 from tod.integrations.readers._rows import Gap, Rows
 from tod.integrations.readers._sink import PAIRS
@@ -54,11 +55,13 @@ class Tokens:
         lists: By policy.
         sums: Sequence sums by policy, [N]; NaN where a row has no list.
         length: Tokens of every row, [N]; 0 without any list.
+        taken: What a trust region takes of every row's tokens, [N], by name.
     """
 
     lists: Mapping[str, Lists]
     sums: Mapping[str, Any]
     length: Any
+    taken: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: "pl.DataFrame", names: Mapping[str, Any]) -> "Tokens":
@@ -126,10 +129,30 @@ class Tokens:
                         parts = {name: x[mine].sum().item() for name, x in sums.items()}
                         rows.gap(first, other, at).merge(Gap(**parts))
 
-    def part(self, mask: Any) -> "Tokens":
-        """Sums and lengths of some rows; the lists are not needed any more."""
+    def part(self, mask: Any, gate: Any) -> "Tokens":
+        """Sums and lengths of some rows, and what a gate takes; the lists are not needed any more.
+
+        Args:
+            mask: The rows.
+            gate: Trust region whose toll is kept, or None.
+        """
         sums = {name: values[mask] for name, values in self.sums.items()}
-        return Tokens({}, sums, self.length[mask])
+        return Tokens({}, sums, self.length[mask], {} if gate is None else self._toll(mask, gate))
+
+    def _toll(self, mask: Any, gate: Any) -> dict[str, Any]:
+        """As ``gate.columns`` for some rows; NaN where one of the two lists is missing."""
+        found = {}
+        for first, second in gate.pairs:
+            if first not in self.lists or second not in self.lists:
+                continue
+            a, b = self.lists[first], self.lists[second]
+            both = mask & a.known & b.known & (a.sizes > 0)
+            flat = {n: np.minimum(_of(self.lists[n], both), 0.0) for n in (first, second)}
+            for name, values in gate.columns(flat, Groups(a.sizes[both])).items():
+                column = np.full(len(both), np.nan)
+                column[both] = values
+                found[name] = column[mask]
+        return found
 
 
 def _flat(column: "pl.Series") -> Lists:
