@@ -107,15 +107,20 @@ def step_in_name(path: Path) -> int | None:
 
 
 def newest_per_step(files: Sequence[Path], rows: Rows) -> list[tuple[int, Path]]:
-    """One file per step: of several, as after a resumed run, the one written last.
+    """One file per step that is wanted: of several, as after a resumed run, the one written last.
 
     Files of steps that are not wanted, and files whose name holds no step, are left out.
     """
+    steps = ((step_in_name(path), path) for path in files)
+    return newest_of_all([p for step, p in steps if step is not None and rows.wanted(step)], rows)
+
+
+def newest_of_all(files: Sequence[Path], rows: Rows) -> list[tuple[int, Path]]:
+    """One file per step, wanted or not; the names hold steps."""
     chosen: dict[int, Path] = {}
     for path in files:
         step = step_in_name(path)
-        if step is None or not rows.wanted(step):
-            continue
+        assert step is not None  # noqa: S101 - the caller chose such names
         other = chosen.get(step)
         if other is None:
             chosen[step] = path

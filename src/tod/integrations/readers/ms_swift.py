@@ -3,8 +3,8 @@
 One line per logging step, an object of equally long lists; steps are text. A resumed run appends
 its steps again; logging more often than generating writes one batch under several steps, and
 before the first batch a line of empty lists. No group: runs of equal prompts. Reward columns are
-not named as such: they are the numeric columns before ``advantages``; what comes after it
-(``num_turns``, ``entropy``) is none.
+not named as such: of the numeric columns before ``advantages`` those whose sum the advantages
+follow; what comes after it (``num_turns``, ``entropy``) is none.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import chosen_lines, decode_lines, plain_text
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import Sink, runs
-from tod.integrations.readers._total import add_total
+from tod.integrations.readers._total import Logged, rewards_among, utilities
 
 _PLAIN = frozenset({"step", "prompt", "completion", "advantages", "entropy", "images", "solution"})
 ROWS = 1 << 20
@@ -36,33 +37,61 @@ def recognises(probe: Probe) -> str | None:
 
 
 def read(files: Sequence[Path], rows: Rows) -> None:
-    """All files; a step that was logged again counts once, as it was logged last."""
-    names: set[str] = set()
-    for path in files:
-        _read_file(path, rows, names)
-    add_total(rows, sorted(names))
+    """All files; a step that was logged again counts once, as it was logged last.
+
+    The first pass finds the last line of every step and what its advantages say of the columns.
+    """
+    found = [_newest_lines(path, rows) for path in files]
+    logged = [x for lines in found for _, x in lines.values() if x is not None]
+    chosen = rewards_among(Logged.of(logged), rows)
+    for path, lines in zip(files, found, strict=True):
+        sink = Sink(path, rows)
+        last = {number: step for step, (number, _) in lines.items() if rows.wanted(step)}
+        for number, item in chosen_lines(path, last, dict[str, Any]):
+            _put_line(number, last[number], item, sink, chosen)
+        sink.close()
 
 
-def _read_file(path: Path, rows: Rows, names: set[str]) -> None:
-    lines: dict[int, int] = {}
-    sink = Sink(path, rows)
+def _newest_lines(path: Path, rows: Rows) -> dict[int, tuple[int, Logged | None]]:
+    """Line and numbers of every step."""
+    lines: dict[int, tuple[int, Logged | None]] = {}
     before: tuple[int, bytes] | None = None
     for number, item in decode_lines(path, dict[str, Any], rows):
         step = _step(item)
         if step is None:
             if item.get("step") != []:
-                sink.reject(number, "step", item.get("step"), "not a list of one step")
+                rows.reject(path, number, "step", item.get("step"), "not a list of one step")
             continue
         batch = blake2b(msgspec.json.encode({**item, "step": None})).digest()
         if before is not None and before[0] != step and before[1] == batch:
             rows.note("batches that were logged again at a later step are left out there")
             continue
         before = step, batch
-        lines[step] = number
-    last = {number: step for step, number in lines.items() if rows.wanted(step)}
-    for number, item in chosen_lines(path, last, dict[str, Any]):
-        _put_line(number, last[number], item, sink, names)
-    sink.close()
+        lines[step] = number, _logged(item, rows)
+    return lines
+
+
+def _logged(item: dict[str, Any], rows: Rows) -> Logged | None:
+    """The numbers of a line; None where its lists are not equally long."""
+    n = len(item["step"])
+    if any(not isinstance(values, list) or len(values) != n for values in item.values()):
+        return None
+    columns = {name: _numbers(item[name]) for name in _rewards(item)}
+    advantage = _numbers(item.get("advantages", [None] * n))
+    return Logged(columns, advantage, np.array(_groups(item, rows)))
+
+
+def _numbers(values: list[Any]) -> Any:
+    return np.array([float(v) if isinstance(v, int | float) else np.nan for v in values])
+
+
+def _groups(item: dict[str, Any], rows: Rows) -> list[int]:
+    size = int(rows.mapping["group_size"]) if "group_size" in rows.mapping else None
+    return runs(_prompts(item), size)
+
+
+def _prompts(item: dict[str, Any]) -> list[str]:
+    return [plain_text(prompt) for prompt in item.get("prompt", [""] * len(item["step"]))]
 
 
 def _step(item: dict[str, Any]) -> int | None:
@@ -72,7 +101,9 @@ def _step(item: dict[str, Any]) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
-def _put_line(number: int, step: int, item: dict[str, Any], sink: Sink, names: set[str]) -> None:
+def _put_line(
+    number: int, step: int, item: dict[str, Any], sink: Sink, chosen: Sequence[str]
+) -> None:
     n = len(item["step"])
     lengths = {name: len(v) if isinstance(v, list) else -1 for name, v in item.items()}
     wrong = next((name for name, length in lengths.items() if length != n), None)
@@ -81,19 +112,20 @@ def _put_line(number: int, step: int, item: dict[str, Any], sink: Sink, names: s
             why = f"not a list of {n} values like step"
             sink.reject(number, wrong, lengths[wrong], why)
         return
-    rewards = _rewards(item)
-    names.update(rewards)
-    keys = [plain_text(prompt) for prompt in item.get("prompt", [""] * n)]
-    size = int(sink.rows.mapping["group_size"]) if "group_size" in sink.rows.mapping else None
-    for place, group in enumerate(runs(keys, size)):
-        digest = blake2b(keys[place].encode("utf-8", "replace"), digest_size=4).hexdigest()
+    told = sink.rows.mapping.get("utility")
+    used = [name for name in dict.fromkeys((*chosen, told)) if name in item]
+    columns = {name: _numbers(item[name]) for name in used}
+    values = utilities(chosen, columns, sink.rows) if columns else {}
+    prompts = _prompts(item)
+    for place, group in enumerate(_groups(item, sink.rows)):
+        digest = blake2b(prompts[place].encode("utf-8", "replace"), digest_size=4).hexdigest()
         code = sink.rows.context(step, group, f"{step}/{group}-{digest}")
-        values = {name: item[name][place] for name in rewards}
-        bad = next((k for k, v in values.items() if isinstance(v, str | list | dict)), None)
+        bad = next((k for k in used if isinstance(item[k][place], str | list | dict)), None)
         if bad is not None:
-            sink.reject(number, bad, values[bad], "not a number")
+            sink.reject(number, bad, item[bad][place], "not a number")
         else:
-            sink.put(number * ROWS + place, code, values)
+            own = {name: float(column[place]) for name, column in values.items()}
+            sink.put(number * ROWS + place, code, own)
 
 
 def _rewards(item: dict[str, Any]) -> list[str]:

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from tod.integrations.readers._format import Format, Probe, newest_per_step, step_in_name
+from tod.base import DataError
+from tod.integrations.readers._format import Format, Probe, newest_of_all, step_in_name
 from tod.integrations.readers._parquet import collect, columns_of, scan, texts
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import runs
-from tod.integrations.readers._total import TOTAL, rewards_among, total
-from tod.integrations.readers.trl_evaluation import Logged, evaluated
+from tod.integrations.readers._total import Logged, rewards_among, utilities
+from tod.integrations.readers.trl_evaluation import Trace, evaluated
 
 _PLAIN = frozenset({"step", "prompt", "completion", "advantage"})
 
@@ -39,43 +40,95 @@ class _File:
     table: Any
     numeric: list[str]
     old: int
+    trace: Trace
+
+    def head(self, size: int, common: int | None, given: int | None) -> "_Part":
+        """Its first ``size`` rows, in groups."""
+        table, prompt = self.table[:size], self.trace.prompt[:size]
+        step = table["step"].to_numpy()
+        advantage = table["advantage"].to_numpy()
+        keys = list(zip(step.tolist(), prompt.tolist(), strict=True))
+        if given is None and len(set(keys)) == 1:
+            given = common if common and size % common == 0 else _zero_sums(advantage)
+        columns = {name: table[name].to_numpy() for name in self.numeric}
+        return _Part(self, step, Logged(columns, advantage, np.array(runs(keys, given))))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Training rows of a file: steps, groups, and what was logged."""
+
+    file: _File
+    step: Any
     logged: Logged
+
+    @property
+    def common(self) -> int:
+        """The size of most of its groups."""
+        return int(np.bincount(np.bincount(self.logged.group)).argmax())
 
 
 def read(files: Sequence[Path], rows: Rows) -> None:
-    """All files in order of their steps; evaluations are left out where they left a trace."""
+    """All files in order of their steps; evaluations are left out where they left a trace.
+
+    What is an evaluation, a repetition or a reward does not depend on the steps asked for, so files
+    of other steps are looked at, too.
+    """
+    kept = _new_rows(files, rows)
+    _say_shared_steps(kept, rows)
+    tails = evaluated([file.trace for file in kept], rows)
+    trained = [(f, len(f.trace.row) - tail) for f, tail in zip(kept, tails, strict=True)]
+    common = _common_size([file.trace.prompt[:size] for file, size in trained])
+    given = int(rows.mapping["group_size"]) if "group_size" in rows.mapping else None
+    parts = [file.head(size, common, given) for file, size in trained if size]
+    chosen = rewards_among(Logged.of([part.logged for part in parts]), rows)
+    for part in parts:
+        _add(part, chosen, rows)
+    _say_odd_sizes([part for part in parts if any(map(rows.wanted, part.step.tolist()))], rows)
+
+
+def _new_rows(files: Sequence[Path], rows: Rows) -> list[_File]:
+    """What every file holds that no earlier one does."""
     named = [path for path in files if step_in_name(path) is not None]
     others = [path for path in files if step_in_name(path) is None]
     before: Any = np.zeros(0, dtype=np.uint64)
     kept: list[_File] = []
-    for path in [*others, *(path for _, path in newest_per_step(named, rows))]:
-        file, before = _open(path, rows, before)
+    for path in [*others, *(path for _, path in newest_of_all(named, rows))]:
+        step = step_in_name(path)
+        try:
+            file, before = _open(path, rows, before)
+        except DataError as error:
+            if step is None or rows.wanted(step):
+                raise
+            rows.note(f"{error} Its step was not asked for")
+            continue
         if file is not None:
             kept.append(file)
-    _say_shared_steps(kept, rows)
-    sizes: dict[int, list[tuple[Path, int]]] = {}
-    tails = evaluated([file.logged for file in kept], rows)
-    trained = [(f, len(f.logged.row) - tail) for f, tail in zip(kept, tails, strict=True)]
-    common = _common_size([file.logged.prompt[:size] for file, size in trained])
-    for file, size in trained:
-        if size:
-            _add(file, size, rows, sizes, common)
-    if len(sizes) > 1:
-        common = max(sizes, key=lambda size: len(sizes[size]))
-        odd = [found for size, paths in sizes.items() if size != common for found in paths]
-        names = ", ".join(path.name for path, _ in odd[:3])
-        rows.note(
-            f"{names}: {sum(n for _, n in odd)} rows of {len(odd)} files in groups of another size "
-            f"than {common}. TRL writes evaluation rows into the same files: leave these out with "
-            "--steps if they are evaluations"
-        )
+    return kept
+
+
+def _say_odd_sizes(parts: Sequence[_Part], rows: Rows) -> None:
+    """Files whose groups are of another size than in most."""
+    sizes: dict[int, list[_Part]] = {}
+    for part in parts:
+        sizes.setdefault(part.common, []).append(part)
+    if len(sizes) < 2:
+        return
+    common = max(sizes, key=lambda size: len(sizes[size]))
+    odd = [part for size, found in sizes.items() if size != common for part in found]
+    names = ", ".join(part.file.path.name for part in odd[:3])
+    rows.note(
+        f"{names}: {sum(len(part.step) for part in odd)} rows of {len(odd)} files in groups of "
+        f"another size than {common}. TRL writes evaluation rows into the same files: leave these "
+        "out with --steps if they are evaluations"
+    )
 
 
 def _say_shared_steps(files: Sequence[_File], rows: Rows) -> None:
     """A step that several files claim, or a file that holds another step than its name says."""
     first: dict[int, Path] = {}
     for file in files:
-        steps = np.unique(file.logged.step).tolist()
+        steps = np.unique(file.trace.step).tolist()
         said = step_in_name(file.path)
         if said is not None and steps != [said]:
             shown = ", ".join(map(str, steps[:4]))
@@ -110,8 +163,8 @@ def _open(path: Path, rows: Rows, before: Any) -> tuple[_File | None, Any]:
         )
     if old >= len(seen):
         return None, seen
-    logged = Logged(path, table["step"].to_numpy()[old:], prompt[old:], seen[old:])
-    return _File(path, table[old:], numeric, old, logged), seen
+    trace = Trace(path, table["step"].to_numpy()[old:], prompt[old:], seen[old:])
+    return _File(path, table[old:], numeric, old, trace), seen
 
 
 def repeated(before: Any, now: Any, prompt: Any) -> int:
@@ -139,36 +192,17 @@ def _common_size(prompts: Sequence[Any]) -> int | None:
     return found.most_common(1)[0][0] if found else None
 
 
-def _add(
-    file: _File,
-    size: int,
-    rows: Rows,
-    sizes: dict[int, list[tuple[Path, int]]],
-    common: int | None,
-) -> None:
-    """The first ``size`` of the new rows of a file."""
-    table, numeric = file.table[:size], file.numeric
-    prompt = file.logged.prompt[:size]
-    place = rows.start(file.path)
-    step = table["step"].to_numpy()
-    wanted = np.array([rows.wanted(int(s)) for s in step])
-    given = int(rows.mapping["group_size"]) if "group_size" in rows.mapping else None
-    advantage = table["advantage"].to_numpy()
-    keys = list(zip(step.tolist(), prompt.tolist(), strict=True))
-    if given is None and len(set(keys)) == 1:
-        given = common if common and size % common == 0 else _zero_sums(advantage)
-    group = np.array(runs(keys, given))
-    counts = np.bincount(group)
-    sizes.setdefault(int(np.bincount(counts).argmax()), []).append((file.path, size))
-    columns = {name: table[name].to_numpy() for name in numeric}
-    chosen, confirmed = rewards_among(columns, advantage, group)
-    _explain(rows, numeric, chosen, confirmed, columns)
-    utility = {name: columns[name][wanted] for name in chosen}
-    if len(chosen) > 1 and TOTAL not in chosen:
-        utility = {TOTAL: total(np.array(list(utility.values()))), **utility}
-    labels = [(int(s), f"{int(s)}/{g}") for s, g in zip(step, group.tolist(), strict=True)]
+def _add(part: _Part, chosen: Sequence[str], rows: Rows) -> None:
+    """The rows of the steps asked for."""
+    place = rows.start(part.file.path)
+    steps, groups = part.step.tolist(), part.logged.group.tolist()
+    wanted = np.array([rows.wanted(step) for step in steps])
+    columns = {name: values[wanted] for name, values in part.logged.columns.items()}
+    labels = [(s, f"{s}/{g}") for s, g in zip(steps, groups, strict=True)]
     code = [rows.context(*label) for label, kept in zip(labels, wanted, strict=True) if kept]
-    rows.add(place, code, (np.arange(len(step)) + file.old + 1)[wanted], utility)
+    number = np.arange(len(steps)) + part.file.old + 1
+    if code:
+        rows.add(place, code, number[wanted], utilities(chosen, columns, rows))
 
 
 def _zero_sums(advantage: Any) -> int | None:
@@ -180,23 +214,6 @@ def _zero_sums(advantage: Any) -> int | None:
         if scale.any() and bool((np.abs(sums) <= 1e-3 * scale + 1e-6).all()):
             return n
     return None
-
-
-def _explain(
-    rows: Rows, numeric: list[str], chosen: list[str], confirmed: bool, columns: dict[str, Any]
-) -> None:
-    extras = [name for name in numeric if name not in chosen]
-    if extras:
-        rows.note(f"{', '.join(extras)}: logged beside the rewards, do not enter the advantages")
-    if len(chosen) > 1:
-        rows.note(f"`{TOTAL}` is the unweighted sum of {', '.join(chosen)}")
-    varies = any(np.nanmax(v) > np.nanmin(v) for v in columns.values() if not np.isnan(v).all())
-    if not confirmed and varies:
-        rows.note(
-            "the logged advantages do not follow the sum of these columns (reward weights, or "
-            "normalised one by one?): give the weights with --target, or name one with --map "
-            "utility=NAME"
-        )
 
 
 def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:

@@ -21,7 +21,7 @@ _SURE = 4
 
 
 @dataclass(frozen=True)
-class Logged:
+class Trace:
     """The new rows of one file.
 
     Attributes:
@@ -44,7 +44,7 @@ class Logged:
         return self.prompt[new].tolist()  # type: ignore[no-any-return]
 
 
-def evaluated(files: Sequence[Logged], rows: Rows) -> list[int]:
+def evaluated(files: Sequence[Trace], rows: Rows) -> list[int]:
     """How many rows at the end of every file are evaluations, with a note that says so.
 
     ``--map evaluation=keep`` says that they are none. There is one evaluation set: where several
@@ -82,7 +82,7 @@ def evaluated(files: Sequence[Logged], rows: Rows) -> list[int]:
     return [0] * len(files) if keep else found
 
 
-def _recurring(files: Sequence[Logged]) -> list[int]:
+def _recurring(files: Sequence[Trace]) -> list[int]:
     """Rows at the end of every file whose prompts end another file in the same order."""
     orders = [f.order for f in files]
     ends: dict[int, list[int]] = {}
@@ -120,7 +120,7 @@ def _suffix(first: Sequence[int], second: Sequence[int]) -> int:
     return shared
 
 
-def _rows_of(file: Logged, runs: int) -> int:
+def _rows_of(file: Trace, runs: int) -> int:
     """Rows in the last ``runs`` runs of equal prompts."""
     changes = np.flatnonzero(file.prompt[1:] != file.prompt[:-1]) + 1
     starts = np.concatenate([[0], changes])
