@@ -46,6 +46,20 @@ def test_trl_rows_written_again_under_a_new_step_count_once(tmp_path: Path) -> N
     assert any("written again" in note for note in reading.source.notes)
 
 
+def test_trl_repetitions_are_one_note(tmp_path: Path) -> None:
+    for step in range(1, 13):
+        of = (step + 3) // 4
+        table = trl_table(of, [f"{of}a"] * 4 + [f"{of}b"] * 4, [1, 0, 0, 0, 1, 1, 0, 1])
+        save(table.assign(step=step), tmp_path, step)
+    reading = read(tmp_path, mapping={"evaluation": "keep"})
+    assert reading.source.rows == 3 * 8
+    (note,) = reading.source.notes
+    assert note.startswith("72 rows of 9 files (completions_00002.parquet, ")
+    assert "and 6 more" in note
+    (note,) = read(tmp_path, steps="1:2", mapping={"evaluation": "keep"}).source.notes
+    assert note.startswith("8 rows of 1 file (")
+
+
 def test_trl_queue_that_kept_half_of_the_last_step(tmp_path: Path) -> None:
     first = trl_table(1, ["a"] * 4 + ["b"] * 4, [1, 0, 0, 0, 1, 1, 0, 1])
     new = trl_table(2, ["c"] * 4, [1, 1, 0, 0])

@@ -98,7 +98,7 @@ def test_step_zero_is_no_training(tmp_path: Path) -> None:
     queue.log(1)
     reading = read(tmp_path)
     assert reading.source.steps == (1, 1)
-    assert any("16 rows of 1 files" in note for note in reading.source.notes)
+    assert any("16 rows of 1 file " in note for note in reading.source.notes)
 
 
 @pytest.mark.parametrize("batches", [1, 2, 3])
@@ -145,14 +145,39 @@ def test_evaluations_may_be_more_files_than_training(tmp_path: Path) -> None:
     assert (reading.source.rows, reading.source.steps) == (16, (1, 1))
 
 
-def test_a_data_set_that_never_repeats_says_nothing(tmp_path: Path) -> None:
+def test_where_no_prompt_comes_twice_an_evaluation_cannot_be_excluded(tmp_path: Path) -> None:
     queue = Queue(tmp_path, 16)
     for step in range(1, 7):
         queue.generate([f"{step} {i}" for i in range(4)], 4, training=True)
         queue.log(step)
     reading = read(tmp_path)
     assert reading.source.rows == 96
-    assert reading.source.notes == ()
+    (note,) = reading.source.notes
+    assert note.startswith("6 files of 6: no prompt")
+    assert read(tmp_path, mapping={"evaluation": "keep"}).source.notes == ()
+
+
+def test_an_evaluation_that_came_once_is_the_odd_file(tmp_path: Path) -> None:
+    """Of equal group size, at one step only: the training prompts come again, its own do not."""
+    queue = run(tmp_path, held_out(4), every=7, steps=10)
+    assert sum(not all(flags) for flags in queue.on_disk.values()) == 1
+    (note,) = read(tmp_path).source.notes
+    assert note.startswith("completions_00007.parquet: no prompt")
+    assert read(tmp_path, steps="8:").source.notes == ()
+
+
+def test_where_every_prompt_comes_again_nothing_is_said(tmp_path: Path) -> None:
+    run(tmp_path, [], every=99, steps=9)
+    assert read(tmp_path).source.notes == ()
+
+
+def test_evaluations_of_other_steps_are_told_by_all_files(tmp_path: Path) -> None:
+    """One step alone holds no prompt twice; the evaluation at another step gives it away."""
+    run(tmp_path, held_out(4), every=3, steps=7)
+    reading = read(tmp_path, steps="3:4")
+    assert reading.source.steps == (4, 4)
+    (note,) = reading.source.notes
+    assert note.startswith("16 rows of 1 file (completions_00003")
 
 
 def test_two_questions_that_meet_again_are_training(tmp_path: Path) -> None:

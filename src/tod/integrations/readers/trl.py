@@ -7,7 +7,7 @@ equal prompts. One column per reward function, NaN where it does not apply; no w
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tod.base import DataError
+from tod.integrations.readers._files import some
 from tod.integrations.readers._format import Format, Probe, newest_of_all, step_in_name
 from tod.integrations.readers._parquet import collect, columns_of, scan, texts
 from tod.integrations.readers._rows import Rows
@@ -93,18 +94,32 @@ def _new_rows(files: Sequence[Path], rows: Rows) -> list[_File]:
     others = [path for path in files if step_in_name(path) is None]
     before: Any = np.zeros(0, dtype=np.uint64)
     kept: list[_File] = []
+    again: list[tuple[Path, int]] = []
     for path in [*others, *(path for _, path in newest_of_all(named, rows))]:
         step = step_in_name(path)
         try:
-            file, before = _open(path, rows, before)
+            file, before, old = _open(path, before)
         except DataError as error:
             if step is None or rows.wanted(step):
                 raise
             rows.note(f"{error} Its step was not asked for")
             continue
-        if file is not None:
-            kept.append(file)
+        kept += [file] if file is not None else []
+        again += [(path, old)] if old and (step is None or rows.wanted(step)) else []
+    if again:
+        rows.note(
+            f"{some(sum(n for _, n in again), 'row')} of {some(len(again), 'file')} "
+            f"({_shown(path for path, _ in again)}) are those of an earlier step, written again "
+            "(logging more often than generating): left out"
+        )
     return kept
+
+
+def _shown(paths: Iterable[Path]) -> str:
+    """The first names of several files."""
+    names = [path.name for path in paths]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _say_odd_sizes(parts: Sequence[_Part], rows: Rows) -> None:
@@ -116,11 +131,10 @@ def _say_odd_sizes(parts: Sequence[_Part], rows: Rows) -> None:
         return
     common = max(sizes, key=lambda size: len(sizes[size]))
     odd = [part for size, found in sizes.items() if size != common for part in found]
-    names = ", ".join(part.file.path.name for part in odd[:3])
     rows.note(
-        f"{names}: {sum(len(part.step) for part in odd)} rows of {len(odd)} files in groups of "
-        f"another size than {common}. TRL writes evaluation rows into the same files: leave these "
-        "out with --steps if they are evaluations"
+        f"{_shown(part.file.path for part in odd)}: {some(sum(len(p.step) for p in odd), 'row')} "
+        f"in groups of another size than {common}. TRL writes evaluation rows into the same files: "
+        "leave these out with --steps if they are evaluations"
     )
 
 
@@ -139,8 +153,8 @@ def _say_shared_steps(files: Sequence[_File], rows: Rows) -> None:
                 rows.note(f"step {step} is in {other.name} and in {file.path.name}: both are read")
 
 
-def _open(path: Path, rows: Rows, before: Any) -> tuple[_File | None, Any]:
-    """The new rows of a file, if any, and the digests of all its rows."""
+def _open(path: Path, before: Any) -> tuple[_File | None, Any, int]:
+    """The new rows of a file, if any, the digests of all its rows, and how many are not new."""
     import polars as pl
 
     kinds = columns_of(path)
@@ -156,15 +170,10 @@ def _open(path: Path, rows: Rows, before: Any) -> tuple[_File | None, Any]:
     )
     prompt, seen = table["__prompt"].to_numpy(), table["__row"].to_numpy()
     old = repeated(before, seen, prompt)
-    if old:
-        rows.note(
-            f"{path.name}: {old} of {len(seen)} rows are those of an earlier step, written again "
-            "(logging more often than generating): left out"
-        )
     if old >= len(seen):
-        return None, seen
+        return None, seen, old
     trace = Trace(path, table["step"].to_numpy()[old:], prompt[old:], seen[old:])
-    return _File(path, table[old:], numeric, old, trace), seen
+    return _File(path, table[old:], numeric, old, trace), seen, old
 
 
 def repeated(before: Any, now: Any, prompt: Any) -> int:

@@ -5,6 +5,7 @@ same order every time, so its prompts come again in the same order at the end of
 with other answers; training batches are shuffled.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tod.base import SpecError
+from tod.integrations.readers._files import some
 from tod.integrations.readers._rows import Rows
 
 _SURE = 4
@@ -64,22 +66,57 @@ def evaluated(files: Sequence[Trace], rows: Rows) -> list[int]:
     endings = {f.prompt[-1] for f, n in zip(files, again, strict=True) if n}
     if len(endings) > 1 or 0 < many == len(files):
         rows.note(
-            f"{many} of {len(files)} files hold prompts of another file in the same order: "
+            f"{many} of {some(len(files), 'file')} hold prompts of another file in the same order: "
             "evaluations, if eval_steps equals logging_steps, or training without shuffling. All "
             "are read"
         )
         again = [0] * len(files)
+    elif not many and not keep:
+        _say_untold(files, early, rows)
     found = [max(pair) for pair in zip(early, again, strict=True)]
-    if any(found):
-        names = ", ".join(f.path.name for f, n in zip(files, found, strict=True) if n)
-        shown = names if len(names) <= 120 else f"{names[:120]}..."
-        why = "step 0, or prompts that come again in the same order"
-        done = "kept, as told" if keep else "left out; --map evaluation=keep reads them"
-        rows.note(
-            f"{sum(found)} rows of {sum(n > 0 for n in found)} files ({shown}) are evaluations by "
-            f"their traces ({why}): {done}"
-        )
+    _say_found(files, found, keep, rows)
     return [0] * len(files) if keep else found
+
+
+def _say_found(files: Sequence[Trace], found: Sequence[int], keep: bool, rows: Rows) -> None:
+    """Evaluations at the steps asked for."""
+    mine = [
+        (f.path.name, sum(map(rows.wanted, f.step[len(f.step) - n :].tolist())))
+        for f, n in zip(files, found, strict=True)
+        if n
+    ]
+    mine = [(name, n) for name, n in mine if n]
+    if not mine:
+        return
+    names = ", ".join(name for name, _ in mine)
+    shown = names if len(names) <= 120 else f"{names[:120]}..."
+    done = "kept, as told" if keep else "left out; --map evaluation=keep reads them"
+    rows.note(
+        f"{some(sum(n for _, n in mine), 'row')} of {some(len(mine), 'file')} ({shown}) are "
+        "evaluations by their traces (step 0, or prompts that come again in the same order): "
+        f"{done}"
+    )
+
+
+def _say_untold(files: Sequence[Trace], early: Sequence[int], rows: Rows) -> None:
+    """Files whose prompts come in no other file: an evaluation that came once would be such.
+
+    Where training goes through its prompts more than once and an evaluation has prompts of its
+    own, its file is the odd one out; where no prompt comes twice, nothing tells them apart.
+    """
+    train = [file for file, n in zip(files, early, strict=True) if not n]
+    homes = Counter(prompt for file in train for prompt in set(file.order))
+    alone = [file for file in train if all(homes[prompt] == 1 for prompt in file.order)]
+    mine = [file for file in alone if any(map(rows.wanted, file.step.tolist()))]
+    if not mine:
+        return
+    named = ", ".join(file.path.name for file in mine[:3])
+    which = f"{some(len(mine), 'file')} of {len(train)}" if len(mine) > 3 else named
+    rows.note(
+        f"{which}: no prompt in there comes in another file, so that it is an evaluation cannot be "
+        "excluded: TRL logs evaluations into the same files, unmarked. If the run evaluates, leave "
+        "those steps out with --steps; if not, --map evaluation=keep says so"
+    )
 
 
 def _recurring(files: Sequence[Trace]) -> list[int]:
