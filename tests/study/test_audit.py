@@ -195,6 +195,14 @@ def test_a_claim_of_the_atlas_is_proven_and_every_other_refuted(name):
         assert not audit(recipe.revised(shares_target=claim), steps=300).passed
 
 
+def test_nearly_certain_choices_are_audited_at_unit_noise():
+    """The structure is audited: at s = 0.2 of the utility's spread nothing would rest in time."""
+    sure = PreferenceTarget(utility="r", beta=0.5, noise_scale=0.2)
+    found = audit(_made(PreferenceRule(), sure))
+    assert found.measured == "yes"
+    assert found.on_policy.tv == audit(_made(PreferenceRule(), CHOICES)).on_policy.tv
+
+
 def test_the_names_of_the_document():
     data = audit(RECIPES["weighted_mle_centred"], steps=50).to_dict()
     assert {"recipe", "shares_target", "on_policy", "off_policy", "passed"} <= set(data)

@@ -16,7 +16,7 @@ from tod.study.population import Policies, candidates
 from tod.study.prediction import Prediction, predicted_off_policy, predicted_on_policy
 from tod.study.selection_audit import SIZES, SelectionAudit, audit_selection
 from tod.study.world import Law, World, draw_utility, make_world, normalised, perturbed
-from tod.targets import Teacher
+from tod.targets import Preference, Teacher
 
 SAME, OTHER = 0.02, 0.1
 """Total variation up to which two laws are called the same, and beyond which another."""
@@ -205,8 +205,14 @@ def _mean_tv(a: Law, b: Law) -> float:
 
 
 def _at_sharpness(procedure: Procedure, eta: float) -> Procedure:
-    """The procedure with its target turned; a teacher's margin and data have nothing to turn."""
+    """The procedure with its target turned; a teacher's margin and data have nothing to turn.
+
+    Choices get unit noise, the utility's own spread here: with less they are nearly certain, and
+    a law that the choices identify is not reached in any number of steps.
+    """
     target = procedure.target
+    if isinstance(target, Preference):
+        target = target.revised(noise_scale=1.0)
     if not target.knobs() or (isinstance(target, Teacher) and target.utility is None):
         return procedure
     return procedure.revised(target=target.turned({"eta": eta}))
