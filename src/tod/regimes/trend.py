@@ -83,17 +83,18 @@ def segments(values: Float[np.ndarray, " n"], *, least: int = 5) -> tuple[Segmen
         return ()
     if n < 2 * least or sigma == 0:
         return (Segment.of(x, 0, n),)
-    first = np.concatenate([[0.0], np.cumsum(x)])
-    second = np.concatenate([[0.0], np.cumsum(x * x)])
+    first = np.concatenate([[0.0], np.cumsum(x - x.mean())])
     penalty = 3 * np.log(n) * sigma**2
-    best, last = np.full(n + 1, np.inf), np.zeros(n + 1, dtype=np.int64)
-    best[0] = -penalty
+    lengths = np.arange(n, 0, -1, dtype=np.float64)
+    before = np.full(n + 1, np.inf)  # best cost up to s, less the squares that precede s
+    last = np.zeros(n + 1, dtype=np.int64)
+    before[0] = -penalty
     for t in range(least, n + 1):
-        s = np.arange(0, t - least + 1)
-        cost = second[t] - second[s] - (first[t] - first[s]) ** 2 / (t - s)
-        total = best[s] + cost + penalty
+        stop = t - least + 1
+        gap = first[t] - first[:stop]
+        total = before[:stop] - gap * gap / lengths[n - t : n - t + stop]
         last[t] = int(np.argmin(total))
-        best[t] = total[last[t]]
+        before[t] = total[last[t]] + penalty
     bounds = [n]
     while bounds[-1] > 0:
         bounds.append(int(last[bounds[-1]]))
