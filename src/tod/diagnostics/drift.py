@@ -98,17 +98,17 @@ def drift(
         lengths: Tokens of every sequence.
         log_rho: log π/μ when the draws come from μ; None for draws of π itself.
     """
-    rho = _normalised(log_rho)
+    names = [name for name in ("ref", "old") if name in anchors]
+    rho = _normalised(log_rho) if names else None
     if rho is None:
         return Drift()
     found: dict[str, float | None] = {}
-    for name in ("ref", "old"):
-        if name in anchors:
-            gap = to_numpy(k1(log_pi, anchors[name])).astype(np.float64)
-            mean = float(np.mean(gap * rho))
-            found[name] = _finite(mean)
-            if lengths is not None:
-                found[f"{name}_token"] = _finite(mean / np.mean(np.asarray(lengths) * rho))
+    for name in names:
+        gap = to_numpy(k1(log_pi, anchors[name])).astype(np.float64)
+        mean = float(np.mean(gap * rho))
+        found[name] = _finite(mean)
+        if lengths is not None:
+            found[f"{name}_token"] = _finite(mean / np.mean(np.asarray(lengths) * rho))
     return Drift(**found)
 
 
