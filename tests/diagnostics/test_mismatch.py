@@ -17,6 +17,7 @@ def test_reference_values(backend):
     near = max(1e-9, 10 * backend.rtol)
     assert found.tokens == 7
     assert found.k1 == pytest.approx(0.1, abs=near)
+    assert found.k2 == pytest.approx(((OLD - MU) ** 2).mean() / 2, abs=near)
     assert found.k3 == pytest.approx(0.0377868883, abs=near)
     assert found.chi2_token == pytest.approx(-0.0766524589, abs=near)
     assert found.chi2_sequence == pytest.approx(-0.3767015180, abs=near)

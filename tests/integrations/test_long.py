@@ -80,6 +80,7 @@ def test_the_split_is_the_planted_one(diagnoses: dict[str, Diagnosis], name: str
     assert found["mismatch_share"] == pytest.approx(share, abs=0.08)
     assert found["staleness_share"] == pytest.approx(1 - share, abs=0.08)
     for block, scale in (("mismatch", engine), ("staleness", travel)):
+        assert data[block]["k2"] == pytest.approx(scale**2 / 2, rel=0.05, abs=1e-9)
         assert data[block]["k3"] == pytest.approx(scale**2 / 2, rel=0.05, abs=1e-9)
         per_sequence = scale**2 / 2 * np.mean(diagnoses[name].reading.labels.length)
         assert data[block]["kl_sequence"] == pytest.approx(per_sequence, rel=0.1, abs=1e-6)

@@ -2,7 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tod.integrations.words import interval, measures, number, target
+from tod.integrations.words import (
+    counted,
+    interval,
+    measures,
+    number,
+    sharpness,
+    steps,
+    target,
+)
 
 if TYPE_CHECKING:
     from tod.integrations import Diagnosis
@@ -58,11 +66,10 @@ def _plain(text: str) -> Any:
 def _source(source: dict[str, Any]) -> Any:
     from tod.integrations import TIERS
 
-    span = source["steps"]
-    steps = "no steps" if span is None else f"steps {span[0]}-{span[1]}"
     lost = f", {source['rejected']} rejected" if source["rejected"] else ""
     return _plain(
-        f"{source['format']}: {source['rows']} rows{lost} in {source['files']} files, {steps} "
+        f"{source['format']}: {counted(source['rows'], 'row')}{lost} in "
+        f"{counted(source['files'], 'file')}, {steps(source['steps'])} "
         f"({source['detected']})\ntier {source['tier']}: {TIERS[source['tier']]}"
     )
 
@@ -82,7 +89,12 @@ def _verdict(console: Any, data: dict[str, Any]) -> None:
         remedy = reason["remedy"] if same == place else f"as for {same}"
         console.print(Padding(_plain(f"→ {remedy}"), (0, 0, 0, 5)), style="cyan")
     if regime["eta_intervals"]:
-        console.print(Padding(_plain(f"by eta, were it declared{_read(data)}:"), (0, 0, 0, 2)))
+        console.print(
+            Padding(
+                _plain(f"by {sharpness(data['target'])}, were it declared{_read(data)}:"),
+                (0, 0, 0, 2),
+            )
+        )
         for part in regime["eta_intervals"]:
             low, high = part["eta"]
             line = f"{low:8.3g} to {high:8.3g}  {part['verdict'].replace('_', '-')}"
@@ -162,7 +174,8 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
         if gap is not None:
             text = f"KL {number(gap['kl_sequence'])} per sequence, ESS_rel {number(gap['ess_rel'])}"
             if gap["k3"] is not None:
-                text += f", k3 {number(gap['k3'])} per token"
+                kinds = ", ".join(f"{name} {number(gap[name])}" for name in ("k1", "k2", "k3"))
+                text += f"; per token {kinds}"
             lines.append((name, text))
     if data["tilt_only"] is not None:
         alone = data["tilt_only"]
@@ -186,7 +199,8 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
         limit = possible["eta_max"]
         keep = possible["ess_rel_target"]
         words = {"unbounded": "every eta", "never": "no eta", None: "unknown which eta"}
-        text = words[possible["attained"]] if limit is None else f"eta up to {limit:.3g}"
+        name = sharpness(data["target"])
+        text = words[possible["attained"]] if limit is None else f"{name} up to {limit:.3g}"
         lines.append(("feasible", f"{text} keeps the median ESS_rel at {keep:g}{_read(data)}"))
     return lines
 
@@ -274,15 +288,15 @@ def _trend(console: Any, data: dict[str, Any]) -> None:
 
 
 def _cannot(console: Any, cannot: list[dict[str, str]]) -> None:
-    """What is missing, one line per remedy: several numbers often wait for the same column."""
+    """What is missing, why, and what helps: several numbers often wait for the same column."""
     from rich.padding import Padding
 
     if not cannot:
         return
     console.print(_plain("not computable from these files:"), style="bold")
-    by_need: dict[str, list[str]] = {}
+    alike: dict[tuple[str, str], list[str]] = {}
     for item in cannot:
-        by_need.setdefault(item["needs"], []).append(item["what"])
-    for needs, whats in by_need.items():
-        line = f"{', '.join(whats)}: needs {needs}"
+        alike.setdefault((item["why"], item["needs"]), []).append(item["what"])
+    for (why, needs), whats in alike.items():
+        line = f"{', '.join(whats)}: {why}; needs {needs}"
         console.print(Padding(_plain(line), (0, 0, 0, 2)), style="dim")

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Array, DataError, Groups, to_numpy
-from tod.diagnostics.drift import k3
+from tod.diagnostics.drift import k2, k3
 from tod.diagnostics.ess import ess_rel
 from tod.diagnostics.quantiles import quantile
 from tod.diagnostics.summary import Mismatch
@@ -45,6 +45,7 @@ def gap(
         tokens=log_rho.size,
         mean_abs=_finite(np.abs(log_rho).mean()),
         k1=_finite(-log_rho.mean()),
+        k2=_finite(to_numpy(k2(np.zeros_like(log_rho), log_rho)).mean()),
         k3=_finite(to_numpy(k3(np.zeros_like(log_rho), log_rho)).mean()),
         kl_sequence=_finite(-log_rho_sequence.mean()),
         ess_rel=_median_ess_rel(log_rho_sequence, contexts),

@@ -136,6 +136,8 @@ class Mismatch(Record):
     """Mean |log ρ_t|, nats."""
     k1: float | None = None
     """Mean −log ρ_t, nats: KL per token, unbiased, of either sign."""
+    k2: float | None = None
+    """Mean (log ρ_t)²/2, nats: the same KL for a small gap, never negative, of low variance."""
     k3: float | None = None
     """Mean ρ_t − 1 − log ρ_t, nats: the same KL, never negative."""
     kl_sequence: float | None = None

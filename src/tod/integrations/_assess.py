@@ -66,6 +66,7 @@ def _with_tokens(whole: Mismatch, sums: Gap) -> Mismatch:
         tokens=n,
         mean_abs=_finite(sums.absolute / n),
         k1=_finite(factor),
+        k2=_finite(sums.k2 / n),
         k3=_finite(sums.k3 / n),
         chi2_token=_finite(sums.squares / n),
         perplexity_factor=_finite(math.exp(factor)) if factor < 700 else None,

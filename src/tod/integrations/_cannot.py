@@ -14,9 +14,10 @@ def reasons(
     possible: Mapping[str, Any] | None,
 ) -> tuple[Cannot, ...]:
     """All of them, in the order of the schema."""
+    blind = _blind(summary) if lack is None else lack
     found = [
         *_weights(reading, summary, lack, possible),
-        *_legs(reading, summary),
+        *_legs(reading, summary, blind),
         *_coverage(reading, summary),
         *_gaps(reading, summary),
         *_others(reading, summary),
@@ -35,6 +36,43 @@ def _need(reading: Reading, name: str, otherwise: str) -> str:
     return otherwise if chosen is None else chosen.needs.get(name, otherwise)
 
 
+_WORDS = {
+    "mu": ("the sampler's log-probs are not in the files", "a log_mu column"),
+    "old": ("the old policy's log-probs are not in the files", "a log_old column"),
+    "policy": ("the policy's log-probs are not in the files", "a log_policy column"),
+    "ref": ("the reference's log-probs are not in the files", "a log_ref column"),
+}
+UNUSABLE = ("log-probs of the policy are recorded and infinite", "finite log-probs of the policy")
+
+
+def _missing(reading: Reading, *names: str) -> tuple[str, str] | None:
+    """Why log-probs of the first policy that is not recorded are missing, and what brings them.
+
+    A name such as ``policy|old`` asks for either; None when all are there.
+    """
+    recorded = set(reading.recorded)
+    for wanted in names:
+        either = wanted.split("|")
+        if recorded.isdisjoint(either):
+            why, column = _WORDS[either[0]]
+            needs = (_need(reading, name, "") for name in either)
+            return why, next((text for text in needs if text), column)
+    return None
+
+
+def _blind(summary: Summary) -> tuple[str, str] | None:
+    """Why no context says anything of q*, where none does."""
+    counts = summary.contexts
+    if counts.informative:
+        return None
+    if counts.singleton == counts.total:
+        return "every context has a single candidate", "several candidates a context"
+    return (
+        "no context is informative: within each, all candidates have the same utility",
+        "contexts of mixed outcome: more candidates, or easier or harder prompts",
+    )
+
+
 def _weights(
     reading: Reading,
     summary: Summary,
@@ -48,9 +86,9 @@ def _weights(
         for what in ("ess_rel", "tails", "overlap.target_proposal", "feasible", "worst_contexts"):
             yield Cannot(what, why, needs)
         return
-    if summary.ess_rel.median is None:
-        why = "no context is informative: within each, all candidates have the same utility"
-        needs = "contexts of mixed outcome: more candidates, or easier or harder prompts"
+    blind = _blind(summary)
+    if blind is not None:
+        why, needs = blind
         for what in ("ess_rel", "tails", "overlap.target_proposal", "feasible.eta_max"):
             yield Cannot(what, why, needs)
         return
@@ -70,25 +108,22 @@ def _weights(
             yield Cannot("feasible.eta_max", why, "nothing: no sharpness is too much here")
 
 
-def _legs(reading: Reading, summary: Summary) -> Iterator[Cannot]:
-    overlap = summary.overlap
-    for leg in ("policy_proposal", "target_policy"):
-        if getattr(overlap, leg) is not None or leg in overlap.not_applicable:
-            continue
-        recorded = reading.recorded
-        if "mu" not in recorded:
-            why, name = "the sampler's log-probs (log_mu) are not in the files", "mu"
-        elif not {"policy", "old"} & set(recorded):
-            why, name = "log-probs of the policy before the update are not in the files", "old"
-        else:
-            why, name = "q*/mu cannot be weighed here", "utility"
-        yield Cannot(f"overlap.{leg}", why, _need(reading, name, f"a log_{name} column"))
+def _legs(reading: Reading, summary: Summary, blind: tuple[str, str] | None) -> Iterator[Cannot]:
+    overlap, counts = summary.overlap, summary.contexts
+    lack = _missing(reading, "mu", "policy|old")
+    if lack is None and counts.singleton == counts.total:
+        lack = _blind(summary)
+    if overlap.policy_proposal is None and "policy_proposal" not in overlap.not_applicable:
+        yield Cannot("overlap.policy_proposal", *(lack or UNUSABLE))
+    if overlap.target_policy is None and "target_policy" not in overlap.not_applicable:
+        yield Cannot("overlap.target_policy", *(lack or blind or UNUSABLE))
 
 
 def _coverage(reading: Reading, summary: Summary) -> Iterator[Cannot]:
     cover = summary.coverage
     if cover.pass_at_k is None:
-        yield Cannot("coverage.pass_at_k", "the utility is not binary", "a 0/1 utility")
+        why = "the utility is not binary" if reading.utility else "the files hold no utility"
+        yield Cannot("coverage.pass_at_k", why, "a 0/1 utility")
     if cover.missing_mass is None:
         yield Cannot(
             "coverage.missing_mass",
@@ -96,11 +131,8 @@ def _coverage(reading: Reading, summary: Summary) -> Iterator[Cannot]:
             "an `answer` column in TOD's own format",
         )
     if cover.mean_rho is None:
-        yield Cannot(
-            "coverage.mean_rho",
-            "it needs log-probs of the sampler and of the policy",
-            _need(reading, "mu", "log_mu and log_policy columns"),
-        )
+        lack = _missing(reading, "mu", "policy|old") or UNUSABLE
+        yield Cannot("coverage.mean_rho", *lack)
     elif cover.mean_rho_z is None:
         yield Cannot(
             "coverage.mean_rho_z",
@@ -143,12 +175,7 @@ def _gaps(reading: Reading, summary: Summary) -> Iterator[Cannot]:
                 "log-probs of the training forward at the sampler's own version",
             )
         else:
-            missing = "mu" if "mu" not in recorded else "old"
-            yield Cannot(
-                "mismatch",
-                "it needs log-probs of the sampler and of the training forward (old)",
-                _need(reading, missing, f"a log_{missing} column"),
-            )
+            yield Cannot("mismatch", *(_missing(reading, "mu", "old") or UNUSABLE))
     if reading.lag is None and "mu" in recorded and recorded & {"old", "policy"}:
         yield Cannot(
             "lag",
@@ -157,34 +184,24 @@ def _gaps(reading: Reading, summary: Summary) -> Iterator[Cannot]:
             _need(reading, "lag", "a `lag` column: training versions behind, 0 where fresh"),
         )
     if summary.staleness is None:
-        yield Cannot(
-            "staleness",
-            "it needs log-probs of the current and of the old policy",
-            _need(reading, "policy", "log_policy and log_old columns"),
-        )
+        yield Cannot("staleness", *(_missing(reading, "policy", "old") or UNUSABLE))
 
 
 def _others(reading: Reading, summary: Summary) -> Iterator[Cannot]:
+    far = (
+        "too few draws of mu count as draws of the policy, which is far from it",
+        "a fresher proposal",
+    )
     if summary.drift.ref is None:
-        yield Cannot(
-            "drift.ref",
-            "the files have no reference log-probs, or none of the policy",
-            _need(reading, "ref", "a log_ref column"),
-        )
+        yield Cannot("drift.ref", *(_missing(reading, "policy|old", "ref") or far))
     if summary.drift.old is None:
-        yield Cannot(
-            "drift.old",
-            "it needs log-probs of the current and of the old policy",
-            _need(reading, "policy", "log_policy and log_old columns"),
-        )
+        yield Cannot("drift.old", *(_missing(reading, "policy", "old") or far))
     if summary.activation is None:
         yield _activation(reading)
     if summary.entropy is None:
-        yield Cannot(
-            "entropy",
-            "it needs the sampler's log-probs and the number of tokens",
-            _need(reading, "mu", "log_mu and length columns"),
-        )
+        why, column = "the files do not say how many tokens a candidate has", "a `length` column"
+        lack = why, _need(reading, "length", column)
+        yield Cannot("entropy", *(_missing(reading, "mu") or lack))
     if reading.read_texts is None:
         yield Cannot(
             "worst_contexts.prompt",
@@ -195,12 +212,9 @@ def _others(reading: Reading, summary: Summary) -> Iterator[Cannot]:
 
 def _activation(reading: Reading) -> Cannot:
     """Gates need a trust region, log-probs of two policies token by token, and a utility."""
-    known = set(reading.recorded)
-    if "policy" not in known or not known & {"old", "mu"}:
-        missing = "policy" if "policy" not in known else "old"
-        why = f"a gate reads the policy's log-probs against the old ones: log_{missing} is missing"
-        column = f"a log_{missing}_tokens column"
-        return Cannot("activation", why, _need(reading, missing, column))
+    lack = _missing(reading, "policy", "old|mu")
+    if lack is not None:
+        return Cannot("activation", *lack)
     if reading.gate is None:
         why = "the files do not say which trust region the operator has"
         return Cannot("activation", why, "--clip LOW,HIGH, --operator RECIPE or --config FILE")

@@ -36,6 +36,26 @@ def target(found: dict[str, Any] | None) -> str:
     return f"q* ∝ {base}{f' · exp({tilt})' if tilts else ''}{support}"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 file``, ``1,024 files``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def steps(span: list[int] | None) -> str:
+    """First and last step; files that tell no steps apart have all at 0, or at −1."""
+    if span is None:
+        return "no steps"
+    first, last = span
+    if first == last:
+        return f"step {first}" if first > 0 else "one step"
+    return f"steps {first} to {last}"
+
+
+def sharpness(found: dict[str, Any] | None) -> str:
+    """What a number of sharpness is: the one tilt's η, or the sum over several."""
+    return "eta" if found is None or len(found["tilts"]) < 2 else "the sum of all |eta|"
+
+
 def measures(data: dict[str, Any]) -> list[tuple[str, str]]:
     """Name and text of every measure that is known."""
     found = _gate(data["gate"])

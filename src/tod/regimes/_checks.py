@@ -84,7 +84,10 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
     if not measured:
         yield Reason(
             "no leg of overlap could be measured",
-            "record utilities and the log-probs of mu and of the anchor, and declare the target",
+            remedies.more_sight(summary)
+            if _nothing_to_read(summary, policy_only=False)
+            else "record utilities and the log-probs of mu and of the anchor, and declare the "
+            "target",
             "undetermined",
         )
     for name in read:
@@ -93,7 +96,7 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
             bands = (stable, dominated)
             yield _low_leg(name, value, bands, summary, advice, batch=band == "overlap")
         elif value is None and name not in summary.overlap.not_applicable:
-            yield _unknown_leg(name)
+            yield _unknown_leg(name, summary)
     yield from _unresolved(summary, stable)
 
 
@@ -123,13 +126,27 @@ def _low_leg(
     return Reason(why, remedy, "operator_dominated" if low else "transition")
 
 
-def _unknown_leg(name: str) -> Reason:
+def _unknown_leg(name: str, summary: Summary) -> Reason:
+    """A leg without a value: for want of contexts that say something, else of log-probs."""
     needs = {
         "target_proposal": "record utilities and the log-probs of mu and of the target's anchor",
         "policy_proposal": "record log_policy before the update, or declare the batch on-policy",
         "target_policy": "record log_policy before the update, or declare the batch on-policy",
     }
-    return Reason(f"the {name.replace('_', '/')} leg of overlap is not known", needs[name])
+    why = f"the {name.replace('_', '/')} leg of overlap is not known"
+    if _nothing_to_read(summary, policy_only=name == "policy_proposal"):
+        return Reason(why, remedies.more_sight(summary))
+    return Reason(why, needs[name])
+
+
+def _nothing_to_read(summary: Summary, *, policy_only: bool) -> bool:
+    """Whether a leg is unknown for want of contexts that tell, whatever log-probs are recorded.
+
+    The policy/proposal leg reads every context of two candidates, the others informative ones.
+    """
+    counts = summary.contexts
+    alone = counts.total > 0 and counts.singleton == counts.total
+    return alone or (counts.total > 0 and not counts.informative and not policy_only)
 
 
 def _unresolved(summary: Summary, stable: float) -> Iterator[Reason]:

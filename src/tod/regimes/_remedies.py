@@ -188,6 +188,8 @@ def more_sight(summary: Summary) -> str:
 
 def _sight(summary: Summary) -> str:
     counts = summary.contexts
+    if counts.total and counts.singleton == counts.total:
+        return "draw several candidates in every context: one alone has nothing to differ from"
     if counts.all_fail and counts.all_fail >= counts.zero_information / 2:
         k = counts.candidates_per_context.get("median")
         more = f" beyond {k:g}" if k is not None else ""

@@ -52,6 +52,7 @@ class Gap:
     sequences: int = 0
     total: float = 0.0
     absolute: float = 0.0
+    k2: float = 0.0
     k3: float = 0.0
     squares: float = 0.0
     total_sequence: float = 0.0
@@ -65,6 +66,7 @@ class Gap:
         with np.errstate(over="ignore"):
             self.total += total
             self.absolute += float(np.abs(log_rho).sum())
+            self.k2 += float((log_rho * log_rho).sum()) / 2
             self.k3 += float((np.expm1(log_rho) - log_rho).sum())
             self.squares += float(np.expm1(2 * log_rho).sum())
             self.squares_sequence += float(np.expm1(2 * total))

@@ -181,6 +181,7 @@ def _gaps(rho: Lists) -> dict[str, Any]:
             "sequences": np.ones(len(rho.sizes), dtype=np.int64),
             "total": total,
             "absolute": rho.reduce(np.add, np.abs(x)),
+            "k2": rho.reduce(np.add, x * x) / 2,
             "k3": rho.reduce(np.add, np.expm1(x) - x),
             "squares": rho.reduce(np.add, np.expm1(2 * x)),
             "total_sequence": np.zeros(len(total)),

@@ -162,7 +162,8 @@ def _spread(spots: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Spots of one place move onto a sunflower around it, at most ``REACH`` away.
 
     Binary utilities give a handful of places to all contexts: unmoved, one would hide the others.
-    All sunflowers are equally dense: larger ones hold more contexts.
+    All sunflowers are equally dense: larger ones hold more contexts. What would lie right of
+    ESS_rel 1 is folded back, as far to its left.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for i, (x, y) in enumerate(spots):
@@ -173,7 +174,8 @@ def _spread(spots: list[tuple[float, float]]) -> list[tuple[float, float]]:
         for turn, i in enumerate(members[1:], start=1):
             far, angle = apart * math.sqrt(turn), turn * GOLDEN
             x, y = spots[i]
-            moved[i] = (min(x + far * math.cos(angle), X(1)), y + far * math.sin(angle))
+            right = x + far * math.cos(angle)
+            moved[i] = (min(right, 2 * X(1) - right), y + far * math.sin(angle))
     return moved
 
 

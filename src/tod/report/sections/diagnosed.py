@@ -23,13 +23,15 @@ ORIGIN = {
 
 def header(seen: DiagnosisView) -> Html:
     """Name and source in a line."""
+    from tod.integrations.words import counted, steps
+
     source = seen.data["source"]
     parts = [
         str(source["format"]),
-        _counted(source["files"], "file"),
-        _counted(source["rows"], "row"),
+        counted(source["files"], "file"),
+        counted(source["rows"], "row"),
         f"{source['rejected']:,} rejected" if source["rejected"] else None,
-        _steps(source["steps"]),
+        steps(source["steps"]),
         f"tier {source['tier']}",
     ]
     return tag(
@@ -103,10 +105,12 @@ def origins(seen: DiagnosisView) -> Html:
 
 def files(seen: DiagnosisView) -> Html:
     """The names of the files, folded."""
+    from tod.integrations.words import counted
+
     shown = seen.files[:FILES_SHOWN]
     more = len(seen.files) - len(shown)
     said = "\n".join(shown) + (f"\n… and {more:,} more" if more else "")
-    label = _counted(len(seen.files), "file")
+    label = counted(len(seen.files), "file")
     return tag("details", tag("summary", label), tag("pre", said, class_="code"))
 
 
@@ -164,7 +168,8 @@ def _feasible(seen: DiagnosisView) -> Fact:
     hint = "The sharpness at which the median ESS_rel is still at its goal, candidates held fixed."
     if possible is None:
         return Fact(name, DASH)
-    now = "" if seen.eta is None else f"now {plainly(seen.eta)}, "
+    several = len(seen.data["target"]["tilts"]) > 1
+    now = "" if seen.eta is None else f"now {'Σ|η| = ' * several}{plainly(seen.eta)}, "
     beside = f"{now}keeps ESS_rel at {possible['ess_rel_target']:g}"
     limit = possible["eta_max"]
     words = {"unbounded": "no limit", "never": "none", None: DASH}
@@ -200,13 +205,3 @@ def _size(data: dict[str, Any]) -> Fact:
     if low == high:
         return Fact("Candidates K", f"{low:g}", f"ESS_rel cannot read below {1 / low:.3g}")
     return Fact("Candidates K", f"{low:g} to {high:g}", f"median {plainly(middle)}")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _steps(span: list[int] | None) -> str | None:
-    if span is None:
-        return None
-    return f"step {span[0]}" if span[0] == span[1] else f"steps {span[0]} to {span[1]}"
