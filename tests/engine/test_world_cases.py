@@ -22,7 +22,8 @@ SPEC.loader.exec_module(CASES)
 
 QUICK = ("replay", "whole_step", "search")
 SLOW = tuple(name for name in CASES.CASES if name not in QUICK)
-BOUNDS = {"float32": 1e-6, "float64": 1e-12}
+BOUNDS = {"float32": 2e-6, "float64": 1e-12}
+"""Of single precision: sums in another order, 1.1e-6 seen where few contexts nearly cancel."""
 PADDED = ("flops", "score_flops", "train_flops")
 """Operations carried out: which rows are padded together depends on the share of a process."""
 Run = Callable[[str, tuple[str, ...]], tuple[Path, Path]]

@@ -1,7 +1,7 @@
 """Preference surrogates (Table 2 row 2)."""
 
 from tod.atlas.recipe import Recipe
-from tod.atlas.recipes.shared import ALL_MEANT, CHOICES, NO_REFERENCE, VERIFIER
+from tod.atlas.recipes.shared import ALL_MEANT, CHOICES, NO_REFERENCE, SINGLES, VERIFIER
 from tod.operators import (
     ConservativeDpo,
     Exo,
@@ -89,7 +89,7 @@ PREFERENCE = (
     Recipe(
         name="kto",
         title="KTO: single answers, desirable or not",
-        target=CHOICES,
+        target=SINGLES,
         operator=Operator(action=Preference(loss=Kto())),
         family="preference_surrogate",
         shares_target="no",

@@ -18,7 +18,8 @@ FROZEN = "KL in the reward is frozen at π_old: correct only while μ is refresh
 REF_ALONE = "the pull draws to π_ref alone, with weight β: it aims at b·exp(r/β), whatever τ is"
 COMPOUNDS = "no b/μ in the weights: the target is μ·exp(ηU), sharper at every refresh"
 FINITE_K = "at finite K its law is E[w̄] over candidate sets, which tends to q* like 1/K"
-CHOICES = Preference(beta=0.1, utility="correct")
+CHOICES = Preference(beta=0.5, noise_scale=0.2, utility="correct")
+SINGLES = Preference(beta=0.1, utility="correct")
 TAUGHT = Teacher(eta=1.0)
 REWARDED = ScalarReward(eta=20.0, utility="correct")
 PROMPTED = Verifier(eta=20.0, utility="correct")
