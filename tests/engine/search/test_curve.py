@@ -1,5 +1,7 @@
 """The curve against enumeration, SIR's law by χ², and what happens outside the support."""
 
+import tracemalloc
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -9,7 +11,12 @@ from scipy.stats import chisquare
 from tod.base import Groups
 from tod.engine.search import Table, outcomes
 from tod.engine.search.curve import sizes
-from tod.engine.search.selecting import select, selection_uniforms
+from tod.engine.search.selecting import (
+    in_parts,
+    select,
+    select_by_pairs,
+    selection_uniforms,
+)
 from tod.engine.search.similarity import similarity
 from tod.engine.search.summary import mean_over_contexts
 from tod.operators import (
@@ -116,7 +123,7 @@ def test_one_candidate_is_the_mean_and_all_of_them_are_resampled_exactly():
 def test_parts_change_nothing(rule, monkeypatch):
     full = table(9, 6)
     whole = outcomes(rule, full, 2, count=5, seed=1)
-    monkeypatch.setattr("tod.engine.search.curve._AT_ONCE", 1)
+    monkeypatch.setattr("tod.engine.search.selecting.AT_ONCE", 1)
     parts = outcomes(rule, full, 2, count=5, seed=1)
     np.testing.assert_array_equal(whole.utility, parts.utility)
 
@@ -188,3 +195,45 @@ def test_a_refusal_is_a_miss_in_the_pass_rate_of_rejection(k, rng):
     assert found.passed.mean() == pytest.approx((put_out * p / a).mean(), abs=0.01)
     among = found.utility.sum() / found.accepted.sum()
     assert among == pytest.approx((put_out * p / a).sum() / put_out.sum(), abs=0.02)
+
+
+def test_pairs_of_minimum_risk_are_made_a_few_sets_at_a_time(monkeypatch, rng):
+    """4 contexts of 16 sets of 128: all their pairs at once are 1 M numbers in every array."""
+    words = rng.choice(["a", "b", "c", "d", "e"], size=(4, 128, 3))
+    texts = tuple(tuple(" ".join(line) for line in row) for row in words)
+    utility = rng.random((4, 128))
+    full = Table(utility, utility, rng.normal(size=(4, 128)), np.zeros((4, 128), int), texts)
+    whole = outcomes(MinimumBayesRisk(), full, 128, count=16, seed=0)
+    monkeypatch.setattr("tod.engine.search.selecting.AT_ONCE", 1 << 14)
+    tracemalloc.start()
+    parts = outcomes(MinimumBayesRisk(), full, 128, count=16, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(whole.utility, parts.utility)
+    assert peak < 4e6
+
+
+def test_contexts_in_parts_are_all_of_them_once(monkeypatch):
+    monkeypatch.setattr("tod.engine.search.selecting.AT_ONCE", 10)
+    found = [part.tolist() for part in in_parts(np.array([4, 4, 4, 25, 1, 9, 1]))]
+    assert found == [[0, 1], [2], [3], [4, 5], [6]]
+    assert list(in_parts(np.array([], int))) == []
+
+
+def test_rules_by_pairs_say_the_same_in_parts(monkeypatch, rng):
+    contexts = Groups(np.array([3, 1, 5, 2]))
+    texts = [f"a{i % 2} b{i % 3}" for i in range(contexts.total)]
+    pool = Pool(contexts, rng.random(contexts.total), log_w=rng.normal(size=contexts.total))
+    pool.log_w[3] = -np.inf  # the only candidate of its context
+    rows = contexts.split(np.array(texts, dtype=object))
+    draws = rng.random(contexts.total)
+
+    def pairs(chosen):
+        return np.concatenate([similarity(rows[c], "token_f1").ravel() for c in chosen])
+
+    whole = select(MinimumBayesRisk(), replace(pool, similarity=pairs(range(4))), draws)
+    for at_once in (1, 12, 1000):
+        monkeypatch.setattr("tod.engine.search.selecting.AT_ONCE", at_once)
+        found = select_by_pairs(MinimumBayesRisk(), pool, draws, pairs)
+        assert found.rows.tolist() == whole.rows.tolist()
+        assert found.accepted.tolist() == [True, False, True, True]

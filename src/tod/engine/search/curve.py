@@ -76,7 +76,9 @@ def outcomes(rule: SelectionRule, table: Table, k: int, *, count: int, seed: int
             None if passed is None else (law * passed).sum(axis=1),
             True,
         )
-    held = np.full(len(table.value), max(count, table.value.shape[1] // k) * k)
+    size = table.value.shape[1]
+    each = max(count * k, size * (size if isinstance(rule, MinimumBayesRisk) else 1))
+    held = np.full(len(table.value), each)
     parts = [_part(rule, table, rows, k, count, seed) for rows in in_parts(held)]
     accepted, utility, passing = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Outcomes(accepted, utility, None if passed is None else passing, False)
