@@ -144,14 +144,21 @@ def seen(output: Path) -> dict[str, Any]:
 
 
 def gained(output: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """pass@1 before and after with standard errors; of a search, all candidates and selected."""
+    """pass@1 before and after with standard errors; of a search, all candidates and selected.
+
+    Of a rule that refused some prompts it is the pass rate, in which they are misses.
+    """
+    from tod.report.search import measure
+
     summary = output / "search.json"
     if summary.exists():
         found = json.loads(summary.read_text(encoding="utf-8"))
-        ends = [found["candidates"], found["selected"]]
+        ends, by = [found["candidates"], found["selected"]], measure([found])
         return {
-            "pass_at_1": [end["utility"] for end in ends],
-            "standard_error": [end["utility_se"] for end in ends],
+            "pass_at_1": [end[by] for end in ends],
+            "standard_error": [end[f"{by}_se"] for end in ends],
+            "accepted": found["selected"]["accepted"],
+            "utility_accepted": found["selected"]["utility"],
         }
     ends = [record["held_out"] for record in records if record["held_out"] is not None]
     ends = [ends[0], ends[-1]]
@@ -208,7 +215,8 @@ distillation row draws one candidate a prompt and is meant for 900 steps), and m
 within the noise. pass@1 is on {EVALUATE["held_out_prompts"]} held-out prompts ×
 {EVALUATE["samples_per_prompt"]} samples ± s.e. clustered by prompt, with the same random numbers
 before and after. A search shows the mean utility of all candidates → of what was selected, on
-{CONTEXTS} prompts; of rejection, where anything was accepted.
+{CONTEXTS} prompts; where a rule puts nothing out for some of them, its pass rate over all, these
+being misses, and in brackets the share it puts out and the utility there.
 
 ESS_rel, least overlap (the smallest known leg) and activation are means over steps of the batch's
 number; *verdicts* counts steps, *run* is the verdict of all steps read together. Drift is the k1
@@ -238,7 +246,7 @@ def cells(name: str, row: dict[str, Any]) -> list[str]:
     drift = ", ".join(f"{anchor} {value:.3f}" for anchor, value in row["drift"].items())
     return [
         *first,
-        " → ".join(f"{number(value)} ± {number(error)}" for value, error in ends),
+        " → ".join(f"{number(value)} ± {number(error)}" for value, error in ends) + refused(row),
         f"{number(row['ess_rel_median'])} / {number(row['ess_rel_q10'])}",
         number(row["overlap_minimum"]),
         ", ".join(f"{SHORT[key]} {n}" for key, n in sorted(row["verdicts"].items())),
@@ -248,6 +256,12 @@ def cells(name: str, row: dict[str, Any]) -> list[str]:
         f"{row['seconds']:.0f}",
         f"{row['flops'] / 1e9:.0f}",
     ]
+
+
+def refused(row: dict[str, Any]) -> str:
+    """For how many prompts a search put anything out, unless for all."""
+    share = row.get("accepted", 1.0)
+    return f" ({share:.0%}: {number(row['utility_accepted'])})" if share < 1 else ""
 
 
 def number(value: float | None) -> str:
