@@ -7,23 +7,39 @@ import typer
 
 
 def report_command(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories.", show_default=False)],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Run directories, diagnoses (tod diagnose --json FILE), or rollouts.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="HTML file. By default RUN/report.html of the first."),
+        typer.Option("--output", "-o", help="HTML file. By default report.html in the first run."),
+    ] = None,
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(help="YAML of bounds, as `tod study calibrate` writes it: judge again."),
     ] = None,
     table: Annotated[bool, typer.Option("--table/--no-table", help="Also print a table.")] = True,
 ) -> None:
     """Write one self-contained HTML file about one run, or several side by side.
 
-    Example: tod report runs/quickstart runs/quickstart-arc -o compare.html
+    Rollouts that declare no target are read at an assumed one: diagnose them first, with --target
+    or --config and --json, where they have another.
+
+    Example: tod report runs/quickstart diagnosis.json -o compare.html
     """
     from rich.console import Console
 
     from tod import report
+    from tod.cli._target import thresholds_of
+    from tod.report.output import put
 
     console = Console()
+    views = report.load_all(runs, thresholds_of(thresholds))
     if table:
-        console.print(report.run_table([report.load(path) for path in runs]))
-    path = report.write(runs, output)
+        console.print(report.run_table(views))
+    path = put(report.page(views), output or report.place(runs[0]), "the run itself")
     console.print(str(path), soft_wrap=True, markup=False, highlight=False)

@@ -302,6 +302,7 @@ def _trend(
                 "ess_rel_q10": found.ess_rel.q10,
                 "ess_rel_median": found.ess_rel.median,
                 "utility_mean": None if value is None else float(np.mean(value)),
+                "max_weight_median": found.tails.max_weight_median,
                 "informative": found.contexts.informative,
                 "contexts": found.contexts.total,
                 "policy_proposal": found.overlap.policy_proposal,

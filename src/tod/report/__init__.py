@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tod.base import RunError
-from tod.report.data import RunView, load
+from tod.regimes import Thresholds
+from tod.report.data import RunView
 from tod.report.diagnosis import diagnosis_page, write_diagnosis
 from tod.report.output import put
 from tod.report.page import page
+from tod.report.sources import load, load_all
 from tod.report.terminal import run_table, summary_panel
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "build",
     "diagnosis_page",
     "load",
+    "load_all",
     "page",
     "run_table",
     "summary_panel",
@@ -23,22 +26,36 @@ __all__ = [
 ]
 
 
-def build(runs: Sequence[Path | str]) -> str:
+def build(runs: Sequence[Path | str], thresholds: Thresholds | None = None) -> str:
     """One self-contained HTML document for one run, or several side by side.
 
+    Args:
+        runs: Run directories, diagnoses saved as JSON, or rollouts.
+        thresholds: Bounds to judge by again.
+
     Raises:
-        RunError: A path is not a run, or no path is given.
+        RunError: A path is none of these, or no path is given.
     """
     if not runs:
         raise RunError("no run to report on. Name at least one run directory.")
-    return page([load(path, len(runs)) for path in runs])
+    return page(load_all(runs, thresholds))
 
 
-def write(runs: Sequence[Path | str], output: Path | None = None) -> Path:
-    """Build the document and put it at ``output``, by default the first run's ``report.html``.
+def write(
+    runs: Sequence[Path | str], output: Path | None = None, thresholds: Thresholds | None = None
+) -> Path:
+    """Build the document and put it at ``output``.
+
+    By default that is ``report.html`` in the first run's directory, or in the working directory
+    where the first is no run.
 
     Raises:
-        RunError: A path is not a run, or the file cannot be written.
+        RunError: A path is none of these, or the file cannot be written.
     """
-    target = Path(runs[0]) / "report.html" if output is None else output
-    return put(build(runs), target, "the run itself")
+    return put(build(runs, thresholds), output or place(runs[0]), "the run itself")
+
+
+def place(first: Path | str) -> Path:
+    """Where the document goes by default."""
+    run = (Path(first) / "manifest.json").exists()
+    return Path(first) / "report.html" if run else Path("report.html")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tod.regimes import Thresholds
+from tod.report.wording import last_regime
 from tod.runs import RunDirectory
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class RunView:
         recipe: As resolved.
         environment: Versions, hardware, threads, git, seeds, created.
         search: What a selection at test time gained (``search.json``), or None.
+        diagnosis: Of all steps together (``tod.diagnosis/1``), where rollouts were diagnosed.
     """
 
     name: str
@@ -81,11 +83,19 @@ class RunView:
     recipe: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] | None = None
+    diagnosis: dict[str, Any] | None = None
 
     @property
     def last(self) -> dict[str, Any]:
-        """The last record, or an empty one."""
-        return self.steps[-1] if self.steps else {}
+        """The diagnosis of all steps, else the last record, or an empty one."""
+        return self.diagnosis or (self.steps[-1] if self.steps else {})
+
+    @property
+    def judged(self) -> tuple[int | None, dict[str, Any]] | None:
+        """The regime to show and the step it is of: None for all steps; nothing if none was."""
+        if self.diagnosis is not None:
+            return None, self.diagnosis["regime"]
+        return last_regime(self.steps)
 
     def values(self, *path: str) -> list[float | None]:
         """One number of every record, by its path; None where it is not known."""

@@ -159,14 +159,14 @@ def title(reading: "Reading") -> str:
 
 
 def _records(diagnosis: "Diagnosis") -> list[dict[str, Any]]:
-    """One record per step, as a run has them, with the verdict of the step's trend."""
+    """One record per step, as a run has them, with the trend's verdict and means over contexts."""
     bounds = diagnosis.regime.thresholds.model_dump()
     verdicts = {row["step"]: row["regime"] for row in diagnosis.trend}
     reading, records = diagnosis.reading, []
-    steps = np.repeat(reading.steps, reading.contexts.sizes)
+    means = {n: np.asarray(reading.contexts.mean(u)) for n, u in reading.utility.items()}
     for step, summary in diagnosis.summaries.items():
-        here = steps == step
-        utility = {name: float(np.mean(u[here])) for name, u in reading.utility.items()}
+        here = reading.steps == step
+        utility = {name: float(np.mean(u[here])) for name, u in means.items()}
         regime = {"verdict": verdicts.get(step), "thresholds": bounds}
         records.append({**summary.to_dict(), "step": step, "regime": regime, "utility": utility})
     return records

@@ -10,6 +10,7 @@ from tod.report.data import STEPS_DRAWN, RunView, thinned
 from tod.report.figures import curves
 from tod.report.figures.distribution import classes, distribution
 from tod.report.figures.k_scaling import k_scaling
+from tod.report.figures.k_trend import side_by_side
 from tod.report.figures.learning import learning
 from tod.report.figures.ledger import ledger
 from tod.report.figures.phase import phase_data, phase_diagram
@@ -34,9 +35,15 @@ def page(runs: Sequence[RunView], extra: Sequence[Html] = ()) -> Html:
     views = list(runs)
     style = ["s0"] if len(views) == 1 else [f"r{i % COLOURS}" for i in range(len(views))]
     drawn = [thinned(view, STEPS_DRAWN * 2 // (len(views) + 1)) for view in views]
-    plots = {f"p{i}": plot for i, plot in enumerate(plots_over_steps(drawn))}
+    several = any(len(view.steps) > 1 or view.diagnosis is None for view in views)
+    over = plots_over_steps(drawn) if several else []
+    plots = {f"p{i}": plot for i, plot in enumerate(over)}
+    by_k = side_by_side(views, style)
     data = {
-        "plots": {key: cursor_data(plot) for key, plot in plots.items()},
+        "plots": {
+            key: cursor_data(plot)
+            for key, plot in {**plots, **({"k": by_k} if by_k else {})}.items()
+        },
         "points": phase_data(views),
     }
     body = [
@@ -46,6 +53,7 @@ def page(runs: Sequence[RunView], extra: Sequence[Html] = ()) -> Html:
             _opening(views, style),
             section("Selection against K", k_scaling(views, style)),
             _phase(drawn, style),
+            section("What the weights say", _charts(by_k)),
             over_steps(plots, sum(len(v.steps) for v in views) - sum(len(v.steps) for v in drawn)),
             extra,
             _rest(views),
@@ -127,7 +135,9 @@ def _opening(runs: list[RunView], style: list[str]) -> Html:
         [
             tag("section", tag("h2", "Side by side"), comparison(runs, style)),
             verdicts,
-            tag("section", tag("h2", "What the recipes do not share"), recipe_differences(runs)),
+            section("What the recipes do not share", recipe_differences(runs))
+            if any(run.recipe for run in runs)
+            else None,
         ]
     )
 
@@ -198,6 +208,10 @@ def over_steps(plots: dict[str, Plot], left_out: int) -> Html | None:
         tag("p", note, class_="note") if left_out else None,
         tag("div", figures, class_="charts"),
     )
+
+
+def _charts(plot: Plot | None) -> Html | None:
+    return None if plot is None else tag("div", figure(plot, "k"), class_="charts")
 
 
 def _rest(runs: list[RunView]) -> Html:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tod.report.data import RunView, at
 from tod.report.scales import fixed, percent, plainly
-from tod.report.wording import last_regime, short
+from tod.report.wording import short
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,7 +56,7 @@ def run_table(runs: Sequence[RunView]) -> "Table":
     for name in (rate, "ESS med", "q10", "blind", "drift", "K"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
-        judged = last_regime(run.steps)
+        judged = run.judged
         verdict = judged[1].get("verdict") if judged else None
         last = run.last
         table.add_row(

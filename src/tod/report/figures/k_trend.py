@@ -1,11 +1,14 @@
 """ESS_rel against K by subsampling: whether more candidates would say something else."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
 from tod.base import Groups
 from tod.diagnostics import TrendPoint
 from tod.diagnostics import k_trend as subsampled
+from tod.report.data import RunView
 from tod.report.plot import Plot, Series
 
 
@@ -20,6 +23,24 @@ def by_k(log_w: Float[np.ndarray, " N"], contexts: Groups) -> list[TrendPoint]:
     held = np.flatnonzero(contexts.sizes >= most)
     kept, rows = contexts.take(held)
     return subsampled(log_w[rows], kept, [*sizes, most])
+
+
+def side_by_side(runs: Sequence[RunView], style: Sequence[str]) -> Plot | None:
+    """The median ESS_rel of q*/μ against K, a line for every diagnosis that has one."""
+    lines = []
+    for run, colour in zip(runs, style, strict=True):
+        saved = [] if run.diagnosis is None else run.diagnosis.get("k_trend") or []
+        points = [p for p in saved if p["leg"] == "target_proposal"]
+        if len(points) > 1:
+            medians = [p["median"] for p in points]
+            lines.append(Series(run.name, [p["k"] for p in points], medians, colour))
+    sizes = sorted({k for line in lines for k in line.x})
+    if not lines:
+        return None
+    floor = Series("floor 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True)
+    note = "Median over informative contexts; subsets without replacement. Compare at equal K."
+    title = "ESS_rel against the number of candidates"
+    return Plot(title, [*lines, floor], note=note, axis="K", at=sizes)
 
 
 def k_trend(points: list[TrendPoint]) -> Plot | None:

@@ -9,7 +9,7 @@ from tod.report.figures.ledger import total_flops
 from tod.report.scales import DASH, counted, fixed, percent, plainly
 from tod.report.search import measure
 from tod.report.svg import Html, tag
-from tod.report.wording import colour, last_regime, short
+from tod.report.wording import colour, short
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,10 @@ def comparison(runs: Sequence[RunView], style: Sequence[str]) -> Html:
         tag("th", tag("i", class_=f"swatch {style[i]}"), run.name, scope="col")
         for i, run in enumerate(runs)
     ]
-    rows = [_verdict_row(runs)]
-    for row in zip(*(facts(run) for run in runs), strict=True):
+    rows = [_verdict_row(runs), *_target_row(runs)]
+    for row in zip(*([*facts(run), *_whole(run)] for run in runs), strict=True):
+        if all(fact.value == DASH for fact in row):
+            continue
         cells = [
             tag("td", fact.value, tag("small", fact.beside) if fact.beside else None)
             for fact in row
@@ -103,10 +105,38 @@ def comparison(runs: Sequence[RunView], style: Sequence[str]) -> Html:
 def _verdict_row(runs: Sequence[RunView]) -> Html:
     cells = []
     for run in runs:
-        judged = last_regime(run.steps)
+        judged = run.judged
         name = judged[1].get("verdict") if judged else None
         cells.append(tag("td", tag("span", short(name), class_=f"badge {colour(name)}")))
     return tag("tr", tag("th", "Verdict", scope="row"), cells)
+
+
+def _target_row(runs: Sequence[RunView]) -> list[Html]:
+    """What diagnoses were made for; nothing where no rollouts were diagnosed."""
+    from tod.integrations.words import target
+
+    if all(run.diagnosis is None for run in runs):
+        return []
+    cells = []
+    for run in runs:
+        known = None if run.diagnosis is None else run.diagnosis["target"]
+        said = DASH if known is None else target(known)
+        beside = None if known is None else tag("small", known["source"])
+        cells.append(tag("td", said, beside))
+    return [tag("tr", tag("th", "Target", scope="row"), cells)]
+
+
+def _whole(run: RunView) -> list[Fact]:
+    """What is known of rollouts beside the tiles of a run."""
+    last = run.last
+    possible = last.get("feasible") if run.diagnosis is not None else None
+    limit = at(possible or {}, "eta_max")
+    beside = f"keeps ESS_rel at {possible['ess_rel_target']:g}" if possible else ""
+    return [
+        Fact("Policy / proposal", fixed(at(last, "overlap", "policy_proposal"))),
+        Fact("pass@K", percent(at(last, "coverage", "pass_at_k"))),
+        Fact("Largest feasible η", DASH if limit is None else plainly(limit), beside),
+    ]
 
 
 def _equal_k(runs: Sequence[RunView]) -> Html | None:
@@ -198,7 +228,8 @@ def _size(run: RunView) -> Fact:
     sizes = (run.last.get("contexts") or {}).get("candidates_per_context") or {}
     low, high = at(sizes, "min"), at(sizes, "max")
     total = at(run.last, "contexts", "total")
-    beside = "" if total is None else f"in {total:g} contexts a step"
+    a_step = " a step" if run.diagnosis is None else ""
+    beside = "" if total is None else f"in {total:g} contexts{a_step}"
     if low is None or high is None:
         return Fact("Candidates K", DASH, beside)
     value = f"{low:g}" if low == high else f"{low:g} to {high:g}"

@@ -2,21 +2,23 @@
 
 from tod.diagnostics.summary import Summary
 from tod.regimes import classify_run, ess_two
-from tod.report.data import RunView, at
+from tod.report.data import RunView, at, thresholds
 from tod.report.figures.ribbon import ribbon
 from tod.report.scales import fixed
 from tod.report.svg import Html, tag
-from tod.report.wording import colour, last_regime, sentence, short
+from tod.report.wording import colour, sentence, short
 
 REASONS_SHOWN = 4
 
 
 def verdict(run: RunView, named: bool = False) -> Html:
     """The last judged step's verdict with its reasons, and the run read as a whole."""
-    judged = last_regime(run.steps)
+    judged = run.judged
     step, regime = judged if judged is not None else (None, {})
     name = regime.get("verdict")
     eyebrow = [tag("span", short(name), class_=f"badge {colour(name)}")]
+    if step is None and len(run.steps) > 1 and run.diagnosis is not None:
+        eyebrow.append(tag("span", f"over {len(run.steps)} steps", class_="muted"))
     if step is not None:
         eyebrow.append(
             tag("span", f"at {'step' if run.search is None else 'batch'} {step}", class_="muted")
@@ -26,13 +28,24 @@ def verdict(run: RunView, named: bool = False) -> Html:
         tag("h2", run.name) if named else None,
         tag("p", eyebrow, class_="eyebrow"),
         tag("p", sentence(name, searched=run.search is not None), class_="lead"),
-        ribbon(run, 60) if named else ribbon(run),
+        _ribbon(run, named),
+        [
+            tag("p", f"{change}.", class_="muted")
+            for change in (run.diagnosis or {}).get("changes", [])
+        ],
         tag("p", _whole(run), class_="muted"),
         reasons(regime),
         missing(regime),
         class_="verdict",
         aria_label=f"Verdict for {run.name}",
     )
+
+
+def _ribbon(run: RunView, named: bool) -> Html | None:
+    """Nothing where one step was diagnosed: the badge says it."""
+    if run.diagnosis is not None and len(run.steps) < 2:
+        return None
+    return ribbon(run, 60) if named else ribbon(run)
 
 
 def reasons(regime: dict[str, object]) -> Html | None:
@@ -70,13 +83,15 @@ def missing(regime: dict[str, object]) -> Html | None:
 
 def _whole(run: RunView) -> str | None:
     """The run as a whole, on the bands of step-means."""
+    if run.diagnosis is not None:  # that is what is shown
+        return None
     # step 0 is the evaluation before training and diagnosed nothing
     diagnosed = [record for record in run.steps if at(record, "contexts", "total")]
     summaries = [Summary.from_dict(record) for record in diagnosed]
     if len(summaries) < 2:
         return None
     two = ess_two(summaries)
-    whole = short(classify_run(summaries).verdict)
+    whole = short(classify_run(summaries, thresholds([run])).verdict)
     if run.search is not None:
         return f"The run as a whole, over {len(summaries)} batches: {whole}."
     known = f"ESS_two {fixed(two)}" if two is not None else "ESS_two is not known"

@@ -1,0 +1,137 @@
+"""Runs, saved diagnoses and rollouts side by side on one page."""
+
+import json
+import re
+
+import pytest
+from rollout_files import HOSTILE, write_own, write_verl
+from typer.testing import CliRunner
+
+from tod import report
+from tod.base import DataError, RunError
+from tod.cli.main import app
+from tod.diagnostics import Summary
+from tod.integrations import diagnose, read
+from tod.regimes import Thresholds, classify_run
+from tod.report.sections.headline import comparison, facts
+
+
+@pytest.fixture
+def verl(tmp_path):
+    """Three steps of utilities alone."""
+    return write_verl(tmp_path / "verl")
+
+
+@pytest.fixture
+def own(tmp_path):
+    """One step with log-probs; one prompt is hostile."""
+    path = tmp_path / "own.jsonl"
+    write_own(path, prompt=HOSTILE)
+    return path
+
+
+def saved(path, found):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found.to_dict()), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["verl", "own"])
+def test_saved_and_read_again_is_the_same(name, request, tmp_path):
+    path = request.getfixturevalue(name)
+    found = diagnose(read(path))
+    mine, theirs = report.load(saved(tmp_path / "d.json", found)), report.load(path)
+    assert mine.diagnosis == theirs.diagnosis
+    assert facts(mine) == facts(theirs)
+    assert mine.judged == theirs.judged == (None, found.to_dict()["regime"])
+    assert mine.numbers() == theirs.numbers()
+    for step in ("ess_rel", "median"), ("ess_rel", "q10"), ("tails", "max_weight_median"):
+        assert mine.values(*step) == pytest.approx(theirs.values(*step)), step
+    utility = next(iter(theirs.last["target"]["tilts"]))["utility"]
+    assert mine.values("utility", utility) == pytest.approx(theirs.values("utility", utility))
+
+
+def test_one_page_holds_run_diagnosis_and_dump(run_path, verl, own, tmp_path):
+    file = saved(tmp_path / "verl.json", diagnose(read(verl), eta=2.5))
+    html = report.build([run_path, file, own])
+    for name in ("quickstart", "verl", "own.jsonl"):
+        assert f">{name}</th>" in html
+    assert "q* ∝ mu · exp(2.5 score)" in html
+    assert "assumed" in html
+    assert "<script>alert" not in html
+    assert HOSTILE.split("\n")[0] not in html
+
+
+def test_curves_of_k_are_those_of_the_diagnoses(verl, own, tmp_path):
+    found = [diagnose(read(path), eta=2.0) for path in (verl, own)]
+    files = [saved(tmp_path / f"{n}.json", d) for n, d in zip("ab", found, strict=True)]
+    html = report.build(files)
+    data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', html)[1])
+    lines = str(data["plots"]["k"])
+    for diagnosis in found:
+        legs = [p for p in diagnosis.to_dict()["k_trend"] if p["leg"] == "target_proposal"]
+        assert len(legs) > 1
+        for point in legs:
+            assert f"{point['median']:.2f}" in lines
+
+
+def test_equal_names_gain_their_folders(own, tmp_path):
+    files = [saved(tmp_path / n / "d.json", diagnose(read(own), eta=1.0)) for n in ("a", "b")]
+    assert [view.name for view in report.load_all(files)] == ["a/d", "b/d"]
+
+
+@pytest.mark.parametrize("kind", ["json", "dump"])
+def test_other_bounds_judge_again(kind, own, verl, tmp_path):
+    strict = Thresholds(overlap_stable=0.999, overlap_dominated=0.99, ess_two_dominated=0.9)
+    for path in (own, verl):
+        wanted = diagnose(read(path), thresholds=strict)
+        given = path if kind == "dump" else saved(tmp_path / "d.json", diagnose(read(path)))
+        regime = report.load(given, 1, strict).judged[1]
+        assert regime["verdict"] == wanted.regime.verdict == "operator_dominated"
+        assert regime["thresholds"] == strict.model_dump()
+        assert [r["why"] for r in regime["reasons"]] == [r.why for r in wanted.regime.reasons]
+        assert report.load(given).judged[1]["verdict"] != "operator_dominated" or path is own
+
+
+def test_a_run_is_judged_again_step_by_step(run_path):
+    strict = Thresholds(overlap_stable=0.999, overlap_dominated=0.99)
+    before, after = report.load(run_path), report.load(run_path, 1, strict)
+    assert after.judged[1]["thresholds"] == strict.model_dump()
+    summaries = [Summary.from_dict(record) for record in after.steps if record.get("contexts")]
+    verdict = classify_run(summaries, strict).verdict.replace("_", "-")
+    assert f"steps: {verdict}" in report.page([after])
+    assert before.judged[1]["thresholds"] != after.judged[1]["thresholds"]
+
+
+def test_rows_that_nobody_knows_are_left_out(own, run_path, tmp_path):
+    views = report.load_all([saved(tmp_path / "d.json", diagnose(read(own), eta=1.0)), own])
+    html = comparison(views, ["r0", "r1"])
+    assert "Held-out" not in html
+    assert "Compute" not in html
+    assert "Largest feasible" in html
+    mixed = comparison(report.load_all([run_path, own]), ["r0", "r1"])
+    assert "Held-out" in mixed
+
+
+def test_what_is_neither_is_refused(tmp_path):
+    with pytest.raises(RunError, match="no such run, diagnosis or rollouts"):
+        report.load(tmp_path / "nothing.json")
+    (tmp_path / "plan.json").write_text('{"schema": "tod.plan/1"}')
+    with pytest.raises(DataError, match=r"plan\.json"):
+        report.load(tmp_path / "plan.json")
+    (tmp_path / "torn.json").write_text('{"schema": "tod.diagnosis/1"}')
+    with pytest.raises(RunError, match="damaged"):
+        report.load(tmp_path / "torn.json")
+
+
+def test_command_by_default_writes_where_it_was_called(own, verl, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = saved(tmp_path / "own.json", diagnose(read(own), eta=1.0))
+    bounds = tmp_path / "bounds.yaml"
+    bounds.write_text("overlap_stable: 0.999\noverlap_dominated: 0.99\n")
+    words = ["report", str(file), str(verl), "--thresholds", str(bounds)]
+    result = CliRunner().invoke(app, words, env={"COLUMNS": "80"})
+    assert result.exit_code == 0, result.exception
+    assert max(map(len, result.output.splitlines())) <= 80
+    assert "operator-dominated" in result.output
+    assert "2 runs side by side" in (tmp_path / "report.html").read_text(encoding="utf-8")
