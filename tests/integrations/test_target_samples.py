@@ -181,7 +181,7 @@ def test_bad_marks_and_bad_samples_are_rejected(tmp_path: Path) -> None:
     )
     odd.drop("index").write_parquet(tmp_path / "x.parquet")
     source = read(tmp_path, max_rejected=0.1).source
-    assert [(r.row, r.name) for r in source.rejections] == [(6, "drawn_from"), (21, "r")]
+    assert [(r.row, r.name) for r in source.rejections] == [(6, "drawn_from"), (21, "utility.r")]
     odd.drop("index").write_ndjson(tmp_path / "x.jsonl")
     (tmp_path / "x.parquet").unlink()
     again = read(tmp_path, max_rejected=0.1).source

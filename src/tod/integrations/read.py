@@ -67,6 +67,7 @@ def read(
     files, chosen, why = _choose(found, format, mapping or {})
     _refuse_unknown(chosen, mapping or {})
     rows = Rows(steps=span, mapping=mapping or {}, forbidden=chosen.forbidden, gate=gate)
+    rows.fields |= chosen.fields
     for line in found.skipped[:10]:
         rows.note(line)
     chosen.read(files, rows)

@@ -96,7 +96,12 @@ def test_a_hole_in_a_list_is_not_a_number(tmp_path: Path) -> None:
     table = rows()
     table[4]["log_mu_tokens"] = [-1.0, None]
     (found,) = read(save(table, tmp_path)[0], max_rejected=0.1).source.rejections
-    assert (found.row, found.name, found.value, found.why) == (5, "log_mu", "nan", "not a number")
+    assert (found.row, found.name, found.value, found.why) == (
+        5,
+        "log_mu_tokens",
+        "nan",
+        "not a number",
+    )
 
 
 def test_rows_without_a_list_count_as_unknown(tmp_path: Path) -> None:
@@ -105,7 +110,7 @@ def test_rows_without_a_list_count_as_unknown(tmp_path: Path) -> None:
         table[at]["log_ref_tokens"] = None
     path, _ = save(table, tmp_path)
     reading = read(path, max_rejected=0.05)
-    assert [r.name for r in reading.source.rejections] == ["log_ref", "log_ref"]
+    assert [r.name for r in reading.source.rejections] == ["log_ref_tokens"] * 2
     for row in table:
         row["log_ref_tokens"] = None if row["context"] < "c5" else row["log_ref_tokens"]
     path, _ = save(table, tmp_path)

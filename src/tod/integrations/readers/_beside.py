@@ -14,6 +14,7 @@ from tod.integrations.readers._files import base_suffix
 from tod.integrations.readers._json import decode_blocks
 from tod.integrations.readers._parquet import collect, scan
 from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._sink import as_float
 
 _KEYS = ("step", "row")
 
@@ -59,9 +60,9 @@ def beside(rows: Rows, dumps: int) -> Beside | None:
     for number, item in _rows(path, rows):
         step, row = item.get("step"), item.get("row")
         utility = {
-            str(key).removeprefix("utility."): float(value)
-            for key, value in item.items()
-            if key not in _KEYS and isinstance(value, int | float)
+            str(key).removeprefix("utility."): value
+            for key, given in item.items()
+            if key not in _KEYS and (value := as_float(given)) is not None
         }
         if type(row) is not int or not (step is None or type(step) is int) or not utility:
             bad = "row" if type(row) is not int else "step" if utility else "utility"

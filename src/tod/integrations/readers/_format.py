@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tod.base import DataError
+from tod.base import DataError, SpecError
 from tod.integrations.readers._files import base_suffix, open_binary, stem
 from tod.integrations.readers._rows import Rows
 
@@ -81,6 +81,7 @@ class Format:
             the switch or column that would bring it.
         required: Utilities without which a row is no use.
         forbidden: Whether −∞ is a legal utility.
+        fields: The files' own names of roles, for refusals.
         settings: What ``--map`` may say of its files beside ``utility``; None: any role.
     """
 
@@ -92,7 +93,22 @@ class Format:
     needs: Mapping[str, str] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     forbidden: bool = False
-    settings: tuple[str, ...] | None = ("group_size",)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    settings: tuple[str, ...] | None = ()
+
+
+def group_size(rows: Rows) -> int | None:
+    """The candidates of a group, if the person said so.
+
+    Raises:
+        SpecError: It is no whole number above 0.
+    """
+    told = rows.mapping.get("group_size")
+    if told is None:
+        return None
+    if not (told.isascii() and told.isdigit() and 0 < len(told) < 10 and int(told)):
+        raise SpecError(f"--map group_size={told}: a whole number of candidates, at least 1.")
+    return int(told)
 
 
 def step_in_name(path: Path) -> int | None:

@@ -43,16 +43,24 @@ class Columns:
         return found
 
     def drop(self, wrong: Any, name: str, values: Any, why: str) -> None:
-        """Reject the rows where ``wrong``; the first ones are kept as examples."""
+        """Reject the rows where ``wrong``; the first ones are kept as examples.
+
+        Args:
+            wrong: Which rows, [N].
+            name: The role that is no use: ``utility.NAME`` or ``log_NAME``.
+            values: What they hold, [N].
+            why: Why that is no use.
+        """
+        field = self.rows.field(name)
         wrong = wrong & self.alive
         places = np.flatnonzero(wrong)
         for at in places[:SHOWN].tolist():
             path = self.rows.files[int(self.file[at])]
-            self.rows.reject(path, int(self.row[at]), name, float(values[at]), why)
+            self.rows.reject(path, int(self.row[at]), field, float(values[at]), why)
         more = len(places) - SHOWN
         if more > 0:
             self.rows.rejected += more
-            self.rows.reasons[name, why] += more
+            self.rows.reasons[field, why] += more
         self.alive &= ~wrong
 
 
@@ -61,7 +69,7 @@ def check_values(columns: Columns, required: tuple[str, ...], max_rejected: floa
     rows = columns.rows
     n = max(len(columns.code), 1)
     for name in list(columns.utility):
-        values = columns.utility[name]
+        values, role = columns.utility[name], f"utility.{name}"
         if _all_finite(values):
             continue
         lacking = np.isnan(values) & columns.alive
@@ -71,10 +79,10 @@ def check_values(columns: Columns, required: tuple[str, ...], max_rejected: floa
                 f"utility {name!r} is missing or NaN in {int(lacking.sum())} of {n} rows: left out"
             )
             continue
-        columns.drop(np.isnan(values), name, values, "not a number")
-        columns.drop(values == np.inf, name, values, "infinite")
+        columns.drop(np.isnan(values), role, values, "not a number")
+        columns.drop(values == np.inf, role, values, "infinite")
         if not rows.forbidden:
-            columns.drop(values == -np.inf, name, values, "infinite")
+            columns.drop(values == -np.inf, role, values, "infinite")
     for name in list(columns.log):
         _check_log(columns, name, max_rejected * n)
 

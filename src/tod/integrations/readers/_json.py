@@ -4,13 +4,17 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from tod.integrations.readers._files import MAX_LINE, Chunk, chunks
 from tod.integrations.readers._rows import Rows
 
+Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""A step, a place or a token id: what a double and eight bytes hold exactly."""
+Count = Annotated[int, msgspec.Meta(ge=-(2**31) + 1, le=2**31 - 1)]
+"""A length or a policy version: four bytes."""
 _WHERE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _LACKS = re.compile(r"missing required field `(.*?)`")
 
@@ -107,12 +111,18 @@ def _loosely(line: bytes) -> Any:
 
 
 def _value_at(data: Any, path: str) -> object:
-    """The value at a dotted path of an error, ``rewards[...]`` included."""
-    for part in path.replace("[...]", ".0").replace("[", ".").replace("]", "").split("."):
+    """The value at a dotted path of an error, ``rewards[...]`` included; names may hold dots."""
+    parts = path.replace("[...]", ".0").replace("[", ".").replace("]", "").split(".")
+    while parts and data is not None:
+        used = 1
         if isinstance(data, dict):
-            data = data.get(part)
+            ends = (n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in data)
+            used = next(ends, 1)
+            data = data.get(".".join(parts[:used]))
         elif isinstance(data, list):
-            data = data[int(part)] if part.isdigit() and int(part) < len(data) else None
+            at = parts[0]
+            data = data[int(at)] if at.isdigit() and int(at) < len(data) else None
+        parts = parts[used:]
     return data
 
 
@@ -130,6 +140,20 @@ def first_object(path: Path) -> dict[str, msgspec.Raw] | None:
         if tried == 1:
             return None
     return None
+
+
+def first_keys(path: Path, most: int = 1000) -> list[str]:
+    """Names in the first objects of a file: a row may lack what others have."""
+    found: dict[str, None] = {}
+    decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+    for tried, (_, line, _) in enumerate(line for chunk in chunks(path) for line in chunk.lines()):
+        try:
+            found.update(dict.fromkeys(decode(line)))
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            found.update(dict.fromkeys(_first_loose(line) or ()))
+        if tried + 1 >= most:
+            break
+    return list(found)
 
 
 def _first_loose(line: bytes) -> dict[str, msgspec.Raw] | None:

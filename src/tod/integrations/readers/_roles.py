@@ -5,9 +5,12 @@ trainer), ``drawn_from`` (``mu`` or ``target``), ``prompt``, ``completion``, ``u
 ``log_<policy>`` (sums over a sequence, nats) and ``log_<policy>_tokens``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 
+from tod.base import DataError
 from tod.candidates import POLICIES
 
 LOGS = tuple(f"log_{name}" for name in POLICIES)
@@ -36,6 +39,25 @@ class Roles:
     def tokens(self) -> dict[str, str]:
         """Column of token lists by policy."""
         return {r[4:-7]: c for r, c in self.columns.items() if r.endswith("_tokens")}
+
+    def check(self, path: Path, there: Collection[str]) -> None:
+        """Refuse a file that lacks a column.
+
+        Raises:
+            DataError: With the names that are there.
+        """
+        for role, column in self.columns.items():
+            if column not in there:
+                word = "utility" if role.startswith("utility.") else role
+                close = get_close_matches(column, list(there), 1)
+                right = close[0] if close else "COLUMN"
+                raise DataError(
+                    f"{path}: no column {column!r} for {word}. It holds "
+                    f"{', '.join(list(there)[:16]) or 'nothing'}. Name the right one, for instance "
+                    f"--map {word}={right}."
+                )
+        if self.grouping not in self.columns:
+            raise DataError(f"{path}: no context column. Name one: --map context=COLUMN.")
 
     def column(self, role: str) -> str | None:
         """The column of a role, or None."""

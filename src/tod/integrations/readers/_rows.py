@@ -106,6 +106,7 @@ class Rows:
         steps: First and last step wanted, both included; None is open.
         mapping: What the person said with ``--map``, by the reader's own names.
         forbidden: Whether −∞ is a legal utility ("forbidden") in this format.
+        fields: The file's own name of what is called ``log_mu``, ``utility.NAME`` and so on.
         gate: Trust region whose toll is to be kept while tokens are at hand, or None.
         labels: What people call them.
         context_steps: Their steps.
@@ -117,6 +118,7 @@ class Rows:
     steps: tuple[int | None, int | None] = (None, None)
     mapping: Mapping[str, str] = field(default_factory=dict)
     forbidden: bool = False
+    fields: dict[str, str] = field(default_factory=dict)
     gate: Any = None
     files: list[Path] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
@@ -180,6 +182,10 @@ class Rows:
         self.reasons[name, why] += 1
         if len(self.rejections) < SHOWN:
             self.rejections.append(Rejection(str(path), row, name, shorten(value), why))
+
+    def field(self, role: str) -> str:
+        """The file's own name of a role; of utilities their name where it has none."""
+        return self.fields.get(role, role.removeprefix("utility."))
 
     def note(self, text: str) -> None:
         """Say something once."""

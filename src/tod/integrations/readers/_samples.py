@@ -27,7 +27,9 @@ def samples_of(
     columns.utility = _known(columns.utility, utilities)
     columns.log = _known(columns.log, logs)
     for name, values in columns.utility.items():
-        columns.drop(np.isnan(values) | (values == np.inf), name, values, "not a finite number")
+        columns.drop(
+            np.isnan(values) | (values == np.inf), f"utility.{name}", values, "not a finite number"
+        )
     for name, values in columns.log.items():
         wrong = np.isnan(values) | (values > TOLERANCE)
         columns.drop(wrong, f"log_{name}", values, "not a log-prob of a sample of the target")

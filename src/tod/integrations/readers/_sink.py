@@ -11,6 +11,7 @@ from tod.integrations.readers._gather import TOLERANCE
 from tod.integrations.readers._rows import Rows
 
 NAN = float("nan")
+_MOST = 1 << 31
 PAIRS = (("old", "mu"), ("policy", "old"), ("policy", "mu"), ("old", "ref"), ("policy", "ref"))
 
 
@@ -44,6 +45,10 @@ class Sink:
         sample: bool = False,
     ) -> None:
         """One row; what is None or absent is unknown. ``sample``: drawn from the target."""
+        for name, count in (("length", length), ("lag", lag)):
+            if count is not None and not abs(count) < _MOST:
+                self.reject(row, name, count, "out of range")
+                return
         given = {"code": code, "row": row, "length": length, "answer": answer, "lag": lag}
         for name, field in {**given, "identity": identity, "sample": sample}.items():
             self.columns[name].append(field)
@@ -71,8 +76,11 @@ class Sink:
         *,
         lag: int | None = None,
         sample: bool = False,
+        stated: int | None = None,
     ) -> dict[str, float] | None:
         """Sequence sums of token log-probs by policy name; None when the row was rejected.
+
+        The lists must be equally long, and as long as the file states, where it does.
 
         Token sums of the gaps between policies are kept by step: log π_old − log μ counts as
         engine mismatch only where the sampler was not behind (``lag`` 0 or unknown), and a sample
@@ -81,14 +89,19 @@ class Sink:
         arrays: dict[str, Any] = {}
         self._taken = {}
         for name, values in tokens.items():
-            array = self._tokens(row, name, values)
+            array = self._tokens(row, self.rows.field(f"log_{name}"), values)
             if array is None:
                 return None
             arrays[name] = array
-        sizes = {name: array.size for name, array in arrays.items()}
+        sizes = {self.rows.field(f"log_{name}"): array.size for name, array in arrays.items()}
+        first = next(iter(sizes), "")
+        if stated is not None and sizes and sizes[first] != stated:
+            why = f"{sizes[first]} tokens in {first}"
+            self.reject(row, self.rows.field("length"), stated, why)
+            return None
         if len(set(sizes.values())) > 1:
-            shown = ", ".join(f"{n} of {name}" for name, n in sizes.items())
-            self.reject(row, "log-probs", shown, "lengths differ")
+            shown = ", ".join(f"{n} in {field}" for field, n in sizes.items())
+            self.reject(row, first, shown, "lengths differ")
             return None
         for first, second in PAIRS:
             if first in arrays and second in arrays and not sample:
@@ -98,19 +111,19 @@ class Sink:
             self._taken = self.rows.gate.columns(arrays)
         return {name: float(array.sum()) for name, array in arrays.items()}
 
-    def _tokens(self, row: int, name: str, values: Any) -> Any:
+    def _tokens(self, row: int, field: str, values: Any) -> Any:
         try:
             array = np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError):
-            self.reject(row, f"log_{name}", None, "not a list of numbers")
+        except (TypeError, ValueError, OverflowError):
+            self.reject(row, field, None, "not a list of numbers")
             return None
         if array.ndim != 1 or not array.size:
-            self.reject(row, f"log_{name}", None, "not a list of one number per token")
+            self.reject(row, field, None, "not a list of one number per token")
             return None
         top = float(array.max())  # NaN if any is
         if not top <= TOLERANCE:
             why = "not a number" if math.isnan(top) else "a positive log-prob"
-            self.reject(row, f"log_{name}", top, why)
+            self.reject(row, field, top, why)
             return None
         return np.minimum(array, 0.0)
 
@@ -137,6 +150,14 @@ class Sink:
             sample=self.columns["sample"] if any(self.columns["sample"]) else None,
             taken=self.taken,
         )
+
+
+def as_float(value: object) -> float | None:
+    """A number as a float; None for what is none, or is beyond the largest float."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
 
 
 def masked(values: Any, mask: Any) -> Any:

@@ -1,109 +1,124 @@
 """Tables whose columns have known roles: our own format, and anything that a mapping names."""
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from tod.base import DataError
 from tod.integrations.readers._files import base_suffix
-from tod.integrations.readers._json import decode_blocks
-from tod.integrations.readers._roles import Roles
+from tod.integrations.readers._json import Count, Whole, decode_blocks, first_keys
+from tod.integrations.readers._roles import TEXTS, Roles
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import Sink
 from tod.integrations.readers._table_parquet import read_parquet
+
+_KINDS: dict[str, Any] = {
+    "step": Whole,
+    "candidate": Whole | None,
+    "length": Count | None,
+    "lag": Count | None,
+    "drawn_from": Literal["mu", "target"] | None,
+    "answer": Any,
+}
 
 
 def read_table(path: Path, roles: Roles, rows: Rows) -> None:
     """One file.
 
-    A DataError says: its columns are not of the types that their roles need.
+    A DataError says: a column is absent, or not of the type that its role needs.
     """
+    rows.fields |= {role.removesuffix("_tokens"): name for role, name in roles.columns.items()}
     if base_suffix(path) == ".parquet":
         read_parquet(path, roles, rows)
-    else:
-        _jsonl(path, roles, rows)
-
-
-def _jsonl(path: Path, roles: Roles, rows: Rows) -> None:
-    """JSON lines: only the columns with a role are decoded."""
-    if roles.grouping not in roles.columns:
-        raise DataError(f"{path}: no context column. Name one: --map context=COLUMN.")
-    number = float | bool | None
-    fields: list[Any] = []
-    rename: dict[str, str] = {}
-    names = {role: f"c{place}" for place, role in enumerate(roles.columns)}
-    main = next(iter(roles.utilities), None)
-    for role, column in roles.columns.items():
-        if role in ("prompt", "completion") and role != roles.grouping:
-            continue
-        rename[names[role]] = column
-        if role == f"utility.{main}":
-            fields.append((names[role], float | bool))
-        elif role.endswith("_tokens"):
-            fields.append((names[role], list[float] | None, None))
-        elif role.startswith(("utility.", "log_")):
-            fields.append((names[role], number, None))
-        elif role in ("candidate", "length", "lag"):
-            fields.append((names[role], int | None, None))
-        elif role == "step":
-            fields.append((names[role], int))
-        elif role == "drawn_from":
-            fields.append((names[role], Literal["mu", "target"] | None, None))
-        else:
-            fields.append((names[role], Any))
-    required = [field for field in fields if len(field) == 2]
-    optional = [field for field in fields if len(field) == 3]
-    kind = msgspec.defstruct("Row", [*required, *optional], rename=rename)
+        return
+    roles.check(path, first_keys(path))
     sink = Sink(path, rows)
-    for numbers, items in decode_blocks(path, kind, rows):
+    names = {role: f"c{place}" for place, role in enumerate(roles.columns)}
+    for numbers, items in decode_blocks(path, _row_type(roles, names), rows):
         for line, item in zip(numbers, items, strict=True):
-            got = {role: getattr(item, name, None) for role, name in names.items()}
-            _put(line, got, roles, sink)
+            _put(line, {role: getattr(item, name, None) for role, name in names.items()}, sink)
     sink.close()
 
 
-def _put(row: int, got: Mapping[str, Any], roles: Roles, sink: Sink) -> None:
-    """One row of any origin, by role."""
+def _row_type(roles: Roles, names: Mapping[str, str]) -> Any:
+    """A struct of the columns that are needed; a row must have what comes without a default."""
+    main = next(iter(roles.utilities), None)
+    needed: list[Any] = []
+    other: list[Any] = []
+    for role, name in names.items():
+        if role == roles.grouping:
+            needed.append((name, Any))
+        elif role == "step":
+            needed.append((name, _KINDS[role]))
+        elif role == f"utility.{main}":
+            needed.append((name, float | bool))
+        elif role not in TEXTS:
+            listed = list[float] | None if role.endswith("_tokens") else float | bool | None
+            other.append((name, _KINDS.get(role, listed), None))
+    rename = {name: roles.columns[role] for role, name in names.items()}
+    return msgspec.defstruct("Row", [*needed, *other], rename=rename)
+
+
+def _put(line: int, got: Mapping[str, Any], sink: Sink) -> None:
+    """One row by role."""
     step = got.get("step", 0)
-    key = got.get(roles.grouping)
-    if not isinstance(step, int) or key is None:
-        name = "step" if not isinstance(step, int) else roles.grouping
-        sink.reject(
-            row, roles.columns.get(name, name), got.get(name), "missing, or of another type"
-        )
+    label = _label(got)
+    if label is None:
+        grouping = "context" if "context" in got else "prompt"
+        sink.reject(line, sink.rows.field(grouping), got[grouping], "missing, or out of range")
         return
     if not sink.rows.wanted(step):
         return
-    tokens = {
-        name: got[f"log_{name}_tokens"]
-        for name in roles.tokens
-        if got.get(f"log_{name}_tokens") is not None
-    }
-    lag, sample = got.get("lag"), got.get("drawn_from") == "target"
-    sums = sink.sums(row, step, tokens, lag=lag, sample=sample) if tokens else {}
-    if sums is None:
+    log = _log_probs(line, step, got, sink)
+    if log is None:
         return
-    log = {name: got.get(f"log_{name}") for name in roles.logs}
-    known = {name: float(v) for name, v in log.items() if isinstance(v, int | float)} | sums
-    utility = {name: _float(got.get(f"utility.{name}")) for name in roles.utilities}
     answer = got.get("answer")
-    lengths = [len(values) for values in tokens.values()]
-    label = str(key) if isinstance(key, str | int) and roles.grouping == "context" else None
-    name = label or f"{hash(str(key)) & 0xFFFFFFFF:08x}"
     sink.put(
-        row,
-        sink.rows.context(step, name),
-        utility,
-        known,
-        length=got.get("length") or (lengths[0] if lengths else None),
+        line,
+        sink.rows.context(step, label),
+        {role[8:]: value for role, value in got.items() if role.startswith("utility.")},
+        log,
+        length=got.get("length") or _count(got),
         answer=None if answer is None else hash(answer if isinstance(answer, str) else str(answer)),
-        lag=lag,
+        lag=got.get("lag"),
         identity=got.get("candidate"),
-        sample=sample,
+        sample=got.get("drawn_from") == "target",
     )
 
 
-def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def _label(got: Mapping[str, Any]) -> str | None:
+    """The context by its key, or a digest of what is no key: the prompt, or an object."""
+    key = got.get("context") if "context" in got else got.get("prompt")
+    if key is None or (isinstance(key, int) and key.bit_length() > 63):
+        return None
+    if "context" in got and isinstance(key, str | int):
+        return str(key)
+    text = key.encode("utf-8", "replace") if isinstance(key, str) else msgspec.json.encode(key)
+    return blake2b(text, digest_size=8).hexdigest()
+
+
+def _tokens(got: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Lists by policy."""
+    lists = {role[4:-7]: values for role, values in got.items() if role.endswith("_tokens")}
+    return {name: values for name, values in lists.items() if values is not None}
+
+
+def _count(got: Mapping[str, Any]) -> int | None:
+    return next((len(values) for values in _tokens(got).values()), None)
+
+
+def _log_probs(line: int, step: int, got: Mapping[str, Any], sink: Sink) -> dict[str, float] | None:
+    """Sequence sums by policy, from lists where there are any; None when the row was rejected."""
+    plain = {
+        role[4:]: float(value)
+        for role, value in got.items()
+        if role.startswith("log_") and isinstance(value, int | float)
+    }
+    tokens = _tokens(got)
+    if not tokens:
+        return plain
+    sample, stated = got.get("drawn_from") == "target", got.get("length")
+    sums = sink.sums(line, step, tokens, lag=got.get("lag"), sample=sample, stated=stated)
+    return None if sums is None else plain | sums

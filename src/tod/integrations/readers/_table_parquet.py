@@ -1,6 +1,7 @@
 """Parquet tables by role: whole columns at once, token lists a slice of rows at a time."""
 
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from tod.base import DataError
 from tod.integrations.readers._parquet import collect, columns_of, scan
 from tod.integrations.readers._roles import Roles
-from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._rows import SHOWN, Rows
 from tod.integrations.readers._table_tokens import Tokens
 
 if TYPE_CHECKING:
@@ -29,25 +30,34 @@ def read_parquet(path: Path, roles: Roles, rows: Rows) -> None:
         DataError: A column is absent, or not of the type that its role needs.
     """
     kinds = columns_of(path)
+    roles.check(path, kinds)
     wanted = _wanted(path, roles, kinds)
     file = rows.start(path)
     for first, table in _tables(path, wanted, sliced=bool(roles.tokens)):
         kept, row = _chosen(path, table, first, roles, rows)
+        tokens = None
         if roles.tokens:
-            tokens = Tokens.of(kept, roles.tokens)
-            good = tokens.refuse(path, row, rows)
-            target, behind = _target(kept), _behind(kept)
-            tokens.count_gaps(kept["step"].to_numpy(), good & ~target, behind, rows)
-            kept, row, tokens = kept.filter(good), row[good], tokens.part(good, rows.gate)
-            _add(file, kept, row, roles, rows, tokens)
-        else:
-            _add(file, kept, row, roles, rows, None)
+            tokens, good = _usable(path, kept, row, roles, rows)
+            kept, row = kept.filter(good), row[good]
+        _add(file, kept, row, roles, rows, tokens)
+
+
+def _usable(
+    path: Path, table: "pl.DataFrame", row: Any, roles: Roles, rows: Rows
+) -> tuple[Tokens, Any]:
+    """The lists of rows that have good ones, and the mask of these rows."""
+    tokens = Tokens.of(table, roles.tokens)
+    stated = table["length"].cast(float).to_numpy() if "length" in table.columns else None
+    good = tokens.refuse(path, row, rows, stated)
+    counted = good & ~_target(table)
+    tokens.count_gaps(table["step"].to_numpy(), counted, _behind(table), rows)
+    return tokens.part(good, rows.gate), good
 
 
 def _wanted(path: Path, roles: Roles, kinds: Mapping[str, Any]) -> list[Any]:
     import polars as pl
 
-    wanted: list[Any] = [_key(roles, "context", kinds, path), _step(roles, kinds, path)]
+    wanted: list[Any] = [_key(roles, kinds), _step(roles, kinds)]
     numbers = {f"u.{n}": c for n, c in roles.utilities.items()}
     numbers |= {f"l.{n}": c for n, c in roles.logs.items()}
     for name, column in numbers.items():
@@ -55,10 +65,10 @@ def _wanted(path: Path, roles: Roles, kinds: Mapping[str, Any]) -> list[Any]:
     for name, column in roles.tokens.items():
         wanted.append(_list(column, kinds, path).alias(f"t.{name}"))
     for role in _WHOLE:
-        extra = roles.columns.get(role, "")
-        if extra in kinds:
+        if role in roles.columns:
+            extra = roles.columns[role]
             wanted.append(_integer(extra, role, kinds[extra]).alias(role))
-    if roles.columns.get("drawn_from", "") in kinds:
+    if "drawn_from" in roles.columns:
         wanted.append(pl.col(roles.columns["drawn_from"]).cast(pl.String).alias("drawn_from"))
     return wanted
 
@@ -129,43 +139,33 @@ def _values(table: "pl.DataFrame", name: str) -> Any:
     return table[name].fill_null(float("nan")).to_numpy()
 
 
-def _key(roles: Roles, role: str, kinds: Mapping[str, Any], path: Path) -> Any:
+def _key(roles: Roles, kinds: Mapping[str, Any]) -> Any:
     import polars as pl
 
-    column = roles.column(role)
-    if column is None:
-        column = roles.column("prompt")
-        if column is None:
-            raise DataError(f"{path}: no context column. Name one: --map context=COLUMN.")
-    if column not in kinds:
-        raise _absent(path, column, role, kinds)
-    kind = kinds[column]
+    column = roles.columns[roles.grouping]
     value = pl.col(column)
-    if kind.is_nested():
-        return value.hash().cast(pl.String).alias("context")
-    if role == "context" and column == roles.column("prompt"):
-        return value.hash().cast(pl.String).alias("context")
+    if kinds[column].is_nested() or column == roles.column("prompt"):
+        value = value.hash()
     return value.cast(pl.String).alias("context")
 
 
-def _step(roles: Roles, kinds: Mapping[str, Any], path: Path) -> Any:
+def _step(roles: Roles, kinds: Mapping[str, Any]) -> Any:
     import polars as pl
 
     column = roles.column("step")
     if column is None:
         return pl.lit(0, dtype=pl.Int64).alias("step")
-    if column not in kinds:
-        raise _absent(path, column, "step", kinds)
-    return pl.col(column).cast(pl.Int64, strict=False).alias("step")
+    value = pl.col(column)
+    if kinds[column].is_float():
+        value = pl.when(value == value.floor()).then(value)
+    return value.cast(pl.Int64, strict=False).alias("step")
 
 
 def _number(column: str, kinds: Mapping[str, Any], path: Path) -> Any:
     import polars as pl
 
-    if column not in kinds:
-        raise _absent(path, column, "a number", kinds)
     kind = kinds[column]
-    if kind.is_nested():
+    if not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
         raise DataError(f"{path}: column {column!r} holds {kind}, not one number a row.")
     return pl.col(column).cast(pl.Float64, strict=False)
 
@@ -173,8 +173,6 @@ def _number(column: str, kinds: Mapping[str, Any], path: Path) -> Any:
 def _list(column: str, kinds: Mapping[str, Any], path: Path) -> Any:
     import polars as pl
 
-    if column not in kinds:
-        raise _absent(path, column, "token log-probs", kinds)
     inner = getattr(kinds[column], "inner", None)
     if inner is None or not inner.is_numeric():
         raise DataError(
@@ -183,19 +181,20 @@ def _list(column: str, kinds: Mapping[str, Any], path: Path) -> Any:
     return pl.col(column).cast(pl.List(pl.Float64))
 
 
-def _integer(column: str, role: str, kind: Any) -> Any:
+def _integer(column: str, role: str, held: Any) -> Any:
     import polars as pl
 
-    if role == "answer" and not kind.is_integer():
+    if role == "answer" and not held.is_integer():
         return pl.col(column).cast(pl.String).hash().cast(pl.Int64, wrap_numerical=True)
-    return pl.col(column).cast(pl.Int64, strict=False)
+    kind = pl.Int64 if role in ("answer", "candidate") else pl.Int32
+    return pl.col(column).cast(kind, strict=False)
 
 
-def _absent(path: Path, column: str, role: str, kinds: Mapping[str, Any]) -> DataError:
-    return DataError(
-        f"{path}: no column {column!r} for {role}. It holds {', '.join(list(kinds)[:16])}. Name "
-        f"the right one, for instance --map {role.split('.')[0]}=COLUMN."
-    )
+def _held(path: Path, column: str, row: int) -> object:
+    """What a cell holds, before any cast."""
+    import polars as pl
+
+    return collect(path, scan(path).select(pl.col(column).slice(row - 1, 1))).item()
 
 
 def _chosen(
@@ -213,8 +212,10 @@ def _chosen(
         if not table[name].null_count():
             continue
         lost = table[name].is_null().to_numpy()
-        for at in row[lost].tolist():
-            rows.reject(path, at, roles.column(name) or name, None, "missing, or of another type")
+        column = roles.columns[name if name == "step" else roles.grouping]
+        shown = [_held(path, column, at) for at in row[lost][:SHOWN].tolist()]
+        for at, value in zip_longest(row[lost].tolist(), shown):
+            rows.reject(path, at, column, value, "missing, or of another type")
         table, row = table.filter(~lost), row[~lost]
     if "drawn_from" in table.columns:
         said = table["drawn_from"]

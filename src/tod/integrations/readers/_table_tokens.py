@@ -73,8 +73,15 @@ class Tokens:
             size = np.where(x.known, x.sizes, size)
         return cls(lists, sums, size)
 
-    def refuse(self, path: Path, row: Any, rows: Rows) -> Any:
-        """Reject rows whose lists are no use, in their order; the mask of the others."""
+    def refuse(self, path: Path, row: Any, rows: Rows, stated: Any = None) -> Any:
+        """Reject rows whose lists are no use, in their order; the mask of the others.
+
+        Args:
+            path: Their file.
+            row: Their numbers in it, [N].
+            rows: Where they are refused.
+            stated: Lengths that the file states, [N], NaN where it does not; None without any.
+        """
         found: dict[int, tuple[str, object, str]] = {}
         for name, x in self.lists.items():
             empty = x.known & (x.sizes == 0)
@@ -83,16 +90,26 @@ class Tokens:
                 why = "not a number" if np.isnan(top[at]) else "a positive log-prob"
                 why = "not a list of one number per token" if empty[at] else why
                 value = None if empty[at] else float(top[at])
-                found.setdefault(at, (f"log_{name}", value, why))
+                found.setdefault(at, (rows.field(f"log_{name}"), value, why))
+        wrong = [] if stated is None else np.flatnonzero(self._misstated(stated)).tolist()
+        for at in wrong:
+            name = next(n for n, x in self.lists.items() if x.known[at])
+            why = f"{self.length[at]} tokens in {rows.field(f'log_{name}')}"
+            found.setdefault(at, (rows.field("length"), int(stated[at]), why))
         for at in np.flatnonzero(self._uneven()).tolist():
-            sizes = {n: int(x.sizes[at]) for n, x in self.lists.items() if x.known[at]}
-            shown = ", ".join(f"{n} of {name}" for name, n in sizes.items())
-            found.setdefault(at, ("log-probs", shown, "lengths differ"))
+            held = {n: int(x.sizes[at]) for n, x in self.lists.items() if x.known[at]}
+            sizes = {rows.field(f"log_{name}"): n for name, n in held.items()}
+            shown = ", ".join(f"{n} in {field}" for field, n in sizes.items())
+            found.setdefault(at, (next(iter(sizes)), shown, "lengths differ"))
         for at in sorted(found):
             rows.reject(path, int(row[at]), *found[at])
         good = np.ones(len(row), dtype=bool)
         good[list(found)] = False
         return good
+
+    def _misstated(self, stated: Any) -> Any:
+        """Rows that state another length than their first list has."""
+        return (self.length > 0) & ~np.isnan(stated) & (stated != self.length)
 
     def _uneven(self) -> Any:
         """Rows whose lists differ in length."""

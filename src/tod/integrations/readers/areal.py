@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from tod.integrations.readers._format import Format, Probe
-from tod.integrations.readers._json import decode_lines, texts
+from tod.integrations.readers._json import Count, Whole, decode_lines, texts
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import Sink
 
@@ -19,13 +19,13 @@ from tod.integrations.readers._sink import Sink
 class Row(msgspec.Struct, gc=False):
     """The needed fields of a row."""
 
-    task_id: int | str
-    sample_idx: int
+    task_id: Whole | str
+    sample_idx: Whole
     reward: float | bool
-    tail_version: int
-    head_version: int | None = None
-    seqlen: int | None = None
-    prompt_len: int | None = None
+    tail_version: Whole
+    head_version: Whole | None = None
+    seqlen: Count | None = None
+    prompt_len: Count | None = None
 
 
 class Text(msgspec.Struct, gc=False):

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tod.integrations.readers._format import Format, Probe
+from tod.integrations.readers._format import Format, Probe, group_size
 from tod.integrations.readers._json import chosen_lines, decode_lines, plain_text
 from tod.integrations.readers._rows import Rows
-from tod.integrations.readers._sink import Sink, runs
+from tod.integrations.readers._sink import Sink, as_float, runs
 from tod.integrations.readers._total import Logged, rewards_among, utilities
 
 _PLAIN = frozenset({"step", "prompt", "completion", "advantages", "entropy", "images", "solution"})
@@ -82,12 +82,11 @@ def _logged(item: dict[str, Any], rows: Rows) -> Logged | None:
 
 
 def _numbers(values: list[Any]) -> Any:
-    return np.array([float(v) if isinstance(v, int | float) else np.nan for v in values])
+    return np.array([as_float(value) for value in values], dtype=np.float64)
 
 
 def _groups(item: dict[str, Any], rows: Rows) -> list[int]:
-    size = int(rows.mapping["group_size"]) if "group_size" in rows.mapping else None
-    return runs(_prompts(item), size)
+    return runs(_prompts(item), group_size(rows))
 
 
 def _prompts(item: dict[str, Any]) -> list[str]:
@@ -160,6 +159,7 @@ FORMAT = Format(
     recognises=recognises,
     read=read,
     texts=read_texts,
+    settings=("group_size",),
     needs={
         "mu": "the TOD format written from the trainer: ms-swift logs no log-probs",
         "old": "the TOD format written from the trainer",

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from tod.base import DataError
-from tod.integrations.readers._format import Format, Probe, newest_per_step
-from tod.integrations.readers._json import decode_lines, plain_text, texts
+from tod.integrations.readers._format import Format, Probe, group_size, newest_per_step
+from tod.integrations.readers._json import Whole, decode_lines, plain_text, texts
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import Sink, masked, runs
 
@@ -25,8 +25,8 @@ _KEYS = ("rewards", "token_ids", "token_loss_mask", "idx")
 class Row(msgspec.Struct, gc=False):
     """The needed fields of a row."""
 
-    idx: int
-    token_ids: list[list[int]]
+    idx: Whole
+    token_ids: list[list[Whole]]
     token_loss_mask: list[list[float]]
     rewards: list[float | bool | None] = []
     filtered_rewards: list[float | bool | None] = []
@@ -62,8 +62,7 @@ def _read_file(path: Path, step: int, rows: Rows) -> None:
         if kept is not None:
             found.append((item.idx, number, _prompt(item), kept))
     found.sort(key=lambda entry: entry[:2])
-    size = int(rows.mapping["group_size"]) if "group_size" in rows.mapping else None
-    groups = runs([prompt for _, _, prompt, _ in found], size)
+    groups = runs([prompt for _, _, prompt, _ in found], group_size(rows))
     for group, (idx, number, prompt, kept) in zip(groups, found, strict=True):
         label = f"{step}/{group}-{blake2b(prompt, digest_size=4).hexdigest()}"
         code = rows.context(step, group, label)
@@ -87,7 +86,9 @@ def _row(number: int, step: int, item: Row, sink: Sink) -> dict[str, Any] | None
             continue
         values = masked(column[0] if column else [], mask)
         if values is None or len(mask) != len(item.token_ids[0]):
-            sink.reject(number, f"log_{name}", None, "another length than token_ids")
+            shown = f"{len(column[0]) if column else 0} for {len(item.token_ids[0])} token_ids"
+            field = sink.rows.field(f"log_{name}")
+            sink.reject(number, field, shown, "another length than token_ids")
             return None
         tokens[name] = values
     sums = sink.sums(number, step, tokens)
@@ -123,6 +124,12 @@ FORMAT = Format(
     read=read,
     texts=read_texts,
     required=("reward",),
+    fields={
+        "log_mu": "generation_logprobs",
+        "log_old": "prev_logprobs",
+        "utility.reward": "rewards",
+    },
+    settings=("group_size",),
     needs={
         "mu": "generation_logprobs, which every recent NeMo-RL writes: update it",
         "old": "prev_logprobs, which every recent NeMo-RL writes: update it",

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tod.integrations.readers._format import Format, Probe
-from tod.integrations.readers._json import decode_lines, texts
+from tod.integrations.readers._json import Whole, decode_lines, texts
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import Sink
 
@@ -18,19 +18,19 @@ from tod.integrations.readers._sink import Sink
 class Row(msgspec.Struct, gc=False):
     """The needed fields of a row."""
 
-    step: int
-    sample_idx: int
-    prompt_idx: int
+    step: Whole
+    sample_idx: Whole
+    prompt_idx: Whole
     reward: float | bool
-    response_tokens: list[int]
+    response_tokens: list[Whole]
     logprobs: list[float] | None = None
 
 
 class Text(msgspec.Struct, gc=False):
     """What there is of text: token ids."""
 
-    prompt_tokens: list[int] = []
-    response_tokens: list[int] = []
+    prompt_tokens: list[Whole] = []
+    response_tokens: list[Whole] = []
 
 
 def recognises(probe: Probe) -> str | None:
@@ -86,6 +86,7 @@ FORMAT = Format(
     read=read,
     texts=read_texts,
     required=("reward",),
+    fields={"log_mu": "logprobs"},
     needs={
         "mu": "logprobs, which recent versions save with save_traces: update open-instruct",
         "old": "the training forward's log-probs, which are not saved",

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from tod.integrations.readers._format import Format, Probe
-from tod.integrations.readers._json import chosen_lines, decode_lines, plain_text
+from tod.integrations.readers._json import Whole, chosen_lines, decode_lines, plain_text
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import Sink
 from tod.integrations.readers.prime_trace import (
@@ -63,14 +63,14 @@ class Group(msgspec.Struct, gc=False):
 class Policy(msgspec.Struct, gc=False):
     """Policy versions a rollout began and ended with."""
 
-    start: int | None = None
-    end: int | None = None
+    start: Whole | None = None
+    end: Whole | None = None
 
 
 class Work(msgspec.Struct, gc=False):
     """Which step the rollout was made for."""
 
-    step: int
+    step: Whole
     type: str = "train"
     policy: Policy | None = None
 
@@ -95,9 +95,9 @@ class Episode(msgspec.Struct, gc=False):
 class Export(msgspec.Struct, gc=False):
     """The needed fields of a packed sequence; what is not finite is null."""
 
-    step: int
-    token_ids: list[int]
-    position_ids: list[int]
+    step: Whole
+    token_ids: list[Whole]
+    position_ids: list[Whole]
     loss_mask: list[bool]
     inference_logprobs: list[float | None]
     trainer_logprobs: list[float | None]
@@ -293,6 +293,11 @@ FORMAT = Format(
     recognises=recognises,
     read=read,
     texts=read_texts,
+    fields={
+        "log_mu": "logprobs",
+        "log_ref": "reference_logprobs",
+        "log_policy": "trainer_logprobs",
+    },
     needs={
         "utility": "traces.jsonl beside the token exports: monitors.file, on by default",
         "mu": "logprobs in the traces, on by default",

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from tod.integrations.readers._json import Whole
 from tod.integrations.readers._sink import Sink
 
 Trained = dict[bytes, dict[int, Any]]
@@ -26,8 +27,8 @@ class Node(msgspec.Struct, gc=False):
     """One message of a trace."""
 
     sampled: bool = False
-    parent: int | None = None
-    token_ids: list[int] | None = None
+    parent: Whole | None = None
+    token_ids: list[Whole] | None = None
     mask: list[bool] | None = None
     logprobs: list[float] | None = None
     reference_logprobs: list[float] | None = None

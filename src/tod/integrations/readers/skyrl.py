@@ -155,7 +155,7 @@ def _owners(path: Path, boundaries: Any, count: int) -> Any:
     for group, pair in enumerate(boundaries):
         try:
             first, last = (int(value) for value in pair)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             shown = shorten(pair)
             raise DataError(f"{path}: prompt boundary {group} is {shown}, not a pair.") from None
         owner[max(first, 0) : max(last, 0)] = group
@@ -184,6 +184,7 @@ FORMAT = Format(
     recognises=recognises,
     read=read,
     settings=("rewards",),
+    fields={f"log_{name}": key for name, key in _LOGS.items()},
     needs={
         "utility": "rewards, which SkyRL drops before the dump: --map rewards=FILE, with step, row "
         "and the reward of every row",

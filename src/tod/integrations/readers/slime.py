@@ -13,11 +13,11 @@ import numpy as np
 
 from tod.base import DataError
 from tod.integrations.readers._files import COMPRESSED, whole_file
-from tod.integrations.readers._format import Format, Probe, newest_per_step
+from tod.integrations.readers._format import Format, Probe, group_size, newest_per_step
 from tod.integrations.readers._json import plain_text
 from tod.integrations.readers._numpy_plain import NAMES
 from tod.integrations.readers._rows import Rows, shorten
-from tod.integrations.readers._sink import Sink
+from tod.integrations.readers._sink import Sink, as_float
 from tod.integrations.readers._torch_file import is_torch_file, load_torch
 
 _TRAIN = {"mu": "rollout_log_probs", "old": "log_probs", "ref": "ref_log_probs"}
@@ -70,7 +70,7 @@ def _trained(path: Path, rows: Rows) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for place, sample in enumerate(data["samples"]):
         position = sample.get("rollout_position") if isinstance(sample, dict) else None
-        if isinstance(position, int):
+        if isinstance(position, int) and position >= 0:
             raw = data.get("raw_reward")
             raw = raw if isinstance(raw, list) and position < len(raw) else None
             found[position] = {**sample, "raw_reward": raw and raw[position]}
@@ -121,8 +121,8 @@ def _spared(step: int, samples: list[Any], trained: dict[int, Any], rows: Rows) 
 def _put(place: int, step: int, sample: Any, other: Any, sink: Sink, lag: int | None) -> None:
     group, length = sample.get("group_index"), sample.get("response_length")
     utility = _utility(sample.get("reward"), sink.rows)
-    if group is None or utility is None:
-        name = "group_index" if group is None else "reward"
+    if not isinstance(group, int | str) or utility is None:
+        name = "reward" if isinstance(group, int | str) else "group_index"
         sink.reject(place, name, sample.get(name), "missing, or not a number")
         return
     mask = other.get("loss_masks", sample.get("loss_mask"))
@@ -147,7 +147,9 @@ def _sums(
         wrong = isinstance(length, int) and len(values) != length
         if wrong or (on is not None and len(values) != len(on)):
             shown = f"{len(values)} for a response of {length}"
-            sink.reject(place, f"log_{name}", shown, "another length than the response")
+            sink.reject(
+                place, sink.rows.field(f"log_{name}"), shown, "another length than the response"
+            )
             return None
         masked = on is not None and bool(on.any())
         chosen[name] = np.asarray(values, dtype=np.float64)[on] if masked else values
@@ -156,11 +158,12 @@ def _sums(
 
 def _utility(reward: Any, rows: Rows) -> dict[str, float] | None:
     """A number, or the numbers of a dictionary with the main one first."""
-    if isinstance(reward, int | float):
-        return {"reward": float(reward)}
+    single = as_float(reward)
+    if single is not None:
+        return {"reward": single}
     if not isinstance(reward, dict):
         return None
-    numbers = {str(k): float(v) for k, v in reward.items() if isinstance(v, int | float)}
+    numbers = {str(k): v for k, given in reward.items() if (v := as_float(given)) is not None}
     wanted = rows.mapping.get("utility", "")
     main = next((name for name in (wanted, *_MAIN) if name in numbers), None)
     if main is None:
@@ -179,8 +182,8 @@ def _version(sample: Any) -> int | None:
 
 
 def _read_train_alone(path: Path, step: int, rows: Rows, trained: dict[int, Any]) -> None:
-    size = int(rows.mapping.get("group_size", 0))
-    if size < 1:
+    size = group_size(rows)
+    if size is None:
         raise DataError(
             f"{path}: a train dump without the rollout dump of the same id has no groups. Add the "
             "rollout_data directory, or give the number of samples per prompt with --map "
@@ -208,6 +211,9 @@ FORMAT = Format(
     recognises=recognises,
     read=read,
     texts=read_texts,
+    settings=("group_size",),
+    fields={f"log_{name}": key for name, key in _TRAIN.items()}
+    | {"log_teacher": "teacher_log_probs"},
     needs={
         "mu": "rollout_log_probs: run with --use-rollout-logprobs or --use-tis",
         "old": "the train dump beside the rollout dump: --save-debug-train-data or --dump-details",

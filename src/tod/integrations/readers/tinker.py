@@ -17,7 +17,7 @@ import msgspec
 from tod.base import DataError
 from tod.integrations.readers._files import COMPRESSED
 from tod.integrations.readers._format import Format, Probe
-from tod.integrations.readers._json import decode_lines
+from tod.integrations.readers._json import Count, Whole, decode_lines
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import Sink
 
@@ -27,18 +27,18 @@ _KEY = "iteration, group_idx, traj_idx"
 class Step(msgspec.Struct, gc=False):
     """One turn."""
 
-    ac_len: int = 0
+    ac_len: Count = 0
 
 
 class Row(msgspec.Struct, gc=False):
     """The needed fields of a summary."""
 
-    iteration: int
-    group_idx: int
-    traj_idx: int
+    iteration: Whole
+    group_idx: Whole
+    traj_idx: Whole
     total_reward: float | bool
     split: str = "train"
-    sampling_client_step: int | None = None
+    sampling_client_step: Whole | None = None
     steps: list[Step] = []
 
 
@@ -125,7 +125,7 @@ def _captured(path: Path, rows: Rows) -> dict[tuple[int, int, int], list[float]]
         if logprobs is None:  # sampled without log-probs, so the trajectory's are not all here
             continue
         key = (iteration, group, trajectory)
-        attempt = attempt or 0
+        attempt = attempt if isinstance(attempt, int) else 0
         try:
             values = decode(logprobs)
             count = len(msgspec.json.decode(tokens))
@@ -171,6 +171,7 @@ FORMAT = Format(
     recognises=recognises,
     read=read,
     required=("total_reward",),
+    fields={"log_mu": "logprobs"},
     needs={
         "mu": "the capture store: capture_to_store, and name its file or directory too",
         "old": "the trainer's own forward, which is not recorded",

@@ -16,7 +16,7 @@ import numpy as np
 
 from tod.base import DataError
 from tod.integrations.readers._files import some
-from tod.integrations.readers._format import Format, Probe, newest_of_all, step_in_name
+from tod.integrations.readers._format import Format, Probe, group_size, newest_of_all, step_in_name
 from tod.integrations.readers._parquet import collect, columns_of, scan, texts
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import runs
@@ -80,8 +80,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     tails = evaluated([file.trace for file in kept], rows)
     trained = [(f, len(f.trace.row) - tail) for f, tail in zip(kept, tails, strict=True)]
     common = _common_size([file.trace.prompt[:size] for file, size in trained])
-    given = int(rows.mapping["group_size"]) if "group_size" in rows.mapping else None
-    parts = [file.head(size, common, given) for file, size in trained if size]
+    parts = [file.head(size, common, group_size(rows)) for file, size in trained if size]
     chosen = rewards_among(Logged.of([part.logged for part in parts]), rows)
     for part in parts:
         _add(part, chosen, rows)

@@ -17,7 +17,7 @@ import msgspec
 from tod.integrations.readers import verl_batch
 from tod.integrations.readers._files import base_suffix
 from tod.integrations.readers._format import Format, Probe, newest_per_step, step_in_name
-from tod.integrations.readers._json import decode_blocks, first_object, texts
+from tod.integrations.readers._json import Whole, decode_blocks, first_object, texts
 from tod.integrations.readers._rows import Rows
 
 _PLAIN = frozenset({"input", "output", "gts", "score", "step", "uid", "request_id"})
@@ -28,7 +28,7 @@ class V1(msgspec.Struct, gc=False):
     """The needed fields of a V1 row."""
 
     score: Number
-    step: int
+    step: Whole
     uid: str
 
 
@@ -135,7 +135,7 @@ def _extras(first: dict[str, Any]) -> list[str]:
 
 def _read_v0(path: Path, rows: Rows, extras: list[str]) -> None:
     rows.note("V0 rows carry no group: candidates of a step with the same input text are one group")
-    fields: list[Any] = [("score", Number), ("step", int), ("input", msgspec.Raw)]
+    fields: list[Any] = [("score", Number), ("step", Whole), ("input", msgspec.Raw)]
     fields += [(name, Number | None, None) for name in extras]
     names = ("score", *extras)
     kind = msgspec.defstruct("V0", fields, gc=False)
@@ -170,6 +170,7 @@ FORMAT = Format(
     read=read,
     texts=read_texts,
     required=("score",),
+    fields={"log_mu": "rollout_log_probs"},
     needs={
         "mu": "log-probs, which verl's JSONL never holds: the TOD hook for verl, or "
         "skip.rollout_tq with actor_rollout_ref.rollout.calculate_log_probs=true",

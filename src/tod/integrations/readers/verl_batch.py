@@ -15,7 +15,7 @@ from tod.base import DataError
 from tod.integrations.readers._files import COMPRESSED, whole_file
 from tod.integrations.readers._json import plain_text
 from tod.integrations.readers._rows import Rows
-from tod.integrations.readers._sink import Sink, masked
+from tod.integrations.readers._sink import Sink, as_float, masked
 from tod.integrations.readers._tensordict import NAMES, column, plain
 from tod.integrations.readers._torch_file import load_torch
 
@@ -96,7 +96,7 @@ def _parts(path: Path) -> tuple[int, list[str], list[Any], dict[str, Any]]:
     tags = data.get("tags")
     tags = tags if isinstance(tags, list) and len(tags) == len(keys) else [{}] * len(keys)
     said, folder = data.get("global_steps"), step_of(path)
-    step = said if type(said) is int else folder
+    step = said if type(said) is int and abs(said) < 1 << 53 else folder
     if step is None:
         raise DataError(f"{path}: neither the file nor its directories say its step.")
     return step, keys, tags, {name: column(held.get(name), len(keys)) for name in _FIELDS}
@@ -147,7 +147,8 @@ def _extras(fields: Any) -> dict[str, float]:
     """Numbers that the reward function reported beside the score."""
     found = fields.get("reward_extra_info") if isinstance(fields, dict) else None
     known = found.items() if isinstance(found, dict) else ()
-    return {str(k): float(v) for k, v in known if isinstance(v, int | float) and k != "score"}
+    numbers = {str(k): as_float(v) for k, v in known if k != "score"}
+    return {name: value for name, value in numbers.items() if value is not None}
 
 
 def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
