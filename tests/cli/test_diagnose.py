@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -194,3 +195,17 @@ def test_diagnosing_needs_no_torch(dump: Path) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.stdout.strip() == "transition", done.stderr
+
+
+def test_the_page_names_only_flags_that_exist() -> None:
+    """docs/diagnose.md, and every flag of the measures is on it."""
+    page = (Path(__file__).parents[2] / "docs/diagnose.md").read_text()
+    from tod.cli.main import app as whole
+
+    known = set()
+    for command in ("diagnose", "report"):
+        result = CliRunner().invoke(whole, [command, "--help"], env={"COLUMNS": "200"})
+        known |= set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", result.output))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page))
+    assert named <= known, named - known
+    assert {"--below", "--bootstrap", "--texts", "--clip", "--operator", "--thresholds"} <= named
