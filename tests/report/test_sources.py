@@ -93,6 +93,24 @@ def test_other_bounds_judge_again(kind, own, verl, tmp_path):
         assert report.load(given).judged[1]["verdict"] != "operator_dominated" or path is own
 
 
+def test_several_steps_are_judged_by_the_means_of_their_legs(own, tmp_path):
+    """The bands of step-means, which alone are moved here; the reasons name the same numbers."""
+    rows = [json.loads(line) for line in own.read_text(encoding="utf-8").splitlines()]
+    for step, drift in ((1, 0.0), (2, 0.5), (3, 1.5)):
+        for i, row in enumerate(rows):
+            row |= {"step": step, "log_policy": row["log_mu"] - drift * ((i * 7) % 5) / 5}
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "many").mkdir(exist_ok=True)
+        (tmp_path / "many" / f"{step}.jsonl").write_text(text, encoding="utf-8")
+    bounds = Thresholds(ess_two_stable=0.99, ess_two_dominated=0.98)
+    path = tmp_path / "many"
+    wanted = diagnose(read(path), thresholds=bounds).regime
+    assert any("mean over steps" in reason.why for reason in wanted.reasons)
+    view = report.load(saved(tmp_path / "d.json", diagnose(read(path))), 1, bounds)
+    assert view.judged[1]["verdict"] == wanted.verdict == "operator_dominated"
+    assert [r["why"] for r in view.judged[1]["reasons"]] == [r.why for r in wanted.reasons]
+
+
 def test_a_run_is_judged_again_step_by_step(run_path):
     strict = Thresholds(overlap_stable=0.999, overlap_dominated=0.99)
     before, after = report.load(run_path), report.load(run_path, 1, strict)
