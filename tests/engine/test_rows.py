@@ -26,6 +26,9 @@ MU = {"kind": "verifier", "eta": 5.0, "utility": "correct", "anchor": {"mu": 1.0
 PULLED = {"kind": "k1", "place": "reward"}
 ALL = {"kind": "weighted_regression", "weights": "uniform", "aggregation": "token_mean"}
 NONE = {"kind": "auxiliary"}
+STRICT = {"kind": "multi_objective", "etas": {"correct": 5.0}, "constraints": ["correct"]}
+CHOOSY = {"kind": "verifier", "utility": "correct", "selectivity": 0.9}
+SCORED = {"kind": "policy_gradient", "advantage": "group_zscore", "pull": {"kind": "k3"}}
 
 
 def gradient(**changes: Any) -> dict[str, Any]:
@@ -309,6 +312,17 @@ def test_pool_of_a_run_trains_off_line(small: Make) -> None:
         ),
         ({"operator__proposal": CHOICES}, "choices"),
         ({**liked("dpo", proposal={**CHOICES, "utility": "nice"})}, "nice"),
+        ({"target": STRICT, "operator__action": gradient()}, r"operator: support .* weighted_regr"),
+        ({"target": CHOOSY, "operator__action": SCORED}, "weighs the pull by 1/η"),
+        ({**liked("dpo"), "target": CHOOSY}, "one β"),
+        (
+            {
+                "target": STRICT,
+                "operator__action": {"kind": "weighted_regression"},
+                "operators__bold": {"action": gradient()},
+            },
+            r"operators\.bold: support",
+        ),
         ({"operator__proposal": {"source": "replay", "prompts": 4, "fresh": 5}}, "fresh"),
         (
             {

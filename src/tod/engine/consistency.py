@@ -11,6 +11,7 @@ from tod.operators import (
     PolicyGradient,
     Preference,
 )
+from tod.procedure import check_compatible
 from tod.targets import Target
 
 
@@ -35,6 +36,7 @@ def check_operators(
     for name, operator in operators.items():
         where = "operator" if name == "main" else f"operators.{name}"
         _check_target(where, operator, target, utilities)
+        _check_triple(where, operator, target)
         _check_teacher(where, operator, teacher)
         _check_auxiliary(where, operator, trains_critic)
         _check_pairs(where, operator, utilities)
@@ -75,6 +77,14 @@ def _check_target(
             f"{where}: the data's steps have no log μ, and {target} is anchored at it. Use the "
             "`teacher` target, or a frozen anchor"
         )
+
+
+def _check_triple(where: str, operator: Operator, target: Target) -> None:
+    """What the procedure refuses when it is put together, said before anything is loaded."""
+    try:
+        check_compatible(target, operator)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _check_teacher(where: str, operator: Operator, teacher: str | None) -> None:

@@ -98,6 +98,11 @@ class PolicyGradient(Spec):
         return isinstance(self.pull, KLPull) or (self.pull is not None and self._by_token)
 
     @property
+    def weighs_by_sharpness(self) -> bool:
+        """Whether a KL pull weighs 1/η: the advantage has the utility's scale, not nats."""
+        return isinstance(self.pull, KLPull) and self.advantage.scale_free
+
+    @property
     def _by_token(self) -> bool:
         return isinstance(self.advantage, ReturnToGo | Gae)
 

@@ -3,6 +3,7 @@
 from tod.procedure.procedure import (
     Procedure,
     batch_of,
+    check_compatible,
     credit,
     examine,
     log_weights,
@@ -15,6 +16,7 @@ from tod.procedure.procedure import (
 __all__ = [
     "Procedure",
     "batch_of",
+    "check_compatible",
     "credit",
     "examine",
     "log_weights",

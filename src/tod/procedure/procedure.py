@@ -33,25 +33,8 @@ class Procedure(Spec):
     """(μ, A): how candidates are made and used."""
 
     @model_validator(mode="after")
-    def _finite(self) -> Self:
-        if self.tilt.support and isinstance(self.operator.action, PolicyGradient):
-            raise ValueError(
-                f"support {list(self.tilt.support)} is a hard constraint, and a policy gradient "
-                "has no finite push for a candidate outside the support. Give the constraint a "
-                "finite penalty (a tilt), or use weighted_regression"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _has_exponents(self) -> Self:
-        anchor, action = self.tilt.anchor, self.operator.action
-        mixed = isinstance(anchor, Mixture) and len(anchor.weights) > 1
-        if mixed and isinstance(action, PolicyGradient) and action.reads_tokens_of_the_anchor:
-            raise ValueError(
-                f"the anchor mixes {', '.join(self.tilt.names)} arithmetically, which no sum over "
-                "tokens expresses, and the action pulls token by token. Use a geometric anchor, "
-                "or a residual by candidate"
-            )
+    def _compatible(self) -> Self:
+        check_compatible(self.tilt, self.operator)
         return self
 
     @property
@@ -76,6 +59,40 @@ class Procedure(Spec):
             return frozenset()
         preferring = isinstance(action, Preference)
         return frozenset(self.tilt.names) if preferring else self.tilt.needs()
+
+
+def check_compatible(target: Target, operator: Operator) -> None:
+    """Refuse an action that the target gives nothing finite, or no single weight.
+
+    Raises:
+        ValueError: With the reason and the way out.
+    """
+    action, anchor = operator.action, target.anchor
+    if isinstance(action, Preference) and target.selectivity is not None:
+        raise ValueError(
+            "a preference loss has one β = 1/(sη), and a selectivity has another η in every "
+            "context. Declare eta, or use `listwise`"
+        )
+    if not isinstance(action, PolicyGradient):
+        return
+    if target.support:
+        raise ValueError(
+            f"support {list(target.support)} is a hard constraint, and a policy gradient "
+            "has no finite push for a candidate outside the support. Give the constraint a "
+            "finite penalty (a tilt), or use weighted_regression"
+        )
+    mixed = isinstance(anchor, Mixture) and len(anchor.weights) > 1
+    if mixed and action.reads_tokens_of_the_anchor:
+        raise ValueError(
+            f"the anchor mixes {', '.join(target.names)} arithmetically, which no sum over "
+            "tokens expresses, and the action pulls token by token. Use a geometric anchor, "
+            "or a residual by candidate"
+        )
+    if target.selectivity is not None and action.weighs_by_sharpness:
+        raise ValueError(
+            f"advantage {action.advantage.kind!r} with a KL pull weighs the pull by 1/η, and a "
+            "selectivity has another η in every context. Use `group_mean`, or declare eta"
+        )
 
 
 def log_weights(target: Target, candidates: Candidates) -> Float[Array, " N"]:
