@@ -56,6 +56,16 @@ def test_embedded_model():
     assert pad_id(model, tokenizer) == tokenizer.pad_token_id
 
 
+def test_a_run_directory_is_its_trained_model(folder):
+    run = folder.parent
+    (run / "manifest.json").write_text("{}")
+    model, _ = load_model(str(run))
+    assert context_length(model) == context_length(load_model(str(folder))[0])
+    shutil.rmtree(folder)
+    with pytest.raises(ModelError, match=r"run directory without .*model.*--resume"):
+        load_model(str(run))
+
+
 def test_directory_and_dtype(folder):
     model, _ = load_model(str(folder), dtype="bfloat16")
     assert model.dtype == torch.bfloat16

@@ -60,11 +60,12 @@ def load_model(
 ) -> tuple[Any, Any]:
     """A causal language model and its tokenizer.
 
-    ``tod://NAME`` is an embedded model, an existing directory is read from disk, anything else
-    is a hub id (from the local cache or the network). Only safetensors are read and no code of
-    the model's repository runs. Dropout is set to 0, so that a forward in training mode gives
-    the probabilities that were sampled. The model comes in evaluation mode; a tokenizer without
-    padding token pads with its end-of-sequence token, and no embedding is added.
+    ``tod://NAME`` is an embedded model, an existing directory is read from disk (of a run's
+    directory the trained model), anything else is a hub id (from the local cache or the network).
+    Only safetensors are read and no code of the model's repository runs. Dropout is set to 0, so
+    that a forward in training mode gives the probabilities that were sampled. The model comes in
+    evaluation mode; a tokenizer without padding token pads with its end-of-sequence token, and no
+    embedding is added.
 
     Raises:
         ModelError: The model is not there, needs a network that is not there, has no
@@ -164,7 +165,7 @@ def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
         return str(tiny.path(name)), {"local_files_only": True}
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return str(folder), {"local_files_only": True}
+        return str(_of_run(name, folder)), {"local_files_only": True}
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or folder.exists():
         what = "is a file" if folder.exists() else "does not exist"
         raise ModelError(
@@ -172,6 +173,18 @@ def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
             "with config.json, safetensors and a tokenizer. Check the path, or use tod://tiny."
         )
     return name, {} if revision is None else {"revision": revision}
+
+
+def _of_run(name: str, folder: Path) -> Path:
+    """The folder, or the trained model that a run directory holds in ``model/``."""
+    if not (folder / "manifest.json").exists() or (folder / "config.json").exists():
+        return folder
+    if not (folder / "model" / "config.json").exists():
+        raise ModelError(
+            f"model {name!r} is a run directory without {folder / 'model'}: a run that trains "
+            f"writes it at its end. Finish that one with `tod run … --resume`, or check the path."
+        )
+    return folder / "model"
 
 
 def _explained(name: str, source: str, error: Exception) -> ModelError:
