@@ -22,6 +22,7 @@ from tod.targets import (
     TwoAnchor,
     Verifier,
 )
+from tod.targets.by_eta import LARGEST
 
 
 def _pi(c, name):
@@ -158,6 +159,34 @@ def test_sharpness_of_zero_leaves_the_anchor_and_of_infinity_the_best_of_it(lang
     limit = c.contexts.softmax(np.where(best, b, -np.inf))
     # adding ηU = 1e7 to log b keeps 1e-9 of it
     np.testing.assert_allclose(c.contexts.softmax(huge.log_density(c)), limit, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("family", "data"),
+    [
+        (ScalarReward, {"utility": "r", "eta": math.inf}),
+        (Verifier, {"utility": "r", "eta": 1e308}),
+        (FiniteCandidates, {"utility": "r", "eta": 2e9, "semantics": "fixed"}),
+        (MultiObjective, {"etas": {"r": math.inf}}),
+        (Teacher, {"eta": math.inf}),
+        (TwoAnchor, {"utility": "r", "tau": 1e-12, "beta": 0.0}),
+        (Preference, {"utility": "r", "beta": 1e-300, "noise_scale": 1e-300}),
+        (Target, {"anchor": {"ref": 1.0}, "tilts": [{"utility": "r", "eta": -math.inf}]}),
+    ],
+)
+def test_a_sharpness_beyond_double_precision_is_refused_with_the_largest(family, data):
+    with pytest.raises(SpecError, match=r"up to \|eta\| = 1e\+09"):
+        family.parse(data)
+    with pytest.raises(SpecError, match="finite number"):
+        ScalarReward.parse({"utility": "r", "eta": math.nan})
+
+
+def test_the_largest_sharpness_is_the_limit_of_the_anchor_on_the_best():
+    log_b = np.log([0.05, 0.15, 0.5, 0.3])
+    c = Candidates(Groups.equal(1, 4), {"r": np.array([1.0, 1.0, 0.999999, -3.0])})
+    c = replace(c, log_anchor={"ref": log_b})
+    q = c.contexts.softmax(ScalarReward(utility="r", eta=LARGEST).target.log_density(c))
+    np.testing.assert_allclose(q, [0.25, 0.75, 0.0, 0.0], rtol=0, atol=1e-7)
 
 
 def test_teacher_limits_and_reference_values():

@@ -1,12 +1,35 @@
 """What the families that are turned by one sharpness share."""
 
+import math
 from typing import Annotated, Self
 
-from pydantic import Field, FiniteFloat
+from pydantic import AfterValidator, Field
 
 from tod.base import Spec, SpecError
 
-Sharpness = Annotated[FiniteFloat, Field(ge=0.0)]
+LARGEST = 1e9
+"""Largest |η|: of log b + ηU float64 keeps 1e-7 nats of log b there, and loses it beyond."""
+
+
+def usable(eta: float) -> float:
+    """The sharpness itself.
+
+    Raises:
+        ValueError: It is not a number, or so large that log b would be lost in log b + ηU.
+    """
+    if abs(eta) <= LARGEST:
+        return eta
+    if math.isnan(eta):
+        raise ValueError("eta is nan: give a finite number")
+    raise ValueError(
+        f"eta = {eta:g}: log b + ηU keeps log b in double precision up to |eta| = {LARGEST:g}, "
+        f"which for utilities more than 1e-7 apart already is the limit η → ∞, b on the best "
+        "utility. Use at most that, or weigh by `best` or `accepted`"
+    )
+
+
+AnyEta = Annotated[float, Field(allow_inf_nan=True), AfterValidator(usable)]
+Sharpness = Annotated[AnyEta, Field(ge=0.0)]
 
 
 class ByEta(Spec):

@@ -7,7 +7,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from tod.base import Spec, SpecError
 from tod.targets.anchor import Anchor, at_ref
-from tod.targets.by_eta import ByEta, Sharpness, only_eta
+from tod.targets.by_eta import ByEta, Sharpness, only_eta, usable
 from tod.targets.selectivity import Selectivity
 from tod.targets.target import Target, Tilt
 
@@ -48,6 +48,12 @@ class Preference(Spec):
     """s > 0: scale of the noise in the choices, in units of r."""
     anchor: Anchor = Field(default_factory=at_ref)
     """The anchor b."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        underflows = self.noise_scale * self.beta == 0.0
+        usable(math.inf if underflows else self.eta)
+        return self
 
     @property
     def eta(self) -> float:

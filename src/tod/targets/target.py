@@ -12,6 +12,7 @@ from pydantic import Field, FiniteFloat, model_validator
 from tod.base import Array, DataError, Spec, SpecError, namespace
 from tod.candidates import Candidates
 from tod.targets.anchor import Anchor, Mixture, letters, names_of, powers, renamed
+from tod.targets.by_eta import AnyEta
 from tod.targets.selectivity import Selectivity
 
 
@@ -20,7 +21,7 @@ class Tilt(Spec):
 
     utility: str
     """Name of the utility U."""
-    eta: FiniteFloat
+    eta: AnyEta
     """Sharpness η in nats per unit of utility. 0 leaves the anchor, negative is a penalty."""
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from tod.base import Spec, SpecError
 from tod.targets.anchor import PolicyName
+from tod.targets.by_eta import usable
 from tod.targets.target import Target, Tilt
 
 Coefficient = Annotated[FiniteFloat, Field(ge=0.0)]
@@ -35,6 +36,7 @@ class TwoAnchor(Spec):
                 "tau + beta is 0: the target would be the argmax of the reward, which has no "
                 "density. Give either a positive value"
             )
+        usable(self.eta)
         return self
 
     @property
