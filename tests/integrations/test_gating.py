@@ -159,7 +159,8 @@ def test_what_is_missing_is_named(tmp_path: Path, rng: np.random.Generator) -> N
     whole = write(tmp_path / "a", found, "jsonl")
     assert "--clip" in lack(whole, None)["needs"]
     no_policy = [{k: v for k, v in r.items() if k != "log_policy_tokens"} for r in found]
-    assert "log_policy" in lack(write(tmp_path / "b", no_policy, "jsonl"), Gate(Clip()))["why"]
+    lost = lack(write(tmp_path / "b", no_policy, "jsonl"), Gate(Clip()))
+    assert "the policy's log-probs" in lost["why"]
     sums = [
         {k: v for k, v in r.items() if not k.endswith("_tokens")}
         | {"log_old": -1.0, "log_policy": -1.1, "length": 3}
