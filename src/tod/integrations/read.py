@@ -1,8 +1,6 @@
 """`tod.read`: the rollouts that any framework left on disk, as candidates."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,9 @@ import numpy as np
 from tod.base import DataError, SpecError
 from tod.candidates import Labels
 from tod.integrations.gating import Gate
-from tod.integrations.readers import FORMATS, Format, Probe
-from tod.integrations.readers._files import Found, expand
+from tod.integrations.readers import Format
+from tod.integrations.readers._detect import choose
+from tod.integrations.readers._files import expand
 from tod.integrations.readers._gather import (
     Columns,
     arrange,
@@ -64,26 +63,14 @@ def read(
         raise SpecError(f"group_by = {group_by!r}: contexts are told apart by step, or by context.")
     span = parse_steps(steps)
     found = expand([paths] if isinstance(paths, str | Path) else list(paths))
-    files, chosen, why = _choose(found, format, mapping or {})
-    _refuse_unknown(chosen, mapping or {})
-    rows = Rows(steps=span, mapping=mapping or {}, forbidden=chosen.forbidden, gate=gate)
-    rows.fields |= chosen.fields
-    for line in found.skipped[:10]:
+    chosen = choose(found, format, mapping or {})
+    kind = chosen.format
+    rows = Rows(steps=span, mapping=mapping or {}, forbidden=kind.forbidden, gate=gate)
+    rows.fields |= kind.fields
+    for line in (*found.skipped[:10], *chosen.notes):
         rows.note(line)
-    chosen.read(files, rows)
-    return _reading(chosen, why, rows, max_rejected, group_by)
-
-
-def _refuse_unknown(chosen: Format, mapping: Mapping[str, str]) -> None:
-    """A role that the format would not look at is no role."""
-    if chosen.settings is None:
-        return
-    unknown = [role for role in mapping if role not in ("utility", *chosen.settings)]
-    if unknown:
-        raise SpecError(
-            f"--map {unknown[0]}={mapping[unknown[0]]}: {chosen.title} has no such setting. It has "
-            f"utility, {', '.join(chosen.settings)}. To name columns yourself add --format mapping."
-        )
+    kind.read(chosen.files, rows)
+    return _reading(kind, chosen.why, rows, max_rejected, group_by)
 
 
 def parse_steps(steps: Steps) -> tuple[int | None, int | None]:
@@ -105,92 +92,6 @@ def parse_steps(steps: Steps) -> tuple[int | None, int | None]:
     if first is not None and last is not None and first > last:
         raise SpecError(f"steps {first}:{last} is empty: the first comes after the last.")
     return first, last
-
-
-def _choose(found: Found, name: str, mapping: Mapping[str, str]) -> tuple[list[Path], Format, str]:
-    """The files of one format, the format, and how it was recognised."""
-    probes = [Probe(path) for path in found.files]
-    if name == "auto" and "utility" in mapping and set(mapping) & {"context", "prompt"}:
-        return list(found.files), FORMATS["mapping"], "columns named by --map"
-    if name != "auto":
-        chosen = _named(name)
-        reasons = [chosen.recognises(probe) for probe in probes]
-        kept = [p.path for p, reason in zip(probes, reasons, strict=True) if reason]
-        kept += [p for p in found.files if p in found.named and p not in kept]
-        if not kept:
-            raise DataError(
-                f"none of {len(probes)} files looks like {chosen.title}. Leave out --format to see "
-                "what they look like, or name the file itself."
-            )
-        return kept, chosen, "as told by --format"
-    seen: dict[str, list[Path]] = {}
-    why: dict[str, Counter[str]] = {}
-    for probe in probes:
-        for chosen in FORMATS.values():
-            reason = chosen.recognises(probe)
-            if reason:
-                seen.setdefault(chosen.name, []).append(probe.path)
-                why.setdefault(chosen.name, Counter())[reason] += 1
-                break
-    if len(seen) == 1 or (len(seen) == 2 and "tod" in seen and "mapping" not in seen):
-        kind = "tod" if "tod" in seen else next(iter(seen))
-        return seen[kind], FORMATS[kind], why[kind].most_common(1)[0][0]
-    if not seen:
-        seen, why = _by_suffix(probes)
-    if len(seen) == 1:
-        kind = next(iter(seen))
-        return seen[kind], FORMATS[kind], why[kind].most_common(1)[0][0]
-    if seen:
-        shown = ", ".join(f"{len(files)} of {kind}" for kind, files in seen.items())
-        raise DataError(
-            f"the files are of several formats ({shown}). Read them one at a time: --format NAME."
-        )
-    raise DataError(_unknown(probes))
-
-
-def _by_suffix(probes: Sequence[Probe]) -> tuple[dict[str, list[Path]], dict[str, Counter[str]]]:
-    """Binary files that nothing recognised, by the only format of their kind.
-
-    Its reader says what is wrong with them, a forbidden name in a pickle for instance.
-    """
-    seen: dict[str, list[Path]] = {}
-    why: dict[str, Counter[str]] = {}
-    for probe in probes:
-        kind = _BINARY.get(probe.suffix)
-        if kind is not None and probe.head:
-            seen.setdefault(kind, []).append(probe.path)
-            why.setdefault(kind, Counter())[f"the suffix {probe.suffix}"] += 1
-    return seen, why
-
-
-_BINARY = {
-    ".pkl": "skyrl",
-    ".pt": "slime",
-    ".dp": "verl",
-    ".db": "tinker",
-    ".sqlite": "tinker",
-    ".sqlite3": "tinker",
-}
-
-
-def _named(name: str) -> Format:
-    if name in FORMATS:
-        return FORMATS[name]
-    close = get_close_matches(name, FORMATS, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise SpecError(f"no format {name!r}.{hint} Known: auto, {', '.join(FORMATS)}.")
-
-
-def _unknown(probes: Sequence[Probe]) -> str:
-    first = next((probe for probe in probes if probe.keys), probes[0])
-    size = first.path.stat().st_size
-    if size == 0:
-        return f"{first.path}: empty file. Its writer was stopped before it wrote anything."
-    keys = ", ".join(list(first.keys)[:12]) or "nothing that can be read"
-    return (
-        f"{first.path}: the format is not known (it holds {keys}). Known: {', '.join(FORMATS)}. "
-        "Name its columns, for instance --map utility=reward,context=prompt_id,step=step."
-    )
 
 
 def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by: str) -> Reading:

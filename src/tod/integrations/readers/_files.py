@@ -182,10 +182,52 @@ def _open_zst(path: Path) -> BinaryIO:
             "it, or decompress the file first."
         ) from None
     source = open(path, "rb")  # noqa: SIM115 - closed by the reader around it
+    if not _whole_frames(source):
+        source.close()
+        raise DataError(
+            f"{path}: the compressed data is damaged (it ends inside a frame). Copy the file "
+            "again, or decompress what can be saved."
+        )
     plain = zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(
         source, read_across_frames=True, closefd=True
     )
     return io.BufferedReader(plain, _CHUNK)
+
+
+def _whole_frames(source: BinaryIO) -> bool:
+    """Whether a .zst file ends where a frame does: its decompressor does not tell a cut one.
+
+    Frames are walked by their block headers (RFC 8878, 3.1.1); what is no frame is left to the
+    decompressor, which says what is wrong with it.
+    """
+    import zstandard
+
+    size = source.seek(0, io.SEEK_END)
+    at = 0
+    while at < size:
+        source.seek(at)
+        head = source.read(18)
+        if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # a frame to skip
+            at += 8 + int.from_bytes(head[4:8], "little")
+            continue
+        try:
+            at += zstandard.frame_header_size(head)
+            checked = zstandard.get_frame_parameters(head).has_checksum
+        except zstandard.ZstdError:
+            cut = len(head) < 5 or head.startswith(b"\x28\xb5\x2f\xfd")
+            at = size + 1 if cut else size
+            break
+        last = False
+        while not last and at < size:
+            source.seek(at)
+            block = int.from_bytes(source.read(3), "little")
+            last = bool(block & 1)
+            at += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
+        at += 4 if checked else 0
+        if not last:
+            at = size + 1
+    source.seek(0)
+    return at <= size
 
 
 def damage(error: Exception) -> bool:

@@ -1,6 +1,6 @@
 """What a format is: how it is recognised, read, and read again for text."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,33 +34,45 @@ class Probe:
         """Names of the directories it lies in, nearest first."""
         return tuple(parent.name for parent in self.path.absolute().parents)
 
-    @cached_property
+    @property
     def head(self) -> bytes:
         """The first bytes; empty when the file cannot be read."""
-        try:
-            with open_binary(self.path) as file:
-                return file.read(4096)
-        except Exception:
-            return b""
+        return self._start[0]
 
-    @cached_property
+    @property
     def keys(self) -> Mapping[str, Any]:
         """Columns of a Parquet file, or the top level of the first JSON object; else empty."""
-        if self.suffix in (".jsonl", ".json", ".ndjson"):
-            from tod.integrations.readers._json import first_object
+        return self._names[0]
 
-            try:
-                return first_object(self.path) or {}
-            except DataError:
-                return {}
-        if self.suffix == ".parquet":
-            from tod.integrations.readers._parquet import columns_of
+    @property
+    def damage(self) -> str | None:
+        """Why it cannot be read at all; None where it can."""
+        return self._names[1] or self._start[1]
 
-            try:
-                return columns_of(self.path)
-            except DataError:
-                return {}
-        return {}
+    @cached_property
+    def _start(self) -> tuple[bytes, str | None]:
+        try:
+            with open_binary(self.path) as file:
+                return file.read(4096), None
+        except DataError as error:
+            return b"", str(error)
+        except Exception as error:  # decompressors raise their own kinds
+            return b"", f"{self.path}: the compressed data is damaged ({error})."
+
+    @cached_property
+    def _names(self) -> tuple[Mapping[str, Any], str | None]:
+        try:
+            if self.suffix in (".jsonl", ".json", ".ndjson"):
+                from tod.integrations.readers._json import first_object
+
+                return first_object(self.path) or {}, None
+            if self.suffix == ".parquet":
+                from tod.integrations.readers._parquet import columns_of
+
+                return columns_of(self.path), None
+        except DataError as error:
+            return {}, str(error)
+        return {}, None
 
     def has(self, *names: str) -> bool:
         """Whether all these keys are there."""
@@ -122,21 +134,24 @@ def step_in_name(path: Path) -> int | None:
     return int(digits) if digits and len(digits) < 16 else None
 
 
-def newest_per_step(files: Sequence[Path], rows: Rows) -> list[tuple[int, Path]]:
+def newest_per_step(
+    files: Sequence[Path], rows: Rows, step_of: Callable[[Path], int | None] = step_in_name
+) -> list[tuple[int, Path]]:
     """One file per step that is wanted: of several, as after a resumed run, the one written last.
 
-    Files of steps that are not wanted, and files whose name holds no step, are left out.
+    Files of steps that are not wanted are left out, and with a note those that say no step.
     """
-    steps = ((step_in_name(path), path) for path in files)
-    return newest_of_all([p for step, p in steps if step is not None and rows.wanted(step)], rows)
+    steps = [(step_of(path), path) for path in files]
+    lacking = [path.name for step, path in steps if step is None]
+    if lacking:
+        rows.note(f"no step in the name of {', '.join(lacking[:3])}: {len(lacking)} left out")
+    return newest_of_all([(s, p) for s, p in steps if s is not None and rows.wanted(s)], rows)
 
 
-def newest_of_all(files: Sequence[Path], rows: Rows) -> list[tuple[int, Path]]:
-    """One file per step, wanted or not; the names hold steps."""
+def newest_of_all(files: Iterable[tuple[int, Path]], rows: Rows) -> list[tuple[int, Path]]:
+    """One file per step, wanted or not."""
     chosen: dict[int, Path] = {}
-    for path in files:
-        step = step_in_name(path)
-        assert step is not None  # noqa: S101 - the caller chose such names
+    for step, path in files:
         other = chosen.get(step)
         if other is None:
             chosen[step] = path

@@ -185,7 +185,7 @@ def refuse_if_too_many(rows: Rows, accepted: int, max_rejected: float) -> None:
     if accepted and counted <= max_rejected * total:
         return
     if not total:
-        raise DataError("no rows: the files hold no rollouts of the steps asked for.")
+        raise DataError(_nothing(rows))
     examples = "\n".join(f"  {item}" for item in rows.rejections[:5])
     kinds = "; ".join(
         f"{count} x {name}: {why}" for (name, why), count in rows.reasons.most_common(4)
@@ -195,6 +195,21 @@ def refuse_if_too_many(rows: Rows, accepted: int, max_rejected: float) -> None:
         f"{max_rejected:.2%} ({kinds}).\n{examples}\nMend these rows, choose another utility with "
         "--map utility=NAME, or allow more with --max-rejected."
     )
+
+
+def _nothing(rows: Rows) -> str:
+    """Why there is no row: other steps, or what the notes say."""
+    said = f" What was noticed: {'; '.join(rows.notes[:4])}." if rows.notes else ""
+    if rows.beyond is None:
+        return f"no rows: the files hold no rollouts.{said}"
+    first, last = rows.steps
+    asked = first if first == last else f"{_open(first)}:{_open(last)}"
+    there = " to ".join(map(str, dict.fromkeys(rows.beyond)))
+    return f"no rows of the steps asked for ({asked}); other steps there: {there}.{said}"
+
+
+def _open(end: int | None) -> str:
+    return "" if end is None else str(end)
 
 
 def _stack(parts: list[Any], kind: Any) -> Any:

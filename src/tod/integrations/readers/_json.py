@@ -142,6 +142,33 @@ def first_object(path: Path) -> dict[str, msgspec.Raw] | None:
     return None
 
 
+def why_no_object(path: Path) -> str:
+    """What the first line holds in the place of an object, for people."""
+    chunk = next(iter(chunks(path)), None)
+    if chunk is not None and chunk.overlong:
+        return (
+            f"{path}: line {chunk.first} is longer than {MAX_LINE >> 20} MiB, more than any format "
+            "writes for one rollout. Were the newlines lost?"
+        )
+    number, line, _ = next(chunk.lines(), (0, b"", True)) if chunk is not None else (0, b"", True)
+    if not number:
+        return f"{path}: nothing but blank lines."
+    try:
+        held = _loosely(line)
+    except RecursionError:
+        return f"{path}: line {number} is nested too deep to be a rollout."
+    except UnicodeDecodeError:
+        return f"{path}: line {number} is not UTF-8 text. Convert it, for instance with `iconv`."
+    except ValueError as error:
+        return f"{path}: line {number} is not JSON ({error}). One object a line is expected."
+    if isinstance(held, list):
+        return (
+            f"{path}: line {number} is a JSON array; one object a line is expected. For an array "
+            "of objects: `jq -c '.[]' FILE > FILE.jsonl`."
+        )
+    return f"{path}: line {number} is {str(held)[:40]!r}; one JSON object a line is expected."
+
+
 def first_keys(path: Path, most: int = 1000) -> list[str]:
     """Names in the first objects of a file: a row may lack what others have."""
     found: dict[str, None] = {}

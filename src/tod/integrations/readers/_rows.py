@@ -113,6 +113,7 @@ class Rows:
         gaps: Token sums by pair of policies and step.
         notes: What was noticed and repaired, for people.
         absent: Columns that the format could hold and these files do not, with the way to them.
+        beyond: First and last of the steps that are there and were not asked for.
     """
 
     steps: tuple[int | None, int | None] = (None, None)
@@ -133,6 +134,7 @@ class Rows:
     overlong: int = 0
     total: int = 0
     extras: dict[str, Any] = field(default_factory=dict)
+    beyond: tuple[int, int] | None = None
     _known: dict[tuple[int, Hashable], int] = field(default_factory=dict)
     _latent: bool = False
 
@@ -151,7 +153,15 @@ class Rows:
     def wanted(self, step: int) -> bool:
         """Whether the person asked for this step."""
         first, last = self.steps
-        return (first is None or step >= first) and (last is None or step <= last)
+        inside = (first is None or step >= first) and (last is None or step <= last)
+        if not inside:
+            self.passed(step, step)
+        return inside
+
+    def passed(self, first: int, last: int) -> None:
+        """Remember steps that are there and were not asked for."""
+        low, high = self.beyond or (first, last)
+        self.beyond = min(low, first), max(high, last)
 
     def start(self, path: Path) -> int:
         """Register a file; its index."""

@@ -207,6 +207,9 @@ def _chosen(
     for bound, outside in zip(rows.steps, (pl.col("step").lt, pl.col("step").gt), strict=True):
         if bound is not None:
             kept = ~table.select(outside(bound).fill_null(value=False)).to_series().to_numpy()
+            passed = table["step"].filter(~kept)
+            if len(passed):
+                rows.passed(passed.min(), passed.max())  # type: ignore[arg-type]
             table, row = table.filter(kept), row[kept]
     for name in ("context", "step"):
         if not table[name].null_count():

@@ -13,7 +13,13 @@ import numpy as np
 
 from tod.base import DataError
 from tod.integrations.readers._files import COMPRESSED, whole_file
-from tod.integrations.readers._format import Format, Probe, group_size, newest_per_step
+from tod.integrations.readers._format import (
+    Format,
+    Probe,
+    group_size,
+    newest_per_step,
+    step_in_name,
+)
 from tod.integrations.readers._json import plain_text
 from tod.integrations.readers._numpy_plain import NAMES
 from tod.integrations.readers._rows import Rows, shorten
@@ -42,14 +48,23 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     if len(kept) < len(files):
         rows.note(f"{len(files) - len(kept)} files of evaluations (eval_*) left out")
     train_files = [path for path in kept if _is_train(path)]
-    train = dict(newest_per_step(train_files, rows))
-    rollouts = dict(newest_per_step([p for p in kept if p not in train_files], rows))
+    train = dict(newest_per_step(train_files, rows, _step_of))
+    rollouts = dict(newest_per_step([p for p in kept if p not in train_files], rows, _step_of))
     for step in sorted(set(rollouts) | set(train)):
         trained = _trained(train[step], rows) if step in train else {}
         if step in rollouts:
             _read_rollout(rollouts[step], step, rows, trained)
         else:
             _read_train_alone(train[step], step, rows, trained)
+
+
+def _step_of(path: Path) -> int | None:
+    """The rollout id: in the name, or else in the file."""
+    named = step_in_name(path)
+    if named is not None:
+        return named
+    said = _load(path).get("rollout_id")
+    return said if type(said) is int and 0 <= said < 1 << 53 else None
 
 
 def _is_train(path: Path) -> bool:

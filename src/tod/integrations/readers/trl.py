@@ -89,8 +89,9 @@ def read(files: Sequence[Path], rows: Rows) -> None:
 
 def _new_rows(files: Sequence[Path], rows: Rows) -> list[_File]:
     """What every file holds that no earlier one does."""
-    named = [path for path in files if step_in_name(path) is not None]
-    others = [path for path in files if step_in_name(path) is None]
+    steps = [(step_in_name(path), path) for path in files]
+    named = [(step, path) for step, path in steps if step is not None]
+    others = [path for step, path in steps if step is None]
     before: Any = np.zeros(0, dtype=np.uint64)
     kept: list[_File] = []
     again: list[tuple[Path, int]] = []
