@@ -70,6 +70,7 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "rwr": regressed(weights="target"),
     "awr": regressed(weights="exponentiated"),
+    "reps": regressed(weights="kl_budget"),
     "best_of": regressed(weights={"kind": "best", "count": 2}),
     "self_training": {
         **regressed(weights="accepted"),
@@ -238,6 +239,25 @@ def interrupted_at(settings: RunSettings, step: int) -> bool:
     return latest is not None and latest.name == f"step-{step}"
 
 
+def test_a_budget_is_spent_and_its_sharpness_recorded(small: Make) -> None:
+    """REPS: KL of the weights of the step's candidates from uniform, by the recorded η and U."""
+    utilities = [{"name": "correct", "kind": "countdown", "partial": 0.3}]
+    weights = {"kind": "kl_budget", "budget": 0.15}
+    changes = {**regressed(weights=weights), "utilities": utilities, "train__steps": 3}
+    settings = small(**changes, train__max_tokens_per_micro_batch=200)
+    train(settings)
+    table = RunDirectory.open(settings.directory).rollouts.scan().collect()
+    for record in list(RunDirectory.open(settings.directory).steps.read())[1:]:
+        rows = table.filter(table["step"] == record["step"])
+        eta = record["knobs"]["eta"]
+        assert eta != 5.0
+        u = eta * rows["utility.correct"].to_numpy().reshape(-1, 4)
+        log_w = rows["log_w"].to_numpy().reshape(-1, 4)
+        assert np.allclose(log_w - log_w[:, :1], u - u[:, :1])
+        w = np.exp(u) / np.exp(u).sum(1, keepdims=True)
+        assert (w * np.log(4 * w)).sum(1).mean() == pytest.approx(0.15, rel=1e-6)
+
+
 def test_choices_of_a_data_set(small: Make, tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     rows = [
@@ -315,6 +335,8 @@ def test_pool_of_a_run_trains_off_line(small: Make) -> None:
         ({"target": STRICT, "operator__action": gradient()}, r"operator: support .* weighted_regr"),
         ({"target": CHOOSY, "operator__action": SCORED}, "weighs the pull by 1/η"),
         ({**liked("dpo"), "target": CHOOSY}, "one β"),
+        (regressed(TAUGHT, weights="kl_budget") | {"anchors": TEACHER}, "declares none"),
+        (regressed(weights="kl_budget") | {"arc": {"knob": "eta"}}, "would turn nothing"),
         (
             {
                 "target": STRICT,

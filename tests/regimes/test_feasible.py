@@ -8,6 +8,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import logsumexp
 
 from tod.base import Groups, SpecError
+from tod.base.roots import falling_roots
 from tod.diagnostics import ess_rel
 from tod.regimes import (
     eta_for_ess,
@@ -22,7 +23,6 @@ from tod.regimes import (
     kl_budget,
     path_temperature,
 )
-from tod.regimes._roots import falling_roots
 
 U5 = np.array([0, 0.2, 0.5, 1, 1])
 U9 = np.array([-1.2, -0.7, -0.1, 0, 0.3, 0.4, 0.9, 1.1])

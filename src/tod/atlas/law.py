@@ -231,7 +231,17 @@ def _of_regression(target: Target, operator: Operator, action: WeightedRegressio
         return Law("exponential", {str(frozen[0]): 1.0})
     if kind == "target":
         return _at_rest(target, operator, "always" if action.centred else "on_policy")
+    if kind == "kl_budget":
+        return _within_budget(target, operator)
     why = f"weights {kind!r} have no b/μ: the target is μ tilted, sharper at every refresh"
+    return Law("climbs", etas=_etas(target), why=why)
+
+
+def _within_budget(target: Target, operator: Operator) -> Law:
+    """b·exp(ηU) at the η that a KL budget from b allows, whatever η was declared."""
+    if set(exponents(target, operator)) <= {"ref", "teacher", "data"}:
+        return Law("other", why="η is the one that spends the KL budget from b, not the declared")
+    why = "a step of the KL budget from an anchor that moves: sharper at every refresh"
     return Law("climbs", etas=_etas(target), why=why)
 
 

@@ -18,7 +18,7 @@ from tod.engine.utilities import (
     TextUtility,
     UtilitySpec,
 )
-from tod.operators import Operator, PolicyGradient, Proposal, Residual
+from tod.operators import Operator, PolicyGradient, Proposal, Residual, WithinBudget
 from tod.operators.selection_rules import AnySelectionRule
 from tod.procedure import Procedure
 from tod.targets import TargetSpec
@@ -289,6 +289,11 @@ def _check_arc(settings: RunSettings) -> None:
             f"{''.join(', ' + name for name in settings.operators)} (add it under `operators`)"
         )
     action = settings.operator.action
+    if isinstance(getattr(action, "weights", None), WithinBudget):
+        raise ValueError(
+            "weights kl_budget find η in every step, so that `arc` would turn nothing: use weights "
+            "`target`, or remove `arc`"
+        )
     gradient = action if isinstance(action, PolicyGradient) else None
     pull = gradient.pull if gradient is not None else None
     at = f":{pull.at}" if isinstance(pull, Residual) else ""

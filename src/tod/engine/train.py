@@ -25,6 +25,7 @@ from tod.procedure import Procedure, log_weights
 from tod.regimes import classify
 from tod.runs import HeldOut, Ledger, Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
+from tod.targets.by_eta import LARGEST
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ class _Run:
         self.events.phase("updating")
         updated = update(self.session, evidence, procedure.tilt, operator.update, step)
         clock.mark("train")
+        if updated.eta is not None:
+            procedure = at_budget(procedure, updated.eta)
         candidates, diagnostics, summary = diagnose(procedure, evidence, updated)
         target = procedure.target
         regime = classify(summary, eta=_sharpness(target), anchors=_anchors(target))
@@ -251,6 +254,15 @@ class _Clock:
         instant = time.perf_counter()
         self.seconds[phase] = round(instant - self._last, 4)
         self._last = instant
+
+
+def at_budget(procedure: Procedure, eta: float) -> Procedure:
+    """The triple at the sharpness that its KL budget allowed, the largest usable one at most.
+
+    Its diagnostics and its record are of that target; the one declared says only b and U.
+    """
+    turned = procedure.target.turned({"eta": min(eta, LARGEST)})
+    return procedure.revised(target=turned)
 
 
 def _knobs(target: TargetSpec) -> dict[str, float | None]:

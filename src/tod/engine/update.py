@@ -43,6 +43,7 @@ class Updated:
         critic_work: Forward work of the critic's own network in all updates.
         auxiliary: Value of the auxiliary terms of every update, summed over processes.
         critic: Loss of the critic at every update.
+        eta: Sharpness that a KL budget allowed; None without one.
     """
 
     log_policy: Values
@@ -54,6 +55,7 @@ class Updated:
     critic_work: Work = NOTHING
     auxiliary: list[float] = field(default_factory=list)
     critic: list[float] = field(default_factory=list)
+    eta: float | None = None
 
     def score(self, name: str, work: Work) -> None:
         """Add to what scoring computed."""
@@ -81,7 +83,7 @@ def update(
     prepared = prepare(session, evidence, target, action, candidates)
     parts = _parts(session, evidence, candidates)
     tokens = prepared.totals.tokens
-    seen = Updated(np.zeros(tokens), np.zeros(tokens))
+    seen = Updated(np.zeros(tokens), np.zeros(tokens), eta=prepared.totals.eta)
     for name, work in prepared.work:
         seen.score(name, work)
     train = session.settings.train

@@ -99,14 +99,15 @@ from tod.operators.trust_regions import (
     Unbounded,
     gated,
 )
-from tod.operators.weighted_regression import (
+from tod.operators.weighted_regression import WeightedRegression
+from tod.operators.weights import (
     Accepted,
     Best,
     Exponentiated,
     TargetOfStep,
     TargetWeights,
     Uniform,
-    WeightedRegression,
+    WithinBudget,
 )
 
 __all__ = [
@@ -204,6 +205,7 @@ __all__ = [
     "WeightedRegression",
     "WeightedVote",
     "Whitening",
+    "WithinBudget",
     "at_level",
     "best",
     "discounted",

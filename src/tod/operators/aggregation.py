@@ -25,6 +25,7 @@ class Totals:
         moments: Of what a batch-wide advantage scales by; None where none does.
         kept: Sizes of what a ``shrunk`` correction keeps; None where there is none.
         log_z: log Σ_i w_i of weights that are normalised over the step, nats; None where none are.
+        eta: Sharpness that a KL budget of the step allows, nats per unit; None without a budget.
     """
 
     tokens: int
@@ -33,6 +34,7 @@ class Totals:
     moments: Moments | None = None
     kept: "Totals | None" = None
     log_z: float | None = None
+    eta: float | None = None
 
     @classmethod
     def of(cls, sequences: Groups, contexts: Groups) -> "Totals":

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from tod.base import DataError, Spec, SpecError, namespace
 from tod.operators.batch import Batch, Credit
-from tod.operators.weighted_regression import TargetWeights, normalised
+from tod.operators.weights import TargetWeights, normalised
 
 
 class Listwise(Spec):

@@ -20,6 +20,7 @@ from tod.operators import (
     Totals,
     UpdateRule,
     WeightedRegression,
+    WithinBudget,
 )
 from tod.targets import Mixture, Target, TargetSpec
 
@@ -72,6 +73,12 @@ def check_compatible(target: Target, operator: Operator) -> None:
         raise ValueError(
             "a preference loss has one β = 1/(sη), and a selectivity has another η in every "
             "context. Declare eta, or use `listwise`"
+        )
+    budgeted = isinstance(action, WeightedRegression) and isinstance(action.weights, WithinBudget)
+    if budgeted and not any(tilt.eta for tilt in target.tilts):
+        raise ValueError(
+            "weights kl_budget find the η of the target's utilities, and the target declares none "
+            "with an eta above 0. Declare one (its size is not read), or use weights `target`"
         )
     if not isinstance(action, PolicyGradient):
         return

@@ -1,10 +1,10 @@
 """Regimes: where the choice of operator matters, why, and what to turn."""
 
+from tod.operators.dual import KLBudget, kl_budget
 from tod.regimes.anchors import scale_anchors, weigh_reference
 from tod.regimes.calibrate import Cut, fit_cuts, fit_thresholds, youden
 from tod.regimes.classify import classify, missing_inputs
 from tod.regimes.component import FeasibleInterval, feasible_interval
-from tod.regimes.dual import KLBudget, kl_budget
 from tod.regimes.feasible import (
     eta_for_ess,
     eta_for_ess_binary,

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Array, Groups, SpecError, to_numpy
+from tod.base.roots import falling_roots
 from tod.diagnostics import quantile
-from tod.regimes._roots import falling_roots
 
 
 def eta_for_ess(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tod.base import Groups
 from tod.operators import (
     Accepted,
     Dpo,
@@ -21,7 +22,9 @@ from tod.operators import (
     TargetWeights,
     Uniform,
     WeightedRegression,
+    WithinBudget,
 )
+from tod.operators.dual import kl_budget
 from tod.operators.token_advantages import Gae
 from tod.procedure import Procedure
 from tod.study.choices import chooser_noise
@@ -71,6 +74,8 @@ def predicted_on_policy(
         plain = isinstance(action.weights, TargetWeights) and not action.by_probability
         if isinstance(action.weights, Uniform | Accepted):
             return None
+        if isinstance(action.weights, WithinBudget) and not action.by_probability:
+            return _within_budget(procedure, action.weights.budget, policies)
         return _at_residual(procedure, policies) if plain else UNBOUNDED
     if isinstance(action, Listwise):
         return _at_residual(procedure, policies)
@@ -176,6 +181,20 @@ def _at_residual(procedure: Procedure, policies: Policies) -> Prediction | None:
     for tilt in target.tilts:
         log_b = tilted(log_b, tilt.eta / rest, policies.world.named(tilt.utility))
     return Prediction("b·exp(r/β)" if moving else "q*", log_b)
+
+
+def _within_budget(procedure: Procedure, budget: float, policies: Policies) -> Prediction | None:
+    """b·exp(ηU) with a mean KL from b of the budget; no end where b moves with the policy."""
+    target = procedure.tilt
+    if isinstance(target.anchor, Mixture) or target.support or len(target.tilts) != 1:
+        return None
+    if any(name in MOVING for name in target.names):
+        return UNBOUNDED
+    known = {"ref": policies.world.base, "teacher": policies.teacher}
+    log_b = geometric([(rho, known[name]) for name, rho in target.anchor.items()])
+    u = policies.world.named(target.tilts[0].utility)
+    eta = kl_budget(u.ravel(), Groups.equal(*u.shape), budget, log_w0=log_b.ravel()).eta
+    return Prediction("b·exp(ηU), KL(q‖b) = ε", tilted(log_b, eta, u))
 
 
 def _pulled(procedure: Procedure, policies: Policies) -> tuple[Law, float] | None:

@@ -8,11 +8,15 @@ from tod.operators import (
     DatasetProposal,
     Exponentiated,
     Operator,
+    Proposal,
     TokenMean,
     Uniform,
     WeightedRegression,
+    WithinBudget,
 )
-from tod.targets import Data, ScalarReward
+from tod.targets import Data, ScalarReward, Verifier
+
+BUDGET = "η is what the KL budget allows in each step: of the declared target b and U are read"
 
 SUPERVISED = (
     Recipe(
@@ -63,7 +67,7 @@ SUPERVISED = (
         shares_target="yes",
         differs=("with few candidates off-policy: self-normalised weights are biased by O(1/K)",),
         papers=("1806.06920", "1910.00177"),
-        aliases=("wmle", "mpo_e_step"),
+        aliases=("wmle",),
     ),
     Recipe(
         name="weighted_mle_centred",
@@ -87,7 +91,34 @@ SUPERVISED = (
             "Peters and Schaal 2007",
             "Peters, Mülling and Altun 2010",
         ),
-        aliases=("reps",),
+    ),
+    Recipe(
+        name="reps",
+        title="REPS: softmax of the reward at the temperature that spends a KL budget from μ",
+        target=FROM_MU,
+        operator=Operator(action=WeightedRegression(weights=WithinBudget(budget=0.5))),
+        family="supervised",
+        shares_target="no",
+        differs=(BUDGET, COMPOUNDS),
+        papers=("Peters, Mülling and Altun 2010",),
+    ),
+    Recipe(
+        name="mpo",
+        title="MPO's E-step: b/μ·exp(U/T) from a lagging π_old, T by the dual of a KL budget",
+        target=Verifier(eta=5.0, utility="correct", anchor={"old": 1.0}),
+        operator=Operator(
+            proposal=Proposal(refresh=10),
+            action=WeightedRegression(weights=WithinBudget(budget=0.1)),
+        ),
+        family="supervised",
+        shares_target="no",
+        differs=(
+            BUDGET,
+            "its anchor is π_old: a step of ε from it at every refresh, sharper without end",
+            "without the trust region of MPO's M-step",
+        ),
+        papers=("1806.06920",),
+        aliases=("mpo_e_step",),
     ),
     Recipe(
         name="awr",

@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Array, Groups, SpecError, to_numpy
-from tod.diagnostics import quantile
-from tod.regimes._roots import falling_roots
+from tod.base.roots import falling_roots
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def kl_budget(
     if budget >= -float(np.mean(ties)):
         return KLBudget(np.inf, 0.0, float(np.mean(top)))
     spread = -groups.min(np.where(base > -np.inf, depth, 0.0))
-    guess = np.array([1.0 / quantile(spread[spread > 0], 0.5)])
+    guess = np.array([1.0 / np.median(spread[spread > 0])])
     eta = float(falling_roots(lambda x: _left(depth, log_base, contexts, budget, x), guess)[0])
     shift = groups.logsumexp(log_base + eta * depth) + eta * top
     return KLBudget(eta, 1 / eta, (budget + float(np.mean(shift))) / eta)
