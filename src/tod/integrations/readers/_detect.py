@@ -7,11 +7,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from tod.base import DataError, SpecError
-from tod.integrations.readers._files import Found, some
+from tod.integrations.readers._files import Found
 from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import why_no_object
 from tod.integrations.readers._roles import LOGS, ROLES
 from tod.integrations.readers.registry import FORMATS
+from tod.integrations.words import counted
 
 _BINARY = {
     ".pkl": "skyrl",
@@ -94,7 +95,7 @@ def _told(found: Found, probes: Sequence[Probe], name: str) -> Chosen:
     kept += [p for p in found.files if p in found.named and p not in kept]
     if not kept:
         raise DataError(
-            f"none of {some(len(probes), 'file')} looks like {chosen.title}. Leave out --format "
+            f"none of {counted(len(probes), 'file')} looks like {chosen.title}. Leave out --format "
             "to see what they look like, or name the file itself."
         )
     return Chosen(kept, chosen, "as told by --format")

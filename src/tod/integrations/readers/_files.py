@@ -118,11 +118,6 @@ def _regular(path: Path) -> None:
         raise DataError(f"{path}: not a regular file (a pipe or a device). Save it to a file.")
 
 
-def some(count: int, noun: str) -> str:
-    """``1 file``, ``2 files``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def natural(name: str | Path) -> tuple[Any, ...]:
     """Sort key that puts ``step_2`` before ``step_10``."""
     parts: list[Any] = []

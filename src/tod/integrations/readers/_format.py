@@ -1,6 +1,6 @@
 """What a format is: how it is recognised, read, and read again for text."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 from tod.base import DataError, SpecError
 from tod.integrations.readers._files import base_suffix, open_binary, stem
 from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._runs import Home, newest_of_all
 
 Texts = Callable[[Path, Sequence[int]], Iterator[tuple[int, str, str]]]
 
@@ -93,6 +94,7 @@ class Format:
             the switch or column that would bring it.
         required: Utilities without which a row is no use.
         forbidden: Whether −∞ is a legal utility.
+        home: The directory of a file's run, where rows of one step may come from several files.
         fields: The files' own names of roles, for refusals.
         settings: What ``--map`` may say of its files beside ``utility``; None: any role.
     """
@@ -105,6 +107,7 @@ class Format:
     needs: Mapping[str, str] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     forbidden: bool = False
+    home: Home | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     settings: tuple[str, ...] | None = ()
 
@@ -145,25 +148,5 @@ def newest_per_step(
     lacking = [path.name for step, path in steps if step is None]
     if lacking:
         rows.note(f"no step in the name of {', '.join(lacking[:3])}: {len(lacking)} left out")
-    return newest_of_all([(s, p) for s, p in steps if s is not None and rows.wanted(s)], rows)
-
-
-def newest_of_all(files: Iterable[tuple[int, Path]], rows: Rows) -> list[tuple[int, Path]]:
-    """One file per step, wanted or not."""
-    chosen: dict[int, Path] = {}
-    for step, path in files:
-        other = chosen.get(step)
-        if other is None:
-            chosen[step] = path
-            continue
-        newer, older = (path, other) if _later(path, other) else (other, path)
-        chosen[step] = newer
-        rows.note(f"step {step} was written twice (resumed run): {newer} kept, {older} left out")
-    return sorted(chosen.items())
-
-
-def _later(path: Path, other: Path) -> bool:
-    from tod.integrations.readers._files import natural
-
-    times = path.stat().st_mtime_ns, other.stat().st_mtime_ns
-    return times[0] > times[1] or (times[0] == times[1] and natural(path) > natural(other))
+    newest = newest_of_all([(step, path) for step, path in steps if step is not None], rows)
+    return [(step, path) for step, path in newest if rows.wanted(step)]

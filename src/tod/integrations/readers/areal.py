@@ -5,6 +5,7 @@ oldest over prompt and padding too, which AReaL's own workflows number −1 and 
 say whether a sample spans policy versions.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import msgspec
 from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import Count, Whole, decode_lines, texts
 from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._runs import run_of
 from tod.integrations.readers._sink import Sink
 
 
@@ -73,6 +75,11 @@ def read(files: Sequence[Path], rows: Rows) -> None:
             )
 
 
+def _run_of(path: Path) -> Path:
+    """Above ``rollout/{tail_version}``."""
+    return run_of(path, re.compile(r"rollout|\d+"))
+
+
 def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
     """Prompt and completion."""
     return texts(path, wanted, Text, lambda item: (item.prompt, item.completion))
@@ -83,6 +90,7 @@ FORMAT = Format(
     title="AReaL rollout dump",
     recognises=recognises,
     read=read,
+    home=_run_of,
     texts=read_texts,
     required=("reward",),
     needs={

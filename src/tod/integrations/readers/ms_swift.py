@@ -18,6 +18,7 @@ import numpy as np
 from tod.integrations.readers._format import Format, Probe, group_size
 from tod.integrations.readers._json import chosen_lines, decode_lines, plain_text
 from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._runs import newest_of_all
 from tod.integrations.readers._sink import Sink, as_float, runs
 from tod.integrations.readers._total import Logged, rewards_among, utilities
 
@@ -42,6 +43,12 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     The first pass finds the last line of every step and what its advantages say of the columns.
     """
     found = [_newest_lines(path, rows) for path in files]
+    newest = dict(
+        newest_of_all(((s, p) for p, at in zip(files, found, strict=True) for s in at), rows)
+    )
+    for path, lines in zip(files, found, strict=True):
+        for step in [step for step in lines if newest[step] != path]:
+            del lines[step]
     logged = [x for lines in found for _, x in lines.values() if x is not None]
     chosen = rewards_among(Logged.of(logged), rows)
     for path, lines in zip(files, found, strict=True):

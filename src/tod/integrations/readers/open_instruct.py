@@ -69,6 +69,11 @@ def _put(number: int, item: Row, sink: Sink) -> None:
     sink.put(number, code, {"reward": item.reward}, log, length=length, identity=item.sample_idx)
 
 
+def _run_of(path: Path) -> Path:
+    """Shards of several runs may lie in one directory: ``{run}_rollouts_{shard}.jsonl``."""
+    return path.absolute().parent / path.name.rpartition("_rollouts_")[0]
+
+
 def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
     """Token ids: the format keeps no text."""
     return texts(
@@ -84,6 +89,7 @@ FORMAT = Format(
     title="open-instruct traces",
     recognises=recognises,
     read=read,
+    home=_run_of,
     texts=read_texts,
     required=("reward",),
     fields={"log_mu": "logprobs"},

@@ -18,6 +18,7 @@ import numpy as np
 from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import Whole, chosen_lines, decode_lines, plain_text
 from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._runs import run_of
 from tod.integrations.readers._sink import Sink
 from tod.integrations.readers.prime_trace import (
     Node,
@@ -292,6 +293,7 @@ FORMAT = Format(
     title="prime-rl traces and token exports",
     recognises=recognises,
     read=read,
+    home=run_of,
     texts=read_texts,
     fields={
         "log_mu": "logprobs",

@@ -23,6 +23,7 @@ from tod.integrations.readers._rows import Rows, shorten
 from tod.integrations.readers._sink import Sink
 from tod.integrations.readers._torch_file import load_torch
 from tod.integrations.readers.skyrl_worth import Worth
+from tod.integrations.words import counted
 
 _MODULE = "skyrl.backends.skyrl_train.training_batch"
 _KINDS = frozenset(
@@ -63,6 +64,11 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     """All files, one per step."""
     plain = [path for path in files if "training_input" not in path.name]
     named = [path for path in files if "training_input" in path.name]
+    if len(plain) > 1:
+        raise DataError(
+            f"{plain[0]} and {counted(len(plain) - 1, 'other file')}: no global_step_N in their "
+            "names, so their steps are unknown. Rename them, or read one at a time."
+        )
     steps = newest_per_step(named, rows) + [(0, path) for path in plain]
     given = beside(rows, len(steps))
     for step, path in steps:

@@ -19,6 +19,7 @@ from tod.integrations.readers._files import COMPRESSED
 from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import Count, Whole, decode_lines
 from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._runs import run_of
 from tod.integrations.readers._sink import Sink
 
 _KEY = "iteration, group_idx, traj_idx"
@@ -170,6 +171,7 @@ FORMAT = Format(
     title="tinker-cookbook summaries and capture",
     recognises=recognises,
     read=read,
+    home=run_of,
     required=("total_reward",),
     fields={"log_mu": "logprobs"},
     needs={

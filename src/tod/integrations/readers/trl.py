@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from tod.base import DataError
-from tod.integrations.readers._files import some
-from tod.integrations.readers._format import Format, Probe, group_size, newest_of_all, step_in_name
+from tod.integrations.readers._format import Format, Probe, group_size, step_in_name
 from tod.integrations.readers._parquet import collect, columns_of, scan, texts
 from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._runs import newest_of_all, refuse_mixed, run_of
 from tod.integrations.readers._sink import runs
 from tod.integrations.readers._total import Logged, rewards_among, utilities
 from tod.integrations.readers.trl_evaluation import Trace, evaluated
+from tod.integrations.words import counted
 
 _PLAIN = frozenset({"step", "prompt", "completion", "advantage"})
 
@@ -108,7 +109,7 @@ def _new_rows(files: Sequence[Path], rows: Rows) -> list[_File]:
         again += [(path, old)] if old and (step is None or rows.wanted(step)) else []
     if again:
         rows.note(
-            f"{some(sum(n for _, n in again), 'row')} of {some(len(again), 'file')} "
+            f"{counted(sum(n for _, n in again), 'row')} of {counted(len(again), 'file')} "
             f"({_shown(path for path, _ in again)}) are those of an earlier step, written again "
             "(logging more often than generating): left out"
         )
@@ -131,18 +132,24 @@ def _say_odd_sizes(parts: Sequence[_Part], rows: Rows) -> None:
         return
     common = max(sizes, key=lambda size: len(sizes[size]))
     odd = [part for size, found in sizes.items() if size != common for part in found]
+    count = counted(sum(len(part.step) for part in odd), "row")
     rows.note(
-        f"{_shown(part.file.path for part in odd)}: {some(sum(len(p.step) for p in odd), 'row')} "
+        f"{_shown(part.file.path for part in odd)}: {count} "
         f"in groups of another size than {common}. TRL writes evaluation rows into the same files: "
         "leave these out with --steps if they are evaluations"
     )
 
 
 def _say_shared_steps(files: Sequence[_File], rows: Rows) -> None:
-    """A step that several files claim, or a file that holds another step than its name says."""
+    """A step that several files claim, or a file that holds another step than its name says.
+
+    A DataError says: several runs claim it.
+    """
     first: dict[int, Path] = {}
+    runs: dict[Path, dict[int, Path]] = {}
     for file in files:
         steps = np.unique(file.trace.step).tolist()
+        runs.setdefault(run_of(file.path), {}).update(dict.fromkeys(steps, file.path))
         said = step_in_name(file.path)
         if said is not None and steps != [said]:
             shown = ", ".join(map(str, steps[:4]))
@@ -151,6 +158,7 @@ def _say_shared_steps(files: Sequence[_File], rows: Rows) -> None:
             other = first.setdefault(step, file.path)
             if other != file.path:
                 rows.note(f"step {step} is in {other.name} and in {file.path.name}: both are read")
+    refuse_mixed(runs, rows)
 
 
 def _open(path: Path, before: Any) -> tuple[_File | None, Any, int]:

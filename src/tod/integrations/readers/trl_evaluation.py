@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from tod.base import SpecError
-from tod.integrations.readers._files import some
 from tod.integrations.readers._rows import Rows
+from tod.integrations.words import counted
 
 _SURE = 4
 """Distinct prompts whose order cannot well recur by chance (1 in 4! for one pair of files)."""
@@ -66,9 +66,9 @@ def evaluated(files: Sequence[Trace], rows: Rows) -> list[int]:
     endings = {f.prompt[-1] for f, n in zip(files, again, strict=True) if n}
     if len(endings) > 1 or 0 < many == len(files):
         rows.note(
-            f"{many} of {some(len(files), 'file')} hold prompts of another file in the same order: "
-            "evaluations, if eval_steps equals logging_steps, or training without shuffling. All "
-            "are read"
+            f"{many} of {counted(len(files), 'file')} hold prompts of another file in the same "
+            "order: evaluations, if eval_steps equals logging_steps, or training without "
+            "shuffling. All are read"
         )
         again = [0] * len(files)
     elif not many and not keep:
@@ -92,7 +92,7 @@ def _say_found(files: Sequence[Trace], found: Sequence[int], keep: bool, rows: R
     shown = names if len(names) <= 120 else f"{names[:120]}..."
     done = "kept, as told" if keep else "left out; --map evaluation=keep reads them"
     rows.note(
-        f"{some(sum(n for _, n in mine), 'row')} of {some(len(mine), 'file')} ({shown}) are "
+        f"{counted(sum(n for _, n in mine), 'row')} of {counted(len(mine), 'file')} ({shown}) are "
         "evaluations by their traces (step 0, or prompts that come again in the same order): "
         f"{done}"
     )
@@ -111,7 +111,7 @@ def _say_untold(files: Sequence[Trace], early: Sequence[int], rows: Rows) -> Non
     if not mine:
         return
     named = ", ".join(file.path.name for file in mine[:3])
-    which = f"{some(len(mine), 'file')} of {len(train)}" if len(mine) > 3 else named
+    which = f"{counted(len(mine), 'file')} of {len(train)}" if len(mine) > 3 else named
     rows.note(
         f"{which}: no prompt in there comes in another file, so that it is an evaluation cannot be "
         "excluded: TRL logs evaluations into the same files, unmarked. If the run evaluates, leave "

@@ -19,6 +19,7 @@ from tod.integrations.readers._files import base_suffix
 from tod.integrations.readers._format import Format, Probe, newest_per_step, step_in_name
 from tod.integrations.readers._json import Whole, decode_blocks, first_object, texts
 from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._runs import newest_of_all, run_of
 
 _PLAIN = frozenset({"input", "output", "gts", "score", "step", "uid", "request_id"})
 Number = float | bool
@@ -75,7 +76,10 @@ def _read_batches(batches: Sequence[Path], lines: Sequence[Path], rows: Rows) ->
     """Cached batches, with the scores of the JSONL of their step; the steps that were read."""
     files = {step_in_name(path): path for path in lines}
     found: set[int] = set()
-    for path in batches:
+    steps = {path: verl_batch.step_of(path) for path in batches}
+    known = [(step, path) for path, step in steps.items() if step is not None]
+    newest = [path for _, path in newest_of_all(known, rows, verl_batch.run_of)]
+    for path in [*newest, *(path for path, step in steps.items() if step is None)]:
         beside = files.get(verl_batch.step_of(path))
         step = verl_batch.read_batch(path, rows, _scores(beside) if beside else {})
         found |= set() if step is None else {step}
@@ -169,6 +173,7 @@ FORMAT = Format(
     recognises=recognises,
     read=read,
     texts=read_texts,
+    home=run_of,
     required=("score",),
     fields={"log_mu": "rollout_log_probs"},
     needs={

@@ -46,6 +46,14 @@ def step_of(path: Path) -> int | None:
     return int(name) if name.isascii() and name.isdigit() and len(name) < 16 else None
 
 
+def run_of(path: Path) -> Path:
+    """The directory above those of its steps."""
+    folder = path.absolute().parent
+    while folder.name.isdigit():
+        folder = folder.parent
+    return folder
+
+
 def read_batch(path: Path, rows: Rows, scores: Scores) -> int | None:
     """One file; its step, or None when that was not asked for.
 
