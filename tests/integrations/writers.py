@@ -243,8 +243,19 @@ def write_skyrl(world: World, root: Path, pad_size: int = 2, bf16: bool = False)
     return root
 
 
-def write_slime(world: World, root: Path, train: bool = True, dict_rewards: bool = False) -> Path:
+def write_slime(
+    world: World,
+    root: Path,
+    train: bool = True,
+    dict_rewards: bool = False,
+    numpy_rewards: bool = False,
+) -> Path:
     import torch
+
+    def reward_of(r: Rollout) -> Any:
+        if dict_rewards:
+            return {"score": r.reward, "len": float(len(r.ids))}
+        return np.float32(r.reward) if numpy_rewards else r.reward
 
     for name in ("rollout_data", "train_data"):
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -260,14 +271,12 @@ def write_slime(world: World, root: Path, train: bool = True, dict_rewards: bool
                 "response": r.completion,
                 "response_length": len(r.ids),
                 "label": "4",
-                "reward": {"score": r.reward, "len": float(len(r.ids))}
-                if dict_rewards
-                else r.reward,
+                "reward": reward_of(r),
                 "loss_mask": [1] * len(r.ids),
                 "weight_versions": [str(step)],
                 "rollout_log_probs": r.mu,
                 "status": "completed",
-                "metadata": {},
+                "metadata": {"scores": np.arange(3.0)} if numpy_rewards else {},
             }
             for i, r in enumerate(rows)
         ]

@@ -41,6 +41,7 @@ CASES = {
     "skyrl": Case("write_skyrl", "*/*.pkl"),
     "skyrl-gz": Case("write_skyrl", "*/*.pkl", suffix=".gz"),
     "slime": Case("write_slime", "*/[0-9].pt"),
+    "slime-numpy": Case("write_slime", "*/[0-9].pt", {"numpy_rewards": True}),
     "slime-zst": Case("write_slime", "*/[0-9].pt", suffix=".zst"),
     "prime": Case("write_prime", "**/*.jsonl"),
     "tinker": Case("write_tinker", "**/*.*"),
