@@ -167,6 +167,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "operator__proposal": {**DRAWN, "source": "mixture", "shares": {"old": 0.5, "ref": 0.5}}
     },
     "replay": {"operator__proposal": {**DRAWN, "source": "replay"}},
+    "stale": {"operator__proposal": {**DRAWN, "refresh": [1, 3]}},
     "two_lens_sft": {
         "target": {
             "kind": "scalar_reward",
@@ -206,7 +207,9 @@ def test_row_trains(small: Make, row: str) -> None:
         )
 
 
-@pytest.mark.parametrize("row", ["ppo", "replay", "dynamic", "dpo", "mixture", "gkd_turns"])
+@pytest.mark.parametrize(
+    "row", ["ppo", "replay", "dynamic", "dpo", "mixture", "gkd_turns", "stale"]
+)
 def test_resumed_is_uninterrupted(small: Make, row: str) -> None:
     changes = {"train__steps": 4, "train__updates_per_batch": 1, **ROWS[row]}
     whole, broken = small("whole", **changes), small("broken", **changes)
@@ -247,7 +250,7 @@ def test_a_budget_is_spent_and_its_sharpness_recorded(small: Make) -> None:
     settings = small(**changes, train__max_tokens_per_micro_batch=200)
     train(settings)
     table = RunDirectory.open(settings.directory).rollouts.scan().collect()
-    for record in list(RunDirectory.open(settings.directory).steps.read())[1:]:
+    for record in RunDirectory.open(settings.directory).steps.read():
         rows = table.filter(table["step"] == record["step"])
         eta = record["knobs"]["eta"]
         assert eta != 5.0
@@ -256,6 +259,15 @@ def test_a_budget_is_spent_and_its_sharpness_recorded(small: Make) -> None:
         assert np.allclose(log_w - log_w[:, :1], u - u[:, :1])
         w = np.exp(u) / np.exp(u).sum(1, keepdims=True)
         assert (w * np.log(4 * w)).sum(1).mean() == pytest.approx(0.15, rel=1e-6)
+
+
+def test_drift_from_mu_follows_the_schedule(small: Make) -> None:
+    """KL(π‖π_old) is nil exactly at the steps before which the policy was copied into μ."""
+    settings = small(operator__proposal={**DRAWN, "refresh": [1, 3, 2]}, train__steps=8)
+    train(settings)
+    records = list(RunDirectory.open(settings.directory).steps.read())
+    fresh = [r["step"] for r in records if abs(r["drift"]["old"]) < 1e-4]
+    assert fresh == [1, 2, 5, 7]
 
 
 def test_choices_of_a_data_set(small: Make, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tod.engine.sampling import SamplingParams
 from tod.engine.settings import RunSettings
 from tod.engine.utilities import Scorer
 from tod.engine.world import World
-from tod.operators import Operator
+from tod.operators import Operator, due
 
 
 @dataclass
@@ -125,8 +125,7 @@ class Session:
 
     def refresh(self, step: int) -> None:
         """Copy the current policy into μ where it is due before ``step`` (from 1)."""
-        every = self.operator.proposal.refresh
-        if self.behaviour is not None and every is not None and (step - 1) % every == 0:
+        if self.behaviour is not None and due(self.operator.proposal.refresh, step):
             self.behaviour.load_state_dict(self.policy.state_dict())
 
 

@@ -302,7 +302,7 @@ def _check_arc(settings: RunSettings) -> None:
         advantage=gradient.advantage.kind if gradient is not None else "weights",
         updates_per_batch=settings.train.updates_per_batch,
         pull=f"{pull.kind}{at}" if pull is not None else None,
-        refresh=settings.operator.proposal.refresh,
+        refresh=None if settings.operator.proposal.refresh is None else 1,
         target_kind=settings.target.kind,
         beta=settings.target.knobs().get("beta"),
     )

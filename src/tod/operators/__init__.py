@@ -86,6 +86,7 @@ from tod.operators.selection_rules import (
     WeightedVote,
 )
 from tod.operators.signal import rewards_of
+from tod.operators.staleness import LinearRefresh, due
 from tod.operators.token_advantages import Gae, ReturnToGo, Whitening, discounted, gae
 from tod.operators.trust_regions import (
     Clip,
@@ -150,6 +151,7 @@ __all__ = [
     "LeaveOneOut",
     "LeaveOneOutZScore",
     "Level",
+    "LinearRefresh",
     "Listwise",
     "MajorityVote",
     "Mask",
@@ -209,6 +211,7 @@ __all__ = [
     "at_level",
     "best",
     "discounted",
+    "due",
     "estimator",
     "first_accepted",
     "gae",

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Discriminator, Field, FiniteFloat, Tag, model_validator
 
 from tod.base import Spec
+from tod.operators.staleness import Refresh
 
 Sampler = Literal["old", "ref", "teacher"]
 """``old``: the policy as it was at the last refresh. ``ref``, ``teacher``: frozen models."""
@@ -64,8 +65,9 @@ class _Drawn(_Any):
 
     size: Count = 16
     """Candidates a context, K."""
-    refresh: Count | None = 1
-    """Steps between copies of the current policy into μ; None never refreshes."""
+    refresh: Refresh = 1
+    """Steps between copies of the current policy into μ; None never refreshes. A list holds the
+    intervals one after another, ``{kind: linear, first: 1, last: 8, over: 60}`` changes them."""
 
 
 class _Decoded(_Drawn):
