@@ -71,7 +71,8 @@ def _put(line: int, got: Mapping[str, Any], sink: Sink) -> None:
         return
     if not sink.rows.wanted(step):
         return
-    log = _log_probs(line, step, got, sink)
+    tokens = _tokens(got)
+    log = _log_probs(line, step, got, tokens, sink)
     if log is None:
         return
     answer = got.get("answer")
@@ -80,7 +81,7 @@ def _put(line: int, got: Mapping[str, Any], sink: Sink) -> None:
         sink.rows.context(step, label),
         {role[8:]: value for role, value in got.items() if role.startswith("utility.")},
         log,
-        length=got.get("length") or _count(got),
+        length=got.get("length") or next((len(values) for values in tokens.values()), None),
         answer=None if answer is None else hash(answer if isinstance(answer, str) else str(answer)),
         lag=got.get("lag"),
         identity=got.get("candidate"),
@@ -105,18 +106,15 @@ def _tokens(got: Mapping[str, Any]) -> dict[str, list[float]]:
     return {name: values for name, values in lists.items() if values is not None}
 
 
-def _count(got: Mapping[str, Any]) -> int | None:
-    return next((len(values) for values in _tokens(got).values()), None)
-
-
-def _log_probs(line: int, step: int, got: Mapping[str, Any], sink: Sink) -> dict[str, float] | None:
+def _log_probs(
+    line: int, step: int, got: Mapping[str, Any], tokens: Mapping[str, list[float]], sink: Sink
+) -> dict[str, float] | None:
     """Sequence sums by policy, from lists where there are any; None when the row was rejected."""
     plain = {
         role[4:]: float(value)
         for role, value in got.items()
         if role.startswith("log_") and isinstance(value, int | float)
     }
-    tokens = _tokens(got)
     if not tokens:
         return plain
     sample, stated = got.get("drawn_from") == "target", got.get("length")
