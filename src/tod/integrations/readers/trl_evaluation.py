@@ -113,9 +113,8 @@ def _say_untold(files: Sequence[Trace], early: Sequence[int], rows: Rows) -> Non
     named = ", ".join(file.path.name for file in mine[:3])
     which = f"{counted(len(mine), 'file')} of {len(train)}" if len(mine) > 3 else named
     rows.note(
-        f"{which}: no prompt in there comes in another file, so that it is an evaluation cannot be "
-        "excluded: TRL logs evaluations into the same files, unmarked. If the run evaluates, leave "
-        "those steps out with --steps; if not, --map evaluation=keep says so"
+        f"{which}: no prompt comes in another file, so an evaluation cannot be excluded (TRL logs "
+        "both, unmarked): leave its steps out with --steps, or say --map evaluation=keep"
     )
 
 
