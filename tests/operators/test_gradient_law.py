@@ -23,6 +23,7 @@ from tod.operators import (
     LeaveOneOut,
     Mask,
     PolicyGradient,
+    ReturnToGo,
     RootLengthClip,
     SequenceMeanTokenMean,
     SequenceMeanTokenSum,
@@ -242,3 +243,25 @@ def test_autograd_of_a_pull_in_the_loss_is_its_credit(make_batch, kind, importan
     loss = (beta * rho * k).sum() / batch.sequences.total
     want = -torch.autograd.grad(loss, log_policy)[0]
     torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-15)
+
+
+def test_gspo_token_is_the_mean_of_a_sequence_with_an_advantage_of_every_token(make_batch):
+    """Autograd of min(s_t A_t, clip(s_t)A_t), s_t = sg[s]·π_t/sg[π_t]: GSPO-token, 2507.18071."""
+    batch = make_batch(lambda x: torch.tensor(x, dtype=torch.float64), drift=0.1)
+    log_pi = batch.log_policy.clone().requires_grad_(True)
+    region, advantage = Clip(low=0.02, high=0.03), ReturnToGo(discount=0.7, baseline="group_mean")
+    rule = PolicyGradient(level="sequence_mean", trust_region=region, advantage=advantage)
+    credit = rule.credit(batch)
+    centred = batch.tilt - batch.contexts.spread(batch.contexts.mean(batch.tilt))
+    rows = torch.split(log_pi - batch.log_old, batch.sequences.sizes.tolist())
+    objective, clipped = torch.zeros((), dtype=torch.float64), 0
+    for row, last in zip(rows, centred, strict=True):
+        back = torch.arange(len(row) - 1, -1, -1, dtype=torch.float64)
+        a = last * 0.7**back
+        s = row.mean().exp().detach() * (row - row.detach()).exp()
+        bounded = s.clamp(1 - 0.02, 1 + 0.03)
+        clipped += int((bounded * a < s * a).sum())
+        objective = objective + torch.minimum(s * a, bounded * a).mean() / len(rows)
+    objective.backward()
+    assert 0 < clipped < len(log_pi)
+    torch.testing.assert_close(credit.per_token, log_pi.grad, rtol=1e-10, atol=1e-14)

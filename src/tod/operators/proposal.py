@@ -252,7 +252,8 @@ class PoolProposal(_Given):
 
     source: Literal["pool"]
     path: str
-    """Parquet or JSONL: ``context, prompt, completion`` and optional ``log_mu``, ``utility.*``."""
+    """Parquet, JSONL or a run directory: ``context, prompt, completion`` and optional ``log_mu``,
+    ``utility.*``."""
     semantics: Semantics
     """``sampled``: drawn from the recorded μ. ``fixed``: a set of distinct candidates."""
 

@@ -13,11 +13,13 @@ from tod.operators import (
     Operator,
     OrPo,
     PairsProposal,
+    PoolProposal,
     Preference,
     Proposal,
     RobustDpo,
     SimPo,
 )
+from tod.targets import FiniteCandidates
 
 PREFERENCE = (
     Recipe(
@@ -170,5 +172,22 @@ PREFERENCE = (
             "2402.00856",
         ),
         aliases=("info_nca",),
+    ),
+    Recipe(
+        name="listwise_pool",
+        title="Exact-target listwise on a fixed set: the posterior on distinct candidates",
+        target=FiniteCandidates(eta=5.0, utility="correct", semantics="fixed"),
+        operator=Operator(
+            proposal=PoolProposal(
+                source="pool", path="configs/data/candidates.jsonl", semantics="fixed"
+            ),
+            action=Listwise(),
+        ),
+        family="preference_surrogate",
+        shares_target="yes",
+        differs=(
+            "on the candidates alone: what mass the policy has outside the set is not fitted",
+        ),
+        papers=("2402.05369", "TOD, Table 1 row 7"),
     ),
 )

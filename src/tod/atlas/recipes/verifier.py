@@ -11,7 +11,9 @@ from tod.operators import (
     PolicyGradient,
     Residual,
     ReturnToGo,
+    SequenceMask,
     SequenceMeanTokenSum,
+    SequenceRejection,
     TokenMean,
     TokenTruncation,
     Truncate,
@@ -133,5 +135,50 @@ VERIFIER_RL = (
         shares_target="no",
         differs=(Z_SCORE, NO_PULL),
         papers=("Yao et al. 2025, off-policy RL from efficient rollout engines",),
+    ),
+    Recipe(
+        name="mis_grpo",
+        title="GRPO without KL, sequences weighed by π_old/μ of another engine, dropped above 3",
+        target=ONE_UPDATE,
+        operator=Operator(
+            action=PolicyGradient(
+                trust_region=Clip(), advantage=GroupZScore(), correction=SequenceMask()
+            )
+        ),
+        family="verifier_rl",
+        shares_target="no",
+        differs=(Z_SCORE, NO_PULL),
+        papers=("Liu, Li et al. 2025, RL collapse from training-inference mismatch",),
+    ),
+    Recipe(
+        name="sequence_mask_grpo",
+        title="GRPO without KL, sequences of another engine dropped where π_old/μ leaves [0.5, 2]",
+        target=ONE_UPDATE,
+        operator=Operator(
+            action=PolicyGradient(
+                trust_region=Clip(), advantage=GroupZScore(), correction=SequenceRejection()
+            )
+        ),
+        family="verifier_rl",
+        shares_target="no",
+        differs=(Z_SCORE, NO_PULL),
+        papers=("Liu, Li et al. 2025, RL collapse from training-inference mismatch",),
+    ),
+    Recipe(
+        name="rlvr_partial",
+        title="RLVR with partial credit: a mean as baseline, token clip, KL in the reward",
+        target=Verifier(eta=20.0, utility="progress"),
+        operator=Operator(
+            action=PolicyGradient(
+                trust_region=Clip(),
+                aggregation=SequenceMeanTokenSum(),
+                pull=KLPull(kind="k1", place="reward"),
+            )
+        ),
+        family="verifier_rl",
+        shares_target="on_policy",
+        differs=(FROZEN,),
+        papers=("2411.15124", "2501.12948"),
+        aliases=("rlvr",),
     ),
 )

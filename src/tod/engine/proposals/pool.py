@@ -14,6 +14,7 @@ from tod.engine.data import Example, Task, readers
 from tod.engine.proposals.given import given_rollouts, texts_as_read
 from tod.engine.session import Session
 from tod.operators import PoolProposal
+from tod.runs import RunDirectory
 
 _CANDIDATES = "candidates"
 
@@ -40,7 +41,7 @@ def read_pool(path: Path, seed: int) -> Task:
     Raises:
         DataError: No rows, or no ``context``, ``prompt`` or ``completion`` in one.
     """
-    rows = readers.jsonl(path) if path.suffix in (".jsonl", ".ndjson") else readers.parquet(path)
+    rows = _rows(path)
     contexts: dict[str, list[dict[str, Any]]] = {}
     for where, row in _checked(rows):
         key = f"{row['step']}/{row['context']}" if row.get("step") is not None else row["context"]
@@ -52,6 +53,16 @@ def read_pool(path: Path, seed: int) -> Task:
         for name, candidates in contexts.items()
     ]
     return Task(examples, [], seed)
+
+
+def _rows(path: Path) -> readers.Rows:
+    """Rows of a file, or of the rollouts that a run directory holds."""
+    if not path.is_dir():
+        return (
+            readers.jsonl(path) if path.suffix in (".jsonl", ".ndjson") else readers.parquet(path)
+        )
+    parts = RunDirectory.open(path).rollouts.paths()
+    return (row for part in parts for row in readers.parquet(part))
 
 
 def _checked(rows: Iterator[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
