@@ -261,6 +261,22 @@ def test_a_budget_is_spent_and_its_sharpness_recorded(small: Make) -> None:
         assert (w * np.log(4 * w)).sum(1).mean() == pytest.approx(0.15, rel=1e-6)
 
 
+def test_contexts_that_need_no_selectivity_are_counted(small: Make) -> None:
+    """With b = μ: those with 1, 2 or 3 passes of 4 and a share of passes above s."""
+    settings = small(**regressed({**CHOOSY, "selectivity": 0.3, "anchor": {"mu": 1.0}}))
+    train(settings)
+    table = RunDirectory.open(settings.directory).rollouts.scan().collect()
+    seen = 0
+    for record in RunDirectory.open(settings.directory).steps.read():
+        rows = table.filter(table["step"] == record["step"])
+        passes = rows["utility.correct"].to_numpy().reshape(-1, 4).sum(axis=1)
+        assert record["optimiser"]["surpassed"] == np.isin(passes, [2, 3]).mean()
+        seen += np.isin(passes, [2, 3]).sum()
+    assert seen > 0
+    train(other := small("other", train__steps=1))
+    assert "surpassed" not in last(other)["optimiser"]
+
+
 def test_drift_from_mu_follows_the_schedule(small: Make) -> None:
     """KL(π‖π_old) is nil exactly at the steps before which the policy was copied into μ."""
     settings = small(operator__proposal={**DRAWN, "refresh": [1, 3, 2]}, train__steps=8)

@@ -312,6 +312,8 @@ def test_selectivity_never_turns_away_from_passes():
     target = Verifier(utility="ok", selectivity=0.5, anchor={"mu": 1.0}).target
     assert target.selectivity is not None
     eta = target.selectivity.etas(c, np.zeros(8))
+    assert target.surpassed(c) == 0.5
+    assert Verifier(utility="ok", eta=1.0).target.surpassed(c) is None
     np.testing.assert_allclose(eta, [0.0, math.log(3)], rtol=1e-12)
     np.testing.assert_array_equal(target.log_weights(c)[:4], 0.0)
 

@@ -43,8 +43,14 @@ def diagnose(
     return candidates, diagnostics, summary
 
 
-def optimiser(evidence: Evidence, updated: Updated) -> dict[str, float | None]:
-    """What the updates were like, means over them, and how many contexts a kept one took."""
+def optimiser(
+    evidence: Evidence, updated: Updated, surpassed: float | None = None
+) -> dict[str, float | None]:
+    """What the updates were like, means over them, and how many contexts a kept one took.
+
+    ``surpassed``: share of contexts that stay at their anchor, passing more often than the
+    target's selectivity asks.
+    """
 
     def mean(values: list[float]) -> float | None:
         return sum(values) / len(values) if values else None
@@ -56,6 +62,8 @@ def optimiser(evidence: Evidence, updated: Updated) -> dict[str, float | None]:
         found["critic"] = mean(updated.critic)
     if evidence.drawn is not None:
         found["resampling"] = evidence.drawn / len(evidence.rollouts.contexts)
+    if surpassed is not None:
+        found["surpassed"] = surpassed
     return found
 
 

@@ -168,7 +168,7 @@ class _Run:
             ledger=ledger(self.session, evidence, updated),
             decision=decision,
             held_out=held_out,
-            optimiser=optimiser(evidence, updated),
+            optimiser=optimiser(evidence, updated, target.target.surpassed(candidates)),
             world_size=self.world.size,
         )
         if self.directory is not None:

@@ -33,6 +33,15 @@ class Selectivity(Spec):
         Raises:
             DataError: A score is neither 0 nor 1.
         """
+        wanted: Any = self.wanted(candidates, log_base)
+        xp = namespace(wanted)
+        return xp.maximum(wanted, xp.zeros_like(wanted))  # type: ignore[no-any-return]
+
+    def wanted(self, candidates: Candidates, log_base: Float[Array, " N"]) -> Float[Array, " C"]:
+        """The gap logit s − logit p_c, [C], nats: below 0 where b passes more often than s already.
+
+        0 where all pass or all fail. Arguments and errors as in ``etas``.
+        """
         contexts, passed = candidates.contexts, candidates.utilities(self.utility)
         self._binary(passed)
         xp: Any = namespace(passed)
@@ -42,8 +51,7 @@ class Selectivity(Spec):
         one = xp.ones_like(passes)
         log_odds = xp.log(xp.where(mixed, passes, one)) - xp.log(xp.where(mixed, fails, one))
         wanted = xp.log(one * self.mass) - xp.log(one * (1 - self.mass)) - log_odds
-        zero = xp.zeros_like(one)
-        return xp.where(mixed, xp.maximum(wanted, zero), zero)  # type: ignore[no-any-return]
+        return xp.where(mixed, wanted, xp.zeros_like(one))  # type: ignore[no-any-return]
 
     def tilt(self, candidates: Candidates, log_base: Float[Array, " N"]) -> Float[Array, " N"]:
         """η_c·U, [N], nats."""

@@ -6,10 +6,11 @@ proposal do so symbolically and need no log-probs at all.
 
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from jaxtyping import Float
 from pydantic import Field, FiniteFloat, model_validator
 
-from tod.base import Array, DataError, Spec, SpecError, namespace
+from tod.base import Array, DataError, Spec, SpecError, namespace, to_numpy
 from tod.candidates import Candidates
 from tod.targets.anchor import Anchor, Mixture, letters, names_of, powers, renamed
 from tod.targets.by_eta import AnyEta
@@ -122,6 +123,16 @@ class Target(Spec):
             xp = namespace(values)
             total = xp.where(values > 0, total, xp.full_like(total, -float("inf")))
         return total  # type: ignore[no-any-return]
+
+    def surpassed(self, candidates: Candidates) -> float | None:
+        """Share of the contexts whose anchor passes more often than the selectivity asks.
+
+        Their η is 0 in the place of a negative one. None without a selectivity.
+        """
+        if self.selectivity is None:
+            return None
+        wanted = self.selectivity.wanted(candidates, self._log_base(candidates))
+        return float(np.mean(to_numpy(wanted) < 0))
 
     def value(self, candidates: Candidates) -> Float[Array, " N"]:
         """Σ_k η_k U_k / Σ_k |η_k|, [N]: the utility itself when there is one with η > 0.
