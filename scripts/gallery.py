@@ -214,7 +214,8 @@ better: learning rates and schedules are those of the full configurations, budge
 distillation row draws one candidate a prompt and is meant for 900 steps), and most differences are
 within the noise. pass@1 is on {EVALUATE["held_out_prompts"]} held-out prompts ×
 {EVALUATE["samples_per_prompt"]} samples ± s.e. clustered by prompt, with the same random numbers
-before and after. A search shows the mean utility of all candidates → of what was selected, on
+before and after; of a utility with partial credit (`kl_control`, `rlvr_partial`) it is the mean. A
+search shows the mean utility of all candidates → of what was selected, on
 {CONTEXTS} prompts; where a rule puts nothing out for some of them, its pass rate over all, these
 being misses, and in brackets the share it puts out and the utility there.
 
