@@ -28,6 +28,7 @@ from tod.integrations.readers.prime_trace import (
     sampled_tokens,
     trained_log_probs,
 )
+from tod.integrations.words import counted
 
 _PER_LINE = 1 << 16
 
@@ -137,7 +138,7 @@ def _effective(files: Sequence[Path], rows: Rows) -> list[Path]:
     """Of ``all`` and ``effective`` of one step the latter; no evaluations."""
     kept = [path for path in files if "eval" not in (p.name for p in path.parents[:2])]
     if len(kept) < len(files):
-        rows.note(f"{len(files) - len(kept)} files of evaluations left out")
+        rows.note(f"{counted(len(files) - len(kept), 'file')} of evaluations left out")
     shipped = {path.parents[1] for path in kept if path.parent.name == "effective"}
     doubled = [p for p in kept if p.parent.name == "all" and p.parents[1] in shipped]
     if doubled:

@@ -25,6 +25,7 @@ from tod.integrations.readers._numpy_plain import NAMES
 from tod.integrations.readers._rows import Rows, shorten
 from tod.integrations.readers._sink import Sink, as_float
 from tod.integrations.readers._torch_file import is_torch_file, load_torch
+from tod.integrations.words import counted
 
 _TRAIN = {"mu": "rollout_log_probs", "old": "log_probs", "ref": "ref_log_probs"}
 _TRAIN_KEY = b"\x0e\x00\x00\x00format_version"
@@ -46,7 +47,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     """Rollout files joined with the train files of the same rollout id."""
     kept = [path for path in files if not path.name.startswith("eval_")]
     if len(kept) < len(files):
-        rows.note(f"{len(files) - len(kept)} files of evaluations (eval_*) left out")
+        rows.note(f"{counted(len(files) - len(kept), 'file')} of evaluations (eval_*) left out")
     train_files = [path for path in kept if _is_train(path)]
     train = dict(newest_per_step(train_files, rows, _step_of))
     rollouts = dict(newest_per_step([p for p in kept if p not in train_files], rows, _step_of))
