@@ -22,7 +22,7 @@ from tod.engine.rollouts import Rollouts
 from tod.engine.schedule import learning_rate
 from tod.engine.session import Session
 from tod.engine.terms import auxiliary_loss, forward
-from tod.operators import UpdateRule
+from tod.operators import Credit, UpdateRule
 from tod.procedure import batch_of
 from tod.targets import Target
 
@@ -86,11 +86,12 @@ def update(
     seen = Updated(np.zeros(tokens), np.zeros(tokens), eta=prepared.totals.eta)
     for name, work in prepared.work:
         seen.score(name, work)
+    gradient = _Backward(session, evidence, target, action, prepared, seen)
     train = session.settings.train
     for number in range(train.updates_per_batch):
         sums = np.array([0.0 if parts else np.nan, 0.0, 0.0])
         for part in parts:
-            sums += _backward(session, evidence, part, target, action, prepared, seen, number)
+            sums += gradient.backward(part, first=number == 0)
         active, extra, value = _everywhere(session, sums)
         if number == 0:
             _share_first_forward(session, seen, parts)
@@ -121,68 +122,66 @@ def _parts(session: Session, evidence: Evidence, candidates: Candidates) -> list
     return parts
 
 
-def _backward(
-    session: Session,
-    evidence: Evidence,
-    part: _Part,
-    target: Target,
-    action: UpdateRule,
-    prepared: Prepared,
-    seen: Updated,
-    number: int,
-) -> Values:
-    """Forward, credit, backward of one micro-batch.
+@dataclass(frozen=True)
+class _Backward:
+    """Adds the gradient of micro-batches of one step; what they saw goes into ``seen``."""
 
-    Returns:
-        The sum of |1 − gate| (NaN without a gate), the auxiliary terms, and the critic's loss.
-    """
-    rollouts = evidence.rollouts.take(part.chosen)
-    with _precision(session):
-        out = forward(session, rollouts, entropy=number == 0)
-    log_policy = out.log_prob.detach().double().cpu().numpy()
-    if number == 0:
-        seen.log_policy[part.tokens] = log_policy
-        assert out.entropy is not None  # noqa: S101 - asked for just above
-        seen.entropy[part.tokens] = out.entropy.detach().double().cpu().numpy()
-    old = evidence.anchors.get("old")
-    log_old = (seen.log_policy if old is None else old)[part.tokens]
-    returns = prepared.returns
-    critic = None if returns is None else returns.value[part.tokens]
-    batch = batch_of(target, part.candidates, log_policy, log_old, prepared.totals, critic)
-    credit = action.credit(prepared.completed(batch, action, part.candidates))
-    weights = torch.as_tensor(np.asarray(credit.per_token), device=out.log_prob.device)
-    loss = -(weights.to(out.log_prob.dtype) * out.log_prob).sum()
-    extra = auxiliary_loss(out, session.operator.auxiliary, rollouts, prepared.totals)
-    value = _value_loss(session, rollouts, out.states, part, prepared, seen)
-    (loss + extra + value).backward()
-    seen.work = seen.work + out.work
-    seen.score("teacher", out.teacher)
-    active = float("nan") if credit.gate is None else float(np.abs(1.0 - credit.gate).sum())
-    return np.array([active, _number(extra), _number(value)])
+    session: Session
+    evidence: Evidence
+    target: Target
+    action: UpdateRule
+    prepared: Prepared
+    seen: Updated
 
+    def backward(self, part: _Part, *, first: bool) -> Values:
+        """Forward, credit, backward of one micro-batch; ``first``: before any update of the batch.
 
-def _value_loss(
-    session: Session,
-    rollouts: Rollouts,
-    states: torch.Tensor,
-    part: _Part,
-    prepared: Prepared,
-    seen: Updated,
-) -> Any:
-    """The critic's loss on one micro-batch, 0 without a critic."""
-    if session.critic is None or prepared.returns is None:
-        return 0.0
-    with _precision(session):
-        value, work = session.critic.values(rollouts, states)
-    seen.critic_work = seen.critic_work + work
-    returns = prepared.returns
-    return value_loss(
-        value,
-        returns.value[part.tokens],
-        returns.target[part.tokens],
-        prepared.totals.tokens,
-        session.critic.spec.clip,
-    )
+        Returns:
+            The sum of |1 − gate| (NaN without a gate), the auxiliary terms, and the critic's loss.
+        """
+        session, seen, totals = self.session, self.seen, self.prepared.totals
+        rollouts = self.evidence.rollouts.take(part.chosen)
+        with _precision(session):
+            out = forward(session, rollouts, entropy=first)
+        log_policy = out.log_prob.detach().double().cpu().numpy()
+        if first:
+            seen.log_policy[part.tokens] = log_policy
+            assert out.entropy is not None  # noqa: S101 - asked for just above
+            seen.entropy[part.tokens] = out.entropy.detach().double().cpu().numpy()
+        credit = self._credit(part, log_policy)
+        weights = torch.as_tensor(np.asarray(credit.per_token), device=out.log_prob.device)
+        loss = -(weights.to(out.log_prob.dtype) * out.log_prob).sum()
+        extra = auxiliary_loss(out, session.operator.auxiliary, rollouts, totals)
+        value = self._value_loss(rollouts, out.states, part)
+        (loss + extra + value).backward()
+        seen.work = seen.work + out.work
+        seen.score("teacher", out.teacher)
+        active = float("nan") if credit.gate is None else float(np.abs(1.0 - credit.gate).sum())
+        return np.array([active, _number(extra), _number(value)])
+
+    def _credit(self, part: _Part, log_policy: Values) -> Credit:
+        """What the action gives every token of the part."""
+        old, prepared = self.evidence.anchors.get("old"), self.prepared
+        log_old = (self.seen.log_policy if old is None else old)[part.tokens]
+        critic = None if prepared.returns is None else prepared.returns.value[part.tokens]
+        batch = batch_of(self.target, part.candidates, log_policy, log_old, prepared.totals, critic)
+        return self.action.credit(prepared.completed(batch, self.action, part.candidates))
+
+    def _value_loss(self, rollouts: Rollouts, states: torch.Tensor, part: _Part) -> Any:
+        """The critic's loss on one micro-batch, 0 without a critic."""
+        critic, returns = self.session.critic, self.prepared.returns
+        if critic is None or returns is None:
+            return 0.0
+        with _precision(self.session):
+            value, work = critic.values(rollouts, states)
+        self.seen.critic_work = self.seen.critic_work + work
+        return value_loss(
+            value,
+            returns.value[part.tokens],
+            returns.target[part.tokens],
+            self.prepared.totals.tokens,
+            critic.spec.clip,
+        )
 
 
 def _number(value: Any) -> float:

@@ -31,7 +31,7 @@ from tod.operators.corrections import (
     TokenTruncation,
     log_gap,
 )
-from tod.operators.levels import Level, at_level, mean_of_clipped, slope
+from tod.operators.levels import Level, at_level, mean_of_clipped
 from tod.operators.listwise import Listwise
 from tod.operators.moments import Moments
 from tod.operators.operator import Action, Operator, UpdateRule
@@ -225,6 +225,5 @@ __all__ = [
     "resample",
     "resample_without_replacement",
     "rewards_of",
-    "slope",
     "vote",
 ]

@@ -76,7 +76,8 @@ class TokenMask(_Bounded):
 
     def __call__(self, batch: Batch, advantage: Float[Array, " M"]) -> Float[Array, " M"]:  # noqa: ARG002
         """Weights [M]."""
-        return _masked(log_gap(batch), self.kept(log_gap(batch)))  # type: ignore[no-any-return]
+        gap = log_gap(batch)
+        return _masked(gap, self.kept(gap))  # type: ignore[no-any-return]
 
 
 class SequenceMask(_Bounded):

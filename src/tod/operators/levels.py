@@ -39,10 +39,3 @@ def mean_of_clipped(
     capped = xp.where(advantage > 0, xp.minimum(log_rho, high), xp.maximum(log_rho, low))
     clipped = xp.where((advantage > 0) | (advantage < 0), capped, log_rho)
     return sequences.spread(sequences.mean(clipped))  # type: ignore[no-any-return]
-
-
-def slope(sequences: Groups, level: Level, like: Float[Array, " M"]) -> Float[Array, " M"]:
-    """∂ log ρ(level)/∂ log π_θ(token): 1 for ``token`` and ``sequence_sum``, 1/L for the means."""
-    if level in ("token", "sequence_sum"):
-        return namespace(like).ones_like(like)  # type: ignore[no-any-return]
-    return sequences.spread(1.0 / sequences.sizes_like(like))  # type: ignore[no-any-return]

@@ -63,14 +63,12 @@ class PolicyGradient(Spec):
 
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
-        if self.level == "sequence_mean_of_clipped" and not isinstance(self.trust_region, Clip):
+        clipped = isinstance(self.trust_region, Clip) and not self._by_token
+        if self.level == "sequence_mean_of_clipped" and not clipped:
             raise ValueError(
-                "level sequence_mean_of_clipped clips tokens: it needs a `clip` region"
-            )
-        if self.level == "sequence_mean_of_clipped" and self._by_token:
-            raise ValueError(
-                f"level sequence_mean_of_clipped has one advantage a sequence, "
-                f"{self.advantage.kind} one a token: use level token"
+                "level sequence_mean_of_clipped clips tokens under one advantage a sequence: it "
+                "needs a `clip` region and an advantage by candidate, and these are "
+                f"{self.trust_region.kind} and {self.advantage.kind}. Else use level token"
             )
         if isinstance(self.trust_region, RootLengthClip) and self.level != "sequence_sum":
             raise ValueError("root_length_clip bounds a summed log-ratio: use level sequence_sum")

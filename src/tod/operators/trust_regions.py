@@ -3,10 +3,11 @@
 Each has a ``gate`` g(ρ, A), so that the credit is g·ρ·A, and the paper's ``surrogate`` f(ρ, A),
 for tests: ∂f/∂log ρ = g·ρ·A. Activation is 1 − g, for all alike.
 """
+# ruff: noqa: ARG002 - one signature for all regions, and few read all of it
 
 import math
 from abc import abstractmethod
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from jaxtyping import Float
 from pydantic import Field, FiniteFloat, model_validator
@@ -17,9 +18,10 @@ Width = Annotated[FiniteFloat, Field(ge=0.0)]
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 
 
-class TrustRegion(Protocol):
-    """What an update asks of a trust region."""
+class TrustRegion(Spec):
+    """What an update asks of a trust region; [M] each, ``length`` in tokens of the sequence."""
 
+    @abstractmethod
     def gate(
         self,
         log_rho: Float[Array, " M"],
@@ -27,7 +29,6 @@ class TrustRegion(Protocol):
         length: Float[Array, " M"],
     ) -> Float[Array, " M"]:
         """The factor g of the gradient g·ρ·A·∇log π."""
-        ...
 
     def weight(
         self,
@@ -35,9 +36,10 @@ class TrustRegion(Protocol):
         advantage: Float[Array, " M"],
         length: Float[Array, " M"],
     ) -> Float[Array, " M"]:
-        """The product g·ρ."""
-        ...
+        """The product g·ρ, and 0 where g = 0 however large ρ is."""
+        return gated(self.gate(log_rho, advantage, length), log_rho)
 
+    @abstractmethod
     def surrogate(
         self,
         log_rho: Float[Array, " M"],
@@ -45,43 +47,26 @@ class TrustRegion(Protocol):
         length: Float[Array, " M"],
     ) -> Float[Array, " M"]:
         """The paper's objective f, to be maximised, with ∂f/∂log ρ = g·ρ·A."""
-        ...
 
 
-class _Region(Spec):
-    """What all trust regions share: the factor of A·∇log π is g·ρ."""
-
-    @abstractmethod
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
-        """The factor g."""
-
-    def weight(self, log_rho: Any, advantage: Any, length: Any) -> Any:
-        """The product g·ρ, and 0 where g = 0 however large ρ is."""
-        return gated(self.gate(log_rho, advantage, length), log_rho)
-
-
-class Unbounded(_Region):
+class Unbounded(TrustRegion):
     """No trust region: g = 1, f = ρA."""
 
     kind: Literal["unbounded"] = "unbounded"
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """Open: g = 1."""
         return namespace(log_rho).ones_like(log_rho)
 
-    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """The product f = ρA."""
         return namespace(log_rho).exp(log_rho) * advantage
 
 
-class Clip(_Region):
-    """g = 1 where (A > 0 and ρ ≤ 1 + high) or (A < 0 and ρ ≥ 1 − low), else 0.
+class _Band(TrustRegion):
+    """A hard band around ρ = 1; where A = 0 nothing is clipped (g = 1)."""
 
-    f = min(ρA, clip(ρ, 1 − low, 1 + high)·A). Where A = 0 nothing is clipped (g = 1).
-    Source: Schulman et al. 2017, eq. 7; asymmetric bounds: DAPO, arXiv 2503.14476.
-    """
-
-    kind: Literal["clip"] = "clip"
+    kind: str
     low: Width = 0.2
     """ε_low: ρ may fall to 1 − ε_low (1 or more: no lower bound)."""
     high: Width = 0.2
@@ -92,51 +77,52 @@ class Clip(_Region):
         """(log(1 − low), log(1 + high)), nats."""
         return (math.log1p(-self.low) if self.low < 1.0 else -math.inf, math.log1p(self.high))
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """1 inside, 0 where the step would go further out."""
         low, high = self.log_bounds
         return _inside(log_rho, advantage, low, high)
 
-    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """min(ρA, clip(ρ)A)."""
         xp = namespace(log_rho)
         rho = xp.exp(log_rho)
         return xp.minimum(rho * advantage, xp.clip(rho, 1 - self.low, 1 + self.high) * advantage)
 
 
-class DualClip(_Region):
+class Clip(_Band):
+    """g = 1 where (A > 0 and ρ ≤ 1 + high) or (A < 0 and ρ ≥ 1 − low), else 0.
+
+    f = min(ρA, clip(ρ, 1 − low, 1 + high)·A). Source: Schulman et al. 2017, eq. 7; asymmetric
+    bounds: DAPO, arXiv 2503.14476.
+    """
+
+    kind: Literal["clip"] = "clip"
+
+
+class DualClip(_Band):
     """Clip, and for A < 0 also a cap: f = max(clip surrogate, cap·A), g = 0 where ρ > cap.
 
     Source: Ye et al. 2020, arXiv 1912.09729.
     """
 
     kind: Literal["dual_clip"] = "dual_clip"
-    low: Width = 0.2
-    """ε_low: ρ may fall to 1 − ε_low."""
-    high: Width = 0.2
-    """ε_high: ρ may rise to 1 + ε_high."""
     cap: Annotated[FiniteFloat, Field(gt=1.0)] = 3.0
     """c > 1: the largest ρ that a negative advantage still pushes down."""
 
-    @property
-    def _clip(self) -> Clip:
-        return Clip(low=self.low, high=self.high)
-
     def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """The clip's gate, and 0 where A < 0 and ρ > cap."""
-        xp = namespace(log_rho)
         beyond = (advantage < 0) & (log_rho > math.log(self.cap))
-        inside = self._clip.gate(log_rho, advantage, length)
-        return xp.where(beyond, xp.zeros_like(inside), inside)
+        inside = super().gate(log_rho, advantage, length)
+        return namespace(log_rho).where(beyond, 0 * inside, inside)
 
     def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """max(min(ρA, clip(ρ)A), cA) where A < 0."""
         xp = namespace(log_rho)
-        value = self._clip.surrogate(log_rho, advantage, length)
+        value = super().surrogate(log_rho, advantage, length)
         return xp.where(advantage < 0, xp.maximum(value, self.cap * advantage), value)
 
 
-class SoftGate(_Region):
+class SoftGate(TrustRegion):
     """g = sech²(τ(ρ − 1)/2), f = (4/τ)·σ(τ(ρ − 1))·A, τ by the sign of A.
 
     g(1) = 1 and g falls on both sides of 1 whatever the sign of A. Source: SAPO, arXiv 2511.20347.
@@ -148,12 +134,12 @@ class SoftGate(_Region):
     tau_neg: Positive = 1.05
     """Temperature τ where A ≤ 0."""
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """4p(1 − p), p = σ(τ(ρ − 1))."""
         p = _sigmoid(self._tau(log_rho, advantage) * _excess(log_rho))
         return 4.0 * p * (1.0 - p)
 
-    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """(4/τ)σ(τ(ρ − 1))A."""
         tau = self._tau(log_rho, advantage)
         return 4.0 / tau * _sigmoid(tau * _excess(log_rho)) * advantage
@@ -164,7 +150,7 @@ class SoftGate(_Region):
         return xp.where(advantage > 0, pos, neg)
 
 
-class Truncate(_Region):
+class Truncate(TrustRegion):
     """g = clip(ρ, floor, cap)/ρ: every token keeps gradient clip(ρ)·A·∇log π.
 
     f = sg[clip(ρ)]·A·log ρ. Source: CISPO, arXiv 2506.13585 (no effective lower bound there); the
@@ -183,15 +169,15 @@ class Truncate(_Region):
             raise ValueError(f"floor {self.floor} is above cap {self.cap}")
         return self
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """clip(ρ)/ρ, computed in log space."""
         return namespace(log_rho).exp(self._clipped(log_rho) - log_rho)
 
-    def weight(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+    def weight(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """clip(ρ) itself: g·ρ would be 0·∞ where ρ overflows."""
         return namespace(log_rho).exp(self._clipped(log_rho))
 
-    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """sg[clip(ρ)]·A·log ρ."""
         return detach(namespace(log_rho).exp(self._clipped(log_rho))) * advantage * log_rho
 
@@ -200,7 +186,7 @@ class Truncate(_Region):
         return namespace(log_rho).clip(log_rho, low, math.log(self.cap))
 
 
-class RootLengthClip(_Region):
+class RootLengthClip(TrustRegion):
     """Clip of the summed log-ratio S to ±c√L: the band that a random walk of L tokens fills.
 
     f = min(e^S A, e^{clip(S, −low√L, high√L)} A); meant for level ``sequence_sum``.
@@ -226,7 +212,7 @@ class RootLengthClip(_Region):
         return xp.minimum(xp.exp(log_rho) * advantage, xp.exp(clipped) * advantage)
 
 
-class Mask(_Region):
+class Mask(TrustRegion):
     """g = 1{low ≤ ρ ≤ high} for either sign of A: tokens or sequences outside are dropped.
 
     f = sg[g]·ρ·A. Source: IcePop (2025), sequence rejection.
@@ -244,7 +230,7 @@ class Mask(_Region):
             raise ValueError(f"low {self.low} is above high {self.high}: nothing would be kept")
         return self
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:  # noqa: ARG002
+    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
         """The indicator."""
         xp = namespace(log_rho)
         low = math.log(self.low) if self.low > 0 else -math.inf
