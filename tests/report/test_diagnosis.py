@@ -23,6 +23,7 @@ from tod.report.figures.eta_feasibility import by_eta
 from tod.report.figures.eta_strip import eta_strip
 from tod.report.figures.k_trend import by_k, k_trend
 from tod.report.figures.phase import REACH, _spread
+from tod.report.sections import diagnosed
 
 TARGET = {"anchor": {"old": 1.0}, "tilts": [{"utility": "u", "eta": 1.5}]}
 LIMIT = 1_500_000
@@ -385,3 +386,18 @@ def test_a_cursor_reads_only_the_curves_of_its_axis(browser, page):
 def test_no_sideways_scrolling(browser, page, width):
     browser.open(page, width=width)
     assert browser.run("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        (
+            "q* ∝ old^0.75 · ref · exp(2 ref)",
+            "<i>π</i><sub>old</sub><sup>0.75</sup> · <i>π</i><sub>ref</sub> · exp(2 ref)",
+        ),
+        ("q* ∝ mu · exp(1 <b>)", "<i>μ</i> · exp(1 &lt;b&gt;)"),
+        ("q* ∝ (0.5 ref + 0.5 teacher)", "(0.5 <i>π</i><sub>ref</sub> + 0.5 <i>π</i>"),
+    ],
+)
+def test_target_is_typeset_and_its_utilities_are_text(text, html):
+    assert html in str(diagnosed._typeset(text))

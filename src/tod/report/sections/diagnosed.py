@@ -1,7 +1,9 @@
 """The head of a diagnosis: verdict, headline numbers, what was read and what it is judged by."""
 
+import re
 from typing import Any
 
+from tod.candidates import POLICIES
 from tod.report.data import at
 from tod.report.diagnosis_data import DiagnosisView
 from tod.report.figures.eta_strip import eta_strip
@@ -125,12 +127,23 @@ def _target(seen: DiagnosisView) -> Html:
         strip = eta_strip(seen.data["regime"]["eta_intervals"], seen.eta)
     return join(
         [
-            tag("p", formula(target), class_="formula"),
+            tag("p", _typeset(formula(target)), class_="formula"),
             tag("p", ORIGIN.get(target["source"], "")),
             strip,
             [tag("p", remark, class_="note") for remark in seen.remarks],
         ]
     )
+
+
+def _typeset(formula: str) -> Html:
+    """Policies of the anchor as π with its name below and its exponent above."""
+    base, tilted, rest = formula.removeprefix("q* ∝ ").partition(" · exp(")
+    between, *policies = re.split(rf"\b({'|'.join(POLICIES)})(?:\^([\d.e+-]+))?", base)
+    parts: list[object] = [between]
+    for name, exponent, after in zip(*(iter(policies),) * 3, strict=True):
+        parts += [tag("i", "μ")] if name == "mu" else [tag("i", "π"), tag("sub", name)]
+        parts += [tag("sup", exponent) if exponent else None, after]
+    return join([tag("i", "q"), "* ∝ ", parts, tilted + rest])
 
 
 def _source(seen: DiagnosisView) -> Html:
