@@ -65,6 +65,25 @@ def test_a_stale_proposal_breaks_an_on_policy_law() -> None:
     assert compare(of(target), of(target, CENTRED)).same_target == "yes"
 
 
+def test_one_action_on_two_kinds_of_proposal_is_not_one_procedure() -> None:
+    """Clipped, a frozen μ leaves the policy at the boundary: TV 0.5 from q* where one rests."""
+    target = ScalarReward(eta=2.0, utility="r")
+    frozen = of(target, RESIDUAL.revised(proposal=Proposal(source="ref", refresh=None)))
+    found = compare(frozen, of(target), regime("swap_stable"))
+    assert (found.same_target, found.swap_licensed) == ("no", False)
+    assert compare(frozen, frozen).same_target == "yes"
+    larger = RESIDUAL.revised(proposal=Proposal(size=64))
+    assert compare(of(target), of(target, larger)).same_target == "yes"
+
+
+def test_nothing_iterates_at_test_time() -> None:
+    """π_old is the model that is searched: softmax(ηU) and q*/μ are one."""
+    found = compare("sir", "soft_best_of_n")
+    assert found.same_target == "yes"
+    assert "put out" in found.reasons[0]
+    assert "iterated" not in " ".join(found.reasons)
+
+
 def test_z_scores_do_not_share_the_target_of_plain_rewards() -> None:
     plain = {"kind": "policy_gradient", "pull": {"kind": "k3", "importance": True}}
     scored = {**plain, "advantage": {"kind": "group_zscore"}}

@@ -165,6 +165,26 @@ def test_without_b_over_mu_a_fixed_mu_is_the_anchor(small):
     assert not bare.passed
 
 
+@pytest.mark.parametrize(
+    ("weights", "formula"),
+    [("target", "b·exp(r/β)/L"), ("accepted", "μ·1{U ≥ u}/L"), ("exponentiated", "cap)/L")],
+)
+def test_a_mean_over_tokens_divides_the_law_by_lengths(weights, formula):
+    kind = {"kind": "accepted", "threshold": 0.0} if weights == "accepted" else weights
+    rule = {"weights": kind, "aggregation": "sequence_mean_token_mean"}
+    action = WeightedRegression.parse({"kind": "weighted_regression", **rule})
+    found = audit(_made(action), world=audit_world(ends=True))
+    assert found.measured != "yes"
+    assert found.off_policy.predicted.endswith(formula)
+    assert found.off_policy.predicted_tv <= 1e-2
+
+
+def test_an_off_policy_rest_point_is_held_to_its_law():
+    for name in ("weighted_mle_centred", "listwise"):
+        found = audit(MATCHING[name][0])
+        assert (found.off_policy.predicted, found.off_policy.predicted_tv <= SAME) == ("q*", True)
+
+
 def test_squared_preference_fits_labels_and_not_log_odds():
     found = audit(_made(PreferenceRule(loss=Ipo()), CHOICES))
     assert found.measured == "no"

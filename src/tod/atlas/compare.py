@@ -11,7 +11,7 @@ from tod.atlas.locate.implied import rule_of
 from tod.atlas.lookup import recipe
 from tod.atlas.recipe import Recipe
 from tod.base import SpecError
-from tod.operators import Operator
+from tod.operators import Operator, UpdateRule
 from tod.procedure import Procedure
 from tod.regimes import Regime
 from tod.targets import Target
@@ -166,7 +166,8 @@ def _same(left: Side, right: Side) -> tuple[SameTarget, str]:
         stale = _stale(left) or _stale(right)
         if stale:
             return "no", f"{stale}: its law holds only while μ follows π, and it does not"
-        return "yes", f"both come to rest at {left.law.letters}"
+        ends = "come to rest at" if _trains(left) or _trains(right) else "put out, as K → ∞,"
+        return "yes", f"both {ends} {left.law.letters}"
     if _one_update(left, right):
         return (
             "one_update_only",
@@ -177,11 +178,22 @@ def _same(left: Side, right: Side) -> tuple[SameTarget, str]:
 
 
 def _one_thing(left: Side, right: Side) -> bool:
-    """Whether both state the same target and take the same action on it."""
+    """Whether both state the same target and take the same action on it, of the same μ's kind."""
     if left.operator is None or right.operator is None or not left.target or not right.target:
         return False
-    stated = left.target == right.target and left.law == right.law
-    return stated and left.operator.action == right.operator.action
+    if left.target != right.target or left.law != right.law:
+        return False
+    terms = [one.auxiliary.revised(critic=None) for one in (left.operator, right.operator)]
+    if left.operator.action != right.operator.action or terms[0] != terms[1]:
+        return False
+    drawn = [
+        (p.source, p.samplers, p.refresh) for p in (left.operator.proposal, right.operator.proposal)
+    ]
+    return drawn[0] == drawn[1] or not (_stale(left) or _stale(right))
+
+
+def _trains(one: Side) -> bool:
+    return one.operator is None or isinstance(one.operator.action, UpdateRule)
 
 
 def _stale(one: Side) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tod.atlas.law import exponents
+from tod.atlas.law import biased, exponents, law_of
 from tod.operators import (
     Clip,
     DualClip,
@@ -12,6 +12,7 @@ from tod.operators import (
     PolicyGradient,
     Preference,
     Residual,
+    UpdateRule,
     WeightedRegression,
 )
 from tod.operators.advantages import BatchZScore, LeaveOneOutZScore
@@ -66,6 +67,8 @@ def structural(
         found += _weights(procedure, action, spelled)
     if isinstance(action, Preference):
         found += _labels(action, spelled)
+    if not isinstance(action, UpdateRule) and not law_of(procedure).finite:
+        found.append(SilentChange(spelled["action"], law_of(procedure).why))
     if procedure.operator.auxiliary.entropy is not None:
         effect = "an entropy bonus: a second anchor, uniform over tokens"
         found.append(SilentChange(spelled["entropy"], effect))
@@ -81,6 +84,7 @@ def _ours(procedure: Procedure) -> dict[str, str]:
         "temperature": f"operator.proposal.temperature={proposal.temperature}",
         "top_p": f"operator.proposal.top_p={proposal.top_p}",
         "top_k": f"operator.proposal.top_k={proposal.top_k}",
+        "action": f"operator.action.kind={action.kind}",
         "entropy": "operator.auxiliary.entropy",
         "target": f"target.kind={procedure.target.kind}",
     }
@@ -92,6 +96,10 @@ def _ours(procedure: Procedure) -> dict[str, str]:
         spelled["trust_region"] = f"operator.action.trust_region={action.trust_region.kind}"
     if isinstance(action, WeightedRegression):
         spelled["weights"] = f"operator.action.weights={action.weights.kind}"
+        kind = None if action.aggregation is None else action.aggregation.kind
+        spelled["aggregation"] = f"operator.action.aggregation={kind}"
+        spelled["by_probability"] = "operator.action.by_probability=True"
+        spelled["size"] = f"operator.proposal.source={proposal.source}"
     if isinstance(action, Preference):
         spelled["loss"] = f"operator.action.loss={action.loss.kind}"
     return spelled
@@ -167,16 +175,30 @@ def _pull(
 def _weights(
     procedure: Procedure, action: WeightedRegression, said: Mapping[str, str]
 ) -> list[SilentChange]:
-    kind = action.weights.kind
+    """What the law of a regression is, where it is not the target."""
+    law, found = law_of(procedure), []
     data = exponents(procedure.tilt, procedure.operator) == {"data": 1.0}
-    if kind == "target" or data:
-        return []
-    return [
-        SilentChange(
-            said["weights"],
-            "no b/μ in the weights: the target is μ·exp(ηU), sharper at every refresh of μ",
-        )
-    ]
+    if action.weights.kind not in ("target", "target_of_step") and not data:
+        if not law.finite:
+            without = "no b/μ in the weights: the target is μ·exp(ηU), sharper at every refresh"
+            effect = without if law.shape == "climbs" else law.why
+        else:
+            effect = f"no b/μ in the weights: the law is {law.letters}, whatever q* says"
+        found.append(SilentChange(said["weights"], effect))
+    elif not law.finite and not action.by_probability:
+        effect = f"{law.why}: q* is the target of one update, iterated it is sharper every time"
+        found.append(SilentChange(said["target"], effect))
+    if action.by_probability:
+        effect = "every token is weighted by its own π: sharper than the data"
+        found.append(SilentChange(said["by_probability"], effect))
+    if law.by_length:
+        effect = f"every sequence is divided by its length: it rests at {law.letters}"
+        found.append(SilentChange(said["aggregation"], effect))
+    if biased(procedure.operator):
+        size = procedure.operator.proposal.size
+        effect = f"self-normalised weights of K = {size} that μ ≠ π drew are off by O(1/K)"
+        found.append(SilentChange(said["size"], effect))
+    return found
 
 
 def _labels(action: Preference, said: Mapping[str, str]) -> list[SilentChange]:

@@ -5,12 +5,14 @@ law is read off the structure: the pull, the advantage, the weights, and what mo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tod.operators import (
+    Accepted,
     Clip,
     DualClip,
+    Exponentiated,
     KLPull,
     Listwise,
     NoCredit,
@@ -18,12 +20,13 @@ from tod.operators import (
     PolicyGradient,
     Preference,
     Residual,
+    UpdateRule,
     WeightedRegression,
 )
 from tod.procedure import Procedure
 from tod.targets import Mixture, Target
 
-Shape = Literal["exponential", "rational", "climbs", "other"]
+Shape = Literal["exponential", "rational", "accepted", "capped", "climbs", "other"]
 Scale = Literal["constant", "group_std", "batch_std"]
 
 _SCALES: dict[str, Scale] = {
@@ -33,17 +36,20 @@ _SCALES: dict[str, Scale] = {
     "return_to_go": "batch_std",
     "gae": "batch_std",
 }
+_PROJECTING = ("target", "target_of_step")
+"""Weights q*/μ."""
 _SAME = 1e-9
 
 
 @dataclass(frozen=True)
 class Law:
-    """Where iterated updates come to rest.
+    """Where iterated updates come to rest; of a selection, what it puts out as K → ∞.
 
     Attributes:
-        shape: ``exponential``: b·exp(Σ η_k U_k); ``rational``: b/(1 − η(U − Ū)); ``climbs``: no
-            finite law, the utility's argmax is approached as far as the trust region and the
-            number of steps allow; ``other``: none of these, see ``why``.
+        shape: ``exponential``: b·exp(Σ η_k U_k); ``rational``: b/(1 − η(U − Ū)); ``accepted``:
+            b·1{U ≥ bound}; ``capped``: b·min(exp(ηU), bound); ``climbs``: no finite law, the
+            utility's argmax is approached as far as the trust region and the number of steps
+            allow; ``other``: none of these, see ``why``.
         anchor: Exponents of b over policies that stay put.
         etas: Sharpness η_k by utility; per unit of U/σ where ``scale`` says so.
         scale: Whether η is constant, or is divided by the spread of U in the context or the step.
@@ -52,6 +58,11 @@ class Law:
         why: One sentence, where the shape is not exponential.
         by_token: The pull is credited to its own token alone, so that the law holds of single
             tokens and, beyond one, of b·exp(ηE[U]) token by token in the place of sequences.
+        by_length: A sequence of L tokens counts 1/L: the law is divided by L, or, by token, its
+            tokens are weighed so.
+        bound: Least utility that is accepted, or largest weight.
+        centred: Whether a capped ηU is less its mean under b.
+        support: Utilities that are 0 or less only outside the law.
     """
 
     shape: Shape
@@ -62,26 +73,51 @@ class Law:
     holds: Literal["always", "on_policy"] = "always"
     why: str = ""
     by_token: bool = False
+    by_length: bool = False
+    bound: float = 0.0
+    centred: bool = False
+    support: tuple[str, ...] = ()
 
     def same(self, other: "Law") -> bool:
         """Whether both come to rest at one law; never for two that come to rest nowhere."""
-        if "climbs" in (self.shape, other.shape) or "other" in (self.shape, other.shape):
-            return False
-        form = (self.shape, self.scale, self.by_token) == (other.shape, other.scale, other.by_token)
-        return form and close(self.anchor, other.anchor) and close(self.etas, other.etas)
+        return (
+            self.finite
+            and self._form == other._form
+            and close(self.anchor, other.anchor)
+            and close(self.etas, other.etas)
+        )
+
+    @property
+    def finite(self) -> bool:
+        """Whether there is a law, in letters."""
+        return self.shape not in ("climbs", "other")
+
+    @property
+    def _form(self) -> tuple[Any, ...]:
+        """All but the numbers that are compared up to rounding, and but where it holds."""
+        kept = (self.shape, self.scale, self.by_token, self.by_length, self.centred)
+        return (*kept, self.bound, frozenset(self.support))
 
     @property
     def letters(self) -> str:
         """The law in one line of letters."""
-        if self.shape in ("climbs", "other"):
+        if not self.finite:
             return "no finite law: argmax U" if self.shape == "climbs" else f"other: {self.why}"
         b = base_letters(self.anchor)
+        b += "".join(f"·1{{{name} > 0}}" for name in self.support)
         spread = {"constant": "", "group_std": "/σ_c", "batch_std": "/σ_batch"}[self.scale]
-        terms = " + ".join(f"{eta:.4g}·{name}{spread}" for name, eta in self.etas.items() if eta)
+        terms = " + ".join(_times(eta, name) + spread for name, eta in self.etas.items() if eta)
         tail = ", token by token" if self.by_token else ""
+        if self.by_length:
+            tail = f"{tail}, each weighed by 1/L" if self.by_token else "/L"
         if self.shape == "rational":
             return f"{b}/(1 − η(U − Ū)), ηU = {terms}{tail}"
-        return f"{b}·exp({terms}){tail}" if terms else b
+        if self.shape == "accepted":
+            return f"{b}·1{{{terms} ≥ {self.bound:.4g}}}{tail}"
+        if self.shape == "capped":
+            inner = f"{terms} − mean" if self.centred else terms
+            return f"{b}·min(exp({inner}), {self.bound:.4g}){tail}"
+        return (f"{b}·exp({terms})" if terms else b) + tail
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -94,7 +130,12 @@ class Law:
             "holds": self.holds,
             "why": self.why or None,
             "by_token": self.by_token,
+            "by_length": self.by_length,
         }
+
+
+def _times(eta: float, name: str) -> str:
+    return name if eta == 1.0 else f"{eta:.4g}·{name}"
 
 
 def base_letters(anchor: Mapping[str, float]) -> str:
@@ -137,12 +178,15 @@ def law_of(procedure: Procedure) -> Law:
     if isinstance(action, NoCredit):
         return _of_auxiliary(operator)
     if isinstance(action, Listwise):
-        return _at_rest(target, operator, "always")
+        return _at_rest(target, operator)
     return _of_selection(target, operator)
 
 
 def exponents(target: Target, operator: Operator) -> dict[str, float]:
-    """Exponents ρ_j of the target's anchor, μ read as the policy it is; a data target's as data."""
+    """Exponents ρ_j of the target's anchor, μ read as the policy it is; a data target's as data.
+
+    At test time nothing is updated: π_old is π_ref, the model that is searched.
+    """
     anchor = target.anchor
     given = anchor.weights if isinstance(anchor, Mixture) else anchor
     if set(given) == {"mu"} and not target.tilts and not target.support:
@@ -152,22 +196,47 @@ def exponents(target: Target, operator: Operator) -> dict[str, float]:
     merged: dict[str, float] = {}
     for name, rho in given.items():
         known = source if name == "mu" else str(name)
+        if known == "old" and not isinstance(operator.action, UpdateRule):
+            known = "ref"
         merged[known] = merged.get(known, 0.0) + rho
     return {name: rho for name, rho in merged.items() if rho != 0.0}
 
 
 def follows(operator: Operator) -> bool:
-    """Whether μ follows the policy: drawn from π_old alone, and refreshed."""
-    return operator.proposal.samplers == ("old",) and operator.proposal.refresh is not None
+    """Whether μ is the policy as it was at the last refresh, and nothing older or beside it."""
+    fresh = operator.proposal.source in ("old", "pairs")
+    return fresh and operator.proposal.samplers == ("old",) and moves(operator)
+
+
+def moves(operator: Operator) -> bool:
+    """Whether μ changes with the policy at all, as a buffer or a mixture may in part."""
+    return "old" in operator.proposal.samplers and operator.proposal.refresh is not None
+
+
+def biased(operator: Operator) -> bool:
+    """Whether groups of K rest off the law by O(1/K): weights q*/μ of an uncentred regression.
+
+    While μ follows π they are even at rest, and nothing is left.
+    """
+    action = operator.action
+    return (
+        isinstance(action, WeightedRegression)
+        and action.weights.kind in _PROJECTING
+        and not (action.centred or follows(operator))
+    )
 
 
 def _etas(target: Target) -> dict[str, float]:
     return {tilt.utility: tilt.eta for tilt in target.tilts if tilt.eta != 0.0}
 
 
-def _at_rest(target: Target, operator: Operator, holds: Literal["always", "on_policy"]) -> Law:
+def _at_rest(
+    target: Target, operator: Operator, holds: Literal["always", "on_policy"] = "always"
+) -> Law:
     """The fixed point of an update that vanishes at π = q*, π_old moving with π."""
     powers = exponents(target, operator)
+    if "mu" in powers and moves(operator):
+        return Law("other", etas=_etas(target), why="its anchor μ moves in part with the policy")
     stays = operator.proposal.samplers == ("old",) and operator.proposal.refresh is None
     moving = 0.0 if stays else powers.pop("old", 0.0)
     left = 1.0 - moving
@@ -175,7 +244,7 @@ def _at_rest(target: Target, operator: Operator, holds: Literal["always", "on_po
         return Law("climbs", etas=_etas(target), why="its only anchor moves with the policy")
     etas = {name: eta / left for name, eta in _etas(target).items()}
     anchor = {name: rho / left for name, rho in powers.items()}
-    return Law("exponential", anchor, etas, holds=holds)
+    return Law("exponential", anchor, etas, holds=holds, support=target.support)
 
 
 def _of_gradient(target: Target, operator: Operator, action: PolicyGradient) -> Law:
@@ -187,10 +256,18 @@ def _of_gradient(target: Target, operator: Operator, action: PolicyGradient) -> 
     if action.pull is None:
         why = "no pull to an anchor: only the trust region bounds a step"
         return Law("climbs", etas=_etas(target), scale=scale, why=why)
+    by_length = action.aggregation.kind == "sequence_mean_token_mean"
+    in_loss = isinstance(action.pull, KLPull) and action.pull.place == "loss"
+    if action.advantage.kind == "raw" and by_length and not in_loss:
+        why = "no baseline, and sequences are divided by their lengths: short ones are pushed up"
+        return Law("other", etas=_etas(target), why=why)
     if isinstance(action.pull, Residual):
         frozen = action.pull.at == "old"
         return _at_rest(target, operator, "on_policy" if hard or frozen else "always")
-    return _of_pull(target, action.pull, scale, epsilon)
+    if target.support:
+        return Law("other", why="a hard constraint beside a KL pull: nothing here says its law")
+    law = _of_pull(target, action.pull, scale, epsilon)
+    return replace(law, by_length=by_length) if in_loss and law.finite else law
 
 
 def _of_pull(target: Target, pull: KLPull, scale: Scale, epsilon: float) -> Law:
@@ -221,28 +298,48 @@ def _of_pull(target: Target, pull: KLPull, scale: Scale, epsilon: float) -> Law:
 
 
 def _of_regression(target: Target, operator: Operator, action: WeightedRegression) -> Law:
+    """A projection of the weighted sample; divided by lengths, of another one."""
+    law = _of_weights(target, operator, action)
+    kind = "" if action.aggregation is None else action.aggregation.kind
+    by_length = kind == "sequence_mean_token_mean" and not action.centred and law.finite
+    return replace(law, by_length=by_length)
+
+
+def _of_weights(target: Target, operator: Operator, action: WeightedRegression) -> Law:
     kind = action.weights.kind
+    powers, source = exponents(target, operator), operator.proposal.samplers
     if action.by_probability:
         return Law("other", why="tokens weigh by their own π: what is likely gets likelier")
-    if exponents(target, operator) == {"data": 1.0} and kind in ("target", "uniform"):
+    if powers == {"data": 1.0} and kind in ("uniform", *_PROJECTING):
         return Law("exponential", {"data": 1.0})
-    frozen = tuple(name for name in operator.proposal.samplers if name != "old")
-    if kind == "uniform" and operator.proposal.samplers == frozen and len(frozen) == 1:
-        return Law("exponential", {str(frozen[0]): 1.0})
-    if kind == "target":
-        return _at_rest(target, operator, "always" if action.centred else "on_policy")
-    if kind == "kl_budget":
-        return _within_budget(target, operator)
+    if kind in _PROJECTING:
+        return _at_rest(target, operator)
+    etas = _etas(target)
+    if kind == "kl_budget" and "old" not in powers:
+        return Law("other", etas=etas, why="η is what the KL budget allows, whatever is declared")
+    if moves(operator):
+        return _of_moving(kind, etas)
+    mu = {str(source[0]) if len(source) == 1 else "mu": 1.0}
+    if kind == "uniform":
+        return Law("exponential", mu)
+    if isinstance(action.weights, Exponentiated):
+        centred = action.weights.baseline.kind != "raw"
+        return Law("capped", mu, etas, bound=action.weights.cap, centred=centred)
+    if isinstance(action.weights, Accepted) and etas:
+        shares = {name: eta / target.sharpness for name, eta in etas.items()}
+        return Law("accepted", mu, shares, bound=action.weights.threshold)
+    return Law("other", etas=etas, why=f"weights {kind!r} of K candidates: no tilt of μ")
+
+
+def _of_moving(kind: str, etas: Mapping[str, float]) -> Law:
+    """Weights without b/μ, of candidates of the policy itself."""
+    if kind == "uniform":
+        return Law("other", why="the policy's own draws, all alike: nothing but noise moves it")
+    if kind == "accepted":
+        why = "all mass goes to what is accepted; how it is shared there depends on the way"
+        return Law("other", etas=etas, why=why)
     why = f"weights {kind!r} have no b/μ: the target is μ tilted, sharper at every refresh"
-    return Law("climbs", etas=_etas(target), why=why)
-
-
-def _within_budget(target: Target, operator: Operator) -> Law:
-    """b·exp(ηU) at the η that a KL budget from b allows, whatever η was declared."""
-    if set(exponents(target, operator)) <= {"ref", "teacher", "data"}:
-        return Law("other", why="η is the one that spends the KL budget from b, not the declared")
-    why = "a step of the KL budget from an anchor that moves: sharper at every refresh"
-    return Law("climbs", etas=_etas(target), why=why)
+    return Law("climbs", etas=etas, why=why)
 
 
 def _of_preference(target: Target, operator: Operator, action: Preference) -> Law:
@@ -252,7 +349,7 @@ def _of_preference(target: Target, operator: Operator, action: Preference) -> La
     if kind == "robust_dpo":
         return Law("other", why="right only for labels that are flipped with probability ε")
     if kind == "dpo":
-        return _at_rest(target, operator, "always")
+        return _at_rest(target, operator)
     return Law("other", why=f"{kind} does not fit the choice model that defines the target")
 
 
@@ -268,6 +365,7 @@ def _of_auxiliary(operator: Operator) -> Law:
 def _of_selection(target: Target, operator: Operator) -> Law:
     kind = operator.action.kind
     if kind in ("resample", "rejection"):
-        return Law("exponential", exponents(target, operator), _etas(target))
+        powers = exponents(target, operator)
+        return Law("exponential", powers, _etas(target), support=target.support)
     why = f"{kind} puts out one of K candidates: no tilt of b has that law"
     return Law("other", etas=_etas(target), why=why)

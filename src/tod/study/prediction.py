@@ -1,30 +1,23 @@
-"""Which law a composition aims at when that is not its declared target: read off its parts."""
+"""The numbers of a composition's law on an exact world: what `law_of` says, sequence by sequence.
+
+Choices are the one exception: what they rest at depends on how they were drawn.
+"""
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from tod.base import Groups
+from tod.atlas.law import Law as Rest
+from tod.atlas.law import close, exponents, law_of
 from tod.operators import (
-    Accepted,
     Dpo,
-    Exponentiated,
     Ipo,
-    KLPull,
-    Listwise,
-    NoCredit,
     PolicyGradient,
     Preference,
-    Residual,
+    Proposal,
     ReturnToGo,
-    TargetWeights,
-    Uniform,
-    WeightedRegression,
-    WithinBudget,
 )
-from tod.operators.dual import kl_budget
 from tod.operators.token_advantages import Gae
 from tod.procedure import Procedure
 from tod.study.choices import chooser_noise
@@ -40,9 +33,6 @@ from tod.study.measures import geometric
 from tod.study.population import Policies
 from tod.study.world import Law
 from tod.targets import Mixture
-
-MOVING, STILL = ("old", "mu"), ("ref", "teacher")
-"""Anchors that follow the policy when it is iterated on-policy, and those that do not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,20 +56,10 @@ def predicted_on_policy(
 ) -> Prediction | None:
     """The rest point with μ = π_old = π at every step; None where nothing is derived."""
     action = procedure.operator.update
-    if isinstance(action, NoCredit) or procedure.operator.auxiliary.any_loss:
-        return _of_auxiliary(procedure, policies)
     if isinstance(action, Preference):
         return _of_choices(procedure, policies, None, label_scale)
-    if isinstance(action, WeightedRegression):
-        plain = isinstance(action.weights, TargetWeights) and not action.by_probability
-        if isinstance(action.weights, Uniform | Accepted):
-            return None
-        if isinstance(action.weights, WithinBudget) and not action.by_probability:
-            return _within_budget(procedure, action.weights.budget, policies)
-        return _at_residual(procedure, policies) if plain else UNBOUNDED
-    if isinstance(action, Listwise):
-        return _at_residual(procedure, policies)
-    return _of_policy_gradient(procedure, action, policies)
+    whole = isinstance(action, PolicyGradient) and isinstance(action.advantage, ReturnToGo | Gae)
+    return None if whole and procedure.tilt.utilities else _numbers(procedure, 1, policies, {})
 
 
 def predicted_off_policy(
@@ -87,114 +67,80 @@ def predicted_off_policy(
 ) -> Prediction | None:
     """The rest point on one batch of a fixed μ; None where nothing is derived."""
     action = procedure.operator.update
-    if procedure.operator.auxiliary.any_loss:
-        return _of_auxiliary(procedure, policies)
     if isinstance(action, Preference):
         return _of_choices(procedure, policies, proposal, label_scale)
-    if not isinstance(action, WeightedRegression) or action.by_probability:
+    if isinstance(action, PolicyGradient):
         return None
-    u = policies.world.named(procedure.tilt.utilities[0]) if procedure.tilt.utilities else None
-    if isinstance(action.weights, Uniform):
-        return Prediction("μ", proposal)
-    if isinstance(action.weights, Accepted) and u is not None:
+    fixed = {"old": proposal, "data": proposal}
+    return _numbers(procedure, None, policies, fixed)
+
+
+def _numbers(
+    procedure: Procedure, refresh: int | None, policies: Policies, fixed: dict[str, Law]
+) -> Prediction | None:
+    """The law with μ = π_old, refreshed or standing still.
+
+    Args:
+        procedure: Whatever its own proposal is.
+        refresh: Of μ.
+        policies: The world and its policies.
+        fixed: What stands still beside them, by name.
+    """
+    proposal = Proposal(source="old", refresh=refresh)
+    there = procedure.revised(operator=procedure.operator.revised(proposal=proposal))
+    law = law_of(there)
+    if law.shape == "climbs":
+        return UNBOUNDED if law.etas else None
+    known = {"ref": policies.world.base, "teacher": policies.teacher, **fixed}
+    if law.shape == "other" or law.support or not set(law.anchor) <= set(known):
+        return None
+    log_b = geometric([(rho, known[name]) for name, rho in law.anchor.items()])
+    numbers = _density(law, policies, log_b)
+    stated = law.shape == "exponential" and not (law.by_token or law.by_length)
+    stated = stated and close(law.anchor, exponents(there.tilt, there.operator))
+    stated = stated and close(law.etas, {t.utility: t.eta for t in there.tilt.tilts})
+    return numbers if numbers is None or not stated else Prediction("q*", numbers.law)
+
+
+def _density(law: Rest, policies: Policies, log_b: Law) -> Prediction | None:
+    """A law in numbers, its anchor being given."""
+    if law.by_token:
+        return _token_by_token(law, policies, log_b)
+    u = np.zeros_like(log_b)
+    for name, eta in law.etas.items():
+        u = u + eta * policies.world.named(name)
+    sizes = policies.world.language.sequences.sizes
+    divided, tail = (-np.log(sizes), "/L") if law.by_length else (0.0 * sizes, "")
+    if law.shape == "accepted":
         with np.errstate(divide="ignore"):
-            kept = np.log((u >= action.weights.threshold).astype(np.float64))
-        return Prediction("μ·1{U ≥ u}", weighted(proposal, kept))
-    if isinstance(action.weights, Exponentiated) and u is not None:
-        x = procedure.tilt.sharpness * u
-        if action.weights.baseline.kind != "raw":
-            x = x - (np.exp(proposal) * x).sum(axis=1, keepdims=True)
-        capped = np.minimum(x, np.log(action.weights.cap))
-        return Prediction("μ·min(exp(ηU), cap)", weighted(proposal, capped))
-    return None
+            kept = np.log((u >= law.bound).astype(np.float64))
+        return Prediction("μ·1{U ≥ u}" + tail, weighted(log_b, kept + divided))
+    if law.shape == "capped":
+        x = u - (np.exp(log_b) * u).sum(axis=1, keepdims=True) if law.centred else u
+        capped = np.minimum(x, np.log(law.bound))
+        return Prediction("μ·min(exp(ηU), cap)" + tail, weighted(log_b, capped + divided))
+    formula = "b·exp(r/β)" if law.etas else "b"
+    if set(law.anchor) <= {"old", "data"}:
+        formula = "μ·exp(ηU)" if law.etas else "μ"
+    return Prediction(formula + tail, weighted(log_b, u + divided))
 
 
-def _of_auxiliary(procedure: Procedure, policies: Policies) -> Prediction | None:
-    """Distillation alone ends at the teacher, whatever the divergence and the states visited."""
-    terms = procedure.operator.auxiliary
-    alone = isinstance(procedure.operator.action, NoCredit) and terms.entropy is None
-    return Prediction("π_T", policies.teacher) if alone and terms.distillation else None
-
-
-def _of_policy_gradient(
-    procedure: Procedure, action: PolicyGradient, policies: Policies
-) -> Prediction | None:
-    if action.pull is None or _is_no_pull(action.pull):
-        return UNBOUNDED
-    if isinstance(action.advantage, ReturnToGo | Gae) and procedure.tilt.utilities:
-        return None
-    if isinstance(action.pull, Residual):
-        return _at_residual(procedure, policies)
-    found = _pulled(procedure, policies)
-    if found is None:
-        return None
-    log_b, eta = found
-    u = policies.world.named(procedure.tilt.utilities[0])
-    if action.pull.place == "reward":
-        formula = "q*" if set(procedure.tilt.names) <= set(STILL) else "b·exp(r/β)"
-        law = tilted(log_b, eta, u)
-        return Prediction(formula, law) if action.pull.kind == "k1" else None
-    return _beside_loss(action, policies, log_b, eta, u)
-
-
-def _beside_loss(
-    action: PolicyGradient, policies: Policies, log_b: Law, eta: float, u: Law
-) -> Prediction | None:
-    """A utility with a KL term in the loss, token by token; every token weighs the same."""
-    pull: Any = action.pull
+def _token_by_token(law: Rest, policies: Policies, log_b: Law) -> Prediction | None:
+    """A utility beside a KL in the loss; only where every token weighs the same."""
     language = policies.world.language
-    by_length = action.aggregation.kind == "sequence_mean_token_mean"
-    if by_length and not language.sequences.uniform:
+    if (law.by_length and not language.sequences.uniform) or len(law.etas) != 1:
         return None
-    if pull.kind == "k3" and not pull.importance:
-        law, formula = partial(token_rational, language, log_b), "b/(1 − s(U − Ū)) by token"
-    elif pull.kind == "k2" and pull.importance:
-        return None
-    else:
-        law, formula = partial(token_exponential, language, log_b), "b·exp(sE[U]) by token"
-    if not action.advantage.scale_free:
-        return Prediction(formula.replace("s", "η"), law(eta, u))
-    sharpness = standardised_sharpness(lambda s: law(s, u), eta, u)
-    if sharpness is None:
-        return UNBOUNDED
-    return Prediction(formula + ", s = η/σ_q", law(sharpness, u))
-
-
-def _is_no_pull(pull: Any) -> bool:
-    """K1 in the loss: its expected gradient is zero."""
-    in_loss = isinstance(pull, KLPull) and pull.place == "loss"
-    return in_loss and pull.kind == "k1" and not pull.importance
-
-
-def _at_residual(procedure: Procedure, policies: Policies) -> Prediction | None:
-    """Where the residual stays constant while moving anchors follow the policy."""
-    target = procedure.tilt
-    if isinstance(target.anchor, Mixture) or target.selectivity is not None or target.support:
-        return None
-    rest = 1.0 - sum(rho for name, rho in target.anchor.items() if name in MOVING)
-    moving = any(name in MOVING for name in target.names)
-    if abs(rest) < 1e-12:
-        return UNBOUNDED if target.tilts else None
-    known = {"ref": policies.world.base, "teacher": policies.teacher}
-    still = [(rho / rest, known[name]) for name, rho in target.anchor.items() if name in known]
-    log_b = geometric(still)
-    for tilt in target.tilts:
-        log_b = tilted(log_b, tilt.eta / rest, policies.world.named(tilt.utility))
-    return Prediction("b·exp(r/β)" if moving else "q*", log_b)
-
-
-def _within_budget(procedure: Procedure, budget: float, policies: Policies) -> Prediction | None:
-    """b·exp(ηU) with a mean KL from b of the budget; no end where b moves with the policy."""
-    target = procedure.tilt
-    if isinstance(target.anchor, Mixture) or target.support or len(target.tilts) != 1:
-        return None
-    if any(name in MOVING for name in target.names):
-        return UNBOUNDED
-    known = {"ref": policies.world.base, "teacher": policies.teacher}
-    log_b = geometric([(rho, known[name]) for name, rho in target.anchor.items()])
-    u = policies.world.named(target.tilts[0].utility)
-    eta = kl_budget(u.ravel(), Groups.equal(*u.shape), budget, log_w0=log_b.ravel()).eta
-    return Prediction("b·exp(ηU), KL(q‖b) = ε", tilted(log_b, eta, u))
+    ((name, eta),) = law.etas.items()
+    u = policies.world.named(name)
+    found, formula = partial(token_exponential, language, log_b), "b·exp({}E[U]) by token"
+    if law.shape == "rational":
+        found, formula = partial(token_rational, language, log_b), "b/(1 − {}(U − Ū)) by token"
+    if law.scale == "constant":
+        return Prediction(formula.format("η"), found(eta, u))
+    sharpness = standardised_sharpness(lambda s: found(s, u), eta, u)
+    if law.scale == "batch_std" or sharpness is None:
+        return UNBOUNDED if sharpness is None else None
+    return Prediction(formula.format("s") + ", s = η/σ_q", found(sharpness, u))
 
 
 def _pulled(procedure: Procedure, policies: Policies) -> tuple[Law, float] | None:

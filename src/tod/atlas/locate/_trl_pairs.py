@@ -209,8 +209,7 @@ def sft(s: Settings, method: str, version: str) -> Draft:
     )
     draft.likely = ("dft",) if kind == "dft" else ("sft",)
     if kind == "dft":
-        draft.change("loss_type", "every token is weighted by its own π: sharper than the data")
-        draft.law = Law("other", why="DFT weighs tokens by π: what is likely gets likelier")
+        draft.said["by_probability"] = s.said("loss_type")
     if s.flag("packing") and s["packing_strategy"] == "wrapped":
         draft.change("packing_strategy", "examples are cut across rows: continuations lose context")
     if s["completion_only_loss"] is False:
