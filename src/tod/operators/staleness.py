@@ -32,7 +32,7 @@ def _readable(value: Any) -> Any:
         try:
             return LinearRefresh.parse(value)
         except SpecError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(str(error).replace("\n", " ")) from None
     listed = isinstance(value, list | tuple)
     for number in value if listed else () if value is None else (value,):
         whole = isinstance(number, int) and not isinstance(number, bool) and number >= 1
