@@ -100,6 +100,8 @@ def runner(path: Path, reference: dict[str, Any]) -> Runner | None:
     shared = {name: reference["operator"]["proposal"][name] for name in SHARED}
     # what only says which completions are drawn has no say here: they are given
     data["operator"]["proposal"] = {"source": "old", "refresh": 1, **shared}
+    if data["target"].get("semantics") == "fixed":
+        data["target"]["semantics"] = "sampled"
     settings = RunSettings.parse(data)
     session = open_session(settings)
     return Runner(path.stem, row_of(settings), session, settings.procedure)
