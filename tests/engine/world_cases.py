@@ -76,6 +76,12 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "action": {"kind": "weighted_regression", "weights": "target_of_step"},
     },
+    "budget": {
+        "utilities": [{"name": "correct", "kind": "countdown", "partial": 0.3}],
+        "target": {"kind": "verifier", "eta": 5.0, "utility": "correct"},
+        "proposal": {**DRAWN, "refresh": [1, 2]},
+        "action": {"kind": "weighted_regression", "weights": {"kind": "kl_budget", "budget": 0.2}},
+    },
     "mixture": {
         **TAUGHT,
         "proposal": {"source": "mixture", "shares": {"old": 0.5, "teacher": 0.5}, **DRAWN},
