@@ -144,6 +144,22 @@ def test_one_screen_of_eighty_columns() -> None:
         assert len(text) <= 50
 
 
+def test_other_kinds_differ_as_wholes() -> None:
+    """Not part by part against a dozen of none."""
+    found = compare("grpo", "dpo")
+    parts = [row.part for row in found.differences]
+    assert parts == ["law", "holds", "proposal", "action"]
+    assert found.differences[-1].b.startswith("preference loss=dpo")
+    assert found.differences[-2].b.startswith("pairs")
+
+
+def test_a_constant_length_says_what_it_is() -> None:
+    config = Path(__file__).parents[2] / "configs" / "dr_grpo.yaml"
+    rows = {row.part: (row.a, row.b) for row in compare("dr_grpo", config).differences}
+    assert rows["action.aggregation"][0] == "constant length=64, the longest completion"
+    assert rows["action.aggregation"][1] == "constant length=24, the longest completion"
+
+
 def test_plain_data() -> None:
     data = compare("grpo", "rloo").to_dict()
     assert {"same_target", "differences", "swap_licensed", "reasons"} <= set(data)

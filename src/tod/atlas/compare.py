@@ -268,21 +268,40 @@ def _differences(left: Side, right: Side) -> tuple[Difference, ...]:
     if left.operator is None or right.operator is None:
         return tuple(found)
     for group in ("proposal", "action", "auxiliary"):
-        mine = getattr(left.operator, group).model_dump(mode="json")
-        theirs = getattr(right.operator, group).model_dump(mode="json")
-        found += [
-            Difference(f"{group}.{part}", short(mine.get(part)), short(theirs.get(part)))
-            for part in dict.fromkeys([*mine, *theirs])
-            if mine.get(part) != theirs.get(part)
-        ]
+        found += _apart(group, left.operator, right.operator)
     return tuple(found)
+
+
+def _apart(group: str, left: Operator, right: Operator) -> list[Difference]:
+    """Part by part where both are of one kind, else as wholes."""
+    specs = [getattr(one, group) for one in (left, right)]
+    mine, theirs = (spec.model_dump(mode="json") for spec in specs)
+    if type(specs[0]) is not type(specs[1]):
+        return [Difference(group, short(mine), short(theirs))]
+    return [
+        Difference(f"{group}.{part}", _said(mine, part, left), _said(theirs, part, right))
+        for part in dict.fromkeys([*mine, *theirs])
+        if mine.get(part) != theirs.get(part)
+    ]
+
+
+def _said(data: dict[str, Any], part: str, operator: Operator) -> str:
+    """A part; a constant length that is the longest completion says so."""
+    value = data.get(part)
+    longest = isinstance(value, dict) and value.get("kind") == "constant"
+    longest = longest and value["length"] == operator.proposal.max_new_tokens  # type: ignore[index]
+    return short(value) + (", the longest completion" if longest else "")
 
 
 def short(value: Any) -> str:
     """A part of a specification in a few words."""
     if isinstance(value, dict):
-        rest = [f"{k}={short(v)}" for k, v in value.items() if k != "kind" and v is not None]
-        return " ".join([str(value.get("kind", "")), *rest]).strip()
+        rest = [
+            f"{k}={short(v)}"
+            for k, v in value.items()
+            if k not in ("kind", "source") and v is not None
+        ]
+        return " ".join([str(value.get("kind", value.get("source", ""))), *rest]).strip()
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

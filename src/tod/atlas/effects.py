@@ -40,6 +40,11 @@ _IN_LOSS = {
     "b/(1 − η(U − Ū)), a rational tilt, not an exponential one",
 }
 """By estimator and whether it carries the differentiable weight ρ; absent: the reverse KL."""
+_REST = {
+    "bucket": "of the others their whole mass is fitted, which of them stays the policy's own",
+    "dropped": "the others count nothing, and their mass is free",
+    "renormalised": "both laws are renormalised on them, and the mass of the others is free",
+}
 _ITS_OWN = (
     "a KL in the loss is credited to its own token alone: beyond one token the law holds token by "
     "token, with E[U] in the place of U, and not of sequences"
@@ -69,6 +74,12 @@ def structural(
         found += _labels(action, spelled)
     if not isinstance(action, UpdateRule) and not law_of(procedure).finite:
         found.append(SilentChange(spelled["action"], law_of(procedure).why))
+    term = procedure.operator.auxiliary.distillation
+    if term is not None and term.top_k is not None:
+        effect = (
+            f"only the teacher's {term.top_k} likeliest tokens are compared: {_REST[term.rest]}"
+        )
+        found.append(SilentChange(spelled["distillation"], effect))
     if procedure.operator.auxiliary.entropy is not None:
         effect = "an entropy bonus: a second anchor, uniform over tokens"
         found.append(SilentChange(spelled["entropy"], effect))
@@ -86,6 +97,7 @@ def _ours(procedure: Procedure) -> dict[str, str]:
         "top_k": f"operator.proposal.top_k={proposal.top_k}",
         "action": f"operator.action.kind={action.kind}",
         "entropy": "operator.auxiliary.entropy",
+        "distillation": "operator.auxiliary.distillation.top_k",
         "target": f"target.kind={procedure.target.kind}",
     }
     if isinstance(action, PolicyGradient):

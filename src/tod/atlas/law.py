@@ -357,8 +357,9 @@ def _of_auxiliary(operator: Operator) -> Law:
     term = operator.auxiliary.distillation
     if term is None:
         return Law("other", why="no credit and no distillation: nothing is aimed at")
-    if term.top_k is not None and term.rest != "bucket":
-        return Law("other", why="tokens outside the teacher's top ones are left out")
+    if term.top_k is not None:
+        why = "of tokens outside the teacher's top ones at most their whole mass is fitted"
+        return Law("other", why=why)
     return Law("exponential", {"teacher": 1.0})
 
 

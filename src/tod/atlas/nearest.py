@@ -17,12 +17,14 @@ _WEIGHT = {
     "centred": 2.0,
     "by_probability": 3.0,
     "pairs": 0.5,
+    "distillation": 2.0,
+    "entropy": 0.5,
     "correction": 0.5,
 }
 """How much a difference in a part counts: what defines a method counts most. A matter of taste,
 fixed so that the methods' own papers' settings locate as themselves."""
-_NUMBERS = 0.25
-"""A part of the same kind with other numbers."""
+_NUMBERS = {"advantage": 0.0}
+"""A part of the same kind with other numbers counts 0.25, but that ε beside σ marks no method."""
 _RELATED = {frozenset({"clip", "dual_clip"}): 1.0}
 _NAMED = 3.0
 """What it counts that the framework itself calls it by that name."""
@@ -40,16 +42,23 @@ def nearest(
         likely: Names to prefer among equally near ones, in order.
         target: Kind of its target: among equally near recipes, those that aim alike come first.
     """
-    mine = operator.action.model_dump(mode="json")
+    mine = _parts(operator)
     ranked = []
     for name, entry in RECIPES.items():
-        theirs = entry.operator.action.model_dump(mode="json")
-        far, differs = _distance(mine, theirs)
+        far, differs = _distance(mine, _parts(entry.operator))
         order = likely.index(name) if name in likely else len(likely)
         far -= _NAMED if name in likely else 0.0
         ranked.append((far, order, entry.target.kind != target, name, differs))
     far, _, _, name, differs = min(ranked, key=lambda row: row[:3])
     return (name, differs) if far <= _FAR else (None, ())
+
+
+def _parts(operator: Operator) -> dict[str, Any]:
+    """The action's parts and the terms of the loss beside it."""
+    terms = operator.auxiliary.model_dump(mode="json", exclude={"critic"})
+    if terms["distillation"] is not None:
+        terms["distillation"]["kind"] = terms["distillation"].pop("divergence")
+    return {**operator.action.model_dump(mode="json"), **terms}
 
 
 def _distance(a: dict[str, Any], b: dict[str, Any]) -> tuple[float, tuple[str, ...]]:
@@ -61,8 +70,8 @@ def _distance(a: dict[str, Any], b: dict[str, Any]) -> tuple[float, tuple[str, .
         if mine == theirs:
             continue
         kinds = [_kind(mine), _kind(theirs)]
-        total += _NUMBERS if kinds[0] == kinds[1] else _apart(part, kinds)
-        differs.append(f"{part}: {_show(mine)} for {_show(theirs)}")
+        total += _NUMBERS.get(part, 0.25) if kinds[0] == kinds[1] else _apart(part, kinds)
+        differs.append(f"{part}: {_show(mine, theirs)} for {_show(theirs, mine)}")
     return total, tuple(differs)
 
 
@@ -74,8 +83,19 @@ def _kind(value: Any) -> str:
     return str(value["kind"]) if isinstance(value, dict) and "kind" in value else str(value)
 
 
-def _show(value: Any) -> str:
+def _show(value: Any, other: Any) -> str:
+    """A part by its kind and the settings in which the other side's differs."""
     if not isinstance(value, dict):
-        return str(value)
-    rest = " ".join(f"{k}={v:g}" for k, v in value.items() if isinstance(v, float))
-    return f"{value.get('kind', '')} {rest}".strip()
+        return "none" if value is None else str(value)
+    beside = other if isinstance(other, dict) and _kind(value) == _kind(other) else {}
+    apart = {k: v for k, v in value.items() if k != "kind" and v != beside.get(k, (k,))}
+    if not beside:
+        apart = {k: v for k, v in apart.items() if isinstance(v, float)}
+    rest = [f"{k}={_word(v)}" for k, v in apart.items()]
+    return " ".join([str(value.get("kind", "")), *rest]).strip()
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("kind", value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -10,6 +10,7 @@ from tod.operators import KLPull, UpdateRule
 from tod.procedure import Procedure
 from tod.study.finite import FiniteK, finite_rows
 from tod.study.fixed_point import fixed_point
+from tod.study.language import Language
 from tod.study.measures import best_sharpness, total_variation
 from tod.study.policy import Shared, Tabular
 from tod.study.population import Policies, candidates
@@ -108,7 +109,7 @@ def audit(
     procedure = recipe.procedure if isinstance(recipe, Recipe) else recipe
     called = recipe.name if isinstance(recipe, Recipe) else name
     claim = recipe.shares_target if isinstance(recipe, Recipe) else None
-    procedure = _at_sharpness(procedure, eta)
+    procedure = _with_rest(_at_sharpness(procedure, eta), (world or audit_world()).language)
     policies = Policies.of(_with_utilities(world or audit_world(), procedure))
     if not isinstance(procedure.operator.action, UpdateRule):
         away = _another(policies.world)
@@ -216,6 +217,19 @@ def _at_sharpness(procedure: Procedure, eta: float) -> Procedure:
     if not target.knobs() or (isinstance(target, Teacher) and target.utility is None):
         return procedure
     return procedure.revised(target=target.turned({"eta": eta}))
+
+
+def _with_rest(procedure: Procedure, language: Language) -> Procedure:
+    """The procedure with so few of the teacher's likeliest symbols that two are left outside.
+
+    With one outside its own mass is that of the rest, and nothing would be left out.
+    """
+    terms = procedure.operator.auxiliary
+    most = max(1, language.vocabulary - 2)
+    if terms.distillation is None or (terms.distillation.top_k or 0) <= most:
+        return procedure
+    terms = terms.revised(distillation=terms.distillation.revised(top_k=most))
+    return procedure.revised(operator=procedure.operator.revised(auxiliary=terms))
 
 
 def _standing(procedure: Procedure) -> Procedure | None:

@@ -39,25 +39,36 @@ def divergence_slope(term: FullVocabulary, log_p: Slope, log_q: Slope) -> Slope:
     """∂D(P, Q)/∂z of Q = softmax(z), state by state.
 
     Forward Q − P; reverse Q(log Q/P − KL); JSD (1 − β)Q(log Q/M − KL(Q‖M)), since what depends on
-    Q through M cancels.
+    Q through M cancels. With ``top_k`` all but the teacher's k likeliest symbols are one: P and Q
+    of such a symbol are its bucket's, of which it moves its own share.
 
     Raises:
-        SpecError: Only some of the vocabulary is compared.
+        SpecError: What is outside the top k is dropped or renormalised away.
     """
-    size = log_q.shape[-1]
-    if term.top_k is not None and term.top_k < size:
-        raise SpecError(
-            f"top_k = {term.top_k} of {size} symbols: the audit compares whole vocabularies. "
-            "Leave top_k out, or audit a larger one."
-        )
-    q = np.exp(log_q)
+    p, q = np.exp(log_p), np.exp(log_q)
+    whole_p, whole_q = _buckets(term, p, p), _buckets(term, p, q)
     if term.divergence == "forward_kl":
-        gap: Slope = q - np.exp(log_p)
+        gap: Slope = q - whole_p * q / whole_q
         return gap
+    log_p, log_q = np.log(whole_p), np.log(whole_q)
     if term.divergence == "reverse_kl":
         return _centred(q, log_q - log_p, q)
     parts = math.log(term.beta) + log_p, math.log1p(-term.beta) + log_q
     return _centred((1.0 - term.beta) * q, log_q - np.logaddexp(*parts), q)
+
+
+def _buckets(term: FullVocabulary, p: Slope, x: Slope) -> Slope:
+    """Mass of every symbol, of those outside the top k by p the sum."""
+    if term.top_k is None or term.top_k >= p.shape[-1]:
+        return x
+    if term.rest != "bucket":
+        raise SpecError(
+            f"rest = {term.rest!r} of a top_k: no law is aimed at that an audit could compare. "
+            "Use `bucket`, or leave top_k out."
+        )
+    order = np.argsort(-p, axis=-1, kind="stable")
+    outside = np.argsort(order, axis=-1) >= term.top_k
+    return np.where(outside, (x * outside).sum(axis=-1, keepdims=True), x)
 
 
 def entropy_slope(log_q: Slope) -> Slope:

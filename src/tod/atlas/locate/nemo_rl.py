@@ -226,10 +226,7 @@ def _distillation(s: Settings) -> Draft:
     draft.auxiliary = Auxiliary.model_validate({"distillation": {**spec, "rest": "renormalised"}})
     if divergence is None:
         draft.notes.append("a weighted sum of both KLs stands here as a JSD")
-    draft.change(
-        "distillation.topk_logits_k",
-        "both laws are renormalised on the teacher's top tokens: the mass of the others is free",
-    )
+    draft.said["distillation"] = s.said("distillation.topk_logits_k")
     if s.flag(L + "zero_outside_topk"):
         draft.change(
             L + "zero_outside_topk",

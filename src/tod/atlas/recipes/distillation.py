@@ -60,7 +60,7 @@ DISTILLATION = (
             auxiliary=Auxiliary(distillation=FullVocabulary(divergence="forward_kl", top_k=8)),
         ),
         family="on_policy_distillation",
-        shares_target="yes",
+        shares_target="no",
         differs=("outside the teacher's top 8 only their whole mass is fitted, not which token",),
         papers=("2306.13649",),
     ),

@@ -30,7 +30,7 @@ VERIFIER_RL = (
         operator=Operator(
             action=PolicyGradient(
                 trust_region=Clip(low=0.2, high=0.28),
-                advantage=GroupZScore(),
+                advantage=GroupZScore(epsilon=1e-6),
                 aggregation=TokenMean(),
             )
         ),
