@@ -8,22 +8,22 @@ from typing import Any
 
 from tod.arc import ArcState, initial
 from tod.arc import step as arc_step
-from tod.base import RunError
 from tod.candidates import Labels
 from tod.engine import checkpoint as checkpoints
 from tod.engine.checkpoint import State
+from tod.engine.directory import open_directory, require_free
 from tod.engine.evaluate import evaluate
 from tod.engine.interrupts import Interrupts
 from tod.engine.proposals import propose
 from tod.engine.record import diagnose, ledger, now, optimiser, rollout_columns
 from tod.engine.session import Session, open_session
-from tod.engine.settings import MAY_DIFFER, RunSettings
+from tod.engine.settings import RunSettings
 from tod.engine.update import update
 from tod.engine.world import World
 from tod.operators import Operator
 from tod.procedure import Procedure, log_weights
 from tod.regimes import classify
-from tod.runs import HeldOut, Ledger, Manifest, RunDirectory, StepRecord
+from tod.runs import HeldOut, Ledger, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 from tod.targets.by_eta import LARGEST
 
@@ -69,16 +69,12 @@ def train(
         KeyboardInterrupt: After Ctrl-C, when the step under way was finished and saved. After a
             second one at once, with the last good checkpoint as it was.
     """
-    if resume and overwrite:
-        raise RunError(
-            "resume and overwrite exclude each other: go on with the run, or replace it."
-        )
     world = world or World.join()
-    if world.main and not (resume or overwrite):
-        RunDirectory.require_free(settings.directory)
+    require_free(settings, resume, overwrite, world)
     session = open_session(settings, world, allow_imports=allow_imports)
     try:
-        directory = _directory(settings, resume, overwrite, world)
+        seeds = {"train": settings.train.seed}
+        directory = open_directory(settings, seeds, resume, overwrite, world)
         _Run(settings, session, directory, events or Events(), world).go(resume)
     finally:
         session.close()
@@ -279,21 +275,3 @@ def _anchors(target: TargetSpec) -> tuple[float, float] | None:
     """τ and β where they are what makes the sharpness."""
     knobs = target.knobs()
     return (knobs["tau"], knobs["beta"]) if {"tau", "beta"} <= set(knobs) else None
-
-
-def _directory(
-    settings: RunSettings, resume: bool, overwrite: bool, world: World
-) -> RunDirectory | None:
-    """The directory to write to, made or opened by the main process only."""
-    if not world.main:
-        world.wait()
-        return None
-    if resume:
-        directory = RunDirectory.open(settings.directory)
-        directory.check_recipe(settings.plain(), free=MAY_DIFFER)
-    else:
-        seeds = {"train": settings.train.seed}
-        manifest = Manifest.of(settings.name, settings.plain(), seeds)
-        directory = RunDirectory.create(settings.directory, manifest, overwrite=overwrite)
-    world.wait()
-    return directory

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tod.base import RunError, SpecError
+from tod.base import ModelError, RunError, SpecError
 from tod.engine.search import search
 from tod.engine.settings import RunSettings, Search
 from tod.engine.train import Events
@@ -212,3 +212,10 @@ def test_the_search_block_is_filled_in_only_where_the_action_selects(small: Make
     second = {"operators": {"rerank": {"action": {"kind": "best_of_k"}}}}
     with pytest.raises(SpecError, match="search in a run of its own"):
         RunSettings.parse({**trained, **second})
+
+
+def test_a_model_that_is_not_there_leaves_no_directory(small: Make, tmp_path: Path) -> None:
+    settings = small("best_of_k", "run", f"model={tmp_path / 'nowhere'}")
+    with pytest.raises(ModelError, match="nowhere"):
+        search(settings)
+    assert not settings.directory.exists()

@@ -13,6 +13,7 @@ from tod.candidates import Candidates, Labels
 from tod.diagnostics import Diagnostics, measure
 from tod.engine.collect import Evidence
 from tod.engine.data import Example
+from tod.engine.directory import open_directory, require_free
 from tod.engine.forward import Index
 from tod.engine.ledger import ModelCost
 from tod.engine.record import now, rollout_columns
@@ -21,7 +22,7 @@ from tod.engine.search.selecting import select, select_by_pairs, selection_unifo
 from tod.engine.search.similarity import similarity
 from tod.engine.search.summary import summarise
 from tod.engine.session import Session
-from tod.engine.settings import MAY_DIFFER, RunSettings, Search
+from tod.engine.settings import RunSettings, Search
 from tod.engine.train import Events
 from tod.engine.world import World
 from tod.operators import (
@@ -33,7 +34,7 @@ from tod.operators import (
 from tod.operators.selection_rules import AnySelectionRule
 from tod.procedure import pool_of, utility_value
 from tod.regimes import classify
-from tod.runs import Ledger, Manifest, RunDirectory, StepRecord, plain, write_atomic
+from tod.runs import Ledger, RunDirectory, StepRecord, plain, write_atomic
 
 NOT_APPLICABLE = ("policy_proposal", "target_policy")
 """Legs of the overlap without meaning here: no policy is trained."""
@@ -69,9 +70,11 @@ def search(
             "action that selects (best_of_k, resample, rejection, a vote, minimum_bayes_risk)."
         )
     world = world or World.join()
-    directory = _directory(settings, settings.search, resume, overwrite, world)
+    require_free(settings, resume, overwrite, world)
     session = open_search(settings, world, allow_imports)
     try:
+        seeds = {"search": settings.search.seed}
+        directory = open_directory(settings, seeds, resume, overwrite, world)
         _Job(settings, settings.search, session, directory, events or Events(), world).go(resume)
     finally:
         session.close()
@@ -235,20 +238,3 @@ def _whole(directory: RunDirectory) -> int:
     while done + 1 in recorded:
         done += 1
     return done
-
-
-def _directory(
-    settings: RunSettings, search: Search, resume: bool, overwrite: bool, world: World
-) -> RunDirectory | None:
-    """The directory to write to, made or opened by the main process only."""
-    if not world.main:
-        world.wait()
-        return None
-    if resume:
-        directory = RunDirectory.open(settings.directory)
-        directory.check_recipe(settings.plain(), free=MAY_DIFFER)
-    else:
-        manifest = Manifest.of(settings.name, settings.plain(), {"search": search.seed})
-        directory = RunDirectory.create(settings.directory, manifest, overwrite=overwrite)
-    world.wait()
-    return directory
