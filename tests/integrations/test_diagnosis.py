@@ -397,3 +397,27 @@ def test_many_steps_read_every_row_twice_at_most(
     monkeypatch.setattr(assess, "drift", lambda p, *rest: (seen.append(len(p)), drift(p, *rest))[1])
     assert len(diagnose(read(path), eta=1.0).summaries) == 30
     assert sum(seen) == (2 * n if anchor else 0)
+
+
+def test_on_policy_is_not_declared_of_stale_candidates(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    n, u, mu = world(rng)
+    lag = np.repeat(np.arange(n // 16) % 3, 16)
+    path = save(tmp_path, {"utility.r": u, "log_mu": mu, "lag": lag}, 16)
+    with pytest.raises(SpecError, match="up to 2 versions behind"):
+        diagnose(read(path), eta=0.25, on_policy=True)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e20, 1e300])
+def test_a_huge_utility_does_not_hide_the_anchor(
+    scale: float, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """The anchor alone keeps the median under the target: no sharpness of any scale helps."""
+    n, u, mu = world(rng, contexts=40)
+    gap = 3 * rng.normal(size=n)
+    columns = {"utility.r": u * scale, "log_mu": mu - 20, "log_ref": mu - 20 + gap}
+    target = {"anchor": {"ref": 1.0}, "tilts": [{"utility": "r", "eta": 1.0}]}
+    found = diagnose(read(save(tmp_path, columns, 16)), Target.parse(target, "target")).feasible
+    assert found is not None
+    assert found["attained"] == "never"

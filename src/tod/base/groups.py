@@ -169,12 +169,16 @@ class Groups:
         return xp.exp(x - self.spread(xp.where(lse == -float("inf"), nan, lse)))  # type: ignore[comparison-overlap, no-any-return]
 
     def variance(self, x: Float[Array, " N"], ddof: int = 1) -> Float[Array, " G"]:
-        """Variance of every group with divisor size − ddof; NaN where that is not positive."""
+        """Variance of every group with divisor size − ddof; NaN where that is not positive.
+
+        ∞ where the squares leave the float range.
+        """
         xp = namespace(x)
         centred = x - self.spread(self.mean(x))
         freedom = self.sizes_like(x) - ddof
         safe = xp.where(freedom > 0, freedom, xp.ones_like(freedom))
-        value = self.sum(centred * centred) / safe
+        with np.errstate(over="ignore"):
+            value = self.sum(centred * centred) / safe
         return xp.where(freedom > 0, value, xp.full_like(value, float("nan")))  # type: ignore[no-any-return]
 
     def spread(self, y: Array) -> Any:

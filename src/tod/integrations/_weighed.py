@@ -20,6 +20,7 @@ class Weighed:
 
     Attributes:
         log_w: log q̃*/μ under the target in force; −∞ outside its support.
+        log_base: log b/μ, of which a huge tilt would leave nothing in ``log_w``.
         tilt: Σ_k η_k U_k.
         value: The utility itself where there is one, else the tilt per unit of sharpness.
         eta: Sharpness in force: one number, or [N] where a controller turned it.
@@ -27,6 +28,7 @@ class Weighed:
     """
 
     log_w: Any
+    log_base: Any
     tilt: Any
     value: Any
     eta: Any
@@ -46,9 +48,7 @@ class Weighed:
 
     def base(self, rows: Any) -> Any:
         """Log b/μ of some candidates, 0 outside the support; None where it is 0 throughout."""
-        tilt = self.tilt[rows]
-        alive = np.isfinite(tilt)
-        found = np.where(alive, self.log_w[rows] - np.where(alive, tilt, 0.0), 0.0)
+        found = np.where(np.isfinite(self.tilt[rows]), self.log_base[rows], 0.0)
         return found if np.abs(found).max(initial=0.0) > 1e-12 else None
 
 
@@ -62,14 +62,15 @@ def weigh(reading: Reading, chosen: Chosen) -> Weighed:
     if not chosen.knobs:
         return whole
     eta = np.full(len(reading), whole.declared)
-    log_w, tilt, value = (x.copy() for x in (whole.log_w, whole.tilt, whole.value))
+    columns = (whole.log_w, whole.log_base, whole.tilt, whole.value)
+    log_w, base, tilt, value = (x.copy() for x in columns)
     offsets = reading.contexts.offsets
     for step, at in steps_of(reading):
         rows = slice(int(offsets[at.start]), int(offsets[at.stop]))
         batch = weigh_all(reading.take(np.arange(at.start, at.stop)), chosen.at(step))
-        log_w[rows], tilt[rows], value[rows] = batch.log_w, batch.tilt, batch.value
-        eta[rows] = batch.eta
-    return Weighed(log_w, tilt, value, eta, whole.declared)
+        log_w[rows], base[rows] = batch.log_w, batch.log_base
+        tilt[rows], value[rows], eta[rows] = batch.tilt, batch.value, batch.eta
+    return Weighed(log_w, base, tilt, value, eta, whole.declared)
 
 
 def weigh_all(candidates: Candidates, target: Target) -> Weighed:
@@ -81,7 +82,8 @@ def weigh_all(candidates: Candidates, target: Target) -> Weighed:
     tilt, eta = _exact(target.tilt(candidates)), float(target.sharpness) or 1.0
     single = len(target.tilts) == 1
     value = _exact(candidates.utilities(target.tilts[0].utility)) if single else tilt / eta
-    return Weighed(_exact(target.log_weights(candidates)), tilt, value, eta, eta)
+    log_w, base = target.log_weights(candidates), target.log_base(candidates)
+    return Weighed(_exact(log_w), _exact(base), tilt, value, eta, eta)
 
 
 def steps_of(reading: Reading) -> list[tuple[int, slice]]:

@@ -217,7 +217,16 @@ def diagnose(
         worst: How many of the most fragile contexts to show, with their text.
         on_policy: Declares π = μ: the policy/proposal leg is then 1 without measurement.
         shown: What to measure beside the verdict when the diagnosis is written.
+
+    Raises:
+        SpecError: π = μ is declared of candidates that are recorded as stale.
     """
+    behind = 0 if reading.lag is None else int(reading.lag.max(initial=0))
+    if on_policy and behind:
+        raise SpecError(
+            f"on_policy declares that the sampler was the policy, and the files record candidates "
+            f"up to {behind} versions behind it. Leave it out, or read those without lag."
+        )
     chosen = choose(reading, target, eta, target_source)
     lack = unweighable(reading, chosen)
     work = Work.of(reading, None if lack else chosen, on_policy)

@@ -112,7 +112,7 @@ class Target(Spec):
         """
         total: Any = None
         if self.selectivity is not None:
-            total = self.selectivity.tilt(candidates, self._log_base(candidates))
+            total = self.selectivity.tilt(candidates, self.log_base(candidates))
         for tilt in self.tilts:
             term = _scaled(candidates.utilities(tilt.utility), tilt)
             total = term if total is None else total + term
@@ -131,7 +131,7 @@ class Target(Spec):
         """
         if self.selectivity is None:
             return None
-        wanted = self.selectivity.wanted(candidates, self._log_base(candidates))
+        wanted = self.selectivity.wanted(candidates, self.log_base(candidates))
         return float(np.mean(to_numpy(wanted) < 0))
 
     def value(self, candidates: Candidates) -> Float[Array, " N"]:
@@ -177,10 +177,14 @@ class Target(Spec):
                 f"{candidates.semantics}: dividing by μ, or not, would be biased. Use candidates "
                 "of that semantics, or leave `semantics` open."
             )
-        return self.tilt(candidates) + self._log_base(candidates)  # type: ignore[no-any-return]
+        return self.tilt(candidates) + self.log_base(candidates)  # type: ignore[no-any-return]
 
-    def _log_base(self, candidates: Candidates) -> Any:
-        """The base log b/μ of samples, log b of a fixed set, [N], after cancellation."""
+    def log_base(self, candidates: Candidates) -> Any:
+        """The base log b/μ of samples, log b of a fixed set, [N], after cancellation.
+
+        Raises:
+            MissingLogProbs: A policy that did not cancel was not recorded.
+        """
         sampled, why = candidates.semantics == "sampled", "log q*/μ"
         if isinstance(self.anchor, Mixture) and len(self.anchor.weights) > 1:
             log_b = self.anchor.log_prob(candidates, why)
