@@ -123,9 +123,22 @@ def test_evidence_is_that_of_the_common_k():
         "7 informative contexts at the most common K, 16: 128 at any K of 128"
     )
     assert "pool about 2 such batches" in first.remedy
-    assert classify(good(overlap=replace(overlap, contexts=29))).verdict == "swap_stable"
+    counts = replace(SIZES, informative=29)
+    enough = good(overlap=replace(overlap, contexts=29), contexts=counts)
+    assert classify(enough).verdict == "swap_stable"
     both = pooled([good(overlap=replace(overlap, contexts=n)) for n in (7, 22)])
     assert both.overlap.contexts == 29
+
+
+@pytest.mark.parametrize(("at_k", "verdict"), [(115, "transition"), (116, "swap_stable")])
+def test_contexts_of_another_k_are_not_passed_over_in_silence(at_k, verdict):
+    """A tenth of 128 is 12.8: with 13 unread, the worst tenth may be all among them."""
+    regime = classify(good(overlap=replace(good().overlap, contexts=at_k)))
+    assert regime.verdict == verdict
+    if verdict == "transition":
+        (reason,) = regime.reasons
+        assert reason.why.startswith("13 of 128 informative contexts have another K than 16")
+        assert "--per-context" in reason.remedy
 
 
 def test_evidence_defaults_are_what_their_docstrings_derive():

@@ -81,7 +81,8 @@ def test_counts_are_those_of_what_was_judged(rng):
     u, contexts = world(rng)
     base = measure(u, u, contexts, legs_declared=("policy_proposal",)).summary()
     counts = replace(base.contexts, total=1000, informative=600, zero_information=400)
-    (part,) = verdict_by_eta(None, u, contexts, [0.1, 0.2], base=replace(base, contexts=counts))
+    whole = replace(base, contexts=counts, overlap=replace(base.overlap, contexts=600))
+    (part,) = verdict_by_eta(None, u, contexts, [0.1, 0.2], base=whole)
     assert part.verdict == "swap_stable"
 
 

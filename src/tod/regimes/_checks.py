@@ -56,6 +56,14 @@ def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
             "bound the worst tenth from below",
             remedies.more_evidence(summary, n, bounds.min_informative_stable),
         )
+    if bounds.min_informative <= n < bounds.share_at_one_k * counts.informative:
+        left = counts.informative - n
+        yield Reason(
+            f"{left} of {counts.informative} informative contexts have another K than "
+            f"{summary.overlap.k}: no median reads them",
+            "draw the same K everywhere, or subsample every context to one K and diagnose again; "
+            "--per-context holds their own ESS_rel",
+        )
     seen = counts.informative + counts.zero_information
     if counts.zero_information > bounds.zero_information_share * seen:
         yield Reason(

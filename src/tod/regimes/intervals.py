@@ -103,5 +103,6 @@ def _completed(found: Summary, base: Summary) -> Summary:
         target_policy=both,
         declared=base.overlap.declared,
         not_applicable=base.overlap.not_applicable,
+        contexts=base.overlap.contexts,
     )
     return replace(base, ess_rel=found.ess_rel, tails=found.tails, overlap=overlap)

@@ -72,6 +72,9 @@ class Thresholds(Spec):
     min_informative_stable: int = Field(default=29, ge=1)
     """Informative contexts that `swap_stable` needs: 29 is the smallest n with a distribution-free
     90 % lower bound for the 10 % quantile (0.9^29 < 0.05)."""
+    share_at_one_k: float = Field(default=0.9, gt=0, le=1)
+    """Share of the informative contexts that have the common K, whose medians are read: with fewer
+    the worst tenth may lie wholly among those that are not; at most `transition`."""
     min_candidates: int = Field(default=16, ge=2)
     """Candidates per context that `swap_stable` needs: ESS_rel never reads below 1/K and is biased
     upward; its first-order bias is reliable from K = 16 (a low leg is evidence at any K, a high
