@@ -121,12 +121,17 @@ def _advantage(
     procedure: Procedure, action: PolicyGradient, said: Mapping[str, str]
 ) -> list[SilentChange]:
     advantage, pull = action.advantage, action.pull
-    if not isinstance(advantage, GroupZScore | LeaveOneOutZScore | BatchZScore):
+    whitening = getattr(advantage, "whiten", None)
+    if whitening is None and not isinstance(
+        advantage, GroupZScore | LeaveOneOutZScore | BatchZScore
+    ):
         return []
+    epsilon = getattr(whitening or advantage, "epsilon", 0.0)
     inside = isinstance(pull, Residual) or (isinstance(pull, KLPull) and pull.place == "reward")
     if inside:
         return []
-    spread = "σ_batch" if isinstance(advantage, BatchZScore) else "σ_c"
+    by_step = whitening is not None or isinstance(advantage, BatchZScore)
+    spread = "σ_batch" if by_step else "σ_c"
     if pull is None:
         whom = "contexts whose candidates rarely differ are pushed hardest"
         if spread == "σ_batch":
@@ -138,10 +143,10 @@ def _advantage(
             if spread == "σ_batch"
             else "another sharpness in every context, sharper as the policy gets surer"
         )
-        eta = _strength(procedure)
+        eta = said.get("eta") or f"{_strength(procedure):.4g}"
         effect = (
             f"the reward is divided by {spread} and the KL is not: "
-            f"η = {eta:.4g}/({spread} + {advantage.epsilon:g}), {where}"
+            f"η = {eta}/{spread if not epsilon else f'({spread} + {epsilon:g})'}, {where}"
         )
     return [SilentChange(said["advantage"], effect)]
 

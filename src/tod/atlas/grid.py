@@ -10,7 +10,7 @@ from tod.atlas.recipes import RECIPES
 from tod.operators import PolicyGradient, Preference, WeightedRegression
 
 TARGETS: dict[str, str] = {
-    "scalar_reward": "Scalar reward tilt",
+    "scalar_reward": "Scalar reward tilt; data",
     "preference": "Preference-induced tilt",
     "multi_objective": "Multi-objective, constraints",
     "two_anchor": "Two-anchor proximal",
@@ -94,7 +94,12 @@ def document(cells: tuple[Cell, ...], on: str = EMBEDDED) -> dict[str, Any]:
 
 def row_of(entry: Recipe) -> str:
     """Row of Table 1 that a recipe stands in."""
-    return ROW_OF.get(entry.target.kind, entry.target.kind)
+    return row_of_kind(entry.target.kind)
+
+
+def row_of_kind(kind: str) -> str:
+    """Row of Table 1 that a kind of target stands in."""
+    return ROW_OF.get(kind, kind)
 
 
 def _cell(

@@ -17,8 +17,8 @@ def recipe(name: str) -> Recipe:
     if name in known:
         return known[name]
     close = get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise SpecError(f"no recipe {name!r} in the atlas.{hint} Known: {', '.join(sorted(RECIPES))}.")
+    way = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(RECIPES))}."
+    raise SpecError(f"no recipe {name!r} in the atlas. {way} `tod atlas list` has all of them.")
 
 
 def target_family(entry: Recipe) -> str:

@@ -19,6 +19,7 @@ _WEIGHT = {
     "pairs": 0.5,
     "distillation": 2.0,
     "entropy": 0.5,
+    "proposal": 0.5,
     "correction": 0.5,
 }
 """How much a difference in a part counts: what defines a method counts most. A matter of taste,
@@ -58,7 +59,8 @@ def _parts(operator: Operator) -> dict[str, Any]:
     terms = operator.auxiliary.model_dump(mode="json", exclude={"critic"})
     if terms["distillation"] is not None:
         terms["distillation"]["kind"] = terms["distillation"].pop("divergence")
-    return {**operator.action.model_dump(mode="json"), **terms}
+    action = operator.action.model_dump(mode="json")
+    return {**action, **terms, "proposal": operator.proposal.source}
 
 
 def _distance(a: dict[str, Any], b: dict[str, Any]) -> tuple[float, tuple[str, ...]]:
@@ -97,5 +99,6 @@ def _show(value: Any, other: Any) -> str:
 
 def _word(value: Any) -> str:
     if isinstance(value, dict):
-        return str(value.get("kind", value))
+        rest = [_word(v) for k, v in value.items() if k != "kind"]
+        return str(value["kind"]) if "kind" in value else f"({', '.join(rest)})"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tod.atlas.grid import row_of
 from tod.atlas.measured import EMBEDDED, embedded, words
 from tod.atlas.recipe import Recipe
 
@@ -19,7 +20,7 @@ def entry(recipe: Recipe) -> dict[str, Any]:
         "title": recipe.title,
         "aliases": list(recipe.aliases),
         "target": data["target"],
-        "target_family": recipe.target.kind,
+        "target_family": row_of(recipe),
         "operator_family": recipe.family,
         "proposal": operator["proposal"],
         "action": operator["action"],
@@ -50,7 +51,7 @@ def text(recipe: Recipe) -> str:
     triple = {"target": data["target"], "action": data["action"]}
     lines = [
         f"{recipe.name}: {recipe.title}",
-        f"families   {recipe.target.kind} x {recipe.family}",
+        f"families   {row_of(recipe)} x {recipe.family}",
         f"shares q*  {recipe.shares_target.replace('_', ' ')}",
         *(f"  differs  {item}" for item in recipe.differs),
         f"measured   {measured(recipe)}",

@@ -3,9 +3,11 @@
 from textwrap import fill
 
 from tod.atlas.compare import Comparison
-from tod.atlas.grid import OPERATORS, TARGETS, Cell
+from tod.atlas.grid import OPERATORS, TARGETS, Cell, row_of, row_of_kind
+from tod.atlas.law import follows
 from tod.atlas.locate import Located, composition, letters
 from tod.atlas.measured import EMBEDDED, words
+from tod.atlas.recipes import RECIPES
 
 _LABEL = 11
 
@@ -15,25 +17,55 @@ def located_text(located: Located, width: int = 80) -> str:
     operator = located.operator
     of = f" (defaults: {located.version})" if located.version else ""
     lines = [f"{located.framework} {located.method}{of}", ""]
-    if located.procedure is not None:
-        lines.append(_row("target", letters(located.procedure.tilt), width))
-    else:
-        lines.append(_row("target", "no finite target", width))
-    holds = ", while μ follows π" if located.law.holds == "on_policy" else ""
-    lines.append(_row("rests at", located.law.letters + holds, width))
+    lines.append(_row("target", _target(located), width))
+    lines.append(_row("rests at", _rest(located), width))
     lines.append(_row("operator", composition(operator) or "no composition here", width))
     if operator is not None:
         proposal = operator.proposal
         drawn = f"{proposal.source}, K = {proposal.size}, T = {proposal.temperature:g}"
-        updates = f", {located.updates} updates a batch" if located.updates else ""
+        count = located.updates
+        updates = f", {count} update{'s' if count > 1 else ''} a batch" if count else ""
         lines.append(_row("proposal", drawn + updates, width))
-    where = f"{located.target_family or 'no target'} x {located.operator_family}"
-    lines.append(_row("atlas", where, width))
+    lines.append(_row("atlas", _place(located), width))
     name = located.recipe or "none is near"
     lines.append(_row("recipe", name + _differs(located.nearest), width))
     lines += ["", *_silent(located, width), *_unknown(located, width)]
     lines += [_row("note", note, width) for note in located.notes]
     return "\n".join(lines)
+
+
+def _target(located: Located) -> str:
+    if located.procedure is not None:
+        return letters(located.procedure.tilt)
+    return {
+        "none": "none: no finite one",
+        "not_composed": "unknown: the action has no composition here",
+        "unknown": "unknown: not all that decides it is written in the file",
+    }[located.status]
+
+
+def _rest(located: Located) -> str:
+    """The law, and whether μ is what it needs."""
+    if located.status in ("unknown", "not_composed"):
+        return "unknown"
+    if located.law.holds == "always":
+        return located.law.letters
+    operator = located.operator
+    here = "" if operator is None or follows(operator) else ", which it does not here"
+    return f"{located.law.letters}, while μ follows π{here}"
+
+
+def _place(located: Located) -> str:
+    """Its own cell of the grid, and the recipe's if that is another."""
+    target = located.target_family
+    none = "no target" if located.status == "none" else "unknown"
+    row = none if target is None else row_of_kind(target)
+    where = f"{row} x {located.operator_family}"
+    if located.recipe is None or target is None:
+        return where
+    entry = RECIPES[located.recipe]
+    there = f"{row_of(entry)} x {entry.family}"
+    return where if there == where else f"{where} ({located.recipe}: {there})"
 
 
 def compared_text(found: Comparison, width: int = 80) -> str:

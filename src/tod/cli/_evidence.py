@@ -9,18 +9,20 @@ from tod.atlas.measured import Position
 from tod.regimes import Regime
 
 
-def regime_on(path: Path, left: Side, right: Side) -> tuple[Regime | None, str]:
+def regime_on(
+    path: Path, left: Side, right: Side, mapping: dict[str, str] | None = None
+) -> tuple[Regime | None, str]:
     """The regime at ``path`` for the target that both sides share, and a remark.
 
     A run directory was diagnosed under its own target: it tells only of sides that aim there. A
-    dump is diagnosed under the first side's target.
+    dump is diagnosed under the first side's target, its columns found by ``mapping``.
 
     Raises:
         TodError: Neither a run nor readable rollouts.
     """
     if (path / "manifest.json").exists():
         return _of_run(path, left, right)
-    return _of_dump(path, left if left.target is not None else right)
+    return _of_dump(path, left if left.target is not None else right, mapping)
 
 
 def _of_run(path: Path, left: Side, right: Side) -> tuple[Regime | None, str]:
@@ -44,13 +46,13 @@ def _of_run(path: Path, left: Side, right: Side) -> tuple[Regime | None, str]:
     return classify_run(summaries), f"{len(summaries)} steps of {path}"
 
 
-def _of_dump(path: Path, one: Side) -> tuple[Regime | None, str]:
+def _of_dump(path: Path, one: Side, mapping: dict[str, str] | None) -> tuple[Regime | None, str]:
     from tod.atlas.locate import implied
     from tod.integrations import diagnose, read
 
     if one.target is None:
         return None, "neither side has a finite target to weigh the data by"
-    found = implied(one.target, one.rule, read([str(path)]))
+    found = implied(one.target, one.rule, read([str(path)], mapping=mapping))
     same: Any = found.candidates
     diagnosis = diagnose(same, found.target, target_source="located")
     return diagnosis.regime, f"{path}, weighed by the target of {one.name}"

@@ -36,7 +36,7 @@ def list_recipes(json_out: Json = None) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    # a title needs some fifty columns beside the rest; `tod atlas show` has it on any terminal
+    # a title needs some fifty columns beside the rest; where they lack titles come after the table
     titled, placed = console.width >= 125, console.width >= 105
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     more = (*(("measured",) if placed else ()), *(("title",) if titled else ()))
@@ -55,6 +55,9 @@ def list_recipes(json_out: Json = None) -> None:
     console.print(table)
     if placed:
         console.print(f"measured: regime of one run on {EMBEDDED}")
+    if not titled:
+        for recipe in RECIPES.values():
+            console.print(f"{recipe.name}: {recipe.title}", soft_wrap=False)
 
 
 @atlas.command("show")
@@ -115,7 +118,8 @@ def locate_command(
         str | None, typer.Option(help="Whose it is: trl, verl, openrlhf, nemo_rl or tod.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="Which configuration, where a file does not say: grpo, dpo…")
+        str | None,
+        typer.Option(help="Which configuration of a file: grpo, dpo…, its variable or its line."),
     ] = None,
     json_out: Json = None,
 ) -> None:
@@ -141,6 +145,9 @@ def compare_command(
     on: Annotated[
         Path | None, typer.Option(help="A run directory or rollouts that decide on a swap.")
     ] = None,
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="Columns of --on by role, as in tod diagnose.")
+    ] = None,
     json_out: Json = None,
 ) -> None:
     """Whether two procedures share a target, what differs, and on data: may one be swapped.
@@ -155,9 +162,10 @@ def compare_command(
     found = compare(a, b)
     if on is not None:
         from tod.cli._evidence import regime_on
+        from tod.cli._target import parse_map
 
         left, right = side(a), side(b)
-        regime, remark = regime_on(on, left, right)
+        regime, remark = regime_on(on, left, right, parse_map(mapping or []))
         found = compare(a, b, regime)
         found = replace(found, reasons=(*found.reasons, remark))
     if json_out is not None:

@@ -283,7 +283,14 @@ EXPECTED = {
             ("lmbda=0.5", "off-policy"),
         ),
     ),
-    "trl_vespo.yaml": Expected("trl", None, None, {}, "other"),
+    "trl_vespo.yaml": Expected(
+        "trl",
+        None,
+        None,
+        {},
+        "other",
+        silent=(("scale_rewards=group (default)", "σ_c"), ("beta=0.0", "no finite target")),
+    ),
     "verl_drgrpo_bypass.sh": Expected(
         "verl",
         "dr_grpo",
@@ -317,7 +324,10 @@ EXPECTED = {
         None,
         {},
         "other",
-        silent=(("actor_rollout_ref.actor.clip_ratio_c=3.0 (default)", "dual clip"),),
+        silent=(
+            ("algorithm.use_kl_in_reward=True", "π_old"),
+            ("actor_rollout_ref.actor.clip_ratio_c=3.0 (default)", "dual clip"),
+        ),
         updates=4,
     ),
     "own_two_anchor.yaml": Expected(

@@ -13,6 +13,7 @@ from tod.atlas.locate._trl_fields import DEFAULTS, NEUTRAL, VERSION
 
 trl = pytest.importorskip("trl")
 HOMES = {"CPOConfig": "cpo", "ORPOConfig": "orpo", "GKDConfig": "gkd", "GMPOConfig": "gmpo"}
+HOMES["OnlineDPOConfig"] = "online_dpo"
 OLDER = {"vllm_importance_sampling_cap"}
 """Deprecated spellings that the reader knows."""
 

@@ -71,8 +71,8 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def of_config(script: Path, name: str) -> tuple[dict[str, Any], str]:
-    """The settings of the file that a `trl` command names, and where it was.
+def of_config(script: Path, name: str) -> tuple[dict[str, Any], Path]:
+    """The settings of the file that a command names, and where it was.
 
     A script names it from where it is started: its own folder and every one above are tried.
 
@@ -85,7 +85,7 @@ def of_config(script: Path, name: str) -> tuple[dict[str, Any], str]:
                 data = read_yaml(folder / name)
                 if not isinstance(data, dict):
                     raise SpecError(f"{folder / name}: named by --config and no mapping.")
-                return {k: v for k, v in data.items() if k != "env"}, name
+                return {k: v for k, v in data.items() if k != "env"}, folder / name
     raise SpecError(
         f"{script}: its command reads --config {name}, which is neither beside it nor in a folder "
         "above. Bring that file, or locate it alone."

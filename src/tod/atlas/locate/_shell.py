@@ -8,7 +8,9 @@ from tod.atlas.locate.settings import Opaque
 from tod.base import SpecError
 
 _PROGRAM = re.compile(
-    r"\b((?:verl|recipe)\.[\w.]*(?:main|sft_trainer)[\w.]*|openrlhf\.cli\.[\w]+|trl\s+[a-z]+)\b"
+    r"\b((?:verl|recipe)\.[\w.]*(?:main|sft_trainer)[\w.]*|openrlhf\.cli\.[\w]+|trl\s+[a-z_]+"
+    r"|trl[./]scripts[./][a-z_]+(?:\.py)?|run_(?:grpo|dpo|sft|distillation)[a-z_]*\.py)"
+    r"(?=\s|$)"
 )
 _ASSIGN = re.compile(
     r"^(?:export\s+|local\s+|declare\s+)?([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|\S*)\s*(?:#.*)?$"
@@ -18,11 +20,14 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)")
 
 def runs(text: str) -> bool:
     """Whether a text holds a training command of a framework known here."""
-    return bool(re.search(r"(-m\s+(verl|recipe)\.|openrlhf\.cli\.|^\s*(\S*/)?trl\s)", text, re.M))
+    starts = (
+        r"(-m\s+(verl|recipe|trl)\.|openrlhf\.cli\.|^\s*(\S*/)?trl\s|trl/scripts/|/run_\w+\.py)"
+    )
+    return bool(re.search(starts, text, re.MULTILINE))
 
 
 Command = tuple[
-    Literal["openrlhf", "trl", "verl"], dict[str, Any], str | None, str, tuple[str, ...]
+    Literal["nemo_rl", "openrlhf", "trl", "verl"], dict[str, Any], str | None, str, tuple[str, ...]
 ]
 
 
@@ -45,17 +50,39 @@ def read(text: str, where: str, known: str) -> Command:
         if program.startswith("openrlhf"):
             return "openrlhf", flags(words), None, program, more
         if program.startswith("trl"):
-            return "trl", flags(words), program.split()[1], program, more
-        return "verl", overrides([w for w in words if "=" in w]), None, program, more
+            method = re.split(r"[\s./]+", program.removesuffix(".py"))[-1]
+            return "trl", flags(words), method, program, more
+        if program.startswith("run_"):
+            return "nemo_rl", _nemo(words), program.split("_")[1].removesuffix(".py"), program, more
+        return "verl", overrides([w for w in words if _SETS.match(w)]), None, program, more
     raise SpecError(
         f"{where}: a script that runs no training program known here. Looked for {known}."
     )
 
 
+_SETS = re.compile(r"^(~[\w.]+$|[^=]+=)")
+"""A word that gives a setting, or takes one away."""
+
+
+def _nemo(words: list[str]) -> dict[str, Any]:
+    """NeMo-RL: overrides, and the file of its `--config`."""
+    found = overrides([word for word in words if _SETS.match(word)])
+    named = [at for at, word in enumerate(words) if word == "--config" and at + 1 < len(words)]
+    equal = [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    files = [*(words[at + 1] for at in named), *equal]
+    return {**found, "config": files[-1]} if files else found
+
+
 def overrides(words: list[str]) -> dict[str, Any]:
-    """Hydra overrides `a.b=c`, `+a.b=c`, `++a.b=c`, as flat keys and YAML values."""
+    """Hydra overrides `a.b=c`, `+a.b=c`, `++a.b=c`, as flat keys and YAML values.
+
+    `~a.b` takes a setting away: what then stands in for it is the program's own, and opaque.
+    """
     found: dict[str, Any] = {}
     for word in words:
+        if word.startswith("~"):
+            found[word[1:].partition("=")[0]] = Opaque("taken away by ~")
+            continue
         name, _, value = word.partition("=")
         name = name.lstrip("+~")
         if not name.startswith("-"):

@@ -123,6 +123,22 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "repetition_penalty": 1.0,
         "use_vllm": False,
     },
+    "OnlineDPOConfig": {
+        "beta": 0.1,
+        "loss_type": "sigmoid",
+        "max_new_tokens": 64,
+        "max_length": 512,
+        "missing_eos_penalty": None,
+        "reward_weights": None,
+        "per_device_train_batch_size": 8,
+        "temperature": 0.9,
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": None,
+        "repetition_penalty": 1.0,
+        "generation_kwargs": None,
+        "use_vllm": False,
+    },
     "GKDConfig": {
         "teacher_model_name_or_path": None,
         "per_device_train_batch_size": 8,
@@ -134,6 +150,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "max_length": 1024,
     },
 }
+ELSEWHERE: dict[str, str] = {
+    "PPOConfig": "TRL 1.16 has no PPO any more, so there are no defaults to read it by.",
+}
+"""Classes of other versions, and why they have no reader."""
 DEFAULTS["GKDConfig"] = {**DEFAULTS["SFTConfig"], **DEFAULTS["GKDConfig"]}
 DEFAULTS["GMPOConfig"] = {**DEFAULTS["GRPOConfig"], "epsilon": 0.4}
 
@@ -154,6 +174,7 @@ OWN: dict[str, frozenset[str]] = {
         | {"packing_strategy", "eval_packing"}
     ),
     "GKDConfig": frozenset({"lmbda", "seq_kd"}),
+    "OnlineDPOConfig": frozenset({"missing_eos_penalty"}),
     "DistillationConfig": frozenset({"teacher_model_revision"}),
 }
 """Settings that give a class away when a file does not name it."""
@@ -168,6 +189,7 @@ TRAINERS: dict[str, str] = {
     "SFTTrainer": "SFTConfig",
     "GKDTrainer": "GKDConfig",
     "GMPOTrainer": "GMPOConfig",
+    "OnlineDPOTrainer": "OnlineDPOConfig",
     "DistillationTrainer": "DistillationConfig",
 }
 
@@ -208,7 +230,7 @@ use_transformers_paged dataset_num_proc padding_free precompute_ref_batch_size
 f_alpha_divergence_coef discopop_tau activation_offloading pad_token eos_token
 chat_template_path dataset_kwargs eval_packing teacher_model_revision
 teacher_model_init_kwargs generate_during_eval is_encoder_decoder padding_value
-entropy_coef_min entropy_coef_max entropy_coef_delta entropy_target vespo_k_pos
+reward_model_path entropy_coef_min entropy_coef_max entropy_coef_delta entropy_target vespo_k_pos
 vespo_lambda_pos vespo_k_neg vespo_lambda_neg model_name_or_path model_revision dtype
 torch_dtype attn_implementation use_peft lora_r lora_alpha lora_dropout lora_target_modules
 lora_target_parameters lora_modules_to_save lora_task_type use_rslora use_dora load_in_8bit

@@ -4,10 +4,12 @@ from typing import Any
 
 from tod.atlas.law import Law
 from tod.atlas.locate._outside import TRL_DPO, TRL_KTO, why
-from tod.atlas.locate.draft import Draft, coefficient
+from tod.atlas.locate._trl_rl import cut_decoding
+from tod.atlas.locate.draft import REWARD, Draft, coefficient, proposal_of
 from tod.atlas.locate.settings import Settings
 from tod.base import SpecError
 from tod.operators import (
+    AlternatingProposal,
     Auxiliary,
     ConservativeDpo,
     DatasetProposal,
@@ -52,6 +54,7 @@ def dpo(s: Settings, method: str, version: str) -> Draft:
         draft.target, draft.no_target = None, f"{' + '.join(losses)}: a sum of losses has no target"
         draft.law = Law("other", why=draft.no_target)
         draft.change("loss_type", "the optimum of a sum is the target of none of its parts")
+        _reference(draft, s)
         return draft
     if losses[0] == "sft":
         return _chosen_alone(draft)
@@ -183,7 +186,7 @@ def orpo(s: Settings, method: str, version: str) -> Draft:
 def kto(s: Settings, method: str, version: str) -> Draft:
     """KTOConfig."""
     draft = _pairs(s, method, version, preference_target(coefficient(s, "beta")))
-    draft.likely = ("kto",)
+    draft.likely, draft.proposal = ("kto",), DatasetProposal(source="dataset")
     if s["loss_type"] == "kto":
         draft.action = Preference(
             loss=Kto(
@@ -218,6 +221,30 @@ def sft(s: Settings, method: str, version: str) -> Draft:
     return draft
 
 
+def online_dpo(s: Settings, method: str, version: str) -> Draft:
+    """OnlineDPOConfig: of two draws of the policy the one with the larger reward is chosen."""
+    beta = coefficient(s, "beta")
+    draft = _pairs(s, method, version, preference_target(beta))
+    draft.notes = [
+        f"two draws of π a prompt; labels are the larger {REWARD}, never a random choice"
+    ]
+    names = {name: name for name in ("temperature", "top_p", "top_k", "max_new_tokens")}
+    drawn = proposal_of(s, names, s.whole("per_device_train_batch_size"), size=2)
+    draft.proposal, draft.updates = drawn, 1
+    losses = {"sigmoid": Dpo(), "ipo": Ipo(by_length=False)}
+    draft.action = Preference(loss=s.choice("loss_type", losses))
+    draft.said["loss"] = s.said("loss_type")
+    draft.said |= {name: s.said(name) for name in ("temperature", "top_p", "top_k")}
+    if s["loss_type"] == "sigmoid":
+        draft.law = Law("climbs", why="labels are hard: their optimum is at infinity")
+    if s["missing_eos_penalty"] is not None:
+        draft.change("missing_eos_penalty", "U of cut answers is lowered: a second utility")
+    if s["reward_weights"] is not None:
+        draft.change("reward_weights", "U = Σ_k w_k U_k: pairs are ranked by the sum")
+    draft.changes += cut_decoding(s)
+    return draft
+
+
 def distillation(s: Settings, method: str, version: str) -> Draft:
     """DistillationConfig: divergence over the vocabulary on the student's own rollouts."""
     return _distilled(s, method, version, 1.0, coefficient(s, "beta"))
@@ -242,13 +269,15 @@ def _distilled(s: Settings, method: str, version: str, share: float, beta: float
         draft.change("lmbda", "a share 1 − λ of batches is the data's: μ is a mixture, off-policy")
     draft.said["temperature"] = s.said("temperature")
     longest = "max_completion_length" if "max_completion_length" in s.defaults else "max_new_tokens"
-    draft.proposal = Proposal(
-        source="old",
-        prompts=s.whole("per_device_train_batch_size"),
-        size=1,
-        temperature=s.number("temperature"),
-        max_new_tokens=s.whole(longest),
-    )
+    drawn = {
+        "prompts": s.whole("per_device_train_batch_size"),
+        "size": 1,
+        "temperature": s.number("temperature"),
+        "max_new_tokens": s.whole(longest),
+    }
+    draft.proposal = Proposal(source="old", **drawn)
+    if share < 1.0:
+        draft.proposal = AlternatingProposal(source="alternating", on_policy=share, **drawn)
     draft.action = NoCredit()
     divergence = {0.0: "forward_kl", 1.0: "reverse_kl"}.get(beta, "jsd")
     inner = {"beta": beta} if divergence == "jsd" else {}

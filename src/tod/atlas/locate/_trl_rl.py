@@ -25,6 +25,7 @@ from tod.operators import (
     TokenMean,
     TokenTruncation,
     Truncate,
+    Unbounded,
 )
 from tod.operators.advantage import AdvantageSpec
 from tod.operators.aggregation import AggregationSpec
@@ -64,19 +65,18 @@ def grpo(s: Settings, method: str, version: str) -> Draft:
     draft.proposal = _proposal(s)
     draft.likely = ("gspo",) if sequence else _LIKELY.get(loss, ("dapo", "grpo"))
     draft.said = _said(s, pull=("beta", "use_bias_correction_kl") if beta else ("beta",))
-    if loss == "vespo" or loss not in {*_AGGREGATION, "dr_grpo"}:
+    composed = loss in {*_AGGREGATION, "dr_grpo"}
+    if not composed:
         draft.no_target = why(loss, TRL_GRPO, "loss_type")
-        draft.target = None
-        return draft
-    if beta == 0.0:
+    elif beta == 0.0:
         draft.no_target = "beta=0: no finite target, only a trust region"
     pull = KLPull(kind="k3", importance=s.flag("use_bias_correction_kl")) if beta else None
     level = "sequence_mean" if sequence else "token"
-    region = _region(s, loss)
+    region = _region(s, loss) if composed else Unbounded()
     if method == "GMPOConfig":
         level, region = "sequence_mean_of_clipped", _log_clip(s)
         draft.likely = ("gmpo",)
-    draft.action = PolicyGradient(
+    action = PolicyGradient(
         level=level,
         trust_region=region,
         advantage=_advantage(s),
@@ -84,6 +84,7 @@ def grpo(s: Settings, method: str, version: str) -> Draft:
         pull=pull,
         correction=_correction(s),
     )
+    draft.action, draft.known = (action, []) if composed else (None, [(action, {})])
     draft.auxiliary = auxiliary(s.number("entropy_coef"))
     draft.said["entropy"] = s.said("entropy_coef")
     _grpo_changes(draft, s, loss, sequence)
@@ -151,7 +152,7 @@ def _advantage(s: Settings) -> AdvantageSpec:
 def _aggregation(s: Settings, loss: str) -> AggregationSpec:
     if loss == "dr_grpo":
         return ConstantLength(length=s.whole("max_completion_length"))
-    return _AGGREGATION[loss]
+    return _AGGREGATION.get(loss, TokenMean())
 
 
 def _correction(s: Settings) -> CorrectionSpec | None:
@@ -278,10 +279,6 @@ def _shared_changes(draft: Draft, s: Settings) -> None:
             "on finishing",
         )
     draft.changes += cut_decoding(s)
-    if (draft.updates or 1) > 1:
-        draft.notes.append(
-            f"{draft.updates} updates on every batch of rollouts: μ is stale for all but the first"
-        )
 
 
 def cut_decoding(s: Settings) -> list[SilentChange]:

@@ -121,7 +121,3 @@ def other_changes(draft: Draft, s: Settings) -> None:
             "answers are dropped by −log ρ, so bounds lo_hi keep ρ in [1/hi, 1/lo]; the law is "
             "conditioned on agreement of the two engines",
         )
-    if (draft.updates or 1) > 1:
-        draft.notes.append(
-            f"{draft.updates} updates on every batch of rollouts: μ is stale for all but the first"
-        )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tod.atlas.locate import _script, _shell
 from tod.atlas.locate._inherit import inherited, of_config
+from tod.atlas.locate.settings import flat
 from tod.base import SpecError, read_yaml
 
 Framework = Literal["trl", "verl", "openrlhf", "nemo_rl", "tod"]
@@ -20,7 +21,7 @@ LOOKED_FOR = (
     "script running `openrlhf.cli...`), NeMo-RL (`loss_fn` and `policy`), our own recipe (`target` "
     "and `operator`)"
 )
-_OVERRIDE = re.compile(r"^[+~]{0,2}[\w][\w./@-]*=")
+_OVERRIDE = re.compile(r"^([+~]{0,2}[\w][\w./@-]*=|~[\w][\w./@-]*$)")
 _NEMO = ("grpo", "dpo", "sft", "distillation", "ppo")
 
 
@@ -71,13 +72,28 @@ def detect(path: Path, framework: str | None = None, method: str | None = None) 
 
 
 def _with_config(path: Path, found: Found) -> Found:
-    """A `trl` command with the file that it names; its own options win over it."""
+    """A command with the file that its `--config` names; its own options win over it."""
     name = found.values.get("config")
-    if found.framework != "trl" or name is None:
+    if found.framework not in ("trl", "nemo_rl") or name is None:
         return found
-    below, where = of_config(path, str(name))
-    values = {**below, **{k: v for k, v in found.values.items() if k != "config"}}
-    return replace(found, values=values, notes=(*found.notes, f"settings read from {where}"))
+    own = {k: v for k, v in found.values.items() if k != "config"}
+    if found.framework == "nemo_rl":
+        return _over_nemo(path, replace(found, values=own), str(name))
+    below, _ = of_config(path, str(name))
+    values = {**below, **own}
+    return replace(found, values=values, notes=(*found.notes, f"settings read from {name}"))
+
+
+def _over_nemo(path: Path, found: Found, name: str) -> Found:
+    """NeMo-RL's overrides over its `--config`; where it is missing, over its examples' defaults."""
+    try:
+        below, where = of_config(path, name)
+    except SpecError:
+        missing = f"--config {name} is not here: the defaults of NeMo-RL's examples stand in for it"
+        return replace(found, notes=(*found.notes, missing))
+    data, notes = inherited(where, below)
+    said = (f"settings read from {name}", *notes)
+    return replace(found, values={**flat(data), **found.values}, notes=(*found.notes, *said))
 
 
 def _text(path: Path) -> str:

@@ -10,6 +10,7 @@ from tod.atlas.locate.located import Located
 from tod.atlas.locate.settings import Settings
 from tod.atlas.nearest import nearest
 from tod.atlas.recipe import OperatorFamily
+from tod.atlas.recipes import RECIPES
 from tod.base import SpecError
 from tod.operators import Auxiliary, Critic, EntropyBonus, Operator, Proposal
 from tod.operators.operator import UpdateRule
@@ -54,6 +55,9 @@ class Draft:
         action: A, if it has a composition here.
         target: The target; None if there is no finite one.
         no_target: Why there is none, or why the action has no composition.
+        known: Where the action has no composition: rules with its parts that do, and how the
+            framework spells what is particular to them (empty: it stands in, nothing is said of
+            it); read for silent changes alone.
         proposal: μ.
         auxiliary: Terms of the loss beside the action's.
         said: How the framework spells the structural settings, see `structural`.
@@ -73,6 +77,7 @@ class Draft:
     action: UpdateRule | None = None
     target: TargetSpec | None = None
     no_target: str = ""
+    known: list[tuple[UpdateRule, Mapping[str, str]]] = field(default_factory=list)
     proposal: AnyProposal = field(default_factory=Proposal)
     auxiliary: Auxiliary = field(default_factory=Auxiliary)
     said: dict[str, str] = field(default_factory=dict)
@@ -89,35 +94,50 @@ class Draft:
 
     def located(self) -> Located:
         """The point of the atlas."""
-        operator = None
-        if self.action is not None:
-            operator = Operator(
-                proposal=self.proposal, action=self.action, auxiliary=self.auxiliary
-            )
-        stood_in = self.target or Target(anchor={"old": 1.0})
-        whole = None if operator is None else Procedure(target=stood_in, operator=operator)
+        whole = None if self.action is None else self._with(self.action)
+        operator = None if whole is None else whole.operator
         known = self.target is not None and not self._decisive
         law = self.law or (Law("other", why=self.no_target) if whole is None else law_of(whole))
+        if self._decisive:
+            law = Law("other", why=f"unknown as long as {', '.join(self._decisive)} is")
         name, differs = nearest(operator, self.likely) if operator is not None else (None, ())
-        found = () if whole is None else structural(whole, self.said, self.updates or 1)
+        placed = self.target if operator is not None else None
         return Located(
             framework=self.framework,
             version=self.version,
             method=self.method,
             law=law,
-            operator_family=self.family,
+            operator_family=self.family if name is None else RECIPES[name].family,
             recipe=name,
             nearest=differs,
             procedure=whole if known else None,
             operator=operator,
-            target_family=self.target_family or (self.target.kind if self.target else None),
+            target_family=self.target_family or (placed.kind if placed else None),
             rule=rule_of(law) if known else None,
-            silent_changes=(*found, *self.changes),
+            silent_changes=self._silent(),
+            undetermined=self._decisive,
             unknown=self.settings.unknown,
             near=self.settings.near,
             notes=self._notes(),
             updates=self.updates,
         )
+
+    def _with(self, action: UpdateRule) -> Procedure:
+        """The triple with that action; without a target π_old stands for one."""
+        operator = Operator(proposal=self.proposal, action=action, auxiliary=self.auxiliary)
+        return Procedure(target=self.target or Target(anchor={"old": 1.0}), operator=operator)
+
+    def _silent(self) -> tuple[SilentChange, ...]:
+        """What the structure changes, as far as it is known, and what the framework does."""
+        said = {**self.said, **({"eta": "β⁻¹"} if self._decisive else {})}
+        rules = self.known if self.action is None else [(self.action, {})]
+        found = [
+            change
+            for rule, more in rules
+            for change in structural(self._with(rule), {**said, **more}, self.updates or 1)
+        ]
+        named = [change for change in found if change.setting]
+        return tuple(dict.fromkeys([*named, *self.changes]))
 
     @property
     def _decisive(self) -> tuple[str, ...]:
@@ -125,13 +145,21 @@ class Draft:
         return tuple(name for name in self.settings.opaque if not name.endswith(_SIZES))
 
     def _notes(self) -> tuple[str, ...]:
-        first = [self.no_target] if self.no_target and self.target is None else []
+        missing = self.target is None or self.action is None
+        first = [self.no_target] if self.no_target and missing else []
         if self._decisive:
+            names = ", ".join(name.removeprefix("**") for name in self._decisive)
             first.append(
-                f"{', '.join(self._decisive)}: the value is computed, not written; the default "
-                "stands in and no target is claimed"
+                f"{names}: computed or taken from elsewhere, not written here: no target is "
+                "claimed, and what is said of other settings takes its default, β as positive"
             )
-        return (*first, *self.notes)
+        stale = []
+        if (self.updates or 1) > 1:
+            stale.append(
+                f"{self.updates} updates on every batch of rollouts: μ is stale for all but the "
+                "first"
+            )
+        return (*first, *self.notes, *stale)
 
 
 def reward_tilt(beta: float) -> ScalarReward | None:
@@ -148,18 +176,22 @@ def auxiliary(entropy: float = 0.0, critic: bool = False) -> Auxiliary:
 
 
 def coefficient(s: Settings, name: str) -> float:
-    """A weight of a KL.
+    """A weight of a KL; positive where it is not written.
 
     Raises:
         SpecError: It is negative: the policy would be pushed away from its anchor.
     """
     value = s.number(name)
+    if not value and any(opaque == name or opaque.startswith("**") for opaque in s.opaque):
+        return 1.0
     if value < 0.0:
         raise SpecError(f"{s.said(name)}: a negative weight pushes away from π_ref: no target.")
     return value
 
 
-def proposal_of(s: Settings, names: Mapping[str, str], prompts: int | None = None) -> Proposal:
+def proposal_of(
+    s: Settings, names: Mapping[str, str], prompts: int | None = None, size: int | None = None
+) -> Proposal:
     """μ = π_old from decoding settings; ``top_k`` of −1, 0 or none keeps everything.
 
     Args:
@@ -167,6 +199,7 @@ def proposal_of(s: Settings, names: Mapping[str, str], prompts: int | None = Non
         names: Of ``prompts``, ``size``, ``temperature``, ``top_p``, ``top_k`` and
             ``max_new_tokens`` in the framework, those that it has.
         prompts: Contexts a batch, where no setting says it.
+        size: Candidates a context, likewise.
 
     Raises:
         SpecError: A temperature of 0: greedy decoding has no μ to weigh by.
@@ -181,7 +214,7 @@ def proposal_of(s: Settings, names: Mapping[str, str], prompts: int | None = Non
     return Proposal(
         source="old",
         prompts=prompts if prompts is not None else s.whole(names["prompts"]),
-        size=s.whole(names["size"]),
+        size=size if size is not None else s.whole(names["size"]),
         temperature=temperature,
         top_p=s.number(names["top_p"]),
         top_k=top_k if top_k > 0 else None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law, base_letters
@@ -37,6 +37,7 @@ class Located:
         notes: What else a reader should know, the missing procedure's reason first.
         nearest: What the nearest recipe does otherwise.
         updates: Optimiser steps on every batch of rollouts; None if the file does not say.
+        undetermined: Settings that decide and whose value is not in the file.
     """
 
     framework: str
@@ -55,11 +56,21 @@ class Located:
     notes: tuple[str, ...] = ()
     nearest: tuple[str, ...] = ()
     updates: int | None = None
+    undetermined: tuple[str, ...] = ()
 
     @property
     def target(self) -> TargetSpec | None:
         """q* as declared; None without a finite one. For z-scored runs see `target_for`."""
         return None if self.procedure is None else self.procedure.target
+
+    @property
+    def status(self) -> Literal["known", "none", "unknown", "not_composed"]:
+        """Whether there is a target: known, truly none, undetermined, or of no composition."""
+        if self.procedure is not None:
+            return "known"
+        if self.undetermined:
+            return "unknown"
+        return "not_composed" if self.operator is None else "none"
 
     def target_for(self, candidates: Candidates) -> Implied | None:
         """The implied target over these candidates, with η_c from their own σ_c if z-scored.
@@ -120,7 +131,7 @@ def composition(operator: Operator | None) -> str | None:
     terms = operator.auxiliary.model_dump(mode="json", exclude={"critic"})
     data |= {name: term for name, term in terms.items() if term is not None}
     parts = [f"{name} {_short(value)}" for name, value in data.items() if value is not None]
-    return f"{kind}: " + " · ".join(parts)
+    return f"{kind}: {' · '.join(parts)}" if parts else kind
 
 
 def _short(value: Any) -> str:
@@ -130,7 +141,7 @@ def _short(value: Any) -> str:
             for key, item in value.items()
             if key != "kind" and item is not None
         )
-        return str(value.get("kind", "")) + (f" ({rest})" if rest else "")
+        return f"{value.get('kind', '')}{f' ({rest})' if rest else ''}".strip()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -138,6 +149,7 @@ def _target_dict(located: Located) -> dict[str, Any]:
     procedure, rule = located.procedure, located.rule
     known: dict[str, Any] = {
         "family": located.target_family,
+        "status": located.status,
         "letters": None,
         "spec": None,
         "anchor": None,

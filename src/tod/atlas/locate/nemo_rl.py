@@ -81,18 +81,19 @@ def _grpo(s: Settings) -> Draft:
     sequence = s.flag(L + "sequence_level_importance_ratios")
     kind = str(s[L + "reference_policy_kl_type"])
     pull = KLPull(kind=kind, place="reward") if in_reward else KLPull(kind=kind, importance=True)
+    action = PolicyGradient(
+        level="sequence_mean" if sequence else "token",
+        trust_region=_region(s),
+        advantage=advantage or GroupMean(),
+        aggregation=TokenMean() if s.flag(L + "token_level_loss") else SequenceMeanTokenMean(),
+        pull=pull if beta else None,
+        correction=_correction(s),
+    )
     if advantage is None:
-        draft.target = None
         draft.no_target = why(estimator, NEMO_ESTIMATORS, "grpo.adv_estimator.name")
+        draft.known = [(action, {})]
     else:
-        draft.action = PolicyGradient(
-            level="sequence_mean" if sequence else "token",
-            trust_region=_region(s),
-            advantage=advantage,
-            aggregation=TokenMean() if s.flag(L + "token_level_loss") else SequenceMeanTokenMean(),
-            pull=pull if beta else None,
-            correction=_correction(s),
-        )
+        draft.action = action
     draft.likely = ("gspo",) if sequence else ("cispo",) if s.flag(L + "use_cispo") else ("grpo",)
     draft.said = _said(s, estimator)
     _changes(draft, s)

@@ -228,6 +228,8 @@ def _dpo(s: Settings) -> Draft:
     name = "model.ipo_enable" if s.flag("model.ipo_enable") else "model.label_smoothing"
     draft.said["loss"] = s.said(name)
     draft.likely = (loss.kind,)
+    if smooth and s.flag("model.ipo_enable"):
+        draft.change("model.label_smoothing", "ignored by IPO: its labels are not smoothed")
     if s.number("model.nll_loss_coef"):
         draft.change("model.nll_loss_coef", "adds the likelihood of the chosen answers: a mixture")
     return draft

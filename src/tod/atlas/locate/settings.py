@@ -92,24 +92,26 @@ class Settings:
 
     def said(self, name: str) -> str:
         """``name=value``, and whether it is the default."""
-        value = self[name]
+        given = self.given.get(name)
+        value = str(given) if isinstance(given, Opaque) else self[name]
         shown = value if isinstance(value, str) else repr(value)
         return f"{name}={shown}" + ("" if name in self.given else " (default)")
 
     @property
     def opaque(self) -> tuple[str, ...]:
-        """Settings that are read and whose value is not in the file."""
+        """Settings that are read and whose value is not in the file; `**` may hold any of them."""
         return tuple(
             name
             for name, value in self.given.items()
-            if isinstance(value, Opaque) and name in self.defaults
+            if isinstance(value, Opaque) and (name in self.defaults or name.startswith("**"))
         )
 
     @property
     def unknown(self) -> tuple[str, ...]:
         """Keys that are not known here, and known ones whose value is not in the file."""
         strange = (name for name in self.given if not self._known(name))
-        return (*strange, *(f"{name} (= {self.given[name]})" for name in self.opaque))
+        named = (name for name in self.opaque if not name.startswith("**"))
+        return (*strange, *(f"{name} (= {self.given[name]})" for name in named))
 
     @property
     def near(self) -> dict[str, str]:
@@ -146,11 +148,36 @@ def number(name: str, value: Any) -> float:
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys; interpolations `${…}` are left out: they are defaults."""
+    """Nested mappings as dotted keys.
+
+    An interpolation of the environment is opaque; one of another key `${a.b}` has its value, or
+    is left out where that is not there: then it is a default.
+    """
+    found = _flat(data, prefix)
+    for _ in range(_DEEPEST):
+        linked = {
+            key: found.get(_link(value), None) for key, value in found.items() if _link(value)
+        }
+        found |= {key: value for key, value in linked.items() if value is not None}
+    return {key: value for key, value in found.items() if not _link(value)}
+
+
+_DEEPEST = 4
+"""Interpolations of interpolations that are followed."""
+
+
+def _flat(data: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{key}.")
-        elif not (isinstance(value, str) and value.startswith("${")):
-            found[f"{prefix}{key}"] = value
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            outside = isinstance(value, str) and "${" in value and "oc.env:" in value
+            found[f"{prefix}{key}"] = Opaque(str(value)) if outside else value
     return found
+
+
+def _link(value: Any) -> str:
+    """The key that an interpolation names, as it is spelled; empty for any other value."""
+    interpolated = isinstance(value, str) and value.startswith("${")
+    return value[2:].rstrip("}").strip() if interpolated else ""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tod.atlas.locate import _trl_pairs, _trl_rl
-from tod.atlas.locate._trl_fields import DEFAULTS, NEUTRAL, OWN, TRAINERS, VERSION
+from tod.atlas.locate._trl_fields import DEFAULTS, ELSEWHERE, NEUTRAL, OWN, TRAINERS, VERSION
 from tod.atlas.locate.located import Located
 from tod.atlas.locate.settings import Settings
 from tod.base import SpecError
@@ -21,6 +21,7 @@ _READERS = {
     "SFTConfig": _trl_pairs.sft,
     "DistillationConfig": _trl_pairs.distillation,
     "GKDConfig": _trl_pairs.gkd,
+    "OnlineDPOConfig": _trl_pairs.online_dpo,
 }
 
 
@@ -58,6 +59,8 @@ def class_of(values: Mapping[str, Any], method: str | None, where: str) -> str:
         name = _SUBCOMMANDS.get(name.lower(), name)
         if name in DEFAULTS:
             return name
+        if name in ELSEWHERE:
+            raise SpecError(f"{where}: no reader for TRL's {name!r}: {ELSEWHERE[name]}")
         raise SpecError(
             f"{where}: no reader for TRL's {method!r}. Known: {', '.join(sorted(DEFAULTS))}."
         )

@@ -34,6 +34,7 @@ from tod.operators import (
     TokenTruncation,
     Truncate,
     TrustRegionSpec,
+    Unbounded,
     Uniform,
     WeightedRegression,
     Whitening,
@@ -87,7 +88,7 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
     draft.method = f"{program or 'main_ppo'}: {draft.method}"
     draft.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
     draft.proposal = _proposal(s)
-    pull, beta = _pull(draft, s)
+    pulls, beta = _pulls(draft, s)
     draft.target = reward_tilt(beta)
     if beta == 0.0 and not draft.no_target:
         draft.no_target = "no KL in the loss or the reward: no finite target, only a trust region"
@@ -95,25 +96,29 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
     region = _region(s, mode)
     if mode == "geo_mean" and isinstance(advantage, Gae | ReturnToGo):
         mode, region = "geo_mean by token", None
-    if advantage is None or region is None:
-        draft.target = None
-        draft.no_target = (
-            why(estimator, VERL_ESTIMATORS, "algorithm.adv_estimator")
-            if advantage is None
-            else why(mode, VERL_LOSSES, A + "policy_loss.loss_mode")
-        )
-    elif not draft.law:
-        draft.action = PolicyGradient(
+    if advantage is None:
+        draft.no_target = why(estimator, VERL_ESTIMATORS, "algorithm.adv_estimator")
+    elif region is None:
+        draft.no_target = why(mode, VERL_LOSSES, A + "policy_loss.loss_mode")
+    rules = [
+        PolicyGradient(
             level=_level(s, mode),
-            trust_region=region,
-            advantage=advantage,
+            trust_region=region or Unbounded(),
+            advantage=advantage or GroupMean(),
             aggregation=_aggregation(s, mode),
             pull=pull,
             correction=_correction(s),
         )
+        for pull, _ in pulls
+    ]
+    if advantage is None or region is None or draft.law:
+        spelled = [{"pull": said} for _, said in pulls]
+        draft.known = list(zip(rules, spelled, strict=True))
+    else:
+        draft.action, draft.said["pull"] = rules[0], pulls[0][1]
     draft.auxiliary = auxiliary(s.number(A + "entropy_coeff"), critic=estimator == "gae")
     draft.likely = _LIKELY.get(mode, _by_estimator(estimator))
-    draft.said = _said(s)
+    draft.said |= _said(s)
     trust_changes(draft, s, mode)
     reward_changes(draft, s, estimator)
     other_changes(draft, s)
@@ -164,32 +169,55 @@ def _proposal(s: Settings) -> Any:
     return proposal_of(s, names | {"max_new_tokens": "data.max_response_length"})
 
 
-def _pull(draft: Draft, s: Settings) -> tuple[KLPull | None, float]:
-    """The pull and β; the law is set on the draft where no pull of ours says it."""
-    in_loss, in_reward = s.flag(A + "use_kl_loss"), s.flag("algorithm.use_kl_in_reward")
-    if in_loss and in_reward:
+Pulls = list[tuple[KLPull | None, str]]
+
+
+def _pulls(draft: Draft, s: Settings) -> tuple[Pulls, float]:
+    """The pulls as they are spelled, and their β together; the law where no pull of ours says it.
+
+    No pull is one that is None.
+    """
+    pulls: Pulls = []
+    total = 0.0
+    for place, on in (("loss", A + "use_kl_loss"), ("reward", "algorithm.use_kl_in_reward")):
+        if s.flag(on):
+            pull, beta = _pull(draft, s, place)
+            total += beta
+            if beta:
+                name = _PLACES[place][0]
+                known = str(s[name]).rstrip("+") in _KINDS
+                plain = place == "reward" and pull.kind == "k1"
+                pulls.append((pull, s.said(on if plain else name) if known else ""))
+    if len(pulls) > 1:
         draft.no_target = "a KL in the loss and one in the reward: two pulls, no composition here"
-        draft.law = Law("other", why=draft.no_target)
-        return None, 0.0
-    if not (in_loss or in_reward):
-        return None, 0.0
-    name = A + "kl_loss_type" if in_loss else "algorithm.kl_penalty"
-    beta = coefficient(s, A + "kl_loss_coef" if in_loss else "algorithm.kl_ctrl.kl_coef")
-    spelled = str(s[name])
-    straight = spelled.endswith("+") and spelled.rstrip("+") not in ("mse", "k2")
+        draft.law, draft.said["eta"] = Law("other", why=draft.no_target), "β⁻¹"
+    none = f"{s.said(A + 'use_kl_loss')}, {s.said('algorithm.use_kl_in_reward')}"
+    return (pulls, total) if pulls else ([(None, none)], 0.0)
+
+
+_PLACES = {
+    "loss": (A + "kl_loss_type", A + "kl_loss_coef"),
+    "reward": ("algorithm.kl_penalty", "algorithm.kl_ctrl.kl_coef"),
+}
+"""Estimator and weight of a pull."""
+
+
+def _pull(draft: Draft, s: Settings, place: str) -> tuple[KLPull, float]:
+    """The pull in the loss or in the reward; k2 stands in where it estimates no KL."""
+    name, weight = _PLACES[place]
+    beta, spelled = coefficient(s, weight), str(s[name])
     kind = _KINDS.get(spelled.rstrip("+"))
     if kind is None:
         draft.no_target = f"{s.said(name)} is no estimator of a KL's gradient"
         draft.law = Law("other", why=draft.no_target)
-        return None, 0.0
-    if beta == 0.0:
-        return None, 0.0
-    if in_reward:
+        draft.change(name, "no estimator of a KL's gradient: where it rests is not known")
+        return KLPull(kind="k2", place=place), beta
+    if place == "reward":
         return KLPull(kind=kind, place="reward"), beta
-    if straight:
+    if spelled.endswith("+") and kind != "k2":
         draft.notes.append(f"{spelled}: the value of {spelled[:-1]}, the gradient of k2")
         kind = "k2"
-    if kind == "k3":
+    if kind == "k3" and beta:
         draft.change(name, "k3 is clamped to 10 and its log-ratio to ±20: no pull beyond")
     return KLPull(kind=kind), beta
 
@@ -267,12 +295,6 @@ def _said(s: Settings) -> dict[str, str]:
     said["advantage"] = s.said("algorithm.norm_adv_by_std_in_grpo")
     if str(s["algorithm.adv_estimator"]) not in ("grpo", "grpo_vectorized"):
         said["advantage"] = s.said("algorithm.adv_estimator")
-    if s.flag(A + "use_kl_loss"):
-        said["pull"] = s.said(A + "kl_loss_type")
-    elif s.flag("algorithm.use_kl_in_reward"):
-        said["pull"] = s.said("algorithm.use_kl_in_reward")
-    else:
-        said["pull"] = f"{s.said(A + 'use_kl_loss')}, {s.said('algorithm.use_kl_in_reward')}"
     said["refresh"] = s.said(A + "ppo_epochs")
     said["entropy"] = s.said(A + "entropy_coeff")
     return said
