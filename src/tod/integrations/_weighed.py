@@ -79,11 +79,11 @@ def weigh_all(candidates: Candidates, target: Target) -> Weighed:
     Raises:
         MissingLogProbs: The target's anchor was not recorded.
     """
-    tilt, eta = _exact(target.tilt(candidates)), float(target.sharpness) or 1.0
+    tilt, base = map(_exact, target.parts(candidates))
+    eta = float(target.sharpness) or 1.0
     single = len(target.tilts) == 1
     value = _exact(candidates.utilities(target.tilts[0].utility)) if single else tilt / eta
-    log_w, base = target.log_weights(candidates), target.log_base(candidates)
-    return Weighed(_exact(log_w), _exact(base), tilt, value, eta, eta)
+    return Weighed(tilt + base if base.any() else tilt, base, tilt, value, eta, eta)
 
 
 def steps_of(reading: Reading) -> list[tuple[int, slice]]:

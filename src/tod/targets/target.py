@@ -112,7 +112,7 @@ class Target(Spec):
         """
         total: Any = None
         if self.selectivity is not None:
-            total = self.selectivity.tilt(candidates, self.log_base(candidates))
+            total = self.selectivity.tilt(candidates, self._log_base(candidates))
         for tilt in self.tilts:
             term = _scaled(candidates.utilities(tilt.utility), tilt)
             total = term if total is None else total + term
@@ -131,7 +131,7 @@ class Target(Spec):
         """
         if self.selectivity is None:
             return None
-        wanted = self.selectivity.wanted(candidates, self.log_base(candidates))
+        wanted = self.selectivity.wanted(candidates, self._log_base(candidates))
         return float(np.mean(to_numpy(wanted) < 0))
 
     def value(self, candidates: Candidates) -> Float[Array, " N"]:
@@ -171,15 +171,20 @@ class Target(Spec):
             MissingLogProbs: A policy that did not cancel was not recorded.
             DataError: The target asks for the other semantics.
         """
+        tilt, base = self.parts(candidates)
+        return tilt + base  # type: ignore[no-any-return]
+
+    def parts(self, candidates: Candidates) -> tuple[Any, Any]:
+        """Σ_k η_k U_k and log b/μ, [N] each: what ``log_weights`` adds up, with its errors."""
         if self.semantics not in (None, candidates.semantics):
             raise DataError(
                 f"the target is over {self.semantics} candidates and these are "
                 f"{candidates.semantics}: dividing by μ, or not, would be biased. Use candidates "
                 "of that semantics, or leave `semantics` open."
             )
-        return self.tilt(candidates) + self.log_base(candidates)  # type: ignore[no-any-return]
+        return self.tilt(candidates), self._log_base(candidates)
 
-    def log_base(self, candidates: Candidates) -> Any:
+    def _log_base(self, candidates: Candidates) -> Any:
         """The base log b/μ of samples, log b of a fixed set, [N], after cancellation.
 
         Raises:
