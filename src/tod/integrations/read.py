@@ -21,7 +21,7 @@ from tod.integrations.readers._gather import (
     refuse_if_too_many,
 )
 from tod.integrations.readers._rows import Rows
-from tod.integrations.readers._runs import Home, refuse_mixed
+from tod.integrations.readers._runs import settle
 from tod.integrations.readers._samples import samples_of
 from tod.integrations.reading import Cannot, Reading, Source
 
@@ -72,20 +72,8 @@ def read(
         rows.note(line)
     kind.read(chosen.files, rows)
     if kind.home is not None:
-        refuse_mixed(_runs(rows, kind.home), rows)
+        settle(rows, kind.home)
     return _reading(kind, chosen.why, rows, max_rejected, group_by)
-
-
-def _runs(rows: Rows, home: Home) -> dict[Path, dict[int, Path]]:
-    """Steps by the run that holds them, with one of their files."""
-    steps = np.array(rows.context_steps, dtype=np.int64)
-    runs: dict[Path, dict[int, Path]] = {}
-    for block in rows.blocks:
-        path = rows.files[block.file]
-        mine = runs.setdefault(home(path), {})
-        for step in np.unique(steps[block.code]).tolist():
-            mine.setdefault(step, path)
-    return runs
 
 
 def parse_steps(steps: Steps) -> tuple[int | None, int | None]:

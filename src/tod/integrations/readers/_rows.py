@@ -7,7 +7,7 @@ asked for. A reader appends one ``Block`` per file (or per some ten thousand row
 
 from collections import Counter
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from reprlib import Repr
 from typing import Any
@@ -97,6 +97,15 @@ class Block:
     sample: Any = None
     taken: Mapping[str, Any] = field(default_factory=dict)
 
+    def part(self, mask: Any) -> "Block":
+        """Some of the rows."""
+
+        def of(x: Any) -> Any:
+            return {name: v[mask] for name, v in x.items()} if isinstance(x, Mapping) else x[mask]
+
+        columns = {n: x for n, x in vars(self).items() if n != "file" and x is not None}
+        return replace(self, **{name: of(x) for name, x in columns.items()})
+
 
 @dataclass
 class Rows:
@@ -114,6 +123,7 @@ class Rows:
         notes: What was noticed and repaired, for people.
         absent: Columns that the format could hold and these files do not, with the way to them.
         beyond: First and last of the steps that are there and were not asked for.
+        earliest: The first of them by file.
     """
 
     steps: tuple[int | None, int | None] = (None, None)
@@ -135,6 +145,7 @@ class Rows:
     total: int = 0
     extras: dict[str, Any] = field(default_factory=dict)
     beyond: tuple[int, int] | None = None
+    earliest: dict[int, int] = field(default_factory=dict)
     _known: dict[tuple[int, Hashable], int] = field(default_factory=dict)
     _latent: bool = False
 
@@ -159,9 +170,12 @@ class Rows:
         return inside
 
     def passed(self, first: int, last: int) -> None:
-        """Remember steps that are there and were not asked for."""
+        """Remember steps that are there, in the file started last, and were not asked for."""
         low, high = self.beyond or (first, last)
         self.beyond = min(low, first), max(high, last)
+        if self.files:
+            file = len(self.files) - 1
+            self.earliest[file] = min(first, self.earliest.get(file, first))
 
     def start(self, path: Path) -> int:
         """Register a file; its index."""

@@ -15,6 +15,7 @@ from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import chosen_lines, plain_text
 from tod.integrations.readers._roles import LOGS, ROLES, Roles
 from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._runs import run_of
 from tod.integrations.readers._table import read_table
 
 _KNOWN = (*ROLES, *LOGS)
@@ -73,6 +74,7 @@ FORMAT = Format(
     read=read,
     texts=read_texts,
     forbidden=True,
+    home=run_of,
     settings=None,
     needs={
         "mu": "the sampler's log-probs: --map log_mu=COLUMN",

@@ -17,6 +17,7 @@ from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import chosen_lines, plain_text
 from tod.integrations.readers._roles import LOGS, ROLES, Roles
 from tod.integrations.readers._rows import Rows
+from tod.integrations.readers._runs import run_of
 from tod.integrations.readers._table import read_table
 
 
@@ -98,6 +99,7 @@ FORMAT = Format(
     read=read,
     texts=read_texts,
     forbidden=True,
+    home=run_of,
     needs={
         "mu": "a log_mu column: sums over the completion of the sampler's own log-probs",
         "old": "a log_old column",
