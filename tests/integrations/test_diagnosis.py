@@ -354,7 +354,12 @@ def test_a_policy_that_left_its_proposal_is_a_change(
     columns["utility.r"] = rng.random(n)
     columns["log_policy"] = mu + spread * rng.normal(size=n) - spread**2 / 2
     pl.DataFrame(columns).write_parquet(tmp_path / "x.parquet")
-    changes = diagnose(read(tmp_path / "x.parquet"), eta=1.0).changes
+    found = diagnose(read(tmp_path / "x.parquet"), eta=1.0)
+    changes = found.changes
+    assert "policy/proposal left the stable region at step 140" in whys(found)
+    parts = diagnose(read(tmp_path / "x.parquet")).regime.eta_intervals
+    assert parts
+    assert "swap_stable" not in {part.verdict for part in parts}
     start = "left the stable region at step 140"
     assert [c.split(" (")[0] for c in changes] == [
         f"policy/proposal {start}",

@@ -7,7 +7,7 @@ import pytest
 
 from tod.base import Groups, SpecError
 from tod.diagnostics import ess_rel, measure, quantile
-from tod.regimes import Thresholds, classify, verdict_by_eta
+from tod.regimes import EtaInterval, Thresholds, capped, classify, verdict_by_eta
 
 
 def world(rng):
@@ -84,6 +84,15 @@ def test_counts_are_those_of_what_was_judged(rng):
     whole = replace(base, contexts=counts, overlap=replace(base.overlap, contexts=600))
     (part,) = verdict_by_eta(None, u, contexts, [0.1, 0.2], base=whole)
     assert part.verdict == "swap_stable"
+
+
+def test_a_cap_at_every_sharpness_joins_what_becomes_equal():
+    names = ["swap_stable", "transition", "operator_dominated"]
+    parts = [EtaInterval((float(i), i + 1.0), name) for i, name in enumerate(names)]
+    assert capped(parts, "swap_stable") == tuple(parts)
+    joined = EtaInterval((0.0, 2.0), "transition")
+    assert capped(parts, "transition") == (joined, parts[2])
+    assert capped((), "transition") == ()
 
 
 def test_blind_contexts_are_blind_at_every_sharpness():

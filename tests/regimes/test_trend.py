@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tod.base import DataError
-from tod.diagnostics import EssRel, Overlap, Summary
-from tod.regimes import Thresholds, crossings, segments, stable_crossings
+from tod.diagnostics import ContextCounts, EssRel, Overlap, Summary
+from tod.regimes import Thresholds, classify_run, crossings, segments, stable_crossings
 
 LEGS = ("target_proposal", "policy_proposal", "target_policy")
 
@@ -116,6 +116,23 @@ def test_the_bounds_are_those_of_the_verdict():
     assert stable_crossings(range(40), summaries) == ()
     strict = Thresholds(overlap_stable=0.8)
     assert [c.step for c in stable_crossings(range(40), summaries, strict)] == [20]
+
+
+@pytest.mark.parametrize(
+    ("end", "verdict"), [(0.2, "operator_dominated"), (0.5, "transition"), (0.97, "swap_stable")]
+)
+def test_a_run_is_judged_by_its_end(end, verdict):
+    """Six steps of 66 leave the mean at 0.92 or more, which is the stable band."""
+    counts = ContextCounts(32, 32, candidates_per_context={"min": 16, "median": 16, "max": 16})
+    summaries = [replace(legs_at(0.97, v, 0.97), contexts=counts) for v in [1.0] * 30 + [end] * 6]
+    long = [*summaries[:30], *summaries]
+    regime = classify_run(long)
+    assert regime.verdict == verdict
+    words = f"policy/proposal left the stable region at step 61 (1.00 -> {end:.2f}), and ends at"
+    assert (end < 0.9) == any(words in reason.why for reason in regime.reasons)
+    shifted = classify_run(long, steps=range(10, 76)).reasons
+    assert (end < 0.9) == any("at step 70" in reason.why for reason in shifted)
+    assert classify_run([*long[:30], *[long[-1]] * 6, *long[:60]]).verdict == "swap_stable"
 
 
 def test_steps_without_informative_contexts_are_skipped():

@@ -111,6 +111,22 @@ def test_several_steps_are_judged_by_the_means_of_their_legs(own, tmp_path):
     assert [r["why"] for r in view.judged[1]["reasons"]] == [r.why for r in wanted.reasons]
 
 
+def test_a_run_that_ends_outside_is_so_by_other_bounds_too(own, tmp_path):
+    rows = [json.loads(line) for line in own.read_text(encoding="utf-8").splitlines()]
+    (tmp_path / "late").mkdir()
+    for step in range(1, 41):
+        drift = 4.0 if step > 34 else 0.0
+        for i, row in enumerate(rows):
+            row |= {"step": step, "log_policy": row["log_mu"] - drift * ((i * 7) % 5) / 5}
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "late" / f"{step}.jsonl").write_text(text, encoding="utf-8")
+    found = saved(tmp_path / "d.json", diagnose(read(tmp_path / "late"), eta=0.1))
+    whys = [
+        r["why"] for r in report.load(found, 1, Thresholds(ess_q10_stable=0.4)).judged[1]["reasons"]
+    ]
+    assert any("policy/proposal left the stable region at step 35" in why for why in whys)
+
+
 def test_a_run_is_judged_again_step_by_step(run_path):
     strict = Thresholds(overlap_stable=0.999, overlap_dominated=0.99)
     before, after = report.load(run_path), report.load(run_path, 1, strict)

@@ -14,7 +14,16 @@ from tod.integrations._reverse import Reverse
 from tod.integrations._target import Chosen
 from tod.integrations._weighed import Weighed, weigh
 from tod.integrations.reading import Reading
-from tod.regimes import Regime, Thresholds, classify, ess_two, k_for_ess
+from tod.regimes import (
+    Crossing,
+    Regime,
+    Thresholds,
+    capped,
+    classify,
+    ess_two,
+    k_for_ess,
+    still_out,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +112,7 @@ class Work:
         whole: Diagnostics,
         possible: Mapping[str, Any] | None,
         thresholds: Thresholds | None,
+        changes: Sequence[Crossing] = (),
     ) -> Regime:
         """The verdict of the batch, or of the run on its step-means."""
         assumed = self.chosen is not None and self.chosen.source == "assumed"
@@ -120,12 +130,16 @@ class Work:
             advice |= {"eta_max": limit, "eta_goal": goal}
         read = _with_step_means(summary, summaries) if several else summary
         parts = self._intervals(whole, read, thresholds, several) if assumed else ()
+        policy = [change for change in changes if change.what == "policy/proposal"]
+        for reason in still_out(policy, thresholds or Thresholds()):  # it holds at every eta
+            parts = capped(parts, reason.verdict)
         return classify(
             read,
             thresholds,
             assumed_target=assumed,
             eta_intervals=parts,
             band="ess_two" if several else "overlap",
+            changes=changes,
             **advice,
         )
 

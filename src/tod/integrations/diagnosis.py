@@ -238,8 +238,9 @@ def diagnose(
     several = len(summaries) != 1
     summary = work.summary(whole) if several else next(iter(summaries.values()))
     possible = None if lack else work.feasible(whole, ess_target)
-    regime = work.regime(summary, list(summaries.values()), whole, possible, thresholds)
-    trend, changes = _trend(work, whole, summaries, thresholds)
+    steps = list(summaries.values())
+    changes = () if work.chosen is None else stable_crossings(list(summaries), steps, thresholds)
+    regime = work.regime(summary, steps, whole, possible, thresholds, changes)
     log_w, tilt = (None, None) if work.weighed is None else (work.log_w, work.weighed.tilt)
     return Diagnosis(
         reading=reading,
@@ -251,8 +252,8 @@ def diagnose(
         feasible=possible,
         cannot=reasons(work.reading, summary, lack, possible),
         fragile=() if lack else _fragile(reading, whole, worst),
-        trend=trend,
-        changes=changes,
+        trend=_trend(work, whole, summaries, thresholds),
+        changes=tuple(str(item) for item in changes),
         summaries=summaries,
         k_trend=tuple(trends(reading, log_w, work.log_r, whole.informative)),
         long=long_sequences(reading, log_w, tilt, whole.informative),
@@ -299,7 +300,7 @@ def _trend(
     whole: Diagnostics,
     summaries: Mapping[int, Summary],
     thresholds: Thresholds | None,
-) -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
+) -> tuple[dict[str, Any], ...]:
     assumed = work.chosen is not None and work.chosen.source == "assumed"
     rows = []
     for step, at in steps_of(work.reading):
@@ -318,7 +319,4 @@ def _trend(
                 "regime": classify(found, thresholds, assumed_target=assumed).verdict,
             }
         )
-    if work.chosen is None or not summaries:
-        return tuple(rows), ()
-    crossings = stable_crossings(list(summaries), list(summaries.values()), thresholds)
-    return tuple(rows), tuple(str(item) for item in crossings)
+    return tuple(rows)

@@ -13,12 +13,12 @@ from tod.regimes.feasible import (
     gaussian_step,
     path_temperature,
 )
-from tod.regimes.intervals import verdict_by_eta
+from tod.regimes.intervals import capped, verdict_by_eta
 from tod.regimes.needed import k_for_error, k_for_ess, k_for_kl
 from tod.regimes.regime import EtaInterval, PhasePoint, Reason, Regime, Verdict, phase_point
 from tod.regimes.run import classify_run, ess_two, pooled
 from tod.regimes.thresholds import Thresholds
-from tod.regimes.trend import Crossing, Segment, crossings, segments, stable_crossings
+from tod.regimes.trend import Crossing, Segment, crossings, segments, stable_crossings, still_out
 
 __all__ = [
     "Crossing",
@@ -32,6 +32,7 @@ __all__ = [
     "Segment",
     "Thresholds",
     "Verdict",
+    "capped",
     "classify",
     "classify_run",
     "crossings",
@@ -55,6 +56,7 @@ __all__ = [
     "scale_anchors",
     "segments",
     "stable_crossings",
+    "still_out",
     "verdict_by_eta",
     "weigh_reference",
     "youden",

@@ -1,11 +1,14 @@
 """From a summary to a verdict: every bound that is missed becomes a reason with a remedy."""
 
+from collections.abc import Sequence
+
 from tod.diagnostics.summary import Summary
 from tod.regimes import _checks as checks
 from tod.regimes._checks import Band, legs
 from tod.regimes._remedies import Advice
 from tod.regimes.regime import ORDER, EtaInterval, Regime, phase_point
 from tod.regimes.thresholds import Thresholds
+from tod.regimes.trend import Crossing, still_out
 
 
 def classify(
@@ -20,6 +23,7 @@ def classify(
     k_needed: int | None = None,
     eta_intervals: tuple[EtaInterval, ...] = (),
     band: Band = "overlap",
+    changes: Sequence[Crossing] = (),
 ) -> Regime:
     """The regime of a batch: does the choice of operator matter here?
 
@@ -42,6 +46,8 @@ def classify(
         eta_intervals: The verdict as a function of eta, shown with an assumed target.
         band: Which fitted band the legs are read with: ``overlap`` for the three legs of a batch,
             ``ess_two`` for the step-means of the first two legs of a run (see `classify_run`).
+        changes: Crossings of a run's steps (`stable_crossings`): what left the stable region and
+            is still out of it caps the verdict.
 
     Returns:
         The regime; ``reasons`` worst first, empty exactly when ``swap_stable``.
@@ -54,6 +60,7 @@ def classify(
         *checks.overlap(summary, bounds, advice, band),
         *checks.tails(summary, bounds, advice),
         *checks.coverage(summary, bounds),
+        *still_out(changes, bounds),
         *checks.target(assumed_target),
     ]
     found.sort(key=lambda reason: -ORDER.index(reason.verdict))

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from tod.base import Array, Groups, SpecError, to_numpy
 from tod.diagnostics import Summary, measure
 from tod.regimes.classify import classify
-from tod.regimes.regime import EtaInterval, Verdict
+from tod.regimes.regime import ORDER, EtaInterval, Verdict
 from tod.regimes.thresholds import Thresholds
 
 
@@ -73,6 +73,17 @@ def verdict_by_eta(
             names.append(after)
     ends = [*edges[1:], grid[-1]]
     return tuple(EtaInterval((a, b), v) for a, b, v in zip(edges, ends, names, strict=True))
+
+
+def capped(parts: Sequence[EtaInterval], cap: Verdict) -> tuple[EtaInterval, ...]:
+    """The same with no verdict better than ``cap``; neighbours that become equal are joined."""
+    joined: list[EtaInterval] = []
+    for part in parts:
+        verdict, start = max(part.verdict, cap, key=ORDER.index), part.eta[0]
+        if joined and joined[-1].verdict == verdict:
+            start = joined.pop().eta[0]
+        joined.append(EtaInterval((start, part.eta[1]), verdict))
+    return tuple(joined)
 
 
 def _times(eta: float, unit: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:

@@ -10,6 +10,7 @@ from tod.regimes._checks import legs
 from tod.regimes.classify import classify
 from tod.regimes.regime import Regime
 from tod.regimes.thresholds import Thresholds
+from tod.regimes.trend import stable_crossings
 
 
 def ess_two(summaries: Sequence[Summary]) -> float | None:
@@ -53,13 +54,20 @@ def pooled(summaries: Sequence[Summary]) -> Summary:
 
 
 def classify_run(
-    summaries: Sequence[Summary], thresholds: Thresholds | None = None, **advice: Any
+    summaries: Sequence[Summary],
+    thresholds: Thresholds | None = None,
+    *,
+    steps: Sequence[int] | None = None,
+    **advice: Any,
 ) -> Regime:
     """The regime of a run from its steps: `ess_two` on its own bands, the rest pooled.
+
+    A run that left the stable region and ends outside it is judged by its end (`still_out`).
 
     Args:
         summaries: One summary per step.
         thresholds: Bounds; the provisional defaults if None.
+        steps: The number of every step, increasing; counted from 1 if None.
         **advice: ``assumed_target``, ``eta``, ``eta_max``, ``k_needed`` of `classify`.
 
     Raises:
@@ -68,7 +76,10 @@ def classify_run(
     whole = pooled(summaries)
     first, second = (_mean([legs(s)[name] for s in summaries]) for name in _TWO)
     overlap = replace(whole.overlap, target_proposal=first, policy_proposal=second)
-    return classify(replace(whole, overlap=overlap), thresholds, band="ess_two", **advice)
+    numbers = range(1, len(summaries) + 1) if steps is None else steps
+    changes = stable_crossings(numbers, summaries, thresholds)
+    judged = replace(whole, overlap=overlap)
+    return classify(judged, thresholds, band="ess_two", changes=changes, **advice)
 
 
 _TWO = ("target_proposal", "policy_proposal")

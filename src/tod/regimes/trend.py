@@ -1,6 +1,6 @@
 """When a run left the stable region: change points, then a region with two edges."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from tod.base import DataError
 from tod.diagnostics import Summary
 from tod.regimes._checks import LEGS, legs
+from tod.regimes.regime import Reason
 from tod.regimes.thresholds import Thresholds
 
 
@@ -43,6 +44,7 @@ class Crossing:
         before: Median over the level before.
         after: Median over the new level.
         what: The statistic: a leg of overlap, or ``ess_rel.q10``.
+        last: Median over the last level of the series.
     """
 
     step: int
@@ -50,6 +52,7 @@ class Crossing:
     before: float
     after: float
     what: str
+    last: float
 
     def __str__(self) -> str:
         """In words."""
@@ -128,13 +131,11 @@ def crossings(
     parts = segments(np.array(values, dtype=np.float64), least=least)
     inside = bool(parts) and parts[0].median >= leave
     for before, after in pairwise(parts):
-        if inside and after.median < leave:
-            found.append(Crossing(steps[after.start], "left", before.median, after.median, what))
-        elif not inside and after.median >= enter:
-            found.append(Crossing(steps[after.start], "entered", before.median, after.median, what))
-        else:
-            continue
-        inside = not inside
+        event: Literal["left", "entered"] = "left" if inside else "entered"
+        if after.median < leave if inside else after.median >= enter:
+            levels = before.median, after.median
+            found.append(Crossing(steps[after.start], event, *levels, what, parts[-1].median))
+            inside = not inside
     return tuple(found)
 
 
@@ -177,6 +178,29 @@ def stable_crossings(
             what=name.replace("_", "/") if name in LEGS else name,
         )
     return tuple(sorted(found, key=lambda crossing: crossing.step))
+
+
+def still_out(found: Sequence[Crossing], thresholds: Thresholds) -> Iterator[Reason]:
+    """Statistics that left the stable region and are out of it when the series ends.
+
+    The mean over steps hides a late fall: six steps at 0.2 after 54 at 1 read 0.92.
+
+    Args:
+        found: Crossings in the order of their steps.
+        thresholds: A leg whose last level is below ``overlap_dominated`` caps at
+            ``operator_dominated``, any other at ``transition``.
+    """
+    latest = {crossing.what: crossing for crossing in found}
+    for crossing in latest.values():
+        if crossing.event == "left":
+            leg = crossing.what.replace("/", "_") in LEGS
+            low = leg and crossing.last < thresholds.overlap_dominated
+            yield Reason(
+                f"{crossing}, and ends at {crossing.last:.2f}",
+                f"go back to what was saved before step {crossing.step} and look for what changed "
+                "there; the steps before it are another regime than those after",
+                "operator_dominated" if low else "transition",
+            )
 
 
 def _noise(x: Float[np.ndarray, " n"]) -> float:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import RunError
-from tod.diagnostics import Summary
-from tod.regimes import Thresholds, classify
+from tod.diagnostics import EssRel, Overlap, Summary
+from tod.regimes import Thresholds, classify, stable_crossings
 from tod.report import data as runs
 from tod.report.data import PROMPT_LIMIT, RunView, WorstContext, shorten
 
@@ -159,6 +159,22 @@ def _whole_again(data: dict[str, Any], bounds: Thresholds) -> dict[str, Any]:
     several = len(data["trend"]) > 1 and len(means) == 2
     if several:
         summary = replace(summary, overlap=replace(summary.overlap, **means))
-    return classify(
-        summary, bounds, assumed_target=assumed, band="ess_two" if several else "overlap"
-    ).to_dict()
+    changes = (
+        ()
+        if data["target"] is None
+        else stable_crossings(
+            [row["step"] for row in data["trend"]],
+            [_legs_of(row, summary.overlap.declared) for row in data["trend"]],
+            bounds,
+        )
+    )
+    band: Any = "ess_two" if several else "overlap"
+    return classify(summary, bounds, assumed_target=assumed, band=band, changes=changes).to_dict()
+
+
+def _legs_of(row: dict[str, Any], declared: tuple[str, ...]) -> Summary:
+    """What a row of the trend holds of its step; the target/policy leg it does not."""
+    return Summary(
+        ess_rel=EssRel(median=row["ess_rel_median"], q10=row["ess_rel_q10"]),
+        overlap=Overlap(policy_proposal=row["policy_proposal"], declared=declared),
+    )
