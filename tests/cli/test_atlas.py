@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tod.base import RunError, SpecError
+from tod.base import DataError, RunError, SpecError
 from tod.cli.main import app
 from tod.diagnostics import Summary
 from tod.diagnostics.summary import ContextCounts, Coverage, EssRel, Overlap, Tails
@@ -107,6 +107,26 @@ def test_compare_on_rollouts(tmp_path: Path) -> None:
     )
     assert data["same_target"] == "yes"
     assert data["swap_licensed"] in (False, None), "legs of π are unknown: never a licence"
+
+
+def test_compare_finds_columns_by_role(tmp_path: Path) -> None:
+    rows = [
+        {"prompt_id": c, "text": str(k), "passed": float(k % 3 == c % 3), "logp": -2.0, "ref": -2.0}
+        for c in range(12)
+        for k in range(8)
+    ]
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    words = ["compare", "sir", "soft_best_of_n", "--on", str(path), "--json", "-"]
+    roles = "context=prompt_id,completion=text,utility.correct=passed,log_mu=logp,log_ref=ref"
+    data = json.loads(output(*words, "--map", roles))
+    assert any("weighed by the target of sir" in reason for reason in data["reasons"])
+    with pytest.raises(DataError, match="--map"):
+        RUNNER.invoke(app, ["atlas", *words], catch_exceptions=False)
+
+
+def test_a_list_on_a_narrow_screen_has_the_titles() -> None:
+    assert "dpo: DPO: the logistic loss of choices" in output("list")
 
 
 def test_the_grid_reads_runs(tmp_path: Path) -> None:
