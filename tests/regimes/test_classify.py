@@ -170,6 +170,37 @@ def test_each_bound_alone_makes_a_transition(change, word):
     assert regime.reasons[0].remedy
 
 
+@pytest.mark.parametrize(
+    ("forward", "reverse", "k", "missed"),
+    [
+        (0.53, 0.33, 16, False),  # mu normal, U = y, eta = 1, truth 0.368: both read one number
+        (0.69, 0.27, 4, False),  # the same at K = 4
+        (0.56, 0.049, 4, False),  # eta = 1.5, truth 0.105
+        (0.34, 0.081, 16, False),
+        (0.23, 0.0965, 64, False),
+        (0.82, 1e-4, 16, True),  # a planted hole
+        (0.9, 0.19, 16, True),  # a mode of mass 0.2 of which mu draws 0.01
+        (0.9, 0.0, 2, True),
+    ],
+)
+def test_only_a_gap_to_the_forward_reading_is_a_missed_mode(forward, reverse, k, missed):
+    found = good(
+        ess_rel=EssRel(forward, 0.3, forward),
+        overlap=replace(good().overlap, k=k),
+        coverage=Coverage(reverse_ess=reverse),
+    )
+    regime = classify(found, eta=1.0)
+    (reason,) = [r for r in regime.reasons if r.why.startswith("samples of the target")]
+    assert ("misses modes" in reason.why) == missed
+    assert ("lower eta from 1" in reason.remedy) != missed
+    assert reason.verdict == ("transition" if reverse > 0.3 else "operator_dominated")
+
+
+def test_a_low_reverse_alone_is_no_missed_mode():
+    unknown = good(ess_rel=EssRel(), coverage=Coverage(reverse_ess=0.1))
+    assert not any("misses" in reason.why for reason in classify(unknown).reasons)
+
+
 def low_leg(value, **changes):
     return good(
         ess_rel=EssRel(value, value - 0.01, value),

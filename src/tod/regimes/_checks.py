@@ -206,7 +206,7 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
         )
 
 
-def coverage(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
+def coverage(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reason]:
     """Missed modes, which no self-normalised weight can see."""
     cover = summary.coverage
     rho, z = cover.mean_rho, cover.mean_rho_z
@@ -217,16 +217,8 @@ def coverage(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
         and abs(rho - 1) > bounds.mean_rho_gap
     ):
         yield _misfit(rho, z)
-    reverse = cover.reverse_ess
-    if reverse is not None and reverse < bounds.overlap_stable:
-        forward = summary.ess_rel.median
-        beside = "" if forward is None else f" against {forward:.2f} seen from the proposal's side"
-        yield Reason(
-            f"samples of the target give ESS_rel {reverse:.2g}{beside}: the proposal misses modes",
-            "widen the proposal (temperature, top-p, mix in the source of the target samples); "
-            "eta and K cannot reach what mu never draws",
-            "operator_dominated" if reverse < bounds.overlap_dominated else "transition",
-        )
+    if cover.reverse_ess is not None and cover.reverse_ess < bounds.overlap_stable:
+        yield _low_reverse(cover.reverse_ess, summary, bounds, advice)
     missing = cover.missing_mass
     if missing is not None and missing > bounds.missing_mass_stable:
         yield Reason(
@@ -234,6 +226,32 @@ def coverage(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
             f"{bounds.missing_mass_stable:.0%}",
             "raise K or widen the proposal until answers repeat",
         )
+
+
+def _low_reverse(reverse: float, summary: Summary, bounds: Thresholds, advice: Advice) -> Reason:
+    """Missed modes where reverse is far below forward; else the same leg read from the other side.
+
+    Both estimate 1/(1 + χ²(q*‖μ)), and the forward one reads too high at finite K, the more the
+    lower it is. Far is below F²/4 · min(1, K/16): with full support (normal weights, an
+    enumerable world) exact values lie above it as long as K candidates hold an effective one.
+    """
+    forward, k = summary.ess_rel.median, summary.overlap.k
+    few = 1.0 if k is None else min(1.0, k / bounds.min_candidates)
+    missed = reverse == 0 or (forward is not None and reverse < few * forward**2 / 4)
+    beside = "" if forward is None else f" against {forward:.2f} seen from the proposal's side"
+    low = reverse < bounds.overlap_dominated
+    limit = bounds.overlap_dominated if low else bounds.overlap_stable
+    fact = f"samples of the target give ESS_rel {reverse:.2g}{beside}"
+    remedy = f"{remedies.less_sharp(advice)}, or raise K"
+    if missed:
+        fact += ": the proposal misses modes"
+        remedy = (
+            "widen the proposal (temperature, top-p, mix in the source of the target samples); "
+            "eta and K cannot reach what mu never draws"
+        )
+    else:
+        fact += f", below {limit:g}: target and proposal are apart"
+    return Reason(fact, remedy, "operator_dominated" if low else "transition")
 
 
 def _misfit(rho: float, z: float) -> Reason:

@@ -59,7 +59,7 @@ def classify(
         *checks.evidence(summary, bounds),
         *checks.overlap(summary, bounds, advice, band),
         *checks.tails(summary, bounds, advice),
-        *checks.coverage(summary, bounds),
+        *checks.coverage(summary, bounds, advice),
         *still_out(changes, bounds),
         *checks.target(assumed_target),
     ]
