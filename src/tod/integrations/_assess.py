@@ -90,11 +90,14 @@ def drift_of(reading: Reading) -> Drift:
 
 
 def entropy_of(reading: Reading) -> float | None:
-    """Nats per token: −Σ log μ over the drawn tokens, unbiased for the entropy of μ there."""
+    """Nats per token: −Σ log μ / Σ length, unbiased for the entropy of μ at the drawn tokens.
+
+    Empty candidates have no token, and do not count.
+    """
     length = reading.labels.length
     if reading.log_mu is None or length is None or not int(length.sum()):
         return None
-    return _finite(-float(np.asarray(reading.log_mu).sum()) / int(length.sum()))
+    return _finite(-float(np.asarray(reading.log_mu)[length > 0].sum()) / int(length.sum()))
 
 
 def activation_of(reading: Reading) -> float | None:

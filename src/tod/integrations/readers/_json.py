@@ -15,6 +15,8 @@ Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 """A step, a place or a token id: what a double and eight bytes hold exactly."""
 Count = Annotated[int, msgspec.Meta(ge=-(2**31) + 1, le=2**31 - 1)]
 """A length or a policy version: four bytes."""
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""A length, or versions behind: four bytes, never below 0."""
 _WHERE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _LACKS = re.compile(r"missing required field `(.*?)`")
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from tod.integrations.readers._files import base_suffix
-from tod.integrations.readers._json import Count, Whole, decode_blocks, first_keys
+from tod.integrations.readers._json import Natural, Whole, decode_blocks, first_keys
 from tod.integrations.readers._roles import TEXTS, Roles
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._sink import Sink
@@ -17,8 +17,8 @@ from tod.integrations.readers._table_parquet import read_parquet
 _KINDS: dict[str, Any] = {
     "step": Whole,
     "candidate": Whole | None,
-    "length": Count | None,
-    "lag": Count | None,
+    "length": Natural | None,
+    "lag": Natural | None,
     "drawn_from": Literal["mu", "target"] | None,
     "answer": Any,
 }
@@ -75,13 +75,15 @@ def _put(line: int, got: Mapping[str, Any], sink: Sink) -> None:
     log = _log_probs(line, step, got, tokens, sink)
     if log is None:
         return
-    answer = got.get("answer")
+    answer, length = got.get("answer"), got.get("length")
+    if length is None:
+        length = next((len(values) for values in tokens.values()), None)
     sink.put(
         line,
         sink.rows.context(step, label),
         {role[8:]: value for role, value in got.items() if role.startswith("utility.")},
         log,
-        length=got.get("length") or next((len(values) for values in tokens.values()), None),
+        length=length,
         answer=None if answer is None else hash(answer if isinstance(answer, str) else str(answer)),
         lag=got.get("lag"),
         identity=got.get("candidate"),

@@ -220,6 +220,20 @@ def _chosen(
         for at, value in zip_longest(row[lost].tolist(), shown):
             rows.reject(path, at, column, value, "missing, or of another type")
         table, row = table.filter(~lost), row[~lost]
+    return _sensible(path, table, row, roles, rows)
+
+
+def _sensible(
+    path: Path, table: "pl.DataFrame", row: Any, roles: Roles, rows: Rows
+) -> tuple["pl.DataFrame", Any]:
+    """The rows whose length, lag and source can be."""
+    for name in ("length", "lag"):
+        if name not in table.columns or not (table[name] < 0).any():
+            continue
+        below = (table[name] < 0).fill_null(value=False).to_numpy()
+        for at, value in zip(row[below].tolist(), table[name].filter(below), strict=True):
+            rows.reject(path, at, roles.columns[name], value, "below 0")
+        table, row = table.filter(~below), row[~below]
     if "drawn_from" in table.columns:
         said = table["drawn_from"]
         wrong = (said.is_not_null() & ~said.is_in(["mu", "target"])).to_numpy()

@@ -14,7 +14,7 @@ from tod.base import DataError, RunError
 from tod.integrations.readers import _parquet
 from tod.integrations.readers._files import base_suffix
 from tod.integrations.readers._format import Format, Probe
-from tod.integrations.readers._json import chosen_lines, plain_text
+from tod.integrations.readers._json import chosen_lines, first_keys, plain_text
 from tod.integrations.readers._roles import LOGS, ROLES, Roles
 from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._runs import run_of
@@ -41,7 +41,8 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     if roots:
         _read_run(roots[0], rows)
     for path in files:
-        keys = Probe(path).keys
+        probe = Probe(path)
+        keys = probe.keys if probe.suffix == ".parquet" else first_keys(path)
         tokens = [f"{name}_tokens" for name in LOGS]
         named = [name for name in keys if name.startswith("utility.")]
         known = [name for name in (*ROLES, *LOGS, *tokens) if name in keys]
