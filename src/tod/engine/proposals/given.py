@@ -21,12 +21,7 @@ def given_rollouts(
     there and counts as truncated.
     """
     limit = session.operator.proposal.max_new_tokens
-    stop = session.stop_ids[:1]
-    rows = [
-        [*session.tokenizer(text, add_special_tokens=False)["input_ids"], *stop]
-        for group in texts
-        for text in group
-    ]
+    rows = [with_end(session, text) for group in texts for text in group]
     kept = [row[:limit] for row in rows]
     if not all(kept):
         raise DataError(
@@ -41,6 +36,12 @@ def given_rollouts(
         log_mu=None,
         truncated=np.array([len(row) > limit for row in rows]),
     )
+
+
+def with_end(session: Session, text: str) -> list[int]:
+    """Tokens of a completion, with an end-of-sequence token where the model has one."""
+    ids = session.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [*ids, *session.stop_ids[:1]]
 
 
 def text_of(example: Example, column: str) -> str:

@@ -1,6 +1,6 @@
 """A fixed pool of candidates from a file in the rollout format."""
 
-from collections.abc import Iterator
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,28 @@ from jaxtyping import Int
 
 from tod.base import DataError
 from tod.engine.collect import Evidence, anchors_of, everywhere, scored
-from tod.engine.data import Example, Task, readers
-from tod.engine.proposals.given import given_rollouts, texts_as_read
+from tod.engine.data import Example, Task
+from tod.engine.data.pool import CANDIDATES, read_pool
+from tod.engine.proposals.given import given_rollouts, texts_as_read, with_end
 from tod.engine.session import Session
 from tod.operators import PoolProposal
-from tod.runs import RunDirectory
 
-_CANDIDATES = "candidates"
+_OTHER_TOKENS = (
+    "the text has other tokens now than log_mu is of (`length` or `token_ids` differ; a length "
+    "counts the end token)"
+)
+_TWICE = "the same tokens stand twice in a context, and a fixed set has distinct elements"
 
 
 def pool(session: Session, step: int, spec: PoolProposal) -> Evidence:
     """Whole contexts of the file; utilities it records are taken, others are scored.
 
     Raises:
-        DataError: The file cannot be read, or lacks a column that is needed.
+        DataError: The file cannot be read, lacks a column that is needed, or no row can be used.
     """
     if session.buffer is None:
-        session.buffer = read_pool(Path(spec.path), session.settings.train.seed)
+        read = read_pool(Path(spec.path), session.settings.train.seed)
+        session.buffer = _usable(session, read, spec)
     task: Task = session.buffer
 
     def make(examples: list[Example], numbers: Int[np.ndarray, " c"]) -> Evidence:  # noqa: ARG001
@@ -35,49 +40,72 @@ def pool(session: Session, step: int, spec: PoolProposal) -> Evidence:
     return everywhere(session, task.batch(step - 1, spec.prompts), make)
 
 
-def read_pool(path: Path, seed: int) -> Task:
-    """The file's contexts as examples, their candidates in a column of their own.
+def _usable(session: Session, read: Task, spec: PoolProposal) -> Task:
+    """The contexts without rows that would break the theory, said once; none of fewer than two.
 
     Raises:
-        DataError: No rows, or no ``context``, ``prompt`` or ``completion`` in one.
+        DataError: None is left.
     """
-    rows = _rows(path)
-    contexts: dict[str, list[dict[str, Any]]] = {}
-    for where, row in _checked(rows):
-        key = f"{row['step']}/{row['context']}" if row.get("step") is not None else row["context"]
-        contexts.setdefault(str(key), []).append({**row, "where": where})
-    if not contexts:
-        raise DataError(f"{path}: no rows, so there are no candidates. Check the path.")
-    examples = [
-        Example(candidates[0]["prompt"], {**candidates[0], _CANDIDATES: candidates}, name)
-        for name, candidates in contexts.items()
-    ]
-    return Task(examples, [], seed)
+    sampled = spec.semantics == "sampled"
+    keep = _as_recorded if sampled else _distinct
+    examples, places, dropped = [], [], 0
+    for number in range(len(read)):
+        example = read.examples[number]
+        rows = example.columns[CANDIDATES]
+        kept = keep(session, rows)
+        if len(kept) == len(rows):
+            examples.append(example)
+            continue
+        places += [row["where"] for row in rows if not any(row is other for other in kept)]
+        if len(kept) >= 2:
+            examples.append(replace(example, columns={**example.columns, CANDIDATES: kept}))
+        else:
+            dropped += 1
+    if not places:
+        return read
+    why = _OTHER_TOKENS if sampled else _TWICE
+    said = f"{spec.path}: left out {len(places)} candidates, the first at {places[0]}: {why}."
+    if not examples:
+        raise DataError(f"{said} No context of two is left. Use the model and the limit they had.")
+    if session.world.main:
+        also = f" {dropped} contexts with fewer than two left went with them." if dropped else ""
+        warnings.warn(said + also, stacklevel=2)
+    return replace(read, examples=examples)
 
 
-def _rows(path: Path) -> readers.Rows:
-    """Rows of a file, or of the rollouts that a run directory holds."""
-    if not path.is_dir():
-        return (
-            readers.jsonl(path) if path.suffix in (".jsonl", ".ndjson") else readers.parquet(path)
-        )
-    parts = RunDirectory.open(path).rollouts.paths()
-    return (row for part in parts for row in readers.parquet(part))
+def _as_recorded(session: Session, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows whose log μ, if any, is of the tokens that their text has now.
+
+    A text does not tell how it was cut into tokens; the number of tokens, or their ids, do.
+    """
+
+    def same(row: dict[str, Any]) -> bool:
+        if row.get("log_mu") is None:
+            return True
+        ids = _read(session, row)
+        if row.get("token_ids") is not None:
+            return ids == tuple(row["token_ids"])
+        return row.get("length") in (None, len(ids))
+
+    return [row for row in rows if same(row)]
 
 
-def _checked(rows: Iterator[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for where, row in rows:
-        for name in ("context", "prompt", "completion"):
-            if row.get(name) is None:
-                raise DataError(
-                    f"{where}: no {name!r}. A pool has the columns context, prompt, completion, "
-                    f"utility.* and log_mu; this row has {', '.join(sorted(row))}."
-                )
-        yield where, row
+def _distinct(session: Session, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first row of every token sequence."""
+    first: dict[tuple[int, ...], dict[str, Any]] = {}
+    for row in rows:
+        first.setdefault(_read(session, row), row)
+    return list(first.values())
+
+
+def _read(session: Session, row: dict[str, Any]) -> tuple[int, ...]:
+    """Tokens of a row as `given_rollouts` reads them."""
+    limit = session.operator.proposal.max_new_tokens
+    return tuple(with_end(session, row["completion"])[:limit])
 
 
 def _evidence(session: Session, examples: list[Example], spec: PoolProposal) -> Evidence:
-    groups = [example.columns[_CANDIDATES] for example in examples]
+    groups = [example.columns[CANDIDATES] for example in examples]
     texts = [[candidate["completion"] for candidate in group] for group in groups]
     flat = [candidate for group in groups for candidate in group]
     rollouts = given_rollouts(session, examples, texts)

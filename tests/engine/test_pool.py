@@ -1,0 +1,115 @@
+"""Pools: what a file's candidates must be for the theory, and what is left out of them."""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tod.base import DataError
+from tod.engine.proposals import propose
+from tod.engine.session import open_session
+from tod.engine.settings import RunSettings
+
+Make = Callable[..., RunSettings]
+FIRST, SECOND = "3 5 12=31:", "2 4 9=17:"
+
+
+def row(completion: str, prompt: str = FIRST, **more: Any) -> dict[str, Any]:
+    numbers, _, target = prompt.rstrip(":").partition("=")
+    known = {"numbers": [int(n) for n in numbers.split()], "target": int(target)}
+    return {"context": prompt, "prompt": prompt, "completion": completion, **known, **more}
+
+
+def pooled(small: Make, path: Path, rows: list[dict[str, Any]], semantics: str) -> RunSettings:
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    mu = {"kind": "verifier", "eta": 2.0, "utility": "correct", "anchor": {"mu": 1.0}}
+    fixed = {"kind": "verifier", "eta": 2.0, "utility": "correct"}
+    return small(
+        target=mu if semantics == "sampled" else fixed,
+        operator={
+            "proposal": {
+                "source": "pool",
+                "path": str(path),
+                "semantics": semantics,
+                "prompts": 1,
+                "max_new_tokens": 20,
+            },
+            "action": {"kind": "weighted_regression"},
+        },
+    )
+
+
+def read(settings: RunSettings) -> tuple[tuple[str, ...], Any, list[str]]:
+    """Completions and log μ of the first step, and what was said."""
+    session = open_session(settings)
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            evidence = propose(session, 1)
+            propose(session, 2)
+    finally:
+        session.close()
+    return evidence.completions, evidence.log_mu, [str(w.message) for w in said]
+
+
+def test_log_mu_of_other_tokens_is_left_out(small: Make, tmp_path: Path) -> None:
+    """Every character is a token here, and one more ends the text: 7 for ``5-12*3``."""
+    rows = [
+        row("5-12*3", log_mu=-3.0, length=7),
+        row("3-12-5", log_mu=-4.0, length=9),
+        row("5+3*12", log_mu=-5.0, length=7),
+        row("2+4", SECOND, log_mu=-1.0, length=4),
+        row("2-4", SECOND, log_mu=-1.0, length=8),
+    ]
+    completions, log_mu, said = read(pooled(small, tmp_path / "a.jsonl", rows, "sampled"))
+    assert completions == ("5-12*3", "5+3*12")
+    assert log_mu.tolist() == [-3.0, -5.0]
+    (message,) = said
+    assert "left out 2 candidates" in message
+    assert "a.jsonl:2" in message
+    assert "1 contexts with fewer than two" in message
+
+
+def test_recorded_ids_say_more_than_a_length(small: Make, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    session = open_session(pooled(small, path, [row("5-12*3")], "sampled"))
+    ids = [*session.tokenizer("5-12*3", add_special_tokens=False)["input_ids"], session.stop_ids[0]]
+    session.close()
+    other = [ids[1], ids[0], *ids[2:]]
+    rows = [
+        row("5-12*3", log_mu=-3.0, token_ids=ids),
+        row("5-12*3", log_mu=-4.0, token_ids=other),
+        row("5-12*3", log_mu=-5.0, token_ids=ids),
+    ]
+    assert read(pooled(small, path, rows, "sampled"))[1].tolist() == [-3.0, -5.0]
+
+
+def test_a_pool_of_other_tokens_alone_is_refused(small: Make, tmp_path: Path) -> None:
+    rows = [row("5-12*3", log_mu=-3.0, length=99), row("5+3*12", log_mu=-3.0, length=99)]
+    with pytest.raises(DataError, match=r"left out 2 candidates.*No context of two is left"):
+        read(pooled(small, tmp_path / "a.jsonl", rows, "sampled"))
+
+
+def test_draws_may_repeat_and_need_no_length(small: Make, tmp_path: Path) -> None:
+    rows = [row("5-12*3", log_mu=-3.0), row("5-12*3", log_mu=-3.0)]
+    completions, _, said = read(pooled(small, tmp_path / "a.jsonl", rows, "sampled"))
+    assert (completions, said) == (("5-12*3", "5-12*3"), [])
+
+
+def test_a_fixed_set_has_distinct_elements(small: Make, tmp_path: Path) -> None:
+    rows = [
+        row("5-12*3"),
+        row("5+3*12"),
+        row("5-12*3"),
+        *(row("2+4", SECOND) for _ in range(3)),
+    ]
+    completions, _, said = read(pooled(small, tmp_path / "a.jsonl", rows, "fixed"))
+    assert completions == ("5-12*3", "5+3*12")
+    (message,) = said
+    assert "left out 3 candidates" in message
+    assert "a.jsonl:3" in message
+    assert "distinct" in message
+    assert "1 contexts" in message
