@@ -24,6 +24,7 @@ from tod.integrations.readers._rows import Rows
 from tod.integrations.readers._runs import settle
 from tod.integrations.readers._samples import samples_of
 from tod.integrations.reading import Cannot, Reading, Source
+from tod.integrations.words import counted
 
 Steps = str | tuple[int | None, int | None] | None
 
@@ -107,7 +108,9 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
     check_values(columns, required, max_rejected)
     dropped = drop_duplicates(columns)
     if dropped:
-        rows.note(f"{dropped} rows were written again later (resumed steps): the last one counts")
+        again = "written again later (resumed steps)" if len(rows.files) > 1 else "written twice"
+        said = f"{counted(dropped, 'row')} {'was' if dropped == 1 else 'were'}"
+        rows.note(f"{said} {again}: the last one counts")
     if group_by == "context":
         merge_steps(columns)
         if drawn is not None:

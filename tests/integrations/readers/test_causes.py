@@ -33,7 +33,7 @@ def cut_zst(data: bytes) -> bytes:
 
 CAUSES: dict[str, tuple[str, Any, str]] = {
     "cut gzip": ("x.jsonl.gz", lambda d: gzip.compress(d)[:-40], "compressed data is damaged"),
-    "no gzip": ("x.jsonl.gz", lambda _: bytes(500), "compressed data is damaged"),
+    "no gzip": ("x.jsonl.gz", lambda _: bytes(500), "not gzip"),
     "zst": ("x.jsonl.zst", cut_zst, "compressed data is damaged"),
     "utf-16": ("x.jsonl", lambda d: d.decode().encode("utf-16"), "UTF-16.*iconv"),
     "latin": ("x.jsonl", lambda d: b'{"\xe9": 1}\n' + d[:9], "line 1 is not UTF-8"),

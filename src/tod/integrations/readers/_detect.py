@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 from tod.base import DataError, SpecError
-from tod.integrations.readers._files import Found
+from tod.integrations.readers._files import COMPRESSED, Found
 from tod.integrations.readers._format import Format, Probe
 from tod.integrations.readers._json import why_no_object
 from tod.integrations.readers._roles import LOGS, ROLES
@@ -42,13 +43,33 @@ def choose(found: Found, name: str, mapping: Mapping[str, str]) -> Chosen:
         DataError: The files are of none, or of several.
     """
     check_roles(mapping)
+    csv = [path for path in found.files if _is_csv(path)]
+    if len(csv) == len(found.files):
+        _refuse_csv(csv[0])
     probes = [Probe(path) for path in found.files]
     named = any(role == "utility" or role.startswith("utility.") for role in mapping)
     if name == "auto" and named and mapping.keys() & {"context", "prompt"}:
+        if csv:
+            _refuse_csv(csv[0])
         return Chosen(list(found.files), FORMATS["mapping"], "columns named by --map")
     chosen = _recognised(probes, mapping) if name == "auto" else _told(found, probes, name)
     _refuse_unused(chosen.format, mapping)
     return chosen
+
+
+def _is_csv(path: Path) -> bool:
+    base = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    return base.suffix.lower() in (".csv", ".tsv")
+
+
+def _refuse_csv(path: Path) -> NoReturn:
+    tabs = ", separator='\\t'" if ".tsv" in path.name.lower() else ""
+    out = f"{path.name.split('.')[0]}.parquet"
+    raise DataError(
+        f"{path}: CSV is not read, because it keeps no types. Convert it to Parquet or JSON lines, "
+        f"in Python for instance: import polars; polars.read_csv({str(path)!r}{tabs})"
+        f".write_parquet({out!r})"
+    )
 
 
 def check_roles(mapping: Mapping[str, str]) -> None:

@@ -160,12 +160,23 @@ def open_binary(path: Path) -> BinaryIO:
         if path.suffix.lower() == ".gz":
             import gzip
 
+            _check_gzip(path)
             return io.BufferedReader(gzip.open(path, "rb"), _CHUNK)
         if path.suffix.lower() == ".zst":
             return _open_zst(path)
         return open(path, "rb", buffering=1 << 14)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror or error}).") from None
+
+
+def _check_gzip(path: Path) -> None:
+    with open(path, "rb") as file:
+        head = file.read(8)
+    if head and not b"\x1f\x8b".startswith(head[:2]):
+        raise DataError(
+            f"{path}: not gzip, though its name says so: it starts with {head!r}, and gzip with "
+            f"{bytes([0x1F, 0x8B])!r}. If it is not compressed, take .gz off its name."
+        )
 
 
 def _open_zst(path: Path) -> BinaryIO:

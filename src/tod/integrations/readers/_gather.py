@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tod.base import DataError, Groups
+from tod.integrations.readers._json import NOT_UTF8
 from tod.integrations.readers._rows import SHOWN, Rows
 
 TOLERANCE = 1e-3
@@ -190,10 +191,15 @@ def refuse_if_too_many(rows: Rows, accepted: int, max_rejected: float) -> None:
     kinds = "; ".join(
         f"{count} x {name}: {why}" for (name, why), count in rows.reasons.most_common(4)
     )
+    way = "Mend these rows, "
+    if any(why == NOT_UTF8 for _, why in rows.reasons):
+        way = "Convert the file (for instance `iconv -f LATIN1 -t UTF-8 FILE`, by its encoding), "
+    elif any(name != "line" for name, _ in rows.reasons):
+        way += "choose another utility with --map utility=NAME, "
     raise DataError(
         f"{rows.rejected} of {total} rows cannot be used, over the allowed share of "
-        f"{max_rejected:.2%} ({kinds}).\n{examples}\nMend these rows, choose another utility with "
-        "--map utility=NAME, or allow more with --max-rejected."
+        f"{max_rejected:.2%} ({kinds}).\n{examples}\n{way}or allow more with "
+        "--max-rejected."
     )
 
 

@@ -17,6 +17,7 @@ Count = Annotated[int, msgspec.Meta(ge=-(2**31) + 1, le=2**31 - 1)]
 """A length or a policy version: four bytes."""
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """A length, or versions behind: four bytes, never below 0."""
+NOT_UTF8 = "not UTF-8 text"
 _WHERE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _LACKS = re.compile(r"missing required field `(.*?)`")
 
@@ -84,12 +85,12 @@ def _line_by_line(
             problem, value = error, _value_at(loose, field_of(error)[0])
         except (ValueError, RecursionError):
             pass
-        _refuse(path, number, problem, value, whole, rows)
+        _refuse(path, number, line, problem, value, whole, rows)
     return numbers, items
 
 
 def _refuse(
-    path: Path, number: int, problem: Exception, value: object, whole: bool, rows: Rows
+    path: Path, number: int, line: bytes, problem: Exception, value: object, whole: bool, rows: Rows
 ) -> None:
     if isinstance(problem, msgspec.ValidationError):
         name, why = field_of(problem)
@@ -100,9 +101,18 @@ def _refuse(
     elif isinstance(problem, RecursionError):
         rows.reject(path, number, "line", None, "nested too deep")
     elif isinstance(problem, UnicodeDecodeError):
-        rows.reject(path, number, "line", None, "not UTF-8 text")
+        rows.reject(path, number, "line", _not_utf8(line), NOT_UTF8)
     else:
         rows.reject(path, number, "line", None, f"not JSON ({str(problem)[:80]})")
+
+
+def _not_utf8(line: bytes) -> bytes:
+    """The bytes around the first that is not UTF-8."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return line[max(error.start - 12, 0) : error.start + 12]
+    return line[:24]
 
 
 def _loosely(line: bytes) -> Any:
