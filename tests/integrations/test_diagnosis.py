@@ -154,6 +154,9 @@ def test_target_whose_anchor_is_not_recorded(tmp_path: Path, rng: np.random.Gene
     assert data["feasible"] is None
     assert any("'ref'" in item["why"] for item in data["cannot"])
     jsonschema.validate(data, SCHEMA)
+    remedies = [reason.remedy for reason in found.regime.reasons]
+    assert any("give a log_ref column" in remedy for remedy in remedies)
+    assert not found.summary.overlap.q10.keys() - {"policy_proposal"}
 
 
 def test_feasible_eta_keeps_the_median(tmp_path: Path, rng: np.random.Generator) -> None:

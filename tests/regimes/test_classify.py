@@ -201,6 +201,41 @@ def test_a_low_reverse_alone_is_no_missed_mode():
     assert not any("misses" in reason.why for reason in classify(unknown).reasons)
 
 
+@pytest.mark.parametrize(("k", "weight"), [(2, 0.84), (4, 0.59), (8, 0.42)])
+def test_at_few_candidates_a_large_weight_is_a_matter_of_k(k, weight):
+    """ESS_rel 0.7 at K allows a largest weight of 1/sqrt(0.7 K): 0.845, 0.598, 0.423."""
+    few = good(tails=Tails(weight, 0.1), overlap=replace(good().overlap, k=k))
+    (reason,) = classify(few, eta=1.0).reasons
+    assert reason.why.startswith(f"K is {k}")
+    assert "eta" not in reason.remedy
+    heavier = replace(few, tails=Tails(weight + 0.02, 0.1))
+    assert "one candidate carries" in classify(heavier, eta=1.0).reasons[1].why
+
+
+def test_no_eta_reaches_what_the_policy_cannot():
+    overlap = replace(good().overlap, target_policy=0.0)
+    (reason,) = classify(good(overlap=overlap), eta=1.0, eta_max=0.5).reasons
+    assert reason.verdict == "operator_dominated"
+    assert "probability 0 to candidates that the target wants" in reason.why
+    assert "no eta lifts" in reason.remedy
+    assert "lower eta" not in reason.remedy
+    tenth = replace(good().overlap, q10={"target_policy": 0.0})
+    (reason,) = classify(good(overlap=tenth), eta=1.0).reasons
+    assert reason.verdict == "transition"
+    assert "no eta lifts" in reason.remedy
+
+
+def test_a_target_that_cannot_be_weighed_is_no_lack_of_the_policy():
+    overlap = Overlap(policy_proposal=0.95, k=16)
+    found = good(overlap=overlap, ess_rel=EssRel(), tails=Tails())
+    reasons = classify(found, needs="give a log_ref column").reasons
+    assert [r.remedy for r in reasons] == ["give a log_ref column"] * 2
+    assert not any("log_policy" in reason.remedy for reason in classify(found).reasons)
+    unscored = replace(good().overlap, target_policy=None, unknown=90)
+    (reason,) = classify(good(overlap=unscored)).reasons
+    assert "not usable in 90 contexts" in reason.remedy
+
+
 def low_leg(value, **changes):
     return good(
         ess_rel=EssRel(value, value - 0.01, value),

@@ -113,6 +113,7 @@ class Work:
         possible: Mapping[str, Any] | None,
         thresholds: Thresholds | None,
         changes: Sequence[Crossing] = (),
+        needs: str | None = None,
     ) -> Regime:
         """The verdict of the batch, or of the run on its step-means."""
         assumed = self.chosen is not None and self.chosen.source == "assumed"
@@ -140,6 +141,7 @@ class Work:
             eta_intervals=parts,
             band="ess_two" if several else "overlap",
             changes=changes,
+            needs=needs,
             **advice,
         )
 
@@ -164,6 +166,7 @@ def _without_target(found: Summary) -> Summary:
         target_policy=None,
         minimum=found.overlap.policy_proposal,
         carried_by=None,
+        q10={leg: q for leg, q in found.overlap.q10.items() if leg == "policy_proposal"},
     )
     return replace(found, ess_rel=EssRel(), tails=Tails(), overlap=overlap)
 

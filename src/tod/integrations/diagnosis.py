@@ -240,7 +240,8 @@ def diagnose(
     possible = None if lack else work.feasible(whole, ess_target)
     steps = list(summaries.values())
     changes = () if work.chosen is None else stable_crossings(list(summaries), steps, thresholds)
-    regime = work.regime(summary, steps, whole, possible, thresholds, changes)
+    needs = None if lack is None else f"give {lack[1]}"
+    regime = work.regime(summary, steps, whole, possible, thresholds, changes, needs)
     log_w, tilt = (None, None) if work.weighed is None else (work.log_w, work.weighed.tilt)
     return Diagnosis(
         reading=reading,

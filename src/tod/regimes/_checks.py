@@ -94,8 +94,8 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
             "no leg of overlap could be measured",
             remedies.more_sight(summary)
             if _nothing_to_read(summary, policy_only=False)
-            else "record utilities and the log-probs of mu and of the anchor, and declare the "
-            "target",
+            else advice.needs
+            or "record utilities and the log-probs of mu and of the anchor, and declare the target",
             "undetermined",
         )
     for name in read:
@@ -103,9 +103,17 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
         if value is not None and value < stable:
             bands = (stable, dominated)
             yield _low_leg(name, value, bands, summary, advice, batch=band == "overlap")
+        elif name == "target_policy" and value and summary.overlap.q10.get(name) == 0:
+            yield Reason(
+                f"the target/policy leg of overlap is 0 in a tenth of contexts: {_OUT_OF_REACH}",
+                remedies.wider_policy(),
+            )
         elif value is None and name not in summary.overlap.not_applicable:
-            yield _unknown_leg(name, summary)
+            yield _unknown_leg(name, summary, advice)
     yield from _unresolved(summary, stable)
+
+
+_OUT_OF_REACH = "the policy gives probability 0 to candidates that the target wants"
 
 
 def _low_leg(
@@ -127,6 +135,9 @@ def _low_leg(
         remedy = remedies.nearer_target(stable, advice, batch=batch)
     elif name == "policy_proposal":
         remedy = remedies.closer_proposal(value, summary)
+    elif value == 0:
+        why += f": {_OUT_OF_REACH}"
+        remedy = remedies.wider_policy()
     else:
         read = legs(summary)
         to_proposal, policy = read["target_proposal"], read["policy_proposal"]
@@ -134,17 +145,25 @@ def _low_leg(
     return Reason(why, remedy, "operator_dominated" if low else "transition")
 
 
-def _unknown_leg(name: str, summary: Summary) -> Reason:
+def _unknown_leg(name: str, summary: Summary, advice: Advice) -> Reason:
     """A leg without a value: for want of contexts that say something, else of log-probs."""
-    needs = {
-        "target_proposal": "record utilities and the log-probs of mu and of the target's anchor",
-        "policy_proposal": "record log_policy before the update, or declare the batch on-policy",
-        "target_policy": "record log_policy before the update, or declare the batch on-policy",
-    }
     why = f"the {name.replace('_', '/')} leg of overlap is not known"
     if _nothing_to_read(summary, policy_only=name == "policy_proposal"):
         return Reason(why, remedies.more_sight(summary))
-    return Reason(why, needs[name])
+    if name == "target_proposal" or (name == "target_policy" and not _weighed(summary)):
+        text = "record utilities and the log-probs of mu and of the target's anchor"
+        return Reason(why, advice.needs or text)
+    if summary.overlap.unknown:
+        return Reason(
+            why,
+            f"score the policy's log-probs again: they are recorded and not usable in "
+            f"{summary.overlap.unknown} contexts",
+        )
+    return Reason(why, "record log_policy before the update, or declare the batch on-policy")
+
+
+def _weighed(summary: Summary) -> bool:
+    return legs(summary)["target_proposal"] is not None
 
 
 def _nothing_to_read(summary: Summary, *, policy_only: bool) -> bool:
@@ -181,9 +200,10 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
             f"{remedies.less_sharp(advice)}; look at the worst contexts first",
         )
     weight = tails.max_weight_median
-    if weight is not None and weight > bounds.max_weight_stable:
-        heavy = weight > bounds.max_weight_dominated
-        limit = bounds.max_weight_dominated if heavy else bounds.max_weight_stable
+    stable, dominated = _weight_limits(summary, bounds)
+    if weight is not None and weight > stable:
+        heavy = weight > dominated
+        limit = dominated if heavy else stable
         yield Reason(
             f"one candidate carries {weight:.0%} of a typical context's weight, over {limit:.0%}",
             remedies.less_sharp(advice),
@@ -204,6 +224,21 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
             f"{bounds.activation_stable:.0%}: the operator, not the target, shapes the update",
             "take fewer updates per batch or a lower learning rate, or widen the trust region",
         )
+
+
+def _weight_limits(summary: Summary, bounds: Thresholds) -> tuple[float, float]:
+    """Bounds of the largest weight; below ``min_candidates`` no tighter than K itself allows.
+
+    A context at ESS_rel e can have a largest weight of 1/√(e K), and has 1/K at the least: at K = 4
+    even weights carry 25 % each, which is no matter of eta.
+    """
+    limits = bounds.max_weight_stable, bounds.max_weight_dominated
+    k = summary.overlap.k
+    if k is None or k >= bounds.min_candidates:
+        return limits
+    at_k = ((e * k) ** -0.5 for e in (bounds.overlap_stable, bounds.overlap_dominated))
+    stable, dominated = (max(pair) for pair in zip(limits, at_k, strict=True))
+    return stable, dominated
 
 
 def coverage(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reason]:

@@ -21,6 +21,7 @@ class Advice:
         k_needed: Candidates per context needed for the effective number wanted.
         k: Candidates per context, median.
         eta_goal: ESS_rel that ``eta_max`` keeps; None means the bound that was missed.
+        needs: What would let the target be weighed, where it cannot be.
         anchors: τ and β where sharpness is 1/(τ+β) and has no knob of its own.
     """
 
@@ -30,6 +31,7 @@ class Advice:
     k: float | None = None
     eta_goal: float | None = None
     anchors: tuple[float, float] | None = None
+    needs: str | None = None
 
 
 def nearer_target(goal: float, advice: Advice, *, batch: bool) -> str:
@@ -164,6 +166,14 @@ def closer_policy(
         "data), or take fewer updates per batch or a lower learning rate. At pi = mu this leg is "
         f"the target/proposal one{reads} and a refresh of mu alone brings it there only where mu "
         "is the target's anchor; no eta closes that gap"
+    )
+
+
+def wider_policy() -> str:
+    """For a target/policy leg of 0: log π = −∞ where q* > 0 (C.12)."""
+    return (
+        "start from a policy that reaches them (score log_policy without top-k, top-p or masks), "
+        "or leave them out of the target's support; no eta lifts a leg of 0"
     )
 
 

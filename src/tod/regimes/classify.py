@@ -24,6 +24,7 @@ def classify(
     eta_intervals: tuple[EtaInterval, ...] = (),
     band: Band = "overlap",
     changes: Sequence[Crossing] = (),
+    needs: str | None = None,
 ) -> Regime:
     """The regime of a batch: does the choice of operator matter here?
 
@@ -48,13 +49,14 @@ def classify(
             ``ess_two`` for the step-means of the first two legs of a run (see `classify_run`).
         changes: Crossings of a run's steps (`stable_crossings`): what left the stable region and
             is still out of it caps the verdict.
+        needs: What would let the target be weighed, where it cannot be, for remedies.
 
     Returns:
         The regime; ``reasons`` worst first, empty exactly when ``swap_stable``.
     """
     bounds = thresholds or Thresholds()
     k = summary.contexts.candidates_per_context.get("median")
-    advice = Advice(eta, eta_max, k_needed, k, eta_goal, anchors)
+    advice = Advice(eta, eta_max, k_needed, k, eta_goal, anchors, needs)
     found = [
         *checks.evidence(summary, bounds),
         *checks.overlap(summary, bounds, advice, band),
