@@ -12,7 +12,7 @@ import pytest
 
 from tod.base import SpecError
 from tod.integrations import _assess as assess
-from tod.integrations import diagnose, read
+from tod.integrations import diagnose, parse_target, read
 from tod.targets import Target
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/diagnosis-1.schema.json").read_text())
@@ -429,3 +429,26 @@ def test_a_huge_utility_does_not_hide_the_anchor(
     found = diagnose(read(save(tmp_path, columns, 16)), Target.parse(target, "target")).feasible
     assert found is not None
     assert found["attained"] == "never"
+
+
+def test_a_selectivity_is_weighed_and_has_no_single_eta(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    n, _, mu = world(rng)
+    passed = (rng.random(n) < 0.3).astype(float)
+    columns = {"utility.correct": passed, "log_mu": mu, "log_policy": mu}
+    target = parse_target(
+        {"anchor": {"mu": 1.0}, "selectivity": {"utility": "correct", "mass": 0.8}}
+    )
+    found = diagnose(read(save(tmp_path, columns, 16)), target)
+    p = passed.reshape(-1, 16).mean(1)
+    mixed = (p > 0) & (p < 1)
+    rel = 1 / (np.maximum(0.8, p) ** 2 / p + (1 - np.maximum(0.8, p)) ** 2 / (1 - p))[mixed]
+    np.testing.assert_allclose(
+        found.diagnostics.ess_rel[found.diagnostics.informative & mixed].max(), rel.max(), rtol=1e-9
+    )
+    data = found.to_dict()
+    jsonschema.validate(data, SCHEMA)
+    assert data["target"]["tilts"] == [{"utility": "correct", "eta": None}]
+    assert data["feasible"]["attained"] is None
+    assert "selectivity" in next(c.why for c in found.cannot if c.what == "feasible.eta_max")

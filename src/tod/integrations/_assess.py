@@ -145,6 +145,11 @@ def spread_out(chosen: Any, most: int = MOST_CONTEXTS) -> Any:
     return chosen[np.linspace(0, len(chosen) - 1, most).astype(np.int64)]
 
 
+def unknown_feasible(target: float) -> dict[str, Any]:
+    """The block of ``feasible`` where no sharpness can be read."""
+    return {"ess_rel_target": target, "quantile": 0.5, "eta_max": None, "attained": None}
+
+
 def feasible(log_w0: Any, unit: Any, contexts: Groups, eta: float, target: float) -> dict[str, Any]:
     """Largest sharpness at which the median ESS_rel is still at the target, candidates held fixed.
 
@@ -159,7 +164,7 @@ def feasible(log_w0: Any, unit: Any, contexts: Groups, eta: float, target: float
         eta: Sharpness in force.
         target: ESS_rel to keep.
     """
-    block = {"ess_rel_target": target, "quantile": 0.5, "eta_max": None, "attained": None}
+    block = unknown_feasible(target)
     if not len(contexts):
         return block
     top = search_top(unit, contexts, eta)

@@ -100,7 +100,10 @@ def _weights(
         )
     if possible is not None and possible["eta_max"] is None:
         goal = f"{possible['ess_rel_target']:g}"
-        if possible["attained"] == "never":
+        if possible["attained"] is None:
+            why = "the target's selectivity finds an eta for every context: there is no single one"
+            yield Cannot("feasible.eta_max", why, "a target with an eta of its own")
+        elif possible["attained"] == "never":
             why = f"the median ESS_rel is below {goal} at every eta: the anchor is far from mu"
             yield Cannot("feasible.eta_max", why, "an anchor nearer to mu, or a nearer proposal")
         else:

@@ -42,9 +42,16 @@ class Chosen:
         return {
             "source": self.source,
             "anchor": general.model_dump(mode="json")["anchor"],
-            "tilts": [{"utility": tilt.utility, "eta": float(tilt.eta)} for tilt in general.tilts],
+            "tilts": _tilts(general),
             "support": list(general.support),
         }
+
+
+def _tilts(general: Target) -> list[dict[str, Any]]:
+    """Utilities with their η; None for a selectivity, which has one for every context."""
+    if general.selectivity is not None:
+        return [{"utility": general.selectivity.utility, "eta": None}]
+    return [{"utility": tilt.utility, "eta": float(tilt.eta)} for tilt in general.tilts]
 
 
 def choose(

@@ -24,7 +24,8 @@ class Weighed:
         tilt: Σ_k η_k U_k.
         value: The utility itself where there is one, else the tilt per unit of sharpness.
         eta: Sharpness in force: one number, or [N] where a controller turned it.
-        declared: Sharpness of the target as it was declared; 1 for a target without any.
+        declared: Sharpness of the target as it was declared; 1 for a target without any, None for
+            a selectivity, which has one for every context.
     """
 
     log_w: Any
@@ -32,13 +33,13 @@ class Weighed:
     tilt: Any
     value: Any
     eta: Any
-    declared: float
+    declared: float | None
 
     @cached_property
-    def last(self) -> float:
-        """The sharpness in force at the last step."""
+    def last(self) -> float | None:
+        """The sharpness in force at the last step; None where every context has its own."""
         known = np.atleast_1d(self.eta)
-        return float(known[-1]) if len(known) else self.declared
+        return float(known[-1]) if len(known) and self.declared is not None else self.declared
 
     def unit(self, rows: Any) -> Any:
         """The tilt at η = 1 of some candidates; −∞ outside the support."""
@@ -61,7 +62,7 @@ def weigh(reading: Reading, chosen: Chosen) -> Weighed:
     whole = weigh_all(reading, chosen.target.target)
     if not chosen.knobs:
         return whole
-    eta = np.full(len(reading), whole.declared)
+    eta = np.full(len(reading), whole.eta)
     columns = (whole.log_w, whole.log_base, whole.tilt, whole.value)
     log_w, base, tilt, value = (x.copy() for x in columns)
     offsets = reading.contexts.offsets
@@ -80,10 +81,12 @@ def weigh_all(candidates: Candidates, target: Target) -> Weighed:
         MissingLogProbs: The target's anchor was not recorded.
     """
     tilt, base = map(_exact, target.parts(candidates))
-    eta = float(target.sharpness) or 1.0
-    single = len(target.tilts) == 1
-    value = _exact(candidates.utilities(target.tilts[0].utility)) if single else tilt / eta
-    return Weighed(tilt + base if base.any() else tilt, base, tilt, value, eta, eta)
+    chosen = target.selectivity
+    eta = 1.0 if chosen else float(target.sharpness) or 1.0
+    names = [chosen.utility] if chosen else [tilt.utility for tilt in target.tilts]
+    value = _exact(candidates.utilities(names[0])) if len(names) == 1 else tilt / eta
+    log_w = tilt + base if base.any() else tilt
+    return Weighed(log_w, base, tilt, value, eta, None if chosen else eta)
 
 
 def steps_of(reading: Reading) -> list[tuple[int, slice]]:

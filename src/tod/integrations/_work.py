@@ -97,6 +97,8 @@ class Work:
     def feasible(self, whole: Diagnostics, goal: float) -> dict[str, Any]:
         """Largest feasible sharpness over the contexts whose median is read."""
         assert self.weighed is not None  # noqa: S101 - checked by the caller
+        if self.weighed.declared is None:
+            return assess.unknown_feasible(goal)
         contexts, rows = self.reading.contexts.take(self._sample(whole))
         base, unit = self.weighed.base(rows), self.weighed.unit(rows)
         return assess.feasible(base, unit, contexts, self.weighed.declared, goal)
@@ -117,7 +119,9 @@ class Work:
     ) -> Regime:
         """The verdict of the batch, or of the run on its step-means."""
         assumed = self.chosen is not None and self.chosen.source == "assumed"
-        eta = None if self.chosen is None else float(self.chosen.target.target.sharpness)
+        eta = None
+        if self.chosen is not None and self.chosen.target.target.selectivity is None:
+            eta = float(self.chosen.target.target.sharpness)
         anchors = None if self.chosen is None else self.chosen.two_anchors
         advice: dict[str, Any] = {"eta": eta, "k_needed": _k_needed(summary), "anchors": anchors}
         several = len(summaries) > 1 and ess_two(summaries) is not None
@@ -154,7 +158,7 @@ class Work:
         contexts, rows = self.reading.contexts.take(chosen)
         base, unit = self.weighed.base(rows), self.weighed.unit(rows)
         log_r = None if self.log_r is None else self.log_r[rows]
-        eta = self.weighed.declared
+        eta = self.weighed.declared or 1.0
         steps = self.reading.steps[chosen] if several else None
         return assess.intervals(base, unit, contexts, eta, judged, thresholds, log_r, steps)
 

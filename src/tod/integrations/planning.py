@@ -139,6 +139,11 @@ def plan(
     pilot, contexts = _with_k(reading, k)
     whole, weighed = chosen.target.target, weigh(reading, chosen)
     log_w0, unit, now = weighed.base(pilot), weighed.unit(pilot), weighed.declared
+    if now is None:
+        raise DataError(
+            "the target's selectivity finds an eta for every context: there is no single sharpness "
+            "to plan. Give a target with an eta, or --utility."
+        )
     all_informative = parts.varied(unit, contexts)
     if not all_informative.size:
         raise DataError(
@@ -185,7 +190,8 @@ def feasible_eta(
 ) -> float | None:
     """Largest sharpness at which the quantile over contexts of ESS_rel is at the target.
 
-    None where no context is informative or no sharpness is feasible; ∞ where none is too much.
+    None where no context is informative, where every context has an η of its own, or where no
+    sharpness is feasible; ∞ where none is too much.
 
     Raises:
         MissingLogProbs: The target's anchor was not recorded.
@@ -194,7 +200,7 @@ def feasible_eta(
     weighed = weigh_all(candidates, target)
     unit, now = weighed.unit(slice(None)), weighed.declared
     chosen = parts.varied(unit, candidates.contexts)
-    if not chosen.size:
+    if not chosen.size or now is None:
         return None
     contexts, rows = candidates.contexts.take(chosen)
     top = parts.search_top(unit[rows], contexts, now)

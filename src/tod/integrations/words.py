@@ -31,7 +31,8 @@ def target(found: dict[str, Any] | None) -> str:
     else:
         parts = (name if rho == 1 else f"{name}^{rho:.4g}" for name, rho in anchor.items())
         base = " · ".join(parts)
-    tilt = " + ".join(f"{item['eta']:.4g} {item['utility']}" for item in tilts)
+    etas = ["eta_c" if item["eta"] is None else f"{item['eta']:.4g}" for item in tilts]
+    tilt = " + ".join(f"{eta} {item['utility']}" for eta, item in zip(etas, tilts, strict=True))
     support = "".join(f" on {name}" for name in found["support"])
     return f"q* ∝ {base}{f' · exp({tilt})' if tilts else ''}{support}"
 

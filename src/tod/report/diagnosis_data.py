@@ -89,7 +89,7 @@ def view(diagnosis: "Diagnosis", remarks: Sequence[str] = ()) -> DiagnosisView:
     return DiagnosisView(
         run=_run(diagnosis, weighed.log_w),
         eta=eta,
-        by_eta=by_eta(*_lines(weighed, of_one_k), compared, eta, eta_max),
+        by_eta=[] if eta is None else by_eta(*_lines(weighed, of_one_k), compared, eta, eta_max),
         by_k=by_k(weighed.log_w[rows], contexts),
         ess_rel=diagnosis.diagnostics.ess_rel[_usable(diagnosis)],
         read=len(contexts),
