@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tod.atlas.law import biased, exponents, law_of
+from tod.atlas.law import PROJECTING, biased, exponents, law_of
 from tod.operators import (
     Clip,
     DualClip,
@@ -195,15 +195,16 @@ def _weights(
     """What the law of a regression is, where it is not the target."""
     law, found = law_of(procedure), []
     data = exponents(procedure.tilt, procedure.operator) == {"data": 1.0}
-    if action.weights.kind not in ("target", "target_of_step") and not data:
+    if action.weights.kind not in PROJECTING and not data:
         if not law.finite:
             without = "no b/μ in the weights: the target is μ·exp(ηU), sharper at every refresh"
             effect = without if law.shape == "climbs" else law.why
         else:
             effect = f"no b/μ in the weights: the law is {law.letters}, whatever q* says"
         found.append(SilentChange(said["weights"], effect))
-    elif not law.finite and not action.by_probability:
-        effect = f"{law.why}: q* is the target of one update, iterated it is sharper every time"
+    elif not law.finite and not action.by_probability and _drifts(procedure):
+        sharper = ", iterated it is sharper every time" if law.shape == "climbs" else ""
+        effect = f"{law.why}: q* is the target of one update{sharper}"
         found.append(SilentChange(said["target"], effect))
     if action.by_probability:
         effect = "every token is weighted by its own π: sharper than the data"
@@ -244,25 +245,11 @@ def _labels(action: Preference, said: Mapping[str, str]) -> list[SilentChange]:
 def _moving(procedure: Procedure, said: Mapping[str, str]) -> list[SilentChange]:
     proposal, found = procedure.operator.proposal, []
     powers = exponents(procedure.tilt, procedure.operator)
-    left, rest = 0.0, ""
-    moves = powers.get("old", 0.0) > 0.0
     action = procedure.operator.action
-    pulled = isinstance(action, PolicyGradient) and action.pull is not None
-    if moves and set(powers) != {"old"} and proposal.refresh is not None and pulled:
-        left = 1.0 - powers["old"]
-        rest = f"{procedure.tilt.sharpness / left:.4g}"
-    if moves and isinstance(getattr(action, "pull", None), KLPull) and left:
-        effect = (
-            f"the pull draws to π_ref alone: it aims at sharpness {rest} = 1/β, not at q* "
-            f"(sharpness {procedure.tilt.sharpness:.4g}), whatever τ is"
-        )
-        found.append(SilentChange(said["target"], effect))
-    elif moves and left:
-        effect = (
-            f"π_old moves: q* (sharpness {procedure.tilt.sharpness:.4g}) is the target of one "
-            f"update; iterated the sharpness tends to {rest}"
-        )
-        found.append(SilentChange(said["target"], effect))
+    moves = powers.get("old", 0.0) > 0.0 and set(powers) != {"old"}
+    if moves and proposal.refresh is not None and _drawn_to_base(action):
+        effect = _iterated(procedure, isinstance(getattr(action, "pull", None), KLPull))
+        found += [SilentChange(said["target"], effect)] if effect else []
     gradient = isinstance(action, PolicyGradient)
     if gradient and proposal.refresh is None:
         region = action.trust_region if isinstance(action, PolicyGradient) else None
@@ -270,6 +257,41 @@ def _moving(procedure: Procedure, said: Mapping[str, str]) -> list[SilentChange]
             effect = "μ is never refreshed: a hard clip freezes the policy at its boundary"
             found.append(SilentChange(said["refresh"], effect))
     return found
+
+
+def _drifts(procedure: Procedure) -> bool:
+    """Whether q* moves with the policy; with a selectivity every context stays at its mass s."""
+    powers = exponents(procedure.tilt, procedure.operator)
+    return procedure.tilt.selectivity is None and bool({"old", "mu"} & powers.keys())
+
+
+def _drawn_to_base(action: object) -> bool:
+    """Whether an update vanishes at π = q*, or at the anchor its KL draws to."""
+    if isinstance(action, WeightedRegression):
+        return action.weights.kind in PROJECTING and not action.by_probability
+    return isinstance(action, PolicyGradient) and action.pull is not None
+
+
+def _iterated(procedure: Procedure, by_kl: bool) -> str:
+    """What becomes of q* when its π_old moves; of a regression that climbs `_weights` tells."""
+    law, target = law_of(procedure), procedure.tilt
+    if target.selectivity is not None:
+        return ""
+    if by_kl:
+        return (
+            f"the pull draws to π_ref alone: it aims at sharpness {_strength(procedure):.4g} = "
+            f"1/β, not at q* (sharpness {target.sharpness:.4g}), whatever τ is"
+        )
+    if law.finite:
+        rest = f"{sum(law.etas.values()):.4g}"
+        return (
+            f"π_old moves: q* (sharpness {target.sharpness:.4g}) is the target of one "
+            f"update; iterated the sharpness tends to {rest}"
+        )
+    if isinstance(procedure.operator.action, WeightedRegression):
+        return ""
+    where = f", {law.letters}" if law.shape == "climbs" else ""
+    return f"π_old moves{where}: q* is the target of one update"
 
 
 def decoding(procedure: Procedure, said: Mapping[str, str]) -> list[SilentChange]:

@@ -36,7 +36,7 @@ _SCALES: dict[str, Scale] = {
     "return_to_go": "batch_std",
     "gae": "batch_std",
 }
-_PROJECTING = ("target", "target_of_step")
+PROJECTING = ("target", "target_of_step")
 """Weights q*/μ."""
 _SAME = 1e-9
 
@@ -102,7 +102,7 @@ class Law:
     def letters(self) -> str:
         """The law in one line of letters."""
         if not self.finite:
-            return "no finite law: argmax U" if self.shape == "climbs" else f"other: {self.why}"
+            return self._nowhere
         b = base_letters(self.anchor)
         b += "".join(f"·1{{{name} > 0}}" for name in self.support)
         spread = {"constant": "", "group_std": "/σ_c", "batch_std": "/σ_batch"}[self.scale]
@@ -118,6 +118,16 @@ class Law:
             inner = f"{terms} − mean" if self.centred else terms
             return f"{b}·min(exp({inner}), {self.bound:.4g}){tail}"
         return (f"{b}·exp({terms})" if terms else b) + tail
+
+    @property
+    def _nowhere(self) -> str:
+        if self.shape != "climbs":
+            return f"other: {self.why}"
+        if not self.anchor:
+            return "no finite law: argmax U"
+        terms = " + ".join(_times(eta, name) for name, eta in self.etas.items())
+        what = base_letters(self.anchor) + (f"·exp({terms})" if terms else "")
+        return f"no finite law: argmax {what}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -221,7 +231,7 @@ def biased(operator: Operator) -> bool:
     action = operator.action
     return (
         isinstance(action, WeightedRegression)
-        and action.weights.kind in _PROJECTING
+        and action.weights.kind in PROJECTING
         and not (action.centred or follows(operator))
     )
 
@@ -240,8 +250,12 @@ def _at_rest(
     stays = operator.proposal.samplers == ("old",) and operator.proposal.refresh is None
     moving = 0.0 if stays else powers.pop("old", 0.0)
     left = 1.0 - moving
-    if abs(left) <= _SAME or (not powers and moving):
+    if moving and not powers:
         return Law("climbs", etas=_etas(target), why="its only anchor moves with the policy")
+    if left <= _SAME:
+        why = f"π_old moves with exponent {moving:.4g}: every update adds to the last, unbounded"
+        drift = powers if left >= -_SAME else {}
+        return Law("climbs", drift, _etas(target), why=why)
     etas = {name: eta / left for name, eta in _etas(target).items()}
     anchor = {name: rho / left for name, rho in powers.items()}
     return Law("exponential", anchor, etas, holds=holds, support=target.support)
@@ -310,9 +324,9 @@ def _of_weights(target: Target, operator: Operator, action: WeightedRegression) 
     powers, source = exponents(target, operator), operator.proposal.samplers
     if action.by_probability:
         return Law("other", why="tokens weigh by their own π: what is likely gets likelier")
-    if powers == {"data": 1.0} and kind in ("uniform", *_PROJECTING):
+    if powers == {"data": 1.0} and kind in ("uniform", *PROJECTING):
         return Law("exponential", {"data": 1.0})
-    if kind in _PROJECTING:
+    if kind in PROJECTING:
         return _at_rest(target, operator)
     etas = _etas(target)
     if kind == "kl_budget" and "old" not in powers:

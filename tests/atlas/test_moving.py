@@ -1,0 +1,77 @@
+"""Targets whose anchor moves with the policy: where iterated updates end, and what is said."""
+
+import numpy as np
+import pytest
+
+from tod.atlas import compare
+from tod.atlas.effects import structural
+from tod.atlas.law import law_of
+from tod.operators import Operator, PolicyGradient, Proposal, WeightedRegression
+from tod.procedure import Procedure
+from tod.targets import Target, Teacher, TwoAnchor, Verifier
+
+RESIDUAL = Operator(
+    proposal=Proposal(source="old"),
+    action=PolicyGradient.parse(
+        {
+            "kind": "policy_gradient",
+            "advantage": "group_mean",
+            "pull": {"kind": "residual", "at": "current"},
+        }
+    ),
+)
+WEIGHTED = Operator(proposal=Proposal(source="old"), action=WeightedRegression())
+REF = np.array([0.5, 0.3, 0.2])
+U = np.array([0.0, 0.2, 1.0])
+
+
+def tilt(old: float, ref: float) -> Target:
+    return Target.parse(
+        {"kind": "tilt", "anchor": {"old": old, "ref": ref}, "tilts": [{"utility": "r", "eta": 5}]}
+    )
+
+
+def iterated(old: float, ref: float, updates: int = 200) -> np.ndarray:
+    log_pi = np.log(REF)
+    for _ in range(updates):
+        log_pi = old * log_pi + ref * np.log(REF) + 5 * U
+        log_pi = log_pi - np.logaddexp.reduce(log_pi)
+    return np.asarray(np.exp(log_pi))
+
+
+@pytest.mark.parametrize("operator", [RESIDUAL, WEIGHTED])
+@pytest.mark.parametrize(("old", "ref"), [(0.75, 0.25), (1.0, 0.5), (2.0, 0.5)])
+def test_a_moving_anchor_ends_where_it_is_said_to(
+    operator: Operator, old: float, ref: float
+) -> None:
+    procedure = Procedure(target=tilt(old, ref), operator=operator)
+    law, end = law_of(procedure), iterated(old, ref)
+    said = " ".join(change.effect for change in structural(procedure))
+    assert "π_old moves" in said
+    if old < 1.0:
+        stated = REF ** law.anchor["ref"] * np.exp(law.etas["r"] * U)
+        np.testing.assert_allclose(end, stated / stated.sum(), atol=1e-9)
+        assert "tends to 20" in said
+    else:
+        assert law.shape == "climbs"
+        assert end.max() == pytest.approx(1.0), "all mass on one answer"
+
+
+def test_the_literal_form_of_a_teacher_climbs_and_says_so() -> None:
+    literal = Procedure(target=Teacher(form="literal", eta=1.0), operator=RESIDUAL)
+    (change,) = structural(literal)
+    assert change.effect.startswith("π_old moves, no finite law: argmax π_teacher")
+    margin = Procedure(target=Teacher(form="margin", eta=1.0), operator=RESIDUAL)
+    assert compare(literal, margin).same_target == "no"
+
+
+def test_a_regression_to_two_anchors_names_where_it_rests() -> None:
+    target = TwoAnchor(tau=0.15, beta=0.05, utility="r")
+    effects = [c.effect for c in structural(Procedure(target=target, operator=WEIGHTED))]
+    assert len(effects) == 1
+    assert "one update; iterated the sharpness tends to 20" in effects[0]
+
+
+def test_a_selectivity_is_not_sharper_every_time() -> None:
+    target = Verifier(selectivity=0.9, utility="r")
+    assert structural(Procedure(target=target, operator=WEIGHTED)) == ()
