@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tod.atlas import compare
+from tod.atlas import RECIPES, compare
 from tod.atlas.effects import structural
 from tod.atlas.law import law_of
 from tod.operators import Operator, PolicyGradient, Proposal, WeightedRegression
@@ -75,3 +75,21 @@ def test_a_regression_to_two_anchors_names_where_it_rests() -> None:
 def test_a_selectivity_is_not_sharper_every_time() -> None:
     target = Verifier(selectivity=0.9, utility="r")
     assert structural(Procedure(target=target, operator=WEIGHTED)) == ()
+
+
+def test_a_kl_budget_is_its_own_sharpness() -> None:
+    base = RECIPES["reps"].procedure
+    rule = base.operator.action
+    for budget in (0.5, 3.0):
+        weights = {"kind": "kl_budget", "budget": budget}
+        action = WeightedRegression.parse({**rule.model_dump(mode="json"), "weights": weights})
+        found = compare("reps", base.revised(operator=base.operator.revised(action=action)))
+        assert found.same_target == ("yes" if budget == 0.5 else "no")
+    assert "reps 0.5 nats" in found.reasons[0]
+    for other in ("mpo", "rwr"):
+        assert compare("reps", other).same_target == "no"
+    (change,) = structural(base)
+    assert change.effect.startswith("η is what 0.5 nats of KL allow in every step; the declared 5")
+    etas = [base.target.revised(eta=eta) for eta in (5.0, 9.0)]
+    pair = [base.revised(target=target) for target in etas]
+    assert compare(pair[0], pair[1]).same_target == "one_update_only", "the declared η is not read"

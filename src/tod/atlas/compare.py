@@ -11,7 +11,7 @@ from tod.atlas.locate.implied import rule_of
 from tod.atlas.lookup import recipe
 from tod.atlas.recipe import Recipe
 from tod.base import SpecError
-from tod.operators import Operator, UpdateRule
+from tod.operators import Operator, UpdateRule, WeightedRegression, WithinBudget
 from tod.procedure import Procedure
 from tod.regimes import Regime
 from tod.targets import Target
@@ -174,7 +174,19 @@ def _same(left: Side, right: Side) -> tuple[SameTarget, str]:
             f"one update aims at the same; iterated: {left.law.letters} against "
             f"{right.law.letters}",
         )
-    return "no", f"{left.law.letters} against {right.law.letters}"
+    ends = f"{left.law.letters} against {right.law.letters}"
+    budgets = [one for one in (left, right) if _budget(one) is not None]
+    if budgets and _budget(left) != _budget(right):
+        said = ", ".join(f"{one.name} {_budget(one):g} nats" for one in budgets)
+        return "no", f"η is what a KL budget allows ({said}), whatever is declared; {ends}"
+    return "no", ends
+
+
+def _budget(one: Side) -> float | None:
+    """Nats that its weights spend on the sharpness, in the place of the declared one."""
+    action = None if one.operator is None else one.operator.action
+    weights = action.weights if isinstance(action, WeightedRegression) else None
+    return weights.budget if isinstance(weights, WithinBudget) else None
 
 
 def _one_thing(left: Side, right: Side) -> bool:
@@ -218,7 +230,9 @@ def _one_update(left: Side, right: Side) -> bool:
     bases = [
         _at_start(one.target, one.operator) for one in (left, right) if one.target and one.operator
     ]
-    return close(etas[0], etas[1]) and close(bases[0], bases[1])
+    if _budget(left) != _budget(right):
+        return False
+    return (close(etas[0], etas[1]) or _budget(left) is not None) and close(bases[0], bases[1])
 
 
 def _at_start(target: Target, operator: Operator) -> dict[str, float]:

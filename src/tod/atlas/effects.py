@@ -14,6 +14,7 @@ from tod.operators import (
     Residual,
     UpdateRule,
     WeightedRegression,
+    WithinBudget,
 )
 from tod.operators.advantages import BatchZScore, LeaveOneOutZScore
 from tod.procedure import Procedure
@@ -195,7 +196,15 @@ def _weights(
     """What the law of a regression is, where it is not the target."""
     law, found = law_of(procedure), []
     data = exponents(procedure.tilt, procedure.operator) == {"data": 1.0}
-    if action.weights.kind not in PROJECTING and not data:
+    if isinstance(action.weights, WithinBudget):
+        declared = ", ".join(f"{tilt.eta:g}" for tilt in procedure.tilt.tilts)
+        effect = (
+            f"η is what {action.weights.budget:g} nats of KL allow in every step; the declared "
+            f"{declared} is not read"
+        )
+        effect += "; the anchor moves, so it is sharper at every refresh" * (law.shape == "climbs")
+        found.append(SilentChange(said["weights"], effect))
+    elif action.weights.kind not in PROJECTING and not data:
         if not law.finite:
             without = "no b/μ in the weights: the target is μ·exp(ηU), sharper at every refresh"
             effect = without if law.shape == "climbs" else law.why
