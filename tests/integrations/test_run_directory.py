@@ -92,3 +92,14 @@ def test_skyrl_advantages_stand_in_for_rewards(writers: Any, tmp_path: Path) -> 
     assert {"mu", "old", "ref"} <= set(reading.recorded)
     assert reading.source.tier == "B"
     assert any("stands in" in note and "tier B" in note for note in reading.source.notes)
+
+
+def test_a_run_over_a_fixed_set_is_read_as_one(tmp_path: Path) -> None:
+    """No μ drew the set: log w is the target's own density, its anchor not divided by any μ."""
+    target = {**TARGET, "anchor": {"policy": 1.0}, "semantics": "fixed"}
+    recipe = {"target": target, "operator": {"proposal": {"source": "pool", "semantics": "fixed"}}}
+    reading = read(run_of(tmp_path / "run", recipe, {1: 0.0}))
+    log_w = np.asarray(reading.log_anchor["policy"]) + 2 * np.asarray(reading.utility["r"])
+    w = np.exp(log_w).reshape(40, 8)
+    expected = w.sum(1) ** 2 / (8 * (w**2).sum(1))
+    np.testing.assert_allclose(diagnose(reading).diagnostics.ess_rel, expected, rtol=1e-12)

@@ -139,6 +139,7 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
         utility=utility,
         log_mu=log.pop("mu", None),
         log_anchor=log,
+        semantics=rows.extras.get("semantics", "sampled"),
         labels=labels,
         source=Source(
             format=chosen.name,

@@ -65,6 +65,10 @@ def _read_run(root: Path, rows: Rows) -> None:
         rows.note(f"{root}: its manifest or records cannot be used, rollouts can ({error})")
         return
     _read_target(run.manifest.recipe, rows)
+    operator = run.manifest.recipe.get("operator")
+    proposal = operator.get("proposal") if isinstance(operator, dict) else None
+    if isinstance(proposal, dict) and proposal.get("semantics") == "fixed":
+        rows.extras["semantics"] = "fixed"  # a set of candidates, drawn from no μ
     known = {r["step"]: r.get("activation") for r in records if isinstance(r.get("step"), int)}
     rows.extras["activation"] = {
         step: float(v) for step, v in known.items() if isinstance(v, int | float)
