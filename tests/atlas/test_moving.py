@@ -93,3 +93,27 @@ def test_a_kl_budget_is_its_own_sharpness() -> None:
     etas = [base.target.revised(eta=eta) for eta in (5.0, 9.0)]
     pair = [base.revised(target=target) for target in etas]
     assert compare(pair[0], pair[1]).same_target == "one_update_only", "the declared η is not read"
+
+
+def test_an_auxiliary_loss_alone_does_not_read_the_tilt() -> None:
+    operator = RECIPES["opd_full"].operator
+    said = []
+    for form, eta in (("margin", 1.0), ("margin", 0.5), ("literal", 1.0)):
+        target = Teacher.parse({"kind": "teacher", "form": form, "eta": eta})
+        said.append([c.effect for c in structural(Procedure(target=target, operator=operator))])
+    unread = ["the auxiliary loss alone decides; the target's tilt and form are not read"]
+    assert said == [[], unread, unread]
+
+
+@pytest.mark.parametrize("name", ["reinforce_pp", "ppo"])
+def test_whitening_beside_a_kl_in_the_loss_is_named(name: str) -> None:
+    base = RECIPES[name].procedure
+    action = base.operator.action.model_dump(mode="json")
+    action["advantage"]["whiten"] = {"epsilon": 0.25}
+    said = []
+    for place in ("loss", "reward"):
+        rule = PolicyGradient.parse({**action, "pull": {"kind": "k1", "place": place}})
+        found = structural(base.revised(operator=base.operator.revised(action=rule)))
+        said.append(" ".join(change.effect for change in found))
+    assert "/√(σ_batch² + 0.25), one sharpness for the step" in said[0]
+    assert "σ_batch" not in said[1], "a KL in the reward is divided as well"

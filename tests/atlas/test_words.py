@@ -2,9 +2,9 @@
 
 from tod.atlas import RECIPES
 from tod.atlas.locate import composition
-from tod.atlas.nearest import nearest
-from tod.atlas.page import entry
-from tod.operators import Auxiliary, FullVocabulary, NoCredit, Operator
+from tod.atlas.nearest import NO_BOUND, nearest, number
+from tod.atlas.page import entry, text
+from tod.operators import Auxiliary, FullVocabulary, NoCredit, Operator, TokenTruncation
 
 
 def test_differences_name_what_differs() -> None:
@@ -33,3 +33,18 @@ def test_families_are_rows_of_the_grid() -> None:
         row = entry(recipe)
         assert row["target_family"] in TARGETS
         assert row["operator_family"] in OPERATORS
+
+
+def test_a_page_shows_the_loss_beside_the_credit_and_what_draws() -> None:
+    assert "divergence: jsd\n    beta: 0.5" in text(RECIPES["gkd"])
+    assert "source: alternating\n" in text(RECIPES["gkd"])
+    assert "divergence: reverse_kl\n    weight" in text(RECIPES["opd_full"]), "β is not read"
+    assert "top_k: 8" in text(RECIPES["opd_top_k"])
+    for recipe in RECIPES.values():
+        assert f"source: {recipe.operator.proposal.source}" in text(recipe)
+
+
+def test_no_bound_is_called_none() -> None:
+    assert [number(NO_BOUND), number(2.0)] == ["none", "2"]
+    rule = RECIPES["tis_grpo"].operator.action.revised(correction=TokenTruncation(cap=NO_BOUND))
+    assert "token_truncation (cap none" in str(composition(Operator(action=rule)))

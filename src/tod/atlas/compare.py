@@ -9,6 +9,7 @@ from tod.atlas.law import Law, close, exponents, follows, law_of
 from tod.atlas.locate import EtaRule, Located, locate
 from tod.atlas.locate.implied import rule_of
 from tod.atlas.lookup import recipe
+from tod.atlas.nearest import number
 from tod.atlas.recipe import Recipe
 from tod.base import SpecError
 from tod.operators import Operator, UpdateRule, WeightedRegression, WithinBudget
@@ -318,4 +319,4 @@ def short(value: Any) -> str:
         return " ".join([str(value.get("kind", value.get("source", ""))), *rest]).strip()
     if value is None:
         return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tod.atlas.law import PROJECTING, biased, exponents, law_of
+from tod.atlas.law import PROJECTING, biased, close, exponents, law_of
 from tod.operators import (
     Clip,
     DualClip,
     GroupZScore,
     KLPull,
+    NoCredit,
     PolicyGradient,
     Preference,
     Residual,
@@ -84,9 +85,20 @@ def structural(
     if procedure.operator.auxiliary.entropy is not None:
         effect = "an entropy bonus: a second anchor, uniform over tokens"
         found.append(SilentChange(spelled["entropy"], effect))
+    if isinstance(action, NoCredit) and term is not None and not _states_teacher(procedure):
+        effect = "the auxiliary loss alone decides; the target's tilt and form are not read"
+        found.append(SilentChange(spelled["target"], effect))
     found += _moving(procedure, spelled)
     found += decoding(procedure, spelled)
     return tuple(found)
+
+
+def _states_teacher(procedure: Procedure) -> bool:
+    """Whether the target is the teacher itself, which is what a distillation term fits."""
+    target = procedure.tilt
+    plain = not any(tilt.eta for tilt in target.tilts) and not target.support
+    powers = exponents(target, procedure.operator)
+    return plain and target.selectivity is None and close(powers, {"teacher": 1.0})
 
 
 def _ours(procedure: Procedure) -> dict[str, str]:
@@ -147,9 +159,15 @@ def _advantage(
         eta = said.get("eta") or f"{_strength(procedure):.4g}"
         effect = (
             f"the reward is divided by {spread} and the KL is not: "
-            f"η = {eta}/{spread if not epsilon else f'({spread} + {epsilon:g})'}, {where}"
+            f"η = {eta}/{_divisor(spread, epsilon, inside=whitening is not None)}, {where}"
         )
     return [SilentChange(said["advantage"], effect)]
+
+
+def _divisor(spread: str, epsilon: float, inside: bool) -> str:
+    if not epsilon:
+        return spread
+    return f"√({spread}² + {epsilon:g})" if inside else f"({spread} + {epsilon:g})"
 
 
 def _strength(procedure: Procedure) -> float:

@@ -29,6 +29,8 @@ _NUMBERS = {"advantage": 0.0}
 _RELATED = {frozenset({"clip", "dual_clip"}): 1.0}
 _NAMED = 3.0
 """What it counts that the framework itself calls it by that name."""
+NO_BOUND = 1e30
+"""Stands for no upper bound on ρ where an operator has to have one."""
 _FAR = 6.0
 """Beyond it no recipe is called near."""
 
@@ -101,4 +103,9 @@ def _word(value: Any) -> str:
     if isinstance(value, dict):
         rest = [_word(v) for k, v in value.items() if k != "kind"]
         return str(value["kind"]) if "kind" in value else f"({', '.join(rest)})"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def number(value: float) -> str:
+    """In a few digits; a bound so large that it bounds nothing is none."""
+    return "none" if value >= NO_BOUND else f"{value:g}"

@@ -24,6 +24,7 @@ def entry(recipe: Recipe) -> dict[str, Any]:
         "operator_family": recipe.family,
         "proposal": operator["proposal"],
         "action": operator["action"],
+        "auxiliary": _terms(recipe),
         "papers": list(recipe.papers),
         "shares_target": recipe.shares_target,
         "differs": list(recipe.differs),
@@ -43,12 +44,31 @@ def measured(recipe: Recipe) -> str:
     return "unknown" if seen is None else f"{words({recipe.name: seen})} on {EMBEDDED}"
 
 
+def _terms(recipe: Recipe) -> dict[str, Any]:
+    """The terms of the loss beside the credit, with what is read of them."""
+    terms = recipe.operator.auxiliary.model_dump(mode="json", exclude_none=True)
+    fitted = terms.get("distillation", {})
+    if fitted.get("divergence") != "jsd":
+        fitted.pop("beta", None)
+    if "top_k" not in fitted:
+        fitted.pop("rest", None)
+    return terms
+
+
+def _drawn(recipe: Recipe) -> dict[str, Any]:
+    """What decides μ, without the sizes of a step."""
+    data = recipe.operator.proposal.model_dump(mode="json", exclude_none=True)
+    return {key: value for key, value in data.items() if key not in ("prompts", "max_new_tokens")}
+
+
 def text(recipe: Recipe) -> str:
     """One recipe for a terminal: the triple as YAML, and what is known of it."""
     import yaml
 
     data = entry(recipe)
-    triple = {"target": data["target"], "action": data["action"]}
+    triple = {"target": data["target"], "proposal": _drawn(recipe), "action": data["action"]}
+    if data["auxiliary"]:
+        triple["auxiliary"] = data["auxiliary"]
     lines = [
         f"{recipe.name}: {recipe.title}",
         f"families   {row_of(recipe)} x {recipe.family}",

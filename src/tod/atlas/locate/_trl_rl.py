@@ -6,6 +6,7 @@ from tod.atlas.locate._corrections import sequence_mask_note
 from tod.atlas.locate._outside import TRL_GRPO, why
 from tod.atlas.locate.draft import Draft, auxiliary, coefficient, proposal_of, reward_tilt
 from tod.atlas.locate.settings import Settings
+from tod.atlas.nearest import NO_BOUND
 from tod.operators import (
     BatchZScore,
     Clip,
@@ -50,8 +51,6 @@ _SCALING: dict[str, AdvantageSpec] = {
     "False": _NONE,
 }
 """By ``scale_rewards``; true and false are its older spelling."""
-_NO_BOUND = 1e30
-"""Stands for no upper bound on ρ where ours has to have one."""
 _LIKELY = {"grpo": ("grpo",), "dr_grpo": ("dr_grpo",), "sapo": ("sapo",), "cispo": ("cispo",)}
 
 
@@ -162,7 +161,7 @@ def _correction(s: Settings) -> CorrectionSpec | None:
     if not (s.flag("use_vllm") and s.flag("vllm_importance_sampling_correction")):
         return None
     name = "vllm_importance_sampling_clip_max"
-    high = s.number(name) if s[name] is not None else _NO_BOUND
+    high = s.number(name) if s[name] is not None else NO_BOUND
     low = s.number("vllm_importance_sampling_clip_min")
     mode = s["vllm_importance_sampling_mode"]
     if mode == "sequence_mask":

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law, base_letters
 from tod.atlas.locate.implied import EtaRule, Implied, implied
+from tod.atlas.nearest import number
 from tod.atlas.recipe import OperatorFamily
 from tod.candidates import Candidates
 from tod.operators import Operator
@@ -142,7 +143,7 @@ def _short(value: Any) -> str:
             if key != "kind" and item is not None
         )
         return f"{value.get('kind', '')}{f' ({rest})' if rest else ''}".strip()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def _target_dict(located: Located) -> dict[str, Any]:

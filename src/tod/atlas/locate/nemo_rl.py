@@ -14,6 +14,7 @@ from tod.atlas.locate._outside import NEMO_ESTIMATORS, why
 from tod.atlas.locate.draft import Draft, coefficient, proposal_of, reward_tilt
 from tod.atlas.locate.located import Located
 from tod.atlas.locate.settings import Settings, flat
+from tod.atlas.nearest import NO_BOUND
 from tod.base import SpecError
 from tod.operators import (
     Auxiliary,
@@ -145,7 +146,7 @@ def _correction(s: Settings) -> Any:
         return None
     kind = s[L + "truncated_importance_sampling_type"]
     name = L + "truncated_importance_sampling_ratio"
-    high = s.number(name) if s[name] is not None else 1e30
+    high = s.number(name) if s[name] is not None else NO_BOUND
     low = s.number(L + "truncated_importance_sampling_ratio_min")
     if kind == "icepop":
         return TokenMask(low=low, high=high)
