@@ -1,6 +1,7 @@
 """Every training row of the two tables, run for real: it trains, and says only what it knows."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ ALL = {"kind": "weighted_regression", "weights": "uniform", "aggregation": "toke
 NONE = {"kind": "auxiliary"}
 STRICT = {"kind": "multi_objective", "etas": {"correct": 5.0}, "constraints": ["correct"]}
 CHOOSY = {"kind": "verifier", "utility": "correct", "selectivity": 0.9}
+FIXED = {"kind": "finite_candidates", "eta": 5.0, "utility": "correct", "semantics": "fixed"}
+POOL = {"source": "pool", "path": "a.jsonl", "semantics": "sampled"}
 SCORED = {"kind": "policy_gradient", "advantage": "group_zscore", "pull": {"kind": "k3"}}
 
 
@@ -259,6 +262,7 @@ def test_a_budget_is_spent_and_its_sharpness_recorded(small: Make) -> None:
         assert np.allclose(log_w - log_w[:, :1], u - u[:, :1])
         w = np.exp(u) / np.exp(u).sum(1, keepdims=True)
         assert (w * np.log(4 * w)).sum(1).mean() == pytest.approx(0.15, rel=1e-6)
+        assert not re.search(r"\beta\b", str(record["regime"]["reasons"]))
 
 
 def test_contexts_that_need_no_selectivity_are_counted(small: Make) -> None:
@@ -358,6 +362,9 @@ def test_pool_of_a_run_trains_off_line(small: Make) -> None:
             {"target": MU, "operator__proposal": {**DRAWN, "source": "alternating"}},
             "no log μ",
         ),
+        ({"target": FIXED, "operator__proposal": POOL}, "fixed candidates .* 'pool' are sampled"),
+        ({"target": FIXED, "operator__action": {"kind": "listwise"}}, "'old' are sampled"),
+        (distilled() | {"arc": {"knob": "eta"}}, "connected to nothing"),
         ({"operator__proposal": CHOICES}, "choices"),
         ({**liked("dpo", proposal={**CHOICES, "utility": "nice"})}, "nice"),
         ({"target": STRICT, "operator__action": gradient()}, r"operator: support .* weighted_regr"),

@@ -446,3 +446,11 @@ def test_remedy_names_the_coefficients_of_a_two_anchor_target() -> None:
     assert tau / beta == pytest.approx(3.0, rel=0.02)
     (first, *_) = classify(low, eta=5.0, anchors=(0.15, 0.05)).reasons
     assert first.remedy == "lower eta from 5: tau + beta up from 0.2, at their proportion"
+
+
+def test_a_budget_is_turned_in_the_place_of_the_sharpness_it_finds() -> None:
+    low = good(overlap=Overlap(0.02, 0.9, 0.02, k=16, contexts=64))
+    reasons = classify(low, budget=0.5, k_needed=64).reasons
+    remedy = next(r.remedy for r in reasons if "budget" in r.remedy)
+    assert "lower the KL budget, operator.action.weights.budget, from 0.5 nats" in remedy
+    assert not any("lower eta" in r.remedy or "keep eta" in r.remedy for r in reasons)

@@ -3,6 +3,7 @@
 from tod.engine.data import load_task
 from tod.engine.forecast import forecast
 from tod.engine.memory import available
+from tod.engine.notes import aim
 from tod.engine.settings import RunSettings
 
 _GIB, _MIB = 2**30, 2**20
@@ -20,7 +21,7 @@ def show_forecast(settings: RunSettings) -> None:
     expected = forecast(settings, load_task(settings.task, settings.train.seed))
     there = available()
     fits = "fits" if expected.memory.total <= there else "does NOT fit"
-    console.print(f"target      {settings.target.target}")
+    console.print(f"target      {aim(settings)}")
     console.print(f"memory      about {_bytes(expected.memory.total)} of {_bytes(there)}: {fits}")
     console.print(f"            {expected.memory.table()}")
     console.print(

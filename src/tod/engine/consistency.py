@@ -9,6 +9,7 @@ from tod.operators import (
     Operator,
     PairsProposal,
     PolicyGradient,
+    PoolProposal,
     Preference,
 )
 from tod.procedure import check_compatible
@@ -67,6 +68,13 @@ def _check_target(
                 f"the target reads utility {name!r}, and `utilities` has "
                 f"{', '.join(sorted(known))}: add it there, or mend the target"
             )
+    made = _semantics(operator)
+    if target.semantics is not None and made not in (None, target.semantics):
+        raise ValueError(
+            f"{where}: the target is over {target.semantics} candidates and those of proposal "
+            f"{operator.proposal.source!r} are {made}: dividing by μ, or not, would be biased. "
+            f"Declare `target.semantics: {made}`, or give candidates that are {target.semantics}"
+        )
     if isinstance(operator.proposal, DatasetProposal) and "mu" in target.needs():
         raise ValueError(
             f"{where}: a data set has no log μ and the weights of {target} need it. Use the "
@@ -77,6 +85,17 @@ def _check_target(
             f"{where}: the data's steps have no log μ, and {target} is anchored at it. Use the "
             "`teacher` target, or a frozen anchor"
         )
+
+
+def _semantics(operator: Operator) -> str | None:
+    """How the proposal's candidates come about; None where that changes from step to step."""
+    proposal = operator.proposal
+    if isinstance(proposal, AlternatingProposal):
+        return None
+    if isinstance(proposal, PoolProposal):
+        return proposal.semantics
+    columns = isinstance(proposal, PairsProposal) and proposal.utility is None
+    return "fixed" if columns else "sampled"
 
 
 def _check_triple(where: str, operator: Operator, target: Target) -> None:

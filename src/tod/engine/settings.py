@@ -18,7 +18,7 @@ from tod.engine.utilities import (
     TextUtility,
     UtilitySpec,
 )
-from tod.operators import Operator, PolicyGradient, Proposal, Residual, WithinBudget
+from tod.operators import NoCredit, Operator, PolicyGradient, Proposal, Residual, WithinBudget
 from tod.operators.selection_rules import AnySelectionRule
 from tod.procedure import Procedure
 from tod.targets import TargetSpec
@@ -293,6 +293,15 @@ def _check_arc(settings: RunSettings) -> None:
         raise ValueError(
             "weights kl_budget find η in every step, so that `arc` would turn nothing: use weights "
             "`target`, or remove `arc`"
+        )
+    if all(
+        isinstance(settings.operator_named(name).action, NoCredit)
+        for name in settings.arc.operators or ("main",)
+    ):
+        raise ValueError(
+            f"arc.knob = {settings.arc.knob!r} but action 'auxiliary' does not read the target: "
+            "the controller would turn a knob that is connected to nothing. Use an action that "
+            "gives credit, or remove `arc`"
         )
     gradient = action if isinstance(action, PolicyGradient) else None
     pull = gradient.pull if gradient is not None else None

@@ -20,7 +20,7 @@ from tod.engine.session import Session, open_session
 from tod.engine.settings import RunSettings
 from tod.engine.update import update
 from tod.engine.world import World
-from tod.operators import Operator
+from tod.operators import Operator, WithinBudget
 from tod.procedure import Procedure, log_weights
 from tod.regimes import classify
 from tod.runs import HeldOut, Ledger, RunDirectory, StepRecord
@@ -150,7 +150,7 @@ class _Run:
             procedure = at_budget(procedure, updated.eta)
         candidates, diagnostics, summary = diagnose(procedure, evidence, updated)
         target = procedure.target
-        regime = classify(summary, eta=_sharpness(target), anchors=_anchors(target))
+        regime = classify(summary, **_turnable(procedure))
         state, decision = self._decide(replace(state, step=step), summary, step)
         clock.mark("diagnose")
         held_out = self._evaluate() if self._evaluates(step) else None
@@ -269,6 +269,15 @@ def _knobs(target: TargetSpec) -> dict[str, float | None]:
 def _sharpness(target: TargetSpec) -> float | None:
     """η of the target; None for a selectivity, which has one per context."""
     return target.target.sharpness if target.target.selectivity is None else None
+
+
+def _turnable(procedure: Procedure) -> dict[str, Any]:
+    """What remedies may turn: the KL budget where one finds the sharpness, else the target's."""
+    weights = getattr(procedure.operator.action, "weights", None)
+    if isinstance(weights, WithinBudget):
+        return {"budget": weights.budget}
+    target = procedure.target
+    return {"eta": _sharpness(target), "anchors": _anchors(target)}
 
 
 def _anchors(target: TargetSpec) -> tuple[float, float] | None:

@@ -23,6 +23,7 @@ class Advice:
         eta_goal: ESS_rel that ``eta_max`` keeps; None means the bound that was missed.
         needs: What would let the target be weighed, where it cannot be.
         anchors: τ and β where sharpness is 1/(τ+β) and has no knob of its own.
+        budget: KL budget in nats that finds the sharpness in every step, the knob in its place.
     """
 
     eta: float | None = None
@@ -32,6 +33,7 @@ class Advice:
     eta_goal: float | None = None
     anchors: tuple[float, float] | None = None
     needs: str | None = None
+    budget: float | None = None
 
 
 def nearer_target(goal: float, advice: Advice, *, batch: bool) -> str:
@@ -58,9 +60,10 @@ def nearer_target(goal: float, advice: Advice, *, batch: bool) -> str:
     if advice.k_needed is None:
         return text
     now = f" from {advice.k:g}" if advice.k is not None else ""
+    kept = "eta" if advice.budget is None else "it"
     return (
-        f"{text}; or keep eta and raise K{now} to at least {advice.k_needed}: not ESS_rel but the "
-        "number of effective candidates grows"
+        f"{text}; or keep {kept} and raise K{now} to at least {advice.k_needed}: not ESS_rel but "
+        "the number of effective candidates grows"
     )
 
 
@@ -71,6 +74,8 @@ def less_sharp(advice: Advice, goal: float = 0.0) -> str:
     log-weights, and a 0/1 utility is far from it.
     """
     eta, limit = advice.eta, advice.eta_max
+    if advice.budget is not None:
+        return f"lower the KL budget, operator.action.weights.budget, from {advice.budget:g} nats"
     down = "lower eta" if eta is None else f"lower eta from {eta:.3g}"
     kept = _kept(advice, goal)
     if limit is None or kept < goal or (eta is not None and eta <= limit):

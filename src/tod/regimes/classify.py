@@ -25,6 +25,7 @@ def classify(
     band: Band = "overlap",
     changes: Sequence[Crossing] = (),
     needs: str | None = None,
+    budget: float | None = None,
 ) -> Regime:
     """The regime of a batch: does the choice of operator matter here?
 
@@ -50,13 +51,14 @@ def classify(
         changes: Crossings of a run's steps (`stable_crossings`): what left the stable region and
             is still out of it caps the verdict.
         needs: What would let the target be weighed, where it cannot be, for remedies.
+        budget: KL budget that finds the sharpness, which remedies turn in the place of eta.
 
     Returns:
         The regime; ``reasons`` worst first, empty exactly when ``swap_stable``.
     """
     bounds = thresholds or Thresholds()
     k = summary.contexts.candidates_per_context.get("median")
-    advice = Advice(eta, eta_max, k_needed, k, eta_goal, anchors, needs)
+    advice = Advice(eta, eta_max, k_needed, k, eta_goal, anchors, needs, budget)
     found = [
         *checks.evidence(summary, bounds),
         *checks.overlap(summary, bounds, advice, band),
