@@ -223,3 +223,12 @@ def test_a_setting_that_nothing_looks_at_is_refused(
 ) -> None:
     with pytest.raises(SpecError, match="no such setting"):
         read(writers.write_verl(world, tmp_path), mapping={"group_size": "4"})
+
+
+def test_one_column_may_play_several_roles(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(text(rows()))
+    named = {"utility": "reward", "context": "prompt_id", "log_mu": "logp", "log_ref": "logp"}
+    found = read(tmp_path / "x.jsonl", mapping=named)
+    assert found.log_mu is not None
+    assert found.log_mu.tolist() == found.log_anchor["ref"].tolist()
+    assert found.log_mu.tolist() == [row["logp"] for row in rows()]

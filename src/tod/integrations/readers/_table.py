@@ -35,7 +35,8 @@ def read_table(path: Path, roles: Roles, rows: Rows) -> None:
         return
     roles.check(path, first_keys(path))
     sink = Sink(path, rows)
-    names = {role: f"c{place}" for place, role in enumerate(roles.columns)}
+    place = {column: f"c{at}" for at, column in enumerate(dict.fromkeys(roles.columns.values()))}
+    names = {role: place[column] for role, column in roles.columns.items()}
     for numbers, items in decode_blocks(path, _row_type(roles, names), rows):
         for line, item in zip(numbers, items, strict=True):
             _put(line, {role: getattr(item, name, None) for role, name in names.items()}, sink)
@@ -57,8 +58,10 @@ def _row_type(roles: Roles, names: Mapping[str, str]) -> Any:
         elif role not in TEXTS:
             listed = list[float] | None if role.endswith("_tokens") else float | bool | None
             other.append((name, _KINDS.get(role, listed), None))
+    fields = {field[0]: field for field in [*other, *needed]}  # a column may play several roles
     rename = {name: roles.columns[role] for role, name in names.items()}
-    return msgspec.defstruct("Row", [*needed, *other], rename=rename)
+    ordered = sorted(fields.values(), key=len)  # what comes without a default goes first
+    return msgspec.defstruct("Row", ordered, rename=rename)
 
 
 def _put(line: int, got: Mapping[str, Any], sink: Sink) -> None:
