@@ -53,7 +53,7 @@ def fitting_ids(example: Example, tokenizer: Any, longest: int) -> list[int]:
         )
     if longest < 1:
         raise DataError(
-            f"`max_new_tokens` fills the model's whole context and {1 - longest} tokens more: no "
+            f"`max_new_tokens` fills the model's whole context and {1 - longest} beyond it: no "
             "prompt fits beside it. Lower `operator.proposal.max_new_tokens`."
         )
     if len(ids) > longest:
