@@ -72,8 +72,11 @@ def test_a_regression_to_two_anchors_names_where_it_rests() -> None:
     assert "one update; iterated the sharpness tends to 20" in effects[0]
 
 
-def test_a_selectivity_is_not_sharper_every_time() -> None:
-    target = Verifier(selectivity=0.9, utility="r")
+@pytest.mark.parametrize("anchor", ["ref", "old"])
+def test_a_selectivity_is_not_sharper_every_time(anchor: str) -> None:
+    target = Verifier.parse(
+        {"kind": "verifier", "selectivity": 0.9, "utility": "r", "anchor": {anchor: 1.0}}
+    )
     assert structural(Procedure(target=target, operator=WEIGHTED)) == ()
 
 

@@ -174,8 +174,8 @@ _SAYS = {
     "grpo.async_grpo.enabled": "μ is older than π_old: stale by up to its limit",
     L + "positive_example_nll_weight": "adds the likelihood of passes: pulls to argmax U",
     L + "ratio_clip_c": "where A < 0 and ρ is above it a token no longer counts",
-    L + "use_importance_sampling_correction": "weights of the sampler's mismatch, cut at their "
-    "bounds: a nearby law's push",
+    L + "use_importance_sampling_correction": "weights of the sampler's mismatch, cut where "
+    "a bound is set: a nearby law's push",
 }
 """Settings that change the aim as soon as they are on."""
 
