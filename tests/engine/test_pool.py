@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tod.base import DataError
+from tod.engine.data import load_task
+from tod.engine.forecast import Forecast, forecast
 from tod.engine.proposals import propose
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
@@ -113,3 +115,23 @@ def test_a_fixed_set_has_distinct_elements(small: Make, tmp_path: Path) -> None:
     assert "a.jsonl:3" in message
     assert "distinct" in message
     assert "1 contexts" in message
+
+
+def test_the_forecast_reads_the_file(small: Make, tmp_path: Path) -> None:
+    """Twice the candidates are more than the work of the same prompts; none of them are drawn."""
+    path = tmp_path / "a.jsonl"
+    rows = [row(f"{i}-1") for i in range(4)] + [row(f"{i}-1", SECOND) for i in range(4)]
+
+    def cost(rows: list[dict[str, Any]], prompts: int) -> Forecast:
+        settings = pooled(small, path, rows, "fixed")
+        proposal = settings.operator.proposal.revised(prompts=prompts)
+        settings = settings.revised(operator=settings.operator.revised(proposal=proposal))
+        return forecast(settings, load_task(settings.task, 0))
+
+    few, many = cost(rows[2:6], 2), cost(rows, 2)
+    drawn = small(operator__proposal={"prompts": 2, "size": 4, "max_new_tokens": 20})
+    assert 1.5 < many.flops / few.flops < 2.0
+    assert many.memory.logits == forecast(drawn, load_task(drawn.task, 0)).memory.logits
+    assert (few.completion_tokens, many.notes) == (0, ())
+    (note,) = cost(rows, 3).notes
+    assert "the pool has 2 contexts" in note

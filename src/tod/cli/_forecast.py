@@ -28,6 +28,8 @@ def show_forecast(settings: RunSettings) -> None:
         f"cost        at most {expected.completion_tokens:,} tokens drawn, "
         f"{expected.flops:.2e} FLOPs (evaluation left out)"
     )
+    for note in expected.notes:
+        console.print(f"note        {note}")
     console.print(f"written to  {settings.directory}")
 
 

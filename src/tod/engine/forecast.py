@@ -1,13 +1,16 @@
 """What a run will need, before any weight is loaded: memory, tokens, operations."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tod.engine.consistency import frozen_names, lags
 from tod.engine.data import Task, fitting_ids
+from tod.engine.data.pool import CANDIDATES, read_pool
 from tod.engine.ledger import ModelCost, Work
 from tod.engine.memory import Estimate, Load, ModelSize, estimate
 from tod.engine.models import load_tokenizer, skeleton
 from tod.engine.settings import RunSettings
+from tod.operators import PoolProposal
 
 _PROBED = 64
 """Prompts that are tokenised to learn how long prompts are."""
@@ -28,6 +31,8 @@ class Forecast:
     prompt_tokens: int
     completion_tokens: int
     flops: float
+    notes: tuple[str, ...] = ()
+    """What to know of the candidates before they are read."""
 
 
 def forecast(settings: RunSettings, task: Task) -> Forecast:
@@ -35,15 +40,17 @@ def forecast(settings: RunSettings, task: Task) -> Forecast:
 
     Raises:
         ModelError: The model cannot be found.
-        DataError: A prompt does not fit.
+        DataError: A prompt does not fit, or a pool cannot be read.
     """
+    if isinstance(settings.operator.proposal, PoolProposal):
+        task = read_pool(Path(settings.operator.proposal.path), settings.train.seed)
     model = skeleton(settings.model, settings.peft)
     proposal, train = settings.operator.proposal, settings.train
     prompt = _longest_prompt(settings, task)
     size = ModelSize.of(model)
     load = Load(
         prompts=proposal.prompts,
-        size=proposal.size,
+        size=_candidates(settings, task),
         prompt_tokens=prompt,
         completion_tokens=proposal.max_new_tokens,
         micro_batch_tokens=train.max_tokens_per_micro_batch,
@@ -53,16 +60,34 @@ def forecast(settings: RunSettings, task: Task) -> Forecast:
     held = len(frozen) + lags(operators) + len(settings.judges)
     copies = (size.parameters,) * held
     itemsize = 2 if train.dtype == "bfloat16" else 4
-    drawn = proposal.prompts * proposal.size * proposal.max_new_tokens
+    drawn = proposal.prompts * load.size * proposal.max_new_tokens
     if settings.selects:
         return _searching(settings, ModelCost.of(model), size, load)
     scoring = len(frozen) + len(settings.judges)
-    step = _step_flops(ModelCost.of(model), settings, prompt, scoring)
+    step = _step_flops(ModelCost.of(model), settings, load, scoring)
     return Forecast(
         memory=_with_critic(settings, size, estimate(size, load, copies=copies, itemsize=itemsize)),
         prompt_tokens=prompt,
         completion_tokens=drawn * train.steps if proposal.samplers else 0,
         flops=step * train.steps,
+        notes=_notes(proposal.prompts, task) if isinstance(proposal, PoolProposal) else (),
+    )
+
+
+def _candidates(settings: RunSettings, task: Task) -> int:
+    """K; of a pool the largest of its contexts."""
+    proposal = settings.operator.proposal
+    if not isinstance(proposal, PoolProposal):
+        return proposal.size
+    return max(len(task.examples[i].columns[CANDIDATES]) for i in range(len(task)))
+
+
+def _notes(prompts: int, pool: Task) -> tuple[str, ...]:
+    if prompts <= len(pool):
+        return ()
+    return (
+        f"operator.proposal.prompts = {prompts} and the pool has {len(pool)} contexts: a step "
+        "holds some of them more than once, which adds no evidence",
     )
 
 
@@ -98,7 +123,7 @@ def _searching(settings: RunSettings, cost: ModelCost, size: ModelSize, load: Lo
         cache=max(found.cache, scoring),
     )
     drawn = load.prompts * load.size * load.completion_tokens
-    step = float(cost.forward(_work(settings, load.prompt_tokens)) * (1 + others))
+    step = float(cost.forward(_work(load)) * (1 + others))
     return Forecast(memory, load.prompt_tokens, drawn * settings.steps, step * settings.steps)
 
 
@@ -118,20 +143,19 @@ def _longest_prompt(settings: RunSettings, task: Task) -> int:
     return max(len(fitting_ids(example, tokenizer, 2**31)) for example in examples)
 
 
-def _step_flops(cost: ModelCost, settings: RunSettings, prompt: int, anchors: int) -> float:
+def _step_flops(cost: ModelCost, settings: RunSettings, load: Load, anchors: int) -> float:
     """Sampling, scoring under every anchor, and all updates of one step, at full length."""
     operator, updates = settings.operator, settings.train.updates_per_batch
-    work = _work(settings, prompt)
+    work = _work(load)
     critic = operator.auxiliary.critic is not None and operator.auxiliary.critic.kind == "copy"
     scored = anchors + bool(operator.proposal.samplers)
     return float(cost.forward(work) * scored + cost.training(work) * updates * (1 + critic))
 
 
-def _work(settings: RunSettings, prompt: int) -> Work:
+def _work(load: Load) -> Work:
     """One forward over the candidates of a step, at full length."""
-    proposal = settings.operator.proposal
-    candidates = proposal.prompts * proposal.size
-    length = proposal.max_new_tokens
-    tokens = proposal.prompts * prompt + candidates * (length - 1)
+    candidates = load.prompts * load.size
+    prompt, length = load.prompt_tokens, load.completion_tokens
+    tokens = load.prompts * prompt + candidates * (length - 1)
     pairs = candidates * (length * prompt + length * (length + 1) // 2)
     return Work(tokens, pairs, candidates * length)
