@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import Field, FiniteFloat
 
-from tod.base import Array, Groups, Spec, SpecError
+from tod.base import Array, Groups, Spec, SpecError, to_numpy
 from tod.operators.selection import (
     Selection,
     best,
@@ -88,6 +88,15 @@ class Rejection(_Rule):
     def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
         """The first accepted of every context; none where all are rejected."""
         return first_accepted(self._log_w(pool), pool.contexts, uniforms, self.log_bound)
+
+    def beyond(self, log_w: Float[Array, " N"]) -> float | None:
+        """Share of candidates with w > M, by more than rounding: draws are not of q* if any is.
+
+        None without a declared bound: the context's own largest weight is never exceeded.
+        """
+        if self.log_bound is None:
+            return None
+        return float(np.mean(to_numpy(log_w) > self.log_bound + 1e-6))
 
 
 class MajorityVote(_Rule):

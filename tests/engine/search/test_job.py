@@ -179,6 +179,37 @@ def test_train_prompts_can_be_searched_and_a_run_is_not_overwritten(small: Make)
         search(small("best_of_k"), resume=True)
 
 
+def test_weights_beyond_the_bound_are_counted_and_said(small: Make) -> None:
+    """b = μ and η = 5: log w is 5 where correct and 0 elsewhere, so −3 is below all of them."""
+    with pytest.warns(UserWarning, match=r"exceeded by 100.0% .*up to 5\).*Use at least 5"):
+        path = search(small("rejection", "run", "operator.action.log_bound=-3"))
+    assert summary(path)["bound"] == {"log_bound": -3, "beyond": 1, "largest_log_w": 5}
+    words = ("operator.action.log_bound=2", "model=tod://tiny-teacher")
+    with pytest.warns(UserWarning, match="is exceeded by"):
+        path = search(small("rejection", "between", *words))
+    share = summary(path)["candidates"]["utility"]
+    assert 0 < share < 1
+    assert summary(path)["bound"]["beyond"] == pytest.approx(share)
+    records = list(RunDirectory.open(path).steps.read())
+    shares = [record["optimiser"]["beyond_bound"] for record in records]
+    assert np.average(shares, weights=[5, 5, 2]) == pytest.approx(share)
+
+
+def test_a_bound_far_too_high_is_said(small: Make) -> None:
+    with pytest.warns(UserWarning, match="accepted nothing.*Lower it"):
+        path = search(small("rejection", "run", "operator.action.log_bound=50"))
+    assert summary(path)["selected"]["accepted"] == 0
+
+
+def test_a_bound_that_holds_is_not_remarked_on(
+    small: Make, recwarn: pytest.WarningsRecorder
+) -> None:
+    found = summary(search(small("rejection")))
+    assert found["bound"]["beyond"] == 0
+    assert not [w for w in recwarn if "log_bound" in str(w.message)]
+    assert "bound" not in summary(search(small("best_of_k", "other")))
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

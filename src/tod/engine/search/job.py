@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tod.engine.record import now, rollout_columns
 from tod.engine.search.evidence import candidates_of, gather, open_search, prompts_of
 from tod.engine.search.selecting import select, select_by_pairs, selection_uniforms
 from tod.engine.search.similarity import similarity
-from tod.engine.search.summary import summarise
+from tod.engine.search.summary import bound_note, summarise
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings, Search
 from tod.engine.train import Events
@@ -28,6 +29,7 @@ from tod.engine.world import World
 from tod.operators import (
     MajorityVote,
     MinimumBayesRisk,
+    Rejection,
     Selection,
     WeightedVote,
 )
@@ -105,6 +107,9 @@ class _Job:
             found = summarise(self.settings, self.directory)
             text = json.dumps(plain(found), indent=1, ensure_ascii=False)
             write_atomic(self.directory.path / "search.json", text + "\n")
+            note = bound_note(found)
+            if note is not None:
+                warnings.warn(note, stacklevel=2)
         self.world.wait()
 
     def _resumed(self) -> int:
@@ -137,6 +142,7 @@ class _Job:
             regime=classify(summary, eta=eta).to_dict(),
             knobs={**self.settings.target.knobs(), "eta": eta},
             ledger=_ledger(self.session, evidence),
+            optimiser=_beyond(self.settings, log_w),
             world_size=self.world.size,
             time=now(),
             seconds={name: round(value, 4) for name, value in seconds.items()},
@@ -203,6 +209,13 @@ def _means(candidates: Candidates, chosen: Selection) -> dict[str, float | None]
         found[name] = float(to_numpy(values).mean())
         found[f"selected.{name}"] = float(to_numpy(values)[rows].mean()) if len(rows) else None
     return found
+
+
+def _beyond(settings: RunSettings, log_w: Any) -> dict[str, float | None]:
+    """Share of candidates beyond rejection's bound, where one is declared."""
+    rule = settings.operator.action
+    share = rule.beyond(log_w) if isinstance(rule, Rejection) else None
+    return {} if share is None else {"beyond_bound": share}
 
 
 def _sharpness(settings: RunSettings) -> float | None:

@@ -3,6 +3,7 @@
 It is a function of what is on disk, so a resumed search ends with the same summary.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tod.diagnostics.coverage import pass_at_k
 from tod.engine.search.answers import answer_codes
 from tod.engine.search.curve import Table, outcomes, sizes
 from tod.engine.settings import RunSettings
-from tod.operators import MinimumBayesRisk
+from tod.operators import MinimumBayesRisk, Rejection
 from tod.operators.selection_rules import AnySelectionRule
 from tod.procedure import utility_value
 from tod.runs import RunDirectory
@@ -80,7 +81,43 @@ def summarise(settings: RunSettings, directory: RunDirectory) -> dict[str, Any]:
         "split": search.split,
         "utility": name,
         **_ends(table, selected),
+        **_bound(rule, table),
         "curve": curve,
+    }
+
+
+def bound_note(found: dict[str, Any]) -> str | None:
+    """What to say of rejection's bound: that draws are not of q*, or that nothing is accepted."""
+    bound = found.get("bound")
+    if bound is None:
+        return None
+    log_bound, top = bound["log_bound"], bound["largest_log_w"]
+    said = f"rejection: log_bound = {log_bound:g}"
+    if bound["beyond"]:
+        return (
+            f"{said} is exceeded by {bound['beyond']:.1%} of the candidates (log w up to {top:.3g})"
+            f": what is put out follows mu*min(w, M) and not q*. Use at least {top:.3g}."
+        )
+    if found["selected"]["accepted"] == 0 and top is not None:
+        return (
+            f"{said} accepted nothing: log w reaches {top:.3g}, so that no candidate passes with "
+            f"more than probability {math.exp(top - log_bound):.1e}. Lower it towards the largest "
+            "log w there can be, eta*U_max when b = mu."
+        )
+    return None
+
+
+def _bound(rule: AnySelectionRule, table: Table) -> dict[str, Any]:
+    """Rejection's declared bound, the share of candidates beyond it, and the largest log w."""
+    if not isinstance(rule, Rejection) or rule.log_bound is None:
+        return {}
+    top = float(table.log_w.max())
+    return {
+        "bound": {
+            "log_bound": rule.log_bound,
+            "beyond": rule.beyond(table.log_w.ravel()),
+            "largest_log_w": top if math.isfinite(top) else None,
+        }
     }
 
 
