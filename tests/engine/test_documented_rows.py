@@ -34,6 +34,7 @@ def shortened(command: str) -> list[str]:
     return [*arguments, *small, "operator.proposal.prompts=2", "--no-html", "--threads=1"]
 
 
+@pytest.mark.filterwarnings("ignore:.*left out .* the text has other tokens")  # said of a pool
 @pytest.mark.parametrize("chain", CHAINS, ids=" then ".join)
 def test_the_commands_of_a_row_run(chain: tuple[str, ...], root: Path) -> None:
     for command in chain:

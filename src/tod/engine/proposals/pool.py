@@ -64,7 +64,8 @@ def _usable(session: Session, read: Task, spec: PoolProposal) -> Task:
     if not places:
         return read
     why = _OTHER_TOKENS if sampled else _TWICE
-    said = f"{spec.path}: left out {len(places)} candidates, the first at {places[0]}: {why}."
+    count = f"{len(places)} candidate{'s' if len(places) > 1 else ''}"
+    said = f"{spec.path}: left out {count}, the first at {places[0]}: {why}."
     if not examples:
         raise DataError(f"{said} No context of two is left. Use the model and the limit they had.")
     if session.world.main:
