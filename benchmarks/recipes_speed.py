@@ -232,8 +232,13 @@ def write(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
         "floating-point operations say (scoring and training, as the ledger counts them).\n\n"
     )
     OUT.mkdir(parents=True, exist_ok=True)
+    path = OUT / "recipes_speed.json"
+    if args.only is not None and path.exists():  # the others keep their rows
+        known = {row["recipe"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
+        known |= {row["recipe"]: row for row in rows}
+        rows = [known[name] for name in sorted(known)]
     (OUT / "recipes_speed.md").write_text(head + table(rows) + "\n", encoding="utf-8")
-    (OUT / "recipes_speed.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
