@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tod.integrations import diagnose, read
+from tod.diagnosis import diagnose
+from tod.formats import read
 
 PARQUET_LIMIT, JSONL_LIMIT, PEAK_LIMIT = 4.0, 0.5, 1000
 K = 8
@@ -120,7 +121,7 @@ def decode(root: Path, kind: Any) -> int:
 def peak(root: Path) -> int:
     """Peak resident memory of a fresh process that reads a directory, MB."""
     script = (
-        "import re, sys; from tod.integrations import read; read(sys.argv[1]); "
+        "import re, sys; from tod import read; read(sys.argv[1]); "
         "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     command = [sys.executable, "-c", script, root]

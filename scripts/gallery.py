@@ -148,7 +148,7 @@ def gained(output: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
 
     Of a rule that refused some prompts it is the pass rate, in which they are misses.
     """
-    from tod.report.search import measure
+    from tod.show.search import measure
 
     summary = output / "search.json"
     if summary.exists():

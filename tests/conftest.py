@@ -1,8 +1,12 @@
 """Fixtures every room uses: the three backends, and seeded ragged data."""
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -53,3 +57,29 @@ def rng() -> np.random.Generator:
 def ragged() -> Groups:
     """Unequal groups, singletons among them."""
     return Groups(np.array([4, 1, 7, 2, 16, 3, 1, 5]))
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        f"dump_{name}", Path(__file__).parent / "formats" / f"{name}.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[f"dump_{name}"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def writers() -> Any:
+    """Functions that write one small world in every format."""
+    module: Any = _load("writers")
+    module.write_verl_batch = _load("queue_writer").write_verl_batch
+    return module
+
+
+@pytest.fixture(scope="session")
+def world(writers: Any) -> Any:
+    """Three steps of six groups of four."""
+    return writers.make_world()

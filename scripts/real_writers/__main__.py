@@ -1,6 +1,6 @@
-"""Remakes the files under tests/integrations/real with the frameworks' own writers.
+"""Remakes the files under tests/formats/real with the frameworks' own writers.
 
-Usage: python scripts/real_writers NAME [NAME ...] --output tests/integrations/real
+Usage: python scripts/real_writers NAME [NAME ...] --output tests/formats/real
 
 Each framework must be importable: from its distribution, or a checkout on PYTHONPATH. What each
 needs is said in the README there. Nothing here runs in ``make test``.

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tod import arc as arc
     from tod.arc import ArcConfig, ArcState, Decision
-    from tod.atlas import RECIPES, Recipe, compare, locate
+    from tod.atlas import RECIPES, Recipe
     from tod.base import Groups
     from tod.candidates import Candidates, Tokens
+    from tod.configurations import compare, locate
+    from tod.diagnosis import diagnose, plan
     from tod.diagnostics import Diagnostics, Summary, ess, ess_rel, log_ess, measure, pareto_k
-    from tod.integrations import Reading, diagnose, plan, read
+    from tod.formats import Reading, read
     from tod.operators import Operator, PolicyGradient, Proposal, WeightedRegression
     from tod.procedure import Procedure, credit, examine, log_weights
     from tod.regimes import Regime, Thresholds, classify, eta_for_ess
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "tod.arc": ("ArcConfig", "ArcState", "Decision"),
-    "tod.atlas": ("RECIPES", "Recipe", "compare", "locate"),
+    "tod.atlas": ("RECIPES", "Recipe"),
+    "tod.configurations": ("compare", "locate"),
     "tod.base": ("Groups",),
     "tod.candidates": ("Candidates", "Tokens"),
     "tod.diagnostics": (
@@ -33,7 +36,8 @@ _HOMES = {
         "measure",
         "pareto_k",
     ),
-    "tod.integrations": ("Reading", "diagnose", "plan", "read"),
+    "tod.formats": ("Reading", "read"),
+    "tod.diagnosis": ("diagnose", "plan"),
     "tod.operators": ("Operator", "PolicyGradient", "Proposal", "WeightedRegression"),
     "tod.procedure": ("Procedure", "credit", "examine", "log_weights"),
     "tod.regimes": ("Regime", "Thresholds", "classify", "eta_for_ess"),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tod.atlas import RECIPES, grid
 from tod.atlas.grid import OPERATORS, TARGETS, document
-from tod.atlas.grid_page import fragment, page
 from tod.atlas.measured import Position, embedded, words
-from tod.atlas.screen import grid_text
+from tod.show.page.grid import fragment, page
+from tod.show.terminal.atlas import grid_text
 
 GALLERY = Path(__file__).parents[2] / "docs" / "results" / "gallery.json"
 

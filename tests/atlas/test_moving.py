@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from tod.atlas import RECIPES, compare
+from tod.atlas import RECIPES
 from tod.atlas.effects import structural
 from tod.atlas.law import law_of
+from tod.configurations import compare
 from tod.operators import Operator, PolicyGradient, Proposal, WeightedRegression
 from tod.procedure import Procedure
 from tod.targets import Target, Teacher, TwoAnchor, Verifier

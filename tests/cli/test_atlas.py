@@ -12,7 +12,7 @@ from tod.diagnostics import Summary
 from tod.diagnostics.summary import ContextCounts, Coverage, EssRel, Overlap, Tails
 from tod.runs import Manifest, RunDirectory, StepRecord
 
-CONFIGS = Path(__file__).parents[1] / "atlas" / "configs"
+CONFIGS = Path(__file__).parents[1] / "configurations" / "files"
 RUNNER = CliRunner()
 
 

@@ -16,8 +16,8 @@ import typer
 from typer.testing import CliRunner
 
 from tod.base import SpecError, TodError
-from tod.cli._target import parse_map
 from tod.cli.diagnose import diagnose_command
+from tod.cli.target import parse_map
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/diagnosis-1.schema.json").read_text())
 
@@ -184,7 +184,7 @@ def test_diagnosing_needs_no_torch(dump: Path) -> None:
         "import sys\n"
         "for name in ('torch', 'transformers', 'trl', 'pandas', 'datasets'):\n"
         "    sys.modules[name] = None\n"
-        "from tod.integrations import diagnose, read\n"
+        "from tod import diagnose, read\n"
         f"print(diagnose(read({str(dump)!r})).regime.verdict)\n"
     )
     done = subprocess.run(

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tod.base import SpecError
 from tod.cli.plan import plan_command
-from tod.integrations.export import RolloutWriter
+from tod.live import RolloutWriter
 
 app = typer.Typer()
 app.command()(plan_command)

@@ -9,8 +9,6 @@ from tod.base import Groups
 from tod.diagnostics import (
     CLASSES,
     RhoSums,
-    _blocks,
-    _per_context,
     carried_by,
     context_classes,
     kernel,
@@ -19,6 +17,8 @@ from tod.diagnostics import (
     policy_proposal,
     target_policy,
 )
+from tod.diagnostics import blocks as _blocks
+from tod.diagnostics import per_context as _per_context
 
 
 @pytest.mark.parametrize("limit", [1, 5, 16, 39, 1000])

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from tod.base import DataError, Groups
 from tod.diagnostics import (
     WeightStatistics,
-    _blocks,
     ess,
     kernel,
     log_w_variance,
@@ -19,6 +18,7 @@ from tod.diagnostics import (
     top_mass,
     weight_statistics,
 )
+from tod.diagnostics import blocks as _blocks
 
 NAMES = [item.name for item in fields(WeightStatistics)]
 

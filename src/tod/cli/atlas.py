@@ -94,10 +94,10 @@ def grid_command(
     Example: tod atlas grid --html atlas.html
     """
     from tod.atlas.grid import document, grid
-    from tod.atlas.grid_page import page
     from tod.atlas.measured import EMBEDDED
-    from tod.atlas.screen import grid_text
-    from tod.cli._evidence import positions
+    from tod.cli.evidence import positions
+    from tod.show.page.grid import page
+    from tod.show.terminal.atlas import grid_text
 
     cells = grid(None if runs is None else positions(runs))
     on = EMBEDDED if runs is None else str(runs)
@@ -128,8 +128,8 @@ def locate_command(
     Reads a script's syntax, JSON, YAML, Hydra overrides or a command line; runs and imports
     nothing. Example: tod atlas locate train_grpo.py
     """
-    from tod.atlas import locate
-    from tod.atlas.screen import located_text
+    from tod.configurations import locate
+    from tod.show.terminal.atlas import located_text
 
     found = locate(file, framework, method)
     if json_out is not None:
@@ -156,13 +156,13 @@ def compare_command(
     """
     from dataclasses import replace
 
-    from tod.atlas.compare import compare, side
-    from tod.atlas.screen import compared_text
+    from tod.configurations.compare import compare, side
+    from tod.show.terminal.atlas import compared_text
 
     found = compare(a, b)
     if on is not None:
-        from tod.cli._evidence import regime_on
-        from tod.cli._target import parse_map
+        from tod.cli.evidence import regime_on
+        from tod.cli.target import parse_map
 
         left, right = side(a), side(b)
         regime, remark = regime_on(on, left, right, parse_map(mapping or []))

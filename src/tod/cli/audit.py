@@ -44,7 +44,7 @@ def audit_command(
     """
     from rich.console import Console
 
-    from tod.cli._audit_screen import sentence, tables
+    from tod.show.terminal.audit import sentence, tables
 
     found = _audited(_asked(recipes or [], every), eta, shared, ragged, _whole(sizes))
     if json_out is not None:

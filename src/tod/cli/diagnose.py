@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from tod.integrations import Diagnosis
+    from tod.diagnosis import Diagnosis
 
 
 def diagnose_command(
@@ -84,8 +84,9 @@ def diagnose_command(
 
     Example: tod diagnose outputs/completions --config grpo.yaml --html report.html
     """
-    from tod.cli._target import gate_of, parse_map, target_of, thresholds_of
-    from tod.integrations import Shown, diagnose, read
+    from tod.cli.target import gate_of, parse_map, target_of, thresholds_of
+    from tod.diagnosis import Shown, diagnose
+    from tod.formats import read
 
     shown, bounds = Shown(below, bootstrap, texts), thresholds_of(thresholds)
 
@@ -118,7 +119,7 @@ def diagnose_command(
     if json_out is not None:
         _write_json(found, json_out)
     if json_out != "-":
-        from tod.cli._diagnosis_text import show
+        from tod.show.terminal.diagnosis import show
 
         show(found, remarks)
 
@@ -134,6 +135,6 @@ def _write_json(found: "Diagnosis", where: str) -> None:
 
 
 def _write_html(found: "Diagnosis", where: Path, remarks: list[str]) -> None:
-    from tod.report import write_diagnosis
+    from tod.show import write_diagnosis
 
     write_diagnosis(found, where, remarks)

@@ -51,8 +51,9 @@ def plan_command(
 
     Example: tod plan pilot/ --target-ess 0.5 --json plan.json
     """
-    from tod.cli._target import parse_map, target_of, thresholds_of
-    from tod.integrations import plan, read
+    from tod.cli.target import parse_map, target_of, thresholds_of
+    from tod.diagnosis import plan
+    from tod.formats import read
 
     bounds = thresholds_of(thresholds)
     reading = read(paths, format_, steps=steps, mapping=parse_map(mapping or []))
@@ -91,7 +92,7 @@ def _show(data: dict[str, Any], remarks: list[str]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from tod.integrations.words import target
+    from tod.show.words import target
 
     console = Console(highlight=False)
     source, counts, k = data["source"], data["contexts"], data["k"]

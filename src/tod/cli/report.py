@@ -33,13 +33,13 @@ def report_command(
     """
     from rich.console import Console
 
-    from tod import report
-    from tod.cli._target import thresholds_of
-    from tod.report.output import put
+    from tod import show
+    from tod.cli.target import thresholds_of
+    from tod.show.output import put
 
     console = Console()
-    views = report.load_all(runs, thresholds_of(thresholds))
+    views = show.load_all(runs, thresholds_of(thresholds))
     if table:
-        console.print(report.run_table(views))
-    path = put(report.page(views), output or report.place(runs[0]), "the run itself")
+        console.print(show.run_table(views))
+    path = put(show.page(views), output or show.place(runs[0]), "the run itself")
     console.print(str(path), soft_wrap=True, markup=False, highlight=False)

@@ -50,7 +50,7 @@ def run(
 
     settings = RunSettings.load(recipe, tuple(overrides or ()))
     if dry_run:
-        from tod.cli._forecast import show_forecast
+        from tod.show.terminal.forecast import show_forecast
 
         show_forecast(settings)
         return
@@ -85,11 +85,11 @@ def execute(
     import torch
     import transformers
 
-    from tod.cli._progress import Progress
     from tod.engine.models import default_threads
     from tod.engine.search import search
     from tod.engine.train import train
     from tod.engine.world import World
+    from tod.show.terminal.progress import Progress
 
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(default_threads() if threads is None else threads)
@@ -111,7 +111,7 @@ def execute(
         return
     progress.finished(path)
     if html:
-        from tod.report import write
+        from tod.show import write
 
         target = write([path], path / "report.html")
         progress.say(f"report: {target}")

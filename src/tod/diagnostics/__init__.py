@@ -42,6 +42,14 @@ from tod.diagnostics.ess import (
     log_z,
     renyi_divergence,
 )
+from tod.diagnostics.finite_k import (
+    LegMoments,
+    TrendPoint,
+    delta_ess_rel,
+    delta_target_policy,
+    k_trend,
+    rare_pass_ess_rel,
+)
 from tod.diagnostics.kernel import WeightStatistics, weight_statistics
 from tod.diagnostics.measure import Diagnostics, measure
 from tod.diagnostics.mismatch import fraction_outside, gap, gap_of_sequences
@@ -94,14 +102,6 @@ from tod.diagnostics.tails import (
     max_minus_median,
     max_weight,
     top_mass,
-)
-from tod.diagnostics.trend import (
-    LegMoments,
-    TrendPoint,
-    delta_ess_rel,
-    delta_target_policy,
-    k_trend,
-    rare_pass_ess_rel,
 )
 
 __all__ = [

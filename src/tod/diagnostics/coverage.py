@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Array, DataError, Groups, namespace, to_numpy
-from tod.diagnostics._shift import weights
+from tod.diagnostics.shift import weights
 
 FEWEST = 100
 """Effective candidates (Σρ)²/Σρ² below which z of mean ρ alarms falsely too often (C.12)."""

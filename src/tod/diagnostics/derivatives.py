@@ -5,8 +5,8 @@ from typing import Any
 from jaxtyping import Float
 
 from tod.base import Array, Groups, namespace
-from tod.diagnostics._shift import centre
 from tod.diagnostics.ess import ess
+from tod.diagnostics.shift import centre
 
 
 def d_log_ess(

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Array, DataError, Groups, namespace
-from tod.diagnostics._shift import centre
+from tod.diagnostics.shift import centre
 
 
 def ess(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Array, DataError, Groups, is_numpy, to_numpy
-from tod.diagnostics._blocks import WIDE, Block, blocks
+from tod.diagnostics.blocks import WIDE, Block, blocks
 from tod.diagnostics.ess import ess, log_z
 from tod.diagnostics.tails import log_w_variance, max_weight, top_mass
 

@@ -8,16 +8,16 @@ from jaxtyping import Bool, Float, Int
 
 from tod.base import Array, DataError, Groups, to_numpy
 from tod.candidates import Labels
-from tod.diagnostics._condense import common_k, condense
-from tod.diagnostics._per_context import per_context, rho_sums
 from tod.diagnostics.classes import (
     CLASSES,
     INFORMATIVE,
     binary_levels,
 )
+from tod.diagnostics.condense import common_k, condense
 from tod.diagnostics.coverage import MeanRho, RhoSums, missing_mass, usable_mean_rho
 from tod.diagnostics.overlap import LEGS
 from tod.diagnostics.pareto import pareto_k_pooled
+from tod.diagnostics.per_context import per_context, rho_sums
 from tod.diagnostics.summary import Coverage, Drift, Mismatch, Summary
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Array, Groups, constant_like, namespace
-from tod.diagnostics._shift import centre
 from tod.diagnostics.ess import ess_rel
+from tod.diagnostics.shift import centre
 
 LEGS = ("target_proposal", "policy_proposal", "target_policy")
 SMALLEST_RHO = 1e-60

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Array, DataError, Groups, constant_like, namespace, to_numpy
-from tod.diagnostics._shift import ascending, at, centre
+from tod.diagnostics.shift import ascending, at, centre
 
 
 def log_w_variance(

@@ -1,29 +1,15 @@
-"""Floor 6: what other frameworks wrote, read without them."""
+"""Old name of `tod.formats`, `tod.diagnosis` and `tod.live`; it goes away in version 0.3."""
 
-from tod.integrations._target import parse_target
-from tod.integrations.diagnosis import Diagnosis, Shown, diagnose
-from tod.integrations.gating import Gate
-from tod.integrations.planning import Plan, plan
-from tod.integrations.read import parse_steps, read, tier
-from tod.integrations.readers import FORMATS, Format
-from tod.integrations.reading import TIERS, Cannot, Reading, Source, Text
+from typing import Any
+from warnings import warn
 
-__all__ = [
-    "FORMATS",
-    "TIERS",
-    "Cannot",
-    "Diagnosis",
-    "Format",
-    "Gate",
-    "Plan",
-    "Reading",
-    "Shown",
-    "Source",
-    "Text",
-    "diagnose",
-    "parse_steps",
-    "parse_target",
-    "plan",
-    "read",
-    "tier",
-]
+from tod import diagnosis, formats
+
+
+def __getattr__(name: str) -> Any:
+    """The same object under its new home."""
+    warn(f"tod.integrations.{name} has moved: import it from tod", DeprecationWarning, stacklevel=2)
+    for home in (formats, diagnosis):
+        if hasattr(home, name):
+            return getattr(home, name)
+    raise AttributeError(f"module 'tod.integrations' has no attribute {name!r}")

@@ -53,7 +53,7 @@ from tod.operators.pair_losses import (
 from tod.operators.pairs import Grid, pair_weights
 from tod.operators.policy_gradient import PolicyGradient
 from tod.operators.preference import Kto, Preference, PreferenceLoss
-from tod.operators.proposal import (
+from tod.operators.proposals import (
     CHOICE,
     AlternatingProposal,
     AnyProposal,

@@ -9,7 +9,7 @@ from tod.operators.auxiliary import Auxiliary, NoCredit
 from tod.operators.listwise import Listwise
 from tod.operators.policy_gradient import PolicyGradient
 from tod.operators.preference import Preference
-from tod.operators.proposal import AnyProposal, Proposal
+from tod.operators.proposals import AnyProposal, Proposal
 from tod.operators.selection_rules import AnySelectionRule
 from tod.operators.weighted_regression import WeightedRegression
 

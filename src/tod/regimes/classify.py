@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from tod.diagnostics.summary import Summary
-from tod.regimes import _checks as checks
-from tod.regimes._checks import Band, legs
-from tod.regimes._remedies import Advice
+from tod.regimes import checks
+from tod.regimes.checks import Band, legs
 from tod.regimes.regime import ORDER, EtaInterval, Regime, phase_point
+from tod.regimes.remedies import Advice
 from tod.regimes.thresholds import Thresholds
 from tod.regimes.trend import Crossing, still_out
 

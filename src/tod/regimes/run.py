@@ -6,7 +6,7 @@ from typing import Any
 
 from tod.base import DataError
 from tod.diagnostics.summary import ContextCounts, EssRel, Summary
-from tod.regimes._checks import legs
+from tod.regimes.checks import legs
 from tod.regimes.classify import classify
 from tod.regimes.regime import Regime
 from tod.regimes.thresholds import Thresholds

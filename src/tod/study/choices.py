@@ -8,7 +8,7 @@ from jaxtyping import Float
 from tod.base import Groups
 from tod.candidates import Candidates, Tokens
 from tod.operators import Totals
-from tod.operators.proposal import PairsProposal
+from tod.operators.proposals import PairsProposal
 from tod.procedure import Procedure, batch_of
 from tod.study.population import Policies
 from tod.study.world import Law

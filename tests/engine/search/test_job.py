@@ -12,8 +12,8 @@ from tod.base import ModelError, RunError, SpecError
 from tod.engine.search import search
 from tod.engine.settings import RunSettings, Search
 from tod.engine.train import Events
-from tod.report import build
 from tod.runs import RunDirectory, comparable
+from tod.show import build
 
 Make = Callable[..., RunSettings]
 NAMES = ["best_of_k", "sir", "soft_best_of_n", "rejection", "majority_vote", "weighted_vote", "mbr"]

@@ -1,0 +1,94 @@
+"""What data say about a swap: the regime of a run or of a dump, for two procedures' target."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tod.atlas.measured import Position
+from tod.configurations.compare import Side
+from tod.regimes import Regime
+
+
+def regime_on(
+    path: Path, left: Side, right: Side, mapping: dict[str, str] | None = None
+) -> tuple[Regime | None, str]:
+    """The regime at ``path`` for the target that both sides share, and a remark.
+
+    A run directory was diagnosed under its own target: it tells only of sides that aim there. A
+    dump is diagnosed under the first side's target, its columns found by ``mapping``.
+
+    Raises:
+        TodError: Neither a run nor readable rollouts.
+    """
+    if (path / "manifest.json").exists():
+        return _of_run(path, left, right)
+    return _of_dump(path, left if left.target is not None else right, mapping)
+
+
+def _of_run(path: Path, left: Side, right: Side) -> tuple[Regime | None, str]:
+    from tod.atlas.law import law_of
+    from tod.base import RunError
+    from tod.diagnostics import Summary
+    from tod.procedure import Procedure
+    from tod.regimes import classify_run
+    from tod.runs import RunDirectory
+
+    run = RunDirectory.open(path)
+    recipe: Any = run.manifest.recipe
+    triple = {key: recipe[key] for key in ("target", "operator") if key in recipe}
+    procedure = Procedure.parse(triple, str(path / "manifest.json"))
+    summaries = [Summary.from_dict(dict(record)) for record in run.steps.read()]
+    if not summaries:
+        raise RunError(f"{path}: no step is recorded, so it licenses nothing. Run it first.")
+    law = law_of(procedure)
+    if not any(law.same(one.law) or procedure.tilt == one.target for one in (left, right)):
+        return None, f"{path} aimed at {law.letters}, which is the target of neither"
+    return classify_run(summaries), f"{len(summaries)} steps of {path}"
+
+
+def _of_dump(path: Path, one: Side, mapping: dict[str, str] | None) -> tuple[Regime | None, str]:
+    from tod.configurations import implied
+    from tod.diagnosis import diagnose
+    from tod.formats import read
+
+    if one.target is None:
+        return None, "neither side has a finite target to weigh the data by"
+    found = implied(one.target, one.rule, read([str(path)], mapping=mapping))
+    same: Any = found.candidates
+    diagnosis = diagnose(same, found.target, target_source="located")
+    return diagnosis.regime, f"{path}, weighed by the target of {one.name}"
+
+
+def positions(runs: Path) -> dict[str, Position]:
+    """Phase position of every recipe's newest run under a directory, by the nearest recipe.
+
+    Raises:
+        RunError: There is no run there, or one is damaged.
+    """
+    from tod.base import RunError
+    from tod.configurations.own import locate_own
+    from tod.diagnostics import Summary
+    from tod.regimes import classify_run
+    from tod.runs import RunDirectory
+
+    manifests = sorted(runs.glob("**/manifest.json"), key=lambda path: path.stat().st_mtime)
+    if not manifests:
+        raise RunError(f"{runs}: no run directory in it. Name the directory that holds runs.")
+    found: dict[str, Position] = {}
+    for manifest in manifests:
+        run = RunDirectory.open(manifest.parent)
+        name = locate_own(dict(run.manifest.recipe), str(manifest)).recipe
+        summaries = [Summary.from_dict(dict(record)) for record in run.steps.read()]
+        if name is not None and summaries:
+            found[name] = Position(
+                classify_run(summaries).verdict,
+                _mean(summary.ess_rel.median for summary in summaries),
+                _mean(summary.activation for summary in summaries),
+            )
+    return found
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Mean of what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,147 @@
+"""What ``--map``, ``--target``, ``--config`` and ``--thresholds`` say, for every command."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tod.formats import Gate, Reading
+    from tod.operators import Operator
+    from tod.regimes import Thresholds
+
+
+def parse_map(items: list[str]) -> dict[str, str]:
+    """Roles and columns of ``role=column`` pairs, comma-separated and repeatable.
+
+    Raises:
+        SpecError: A pair without ``=``.
+    """
+    from tod.base import SpecError
+
+    roles: dict[str, str] = {}
+    for pair in (part for item in items for part in item.split(",") if part.strip()):
+        role, equals, column = pair.partition("=")
+        if not equals or not role.strip() or not column.strip():
+            raise SpecError(f"--map {pair!r}: write role=column, as in utility=reward.")
+        roles[role.strip()] = column.strip()
+    return roles
+
+
+def thresholds_of(path: Path | None) -> "Thresholds | None":
+    """Bounds of the regimes from a YAML file as `tod study calibrate` writes it; None without one.
+
+    Bounds that it does not name keep their defaults.
+
+    Raises:
+        SpecError: The file cannot be read, or holds something else.
+    """
+    if path is None:
+        return None
+    from tod.base import SpecError, read_yaml
+    from tod.regimes import Thresholds
+
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise SpecError(
+            f"{path}: no bounds in it. Write one a line, as in `overlap_stable: 0.7`, or let `tod "
+            "study calibrate RESULTS --output FILE` write them."
+        )
+    return Thresholds.parse(data, str(path))
+
+
+def gate_of(clip: str | None, operator: str | None, config: Path | None) -> "Gate | None":
+    """The trust region to read with: a clip, a named operator's, or the configuration's if it has.
+
+    Raises:
+        SpecError: Both flags are given, or one names no trust region.
+    """
+    from tod.base import SpecError
+    from tod.formats import Gate
+
+    if clip is not None and operator is not None:
+        raise SpecError("--clip and --operator both name a trust region: give one of them.")
+    if clip is not None:
+        return Gate(_clip(clip))
+    if operator is not None:
+        return Gate.of(_operator(operator))
+    if config is None:
+        return None
+    from tod.configurations import locate
+
+    found = locate(config).operator
+    return Gate.of(found) if found is not None and Gate.has(found) else None
+
+
+def _clip(text: str) -> Any:
+    """Bounds such as ``0.2,0.28``, or one for both sides."""
+    from pydantic import ValidationError
+
+    from tod.base import SpecError
+    from tod.operators import Clip
+
+    try:
+        low, *rest = (float(part) for part in text.split(","))
+        (high,) = rest or [low]
+        return Clip(low=low, high=high)
+    except (ValueError, ValidationError):
+        raise SpecError(
+            f"--clip {text!r}: write how far rho may fall and rise, as in 0.2,0.28."
+        ) from None
+
+
+def _operator(given: str) -> "Operator":
+    """Of a recipe of the atlas, or of a YAML file."""
+    from tod.operators import Operator
+
+    path = Path(given)
+    if path.suffix not in (".yaml", ".yml"):
+        from tod.atlas import recipe
+
+        return recipe(given).operator
+    from tod.base import SpecError, read_yaml
+
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise SpecError(f"{given}: no operator in it. A recipe has one under `operator`.")
+    return Operator.parse(data.get("operator", data), given)
+
+
+def target_of(
+    given: str | None, config: Path | None, reading: "Reading"
+) -> tuple["Reading", Any, Any, list[str]]:
+    """The reading, the target that flags name, how it was found, and what to say about it.
+
+    Raises:
+        SpecError: Both flags are given, or one names no target.
+    """
+    from tod.base import SpecError
+
+    if given is not None and config is not None:
+        raise SpecError("--target and --config both name a target: give one of them.")
+    if given is not None:
+        return reading, _declared(given), "declared", []
+    if config is not None:
+        from tod.cli.located import located
+
+        return located(config, reading)
+    return reading, None, None, []
+
+
+def _declared(given: str) -> Any:
+    """A target from a recipe's name, a YAML file or YAML text."""
+    from tod.base import SpecError, read_yaml
+    from tod.diagnosis import parse_target
+
+    path = Path(given)
+    if path.suffix in (".yaml", ".yml", ".json"):
+        data = read_yaml(path)
+        return parse_target(data.get("target", data) if isinstance(data, dict) else data, given)
+    if given.lstrip().startswith("{"):
+        import yaml
+
+        try:
+            return parse_target(yaml.safe_load(given), "--target")
+        except yaml.YAMLError as error:
+            raise SpecError(f"--target {given!r}: not YAML ({error}).") from None
+    from tod.atlas import recipe
+
+    return recipe(given).target

@@ -1,0 +1,323 @@
+"""Comparing two procedures: same target? same proposal? what differs, and is a swap licensed?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tod.atlas.law import Law, close, exponents, follows, law_of
+from tod.atlas.lookup import recipe
+from tod.atlas.nearest import number
+from tod.atlas.recipe import Recipe
+from tod.base import SpecError
+from tod.configurations.implied import EtaRule, rule_of
+from tod.configurations.locate import locate
+from tod.configurations.located import Located
+from tod.operators import Operator, UpdateRule, WeightedRegression, WithinBudget
+from tod.procedure import Procedure
+from tod.regimes import Regime
+from tod.targets import Target
+
+SameTarget = Literal["yes", "no", "one_update_only"]
+Comparable = str | Path | Recipe | Located | Procedure
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A part of which the two sides say different things."""
+
+    part: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether two procedures aim at one thing.
+
+    Attributes:
+        a: Name of the first.
+        b: Name of the second.
+        same_target: ``yes``: iterated, both come to rest at one law; ``one_update_only``: one
+            update of either aims at the same, where they come to rest differs or does not exist.
+        same_proposal: Whether candidates come about alike.
+        differences: Part by part.
+        swap_licensed: On data: true only if the target is shared and the regime is swap-stable.
+            None without data, or if the data do not tell.
+        reasons: One sentence each, the deciding one first.
+    """
+
+    a: str
+    b: str
+    same_target: SameTarget
+    same_proposal: bool | None
+    differences: tuple[Difference, ...]
+    swap_licensed: bool | None
+    reasons: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "schema": "tod.compare/1",
+            "a": self.a,
+            "b": self.b,
+            "same_target": self.same_target,
+            "same_proposal": self.same_proposal,
+            "differences": [{"part": row.part, "a": row.a, "b": row.b} for row in self.differences],
+            "swap_licensed": self.swap_licensed,
+            "reasons": list(self.reasons),
+        }
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: what of a procedure the question needs.
+
+    Attributes:
+        name: What to call it.
+        law: Where it comes to rest.
+        operator: (μ, A), if known.
+        target: q* of one update, if there is one.
+        claims: What the atlas claims of it, if it is a named recipe.
+    """
+
+    name: str
+    law: Law
+    operator: Operator | None
+    target: Target | None
+    claims: str | None = None
+
+    @property
+    def rule(self) -> EtaRule | None:
+        """The sharpness that its law implies."""
+        return rule_of(self.law)
+
+
+def compare(a: Comparable, b: Comparable, regime: Regime | None = None) -> Comparison:
+    """Whether two recipes, files or procedures share a target, and what differs.
+
+    The only utility of a foreign configuration is taken to be the other side's only utility: no
+    configuration names it, and the comparison says that it was assumed.
+
+    Args:
+        a: Name of a recipe, a configuration file of any framework known, or a procedure.
+        b: Likewise.
+        regime: What data say; a pair of configurations alone licenses no swap.
+
+    Raises:
+        SpecError: Neither a known name nor a readable configuration.
+    """
+    left, right = side(a), side(b)
+    right, assumed = _aligned(left, right)
+    same, why = _same(left, right)
+    proposals = _proposals(left, right)
+    licensed, verdict = _licence(same, regime)
+    notes = [why, *verdict, *assumed, *_claims((left, right))]
+    return Comparison(
+        left.name, right.name, same, proposals, _differences(left, right), licensed, tuple(notes)
+    )
+
+
+def side(what: Comparable) -> Side:
+    """What is compared of a name, a file or an object."""
+    if isinstance(what, Side):
+        return what
+    if isinstance(what, str | Path):
+        what = _found(what)
+    if isinstance(what, Recipe):
+        procedure = what.procedure
+        name, claims = what.name, what.shares_target
+        return Side(name, law_of(procedure), procedure.operator, procedure.tilt, claims)
+    if isinstance(what, Procedure):
+        return Side("procedure", law_of(what), what.operator, what.tilt)
+    target = None if what.procedure is None else what.procedure.tilt
+    return Side(f"{what.framework} {what.method}", what.law, what.operator, target)
+
+
+def _found(what: str | Path) -> Recipe | Located:
+    """A file if there is one of that name, else a recipe's name."""
+    path = Path(what)
+    if path.is_file():
+        return locate(path)
+    if path.suffix or len(path.parts) > 1:
+        raise SpecError(
+            f"{what}: no such file. Compare takes names of recipes and configuration files."
+        )
+    return recipe(str(what))
+
+
+def _aligned(left: Side, right: Side) -> tuple[Side, list[str]]:
+    """The right side with its only utility called as the left side's only one."""
+    mine, theirs = list(left.law.etas), list(right.law.etas)
+    if len(mine) != 1 or len(theirs) != 1 or mine == theirs:
+        return right, []
+    from dataclasses import replace
+
+    law = replace(right.law, etas={mine[0]: right.law.etas[theirs[0]]})
+    target = right.target
+    if target is not None and len(target.tilts) == 1:
+        target = target.revised(tilts=[{"utility": mine[0], "eta": target.tilts[0].eta}])
+    said = f"assumed: {theirs[0]!r} of {right.name} is {mine[0]!r} of {left.name}, on one scale"
+    return replace(right, law=law, target=target), [said]
+
+
+def _same(left: Side, right: Side) -> tuple[SameTarget, str]:
+    if _one_thing(left, right):
+        return "yes", "one target and one action: the same procedure but for its sizes"
+    if left.law.same(right.law):
+        stale = _stale(left) or _stale(right)
+        if stale:
+            return "no", f"{stale}: its law holds only while μ follows π, and it does not"
+        ends = "come to rest at" if _trains(left) or _trains(right) else "put out, as K → ∞,"
+        return "yes", f"both {ends} {left.law.letters}"
+    if _one_update(left, right):
+        return (
+            "one_update_only",
+            f"one update aims at the same; iterated: {left.law.letters} against "
+            f"{right.law.letters}",
+        )
+    ends = f"{left.law.letters} against {right.law.letters}"
+    budgets = [one for one in (left, right) if _budget(one) is not None]
+    if budgets and _budget(left) != _budget(right):
+        said = ", ".join(f"{one.name} {_budget(one):g} nats" for one in budgets)
+        return "no", f"η is what a KL budget allows ({said}), whatever is declared; {ends}"
+    return "no", ends
+
+
+def _budget(one: Side) -> float | None:
+    """Nats that its weights spend on the sharpness, in the place of the declared one."""
+    action = None if one.operator is None else one.operator.action
+    weights = action.weights if isinstance(action, WeightedRegression) else None
+    return weights.budget if isinstance(weights, WithinBudget) else None
+
+
+def _one_thing(left: Side, right: Side) -> bool:
+    """Whether both state the same target and take the same action on it, of the same μ's kind."""
+    if left.operator is None or right.operator is None or not left.target or not right.target:
+        return False
+    if left.target != right.target or left.law != right.law:
+        return False
+    terms = [one.auxiliary.revised(critic=None) for one in (left.operator, right.operator)]
+    if left.operator.action != right.operator.action or terms[0] != terms[1]:
+        return False
+    drawn = [
+        (p.source, p.samplers, p.refresh) for p in (left.operator.proposal, right.operator.proposal)
+    ]
+    return drawn[0] == drawn[1] or not (_stale(left) or _stale(right))
+
+
+def _trains(one: Side) -> bool:
+    return one.operator is None or isinstance(one.operator.action, UpdateRule)
+
+
+def _stale(one: Side) -> str:
+    """Its name, if the law holds on-policy alone and the proposal is not."""
+    if one.law.holds == "always" or one.operator is None or follows(one.operator):
+        return ""
+    return one.name
+
+
+def _one_update(left: Side, right: Side) -> bool:
+    """Whether the first update of both aims at one law: q* at π_old = π_ref, by the same rule."""
+    if "other" in (left.law.shape, right.law.shape):
+        return False
+    if left.law.scale != right.law.scale or "rational" in (left.law.shape, right.law.shape):
+        return False
+    if left.target is None or right.target is None:
+        both = left.law.shape == right.law.shape == "climbs"
+        return both and left.target is None and right.target is None
+    if left.operator is None or right.operator is None:
+        return False
+    etas = [{t.utility: t.eta for t in one.target.tilts} for one in (left, right) if one.target]
+    bases = [
+        _at_start(one.target, one.operator) for one in (left, right) if one.target and one.operator
+    ]
+    if _budget(left) != _budget(right):
+        return False
+    return (close(etas[0], etas[1]) or _budget(left) is not None) and close(bases[0], bases[1])
+
+
+def _at_start(target: Target, operator: Operator) -> dict[str, float]:
+    """Exponents of b where π_old still is π_ref."""
+    powers = exponents(target, operator)
+    merged = {name: rho for name, rho in powers.items() if name != "old"}
+    merged["ref"] = merged.get("ref", 0.0) + powers.get("old", 0.0)
+    return merged
+
+
+def _proposals(left: Side, right: Side) -> bool | None:
+    if left.operator is None or right.operator is None:
+        return None
+    return left.operator.proposal == right.operator.proposal
+
+
+def _licence(same: SameTarget, regime: Regime | None) -> tuple[bool | None, list[str]]:
+    if regime is None:
+        return None, ["no data: no pair of configurations alone licenses a swap (give --on)"]
+    at = f"there the regime is {regime.verdict.replace('_', ' ')}"
+    if same == "no":
+        return False, [f"no shared target, so there is nothing to swap; {at}"]
+    if same == "one_update_only":
+        return False, [f"shared for one update only: iterated they part; {at}"]
+    why = [reason.why for reason in regime.reasons[:2]]
+    if regime.verdict == "undetermined":
+        return None, [f"{at}: the data do not tell", *why]
+    return regime.verdict == "swap_stable", [at, *why]
+
+
+def _claims(sides: Sequence[Side]) -> list[str]:
+    """What the atlas claims of named recipes, where it is not a plain yes."""
+    said = {
+        "no": "does not come to rest at the target it states",
+        "one_update": "reaches its stated target in one update only",
+        "on_policy": "reaches its stated target only while μ follows π",
+    }
+    return [f"{one.name} {said[one.claims]}" for one in sides if one.claims in said]
+
+
+def _differences(left: Side, right: Side) -> tuple[Difference, ...]:
+    found = []
+    if not left.law.same(right.law) and left.law.letters != right.law.letters:
+        found.append(Difference("law", left.law.letters, right.law.letters))
+    if left.law.holds != right.law.holds:
+        found.append(Difference("holds", left.law.holds, right.law.holds))
+    if left.operator is None or right.operator is None:
+        return tuple(found)
+    for group in ("proposal", "action", "auxiliary"):
+        found += _apart(group, left.operator, right.operator)
+    return tuple(found)
+
+
+def _apart(group: str, left: Operator, right: Operator) -> list[Difference]:
+    """Part by part where both are of one kind, else as wholes."""
+    specs = [getattr(one, group) for one in (left, right)]
+    mine, theirs = (spec.model_dump(mode="json") for spec in specs)
+    if type(specs[0]) is not type(specs[1]):
+        return [Difference(group, short(mine), short(theirs))]
+    return [
+        Difference(f"{group}.{part}", _said(mine, part, left), _said(theirs, part, right))
+        for part in dict.fromkeys([*mine, *theirs])
+        if mine.get(part) != theirs.get(part)
+    ]
+
+
+def _said(data: dict[str, Any], part: str, operator: Operator) -> str:
+    """A part; a constant length that is the longest completion says so."""
+    value = data.get(part)
+    longest = isinstance(value, dict) and value.get("kind") == "constant"
+    longest = longest and value["length"] == operator.proposal.max_new_tokens  # type: ignore[index]
+    return short(value) + (", the longest completion" if longest else "")
+
+
+def short(value: Any) -> str:
+    """A part of a specification in a few words."""
+    if isinstance(value, dict):
+        rest = [
+            f"{k}={short(v)}"
+            for k, v in value.items()
+            if k not in ("kind", "source") and v is not None
+        ]
+        return " ".join([str(value.get("kind", value.get("source", ""))), *rest]).strip()
+    if value is None:
+        return "none"
+    return number(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,222 @@
+"""From what a framework's reader understood to a located point: the part all of them share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tod.atlas.effects import SilentChange, structural
+from tod.atlas.law import Law, law_of
+from tod.atlas.nearest import nearest
+from tod.atlas.recipe import OperatorFamily
+from tod.atlas.recipes import RECIPES
+from tod.base import SpecError
+from tod.configurations.implied import rule_of
+from tod.configurations.located import Located
+from tod.configurations.settings import Settings
+from tod.operators import Auxiliary, Critic, EntropyBonus, Operator, Proposal
+from tod.operators.operator import UpdateRule
+from tod.operators.proposals import AnyProposal
+from tod.procedure import Procedure
+from tod.targets import ScalarReward, Target, TargetSpec
+
+REWARD = "reward"
+"""What the reward of a foreign configuration is called: no configuration names it."""
+
+
+_SIZES = (
+    "batch_size",
+    "batch_size_per_gpu",
+    "gradient_accumulation_steps",
+    "max_completion_length",
+    "max_len",
+    "max_length",
+    "max_response_length",
+    "max_total_sequence_length",
+    "n_samples_per_prompt",
+    "num_generations",
+    "num_generations_per_prompt",
+    "num_prompts_per_step",
+    "rollout.n",
+    "steps_per_generation",
+    "teacher_model_name_or_path",
+)
+"""Settings that change how much is computed, not what is aimed at."""
+
+
+@dataclass
+class Draft:
+    """A configuration as its framework's reader understood it.
+
+    Attributes:
+        framework: Which framework.
+        version: Version of the defaults.
+        method: What the framework calls the method.
+        settings: What was read.
+        family: Row of Table 2.
+        action: A, if it has a composition here.
+        target: The target; None if there is no finite one.
+        no_target: Why there is none, or why the action has no composition.
+        known: Where the action has no composition: rules with its parts that do, and how the
+            framework spells what is particular to them (empty: it stands in, nothing is said of
+            it); read for silent changes alone.
+        proposal: μ.
+        auxiliary: Terms of the loss beside the action's.
+        said: How the framework spells the structural settings, see `structural`.
+        changes: What is particular to the framework.
+        notes: What else a reader should know.
+        updates: Optimiser steps on every batch.
+        epsilon: Added to σ where rewards are z-scored.
+        likely: Recipes to prefer among equally near ones.
+        law: Where it comes to rest, if the composition does not say.
+    """
+
+    framework: str
+    version: str
+    method: str
+    settings: Settings
+    family: OperatorFamily
+    action: UpdateRule | None = None
+    target: TargetSpec | None = None
+    no_target: str = ""
+    known: list[tuple[UpdateRule, Mapping[str, str]]] = field(default_factory=list)
+    proposal: AnyProposal = field(default_factory=Proposal)
+    auxiliary: Auxiliary = field(default_factory=Auxiliary)
+    said: dict[str, str] = field(default_factory=dict)
+    changes: list[SilentChange] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    updates: int | None = 1
+    likely: tuple[str, ...] = ()
+    law: Law | None = None
+    target_family: str | None = None
+
+    def change(self, setting: str, effect: str) -> None:
+        """Note a silent change by the name of a setting."""
+        self.changes.append(SilentChange(self.settings.said(setting), effect))
+
+    def located(self) -> Located:
+        """The point of the atlas."""
+        whole = None if self.action is None else self._with(self.action)
+        operator = None if whole is None else whole.operator
+        known = self.target is not None and not self._decisive
+        law = self.law or (Law("other", why=self.no_target) if whole is None else law_of(whole))
+        if self._decisive:
+            law = Law("other", why=f"unknown as long as {', '.join(self._decisive)} is")
+        name, differs = nearest(operator, self.likely) if operator is not None else (None, ())
+        placed = self.target if operator is not None else None
+        return Located(
+            framework=self.framework,
+            version=self.version,
+            method=self.method,
+            law=law,
+            operator_family=self.family if name is None else RECIPES[name].family,
+            recipe=name,
+            nearest=differs,
+            procedure=whole if known else None,
+            operator=operator,
+            target_family=self.target_family or (placed.kind if placed else None),
+            rule=rule_of(law) if known else None,
+            silent_changes=self._silent(),
+            undetermined=self._decisive,
+            unknown=self.settings.unknown,
+            near=self.settings.near,
+            notes=self._notes(),
+            updates=self.updates,
+        )
+
+    def _with(self, action: UpdateRule) -> Procedure:
+        """The triple with that action; without a target π_old stands for one."""
+        operator = Operator(proposal=self.proposal, action=action, auxiliary=self.auxiliary)
+        return Procedure(target=self.target or Target(anchor={"old": 1.0}), operator=operator)
+
+    def _silent(self) -> tuple[SilentChange, ...]:
+        """What the structure changes, as far as it is known, and what the framework does."""
+        said = {**self.said, **({"eta": "β⁻¹"} if self._decisive else {})}
+        rules = self.known if self.action is None else [(self.action, {})]
+        found = [
+            change
+            for rule, more in rules
+            for change in structural(self._with(rule), {**said, **more}, self.updates or 1)
+        ]
+        named = [change for change in found if change.setting]
+        return tuple(dict.fromkeys([*named, *self.changes]))
+
+    @property
+    def _decisive(self) -> tuple[str, ...]:
+        """Settings without a known value that are more than a size."""
+        return tuple(name for name in self.settings.opaque if not name.endswith(_SIZES))
+
+    def _notes(self) -> tuple[str, ...]:
+        missing = self.target is None or self.action is None
+        first = [self.no_target] if self.no_target and missing else []
+        if self._decisive:
+            names = ", ".join(name.removeprefix("**") for name in self._decisive)
+            first.append(
+                f"{names}: computed or taken from elsewhere, not written here: no target is "
+                "claimed, and what is said of other settings takes its default, β as positive"
+            )
+        stale = []
+        if (self.updates or 1) > 1:
+            stale.append(
+                f"{self.updates} updates on every batch of rollouts: μ is stale for all but the "
+                "first"
+            )
+        return (*first, *self.notes, *stale)
+
+
+def reward_tilt(beta: float) -> ScalarReward | None:
+    """π_ref·exp(r/β), or None at β = 0."""
+    return ScalarReward(eta=1.0 / beta, utility=REWARD) if beta > 0 else None
+
+
+def auxiliary(entropy: float = 0.0, critic: bool = False) -> Auxiliary:
+    """An entropy bonus and a critic, if there are any."""
+    return Auxiliary(
+        entropy=EntropyBonus(weight=entropy) if entropy > 0 else None,
+        critic=Critic() if critic else None,
+    )
+
+
+def coefficient(s: Settings, name: str) -> float:
+    """A weight of a KL; positive where it is not written.
+
+    Raises:
+        SpecError: It is negative: the policy would be pushed away from its anchor.
+    """
+    value = s.number(name)
+    if not value and any(opaque == name or opaque.startswith("**") for opaque in s.opaque):
+        return 1.0
+    if value < 0.0:
+        raise SpecError(f"{s.said(name)}: a negative weight pushes away from π_ref: no target.")
+    return value
+
+
+def proposal_of(
+    s: Settings, names: Mapping[str, str], prompts: int | None = None, size: int | None = None
+) -> Proposal:
+    """μ = π_old from decoding settings; ``top_k`` of −1, 0 or none keeps everything.
+
+    Args:
+        s: The settings.
+        names: Of ``prompts``, ``size``, ``temperature``, ``top_p``, ``top_k`` and
+            ``max_new_tokens`` in the framework, those that it has.
+        prompts: Contexts a batch, where no setting says it.
+        size: Candidates a context, likewise.
+
+    Raises:
+        SpecError: A temperature of 0: greedy decoding has no μ to weigh by.
+    """
+    temperature = s.number(names["temperature"])
+    if temperature <= 0.0:
+        raise SpecError(
+            f"{s.said(names['temperature'])}: greedy decoding has no μ to weigh by. Sample with a "
+            "positive temperature."
+        )
+    top_k = int(s.number(names["top_k"])) if "top_k" in names else 0
+    return Proposal(
+        source="old",
+        prompts=prompts if prompts is not None else s.whole(names["prompts"]),
+        size=size if size is not None else s.whole(names["size"]),
+        temperature=temperature,
+        top_p=s.number(names["top_p"]),
+        top_k=top_k if top_k > 0 else None,
+        max_new_tokens=s.whole(names["max_new_tokens"]),
+    )

@@ -1,0 +1,51 @@
+"""Locate a configuration: from a file of a known framework to a point of the atlas."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tod.base import SpecError
+from tod.configurations.detect import Found, detect
+from tod.configurations.located import Located
+from tod.configurations.nemo_rl import locate_nemo_rl
+from tod.configurations.openrlhf import locate_openrlhf
+from tod.configurations.own import locate_own
+from tod.configurations.trl import locate_trl
+from tod.configurations.verl import locate_verl
+
+
+def locate(path: Path | str, framework: str | None = None, method: str | None = None) -> Located:
+    """The point of the atlas that a configuration file is.
+
+    Reads TRL (script, JSON, YAML, command), verl (YAML, overrides, script), OpenRLHF (script),
+    NeMo-RL (YAML) and our own recipes. No framework is imported and nothing is executed; what a
+    file leaves out is filled in from the defaults of the version that the result names.
+
+    Args:
+        path: The file.
+        framework: One of `FRAMEWORKS`; found out if None.
+        method: Configuration class or subcommand, where a file does not say.
+
+    Raises:
+        SpecError: No known framework's, or a setting that its framework would refuse.
+    """
+    found = detect(Path(path), framework, method)
+    try:
+        located = _reader(found, str(path))
+    except ValidationError as error:
+        what = "; ".join(f"{item['msg']} (got {item['input']!r})" for item in error.errors())
+        raise SpecError(f"{path}: a setting is outside what its method allows: {what}.") from None
+    return replace(located, notes=(*located.notes, *found.notes))
+
+
+def _reader(found: Found, where: str) -> Located:
+    if found.framework == "trl":
+        return locate_trl(found.values, found.method, where)
+    if found.framework == "verl":
+        return locate_verl(found.values, found.program, where)
+    if found.framework == "openrlhf":
+        return locate_openrlhf(found.values, found.program, where)
+    if found.framework == "nemo_rl":
+        return locate_nemo_rl(found.values, found.method, where)
+    return locate_own(found.values, where)

@@ -1,0 +1,176 @@
+"""What locating a file gives: the triple, the law it comes to rest at, and what is silent in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tod.atlas.effects import SilentChange
+from tod.atlas.law import Law, base_letters
+from tod.atlas.nearest import number
+from tod.atlas.recipe import OperatorFamily
+from tod.candidates import Candidates
+from tod.configurations.implied import EtaRule, Implied, implied
+from tod.operators import Operator
+from tod.procedure import Procedure
+from tod.targets import Target, TargetSpec
+
+SCHEMA = "tod.locate/1"
+
+
+@dataclass(frozen=True)
+class Located:
+    """A configuration as a point of the atlas.
+
+    Attributes:
+        framework: ``trl``, ``verl``, ``openrlhf``, ``nemo_rl`` or ``tod``.
+        version: Version whose defaults were filled in; None if there was nothing to fill in.
+        method: What the framework calls it.
+        recipe: Nearest named recipe, or None.
+        procedure: The triple; None if there is no finite target, or a part is unknown.
+        operator: (μ, A); None if the action has no composition here.
+        target_family: Row of Table 1; None if there is no target.
+        operator_family: Row of Table 2.
+        law: Where it comes to rest.
+        rule: The implied sharpness; None without a finite target.
+        silent_changes: Settings that change the target without saying so.
+        unknown: Keys that are not known here, and settings whose value is not in the file.
+        near: Nearest known key of an unknown one.
+        notes: What else a reader should know, the missing procedure's reason first.
+        nearest: What the nearest recipe does otherwise.
+        updates: Optimiser steps on every batch of rollouts; None if the file does not say.
+        undetermined: Settings that decide and whose value is not in the file.
+    """
+
+    framework: str
+    method: str
+    law: Law
+    operator_family: OperatorFamily
+    version: str | None = None
+    recipe: str | None = None
+    procedure: Procedure | None = None
+    operator: Operator | None = None
+    target_family: str | None = None
+    rule: EtaRule | None = None
+    silent_changes: tuple[SilentChange, ...] = ()
+    unknown: tuple[str, ...] = ()
+    near: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    nearest: tuple[str, ...] = ()
+    updates: int | None = None
+    undetermined: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> TargetSpec | None:
+        """q* as declared; None without a finite one. For z-scored runs see `target_for`."""
+        return None if self.procedure is None else self.procedure.target
+
+    @property
+    def status(self) -> Literal["known", "none", "unknown", "not_composed"]:
+        """Whether there is a target: known, truly none, undetermined, or of no composition."""
+        if self.procedure is not None:
+            return "known"
+        if self.undetermined:
+            return "unknown"
+        return "not_composed" if self.operator is None else "none"
+
+    def target_for(self, candidates: Candidates) -> Implied | None:
+        """The implied target over these candidates, with η_c from their own σ_c if z-scored.
+
+        None where the configuration has no finite target: assume one and say so. The reward is
+        taken from the only utility if the target's name is not among the candidates'.
+
+        Raises:
+            DataError: The target's utility is missing and there are several others.
+        """
+        if self.procedure is None:
+            return None
+        return implied(self.procedure.tilt, self.rule, candidates)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data of schema ``tod.locate/1``."""
+        return {
+            "schema": SCHEMA,
+            "framework": self.framework,
+            "version": self.version,
+            "method": self.method,
+            "recipe": self.recipe,
+            "nearest": list(self.nearest),
+            "target": _target_dict(self),
+            "operator": _operator_dict(self),
+            "silent_changes": [
+                {"setting": change.setting, "effect": change.effect}
+                for change in self.silent_changes
+            ],
+            "unknown": list(self.unknown),
+            "near": dict(self.near),
+            "notes": list(self.notes),
+        }
+
+
+def letters(target: Target) -> str:
+    """A target in letters, ``q* ∝ π_ref·exp(25·correct)``."""
+    anchor = target.anchor
+    if anchor == {"mu": 1.0} and not target.tilts and not target.support:
+        return "q* = q̂_data"
+    if isinstance(anchor, dict):
+        base = base_letters({str(name): rho for name, rho in anchor.items()})
+    else:
+        base = "(" + " + ".join(f"{w:.4g}·π_{name}" for name, w in anchor.weights.items()) + ")"
+    terms = " + ".join(f"{tilt.eta:.4g}·{tilt.utility}" for tilt in target.tilts if tilt.eta)
+    if target.selectivity is not None:
+        terms = f"η_c·{target.selectivity.utility}"
+    inside = f"·1{{{', '.join(target.support)}}}" if target.support else ""
+    return f"q* ∝ {base}" + (f"·exp({terms})" if terms else "") + inside
+
+
+def composition(operator: Operator | None) -> str | None:
+    """The action as a product of its parts, ``token ρ · clip[0.8, 1.28] · …``."""
+    if operator is None:
+        return None
+    data = operator.action.model_dump(mode="json")
+    kind = data.pop("kind")
+    terms = operator.auxiliary.model_dump(mode="json", exclude={"critic"})
+    data |= {name: term for name, term in terms.items() if term is not None}
+    parts = [f"{name} {_short(value)}" for name, value in data.items() if value is not None]
+    return f"{kind}: {' · '.join(parts)}" if parts else kind
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        rest = ", ".join(
+            f"{key} {_short(item)}"
+            for key, item in value.items()
+            if key != "kind" and item is not None
+        )
+        return f"{value.get('kind', '')}{f' ({rest})' if rest else ''}".strip()
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _target_dict(located: Located) -> dict[str, Any]:
+    procedure, rule = located.procedure, located.rule
+    known: dict[str, Any] = {
+        "family": located.target_family,
+        "status": located.status,
+        "letters": None,
+        "spec": None,
+        "anchor": None,
+        "tilts": None,
+        "implied": located.law.to_dict(),
+        "eta_rule": None,
+    }
+    if procedure is not None:
+        tilt = procedure.tilt.model_dump(mode="json")
+        known["letters"] = letters(procedure.tilt)
+        known["spec"] = procedure.target.model_dump(mode="json")
+        known["anchor"], known["tilts"] = tilt["anchor"], tilt["tilts"]
+    if rule is not None:
+        known["eta_rule"] = {"eta": rule.eta, "scale": rule.scale, "epsilon": rule.epsilon}
+    return known
+
+
+def _operator_dict(located: Located) -> dict[str, Any]:
+    data: dict[str, Any] = {"family": located.operator_family, "composition": None}
+    if located.operator is not None:
+        data["composition"] = composition(located.operator)
+        data |= located.operator.model_dump(mode="json", exclude_defaults=False)
+    return data

@@ -1,0 +1,235 @@
+"""OpenRLHF command lines: `openrlhf.cli.train_ppo_ray`, `train_dpo`, `train_sft`.
+
+Dotted options (2026) and the flat ones before them are read alike.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tod.atlas.law import Law
+from tod.base import SpecError
+from tod.configurations.draft import REWARD, Draft, auxiliary, coefficient, proposal_of, reward_tilt
+from tod.configurations.located import Located
+from tod.configurations.openrlhf_facts import (
+    DPO,
+    FLAT,
+    FLAT_PAIRS,
+    NEUTRAL,
+    PPO,
+    PREFIXES,
+    VERSION,
+)
+from tod.configurations.settings import Settings
+from tod.operators import (
+    Clip,
+    ConservativeDpo,
+    DatasetProposal,
+    Dpo,
+    DualClip,
+    Gae,
+    GeometricRejection,
+    GroupMean,
+    GroupZScore,
+    Ipo,
+    KLPull,
+    LeaveOneOut,
+    PairsProposal,
+    PolicyGradient,
+    Preference,
+    Raw,
+    ReturnToGo,
+    SequenceMeanTokenMean,
+    TokenMask,
+    TokenMean,
+    TokenTruncation,
+    Uniform,
+    WeightedRegression,
+    Whitening,
+)
+from tod.targets import Data
+from tod.targets import Preference as PreferenceTarget
+
+E = "algo.advantage.estimator"
+_BASELINES = {
+    "reinforce": Raw(),
+    "rloo": LeaveOneOut(),
+    "reinforce_baseline": GroupMean(),
+    "dr_grpo": GroupMean(),
+}
+_LIKELY = {
+    "gae": ("ppo_clip",),
+    "rloo": ("rloo",),
+    "dr_grpo": ("dr_grpo",),
+    "group_norm": ("grpo", "dapo"),
+    "reinforce": ("reinforce_plus_plus",),
+    "reinforce_baseline": ("reinforce_plus_plus_baseline", "reinforce_plus_plus"),
+}
+
+
+def locate_openrlhf(
+    values: Mapping[str, Any], program: str | None = None, where: str = ""
+) -> Located:
+    """An OpenRLHF command as a point of the atlas.
+
+    Raises:
+        SpecError: A program that has no reader.
+    """
+    name = (program or "openrlhf.cli.train_ppo_ray").rsplit(".", 1)[-1]
+    if name in ("train_ppo_ray", "train_ppo"):
+        return _ppo(Settings(_renamed(values, FLAT), PPO, NEUTRAL, PREFIXES), name).located()
+    pairs = Settings(_renamed(values, FLAT_PAIRS), DPO, NEUTRAL, PREFIXES)
+    if name == "train_dpo":
+        return _dpo(pairs).located()
+    if name == "train_sft":
+        draft = Draft("openrlhf", VERSION, name, pairs, "supervised", target=Data(), updates=None)
+        draft.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
+        draft.proposal = DatasetProposal(source="dataset")
+        draft.likely = ("sft",)
+        return draft.located()
+    raise SpecError(
+        f"{where}: no reader for {program}. Known: train_ppo_ray, train_dpo, train_sft of "
+        "openrlhf.cli."
+    )
+
+
+def _renamed(values: Mapping[str, Any], flat: Mapping[str, str]) -> dict[str, Any]:
+    return {flat.get(name, name): value for name, value in values.items()}
+
+
+def _ppo(s: Settings, name: str) -> Draft:
+    estimator, beta = str(s[E]), coefficient(s, "algo.kl.init_coef")
+    draft = Draft("openrlhf", VERSION, f"{name}: {estimator}", s, "verifier_rl")
+    draft.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
+    draft.target = reward_tilt(beta)
+    if beta <= 0.0:
+        draft.no_target = "algo.kl.init_coef=0: no finite target, only a trust region"
+    draft.updates = _updates(s)
+    names = {name: f"rollout.{name}" for name in ("temperature", "top_p")}
+    names |= {"prompts": "rollout.batch_size", "size": "rollout.n_samples_per_prompt"}
+    draft.proposal = proposal_of(s, names | {"max_new_tokens": "data.max_len"})
+    gspo = s["actor.policy_loss_type"] == "gspo"
+    draft.action = PolicyGradient(
+        level="sequence_mean" if gspo else "token",
+        trust_region=_region(s),
+        advantage=_advantage(s, estimator),
+        aggregation=SequenceMeanTokenMean() if gspo else TokenMean(),
+        pull=_pull(s) if beta > 0 else None,
+        correction=_correction(s),
+    )
+    draft.auxiliary = auxiliary(s.number("actor.entropy_coef"), critic=estimator == "gae")
+    draft.likely = ("gspo",) if gspo else _LIKELY.get(estimator, ())
+    draft.said = {
+        "advantage": s.said(E),
+        "pull": f"{s.said('algo.kl.estimator')}, {s.said('algo.kl.use_loss')}"
+        if beta > 0
+        else s.said("algo.kl.init_coef"),
+        "temperature": s.said("rollout.temperature"),
+        "top_p": s.said("rollout.top_p"),
+        "refresh": s.said("train.max_epochs"),
+        "entropy": s.said("actor.entropy_coef"),
+    }
+    _ppo_changes(draft, s, estimator, beta)
+    return draft
+
+
+def _updates(s: Settings) -> int:
+    drawn = s.whole("rollout.batch_size") * s.whole("rollout.n_samples_per_prompt")
+    return max(1, drawn // max(1, s.whole("train.batch_size"))) * s.whole("train.max_epochs")
+
+
+def _region(s: Settings) -> Clip | DualClip:
+    given = s["actor.eps_clip_low_high"] is not None
+    low, high = _two(s, "actor.eps_clip_low_high") if given else (s.number("actor.eps_clip"),) * 2
+    if s["actor.dual_clip"] is None:
+        return Clip(low=low, high=high)
+    return DualClip(low=low, high=high, cap=s.number("actor.dual_clip"))
+
+
+def _two(s: Settings, name: str) -> tuple[float, float]:
+    """Two numbers; one alone is the upper."""
+    values = s.numbers(name)
+    if len(values) > 2:
+        raise SpecError(f"{s.said(name)}: a lower and an upper bound are two numbers.")
+    return (values[0], values[1]) if len(values) == 2 else (0.0, values[0])
+
+
+def _advantage(s: Settings, estimator: str) -> Any:
+    whiten = None if s.flag("algo.advantage.no_std_norm") else Whitening(epsilon=0.0, ddof=0)
+    gamma = s.number("algo.advantage.gamma")
+    if estimator == "gae":
+        return Gae(discount=gamma, trace=s.number("algo.advantage.lambd"), whiten=whiten)
+    if estimator == "group_norm":
+        return GroupZScore(epsilon=1e-9)
+    if estimator in ("rloo", "dr_grpo"):
+        return ReturnToGo(baseline=_BASELINES[estimator])
+    discount = gamma if estimator == "reinforce" else 1.0
+    baseline = s.choice(E, _BASELINES)
+    return ReturnToGo(discount=discount, baseline=baseline, whiten=whiten)
+
+
+def _pull(s: Settings) -> KLPull:
+    place = "loss" if s.flag("algo.kl.use_loss") else "reward"
+    return KLPull(kind=str(s["algo.kl.estimator"]), place=place)
+
+
+def _correction(s: Settings) -> Any:
+    if not s.flag("algo.advantage.is_correction_enable"):
+        return None
+    low, high = _two(s, "algo.advantage.is_correction_threshold")
+    kind = s["algo.advantage.is_correction_type"]
+    if kind == "icepop":
+        return TokenMask(low=low, high=high)
+    if kind == "seq-mask-tis":
+        return GeometricRejection(low=low, high=high, weighted=True)
+    return TokenTruncation(floor=low, cap=high)
+
+
+_SAYS = {
+    "reward.normalize_enable": "U is divided by a running std: η drifts with it",
+    "algo.dynamic_filtering_enable": "contexts are weighted by 1 − p^K − (1 − p)^K: prompts of "
+    "middling difficulty count",
+    "actor.dual_clip": "where A < 0 and ρ is above it a token no longer counts",
+    "algo.advantage.is_correction_enable": "weights of tokens that the engine sampled otherwise "
+    "are cut: a nearby law's push",
+    "train.async_enable": "μ is older than π_old: on-policy claims do not hold",
+}
+"""Settings that change the aim as soon as they are on."""
+
+
+def _ppo_changes(draft: Draft, s: Settings, estimator: str, beta: float) -> None:
+    if beta > 0 and not s.flag("algo.kl.use_loss") and estimator == "group_norm":
+        draft.change(
+            E,
+            "the reward is divided by σ_c *before* the KL is subtracted: "
+            f"η = {1 / beta:.4g}/(σ_c + 1e-09), another sharpness in every context",
+        )
+        etas = {REWARD: 1 / beta}
+        draft.law = Law("exponential", {"ref": 1.0}, etas, "group_std", 1e-9, "on_policy")
+    if beta > 0 and s["algo.kl.target"] is not None:
+        draft.change("algo.kl.target", "β moves to hold that KL: η = 1/β is whatever it takes")
+    if "reward.clip_range" in s.given:
+        draft.change("reward.clip_range", "U is the reward cut to that range, after a baseline")
+    for name, effect in _SAYS.items():
+        if s.flag(name):
+            draft.change(name, effect)
+    for name in ("reward.overlong_buffer_len", "reward.stop_properly_penalty_coef"):
+        if s[name] is not None:
+            draft.change(name, "U of long or cut answers is lowered: a second utility")
+
+
+def _dpo(s: Settings) -> Draft:
+    beta, smooth = coefficient(s, "model.beta"), s.number("model.label_smoothing")
+    draft = Draft("openrlhf", VERSION, "train_dpo", s, "preference_surrogate", updates=None)
+    draft.target = PreferenceTarget(utility="preference", beta=beta) if beta > 0 else None
+    loss: Any = ConservativeDpo(epsilon=smooth) if smooth else Dpo()
+    if s.flag("model.ipo_enable"):
+        loss = Ipo(by_length=False)
+    draft.action, draft.proposal = Preference(loss=loss), PairsProposal(source="pairs")
+    name = "model.ipo_enable" if s.flag("model.ipo_enable") else "model.label_smoothing"
+    draft.said["loss"] = s.said(name)
+    draft.likely = (loss.kind,)
+    if smooth and s.flag("model.ipo_enable"):
+        draft.change("model.label_smoothing", "ignored by IPO: its labels are not smoothed")
+    if s.number("model.nll_loss_coef"):
+        draft.change("model.nll_loss_coef", "adds the likelihood of the chosen answers: a mixture")
+    return draft

@@ -1,0 +1,7 @@
+"""What recorded rollouts say about a run: a reading and a target in, a diagnosis or a plan out."""
+
+from tod.diagnosis.diagnosis import Diagnosis, Shown, diagnose
+from tod.diagnosis.plan import Plan, plan
+from tod.diagnosis.target import parse_target
+
+__all__ = ["Diagnosis", "Plan", "Shown", "diagnose", "parse_target", "plan"]

@@ -1,0 +1,245 @@
+"""What a trust region would take from recorded tokens: activation, recomputed from log-probs.
+
+A gate reads log ρ_t = log π − log π_old of every token and the sign of its candidate's advantage,
+which is not known before the whole context was read. So a reader keeps four numbers a candidate:
+Σ_t |1 − g(ρ_t)| were A positive, zero or negative, and with the worse sign at every token.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from tod.base import Array, Groups, SpecError
+from tod.operators import Operator, PolicyGradient, TrustRegionSpec, Unbounded
+from tod.operators.advantages import Raw
+from tod.operators.levels import Level, at_level
+
+if TYPE_CHECKING:
+    from tod.formats.reading import Reading
+
+PAIRS = (("policy", "old"), ("policy", "mu"))
+"""Policies whose ratio the gate reads; the second where the old one is not recorded."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The trust region of an operator, over recorded log-probs.
+
+    Attributes:
+        trust_region: The gate g(ρ, A).
+        level: Grain of ρ.
+        baseline: Whether the advantage is the utility less its context's mean; else itself.
+    """
+
+    trust_region: TrustRegionSpec
+    level: Level = "token"
+    baseline: bool = True
+
+    @classmethod
+    def of(cls, operator: Operator) -> "Gate":
+        """The gate of an operator.
+
+        Raises:
+            SpecError: Its action is no policy gradient, or has no trust region.
+        """
+        action = operator.action
+        if not isinstance(action, PolicyGradient) or not cls.has(operator):
+            raise SpecError(
+                f"an operator with the action {action.kind!r} has no trust region here. Name one "
+                "that has, or give --clip LOW,HIGH."
+            )
+        return cls(action.trust_region, action.level, not isinstance(action.advantage, Raw))
+
+    @staticmethod
+    def has(operator: Operator) -> bool:
+        """Whether an operator has a trust region."""
+        action = operator.action
+        if not isinstance(action, PolicyGradient):
+            return False
+        return not isinstance(action.trust_region, Unbounded)
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Policies whose ratio the gate reads, the first that is recorded."""
+        return PAIRS
+
+    def columns(
+        self, logs: Mapping[str, Float[np.ndarray, " M"]], sequences: Groups | None = None
+    ) -> dict[str, Any]:
+        """What is kept of token log-probs by policy: a number a sequence under a name each.
+
+        Args:
+            logs: Tokens of every policy, sequence after sequence.
+            sequences: Tokens in sequences; None: they are one, and the numbers are plain.
+        """
+        found: dict[str, Any] = {}
+        for first, second in PAIRS:
+            if first in logs and second in logs:
+                log_rho = logs[first] - logs[second]
+                groups = sequences or Groups.equal(1, len(log_rho))
+                taken = self.of_tokens(log_rho, groups)
+                for i, column in enumerate(taken.T):
+                    value = column if sequences is not None else float(column[0])
+                    found[f"{first}/{second}/{i}"] = value
+        return found
+
+    def of_tokens(
+        self, log_rho: Float[np.ndarray, " M"], sequences: Groups
+    ) -> Float[np.ndarray, "n 4"]:
+        """Σ_t |1 − g| by sequence: for A > 0, A = 0, A < 0, and at the worse of A ≠ 0 per token."""
+        x = at_level(log_rho, sequences, self.level)
+        length = np.repeat(sequences.sizes, sequences.sizes).astype(np.float64)
+        taken = [np.asarray(sequences.sum(row)) for row in self._taken(x, length)]
+        return np.stack(taken, axis=1)
+
+    def of_sequences(
+        self, log_rho: Float[np.ndarray, " N"], length: Float[np.ndarray, " N"]
+    ) -> Float[np.ndarray, "N 4"] | None:
+        """The same from sums over sequences; None where the gate reads every token."""
+        if self.level not in ("sequence_mean", "sequence_sum"):
+            return None
+        x = log_rho / length if self.level == "sequence_mean" else log_rho
+        return (length * self._taken(x, length)).T  # type: ignore[no-any-return]
+
+    def _taken(self, log_rho: Any, length: Any) -> Any:
+        region = self.trust_region
+        kept = [region.gate(log_rho, np.full(len(log_rho), s), length) for s in (1.0, 0.0, -1.0)]
+        taken = np.abs(1.0 - np.stack(kept))
+        return np.concatenate([taken, np.maximum(taken[:1], taken[2:])])
+
+    def signs(self, utility: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, " N"]:
+        """Sign of every candidate's advantage: of U less its context's mean, or of U itself.
+
+        Dividing by a deviation, or leaving one out, changes no sign. Equal utilities have A = 0.
+        """
+        u: Any = np.asarray(utility, dtype=np.float64)
+        if not self.baseline:
+            return np.sign(u)  # type: ignore[no-any-return]
+        known = np.isfinite(u)
+        safe = np.where(known, u, 0.0)
+        flat = np.asarray(contexts.max(u)) == np.asarray(contexts.min(u))
+        centred = safe - np.asarray(contexts.spread(contexts.mean(safe)))
+        signs = np.where(known, np.sign(centred), -1.0)
+        return np.where(np.asarray(contexts.spread(flat)), 0.0, signs)
+
+
+@dataclass(frozen=True)
+class Gated:
+    """Share of the tokens that a trust region takes, as ``activation``: mean |1 − g|.
+
+    Attributes:
+        gate: The trust region and its level.
+        of: The two policies of ρ.
+        tokens: Tokens behind it.
+        activation: All tokens, A = 0 included; None where no utility tells the sign of A.
+        positive: Share of all tokens that is taken where A > 0 (a clip's upper fraction).
+        negative: The same where A < 0 (a clip's lower fraction).
+        active: ``activation`` over the tokens with A ≠ 0; None if there is none.
+        either: Share outside for at least one sign of A: needs no utility; counts more.
+        by_step: ``activation`` by step.
+    """
+
+    gate: Gate
+    of: tuple[str, str]
+    tokens: int
+    activation: float | None
+    positive: float | None
+    negative: float | None
+    active: float | None
+    either: float
+    by_step: Mapping[int, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ``gate`` block of the diagnosis schema."""
+        return {
+            "trust_region": self.gate.trust_region.model_dump(mode="json"),
+            "level": self.gate.level,
+            "of": list(self.of),
+            "tokens": self.tokens,
+            "activation": self.activation,
+            "positive": self.positive,
+            "negative": self.negative,
+            "active": self.active,
+            "either": self.either,
+        }
+
+
+def gated(
+    gate: Gate,
+    of: tuple[str, str],
+    taken: Float[np.ndarray, "N 4"],
+    length: Float[np.ndarray, " N"],
+    steps: Any,
+    sign: Float[np.ndarray, " N"] | None,
+) -> Gated:
+    """Shares from what every candidate would lose by the sign of its advantage.
+
+    Args:
+        gate: The trust region.
+        of: The two policies of ρ.
+        taken: As ``Gate.of_tokens``.
+        length: Tokens of every candidate.
+        steps: Step of every candidate.
+        sign: Sign of its advantage; None is unknown.
+    """
+    total = float(length.sum())
+    either = _share(taken[:, 3], total)
+    if sign is None:
+        return Gated(gate, of, int(total), None, None, None, None, either, {})
+    up, down = sign > 0, sign < 0
+    mine = np.where(up, taken[:, 0], np.where(down, taken[:, 2], taken[:, 1]))
+    on = float(length[up | down].sum())
+    return Gated(
+        gate=gate,
+        of=of,
+        tokens=int(total),
+        activation=_share(mine, total),
+        positive=_share(mine[up], total),
+        negative=_share(mine[down], total),
+        active=_share(mine[up | down], on) if on else None,
+        either=either,
+        by_step={
+            int(step): _share(mine[steps == step], float(length[steps == step].sum()))
+            for step in np.unique(steps)
+        },
+    )
+
+
+def of_reading(reading: "Reading", utility: Any) -> Gated | None:
+    """What the gate that a reading was made with takes of its tokens; None if not recorded.
+
+    Args:
+        reading: The candidates, read with a gate.
+        utility: What tells the sign of the advantage, [N]; None: nothing does.
+    """
+    gate, length = reading.gate, reading.labels.length
+    if gate is None or length is None or not int(length.min(initial=1)):
+        return None
+    size = length.astype(np.float64)
+    found = _recorded(gate, reading, size)
+    if found is None:
+        return None
+    of, taken = found
+    sign = None if utility is None else gate.signs(utility, reading.contexts)
+    return gated(gate, of, taken, size, np.repeat(reading.steps, reading.contexts.sizes), sign)
+
+
+def _recorded(gate: Gate, reading: "Reading", size: Any) -> tuple[tuple[str, str], Any] | None:
+    """The pair of policies and what the gate takes of every candidate."""
+    for first, second in PAIRS:
+        columns = [reading.taken.get(f"{first}/{second}/{i}") for i in range(4)]
+        if columns[0] is not None and not np.isnan(columns[0]).any():
+            return (first, second), np.stack(columns, axis=1)  # type: ignore[arg-type]
+        if {first, second} <= set(reading.recorded):
+            log_rho = reading.log_prob(first, "") - reading.log_prob(second, "")
+            whole = gate.of_sequences(log_rho, size)
+            if whole is not None:
+                return (first, second), whole
+    return None
+
+
+def _share(values: Any, total: float) -> float:
+    return float(values.sum(dtype=np.float64)) / total

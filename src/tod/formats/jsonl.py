@@ -1,0 +1,245 @@
+"""Typed JSON lines: only the needed fields are decoded, and a bad line says which field is bad."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from tod.formats.files import MAX_LINE, Chunk, chunks
+from tod.formats.rows import Rows
+
+Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""A step, a place or a token id: what a double and eight bytes hold exactly."""
+Count = Annotated[int, msgspec.Meta(ge=-(2**31) + 1, le=2**31 - 1)]
+"""A length or a policy version: four bytes."""
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""A length, or versions behind: four bytes, never below 0."""
+NOT_UTF8 = "not UTF-8 text"
+_WHERE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
+_LACKS = re.compile(r"missing required field `(.*?)`")
+
+
+def field_of(error: Exception) -> tuple[str, str]:
+    """The field that a decoding error complains about, and the complaint."""
+    match = _WHERE.match(str(error))
+    why, place = (match[1], match[2] or "") if match else (str(error), "")
+    lacks = _LACKS.search(why)
+    if lacks:
+        return ".".join(part for part in (place, lacks[1]) if part), "missing"
+    return place or "line", why.replace("`", "")
+
+
+def decode_blocks(path: Path, kind: Any, rows: Rows) -> Iterator[tuple[Sequence[int], list[Any]]]:
+    """Line numbers and decoded rows of the type ``kind``, a block at a time.
+
+    A block in which every line is good is decoded in one call; otherwise line by line, and bad
+    lines are rejected by field. A line that is not strict JSON is read once more the way Python
+    writes it: NaN and Infinity in fields that nobody needs are no reason to lose the row.
+
+    A DataError says: the file is not text, or its compression is damaged.
+    """
+    decoder = msgspec.json.Decoder(kind)
+    for chunk in chunks(path):
+        if chunk.overlong:
+            rows.reject(path, chunk.first, "line", None, f"longer than {MAX_LINE >> 20} MiB")
+            continue
+        count = chunk.breaks + chunk.torn
+        try:
+            items = decoder.decode_lines(chunk.data)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            items = []
+        if len(items) == count:
+            yield range(chunk.first, chunk.first + count), items
+        else:
+            yield _line_by_line(path, chunk, decoder, rows)
+
+
+def decode_lines(path: Path, kind: Any, rows: Rows) -> Iterator[tuple[int, Any]]:
+    """The same one row at a time, for formats whose rows are large."""
+    for numbers, items in decode_blocks(path, kind, rows):
+        yield from zip(numbers, items, strict=True)
+
+
+def _line_by_line(
+    path: Path, chunk: Chunk, decoder: "msgspec.json.Decoder[Any]", rows: Rows
+) -> tuple[list[int], list[Any]]:
+    numbers: list[int] = []
+    items: list[Any] = []
+    for number, line, whole in chunk.lines():
+        value: object = None
+        try:
+            items.append(decoder.decode(line))
+            numbers.append(number)
+            continue
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            problem: Exception = error
+        try:
+            loose = _loosely(line)
+            items.append(msgspec.convert(loose, decoder.type, strict=True))
+            numbers.append(number)
+            continue
+        except msgspec.ValidationError as error:
+            problem, value = error, _value_at(loose, field_of(error)[0])
+        except (ValueError, RecursionError):
+            pass
+        _refuse(path, number, line, problem, value, whole, rows)
+    return numbers, items
+
+
+def _refuse(
+    path: Path, number: int, line: bytes, problem: Exception, value: object, whole: bool, rows: Rows
+) -> None:
+    if isinstance(problem, msgspec.ValidationError):
+        name, why = field_of(problem)
+        rows.reject(path, number, name, value, why)
+    elif not whole:
+        rows.torn += 1
+        rows.reject(path, number, "line", None, "torn last line: the writer was stopped in it")
+    elif isinstance(problem, RecursionError):
+        rows.reject(path, number, "line", None, "nested too deep")
+    elif isinstance(problem, UnicodeDecodeError):
+        rows.reject(path, number, "line", _not_utf8(line), NOT_UTF8)
+    else:
+        rows.reject(path, number, "line", None, f"not JSON ({str(problem)[:80]})")
+
+
+def _not_utf8(line: bytes) -> bytes:
+    """The bytes around the first that is not UTF-8."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return line[max(error.start - 12, 0) : error.start + 12]
+    return line[:24]
+
+
+def _loosely(line: bytes) -> Any:
+    """JSON as Python writes it, with NaN and Infinity."""
+    if len(line) > MAX_LINE // 8:
+        raise ValueError("too long for the slow path")
+    return json.loads(line)
+
+
+def _value_at(data: Any, path: str) -> object:
+    """The value at a dotted path of an error, ``rewards[...]`` included; names may hold dots."""
+    parts = path.replace("[...]", ".0").replace("[", ".").replace("]", "").split(".")
+    while parts and data is not None:
+        used = 1
+        if isinstance(data, dict):
+            ends = (n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in data)
+            used = next(ends, 1)
+            data = data.get(".".join(parts[:used]))
+        elif isinstance(data, list):
+            at = parts[0]
+            data = data[int(at)] if at.isdigit() and int(at) < len(data) else None
+        parts = parts[used:]
+    return data
+
+
+def first_object(path: Path) -> dict[str, msgspec.Raw] | None:
+    """The top level of the first line that is a JSON object, values undecoded; None without."""
+    decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+    for tried, chunk in enumerate(chunks(path)):
+        for _, line, _ in chunk.lines():
+            try:
+                return decode(line)
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                loose = _first_loose(line)
+            if loose is not None:
+                return loose
+        if tried == 1:
+            return None
+    return None
+
+
+def why_no_object(path: Path) -> str:
+    """What the first line holds in the place of an object, for people."""
+    chunk = next(iter(chunks(path)), None)
+    if chunk is not None and chunk.overlong:
+        return (
+            f"{path}: line {chunk.first} is longer than {MAX_LINE >> 20} MiB, more than any format "
+            "writes for one rollout. Were the newlines lost?"
+        )
+    number, line, _ = next(chunk.lines(), (0, b"", True)) if chunk is not None else (0, b"", True)
+    if not number:
+        return f"{path}: nothing but blank lines."
+    try:
+        held = _loosely(line)
+    except RecursionError:
+        return f"{path}: line {number} is nested too deep to be a rollout."
+    except UnicodeDecodeError:
+        return f"{path}: line {number} is not UTF-8 text. Convert it, for instance with `iconv`."
+    except ValueError as error:
+        return f"{path}: line {number} is not JSON ({error}). One object a line is expected."
+    if isinstance(held, list):
+        return (
+            f"{path}: line {number} is a JSON array; one object a line is expected. For an array "
+            "of objects: `jq -c '.[]' FILE > FILE.jsonl`."
+        )
+    return f"{path}: line {number} is {str(held)[:40]!r}; one JSON object a line is expected."
+
+
+def first_keys(path: Path, most: int = 1000) -> list[str]:
+    """Names in the first objects of a file: a row may lack what others have."""
+    found: dict[str, None] = {}
+    decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+    for tried, (_, line, _) in enumerate(line for chunk in chunks(path) for line in chunk.lines()):
+        try:
+            found.update(dict.fromkeys(decode(line)))
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            found.update(dict.fromkeys(_first_loose(line) or ()))
+        if tried + 1 >= most:
+            break
+    return list(found)
+
+
+def _first_loose(line: bytes) -> dict[str, msgspec.Raw] | None:
+    try:
+        loose = _loosely(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(loose, dict):
+        return None
+    return {key: msgspec.Raw(json.dumps(value).encode()) for key, value in loose.items()}
+
+
+def texts(
+    path: Path, wanted: Iterable[int], kind: Any, pick: Callable[[Any], tuple[str, str]]
+) -> Iterator[tuple[int, str, str]]:
+    """Row, prompt and completion of some rows, in a second pass that stops at the last of them."""
+    for number, item in chosen_lines(path, wanted, kind):
+        yield (number, *pick(item))
+
+
+def chosen_lines(path: Path, wanted: Iterable[int], kind: Any) -> Iterator[tuple[int, Any]]:
+    """Some lines by their numbers, decoded; it stops at the last of them."""
+    left = set(wanted)
+    decode = msgspec.json.Decoder(kind).decode
+    for chunk in chunks(path):
+        if not left:
+            return
+        if left.isdisjoint(range(chunk.first, chunk.first + chunk.breaks + 1)):
+            continue
+        for number, line, _ in chunk.lines():
+            if number in left:
+                left.discard(number)
+                try:
+                    yield number, decode(line)
+                except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                    yield number, msgspec.convert(_loosely(line), kind)
+
+
+def plain_text(value: Any) -> str:
+    """A prompt or completion as text: strings as they are, conversations by their messages."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "\n".join(plain_text(item) for item in value)
+    if isinstance(value, dict) and "content" in value:
+        role = f"{value['role']}: " if "role" in value else ""
+        return role + plain_text(value["content"])
+    if isinstance(value, dict) and isinstance(value.get("text"), str):
+        return str(value["text"])
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)

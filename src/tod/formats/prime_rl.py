@@ -1,0 +1,311 @@
+"""prime-rl: ``rollouts/step_N/train/{all,effective}/traces.jsonl`` and ``token_exports``.
+
+One episode per line with its traces; a trace is a graph of nodes (``prime_trace``), and
+``logprobs`` has one entry per True in the node's mask. ``effective`` is the batch that was trained
+on, ``all`` also what was dropped: where both are there, ``effective`` counts. Token exports hold
+the trainer's log-probs of packed sequences without any name: they are matched by token ids.
+Batch N trains weights N − 1; the weights that began to sample an episode are in its policy span.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tod.base.text import counted
+from tod.formats.format import Format, Probe
+from tod.formats.jsonl import Whole, chosen_lines, decode_lines, plain_text
+from tod.formats.prime_trace import (
+    Node,
+    Trained,
+    digest,
+    leaves,
+    sampled_tokens,
+    trained_log_probs,
+)
+from tod.formats.rows import Rows
+from tod.formats.several_runs import run_of
+from tod.formats.token_rows import Sink
+
+_PER_LINE = 1 << 16
+
+
+class Reward(msgspec.Struct, gc=False):
+    """One reward with its weight in the sum."""
+
+    score: float | bool
+    weight: float = 1.0
+
+
+class Agent(msgspec.Struct, gc=False):
+    """Who made a trace: judges and frozen opponents are not trained."""
+
+    trainable: bool = True
+
+
+class Trace(msgspec.Struct, gc=False):
+    """One rollout; a reward that was not scored is null."""
+
+    nodes: list[Node]
+    id: str = ""
+    ok: bool = True
+    agent: Agent = msgspec.field(default_factory=Agent)
+    rewards: dict[str, Reward | float | None] = {}
+
+
+class Group(msgspec.Struct, gc=False):
+    """Rollouts of one task instance."""
+
+    id: str
+
+
+class Policy(msgspec.Struct, gc=False):
+    """Policy versions a rollout began and ended with."""
+
+    start: Whole | None = None
+    end: Whole | None = None
+
+
+class Work(msgspec.Struct, gc=False):
+    """Which step the rollout was made for."""
+
+    step: Whole
+    type: str = "train"
+    policy: Policy | None = None
+
+
+class Run(msgspec.Struct, gc=False):
+    """The run's place."""
+
+    work: Work
+    type: str = "train"
+
+
+class Episode(msgspec.Struct, gc=False):
+    """The needed fields of a line."""
+
+    group: Group
+    run: Run
+    traces: list[Trace]
+    id: str = ""
+    ok: bool = True
+
+
+class Export(msgspec.Struct, gc=False):
+    """The needed fields of a packed sequence; what is not finite is null."""
+
+    step: Whole
+    token_ids: list[Whole]
+    position_ids: list[Whole]
+    loss_mask: list[bool]
+    inference_logprobs: list[float | None]
+    trainer_logprobs: list[float | None]
+
+
+def recognises(probe: Probe) -> str | None:
+    """By its keys."""
+    if probe.suffix != ".jsonl":
+        return None
+    if probe.has("group", "run", "traces"):
+        return "JSON lines of episodes with group, run and traces (prime-rl)"
+    if probe.has("token_ids", "inference_logprobs", "trainer_logprobs"):
+        return "JSON lines of packed sequences with trainer_logprobs (prime-rl token export)"
+    return None
+
+
+def read(files: Sequence[Path], rows: Rows) -> None:
+    """Traces, with the trainer's log-probs where exports hold them."""
+    exports = [p for p in files if Probe(p).has("trainer_logprobs")]
+    traces = _effective([p for p in files if p not in exports], rows)
+    trained: Trained = {}
+    for path in exports:
+        if not (path.parent / "STABLE").exists() and path.parent.name.startswith("step_"):
+            rows.note(f"{path.parent}: no STABLE file, so its export may be unfinished")
+        _read_export(path, rows, trained, alone=not traces)
+    seen = _Seen()
+    for path in traces:
+        _read_traces(path, rows, trained, seen)
+    seen.explain(rows)
+    if traces and exports:
+        used = len(seen.matched)
+        rows.note(f"{used} of {len(trained)} exported sequences found in the traces by token ids")
+
+
+def _effective(files: Sequence[Path], rows: Rows) -> list[Path]:
+    """Of ``all`` and ``effective`` of one step the latter; no evaluations."""
+    kept = [path for path in files if "eval" not in (p.name for p in path.parents[:2])]
+    if len(kept) < len(files):
+        rows.note(f"{counted(len(files) - len(kept), 'file')} of evaluations left out")
+    shipped = {path.parents[1] for path in kept if path.parent.name == "effective"}
+    doubled = [p for p in kept if p.parent.name == "all" and p.parents[1] in shipped]
+    if doubled:
+        rows.note("`effective` (the batch that was trained on) is read, `all` is not")
+    return [path for path in kept if path not in doubled]
+
+
+def _read_export(path: Path, rows: Rows, trained: Trained, *, alone: bool) -> None:
+    sink = Sink(path, rows)
+    for number, item in decode_lines(path, Export, rows):
+        if not rows.wanted(item.step):
+            continue
+        columns = (item.token_ids, item.position_ids, item.loss_mask, item.inference_logprobs)
+        if len({len(item.trainer_logprobs), *map(len, columns)}) != 1:
+            sink.reject(number, "trainer_logprobs", None, "another length than token_ids")
+            continue
+        ids, mask = np.array(item.token_ids, dtype=np.int64), np.array(item.loss_mask, dtype=bool)
+        mu = np.array(item.inference_logprobs, dtype=np.float64)
+        policy = np.array(item.trainer_logprobs, dtype=np.float64)
+        starts = np.flatnonzero(np.array(item.position_ids) == 0).tolist() or [0]
+        for place, (a, b) in enumerate(zip(starts, [*starts[1:], len(ids)], strict=True)):
+            on = mask[a:b]
+            if not on.any():
+                continue
+            if not alone:
+                trained.setdefault(digest(ids[a:b]), {})[item.step] = policy[a:b][on]
+                continue
+            tokens = {"mu": mu[a:b][on], "policy": policy[a:b][on]}
+            sums = sink.sums(number, item.step, tokens)
+            if sums is not None:
+                row = number * _PER_LINE + place
+                code = rows.context(item.step, (str(path), row), f"{item.step}/{path.stem}/{row}")
+                sink.put(row, code, {}, sums, length=int(on.sum()))
+    sink.close()
+
+
+@dataclass
+class _Seen:
+    """What the traces were like, over all files."""
+
+    matched: set[bytes] = field(default_factory=set)
+    branching: int = 0
+    spanning: int = 0
+    frozen: int = 0
+    steps: dict[str, set[int]] = field(default_factory=dict)
+
+    def explain(self, rows: Rows) -> None:
+        """Say it."""
+        split = sum(len(steps) > 1 for steps in self.steps.values())
+        told = {
+            "traces branch (compaction, subagents): one candidate each, with all it sampled": (
+                self.branching
+            ),
+            "rollouts were sampled across weight updates; lag counts from the oldest": (
+                self.spanning
+            ),
+            "rollouts carry no policy version (frozen weights sampled them): lag is unknown": (
+                self.frozen
+            ),
+            "groups were trained on in several batches: a context in each": split,
+        }
+        for what, count in told.items():
+            if count:
+                rows.note(f"{count} {what}")
+
+
+def _read_traces(path: Path, rows: Rows, trained: Trained, seen: _Seen) -> None:
+    sink = Sink(path, rows)
+    batch = _batch(path)
+    for number, item in decode_lines(path, Episode, rows):
+        work = item.run.work
+        step = work.step if batch is None else batch
+        if "eval" in (item.run.type, work.type) or not rows.wanted(step):
+            continue
+        if not item.ok:
+            rows.note("some episodes ended in an error (ok = false); they are left out")
+            continue
+        for place, trace in enumerate(item.traces[:_PER_LINE]):
+            if not (trace.ok and trace.agent.trainable):
+                rows.note("traces that failed or are of agents not trained (judges) are left out")
+                continue
+            _put(number * _PER_LINE + place, step, item, trace, sink, trained, seen)
+    sink.close()
+
+
+def _batch(path: Path) -> int | None:
+    """The batch whose directory the file lies in: ``step_N/train/{all,effective}``."""
+    name = path.absolute().parents[2].name if len(path.absolute().parents) > 2 else ""
+    number = name.removeprefix("step_")
+    known = name.startswith("step_") and number.isascii() and number.isdigit() and len(number) < 16
+    return int(number) if known else None
+
+
+def _put(
+    row: int, step: int, item: Episode, trace: Trace, sink: Sink, trained: Trained, seen: _Seen
+) -> None:
+    tokens = sampled_tokens(row, trace.nodes, sink)
+    utility = _utility(trace)
+    if tokens is None:
+        return
+    if not utility:
+        sink.reject(row, "rewards", None, "missing")
+        return
+    policy = trained_log_probs(trace.nodes, trained, step, seen.matched)
+    if policy is not None:
+        tokens["policy"] = policy
+    span = item.run.work.policy
+    lag = None if span is None or span.start is None else max(step - 1 - span.start, 0)
+    sums = sink.sums(row, step, tokens, lag=lag)
+    if sums is None:
+        return
+    seen.branching += len(leaves(trace.nodes)) > 1
+    seen.spanning += span is not None and (span.end or 0) > (span.start or 0)
+    seen.frozen += lag is None
+    seen.steps.setdefault(item.group.id, set()).add(step)
+    code = sink.rows.context(step, item.group.id)
+    length = len(tokens["mu"]) if "mu" in tokens else None
+    identity = hash((item.id, trace.id)) if item.id or trace.id else row
+    sink.put(row, code, utility, sums, length=length, lag=lag, identity=identity)
+
+
+def _utility(trace: Trace) -> dict[str, float]:
+    """The weighted sum, and every reward by itself when there are several."""
+    found: dict[str, float] = {}
+    total = 0.0
+    for name, reward in trace.rewards.items():
+        if reward is None:
+            continue
+        score, weight = (
+            (float(reward.score), reward.weight) if isinstance(reward, Reward) else (reward, 1.0)
+        )
+        found[name] = score
+        total += weight * score
+    return {} if not found else {"reward": total, **(found if len(found) > 1 else {})}
+
+
+def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+    """Messages up to the first sampled one, and the rest."""
+    places: dict[int, list[int]] = {}
+    for row in wanted:
+        places.setdefault(row // _PER_LINE, []).append(row % _PER_LINE)
+    for number, item in chosen_lines(path, places, dict[str, Any]):
+        for place in places[number]:
+            nodes = item["traces"][place]["nodes"] if "traces" in item else []
+            first = next((i for i, node in enumerate(nodes) if node.get("sampled")), len(nodes))
+            shown = [plain_text(node.get("message")) for node in nodes]
+            row = number * _PER_LINE + place
+            yield row, "\n".join(shown[:first]), "\n".join(shown[first:])
+
+
+FORMAT = Format(
+    name="prime-rl",
+    title="prime-rl traces and token exports",
+    recognises=recognises,
+    read=read,
+    home=run_of,
+    texts=read_texts,
+    fields={
+        "log_mu": "logprobs",
+        "log_ref": "reference_logprobs",
+        "log_policy": "trainer_logprobs",
+    },
+    needs={
+        "utility": "traces.jsonl beside the token exports: monitors.file, on by default",
+        "mu": "logprobs in the traces, on by default",
+        "old": "trainer log-probs: enable_token_export=true",
+        "policy": "trainer log-probs: enable_token_export=true",
+        "ref": "reference_logprobs, which only distillation runs record",
+    },
+)

@@ -1,0 +1,205 @@
+"""A reading: candidates, where they came from, and what their files do not allow anyone to know."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tod.base import DataError
+from tod.candidates import Candidates
+from tod.formats.gating import Gate
+from tod.formats.rows import Gap, Rejection
+
+TIERS = {
+    "A": "sampler, old and reference log-probs: every target and every leg",
+    "B": "sampler and one more policy: targets anchored there, and the policy's legs",
+    "C": "sampler log-probs only: targets anchored at the proposal",
+    "D": "utilities only: targets q* ∝ mu·exp(eta U), taken on trust",
+    "E": "no utilities: no target can be weighed",
+}
+
+
+@dataclass(frozen=True)
+class Cannot:
+    """Something that cannot be known from these files: why, and what would make it known."""
+
+    what: str
+    why: str
+    needs: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain data."""
+        return {"what": self.what, "why": self.why, "needs": self.needs}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where candidates came from.
+
+    Attributes:
+        format: Name of the format.
+        files: How many files were read.
+        rows: Rows that became candidates.
+        rejected: Rows that were left out because something in them is no use.
+        steps: First and last training step, or None when there is no candidate.
+        tier: Capability, ``A`` to ``E`` (see ``TIERS``).
+        detected: How the format was recognised.
+        notes: What was noticed and repaired.
+        rejections: The first refusals in full.
+        target: What a run directory says of its target, as plain data.
+        knobs: The target's knobs in force, by step, when a controller turned them.
+        target_source: ``declared``, ``located`` or ``assumed``, as the run says of its target.
+        activation: Share of the tokens that the trust region gated, by step, where recorded.
+    """
+
+    format: str
+    files: int
+    rows: int
+    rejected: int
+    steps: tuple[int, int] | None
+    tier: str
+    detected: str = ""
+    notes: tuple[str, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+    target: Mapping[str, Any] | None = None
+    knobs: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    target_source: str = "declared"
+    activation: Mapping[int, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ``source`` block of the diagnosis schema."""
+        return {
+            "format": self.format,
+            "files": self.files,
+            "rows": self.rows,
+            "rejected": self.rejected,
+            "steps": None if self.steps is None else list(self.steps),
+            "tier": self.tier,
+            "detected": self.detected,
+            "notes": list(self.notes),
+            "rejections": [str(item) for item in self.rejections],
+        }
+
+
+@dataclass(frozen=True)
+class TargetSamples:
+    """Draws from the target itself (verified solutions, a teacher), never counted as candidates.
+
+    Attributes:
+        at: Places of their contexts in the reading, ascending, [S].
+        candidates: The draws, in these S contexts.
+    """
+
+    at: Int[np.ndarray, " S"]
+    candidates: Candidates
+
+
+@dataclass(frozen=True)
+class Text:
+    """One candidate's text, read again from its file."""
+
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Reading(Candidates):
+    """Candidates as any framework wrote them; contexts ordered by step, then by appearance.
+
+    Attributes:
+        source: Where they came from.
+        cannot: What these files do not allow anyone to know.
+        gaps: Token sums of log a − log b by pair of policies and step.
+        lag: Policy versions between sampling and training of every candidate, [N], or None.
+        files: The files, for a second look.
+        file: File of every candidate, [N], a position in ``files``.
+        row: Row of every candidate in its file, [N], as the format counts them.
+        read_texts: The format's own way to read text again.
+        samples: Draws from the target, where the files mark some as such.
+        gate: Trust region that was read with, or None.
+        taken: What it takes of every candidate's tokens, [N], by pair of policies and sign of A.
+    """
+
+    source: Source = field(default_factory=lambda: Source("", 0, 0, 0, None, "E"))
+    cannot: tuple[Cannot, ...] = ()
+    gaps: Mapping[tuple[str, str], Mapping[int, Gap]] = field(default_factory=dict)
+    lag: Int[np.ndarray, " N"] | None = None
+    files: tuple[Path, ...] = ()
+    file: Int[np.ndarray, " N"] | None = None
+    row: Int[np.ndarray, " N"] | None = None
+    read_texts: Any = None
+    samples: TargetSamples | None = None
+    gate: Gate | None = None
+    taken: Mapping[str, Float[np.ndarray, " N"]] = field(default_factory=dict)
+
+    @property
+    def candidates(self) -> Candidates:
+        """Itself: a reading *is* candidates."""
+        return self
+
+    @property
+    def steps(self) -> Int[np.ndarray, " C"]:
+        """Training step of every context, [C]."""
+        assert self.labels.step is not None  # noqa: S101 - every reader gives steps
+        return self.labels.step
+
+    def texts(self, contexts: Sequence[int], most: int | None = None) -> dict[int, list[Text]]:
+        """Prompts and completions of some contexts, by a second pass over their files alone.
+
+        Args:
+            contexts: Positions of contexts, in [0, C).
+            most: How many candidates of each are wanted; all if None.
+
+        Returns:
+            One ``Text`` per candidate wanted, in order; empty texts where the format keeps none.
+
+        A DataError says: a file changed since it was read.
+        """
+        chosen, rows = self.contexts.take(np.asarray(contexts, dtype=np.int64))
+        per_context = [members[:most] for members in chosen.split(rows)]
+        rows = np.array([row for members in per_context for row in members], dtype=np.int64)
+        found = self._of_rows(rows)
+        nothing = Text("", "")
+        return {
+            int(context): [found.get(self._place(row), nothing) for row in members]
+            for context, members in zip(contexts, per_context, strict=True)
+        }
+
+    def prompts(self, contexts: Sequence[int]) -> dict[int, str]:
+        """Prompts of some contexts, from their first candidates alone: lighter than ``texts``.
+
+        A DataError says: a file changed since it was read.
+        """
+        first = self.contexts.offsets[np.asarray(contexts, dtype=np.int64)]
+        found = self._of_rows(first)
+        nothing = Text("", "")
+        pairs = zip(contexts, first.tolist(), strict=True) if found else ()
+        return {int(at): found.get(self._place(row), nothing).prompt for at, row in pairs}
+
+    def _of_rows(self, rows: Int[np.ndarray, " n"]) -> dict[tuple[int, int], Text]:
+        found: dict[tuple[int, int], Text] = {}
+        if self.read_texts is not None and self.file is not None and self.row is not None:
+            for index in np.unique(self.file[rows]).tolist():
+                wanted = self.row[rows[self.file[rows] == index]].tolist()
+                found |= self._of_file(index, wanted)
+        return found
+
+    def _place(self, candidate: int) -> tuple[int, int]:
+        assert self.file is not None and self.row is not None  # noqa: S101, PT018
+        return int(self.file[candidate]), int(self.row[candidate])
+
+    def _of_file(self, index: int, wanted: list[int]) -> dict[tuple[int, int], Text]:
+        path = self.files[index]
+        try:
+            return {
+                (index, row): Text(prompt, completion)
+                for row, prompt, completion in self.read_texts(path, wanted)
+            }
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise DataError(
+                f"{path}: changed since it was read ({type(error).__name__}: {error}). Run the "
+                "command again."
+            ) from error

@@ -1,0 +1,203 @@
+"""SkyRL: ``{export_path}/dumped_data/global_step_{N}_training_input.pkl``.
+
+A pickle of a ``TrainingInputBatch``, read by a machine that admits exactly the three names it
+needs. Rows are left-padded: only masked entries are read. Groups come from
+``policy_prompt_boundaries``; the last ``pad_size`` rows are copies that fill the batch. SkyRL takes
+the rewards out before the dump: they come from a file beside it (``--map rewards=FILE``), or from
+the returns of a critic at gamma = lambda = 1, or the advantage stands in for them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tod.base import DataError
+from tod.base.text import counted
+from tod.formats.files import whole_file
+from tod.formats.format import Format, Probe, newest_per_step
+from tod.formats.reward_files import Beside, beside
+from tod.formats.rows import Rows, shorten
+from tod.formats.skyrl_worth import Worth
+from tod.formats.token_rows import Sink
+from tod.formats.untrusted.pickles import Names, Opaque, load
+from tod.formats.untrusted.torch_files import load_torch
+
+_MODULE = "skyrl.backends.skyrl_train.training_batch"
+_KINDS = frozenset(
+    {"int64", "int32", "int16", "int8", "uint8", "bool", "float64", "float32", "float16"}
+)
+_LOGS = {"mu": "rollout_logprobs", "old": "action_log_probs", "ref": "base_action_log_probs"}
+
+
+def _class(*_: Any) -> Any:
+    return Opaque()
+
+
+def _rebuild(_: Any, state: Any) -> Any:
+    return state
+
+
+def _device(*_: Any) -> str:
+    return "device"
+
+
+NAMES: Names = {
+    f"{_MODULE}.TrainingInputBatch": _class,
+    f"{_MODULE}._rebuild_tensor_batch": _rebuild,
+    "torch.device": _device,
+}
+
+
+def recognises(probe: Probe) -> str | None:
+    """By the class it names."""
+    if probe.suffix == ".pkl" and (
+        b"TrainingInputBatch" in probe.head or "training_input" in probe.path.name
+    ):
+        return "a pickled TrainingInputBatch (SkyRL)"
+    return None
+
+
+def read(files: Sequence[Path], rows: Rows) -> None:
+    """All files, one per step."""
+    plain = [path for path in files if "training_input" not in path.name]
+    named = [path for path in files if "training_input" in path.name]
+    if len(plain) > 1:
+        raise DataError(
+            f"{plain[0]} and {counted(len(plain) - 1, 'other file')}: no global_step_N in their "
+            "names, so their steps are unknown. Rename them, or read one at a time."
+        )
+    steps = newest_per_step(named, rows) + [(0, path) for path in plain]
+    given = beside(rows, len(steps))
+    for step, path in steps:
+        _read_file(path, step, rows, given)
+    if given is not None and given.leftover():
+        rows.note(f"{given.path}: {given.leftover()} rows are of no row of these dumps")
+
+
+@dataclass(frozen=True)
+class _Dump:
+    """The arrays of one batch, [rows, tokens], and the group of every row."""
+
+    mask: Any
+    spare: Any
+    logs: Mapping[str, Any]
+    owner: Any
+    advantages: Any
+    returns: Any
+    values: Any
+
+
+def _read_file(path: Path, step: int, rows: Rows, given: Beside | None) -> None:
+    state = load(whole_file(path), NAMES, path)
+    if not isinstance(state, dict) or not isinstance(state.get("batch_dict"), dict):
+        raise DataError(f"{path}: a pickle without batch_dict: it is no SkyRL training input.")
+    metadata = state.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    batch = state["batch_dict"]
+    mask = _array(path, batch, "loss_mask")
+    spare = _array(path, batch, "response_mask")
+    mask = spare if mask is None else mask
+    if mask is None or mask.ndim != 2:
+        raise DataError(f"{path}: no loss_mask of two axes: which tokens are the policy's?")
+    logs = {name: _array(path, batch, key) for name, key in _LOGS.items()}
+    logs = {name: values for name, values in logs.items() if values is not None}
+    for name, values in logs.items():
+        if values.shape != mask.shape:
+            raise DataError(
+                f"{path}: {_LOGS[name]} has shape {values.shape}, loss_mask {mask.shape}: the dump "
+                "is not of one batch. Leave the file out."
+            )
+    count = len(mask) - _whole(metadata.get("pad_size"))
+    owner = _owners(path, metadata.get("policy_prompt_boundaries"), len(mask))
+    like = {key: _array(path, batch, key) for key in ("advantages", "returns", "values")}
+    same = {key: v if v is not None and v.shape == mask.shape else None for key, v in like.items()}
+    dump = _Dump(mask[:count] != 0, spare, logs, owner, **same)
+    _put_all(path, step, rows, dump, given)
+
+
+def _put_all(path: Path, step: int, rows: Rows, dump: _Dump, given: Beside | None) -> None:
+    sink = Sink(path, rows)
+    worth = Worth(dump, given, rows)
+    places: list[int] = []
+    for row in range(len(dump.mask)):
+        on = dump.mask[row]
+        if not on.any() and dump.spare is not None and dump.spare.shape[1] == dump.mask.shape[1]:
+            on = dump.spare[row] != 0
+        if not on.any():
+            sink.reject(row, "loss_mask", 0, "no token of the policy")
+            continue
+        group = int(dump.owner[row])
+        if group < 0:
+            sink.reject(row, "policy_prompt_boundaries", None, "the row is in no group")
+            continue
+        utility = worth.utility(step, row, on)
+        if utility is None:
+            sink.reject(row, "rewards", None, f"{path.name} row {row} has none in the file beside")
+            continue
+        sums = sink.sums(row, step, {name: values[row][on] for name, values in dump.logs.items()})
+        if sums is not None:
+            places.append(row)
+            code = rows.context(step, group, f"{step}/{group}")
+            sink.put(row, code, utility, sums, length=int(on.sum()))
+    worth.explain(sink, dump.owner[places], path)
+    sink.close()
+
+
+def _whole(value: Any) -> int:
+    return max(int(value), 0) if isinstance(value, int) else 0
+
+
+def _owners(path: Path, boundaries: Any, count: int) -> Any:
+    """The group of every row, −1 for none."""
+    owner = np.full(count, -1)
+    if not isinstance(boundaries, list | tuple):
+        raise DataError(
+            f"{path}: no policy_prompt_boundaries in its metadata, so its rows have no groups. "
+            "Dump with a SkyRL that writes them."
+        )
+    for group, pair in enumerate(boundaries):
+        try:
+            first, last = (int(value) for value in pair)
+        except (TypeError, ValueError, OverflowError):
+            shown = shorten(pair)
+            raise DataError(f"{path}: prompt boundary {group} is {shown}, not a pair.") from None
+        owner[max(first, 0) : max(last, 0)] = group
+    return owner
+
+
+def _array(path: Path, batch: Any, key: str) -> Any:
+    """A tensor of the dump as an array; None where it is absent."""
+    value = batch.get(key)
+    if value is None:
+        return None
+    try:
+        if value.get("format") == "torch":
+            return np.asarray(load_torch(value["data"], f"{path}:{key}"), dtype=np.float64)
+        if value["dtype"] not in _KINDS:
+            raise ValueError(f"type {shorten(value['dtype'])}")
+        flat = np.frombuffer(value["data"], dtype=np.dtype(value["dtype"]))
+        return flat.reshape(tuple(value["shape"])).astype(np.float64)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: {key} is not a tensor of a dump ({error}).") from None
+
+
+FORMAT = Format(
+    name="skyrl",
+    title="SkyRL training input",
+    recognises=recognises,
+    read=read,
+    settings=("rewards",),
+    fields={f"log_{name}": key for name, key in _LOGS.items()},
+    needs={
+        "utility": "rewards, which SkyRL drops before the dump: --map rewards=FILE, with step, row "
+        "and the reward of every row",
+        "mu": "generator.sampling_params.logprobs set, so that rollout_logprobs is kept",
+        "old": "action_log_probs, which every SkyRL training input holds",
+        "ref": "a reference model (use_kl_loss or use_kl_in_reward)",
+        "lag": "nothing SkyRL writes: its synchronous trainer has no lag",
+        "text": "text, where SkyRL's training input holds token ids only",
+    },
+)

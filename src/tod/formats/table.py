@@ -1,0 +1,127 @@
+"""Tables whose columns have known roles: our own format, and anything that a mapping names."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from tod.formats.files import base_suffix
+from tod.formats.jsonl import Natural, Whole, decode_blocks, first_keys
+from tod.formats.roles import TEXTS, Roles
+from tod.formats.rows import Rows
+from tod.formats.table_parquet import read_parquet
+from tod.formats.token_rows import Sink
+
+_KINDS: dict[str, Any] = {
+    "step": Whole,
+    "candidate": Whole | None,
+    "length": Natural | None,
+    "lag": Natural | None,
+    "drawn_from": Literal["mu", "target"] | None,
+    "answer": Any,
+}
+
+
+def read_table(path: Path, roles: Roles, rows: Rows) -> None:
+    """One file.
+
+    A DataError says: a column is absent, or not of the type that its role needs.
+    """
+    rows.fields |= {role.removesuffix("_tokens"): name for role, name in roles.columns.items()}
+    if base_suffix(path) == ".parquet":
+        read_parquet(path, roles, rows)
+        return
+    roles.check(path, first_keys(path))
+    sink = Sink(path, rows)
+    place = {column: f"c{at}" for at, column in enumerate(dict.fromkeys(roles.columns.values()))}
+    names = {role: place[column] for role, column in roles.columns.items()}
+    for numbers, items in decode_blocks(path, _row_type(roles, names), rows):
+        for line, item in zip(numbers, items, strict=True):
+            _put(line, {role: getattr(item, name, None) for role, name in names.items()}, sink)
+    sink.close()
+
+
+def _row_type(roles: Roles, names: Mapping[str, str]) -> Any:
+    """A struct of the columns that are needed; a row must have what comes without a default."""
+    main = next(iter(roles.utilities), None)
+    needed: list[Any] = []
+    other: list[Any] = []
+    for role, name in names.items():
+        if role == roles.grouping:
+            needed.append((name, Any))
+        elif role == "step":
+            needed.append((name, _KINDS[role]))
+        elif role == f"utility.{main}":
+            needed.append((name, float | bool))
+        elif role not in TEXTS:
+            listed = list[float] | None if role.endswith("_tokens") else float | bool | None
+            other.append((name, _KINDS.get(role, listed), None))
+    fields = {field[0]: field for field in [*other, *needed]}  # a column may play several roles
+    rename = {name: roles.columns[role] for role, name in names.items()}
+    ordered = sorted(fields.values(), key=len)  # what comes without a default goes first
+    return msgspec.defstruct("Row", ordered, rename=rename)
+
+
+def _put(line: int, got: Mapping[str, Any], sink: Sink) -> None:
+    """One row by role."""
+    step = got.get("step", 0)
+    label = _label(got)
+    if label is None:
+        grouping = "context" if "context" in got else "prompt"
+        sink.reject(line, sink.rows.field(grouping), got[grouping], "missing, or out of range")
+        return
+    if not sink.rows.wanted(step):
+        return
+    tokens = _tokens(got)
+    log = _log_probs(line, step, got, tokens, sink)
+    if log is None:
+        return
+    answer, length = got.get("answer"), got.get("length")
+    if length is None:
+        length = next((len(values) for values in tokens.values()), None)
+    sink.put(
+        line,
+        sink.rows.context(step, label),
+        {role[8:]: value for role, value in got.items() if role.startswith("utility.")},
+        log,
+        length=length,
+        answer=None if answer is None else hash(answer if isinstance(answer, str) else str(answer)),
+        lag=got.get("lag"),
+        identity=got.get("candidate"),
+        sample=got.get("drawn_from") == "target",
+    )
+
+
+def _label(got: Mapping[str, Any]) -> str | None:
+    """The context by its key, or a digest of what is no key: the prompt, or an object."""
+    key = got.get("context") if "context" in got else got.get("prompt")
+    if key is None or (isinstance(key, int) and key.bit_length() > 63):
+        return None
+    if "context" in got and isinstance(key, str | int):
+        return str(key)
+    text = key.encode("utf-8", "replace") if isinstance(key, str) else msgspec.json.encode(key)
+    return blake2b(text, digest_size=8).hexdigest()
+
+
+def _tokens(got: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Lists by policy."""
+    lists = {role[4:-7]: values for role, values in got.items() if role.endswith("_tokens")}
+    return {name: values for name, values in lists.items() if values is not None}
+
+
+def _log_probs(
+    line: int, step: int, got: Mapping[str, Any], tokens: Mapping[str, list[float]], sink: Sink
+) -> dict[str, float] | None:
+    """Sequence sums by policy, from lists where there are any; None when the row was rejected."""
+    plain = {
+        role[4:]: float(value)
+        for role, value in got.items()
+        if role.startswith("log_") and isinstance(value, int | float)
+    }
+    if not tokens:
+        return plain
+    sample, stated = got.get("drawn_from") == "target", got.get("length")
+    sums = sink.sums(line, step, tokens, lag=got.get("lag"), sample=sample, stated=stated)
+    return None if sums is None else plain | sums

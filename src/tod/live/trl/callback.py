@@ -1,0 +1,302 @@
+"""The callback: collects what a step generated, and at its end examines, writes, logs, steers."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from tod.arc import ArcConfig, ArcState, Decision, initial
+from tod.arc import step as arc_step
+from tod.base import RunError, SpecError, TodError
+from tod.live.batch import LiveBatch
+from tod.live.trl.gather import appended, batch_of
+from tod.live.trl.hooks import Hooks, Seen, check
+from tod.live.trl.step import Examined, examine_batch, metrics, utility_means
+from tod.live.trl.trainer import Aim, advantage, aim, check_arc, pull, sampled_exactly
+from tod.runs import JsonLines, Manifest, RunDirectory, StepRecord
+from tod.targets import TargetSpec
+
+logger = logging.getLogger(__name__)
+_ACTIVATION = ("clip_ratio/region_mean", "cispo_clip_ratio")
+
+
+class TodCallback(TrainerCallback):  # type: ignore[misc]
+    """Live diagnosis of a TRL ``GRPOTrainer`` or ``RLOOTrainer``.
+
+    Every generated batch is gathered from all processes; at the end of its step it is examined
+    under the target, written by the main process as a run directory (rollouts with token
+    log-probs, per-context diagnostics, one record a step, decisions), and logged as ``tod/…``.
+    A batch that cannot be examined is reported once and never stops the training.
+
+    Args:
+        trainer: The trainer, before ``train()``.
+        target: q*; what the trainer's settings imply if None, or else assumed and said to be.
+        arc: Lets the controller set ``trainer.beta`` = 1/eta from the next batch on.
+        output: Directory; ``<output_dir>/tod`` if None.
+        score: Run one forward a batch for log π_old where TRL skips it. Without it log μ and the
+            policy's legs are unknown unless vLLM samples.
+        overwrite: Replace the records of an earlier run there.
+
+    Raises:
+        SpecError: The trainer has another shape, the target is none, or the controller's knob
+            is connected to nothing.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        *,
+        target: TargetSpec | Mapping[str, Any] | None = None,
+        arc: ArcConfig | Mapping[str, Any] | None = None,
+        output: Path | str | None = None,
+        score: bool = True,
+        overwrite: bool = False,
+    ) -> None:
+        check(trainer)
+        self.aim: Aim = aim(trainer, target)
+        self.arc = ArcConfig.model_validate(arc) if isinstance(arc, Mapping) else arc
+        if self.arc is not None:
+            check_arc(trainer, self.arc, self.aim.spec)
+        self.trainer = trainer
+        self.path = Path(output) if output is not None else Path(trainer.args.output_dir) / "tod"
+        self.overwrite = overwrite
+        self.run: RunDirectory | None = None
+        self.state: ArcState | None = None
+        self.last: Examined | None = None
+        self._pending: list[LiveBatch] = []
+        self._marks: dict[str, int] = {}
+        self._warned: set[str] = set()
+        self._hooks = Hooks(trainer, self._receive, score)
+
+    def detach(self) -> None:
+        """Give the trainer its methods back and stop listening."""
+        self._hooks.detach()
+        self.trainer.remove_callback(self)
+
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        """Make or reopen the directory, and set the controller's first value."""
+        for note in self.aim.notes:
+            logger.warning("%s", note)
+        reason = sampled_exactly(self.trainer)
+        if reason is not None:
+            logger.warning("%s", reason)
+        self.run = self._opened(int(state.global_step))
+        self._pending.clear()
+        if self.arc is not None:
+            self.state = self._restored(int(state.global_step), int(state.max_steps))
+            self._turn(self.state)
+
+    def on_step_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+        """Remember where the trainer's metrics stand."""
+        known = self.trainer._metrics["train"]
+        self._marks = {name: len(known.get(name, ())) for name in (*_ACTIVATION, "entropy")}
+
+    def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        """Examine what this step generated; nothing when it reused an earlier batch."""
+        if not self._pending:
+            return
+        batch = LiveBatch.concatenate(self._pending)
+        self._pending.clear()
+        step = int(state.global_step)
+        try:
+            found = self._examined(batch)
+        except TodError as error:
+            self._warn(f"step {step} cannot be examined: {error}")
+            if self.run is not None:
+                self.run.write_rollouts(step, batch.columns())
+            return
+        self.last = found
+        knobs: dict[str, float | None] = {**self._spec().knobs()}
+        decision = self._decide(found, step)
+        for name, value in metrics(found, knobs).items():
+            self.trainer._metrics["train"][name].append(value)
+        if self.run is not None:
+            self._write(self.run, step, batch, found, knobs, decision)
+
+    def on_train_end(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+        """Flush everything to the device."""
+        if self.run is not None:
+            self.run.sync()
+
+    def _receive(self, seen: Seen) -> None:
+        try:
+            self._pending.append(batch_of(self.trainer, seen))
+        except TodError as error:
+            self._warn(f"a batch cannot be read: {error}")
+
+    def _examined(self, batch: LiveBatch) -> Examined:
+        return examine_batch(
+            batch,
+            self._spec().target,
+            assumed=self.aim.source == "assumed",
+            on_policy=sampled_exactly(self.trainer) is None,
+            activation=self._mean(*_ACTIVATION),
+            entropy=self._mean("entropy"),
+        )
+
+    def _mean(self, *names: str) -> float | None:
+        """Mean of what TRL logged in this step under the first of these names that it knows."""
+        known = self.trainer._metrics["train"]
+        for name in names:
+            values = appended(known.get(name, []), self._marks.get(name, 0))
+            if values:
+                return sum(values) / len(values)
+        return None
+
+    def _spec(self) -> TargetSpec:
+        """The target at the sharpness in force."""
+        if self.state is None:
+            return self.aim.spec
+        return self.aim.spec.turned(dict(self.state.knobs))
+
+    def _decide(self, found: Examined, step: int) -> Decision | None:
+        if self.arc is None or self.state is None:
+            return None
+        feasible = None
+        if self.arc.solver == "feasible":
+            from tod.diagnosis.plan import feasible_eta
+
+            quantile = 0.5 if self.arc.ess_quantile == "median" else 0.1
+            feasible = feasible_eta(
+                found.candidates, self._spec().target, self.arc.ess_target, quantile
+            )
+        self.state, decision = arc_step(
+            self.arc, self.state, found.summary, step=step, eta_feasible=feasible
+        )
+        self._turn(self.state)
+        return decision
+
+    def _turn(self, state: ArcState) -> None:
+        """Sharpness in the one place where TRL reads it."""
+        self.trainer.beta = 1.0 / state.knobs["eta"]
+
+    def _write(
+        self,
+        run: RunDirectory,
+        step: int,
+        batch: LiveBatch,
+        found: Examined,
+        knobs: dict[str, float | None],
+        decision: Decision | None,
+    ) -> None:
+        said = None if decision is None else decision.to_dict()
+        rows = found.diagnostics.rows(found.candidates.labels)
+        run.write_contexts(step, {k: v for k, v in rows.items() if k != "step"})
+        run.write_rollouts(step, batch.columns())
+        if said is not None and self.state is not None:
+            run.decide(said)
+            self._states(run).append({"step": step, "state": self.state.to_dict()})
+        run.record(
+            StepRecord(
+                step=step,
+                utility=utility_means(batch),
+                summary=found.summary,
+                regime=found.regime.to_dict(),
+                knobs=knobs,
+                decision=said,
+                world_size=self.trainer.accelerator.num_processes,
+            )
+        )
+
+    def _opened(self, step: int) -> RunDirectory | None:
+        """The directory in the main process; what is wrong with it is raised in all of them."""
+        from accelerate.utils import gather_object
+
+        run, problem = None, None
+        if self.trainer.accelerator.is_main_process:
+            try:
+                run = self._directory(step)
+            except TodError as error:
+                problem = str(error)
+        problem = next((text for text in gather_object([problem]) if text is not None), None)
+        if problem is not None:
+            raise RunError(problem)
+        return run
+
+    def _directory(self, step: int) -> RunDirectory:
+        """A new directory, or the one of the run that is being resumed."""
+        if step > 0 and (self.path / "manifest.json").exists():
+            run = RunDirectory.open(self.path)
+            run.resume_at(step)
+            self._states(run).truncate_after(step)
+            return run
+        try:
+            manifest = Manifest.of(self.path.parent.name, self._recipe(), self._seeds())
+            return RunDirectory.create(self.path, manifest, overwrite=self.overwrite)
+        except RunError as error:
+            raise RunError(
+                f"{error} In Python: instrument(..., overwrite=True), or output=another place."
+            ) from None
+
+    def _restored(self, step: int, steps: int) -> ArcState:
+        """The controller's state after ``step``; a fresh one at the start."""
+        assert self.arc is not None  # noqa: S101 - the caller checked
+        knobs = self.aim.spec.knobs()
+        if step == 0:
+            return initial(self.arc, eta=knobs["eta"], steps=steps)
+        stored = [r for r in JsonLines(self.path / "arc.jsonl").read() if r["step"] <= step]
+        if not stored:
+            raise SpecError(
+                f"training resumes at step {step} and {self.path / 'arc.jsonl'} has no state of "
+                "the controller: it would start over from the declared sharpness. Resume with the "
+                "output directory of the first run, or without arc."
+            )
+        return ArcState.from_dict(stored[-1]["state"])
+
+    def _states(self, run: RunDirectory) -> JsonLines:
+        return JsonLines(run.path / "arc.jsonl")
+
+    def _recipe(self) -> dict[str, Any]:
+        trainer = self.trainer
+        assumed = self.aim.source == "assumed"  # a reader takes `target` for declared
+        return {
+            "name": self.path.parent.name,
+            "trainer": type(trainer).__name__,
+            "assumed_target" if assumed else "target": self.aim.spec.model_dump(mode="json"),
+            "target_source": self.aim.source,
+            "notes": list(self.aim.notes),
+            "advantage": advantage(trainer),
+            "pull": pull(trainer),
+            "beta": trainer.beta,
+            "arc": None if self.arc is None else self.arc.model_dump(mode="json"),
+        }
+
+    def _seeds(self) -> dict[str, int]:
+        return {"train": int(self.trainer.args.seed)}
+
+    def _warn(self, message: str) -> None:
+        key = message.split(":", 1)[1]
+        if key not in self._warned:
+            self._warned.add(key)
+            logger.warning("%s", message)
+
+
+def instrument(
+    trainer: Any,
+    target: TargetSpec | Mapping[str, Any] | None = None,
+    arc: ArcConfig | Mapping[str, Any] | None = None,
+    output: Path | str | None = None,
+    *,
+    score: bool = True,
+    overwrite: bool = False,
+) -> TodCallback:
+    """Add a `TodCallback` to a trainer; returns it.
+
+    Args:
+        trainer: A ``GRPOTrainer`` or ``RLOOTrainer``, before ``train()``.
+        target: q*; what the trainer's settings imply if None.
+        arc: A controller of sharpness.
+        output: Directory; ``<output_dir>/tod`` if None.
+        score: Run one forward a batch for log π_old where TRL skips it.
+        overwrite: Replace the records of an earlier run there.
+
+    Raises:
+        SpecError: As `TodCallback`.
+    """
+    callback = TodCallback(
+        trainer, target=target, arc=arc, output=output, score=score, overwrite=overwrite
+    )
+    trainer.add_callback(callback)
+    return callback

@@ -1,0 +1,87 @@
+"""The verdict by sharpness, for a target that was only assumed."""
+
+import math
+from typing import Any
+
+from tod.show.figures.plot import WIDTH, canvas
+from tod.show.figures.scales import Scale, plainly
+from tod.show.figures.svg import Html, join, tag
+from tod.show.wording import colour, short
+
+HEIGHT, BAR, TOP = 62.0, 18.0, 20.0
+
+
+def eta_strip(intervals: list[dict[str, Any]], eta: float) -> Html | None:
+    """Coloured intervals of η on a square-root axis, the assumed sharpness marked."""
+    if not intervals:
+        return None
+    x = _scale(intervals)
+    cells = [_cell(x, part) for part in intervals]
+    edges = [intervals[0]["eta"][0], *(part["eta"][1] for part in intervals)]
+    marks = [
+        tag("text", plainly(v), class_="tick", x=x(_root(v)), y=TOP + BAR + 15, text_anchor=side)
+        for v, side in _apart(x, edges)
+    ]
+    place = x(_root(eta))
+    before = place > WIDTH / 2
+    here = [
+        tag("line", class_="strip-now", x1=place, x2=place, y1=TOP - 6, y2=TOP + BAR + 3),
+        tag(
+            "text",
+            f"assumed η {plainly(eta)}",
+            class_="leg-value",
+            x=place - 6 if before else place + 6,
+            y=TOP - 7,
+            text_anchor="end" if before else "start",
+        ),
+    ]
+    said = "; ".join(
+        f"{plainly(p['eta'][0])} to {plainly(p['eta'][1])}: {short(p['verdict'])}"
+        for p in intervals
+    )
+    names = list(dict.fromkeys(part["verdict"] for part in intervals))
+    keys = [
+        tag("span", tag("i", class_=f"swatch {colour(name)}"), short(name), class_="key")
+        for name in names
+    ]
+    return tag(
+        "figure",
+        canvas("Verdict by sharpness", said, join([cells, marks, here]), WIDTH, HEIGHT),
+        tag("p", keys, class_="legend"),
+        class_="chart strip",
+    )
+
+
+def _scale(intervals: list[dict[str, Any]]) -> Scale:
+    ends = intervals[0]["eta"][0], intervals[-1]["eta"][1]
+    return Scale((_root(ends[0]), _root(ends[1])), (4.0, WIDTH - 4.0))
+
+
+def _cell(x: Scale, part: dict[str, Any]) -> Html:
+    low, high = (x(_root(end)) for end in part["eta"])
+    return tag(
+        "rect",
+        tag("title", short(part["verdict"])),
+        class_=f"cell {colour(part['verdict'])}",
+        x=low,
+        y=TOP,
+        width=max(high - low - 1.0, 0.5),
+        height=BAR,
+    )
+
+
+def _apart(x: Scale, edges: list[float]) -> list[tuple[float, str]]:
+    """Edges whose numbers do not run into one another."""
+    kept: list[tuple[float, str]] = []
+    for i, value in enumerate(edges):
+        side = "start" if i == 0 else "end" if i == len(edges) - 1 else "middle"
+        if kept and x(_root(value)) - x(_root(kept[-1][0])) < 34:
+            if side != "end" or len(kept) == 1:
+                continue
+            kept.pop()
+        kept.append((value, side))
+    return kept
+
+
+def _root(value: float) -> float:
+    return math.sqrt(max(value, 0.0))

@@ -1,0 +1,173 @@
+"""What selection at test time puts out of 1, 2, 4 … candidates: utility, or its pass rate."""
+
+from collections.abc import Sequence
+
+from tod.show.figures.plot import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Series,
+    band,
+    canvas,
+    curve,
+)
+from tod.show.figures.plot import tick as label
+from tod.show.figures.scales import Scale, fixed, nice, percent
+from tod.show.figures.svg import Html, join, tag
+from tod.show.page.run_data import RunView, at
+from tod.show.search import Measure, measure, refuses
+
+SHOWN: dict[Measure, str] = {"pass_rate": "pass rate", "utility": "utility"}
+
+
+def k_scaling(runs: Sequence[RunView], style: Sequence[str]) -> Html | None:
+    """The curves of all runs that searched, with 95 % intervals, and their numbers."""
+    found = [(run, style[i]) for i, run in enumerate(runs) if _curve(run)]
+    if not found:
+        return None
+    by = measure([run.search or {} for run, _ in found])
+    lines = [line for run, colour in found for line in _lines(run, colour, len(found) == 1, by)]
+    reach = [v for line in lines for v in (*line.y, *(line.area or ()))]
+    sizes = sorted({k for line in lines for k in line.x})
+    across = (sizes[0], sizes[-1]) if len(sizes) > 1 else (sizes[0] * 0.5, sizes[0] * 2)
+    x = Scale((float(across[0]), float(across[1])), (LEFT, WIDTH - RIGHT), log=True)
+    y = Scale(nice(reach), (HEIGHT - BOTTOM, TOP))
+    drawn = [
+        _grid(x, y, sizes),
+        [band(x, y, line) for line in lines if line.area is not None],
+        [curve(x, y, line) for line in lines],
+    ]
+    keys = [
+        tag("span", tag("i", class_=f"swatch {mark(line)}"), line.name, class_="key")
+        for line in lines
+        if line.name
+    ]
+    names = ", ".join(dict.fromkeys(str((run.search or {}).get("utility")) for run, _ in found))
+    drawing = tag(
+        "figure",
+        tag("figcaption", tag("p", keys, class_="legend")),
+        canvas(f"{SHOWN[by].capitalize()} against K", _said(lines), drawn, WIDTH, HEIGHT),
+        tag("p", _note(names, by), class_="note"),
+        class_="chart",
+    )
+    tables = tag("div", [_table(run, len(found) > 1, by) for run, _ in found])
+    return tag("div", drawing, tables, class_="charts")
+
+
+def mark(line: Series) -> str:
+    """Classes of a line's swatch."""
+    return f"{line.style}{' dashed' if line.dashed else ''}"
+
+
+def _curve(run: RunView) -> list[dict[str, object]]:
+    points = (run.search or {}).get("curve")
+    return [point for point in points if at(point, "k")] if isinstance(points, list) else []
+
+
+def _lines(run: RunView, colour: str, single: bool, by: Measure) -> list[Series]:
+    """The upper edge of the interval fills down to the lower one; the mean lies on top."""
+    points = _curve(run)
+    sizes = [int(at(point, "k") or 0) for point in points]
+    low, high = ([_end(point, by, i) for point in points] for i in (0, 1))
+    mean = [at(point, by) for point in points]
+    who = str((run.search or {}).get("rule")) if single else run.name
+    lines = [
+        Series("", sizes, high, f"{colour} faint", area=low),
+        Series(who, sizes, mean, colour),
+    ]
+    bound = [at(point, "coverage") for point in points]
+    if single and any(v is not None for v in bound):
+        lines.append(Series("any of the K passes", sizes, bound, "s1", dashed=True))
+    if single and refuses(run.search or {}):
+        shares = [at(point, "accepted") for point in points]
+        lines.append(Series("anything is put out", sizes, shares, "s2", dashed=True))
+    return lines
+
+
+def _end(point: dict[str, object], by: Measure, place: int) -> float | None:
+    interval = point.get(f"{by}_ci95")
+    if not isinstance(interval, list) or len(interval) != 2:
+        return None
+    return at({"end": interval[place]}, "end")
+
+
+def _grid(x: Scale, y: Scale, sizes: Sequence[float]) -> Html:
+    left, right = x.pixels
+    bottom = y.pixels[0]
+    parts: list[Html] = []
+    for value in y.ticks(5):
+        height = y(value)
+        parts.append(tag("line", class_="grid", x1=left, x2=right, y1=height, y2=height))
+        parts.append(
+            tag(
+                "text",
+                label(value, fixed),
+                class_="tick",
+                x=left - 6,
+                y=height + 3.5,
+                text_anchor="end",
+            )
+        )
+    for size in sizes:
+        last = size == sizes[-1]
+        shown, anchor = (f"K = {size:g}", "end") if last else (f"{size:g}", "middle")
+        parts.append(
+            tag("text", shown, class_="tick", x=x(size), y=bottom + 16, text_anchor=anchor)
+        )
+    return join(parts)
+
+
+def _table(run: RunView, named: bool, by: Measure) -> Html:
+    interval = f"95 % of the {SHOWN[by]}"
+    heads = ["K", "utility", "pass rate", interval, "any passes", "put out"]
+    rows = [
+        [
+            f"{at(point, 'k') or 0:g}",
+            fixed(at(point, "utility")),
+            percent(at(point, "pass_rate"), 1),
+            f"{fixed(_end(point, by, 0))} to {fixed(_end(point, by, 1))}",
+            percent(at(point, "coverage"), 1),
+            percent(at(point, "accepted")),
+        ]
+        for point in _curve(run)
+    ]
+    head = tag("tr", [tag("th", name, scope="col") for name in heads])
+    body = [tag("tr", [tag("td", cell) for cell in row]) for row in rows]
+    title = tag("h3", run.name) if named else None
+    return join(
+        [
+            title,
+            tag(
+                "div",
+                tag("table", tag("thead", head), tag("tbody", body), class_="numbers"),
+                class_="wide",
+            ),
+        ]
+    )
+
+
+def _said(lines: Sequence[Series]) -> str:
+    said = []
+    for line in lines:
+        known = [(k, v) for k, v in zip(line.x, line.y, strict=True) if v is not None]
+        if line.name and known:
+            (a, first), (b, last) = known[0], known[-1]
+            said.append(f"{line.name}: {fixed(first)} at K {a}, {fixed(last)} at K {b}")
+    return "; ".join(said) or "no values"
+
+
+def _note(names: str, by: Measure) -> str:
+    what = (
+        f"Mean {names} of what is put out of K candidates"
+        if by == "utility"
+        else f"Share of all prompts for which what is put out of K candidates passes ({names}); "
+        "where nothing is, that is a miss. The table's utility leaves those prompts out"
+    )
+    return (
+        f"{what}. From subsets without replacement of those drawn; intervals are ±1.96 standard "
+        "errors, clustered by prompt. Points of one curve share their candidates, so differences "
+        "along it are surer than they look."
+    )

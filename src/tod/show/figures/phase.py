@@ -1,0 +1,232 @@
+"""The phase diagram: coverage to the right, tail severity upward, and the run's path through it."""
+
+import math
+from itertools import pairwise
+
+from tod.regimes import Thresholds
+from tod.show.figures.plot import canvas, tick
+from tod.show.figures.scales import Scale, fixed
+from tod.show.figures.svg import Html, join, number, tag
+from tod.show.page.run_data import ContextPoint, RunView, at, thresholds
+
+WIDTH, HEIGHT = 560.0, 420.0
+X = Scale((0.0, 1.0), (46.0, WIDTH - 12.0))
+CROWD, REACH, CELL = 300, 22.0, 5.0
+GOLDEN = math.pi * (3 - math.sqrt(5))
+"""The golden angle: turning by it never lets two spots of a sunflower share a direction."""
+
+
+def phase_diagram(runs: list[RunView], style: list[str]) -> Html:
+    """Regions, the contexts of the last step (hover), and each run's path over the steps.
+
+    Coverage is the median ESS_rel over informative contexts, the tail the median of the largest
+    normalised weight; a point of a context shows its own two values.
+    """
+    bounds = thresholds(runs)
+    y = _tail_scale(runs, bounds)
+    drawn = [
+        _regions(bounds, y),
+        [_reach(k, y) for k in _sizes(runs)],
+        _axes(y),
+        [_points(run, i, style[i], y) for i, run in enumerate(runs)],
+        [_path(run, style[i], y, len(runs) == 1) for i, run in enumerate(runs)],
+    ]
+    summary = "; ".join(_described(run) for run in runs)
+    svg = canvas("Phase diagram", summary, drawn, WIDTH, HEIGHT)
+    return tag("div", svg, class_="phase", data_phase=True, tabindex="0")
+
+
+def phase_data(runs: list[RunView]) -> list[list[dict[str, object]]]:
+    """What hovering a context says, per run and point."""
+    return [[_point_data(point) for point in run.points] for run in runs]
+
+
+def _point_data(point: ContextPoint) -> dict[str, object]:
+    weights = " ".join(fixed(weight) for weight in point.weights)
+    facts = [
+        ["ESS_rel", fixed(point.ess_rel)],
+        ["top weights", weights] if weights else ["largest weight", fixed(point.max_weight)],
+        ["K", str(point.k)],
+        ["mean utility", fixed(point.utility)],
+    ]
+    step = "" if point.step is None else f", step {point.step}"
+    return {"head": f"context {point.context}{step}", "prompt": point.prompt, "facts": facts}
+
+
+def _tail_scale(runs: list[RunView], bounds: Thresholds) -> Scale:
+    """Up to the heaviest thing shown and beyond the last threshold, in steps of 0.2, at most 1."""
+    seen = [point.max_weight for run in runs for point in run.points]
+    seen += [value for run in runs for _, _, value in _medians(run) if value is not None]
+    highest = max([bounds.max_weight_dominated + 0.08, *seen])
+    return Scale((0.0, min(1.0, math.ceil(highest * 5 - 1e-9) / 5)), (HEIGHT - 42.0, 10.0))
+
+
+def _regions(bounds: Thresholds, y: Scale) -> Html:
+    low, high = bounds.ess_median_dominated, bounds.ess_median_stable
+    mild, heavy = bounds.max_weight_stable, bounds.max_weight_dominated
+    return join(
+        [
+            _box("dominated", 0, y, y.domain[1]),
+            _box("transition", low, y, heavy),
+            _box("stable", high, y, mild),
+            _name("operator-dominated", X(0) + 10, y(0) - 9, "start", "dominated"),
+            _name("transition", X(low) + 10, y(heavy) + 19, "start", "transition"),
+            _name("swap-stable", X(1) - 10, y(0) - 9, "end", "stable"),
+        ]
+    )
+
+
+def _box(region: str, left: float, y: Scale, high: float) -> Html:
+    """From ``left`` to the right edge, from the bottom up to ``high``."""
+    return tag(
+        "rect",
+        class_=f"region {region}",
+        x=X(left),
+        y=y(high),
+        width=X(1) - X(left),
+        height=y(0) - y(high),
+    )
+
+
+def _name(name: str, x: float, y: float, anchor: str, region: str) -> Html:
+    return tag("text", name, class_=f"region-name {region}", x=x, y=y, text_anchor=anchor)
+
+
+def _sizes(runs: list[RunView]) -> list[int]:
+    """The K whose limits are drawn: only when all runs agree on one."""
+    found = {at(run.last, "contexts", "candidates_per_context", "median") for run in runs}
+    known = [int(k) for k in found if k is not None and k >= 2]
+    return known if len(known) == 1 else []
+
+
+def _reach(k: int, y: Scale) -> Html:
+    """Dotted limits: K weights with largest m have Σw² between two curves.
+
+    At most n m² + (1 − n m)² with n = ⌊1/m⌋ (as few candidates as possible share the mass), at
+    least m² + (1 − m)²/(K − 1) (the rest is even); ESS_rel = 1/(K Σw²).
+    """
+    grid = [1 / k + (1 - 1 / k) * i / 120 for i in range(121)]
+    fewest, evenest = [], []
+    for m in grid:
+        n = math.floor(1 / m + 1e-12)
+        fewest.append((1 / (k * (n * m**2 + max(0.0, 1 - n * m) ** 2)), m))
+        evenest.append((1 / (k * (m**2 + (1 - m) ** 2 / (k - 1))), m))
+    lines = [tag("path", class_="reach", d=_trace(c, y)) for c in (fewest, evenest)]
+    at_x, at_y = evenest[36]
+    name = tag("text", f"limits for K = {k}", class_="reach-name", x=X(at_x) + 8, y=y(at_y))
+    return join([*lines, name])
+
+
+def _trace(curve: list[tuple[float, float]], y: Scale) -> str:
+    inside = [(x, m) for x, m in curve if m <= y.domain[1]]
+    return "M" + "L".join(f"{number(X(x))},{number(y(m))}" for x, m in inside)
+
+
+def _axes(y: Scale) -> Html:
+    below = [
+        tag("text", f"{v:g}", class_="tick", x=X(v), y=y(0) + 16, text_anchor="middle")
+        for v in X.ticks(6)
+    ]
+    beside = [
+        tag("text", tick(v, fixed), class_="tick", x=X(0) - 7, y=y(v) + 3.5, text_anchor="end")
+        for v in y.ticks(6)
+    ]
+    turned = f"translate(13 {number((y.pixels[0] + y.pixels[1]) / 2)}) rotate(-90)"
+    across, up = "coverage: ESS_rel →", "tail: largest weight →"
+    names = [
+        tag("text", across, class_="axis", x=X(0.5), y=HEIGHT - 6, text_anchor="middle"),
+        tag("text", up, class_="axis", text_anchor="middle", transform=turned),
+    ]
+    return join([below, beside, names])
+
+
+def _points(run: RunView, index: int, style: str, y: Scale) -> Html:
+    spots = _spread([(X(point.ess_rel), y(point.max_weight)) for point in run.points])
+    radius = 4.2 if len(spots) <= CROWD else 3.0 if len(spots) <= 3 * CROWD else 2.2
+    dots = [
+        tag(
+            "circle",
+            class_=f"context {style}{'' if len(spots) <= CROWD else ' crowd'}",
+            cx=spots[i][0],
+            cy=spots[i][1],
+            r=radius,
+            data_run=str(index),
+            data_point=str(i),
+        )
+        for i, point in enumerate(run.points)
+    ]
+    return tag("g", dots)
+
+
+def _spread(spots: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spots of one place move onto a sunflower around it, at most ``REACH`` away.
+
+    Binary utilities give a handful of places to all contexts: unmoved, one would hide the others.
+    All sunflowers are equally dense: larger ones hold more contexts. What would lie right of
+    ESS_rel 1 is folded back, as far to its left.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, (x, y) in enumerate(spots):
+        groups.setdefault((round(x / CELL), round(y / CELL)), []).append(i)
+    moved = list(spots)
+    apart = min(3.2, REACH / math.sqrt(max(map(len, groups.values()), default=1)))
+    for members in groups.values():
+        for turn, i in enumerate(members[1:], start=1):
+            far, angle = apart * math.sqrt(turn), turn * GOLDEN
+            x, y = spots[i]
+            right = x + far * math.cos(angle)
+            moved[i] = (min(right, 2 * X(1) - right), y + far * math.sin(angle))
+    return moved
+
+
+def _path(run: RunView, style: str, y: Scale, named: bool) -> Html:
+    """Segments that gain ink with the steps; a ring where it starts, a disc where it is now."""
+    rows = [(step, a, b) for step, a, b in _medians(run) if a is not None and b is not None]
+    if not rows:
+        return Html("")
+    spots = [(X(a), y(b)) for _, a, b in rows]
+    segments = [
+        tag(
+            "line",
+            class_=f"path {style}",
+            x1=a[0],
+            y1=a[1],
+            x2=b[0],
+            y2=b[1],
+            stroke_opacity=0.2 + 0.8 * (i + 1) / len(spots),
+        )
+        for i, (a, b) in enumerate(pairwise(spots))
+    ]
+    first, last = spots[0], spots[-1]
+    ends = [
+        tag("circle", class_=f"start {style}", cx=first[0], cy=first[1], r=5.0),
+        tag("circle", class_=f"end {style}", cx=last[0], cy=last[1], r=6.5),
+    ]
+    if named:
+        ends.append(_step_name(rows[-1][0], *last))
+    if named and math.dist(first, last) > 56:
+        ends.append(_step_name(rows[0][0], *first))
+    return join([segments, ends])
+
+
+def _step_name(step: int, x: float, y: float) -> Html:
+    side = "end" if x > WIDTH - 100 else "start"
+    shift = -10 if side == "end" else 10
+    return tag("text", f"step {step}", class_="step-name", x=x + shift, y=y - 8, text_anchor=side)
+
+
+def _medians(run: RunView) -> list[tuple[int, float | None, float | None]]:
+    coverage = run.values("ess_rel", "median")
+    tail = run.values("tails", "max_weight_median")
+    return list(zip(run.numbers(), coverage, tail, strict=True))
+
+
+def _described(run: RunView) -> str:
+    rows = [(step, x, y) for step, x, y in _medians(run) if x is not None and y is not None]
+    if not rows:
+        return f"{run.name}: no step has both coordinates"
+    (a, x0, y0), (b, x1, y1) = rows[0], rows[-1]
+    return (
+        f"{run.name}: from coverage {fixed(x0)}, tail {fixed(y0)} at step {a} "
+        f"to coverage {fixed(x1)}, tail {fixed(y1)} at step {b}"
+    )

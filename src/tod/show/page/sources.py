@@ -1,0 +1,181 @@
+"""What a page is made of: a run directory, a saved diagnosis, or rollouts diagnosed now."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tod.base import RunError
+from tod.diagnostics import EssRel, Overlap, Summary
+from tod.regimes import Thresholds, classify, stable_crossings
+from tod.show.page import run_data as runs
+from tod.show.page.run_data import PROMPT_LIMIT, RunView, WorstContext, shorten
+
+SCHEMA = "tod.diagnosis/1"
+
+
+def load_all(paths: Sequence[Path | str], thresholds: Thresholds | None = None) -> list[RunView]:
+    """The views of several paths; of equal names each gains its folder's.
+
+    Args:
+        paths: Run directories, diagnoses as JSON, or rollouts.
+        thresholds: Bounds to judge by again; None keeps the verdicts as they were.
+
+    Raises:
+        RunError: A path is none of these.
+    """
+    views = [load(path, len(paths), thresholds) for path in paths]
+    names = [view.name for view in views]
+    return [
+        replace(view, name=f"{Path(path).resolve().parent.name}/{view.name}")
+        if names.count(view.name) > 1
+        else view
+        for path, view in zip(paths, views, strict=True)
+    ]
+
+
+def load(path: Path | str, sharing: int = 1, thresholds: Thresholds | None = None) -> RunView:
+    """The view of one path; a DataError says what is wrong with rollouts.
+
+    Args:
+        path: A run directory, a diagnosis as JSON, or rollouts in any format that can be read.
+        sharing: Views on the page: each shows fewer contexts when there are many.
+        thresholds: Bounds to judge by again.
+
+    Raises:
+        RunError: It is not there, or a run of another schema.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise RunError(f"{path}: no such run, diagnosis or rollouts. Check the path.")
+    if (path / "manifest.json").exists():
+        view = runs.load(path, sharing)
+        return view if thresholds is None else _judged_again(view, thresholds)
+    saved = _saved(path)
+    if saved is not None:
+        view = of_diagnosis(saved, path.stem)
+        return view if thresholds is None else _judged_again(view, thresholds)
+    from tod.diagnosis import diagnose
+    from tod.formats import read
+    from tod.show.page.diagnosis_data import view as diagnosed
+
+    found = diagnosed(diagnose(read(path), thresholds=thresholds))
+    return replace(found.run, diagnosis=found.data, points=found.run.points[:: max(1, sharing)])
+
+
+def of_diagnosis(data: dict[str, Any], name: str) -> RunView:
+    """The view of a diagnosis as ``tod diagnose --json`` saved it.
+
+    Its steps are those of the trend; one step alone is the whole. Contexts were not saved, so none
+    is drawn in the phase diagram.
+    """
+    return RunView(
+        name=name,
+        steps=_records(data),
+        worst=[_worst(item) for item in data["worst_contexts"]],
+        environment={"schema": data["schema"]},
+        diagnosis=data,
+    )
+
+
+def _saved(path: Path) -> dict[str, Any] | None:
+    """A diagnosis; None where the file is no JSON object of our schema."""
+    if path.suffix != ".json" or not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    known = isinstance(found, dict) and found.get("schema") == SCHEMA
+    if known and not isinstance(found.get("trend"), list):
+        raise RunError(f"{path}: a diagnosis without its trend: damaged. Write it again.")
+    return found if known else None
+
+
+def _records(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """A record per step of the trend, in the shape that a run has them."""
+    bounds = data["regime"]["thresholds"]
+    tilts = (data["target"] or {}).get("tilts") or [{"utility": "utility"}]
+    found = []
+    for row in data["trend"]:
+        record = dict(data) if len(data["trend"]) == 1 else _of_row(row)
+        record["step"] = row["step"]
+        record["regime"] = {"verdict": row["regime"], "thresholds": bounds}
+        record["utility"] = {tilts[0]["utility"]: row["utility_mean"]}
+        found.append(record)
+    return found
+
+
+def _of_row(row: dict[str, Any]) -> dict[str, Any]:
+    legs = [row[name] for name in ("ess_rel_median", "policy_proposal") if row[name] is not None]
+    return {
+        "ess_rel": {"median": row["ess_rel_median"], "q10": row["ess_rel_q10"]},
+        "tails": {"max_weight_median": row.get("max_weight_median")},
+        "overlap": {
+            "target_proposal": row["ess_rel_median"],
+            "policy_proposal": row["policy_proposal"],
+            "minimum": min(legs, default=None),
+        },
+        "contexts": {"informative": row["informative"], "total": row["contexts"]},
+    }
+
+
+def _worst(item: dict[str, Any]) -> WorstContext:
+    return WorstContext(
+        step=item["step"],
+        context=item["id"],
+        k=item["k"],
+        ess_rel=item["ess_rel"],
+        max_weight=item["max_weight"],
+        prompt=shorten(item["prompt"] or "", PROMPT_LIMIT),
+        candidates=[],
+    )
+
+
+def _judged_again(view: RunView, bounds: Thresholds) -> RunView:
+    """The same by other bounds: every step that was diagnosed, and a diagnosis as a whole."""
+    steps = [
+        record | {"regime": classify(Summary.from_dict(record), bounds).to_dict()}
+        if runs.at(record, "contexts", "total")
+        else record
+        for record in view.steps
+    ]
+    whole = view.diagnosis
+    if whole is None:
+        return replace(view, steps=steps)
+    verdict = _whole_again(whole, bounds)
+    return replace(view, steps=steps, diagnosis=whole | {"regime": verdict})
+
+
+def _whole_again(data: dict[str, Any], bounds: Thresholds) -> dict[str, Any]:
+    """A diagnosis of several steps is judged by the step-means of the first two legs, as ever."""
+    summary = Summary.from_dict(data)
+    assumed = (data["target"] or {}).get("source") == "assumed"
+    means = {
+        leg: sum(known) / len(known)
+        for leg, key in (("target_proposal", "ess_rel_median"), ("policy_proposal",) * 2)
+        if (known := [row[key] for row in data["trend"] if row[key] is not None])
+    }
+    several = len(data["trend"]) > 1 and len(means) == 2
+    if several:
+        summary = replace(summary, overlap=replace(summary.overlap, **means))
+    changes = (
+        ()
+        if data["target"] is None
+        else stable_crossings(
+            [row["step"] for row in data["trend"]],
+            [_legs_of(row, summary.overlap.declared) for row in data["trend"]],
+            bounds,
+        )
+    )
+    band: Any = "ess_two" if several else "overlap"
+    return classify(summary, bounds, assumed_target=assumed, band=band, changes=changes).to_dict()
+
+
+def _legs_of(row: dict[str, Any], declared: tuple[str, ...]) -> Summary:
+    """What a row of the trend holds of its step; the target/policy leg it does not."""
+    return Summary(
+        ess_rel=EssRel(median=row["ess_rel_median"], q10=row["ess_rel_q10"]),
+        overlap=Overlap(policy_proposal=row["policy_proposal"], declared=declared),
+    )

@@ -1,0 +1,295 @@
+"""`tod plan` against brute force."""
+
+import itertools
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from tod.base import DataError, Groups, SpecError
+from tod.diagnosis import parse_target
+from tod.diagnosis.affordable import informative_share
+from tod.diagnosis.plan import feasible_eta, plan
+from tod.formats import Reading, Source, read
+from tod.live import RolloutWriter
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/plan-1.schema.json").read_text())
+
+
+def brute_ess_rel(log_w, sizes):
+    """ESS_rel context by context, from its definition."""
+    found, start = [], 0
+    for size in sizes:
+        w = np.exp(log_w[start : start + size] - log_w[start : start + size].max())
+        found.append(w.sum() ** 2 / (w**2).sum() / size)
+        start += size
+    return np.array(found)
+
+
+def brute_quantile(values, p):
+    """The smallest value with at least a share p of them at or below it."""
+    ordered = np.sort(values)
+    return ordered[max(math.ceil(p * len(ordered)) - 1, 0)]
+
+
+@pytest.fixture
+def pilot(tmp_path, rng):
+    """64 contexts of 16 skewed candidates; three are blind; a second, binary utility; a gap."""
+    n, k = 64, 16
+    reward = rng.gamma(0.7, 1.0, (n, k)) * rng.uniform(0.3, 2.0, (n, 1))
+    reward[:3] = 0.5
+    passed = (rng.random((n, k)) < rng.uniform(0.05, 0.6, (n, 1))).astype(float)
+    log_mu = -rng.gamma(4.0, 2.0, (n, k)) - 1.0
+    gap = rng.standard_normal((n, k)) * 0.4
+    with RolloutWriter(tmp_path / "pilot") as writer:
+        writer.rows(
+            1,
+            group=np.repeat(np.arange(n), k).tolist(),
+            prompt=[f"prompt {i}" for i in np.repeat(np.arange(n), k)],
+            completion=[f"c{i}" for i in range(n * k)],
+            utility={"reward": reward.ravel(), "passed": passed.ravel()},
+            log={"mu": log_mu.reshape(-1, 1), "ref": np.minimum(log_mu + gap, 0).reshape(-1, 1)},
+        )
+    return tmp_path / "pilot"
+
+
+def alive(values, sizes):
+    parts = np.split(values, np.cumsum(sizes)[:-1])
+    return np.array([part.max() > part.min() for part in parts])
+
+
+@pytest.mark.parametrize("quantile", ["median", "q10"])
+def test_feasible_eta_is_where_brute_force_loses_the_target(pilot, quantile):
+    reading = read(pilot)
+    found = plan(reading, ess_target=0.6, eta=1.0)
+    block = next(f for f in found.feasible if f.utility is None and f.quantile == quantile)
+    reward, sizes = np.asarray(reading.utility["reward"]), reading.contexts.sizes
+    informative = alive(reward, sizes)
+    assert informative.sum() == found.contexts["informative"] == 61
+    p = {"median": 0.5, "q10": 0.1}[quantile]
+
+    def at(eta):
+        return brute_quantile(brute_ess_rel(eta * reward, sizes)[informative], p)
+
+    assert at(block.eta_max * (1 - 1e-9)) >= 0.6
+    assert at(block.eta_max * (1 + 1e-6)) < 0.6
+    low, high = block.ci90
+    assert low < block.eta_max < high
+
+
+def test_feasible_eta_of_another_anchor_follows_the_interval_in_force(pilot):
+    reading = read(pilot)
+    target = parse_target(
+        {"kind": "tilt", "anchor": {"ref": 1.0}, "tilts": [{"utility": "reward", "eta": 0.3}]}
+    )
+    found = plan(reading, target, ess_target=0.5)
+    best = next(f for f in found.feasible if f.utility is None and f.quantile == "median")
+    base = np.asarray(reading.log_anchor["ref"]) - np.asarray(reading.log_mu)
+    reward, sizes = np.asarray(reading.utility["reward"]), reading.contexts.sizes
+    informative = alive(reward, sizes)
+
+    def at(eta):
+        return brute_quantile(brute_ess_rel(base + eta * reward, sizes)[informative], 0.5)
+
+    grid = np.linspace(0.3, best.eta_max, 400)
+    assert all(at(eta) >= 0.5 - 1e-12 for eta in grid)
+    assert at(best.eta_max + 1e-6) < 0.5
+    assert best.ci90 is None
+    assert feasible_eta(reading, target.target, 0.5) == pytest.approx(best.eta_max)
+
+
+def test_every_utility_has_its_own_feasible_eta(pilot):
+    found = plan(read(pilot), eta=1.0)
+    assert [f.utility for f in found.feasible] == [None] * 2 + ["reward"] * 2 + ["passed"] * 2
+    assert found.feasible[0].eta_max == found.feasible[2].eta_max
+    alone = plan(read(pilot), utility="passed", eta=1.0)
+    assert [f.utility for f in alone.feasible] == [None, None]
+    assert alone.feasible[0].eta_max == found.feasible[4].eta_max
+
+
+def test_table_holds_the_sharpness_in_force_and_reads_as_brute_force(pilot):
+    reading = read(pilot)
+    found = plan(reading, eta=1.7, ess_target=0.5, count=6)
+    row = next(row for row in found.table if row["mark"] == "in force")
+    reward, sizes = np.asarray(reading.utility["reward"]), reading.contexts.sizes
+    rel = brute_ess_rel(1.7 * reward, sizes)[alive(reward, sizes)]
+    assert row["eta"] == 1.7
+    assert row["median"] == pytest.approx(brute_quantile(rel, 0.5), rel=1e-12)
+    assert row["q10"] == pytest.approx(brute_quantile(rel, 0.1), rel=1e-12)
+    assert row["below"] == pytest.approx((rel < 0.5).mean())
+    assert row["k"] == brute_quantile(np.ceil(6 / rel), 0.5)
+    needed = found.needed_k
+    assert needed["ess_count"]["q90"] == brute_quantile(np.ceil(6 / rel), 0.9)
+    assert needed["error"]["median"] == brute_quantile(np.ceil(4 / (rel * 0.0625)), 0.5)
+    assert needed["ess_count"]["at_floor"] == pytest.approx((rel * 16 < 2).mean())
+    medians = [row["median"] for row in found.table]
+    assert medians == sorted(medians, reverse=True)
+
+
+def test_informative_share_against_all_subsets():
+    values = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0, 0.0, 1.0])
+    contexts = Groups(np.array([6, 4]))
+    for k in (2, 3, 4):
+        shares = [
+            np.mean([len(set(part)) > 1 for part in itertools.combinations(group, k)])
+            for group in (values[:6].tolist(), values[6:].tolist())
+        ]
+        assert informative_share(values, contexts, k) == pytest.approx(np.mean(shares))
+    assert informative_share(values, contexts, 5) == pytest.approx(1.0)  # the larger one alone
+
+
+def test_by_k_ends_at_the_pilots_own(pilot):
+    reading = read(pilot)
+    found = plan(reading, eta=1.0)
+    assert [row["k"] for row in found.by_k] == [2, 4, 8, 16]
+    last = found.by_k[-1]
+    row = next(row for row in found.table if row["mark"] == "in force")
+    assert last["median"] == pytest.approx(row["median"])
+    assert last["informative"] == pytest.approx(61 / 64)
+    shares = [row["informative"] for row in found.by_k]
+    assert shares == sorted(shares)
+
+
+def test_planned_k_is_read_from_that_many(pilot):
+    reading = read(pilot)
+    found = plan(reading, eta=1.0, k=4)
+    assert found.k == {"min": 4, "median": 4, "max": 4}
+    assert [row["k"] for row in found.by_k] == [2, 4]
+    with pytest.raises(SpecError, match="at most 16"):
+        plan(reading, eta=1.0, k=32)
+
+
+def stale_reading(lags, legs, contexts=3, k=4000):
+    """Contexts of Gaussian log π/μ at its own quantiles, with ESS_rel exp(−variance)."""
+    z = norm.ppf((np.arange(k) + 0.5) / k)
+    rows = []
+    for leg in legs:
+        rows += [np.sqrt(-np.log(leg)) * z for _ in range(contexts)]
+    n = len(legs) * contexts
+    log_mu = np.full(n * k, -50.0)
+    return Reading(
+        contexts=Groups.equal(n, k),
+        utility={"score": np.tile(np.linspace(0, 1, k), n)},
+        log_mu=log_mu,
+        log_anchor={"old": log_mu + np.concatenate(rows)},
+        labels=_labels(n, contexts),
+        source=Source("test", 1, n * k, 0, (1, len(legs)), "B"),
+        lag=None if lags is None else np.repeat(np.repeat(lags, contexts), k),
+    )
+
+
+def _labels(n, contexts):
+    from tod.candidates import Labels
+
+    return Labels(step=np.repeat(np.arange(1, n // contexts + 1), contexts))
+
+
+def test_staleness_by_recorded_lag():
+    legs = [1.0, 0.95, 0.8, 0.6]
+    found = plan(stale_reading([0, 1, 2, 3], legs), eta=1.0).refresh
+    assert found["age_from"] == "lag"
+    assert [row["age"] for row in found["by_age"]] == [0, 1, 2, 3]
+    read_off = [row["policy_proposal"] for row in found["by_age"]]
+    assert read_off == pytest.approx(legs, abs=0.003)  # K is finite
+    assert found["largest_age"] == 2
+    assert not found["extrapolated"]
+
+
+def test_staleness_beyond_what_was_seen_is_called_extrapolated():
+    drift = [math.exp(-0.01 * age**2) for age in (0, 1, 2, 3)]
+    found = plan(stale_reading([0, 1, 2, 3], drift), eta=1.0).refresh
+    # ln 0.7 = -0.01 age²: 5.97
+    assert found["largest_age"] == 5
+    assert found["extrapolated"]
+
+
+def test_staleness_from_the_steps_of_a_sawtooth():
+    found = plan(stale_reading(None, [1.0, 0.9, 0.65, 1.0, 0.9]), eta=1.0).refresh
+    assert found["age_from"] == "leg"
+    assert [row["age"] for row in found["by_age"]] == [0, 1, 2]
+    assert found["largest_age"] == 1
+
+
+@pytest.mark.parametrize(
+    ("legs", "ages"),
+    [
+        ([1.0, 0.9, 0.8, 0.7], [0, 1, 2, 3]),  # never refreshed since the start
+        ([1.0, 1.0, 1.0, 1.0, 0.6, 0.5], None),  # fresh for long, then broken: no age
+        ([0.8, 0.7, 0.6], None),
+    ],
+)
+def test_an_age_is_inferred_only_where_the_leg_shows_one(legs, ages):
+    found = plan(stale_reading(None, legs), eta=1.0).refresh
+    assert (found["age_from"] is None) == (ages is None)
+    assert [row["age"] for row in found["by_age"]] == (ages or [])
+
+
+def test_without_policy_log_probs_refresh_is_unknown(pilot):
+    found = plan(read(pilot), eta=1.0)
+    assert found.refresh is None
+    assert "refresh" in [item.what for item in found.cannot]
+
+
+def test_bad_input_is_named(pilot):
+    reading = read(pilot)
+    for wrong in ({"ess_target": 1.0}, {"ess_target": 0.0}, {"utility": "nope"}, {"k": 1}):
+        with pytest.raises(SpecError):
+            plan(reading, eta=1.0, **wrong)
+    blind = reading.take(np.arange(3))
+    with pytest.raises(DataError, match="do the candidates differ in"):
+        plan(
+            Reading(
+                contexts=blind.contexts,
+                utility={"reward": blind.utility["reward"]},
+                labels=blind.labels,
+                source=reading.source,
+            )
+        )
+
+
+def test_no_feasible_eta_is_never_not_zero(pilot):
+    """π_ref so far from μ that even η = 0 fails."""
+    reading = read(pilot)
+    far = Reading(
+        contexts=reading.contexts,
+        utility=dict(reading.utility),
+        log_mu=reading.log_mu,
+        log_anchor={
+            "ref": np.where(reading.contexts.position == 0, -1e-3, np.asarray(reading.log_mu) - 90)
+        },
+        labels=reading.labels,
+        source=reading.source,
+    )
+    target = parse_target(
+        {"kind": "tilt", "anchor": {"ref": 1.0}, "tilts": [{"utility": "reward", "eta": 1.0}]}
+    )
+    found = plan(far, target)
+    assert {f.attained for f in found.feasible[:2]} == {"never"}
+    assert found.feasible[0].eta_max is None
+    assert feasible_eta(far, target.target, 0.5) is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"eta": 1.0},
+        {"k": 4, "utility": "passed"},
+        {"target": {"kind": "two_anchor", "utility": "reward", "tau": 0.5, "beta": 0.2}},
+    ],
+)
+def test_the_plan_is_plain_data_of_the_published_schema(asked, pilot):
+    reading = read(pilot)
+    if "target" in asked:
+        asked = {"target": parse_target(asked["target"])}
+        log = {**reading.log_anchor, "old": reading.log_mu - 1e-3}
+        reading = replace(reading, log_anchor=log, lag=np.arange(len(reading)) // 16 % 3)
+    data = plan(reading, **asked).to_dict()
+    assert data["schema"] == "tod.plan/1"
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    jsonschema.validate(data, SCHEMA)
+    assert (data["refresh"] is not None) == ("target" in asked)

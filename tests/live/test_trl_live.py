@@ -1,0 +1,395 @@
+"""Live runs of TRL on the embedded model: what is written, logged and steered.
+
+One child process runs every scenario, since most of its time is importing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tod.base import SpecError
+from tod.diagnosis import diagnose
+from tod.formats import read
+
+pytest.importorskip("trl")
+SCRIPT = Path(__file__).with_name("trl_script.py")
+TIGHT = {"beta": 0.1, "scale_rewards": "none"}
+ARC = {"min_informative": 1, "start": 0.5, "window": 1, "dwell": 1}
+
+
+def run(scenarios, processes=1):
+    launcher = (
+        []
+        if processes == 1
+        else ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    )
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", *launcher, str(SCRIPT), json.dumps(scenarios)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    )
+    assert found.returncode == 0, found.stderr[-3000:]
+    return found.stderr
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("trl")
+    stderr = run(
+        [
+            {"output": str(root / "plain"), "instrument_with": None},
+            {"output": str(root / "default"), "instrument_with": {}},
+            {
+                "output": str(root / "arc"),
+                "options": {**TIGHT, "max_steps": 3},
+                "instrument_with": {"arc": ARC},
+            },
+            {
+                "output": str(root / "zscored"),
+                "options": {"beta": 0.1},
+                "instrument_with": {"arc": {}},
+            },
+            {
+                "output": str(root / "no_pull"),
+                "options": {"scale_rewards": "none"},
+                "instrument_with": {"arc": {}},
+            },
+            {
+                "output": str(root / "rloo"),
+                "kind": "rloo",
+                "options": {"beta": 0.1},
+                "instrument_with": {},
+            },
+            {
+                "output": str(root / "pieces"),
+                "options": {"steps_per_generation": 1, "reward_weights": [1.0, 2.0]},
+                "instrument_with": {"score": False, "output": str(root / "elsewhere")},
+            },
+            {
+                "output": str(root / "patchy"),
+                "rewards": ["digits", "patchy"],
+                "instrument_with": {
+                    "target": {"anchor": {"mu": 1.0}, "tilts": [{"utility": "patchy", "eta": 1.0}]}
+                },
+            },
+            {
+                "output": str(root / "cut"),
+                "options": {**TIGHT, "mask_truncated_completions": True},
+                "instrument_with": {},
+            },
+            {
+                "output": str(root / "evaluated"),
+                "options": {
+                    "eval_strategy": "steps",
+                    "eval_steps": 1,
+                    "per_device_eval_batch_size": 4,
+                    "top_k": 5,
+                    "steps_per_generation": 8,
+                },
+                "instrument_with": {},
+            },
+        ]
+    )
+    (root / "stderr.txt").write_text(stderr)
+    return root
+
+
+def rows_of(path):
+    return pl.read_parquet(path / "rollouts").sort("step", maintain_order=True)
+
+
+def found(path):
+    return json.loads((path / "found.json").read_text())
+
+
+def logged(path):
+    return [entry for entry in found(path)["history"] if "loss" in entry]
+
+
+def records(path):
+    return lines_of(path / "steps.jsonl")
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_training_is_not_changed(runs):
+    assert found(runs / "plain")["weights"] == found(runs / "default")["weights"]
+
+
+def test_every_candidate_is_written_with_its_rewards(runs):
+    reading = read(runs / "default" / "tod")
+    assert reading.contexts.sizes.tolist() == [4] * 8
+    assert reading.source.steps == (1, 2)
+    rows = rows_of(runs / "default" / "tod")
+    texts = rows["completion"].to_list()
+    assert rows["utility.length"].to_list() == pytest.approx([len(t) / 10 for t in texts])
+    digits = [sum(c.isdigit() for c in t) / 5 for t in texts]
+    assert rows["utility.digits"].to_list() == pytest.approx(digits)
+    total = rows["utility.length"] + rows["utility.digits"]
+    assert rows["utility.reward"].to_list() == pytest.approx(total.to_list())
+    prompts = rows.filter(pl.col("step") == 1)["prompt"].to_list()
+    assert prompts[::4] == [
+        "24 from 4 6 8 =",
+        "10 from 2 5 1 =",
+        "7 from 1 2 3 =",
+        "12 from 3 4 9 =",
+    ]
+    assert prompts == [p for p in prompts[::4] for _ in range(4)]
+
+
+@pytest.mark.parametrize("name", ["arc", "rloo"])
+def test_log_probs_are_those_of_an_independent_forward(runs, name):
+    """π_ref at every step and π_old at the first are the model as it was loaded."""
+    import torch
+
+    from tod.engine.models import load_model
+
+    model, tokenizer = load_model("tod://tiny")
+    rows = rows_of(runs / name / "tod")
+    first = rows.filter(pl.col("step") == 1)
+    last = rows.filter(pl.col("step") == pl.col("step").max())
+    for row, policy in [(first.row(5, named=True), "old"), (last.row(9, named=True), "ref")]:
+        prompt = tokenizer(row["prompt"])["input_ids"]
+        ids = torch.tensor([[*prompt, *row["token_ids"]]])
+        with torch.no_grad():
+            log_p = model(ids).logits.double().log_softmax(-1)[0, len(prompt) - 1 : -1]
+        wanted = log_p[torch.arange(len(row["token_ids"])), row["token_ids"]].numpy()
+        np.testing.assert_allclose(row[f"log_{policy}_tokens"], wanted, atol=2e-5)  # float32
+        assert row[f"log_{policy}"] == pytest.approx(wanted.sum(), abs=1e-4)
+    assert first["log_mu"].to_list() == first["log_old"].to_list()
+    assert last["log_old"].to_list() != pytest.approx(last["log_ref"].to_list(), abs=1e-3)
+
+
+def ess_rel(log_w):
+    w = np.exp(log_w - log_w.max())
+    return w.sum() ** 2 / (w**2).sum() / len(w)
+
+
+@pytest.mark.parametrize("name", ["arc", "rloo"])
+def test_diagnostics_against_a_plain_loop(runs, name):
+    path = runs / name / "tod"
+    rows, steps = rows_of(path), records(path)
+    for record, entry in zip(steps, logged(runs / name), strict=True):
+        part = rows.filter(pl.col("step") == record["step"])
+        eta = record["knobs"]["eta"]
+        log_w = part["log_ref"] - part["log_mu"] + eta * part["utility.reward"]
+        groups = log_w.to_numpy().reshape(4, 4)
+        reward = part["utility.reward"].to_numpy().reshape(4, 4)
+        informative = reward.max(1) > reward.min(1)
+        values = np.sort([ess_rel(g) for g in groups[informative]])
+        median = values[max(int(np.ceil(len(values) / 2)) - 1, 0)]
+        assert record["ess_rel"]["median"] == pytest.approx(median, rel=1e-6)
+        assert entry["tod/ess_rel_median"] == pytest.approx(median, rel=1e-6)
+        assert entry["tod/zero_information"] == pytest.approx(1 - informative.mean())
+        drift = float((part["log_old"] - part["log_ref"]).mean())
+        assert entry["tod/drift_ref"] == pytest.approx(drift, rel=1e-6, abs=1e-9)
+        assert entry["tod/verdict"] == -1  # four contexts say nothing
+        assert record["regime"]["verdict"] == "undetermined"
+        assert record["overlap"]["policy_proposal"] == pytest.approx(1.0)
+
+
+def test_declared_and_implied_and_assumed_targets_say_so(runs):
+    def recipe(name):
+        return json.loads((runs / name / "tod" / "manifest.json").read_text())["recipe"]
+
+    assert recipe("arc")["target_source"] == "located"
+    assert recipe("arc")["target"]["anchor"] == {"ref": 1.0}
+    assert recipe("arc")["target"]["tilts"] == [{"utility": "reward", "eta": 10.0}]
+    assert recipe("default")["target_source"] == "assumed"
+    assert "no finite target" in recipe("default")["notes"][0]
+    # read again, a guess stays one, about the total
+    chosen = diagnose(read(runs / "default" / "tod")).to_dict()["target"]
+    assert chosen["source"] == "assumed"
+    assert chosen["tilts"] == [{"utility": "reward", "eta": 1.0}]
+    assert recipe("patchy")["target_source"] == "declared"
+
+
+def test_the_controller_turns_beta(runs):
+    path = runs / "arc"
+    decisions = lines_of(path / "tod" / "decisions.jsonl")
+    etas = [record["knobs"]["eta"] for record in records(path / "tod")]
+    assert etas[0] == pytest.approx(5.0)  # start: half of 1/beta
+    assert [d["before"]["eta"] for d in decisions] == pytest.approx(etas)
+    assert [d["after"]["eta"] for d in decisions[:-1]] == pytest.approx(etas[1:])
+    assert found(path)["beta"] == pytest.approx(1 / decisions[-1]["after"]["eta"])
+    assert [entry["tod/eta"] for entry in logged(path)] == pytest.approx(etas)
+    states = lines_of(path / "tod" / "arc.jsonl")
+    assert states[-1]["state"]["knobs"]["eta"] == decisions[-1]["after"]["eta"]
+
+
+def test_a_knob_connected_to_nothing_is_refused(runs):
+    zscored = (runs / "zscored" / "error.txt").read_text()
+    assert "z-scoring divides eta out" in zscored
+    assert "no pull" in (runs / "no_pull" / "error.txt").read_text()
+    assert not (runs / "zscored" / "tod").exists()
+
+
+def test_generation_in_pieces_is_one_step(runs):
+    """Four generation batches a step, no extra forward, another directory, weighted rewards."""
+    reading = read(runs / "elsewhere")
+    assert not (runs / "pieces" / "tod").exists()
+    assert reading.contexts.sizes.tolist() == [4] * 8
+    assert reading.recorded == ()
+    rows = rows_of(runs / "elsewhere")
+    total = rows["utility.length"] + 2 * rows["utility.digits"]
+    assert rows["utility.reward"].to_list() == pytest.approx(total.to_list(), abs=1e-6)
+    overlap = records(runs / "elsewhere")[0]["overlap"]
+    assert overlap["declared"] == ["policy_proposal", "target_policy"]
+
+
+def test_rewards_that_do_not_apply_are_null_and_their_contexts_left_out(runs):
+    path = runs / "patchy"
+    rows = rows_of(path / "tod").filter(pl.col("step") == 1)
+    lacking = ["1" in text for text in rows["completion"]]
+    assert rows["utility.patchy"].is_null().to_list() == lacking
+    contexts = np.array(lacking).reshape(4, 4).any(axis=1).sum()
+    assert 0 < contexts < 4
+    assert logged(path)[0]["tod/left_out"] == contexts
+
+
+def test_an_unreadable_batch_never_stops_training(runs):
+    """mask_truncated_completions hides every completion here from the forward."""
+    path = runs / "cut"
+    assert len(logged(path)) == 2
+    assert "step 1 cannot be examined" in (runs / "stderr.txt").read_text()
+    rows = rows_of(path / "tod")
+    assert len(rows) == 32
+    assert "log_mu" not in rows.columns
+
+
+def test_evaluation_leaves_no_rows_and_truncated_sampling_no_log_mu(runs):
+    """One generation serves two optimiser steps: the second has nothing of its own."""
+    rows = rows_of(runs / "evaluated" / "tod")
+    assert rows["step"].unique().to_list() == [1]
+    assert "log_old" in rows.columns
+    assert "log_mu" not in rows.columns
+    assert "top_k=5" in (runs / "stderr.txt").read_text()
+    assert "tod/verdict" not in logged(runs / "evaluated")[1]
+
+
+def test_another_version_is_refused_by_name():
+    from tod.live.trl import instrument
+
+    with pytest.raises(SpecError, match="_generate_and_score_completions"):
+        instrument(SimpleNamespace(args=None))
+
+
+def vllm_like():
+    """Two groups of two with an engine's own log-probs, a tool's token and an unscored token."""
+    import torch
+
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 1, 1], [1, 0, 0]])
+    old = -torch.arange(1.0, 13.0).reshape(4, 3)
+    output = {
+        "completion_mask": mask,
+        "tool_mask": torch.tensor([[1, 0, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]]),
+        "old_per_token_logps": old,
+        "sampling_per_token_logps": old - 0.25,
+    }
+    output["sampling_per_token_logps"][2, 1] = float("nan")
+    trainer = SimpleNamespace(
+        num_generations=2,
+        reward_func_names=["exact", "format"],
+        reward_weights=torch.tensor([1.0, 0.5]),
+        use_vllm=True,
+        beta=0.0,
+    )
+    seen = SimpleNamespace(
+        output=output,
+        prompts=["a", "a", [{"role": "user", "content": "b"}], [{"role": "user", "content": "b"}]],
+        completions=["1", "2", "3", "4"],
+        ids=[[5, 6, 7], [5, 6], [5, 6, 7], [5]],
+        rewards=torch.tensor([[1.0, 0.0], [0.0, torch.nan], [1.0, 1.0], [torch.nan, torch.nan]]),
+        forwards=[],
+    )
+    return trainer, seen
+
+
+def test_an_engines_log_probs_are_mu_and_a_tools_tokens_are_not_the_policys():
+    from tod.live.trl.gather import batch_of
+    from tod.live.trl.step import examine_batch
+    from tod.targets import Target, Tilt
+
+    batch = batch_of(*vllm_like())
+    assert batch.prompt == ("a", "user: b")
+    assert batch.sequences.sizes.tolist() == [2, 2, 3, 1]
+    assert batch.token_ids.tolist() == [5, 7, 5, 6, 5, 6, 7, 5]
+    assert batch.log["old"].tolist() == [-1, -3, -4, -5, -7, -8, -9, -10]
+    np.testing.assert_array_equal(batch.utility["reward"], [1.0, 0.0, 1.5, np.nan])
+    assert np.isnan(batch.sums()["mu"]).tolist() == [False, False, True, False]
+    target = Target(anchor={"old": 1.0}, tilts=(Tilt(utility="reward", eta=1.0),))
+    seen = examine_batch(
+        batch, target, assumed=False, on_policy=False, activation=None, entropy=None
+    )
+    assert seen.left_out == 1  # the second group: an unscored row, an unscored token
+    assert seen.summary.mismatch.tokens == 4
+    assert seen.summary.mismatch.mean_abs == pytest.approx(0.25)
+    # log w = log old − log mu + reward: two tokens each, 0.25 apart from mu
+    assert seen.diagnostics.ess_rel[0] == pytest.approx(ess_rel(np.array([1.5, 0.5])))
+
+
+@pytest.mark.slow
+def test_two_processes_write_one_run(tmp_path):
+    options = {**TIGHT, "max_steps": 3, "gradient_accumulation_steps": 2, "ddp_backend": "gloo"}
+    scenario = {
+        "output": str(tmp_path / "two"),
+        "options": options,
+        "instrument_with": {"arc": ARC},
+    }
+    run([scenario], processes=2)
+    path = tmp_path / "two"
+    assert found(path)["world"] == 2
+    reading = read(path / "tod")
+    assert reading.contexts.sizes.tolist() == [4] * 12
+    rows = rows_of(path / "tod").filter(pl.col("step") == 1)
+    assert rows["prompt"].to_list()[::4] == [
+        "24 from 4 6 8 =",
+        "10 from 2 5 1 =",
+        "7 from 1 2 3 =",
+        "12 from 3 4 9 =",
+    ]
+    texts = rows["completion"].to_list()
+    digits = [sum(c.isdigit() for c in t) / 5 for t in texts]
+    assert rows["utility.digits"].to_list() == pytest.approx(digits)  # text and reward stay paired
+    assert [record["step"] for record in records(path / "tod")] == [1, 2, 3]
+    assert records(path / "tod")[0]["world_size"] == 2
+
+
+@pytest.mark.slow
+def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path):
+    options = {**TIGHT, "max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    arc = {**ARC, "deadline": 4}
+    whole = {"output": str(tmp_path), "options": options, "instrument_with": {"arc": arc}}
+    run([whole])
+    before = records(tmp_path / "tod")
+    states = (tmp_path / "tod" / "arc.jsonl").read_text()
+    run([{**whole, "resume": str(tmp_path / "checkpoint-2")}])
+    after = records(tmp_path / "tod")
+    assert [record["step"] for record in after] == [1, 2, 3, 4]
+    assert after[2]["knobs"] == before[2]["knobs"]
+    assert after[2]["ess_rel"]["median"] == pytest.approx(before[2]["ess_rel"]["median"], rel=1e-6)
+    assert (tmp_path / "tod" / "arc.jsonl").read_text() == states
+
+
+@pytest.mark.slow
+def test_an_earlier_run_is_not_written_over(tmp_path):
+    scenario = {"output": str(tmp_path), "instrument_with": {}}
+    run([scenario])
+    before = records(tmp_path / "tod")
+    with pytest.raises(AssertionError, match="overwrite=True"):
+        run([scenario])
+    assert records(tmp_path / "tod") == before
+    run([{**scenario, "instrument_with": {"overwrite": True}}])
+    assert len(records(tmp_path / "tod")) == 2

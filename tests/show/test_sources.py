@@ -1,0 +1,172 @@
+"""Runs, saved diagnoses and rollouts side by side on one page."""
+
+import json
+import re
+
+import pytest
+from rollout_files import HOSTILE, write_own, write_verl
+from typer.testing import CliRunner
+
+from tod import show
+from tod.base import DataError, RunError
+from tod.cli.main import app
+from tod.diagnosis import diagnose
+from tod.diagnostics import Summary
+from tod.formats import read
+from tod.regimes import Thresholds, classify_run
+from tod.show.page.headline import comparison, facts
+
+
+@pytest.fixture
+def verl(tmp_path):
+    """Three steps of utilities alone."""
+    return write_verl(tmp_path / "verl")
+
+
+@pytest.fixture
+def own(tmp_path):
+    """One step with log-probs; one prompt is hostile."""
+    path = tmp_path / "own.jsonl"
+    write_own(path, prompt=HOSTILE)
+    return path
+
+
+def saved(path, found):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found.to_dict()), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["verl", "own"])
+def test_saved_and_read_again_is_the_same(name, request, tmp_path):
+    path = request.getfixturevalue(name)
+    found = diagnose(read(path))
+    mine, theirs = show.load(saved(tmp_path / "d.json", found)), show.load(path)
+    assert mine.diagnosis == theirs.diagnosis
+    assert facts(mine) == facts(theirs)
+    assert mine.judged == theirs.judged == (None, found.to_dict()["regime"])
+    assert mine.numbers() == theirs.numbers()
+    for step in ("ess_rel", "median"), ("ess_rel", "q10"), ("tails", "max_weight_median"):
+        assert mine.values(*step) == pytest.approx(theirs.values(*step)), step
+    utility = next(iter(theirs.last["target"]["tilts"]))["utility"]
+    assert mine.values("utility", utility) == pytest.approx(theirs.values("utility", utility))
+
+
+def test_one_page_holds_run_diagnosis_and_dump(run_path, verl, own, tmp_path):
+    file = saved(tmp_path / "verl.json", diagnose(read(verl), eta=2.5))
+    html = show.build([run_path, file, own])
+    for name in ("quickstart", "verl", "own.jsonl"):
+        assert f">{name}</th>" in html
+    assert "q* ∝ mu · exp(2.5 score)" in html
+    assert "assumed" in html
+    assert "<script>alert" not in html
+    assert HOSTILE.split("\n")[0] not in html
+
+
+def test_curves_of_k_are_those_of_the_diagnoses(verl, own, tmp_path):
+    found = [diagnose(read(path), eta=2.0) for path in (verl, own)]
+    files = [saved(tmp_path / f"{n}.json", d) for n, d in zip("ab", found, strict=True)]
+    html = show.build(files)
+    data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', html)[1])
+    lines = str(data["plots"]["k"])
+    for diagnosis in found:
+        legs = [p for p in diagnosis.to_dict()["k_trend"] if p["leg"] == "target_proposal"]
+        assert len(legs) > 1
+        for point in legs:
+            assert f"{point['median']:.2f}" in lines
+
+
+def test_equal_names_gain_their_folders(own, tmp_path):
+    files = [saved(tmp_path / n / "d.json", diagnose(read(own), eta=1.0)) for n in ("a", "b")]
+    assert [view.name for view in show.load_all(files)] == ["a/d", "b/d"]
+
+
+@pytest.mark.parametrize("kind", ["json", "dump"])
+def test_other_bounds_judge_again(kind, own, verl, tmp_path):
+    strict = Thresholds(overlap_stable=0.999, overlap_dominated=0.99, ess_two_dominated=0.9)
+    for path in (own, verl):
+        wanted = diagnose(read(path), thresholds=strict)
+        given = path if kind == "dump" else saved(tmp_path / "d.json", diagnose(read(path)))
+        regime = show.load(given, 1, strict).judged[1]
+        assert regime["verdict"] == wanted.regime.verdict == "operator_dominated"
+        assert regime["thresholds"] == strict.model_dump()
+        assert [r["why"] for r in regime["reasons"]] == [r.why for r in wanted.regime.reasons]
+        assert show.load(given).judged[1]["verdict"] != "operator_dominated" or path is own
+
+
+def test_several_steps_are_judged_by_the_means_of_their_legs(own, tmp_path):
+    """The bands of step-means, which alone are moved here; the reasons name the same numbers."""
+    rows = [json.loads(line) for line in own.read_text(encoding="utf-8").splitlines()]
+    for step, drift in ((1, 0.0), (2, 0.5), (3, 1.5)):
+        for i, row in enumerate(rows):
+            row |= {"step": step, "log_policy": row["log_mu"] - drift * ((i * 7) % 5) / 5}
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "many").mkdir(exist_ok=True)
+        (tmp_path / "many" / f"{step}.jsonl").write_text(text, encoding="utf-8")
+    bounds = Thresholds(ess_two_stable=0.99, ess_two_dominated=0.98)
+    path = tmp_path / "many"
+    wanted = diagnose(read(path), thresholds=bounds).regime
+    assert any("mean over steps" in reason.why for reason in wanted.reasons)
+    view = show.load(saved(tmp_path / "d.json", diagnose(read(path))), 1, bounds)
+    assert view.judged[1]["verdict"] == wanted.verdict == "operator_dominated"
+    assert [r["why"] for r in view.judged[1]["reasons"]] == [r.why for r in wanted.reasons]
+
+
+def test_a_run_that_ends_outside_is_so_by_other_bounds_too(own, tmp_path):
+    rows = [json.loads(line) for line in own.read_text(encoding="utf-8").splitlines()]
+    (tmp_path / "late").mkdir()
+    for step in range(1, 41):
+        drift = 4.0 if step > 34 else 0.0
+        for i, row in enumerate(rows):
+            row |= {"step": step, "log_policy": row["log_mu"] - drift * ((i * 7) % 5) / 5}
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "late" / f"{step}.jsonl").write_text(text, encoding="utf-8")
+    found = saved(tmp_path / "d.json", diagnose(read(tmp_path / "late"), eta=0.1))
+    whys = [
+        r["why"] for r in show.load(found, 1, Thresholds(ess_q10_stable=0.4)).judged[1]["reasons"]
+    ]
+    assert any("policy/proposal left the stable region at step 35" in why for why in whys)
+
+
+def test_a_run_is_judged_again_step_by_step(run_path):
+    strict = Thresholds(overlap_stable=0.999, overlap_dominated=0.99)
+    before, after = show.load(run_path), show.load(run_path, 1, strict)
+    assert after.judged[1]["thresholds"] == strict.model_dump()
+    summaries = [Summary.from_dict(record) for record in after.steps if record.get("contexts")]
+    verdict = classify_run(summaries, strict).verdict.replace("_", "-")
+    assert f"steps: {verdict}" in show.page([after])
+    assert before.judged[1]["thresholds"] != after.judged[1]["thresholds"]
+
+
+def test_rows_that_nobody_knows_are_left_out(own, run_path, tmp_path):
+    views = show.load_all([saved(tmp_path / "d.json", diagnose(read(own), eta=1.0)), own])
+    html = comparison(views, ["r0", "r1"])
+    assert "Held-out" not in html
+    assert "Compute" not in html
+    assert "Largest feasible" in html
+    mixed = comparison(show.load_all([run_path, own]), ["r0", "r1"])
+    assert "Held-out" in mixed
+
+
+def test_what_is_neither_is_refused(tmp_path):
+    with pytest.raises(RunError, match="no such run, diagnosis or rollouts"):
+        show.load(tmp_path / "nothing.json")
+    (tmp_path / "plan.json").write_text('{"schema": "tod.plan/1"}')
+    with pytest.raises(DataError, match=r"plan\.json"):
+        show.load(tmp_path / "plan.json")
+    (tmp_path / "torn.json").write_text('{"schema": "tod.diagnosis/1"}')
+    with pytest.raises(RunError, match="damaged"):
+        show.load(tmp_path / "torn.json")
+
+
+def test_command_by_default_writes_where_it_was_called(own, verl, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = saved(tmp_path / "own.json", diagnose(read(own), eta=1.0))
+    bounds = tmp_path / "bounds.yaml"
+    bounds.write_text("overlap_stable: 0.999\noverlap_dominated: 0.99\n")
+    words = ["report", str(file), str(verl), "--thresholds", str(bounds)]
+    result = CliRunner().invoke(app, words, env={"COLUMNS": "80"})
+    assert result.exit_code == 0, result.exception
+    assert max(map(len, result.output.splitlines())) <= 80
+    assert "operator-dominated" in result.output
+    assert "2 runs side by side" in (tmp_path / "report.html").read_text(encoding="utf-8")
