@@ -30,7 +30,7 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "atlas", "arc", "runs", "report", "cli.main"])
+@pytest.mark.parametrize("room", [*ROOMS, "atlas", "arc", "runs", "show", "cli.main"])
 def test_room_loads_no_training_library(room: str) -> None:
     heavy = {"torch", "transformers", "trl", "accelerate", "peft", "datasets", "polars", "pandas"}
     assert not loaded_by(f"import tod.{room}") & heavy

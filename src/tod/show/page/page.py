@@ -95,7 +95,7 @@ def _json(data: object) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("tod.show").joinpath(name).read_text(encoding="utf-8")
+    return files("tod.show.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(content: str) -> str:
