@@ -48,7 +48,7 @@ def test_an_override_sets_one_place(override: str, expected: Any) -> None:
         ("list.2.x=1", "list of 2 and has no '2'"),
         ("list.-1=1", "has no '-1'"),
         ("empty.0.x=1", r"`empty\.0=…` adds one"),
-        ("a.b={", "not YAML"),
+        ("a.b={", "not valid YAML"),
     ],
 )
 def test_a_place_that_is_not_there_is_named(override: str, message: str) -> None:

@@ -12,7 +12,8 @@ from tod.base.errors import (
     UtilityError,
 )
 from tod.base.groups import Groups
-from tod.base.spec import Named, Spec, explain, read_yaml
+from tod.base.spec import Named, Spec, explain
+from tod.base.yaml_data import parse_yaml, read_yaml
 
 __all__ = [
     "Array",
@@ -32,6 +33,7 @@ __all__ = [
     "explain",
     "is_numpy",
     "namespace",
+    "parse_yaml",
     "read_yaml",
     "to_numpy",
 ]

@@ -1,7 +1,6 @@
 """The base of everything a person writes: frozen, typed, unknown keys refused with a near match."""
 
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -126,40 +125,3 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [m for arg in getattr(annotation, "__args__", ()) for m in _models_in(arg)]
-
-
-def _loader() -> Any:
-    """PyYAML's safe loader, which takes the last of two equal keys, made to refuse them."""
-    import yaml
-
-    class Unique(yaml.SafeLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [key for key, _ in node.value if key.tag == "tag:yaml.org,2002:str"]
-            for number, key in enumerate(keys):
-                if any(key.value == other.value for other in keys[:number]):
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key.value!r} stands twice in one mapping", key.start_mark
-                    )
-            return super().construct_mapping(node, deep)
-
-    return Unique
-
-
-def read_yaml(path: Path) -> Any:
-    """Plain data of a YAML file; never code.
-
-    Raises:
-        SpecError: The file is missing, unreadable, or not YAML (with its line).
-    """
-    import yaml
-
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())  # noqa: S506 - safe
-    except IsADirectoryError:
-        raise SpecError(f"{path} is a directory; a recipe is a YAML file.") from None
-    except FileNotFoundError:
-        raise SpecError(f"{path}: no such file. Check the path, or list `configs/`.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path}: not valid YAML: {error}") from None

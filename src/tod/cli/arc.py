@@ -112,10 +112,8 @@ def _config(
     Raises:
         SpecError: An override is not key=value, or means nothing.
     """
-    import yaml
-
     from tod.arc import ArcConfig
-    from tod.base import SpecError
+    from tod.base import SpecError, parse_yaml
 
     data: dict[str, Any] = dict(recipe.get("arc") or {})
     data.setdefault("knob", "eta" if "eta" in declared else "anchors")
@@ -123,7 +121,7 @@ def _config(
         key, found, value = item.partition("=")
         if not found:
             raise SpecError(f"{item!r} is not a setting: write key=value, e.g. ess_target=0.7.")
-        data[key] = yaml.safe_load(value)
+        data[key] = parse_yaml(value, f"{item!r:.200}")
     return ArcConfig.parse(data, "arc")
 
 

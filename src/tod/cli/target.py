@@ -128,7 +128,7 @@ def target_of(
 
 def _declared(given: str) -> Any:
     """A target from a recipe's name, a YAML file or YAML text."""
-    from tod.base import SpecError, read_yaml
+    from tod.base import parse_yaml, read_yaml
     from tod.diagnosis import parse_target
 
     path = Path(given)
@@ -136,12 +136,7 @@ def _declared(given: str) -> Any:
         data = read_yaml(path)
         return parse_target(data.get("target", data) if isinstance(data, dict) else data, given)
     if given.lstrip().startswith("{"):
-        import yaml
-
-        try:
-            return parse_target(yaml.safe_load(given), "--target")
-        except yaml.YAMLError as error:
-            raise SpecError(f"--target {given!r}: not YAML ({error}).") from None
+        return parse_target(parse_yaml(given, f"--target {given!r:.200}"), "--target")
     from tod.atlas import recipe
 
     return recipe(given).target

@@ -4,7 +4,7 @@ import re
 import shlex
 from typing import Any, Literal
 
-from tod.base import SpecError
+from tod.base import SpecError, parse_yaml
 from tod.configurations.settings import Opaque
 
 _PROGRAM = re.compile(
@@ -112,16 +112,14 @@ def flags(words: list[str]) -> dict[str, Any]:
 
 def value_of(text: str) -> Any:
     """A word as a YAML scalar or list; a variable that is not set in the script stays opaque."""
-    import yaml
-
     if "$" in text or "`" in text:
         return Opaque(text)
     text = text.strip("'\"")
     if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):
         return float(text)
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text, "a word of the command")
+    except SpecError:
         return text
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tod.base import SpecError
+from tod.base import SpecError, parse_yaml
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
@@ -14,15 +14,10 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         SpecError: Not ``path=value``, or the path runs through something that is no mapping and
             no list.
     """
-    import yaml
-
     path, separator, text = override.partition("=")
     if not separator or not path:
         raise SpecError(f"override {override!r} is not `path=value`, as in `train.steps=20`.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"override {override!r}: its value is not YAML ({error}).") from None
+    value = parse_yaml(text, f"override {override!r:.200}")
     *parents, last = path.split(".")
     here: Any = data
     for depth, part in enumerate(parents):
