@@ -23,8 +23,8 @@ from tod.operators import (
 from tod.operators import Preference as PreferenceRule
 from tod.procedure import Procedure
 from tod.study.audit import OTHER, SAME, audit, audit_world
+from tod.targets import Preference as PreferenceTarget
 from tod.targets import ScalarReward, Teacher, TwoAnchor, Verifier
-from tod.targets.rewards import Preference as PreferenceTarget
 
 REWARD = ScalarReward(utility="r", eta=1.0)
 MU = Verifier(utility="r", eta=1.0, anchor={"mu": 1.0})

@@ -33,8 +33,8 @@ from tod.study.credit import _completed, _critic, population_credit
 from tod.study.population import Multiples, Policies
 from tod.study.sampled import draw, sampled
 from tod.study.world import perturbed
+from tod.targets import Preference as PreferenceTarget
 from tod.targets import TwoAnchor, Verifier
-from tod.targets.rewards import Preference as PreferenceTarget
 
 IN_REWARD = KLPull(kind="k1", place="reward")
 VERIFIER = Verifier(utility="u", eta=1.3)

@@ -16,8 +16,8 @@ from tod.study.finite import FiniteK, depends_on_k, finite_point, finite_rows
 from tod.study.measures import total_variation
 from tod.study.population import Policies
 from tod.study.world import make_world, normalised, perturbed
+from tod.targets import Preference as PreferenceTarget
 from tod.targets import ScalarReward, Verifier
-from tod.targets.rewards import Preference as PreferenceTarget
 
 SELECTIONS = [name for name, entry in RECIPES.items() if entry.family == "test_time"]
 FROM_MU = Verifier(utility="r", eta=1.5, anchor={"mu": 1.0})

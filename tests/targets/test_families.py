@@ -22,7 +22,7 @@ from tod.targets import (
     TwoAnchor,
     Verifier,
 )
-from tod.targets.by_eta import LARGEST
+from tod.targets.target import LARGEST
 
 
 def _pi(c, name):

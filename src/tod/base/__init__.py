@@ -12,7 +12,7 @@ from tod.base.errors import (
     UtilityError,
 )
 from tod.base.groups import Groups
-from tod.base.spec import Named, Spec, explain
+from tod.base.spec import Named, Spec, concrete, explain
 from tod.base.yaml_data import parse_yaml, read_yaml
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "SpecError",
     "TodError",
     "UtilityError",
+    "concrete",
     "constant_like",
     "detach",
     "explain",

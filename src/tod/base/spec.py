@@ -1,7 +1,7 @@
 """The base of everything a person writes: frozen, typed, unknown keys refused with a near match."""
 
 from difflib import get_close_matches
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -30,6 +30,22 @@ class Spec(BaseModel):
     def revised(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated again."""
         return type(self).parse({**dict(self), **changes})
+
+
+Member = TypeVar("Member", bound=Spec)
+
+
+def concrete(base: type[Member]) -> tuple[type[Member], ...]:
+    """Every subclass that has a ``kind`` of its own, in the order of definition.
+
+    They are the members of a union of ``base`` told apart by ``kind``.
+    """
+    below = [deeper for member in base.__subclasses__() for deeper in (member, *concrete(member))]
+    return tuple(
+        member
+        for member in dict.fromkeys(below)
+        if isinstance(member.model_fields["kind"].get_default(), str)
+    )
 
 
 def _by_name(value: object) -> object:

@@ -80,7 +80,7 @@ def weigh_all(candidates: Candidates, target: Target) -> Weighed:
     Raises:
         MissingLogProbs: The target's anchor was not recorded.
     """
-    tilt, base = map(_exact, target.parts(candidates))
+    tilt, base = map(_exact, target.tilt_and_base(candidates))
     chosen = target.selectivity
     eta = 1.0 if chosen else float(target.sharpness) or 1.0
     names = [chosen.utility] if chosen else [tilt.utility for tilt in target.tilts]

@@ -25,7 +25,7 @@ from tod.procedure import Procedure, log_weights
 from tod.regimes import classify
 from tod.runs import HeldOut, Ledger, RunDirectory, StepRecord
 from tod.targets import TargetSpec
-from tod.targets.by_eta import LARGEST
+from tod.targets.target import LARGEST
 
 
 @dataclass(frozen=True)

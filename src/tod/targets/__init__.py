@@ -1,13 +1,54 @@
-"""The T wing: what a recipe aims at."""
+"""Targets q*: what a recipe aims at, one file a row of the framework's Table 1.
 
+Every family makes a `Target`, q* ∝ b·exp(Σ_k η_k·U_k), of which everything else is read:
+
+>>> import numpy as np
+>>> from tod.base import Groups
+>>> from tod.candidates import Candidates
+>>> from tod.targets import TwoAnchor
+>>> family = TwoAnchor(tau=0.15, beta=0.05, utility="correct")
+>>> print(family.target)
+q* ∝ π_old^0.75·π_ref^0.25·exp(5·correct)
+>>> two = Candidates(
+...     Groups.equal(1, 2),
+...     {"correct": np.array([1.0, 0.0])},
+...     log_mu=np.log([0.1, 0.9]),
+...     log_anchor={"old": np.log([0.1, 0.9]), "ref": np.log([0.2, 0.8])},
+... )
+>>> two.contexts.softmax(family.target.log_weights(two)).round(3)
+array([0.995, 0.005])
+
+To add a family, put a file here that defines a subclass of `TargetFamily` with its own ``kind``.
+`TargetSpec`, the union that configurations are parsed by, is made of all of them.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Annotated, Union
+
+from pydantic import Field
+
+from tod.base import concrete
 from tod.targets.anchor import Anchor, Mixture, PolicyName
-from tod.targets.catalog import TargetSpec
-from tod.targets.given import Data, FiniteCandidates
-from tod.targets.rewards import MultiObjective, Preference, ScalarReward, Verifier
+from tod.targets.data import Data
+from tod.targets.finite_candidates import FiniteCandidates
+from tod.targets.multi_objective import MultiObjective
+from tod.targets.preference import Preference
+from tod.targets.scalar_reward import ScalarReward
 from tod.targets.selectivity import Selectivity
-from tod.targets.target import Target, Tilt
+from tod.targets.target import Target, TargetFamily, Tilt
 from tod.targets.teacher import Teacher
 from tod.targets.two_anchor import TwoAnchor
+from tod.targets.verifier import Verifier
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+if TYPE_CHECKING:
+    TargetSpec = TargetFamily
+else:
+    TargetSpec = Annotated[Union[concrete(TargetFamily)], Field(discriminator="kind")]  # noqa: UP007
+"""Any target family, told apart by its ``kind``."""
 
 __all__ = [
     "Anchor",
@@ -20,6 +61,7 @@ __all__ = [
     "ScalarReward",
     "Selectivity",
     "Target",
+    "TargetFamily",
     "TargetSpec",
     "Teacher",
     "Tilt",

@@ -15,10 +15,12 @@ Share = Annotated[FiniteFloat, Field(gt=0.0)]
 
 
 class Mixture(Spec):
-    """b = Σ_j λ_j π_j at the level of sequences: normalised if Σλ = 1, union of the supports.
+    """b = Σ_j λ_j·π_j at the level of sequences: normalised if Σλ = 1, union of the supports.
 
     Nothing cancels against μ symbolically: every component's log-probs are needed. Mixing locally,
     token by token, is another distribution.
+
+    Source: formulas.md B.4
     """
 
     kind: Literal["mixture"] = "mixture"
@@ -73,9 +75,10 @@ def letters(anchor: dict[PolicyName, float] | Mixture) -> str:
     """
     if isinstance(anchor, Mixture):
         return "(" + " + ".join(f"{w:.3g}·π_{name}" for name, w in anchor.weights.items()) + ")"
-    found = {name: rho for name, rho in anchor.items() if rho != 0.0}
     return "·".join(
-        f"π_{name}" if rho == 1.0 else f"π_{name}^{rho:.3g}" for name, rho in found.items()
+        f"π_{name}" if rho == 1.0 else f"π_{name}^{rho:.3g}"
+        for name, rho in anchor.items()
+        if rho != 0.0
     )
 
 
@@ -103,11 +106,10 @@ def renamed(
     anchor: dict[PolicyName, float] | Mixture, same: Mapping[str, str]
 ) -> dict[str, Any] | Mixture:
     """The anchor with some names read as others; what cancels to nothing is dropped."""
-    given = anchor.weights if isinstance(anchor, Mixture) else anchor
     merged: dict[str, float] = {}
-    for name, weight in given.items():
-        known = same.get(name, name)
-        merged[known] = merged.get(known, 0.0) + weight
+    for name, weight in (anchor.weights if isinstance(anchor, Mixture) else anchor).items():
+        read_as = same.get(name, name)
+        merged[read_as] = merged.get(read_as, 0.0) + weight
     if isinstance(anchor, Mixture):
         return anchor.revised(weights=merged)
     return {name: rho for name, rho in merged.items() if rho != 0.0}

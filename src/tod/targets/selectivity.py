@@ -1,4 +1,4 @@
-"""Selectivity: how much mass the target should put on what passes, context by context."""
+"""Selectivity: the mass that the target should put on passes, which fixes η in every context."""
 
 from typing import Annotated, Any
 
@@ -14,8 +14,10 @@ class Selectivity(Spec):
 
     p_c is the pass rate under b, estimated from the context's own candidates with the weights b/μ;
     the weights of passes then add up to exactly s. A context that passes more often than s is left
-    at its anchor (η = 0), and so is one where all pass or all fail: no η moves it. Source: mass of
-    passes p·e^η/(1 − p + p·e^η); the floor at 0 is ours.
+    at its anchor (η = 0), and so is one where all pass or all fail: no η moves it. The floor at 0
+    is ours.
+
+    Source: Table 1 row 5; formulas.md B.1
     """
 
     utility: str

@@ -1,24 +1,105 @@
-"""The target q*(y|c) ∝ b(y|c)·exp(Σ_k η_k U_k(y,c)): an anchored exponential tilt.
+"""The general target: an anchored exponential tilt q*(y|c) ∝ b(y|c)·exp(Σ_k η_k·U_k(y, c)).
 
-The anchor b is a mixture given over *names* of policies, so that terms which cancel against the
-proposal do so symbolically and need no log-probs at all.
+The anchor b is given over *names* of policies, so that what cancels against the proposal cancels
+symbolically and needs no log-probs at all. Every row of Table 1 is a `TargetFamily` that makes one.
 """
 
-from typing import Annotated, Any, Literal
+import math
+from abc import abstractmethod
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
 from tod.base import Array, DataError, Spec, SpecError, namespace, to_numpy
 from tod.candidates import Candidates
 from tod.targets.anchor import Anchor, Mixture, letters, names_of, powers, renamed
-from tod.targets.by_eta import AnyEta
 from tod.targets.selectivity import Selectivity
+
+LARGEST = 1e9
+"""Largest |η|: of log b + ηU float64 keeps 1e-7 nats of log b there, and loses it beyond."""
+
+
+def usable(eta: float) -> float:
+    """The sharpness itself.
+
+    Raises:
+        ValueError: It is not a number, or so large that log b would be lost in log b + ηU.
+    """
+    if abs(eta) <= LARGEST:
+        return eta
+    if math.isnan(eta):
+        raise ValueError("eta is nan: give a finite number")
+    raise ValueError(
+        f"eta = {eta:g}: log b + ηU keeps log b in double precision up to |eta| = {LARGEST:g}, "
+        f"which for utilities more than 1e-7 apart already is the limit η → ∞, b on the best "
+        "utility. Use at most that, or weigh by `best` or `accepted`"
+    )
+
+
+AnyEta = Annotated[float, Field(allow_inf_nan=True), AfterValidator(usable)]
+Sharpness = Annotated[AnyEta, Field(ge=0.0)]
+
+
+class TargetFamily(Spec):
+    """A row of Table 1: a ``target`` in the general form, and the knobs that a controller turns.
+
+    A subclass with a ``kind`` of its own, in any file of this package, is a member of `TargetSpec`:
+    configurations, dry runs and error messages know it, and the laws run on it. Nothing else has
+    to be edited.
+    """
+
+    kind: str
+    """Name of the family in a configuration."""
+
+    @property
+    @abstractmethod
+    def target(self) -> "Target":
+        """q* in the general form."""
+
+    @abstractmethod
+    def knobs(self) -> dict[str, float]:
+        """What a controller may turn, by name; nothing where the target is fixed."""
+
+    @abstractmethod
+    def sharpened(self, eta: float) -> Self:
+        """The family at another sharpness η.
+
+        Raises:
+            SpecError: η means nothing here, or is outside the family's range.
+        """
+
+    def turned(self, knobs: dict[str, float]) -> Self:
+        """The family with other values of its knobs; ``turned(knobs())`` is the family itself.
+
+        Raises:
+            SpecError: The family has no such knob, or its value is out of range.
+        """
+        if not knobs and not self.knobs():
+            return self
+        if set(knobs) != {"eta"}:
+            raise SpecError(f"a {self.kind} target is turned by 'eta' alone, got {sorted(knobs)}.")
+        return self.sharpened(knobs["eta"])
+
+
+class ByEta(TargetFamily):
+    """A family whose one knob is the sharpness that it declares."""
+
+    eta: Sharpness
+    """Sharpness η ≥ 0 (nats per unit of utility). 0 leaves the anchor."""
+
+    def knobs(self) -> dict[str, float]:
+        """The sharpness."""
+        return {"eta": self.eta}
+
+    def sharpened(self, eta: float) -> Self:
+        """The family at another sharpness η ≥ 0."""
+        return self.revised(eta=eta)
 
 
 class Tilt(Spec):
-    """One factor exp(η U) of the target."""
+    """One factor exp(η·U) of the target."""
 
     utility: str
     """Name of the utility U."""
@@ -26,10 +107,12 @@ class Tilt(Spec):
     """Sharpness η in nats per unit of utility. 0 leaves the anchor, negative is a penalty."""
 
 
-class Target(Spec):
-    """q* ∝ Π_j π_j^{ρ_j} · exp(Σ_k η_k U_k) · 1{support}: the general form of every target here.
+class Target(TargetFamily):
+    """q* ∝ Π_j π_j^{ρ_j} · exp(Σ_k η_k·U_k) · 1{support}: the general form of every target here.
 
-    Source: TOD framework, section 2; multi-objective form and support restriction likewise.
+    All methods take candidates [N] in C contexts and return nats, up to log Z(c) of every context.
+
+    Source: TOD framework, section 2; formulas.md B.1, B.3
     """
 
     kind: Literal["tilt"] = "tilt"
@@ -48,7 +131,7 @@ class Target(Spec):
     """s of the choices P(y₁ ≻ y₂) = σ((U₁ − U₂)/s): read by preference losses, no part of q*."""
 
     @model_validator(mode="after")
-    def _distinct(self) -> "Target":
+    def _distinct(self) -> Self:
         names = [tilt.utility for tilt in self.tilts]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
@@ -59,7 +142,7 @@ class Target(Spec):
 
     @property
     def target(self) -> "Target":
-        """Itself: every catalog entry has a ``target``, and this is the general one."""
+        """Itself: this is the general form."""
         return self
 
     @property
@@ -88,36 +171,44 @@ class Target(Spec):
         """Policies that the anchor is made of."""
         return names_of(self.anchor)
 
+    @property
+    def _mixed(self) -> bool:
+        """Whether the anchor is a sum of several policies, of which nothing cancels."""
+        return isinstance(self.anchor, Mixture) and len(self.anchor.weights) > 1
+
     def __str__(self) -> str:
         """The target in the paper's letters: ``q* ∝ π_old^0.75·π_ref^0.25·exp(5·correct)``."""
         tilts = [f"{tilt.eta:.4g}·{tilt.utility}" for tilt in self.tilts]
         if self.selectivity is not None:
-            chosen = self.selectivity
-            tilts.append(f"η_c·{chosen.utility} with mass {chosen.mass:g} on passes")
-        kept = "".join(f"·1{{{name} > 0}}" for name in self.support)
-        factors = [letters(self.anchor), kept[1:], f"exp({' + '.join(tilts)})" if tilts else ""]
+            fixed = self.selectivity
+            tilts.append(f"η_c·{fixed.utility} with mass {fixed.mass:g} on passes")
+        inside = "·".join(f"1{{{name} > 0}}" for name in self.support)
+        factors = [letters(self.anchor), inside, f"exp({' + '.join(tilts)})" if tilts else ""]
         return "q* ∝ " + ("·".join(filter(None, factors)) or "1")
 
     def needs(self, semantics: str = "sampled") -> frozenset[str]:
         """Names of the policies whose log-probs the weights need, after cancellation."""
         sampled = semantics == "sampled"
-        if isinstance(self.anchor, Mixture) and len(self.anchor.weights) > 1:
-            return frozenset([*self.anchor.weights, *(["mu"] if sampled else [])])
+        if self._mixed:
+            return frozenset([*self.names, *(["mu"] if sampled else [])])
         return frozenset(powers(self.anchor, sampled))
 
     def tilt(self, candidates: Candidates) -> Float[Array, " N"]:
-        """Σ_k η_k U_k(y_i), [N], nats; −∞ outside the support and where a utility is −∞.
+        """Σ_k η_k·U_k(y_i), [N], nats; −∞ outside the support and where a utility is −∞.
 
-        A utility of −∞ forbids its candidate at every η ≥ 0 (the constraint of section 2).
+        A utility of −∞ forbids its candidate at every η ≥ 0.
+
+        Source: TOD framework, section 2; formulas.md B.3
+
+        Raises:
+            SpecError: A utility is −∞ somewhere and its η is negative.
         """
-        total: Any = None
+        terms = [_scaled(candidates.utilities(tilt.utility), tilt) for tilt in self.tilts]
         if self.selectivity is not None:
-            total = self.selectivity.tilt(candidates, self._log_base(candidates))
-        for tilt in self.tilts:
-            term = _scaled(candidates.utilities(tilt.utility), tilt)
-            total = term if total is None else total + term
-        if total is None:
-            total = _zeros(candidates)
+            terms.append(self.selectivity.tilt(candidates, self._log_base(candidates)))
+        total: Any = terms[0] if terms else _zeros(candidates)
+        for term in terms[1:]:
+            total = total + term
         for name in self.support:
             values = candidates.utilities(name)
             xp = namespace(values)
@@ -135,7 +226,7 @@ class Target(Spec):
         return float(np.mean(to_numpy(wanted) < 0))
 
     def value(self, candidates: Candidates) -> Float[Array, " N"]:
-        """Σ_k η_k U_k / Σ_k |η_k|, [N]: the utility itself when there is one with η > 0.
+        """Σ_k η_k·U_k / Σ_k |η_k|, [N]: the utility itself when there is one with η > 0.
 
         0 at η = 0. With a selectivity: its utility.
         """
@@ -147,7 +238,7 @@ class Target(Spec):
         return tilt / self.sharpness  # type: ignore[no-any-return]
 
     def log_anchor(self, candidates: Candidates) -> Float[Array, " N"]:
-        """The anchor log b(y_i) = Σ_j ρ_j log π_j(y_i), [N], nats, unnormalised.
+        """The anchor log b(y_i) = Σ_j ρ_j·log π_j(y_i), or of a mixture, [N], nats, unnormalised.
 
         Raises:
             MissingLogProbs: An anchor's log-probs were not recorded.
@@ -158,7 +249,10 @@ class Target(Spec):
         return _product(powers(self.anchor, False), candidates, why)  # type: ignore[no-any-return]
 
     def log_density(self, candidates: Candidates) -> Float[Array, " N"]:
-        """The density log q̃*(y_i) = log b + Σ_k η_k U_k, [N], nats, up to log Z(c)."""
+        """The density log q̃*(y_i) = log b + Σ_k η_k·U_k, [N], nats, up to log Z(c).
+
+        Source: TOD framework, section 2; formulas.md B.1
+        """
         return self.log_anchor(candidates) + self.tilt(candidates)  # type: ignore[no-any-return]
 
     def log_weights(self, candidates: Candidates) -> Float[Array, " N"]:
@@ -167,15 +261,17 @@ class Target(Spec):
         Exponents of the same name cancel before any log-prob is read: with b = μ only the tilt is
         left. With ``fixed`` semantics there is no proposal and log w = log q̃*.
 
+        Source: TOD framework, section 3; formulas.md 0, B.7
+
         Raises:
             MissingLogProbs: A policy that did not cancel was not recorded.
             DataError: The target asks for the other semantics.
         """
-        tilt, base = self.parts(candidates)
+        tilt, base = self.tilt_and_base(candidates)
         return tilt + base  # type: ignore[no-any-return]
 
-    def parts(self, candidates: Candidates) -> tuple[Any, Any]:
-        """Σ_k η_k U_k and log b/μ, [N] each: what ``log_weights`` adds up, with its errors."""
+    def tilt_and_base(self, candidates: Candidates) -> tuple[Any, Any]:
+        """Σ_k η_k·U_k and log b/μ, [N] each: what ``log_weights`` adds up, with its errors."""
         if self.semantics not in (None, candidates.semantics):
             raise DataError(
                 f"the target is over {self.semantics} candidates and these are "
@@ -191,41 +287,31 @@ class Target(Spec):
             MissingLogProbs: A policy that did not cancel was not recorded.
         """
         sampled, why = candidates.semantics == "sampled", "log q*/μ"
-        if isinstance(self.anchor, Mixture) and len(self.anchor.weights) > 1:
-            log_b = self.anchor.log_prob(candidates, why)
-            return log_b - candidates.log_prob("mu", why) if sampled else log_b
-        return _product(powers(self.anchor, sampled), candidates, why)
+        if not self._mixed:
+            return _product(powers(self.anchor, sampled), candidates, why)
+        log_b = self.log_anchor(candidates)
+        return log_b - candidates.log_prob("mu", why) if sampled else log_b
 
     def identified(self, same: dict[str, str]) -> "Target":
         """The target with some names read as others, ``{"old": "mu"}`` when μ is π_old."""
         return self.revised(anchor=renamed(self.anchor, same))
 
-    def sharpened(self, factor: float) -> "Target":
-        """Every η_k multiplied by ``factor``; the anchor stays."""
-        return self.revised(
-            tilts=[{"utility": tilt.utility, "eta": tilt.eta * factor} for tilt in self.tilts]
-        )
-
     def knobs(self) -> dict[str, float]:
-        """What a controller may turn: the overall sharpness."""
+        """The overall sharpness Σ_k |η_k|, if there is a tilt."""
         return {"eta": self.sharpness} if self.tilts else {}
 
-    def turned(self, knobs: dict[str, float]) -> "Target":
-        """The target with its overall sharpness set; the proportions of the η_k stay."""
-        return turned_by_sharpness(self, knobs, self.sharpness)
+    def sharpened(self, eta: float) -> Self:
+        """The target with another Σ_k |η_k|, in the same proportions; the anchor stays.
 
-
-def turned_by_sharpness(target: Target, knobs: dict[str, float], sharpness: float) -> Target:
-    """The target scaled so that its sharpness is ``knobs["eta"]``.
-
-    Raises:
-        SpecError: Another knob is named, or there is no tilt to scale.
-    """
-    if set(knobs) != {"eta"}:
-        raise SpecError(f"a tilt is turned by 'eta' alone, got {sorted(knobs)}.")
-    if sharpness == 0.0:
-        raise SpecError("this target has no tilt (η = 0): there is nothing for eta to scale.")
-    return target.sharpened(knobs["eta"] / sharpness)
+        Raises:
+            SpecError: There is no tilt to scale.
+        """
+        now = self.sharpness
+        if now == 0.0:
+            raise SpecError("this target has no tilt (η = 0): there is nothing for eta to scale.")
+        return self.revised(
+            tilts=[Tilt(utility=t.utility, eta=t.eta * (eta / now)) for t in self.tilts]
+        )
 
 
 def _scaled(values: Any, tilt: Tilt) -> Any:
@@ -242,12 +328,10 @@ def _scaled(values: Any, tilt: Tilt) -> Any:
     return xp.where(forbidden, values, tilt.eta * safe)
 
 
-def _product(exponents: dict[str, float], c: Candidates, why: str) -> Any:
-    total: Any = None
-    for name, exponent in exponents.items():
-        term = exponent * c.log_prob(name, why)
-        total = term if total is None else total + term
-    return _zeros(c) if total is None else total
+def _product(exponents: dict[str, float], candidates: Candidates, why: str) -> Any:
+    """Σ_j ρ_j·log π_j, [N], nats; 0 where nothing is left."""
+    factors = [rho * candidates.log_prob(name, why) for name, rho in exponents.items()]
+    return sum(factors[1:], factors[0]) if factors else _zeros(candidates)
 
 
 def _zeros(candidates: Candidates) -> Any:

@@ -1,12 +1,11 @@
-"""Teacher and distillation tilts: Table 1 row 6."""
+"""The teacher and distillation tilts: Table 1 row 6."""
 
 from typing import Literal, Self
 
 from pydantic import model_validator
 
 from tod.targets.anchor import PolicyName
-from tod.targets.by_eta import ByEta
-from tod.targets.target import Target, Tilt
+from tod.targets.target import ByEta, Target, Tilt
 
 
 class Teacher(ByEta):
@@ -21,7 +20,9 @@ class Teacher(ByEta):
     =========== =============================== ================================================
 
     min KL(π‖π_T) + λ·KL(π‖b) is the margin form with η = 1/(1 + λ). Sequence-level tilts are not
-    products of per-token tilts. Source: Table 1 row 6; GKD, 2306.13649.
+    products of per-token tilts.
+
+    Source: Table 1 row 6; formulas.md B.5
     """
 
     kind: Literal["teacher"] = "teacher"

@@ -5,20 +5,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from tod.base import Spec, SpecError
+from tod.base import SpecError
 from tod.targets.anchor import PolicyName
-from tod.targets.by_eta import usable
-from tod.targets.target import Target, Tilt
+from tod.targets.target import Target, TargetFamily, Tilt, usable
 
 Coefficient = Annotated[FiniteFloat, Field(ge=0.0)]
 
 
-class TwoAnchor(Spec):
+class TwoAnchor(TargetFamily):
     """q* ∝ π_old^{τ/s}·π_ref^{β/s}·exp(r/s), s = τ + β: the target of *one* proximal update.
 
-    It is the optimiser of E_π r − τ·KL(π‖π_old) − β·KL(π‖π_ref). Iterated n times with π_old
-    refreshed the sharpness is η_n = (1 − (τ/s)ⁿ)/β (with fixed point b_ref·exp(r/β)), or n/τ
-    when β = 0. Source: framework section 2.3.
+    It is the optimiser of E_π r − τ·KL(π‖π_old) − β·KL(π‖π_ref). Its sharpness is η = 1/s.
+
+    Source: Table 1 row 4; TOD framework, section 2.3; formulas.md B.2
     """
 
     kind: Literal["two_anchor"] = "two_anchor"
@@ -46,14 +45,22 @@ class TwoAnchor(Spec):
 
     @property
     def target(self) -> Target:
-        """The tilt of one update."""
+        """The tilt of one update; an anchor of weight 0 is left out."""
         s = self.tau + self.beta
         weights: dict[PolicyName, float] = {"old": self.tau / s, "ref": self.beta / s}
         anchor = {name: rho for name, rho in weights.items() if rho > 0.0}
         return Target(anchor=anchor, tilts=(Tilt(utility=self.utility, eta=1.0 / s),))
 
     def iterated_eta(self, updates: int) -> float:
-        """η_n of ``updates`` exact updates with π_old refreshed before each, started at π_ref."""
+        """The sharpness η_n of n exact updates from π_ref with π_old refreshed before each.
+
+        η_n = (1 − (τ/s)ⁿ)/β, with fixed point b_ref·exp(r/β); n/τ where β = 0, which has none.
+
+        Source: formulas.md B.2, iterated
+
+        Args:
+            updates: n ≥ 0.
+        """
         if self.beta == 0.0:
             return updates / self.tau
         if self.tau == 0.0:
@@ -61,16 +68,28 @@ class TwoAnchor(Spec):
         return -math.expm1(-updates * math.log1p(self.beta / self.tau)) / self.beta
 
     def knobs(self) -> dict[str, float]:
-        """What a controller may turn."""
+        """Both coefficients."""
         return {"tau": self.tau, "beta": self.beta}
 
+    def sharpened(self, eta: float) -> Self:
+        """Both coefficients rescaled at a fixed τ:β, so that b stays.
+
+        Raises:
+            SpecError: η is not positive and finite.
+        """
+        if not (eta > 0.0 and math.isfinite(eta)):
+            raise SpecError(f"eta = {eta} is outside (0, ∞): τ + β = 1/η.")
+        scale = self.eta / eta
+        return self.revised(tau=self.tau * scale, beta=self.beta * scale)
+
     def turned(self, knobs: dict[str, float]) -> Self:
-        """Other coefficients; ``eta`` alone rescales both at a fixed τ:β, so that b stays."""
+        """Other coefficients, by ``tau`` and ``beta`` or by ``eta`` alone.
+
+        Raises:
+            SpecError: There is no such knob, or its value is out of range.
+        """
         if set(knobs) == {"eta"}:
-            if not (knobs["eta"] > 0.0 and math.isfinite(knobs["eta"])):
-                raise SpecError(f"eta = {knobs['eta']} is outside (0, ∞): τ + β = 1/η.")
-            scale = self.eta / knobs["eta"]
-            return self.revised(tau=self.tau * scale, beta=self.beta * scale)
+            return self.sharpened(knobs["eta"])
         if set(knobs) <= {"tau", "beta"}:
             return self.revised(**knobs)
         raise SpecError(f"a two-anchor target is turned by tau, beta or eta, got {sorted(knobs)}.")

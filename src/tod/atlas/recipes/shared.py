@@ -1,7 +1,6 @@
 """Targets that several recipes state, and what makes some of them aim elsewhere."""
 
-from tod.targets import FiniteCandidates, ScalarReward, Teacher, TwoAnchor, Verifier
-from tod.targets.rewards import Preference
+from tod.targets import FiniteCandidates, Preference, ScalarReward, Teacher, TwoAnchor, Verifier
 
 TWO_ANCHOR = TwoAnchor(tau=0.15, beta=0.05, utility="correct")
 ONE_UPDATE = TwoAnchor(tau=0.2, beta=0.0, utility="correct")
