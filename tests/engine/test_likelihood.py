@@ -137,8 +137,8 @@ def test_evaluation_reports_what_is_read_off_the_text(small: Make) -> None:
 
 
 def test_a_search_selects_the_likeliest(small: Make) -> None:
+    from tod.engine.distributed import World
     from tod.engine.search.evidence import gather, open_search, prompts_of
-    from tod.engine.world import World
 
     settings = RunSettings.parse(
         {

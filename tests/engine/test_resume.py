@@ -5,12 +5,16 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import load_file
 
 from tod.base import RunError
@@ -89,6 +93,109 @@ def test_killed_at_twelve_random_moments(small: Make) -> None:
             started = False
     assert in_child(broken, resume=started, kill_after=None)
     same_run(whole.directory, broken.directory)
+
+
+def paused(settings: RunSettings, phase: str, count: int, pause: Path) -> None:
+    """Train, and wait at the ``count``-th ``phase`` for as long as the file ``pause`` is there."""
+    seen: list[str] = []
+
+    def wait(name: str) -> None:
+        seen.append(name)
+        if (name, seen.count(name)) == (phase, count):
+            pause.with_suffix(".reached").touch()
+            while pause.exists():
+                time.sleep(0.01)
+
+    train(settings, events=Events(phase=wait))
+
+
+def second_writer(settings: RunSettings, command: bool) -> str:
+    """What `--resume` says, started by the command or by a call."""
+    if not command:
+        with pytest.raises(RunError) as caught:
+            train(settings, resume=True)
+        return str(caught.value)
+    recipe = settings.directory.with_suffix(".yaml")
+    recipe.write_text(yaml.safe_dump(settings.plain()))
+    done = subprocess.run(
+        [sys.executable, "-m", "tod.cli.main", "run", str(recipe), "--resume"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def beside_a_living_run(small: Make, trials: int, command: bool) -> None:
+    """``trials`` second writers, each at its own moment of a run that then ends as if alone."""
+    changes = {"evaluate": {"held_out_prompts": 4, "every": 2}, "operator__proposal__refresh": 2}
+    whole = small("whole", **changes)
+    train(whole)
+    rng = np.random.default_rng(11)
+    for trial in range(trials):
+        settings = small(f"run-{trial}", **changes)
+        phase = str(rng.choice(["sampling", "updating", "saving", "evaluating"]))
+        count = int(rng.integers(1, 4 if phase == "evaluating" else 5))
+        pause = settings.directory.with_suffix(".pause")
+        pause.touch()
+        first = CONTEXT.Process(target=paused, args=(settings, phase, count, pause))
+        first.start()
+        while not pause.with_suffix(".reached").exists():
+            assert first.exitcode is None
+            time.sleep(0.01)
+        try:
+            said = second_writer(settings, command)
+        finally:
+            pause.unlink()
+        assert f"process {first.pid} on {socket.gethostname()}" in said
+        first.join()
+        assert first.exitcode == 0
+        same_run(whole.directory, settings.directory)
+        assert not (settings.directory / ".lock").exists()
+
+
+def test_a_second_process_is_refused_beside_a_living_run(small: Make) -> None:
+    beside_a_living_run(small, trials=2, command=False)
+
+
+@pytest.mark.slow
+def test_twenty_resumes_beside_a_living_run(small: Make) -> None:
+    beside_a_living_run(small, trials=20, command=True)
+
+
+def test_a_killed_run_leaves_a_lock_that_is_taken_over(small: Make) -> None:
+    whole, broken = small("whole"), small("broken")
+    train(whole)
+    pause = broken.directory.with_suffix(".pause")
+    pause.touch()
+    first = CONTEXT.Process(target=paused, args=(broken, "updating", 3, pause))
+    first.start()
+    while not pause.with_suffix(".reached").exists():
+        time.sleep(0.01)
+    first.kill()
+    first.join()
+    assert json.loads((broken.directory / ".lock").read_text())["pid"] == first.pid
+    train(broken, resume=True)
+    same_run(whole.directory, broken.directory)
+
+
+@pytest.mark.parametrize("left", [(), ("",), ("", ".lock"), ("", ".manifest.json.tmp")])
+def test_killed_before_the_manifest_starts_from_the_beginning(
+    small: Make, left: tuple[str, ...]
+) -> None:
+    """Nothing, an empty directory, one with a dead lock, one with half a manifest."""
+    settings = small("run")
+    for name in left:
+        place = settings.directory / name
+        place.write_text("{") if name else place.mkdir()
+    with pytest.warns(UserWarning, match="holds no run to resume.*from the beginning"):
+        train(settings, resume=True)
+    whole = small("whole")
+    train(whole)
+    same_run(whole.directory, settings.directory)
 
 
 def test_interrupt_saves_the_last_step(small: Make) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from tod.engine.distributed import World
 from tod.engine.proposals import propose
 from tod.engine.search import search
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.engine.train import train
 from tod.engine.update import update
-from tod.engine.world import World
 
 STEPS = 3
 DRAWN = {"prompts": 5, "size": 4, "max_new_tokens": 16}

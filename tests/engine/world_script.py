@@ -8,9 +8,9 @@ import torch
 from tests_engine_conftest import small_run  # type: ignore[import-not-found]
 
 from tod.engine.collect import collect
+from tod.engine.distributed import World
 from tod.engine.session import open_session
 from tod.engine.update import update
-from tod.engine.world import World
 
 
 def main(output: Path, dtype: str, micro_batch: int, contexts: int) -> None:

@@ -85,10 +85,10 @@ def execute(
     import torch
     import transformers
 
+    from tod.engine.distributed import World
     from tod.engine.models import default_threads
     from tod.engine.search import search
     from tod.engine.train import train
-    from tod.engine.world import World
     from tod.show.terminal.progress import Progress
 
     transformers.utils.logging.disable_progress_bar()

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tod.base import ModelError
+from tod.engine.distributed import World
 from tod.engine.forward import token_states
 from tod.engine.ledger import Work
 from tod.engine.rollouts import Rollouts
-from tod.engine.world import World
 from tod.operators import Critic
 
 Values = Float[np.ndarray, " _"]

@@ -1,29 +1,31 @@
 """The run: collect, update, diagnose, decide, record, again. One direction, one explicit state."""
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from tod.arc import ArcState, initial
 from tod.arc import step as arc_step
+from tod.base import RunError
 from tod.candidates import Labels
 from tod.engine import checkpoint as checkpoints
 from tod.engine.checkpoint import State
-from tod.engine.directory import open_directory, require_free
+from tod.engine.distributed import World
 from tod.engine.evaluate import evaluate
 from tod.engine.interrupts import Interrupts
 from tod.engine.proposals import propose
 from tod.engine.record import diagnose, ledger, now, optimiser, rollout_columns
 from tod.engine.session import Session, open_session
-from tod.engine.settings import RunSettings
+from tod.engine.settings import MAY_DIFFER, RunSettings
 from tod.engine.update import update
-from tod.engine.world import World
 from tod.operators import Operator, WithinBudget
 from tod.procedure import Procedure, log_weights
 from tod.regimes import classify
-from tod.runs import HeldOut, Ledger, RunDirectory, StepRecord
+from tod.runs import DirectoryLock, HeldOut, Ledger, Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 from tod.targets.target import LARGEST
 
@@ -70,15 +72,80 @@ def train(
             second one at once, with the last good checkpoint as it was.
     """
     world = world or World.join()
-    require_free(settings, resume, overwrite, world)
-    session = open_session(settings, world, allow_imports=allow_imports)
-    try:
-        seeds = {"train": settings.train.seed}
-        directory = open_directory(settings, seeds, resume, overwrite, world)
-        _Run(settings, session, directory, events or Events(), world).go(resume)
-    finally:
-        session.close()
+    with Place(settings, resume, overwrite, world) as place:
+        session = open_session(settings, world, allow_imports=allow_imports)
+        try:
+            directory = place.opened({"train": settings.train.seed})
+            _Run(settings, session, directory, events or Events(), world).go(place.resume)
+        finally:
+            session.close()
     return settings.directory
+
+
+class Place:
+    """The directory of a run, this process's own from before anything is loaded until the end.
+
+    The main process holds its lock and writes; what is wrong with it is raised in all processes.
+
+    Attributes:
+        resume: Whether there is a run to go on with. One that was stopped before its manifest
+            was written starts from the beginning, which is said.
+
+    Raises:
+        RunError: It cannot be used as asked, or another process writes to it; nothing in it was
+            touched.
+    """
+
+    def __init__(self, settings: RunSettings, resume: bool, overwrite: bool, world: World) -> None:
+        if resume and overwrite:
+            raise RunError(
+                "resume and overwrite exclude each other: go on with the run, or replace it."
+            )
+        self._settings, self._world, self._overwrite = settings, world, overwrite
+        path = settings.directory
+        self._lock: DirectoryLock | None = world.in_main(
+            lambda: RunDirectory.claim(path, resume=resume, overwrite=overwrite)
+        )
+        self.resume = resume and world.gather(RunDirectory.begun(path))[0]
+        if world.main and resume and not self.resume:
+            warnings.warn(
+                f"{path} holds no run to resume: it was never started, or was stopped before its "
+                "first record. It starts from the beginning.",
+                stacklevel=3,
+            )
+
+    def opened(self, seeds: dict[str, int]) -> RunDirectory | None:
+        """The directory to write to, made or opened in the main process; None in the others.
+
+        Raises:
+            RunError: The run there has another recipe; nothing in it was touched.
+        """
+        return self._world.in_main(lambda: self._open(seeds))
+
+    def _open(self, seeds: dict[str, int]) -> RunDirectory:
+        settings = self._settings
+        if self.resume:
+            directory = RunDirectory.open(settings.directory, lock=self._lock)
+            directory.check_recipe(settings.plain(), free=MAY_DIFFER)
+            return directory
+        manifest = Manifest.of(settings.name, settings.plain(), seeds)
+        return RunDirectory.create(
+            settings.directory, manifest, overwrite=self._overwrite, lock=self._lock
+        )
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give up the lock."""
+        if self._lock is not None:
+            self._lock.release()
 
 
 @dataclass
@@ -129,6 +196,7 @@ class _Run:
                     ledger=Ledger(flops=0.0, sample_flops=0.0, score_flops=0.0, train_flops=0.0),
                     time=now(),
                     held_out=self._evaluate(),
+                    world_size=self.world.size,
                 )
             )
         return state

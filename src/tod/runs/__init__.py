@@ -5,12 +5,14 @@ from tod.runs.checkpoints import checkpoint_steps, latest_checkpoint, prune_chec
 from tod.runs.directory import RunDirectory
 from tod.runs.environment import collect_environment
 from tod.runs.jsonl import JsonLines
+from tod.runs.lock import DirectoryLock
 from tod.runs.manifest import SCHEMA, Manifest, differences
 from tod.runs.parts import Parts
 from tod.runs.records import HeldOut, Ledger, StepRecord, comparable, plain
 
 __all__ = [
     "SCHEMA",
+    "DirectoryLock",
     "HeldOut",
     "JsonLines",
     "Ledger",

@@ -93,10 +93,15 @@ def remove_directory(path: Path) -> None:
 def sweep(directory: Path) -> None:
     """Remove what interrupted writes left in ``directory``."""
     for rubbish in directory.glob(".*.tmp"):
-        if rubbish.is_dir() and not rubbish.is_symlink():
-            shutil.rmtree(rubbish)
-        else:
-            rubbish.unlink(missing_ok=True)
+        remove(rubbish)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a directory; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

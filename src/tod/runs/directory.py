@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tod.base import RunError
-from tod.runs.atomic import explained, remove_directory, sweep
+from tod.runs.atomic import explained, remove, remove_directory, sweep
 from tod.runs.checkpoints import (
     checkpoint_steps,
     latest_checkpoint,
@@ -14,26 +14,40 @@ from tod.runs.checkpoints import (
     prune_checkpoints,
 )
 from tod.runs.jsonl import JsonLines
+from tod.runs.lock import NAME as LOCK
+from tod.runs.lock import DirectoryLock, Writer, writer_of
 from tod.runs.manifest import Manifest, differences
 from tod.runs.parts import CONTEXTS, ROLLOUTS, Parts
 from tod.runs.records import StepRecord, validated
 
 MANIFEST = "manifest.json"
+PURPOSE = "run"
+_TABLES = ("steps.jsonl", "decisions.jsonl", "contexts", "rollouts", "checkpoints")
+_MADE = frozenset({*_TABLES, "arc.jsonl", "model", "report.html", "search.json"})
+"""What a run makes beside its manifest."""
 
 
 class RunDirectory:
     """``runs/NAME/``: one process writes it, anyone reads it, also while it is written.
 
     Attributes:
+        lock: Held by ``claim``; without it, whoever made the object keeps others away.
         steps: ``steps.jsonl``, one record a step.
         decisions: ``decisions.jsonl``, the controller's.
         contexts: Per-context diagnostics.
         rollouts: Candidates with their log-probs and utilities.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, part_steps: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        part_steps: int = 1,
+        lock: DirectoryLock | None = None,
+    ) -> None:
         self.path = path
         self.manifest = manifest
+        self.lock = lock
         self.steps = JsonLines(path / "steps.jsonl")
         self.decisions = JsonLines(path / "decisions.jsonl")
         self.contexts = Parts(path / "contexts", CONTEXTS, part_steps)
@@ -41,9 +55,45 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.report = path / "report.html"
 
+    @staticmethod
+    def claim(path: Path | str, *, resume: bool = False, overwrite: bool = False) -> DirectoryLock:
+        """The lock of ``path``, to be taken before long preparations and held until the run ends.
+
+        A run that was killed before its manifest was written counts as not begun: its place is
+        free for a new run, and resuming it starts from the beginning.
+
+        Args:
+            path: The run's directory, which is made where it is not there.
+            resume: Whether a run that is there is to go on.
+            overwrite: Whether a run that is there may be replaced.
+
+        Raises:
+            RunError: Another process writes there, or the place cannot be used as asked; nothing
+                in it was touched.
+        """
+        path = Path(path)
+        _check_place(path, resume or overwrite, writer_of(path))
+        lock = DirectoryLock.acquire(path, PURPOSE)
+        try:
+            _check_place(path, resume or overwrite, lock.earlier)
+        except BaseException:
+            lock.release()
+            raise
+        return lock
+
+    @staticmethod
+    def begun(path: Path | str) -> bool:
+        """Whether a run that can be resumed is there: one that has its manifest."""
+        return (Path(path) / MANIFEST).exists()
+
     @classmethod
     def create(
-        cls, path: Path | str, manifest: Manifest, overwrite: bool = False, part_steps: int = 1
+        cls,
+        path: Path | str,
+        manifest: Manifest,
+        overwrite: bool = False,
+        part_steps: int = 1,
+        lock: DirectoryLock | None = None,
     ) -> Self:
         """A new run at ``path``.
 
@@ -52,13 +102,15 @@ class RunDirectory:
             manifest: What the run is.
             overwrite: Remove a run that is there. Anything else there is never removed.
             part_steps: Steps gathered in one Parquet part.
+            lock: From ``claim``.
 
         Raises:
             RunError: Something is there already, or the place cannot be written.
         """
         path = Path(path)
-        _make_room(path, overwrite)
+        _check_place(path, overwrite, writer_of(path) if lock is None else lock.earlier)
         try:
+            _clear(path)
             path.mkdir(parents=True, exist_ok=True)
             with explained(str(path / MANIFEST), "nothing yet"):
                 manifest.write(path / MANIFEST)
@@ -66,20 +118,11 @@ class RunDirectory:
             raise RunError(
                 f"{path} cannot be made ({error.strerror or error}). Choose another `output`."
             ) from error
-        return cls(path, manifest, part_steps)
-
-    @staticmethod
-    def require_free(path: Path | str) -> None:
-        """Nothing, if a new run may be made at ``path``; to be asked before long preparations.
-
-        Raises:
-            RunError: Something is there already.
-        """
-        _make_room(Path(path), overwrite=False)
+        return cls(path, manifest, part_steps, lock)
 
     @classmethod
-    def open(cls, path: Path | str, part_steps: int = 1) -> Self:
-        """The run at ``path``.
+    def open(cls, path: Path | str, part_steps: int = 1, lock: DirectoryLock | None = None) -> Self:
+        """The run at ``path``; with its lock where it is to be written.
 
         Raises:
             RunError: It is not a run, is damaged, or is of another schema.
@@ -87,15 +130,18 @@ class RunDirectory:
         path = Path(path)
         if not path.exists():
             raise RunError(f"{path}: no such run. Check the path, or list `runs/`.")
-        return cls(path, Manifest.read(path / MANIFEST), part_steps)
+        return cls(path, Manifest.read(path / MANIFEST), part_steps, lock)
 
     def record(self, record: StepRecord | Mapping[str, Any]) -> None:
         """Append one step's record.
 
         Raises:
             DataError: It is not a record.
-            RunError: The disk is full; all earlier records are whole.
+            RunError: The disk is full, or another process took the directory over; all earlier
+                records are whole.
         """
+        if self.lock is not None:
+            self.lock.check()
         data = record.to_dict() if isinstance(record, StepRecord) else record
         with self._explained("steps.jsonl"):
             self.steps.append(validated(data))
@@ -193,21 +239,46 @@ def _covers(free: tuple[str, ...], path: str) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in free)
 
 
-def _make_room(path: Path, overwrite: bool) -> None:
+def _check_place(path: Path, replaceable: bool, writer: Writer | None) -> None:
+    """Refuse a place that holds something else than the beginning of a run.
+
+    Args:
+        path: The place.
+        replaceable: Whether a run that is there may go on or be replaced.
+        writer: Who held the lock and is dead.
+
+    Raises:
+        RunError: What is there, and the way out.
+    """
     if not path.exists():
         return
     if not path.is_dir():
         raise RunError(f"{path} is a file; a run is a directory. Choose another `output`.")
-    is_run = (path / MANIFEST).exists()
-    if is_run and overwrite:
-        remove_directory(path)
-    elif is_run:
+    if RunDirectory.begun(path):
+        if replaceable:
+            return
         raise RunError(
             f"{path} already holds a run; it is never written over silently. Continue it with "
             "`--resume`, replace it with `--overwrite`, or name another place with `output=...`."
         )
-    elif any(path.iterdir()):
+    others = {item.name for item in path.iterdir() if not _passing(item.name)}
+    unfinished = writer is not None and writer.purpose == PURPOSE
+    if others - (_MADE if unfinished else set()):
         raise RunError(
             f"{path} is not empty and is not a run, so nothing in it is touched. "
             "Name another place with `output=...`."
         )
+
+
+def _passing(name: str) -> bool:
+    """Whether it is a lock or what an interrupted write left."""
+    return name == LOCK or (name.startswith(".") and name.endswith(".tmp"))
+
+
+def _clear(path: Path) -> None:
+    """Remove a run, its manifest first, so that no part of it is taken for a whole one."""
+    if not path.exists():
+        return
+    rest = [item for item in path.iterdir() if item.name not in (LOCK, MANIFEST)]
+    for item in [path / MANIFEST, *rest]:
+        remove(item)

@@ -12,6 +12,7 @@ from tod.base import DataError
 from tod.candidates import Candidates
 from tod.engine.collect import Evidence, draw, joined, scored
 from tod.engine.data import Example, Task, load_task
+from tod.engine.distributed import World
 from tod.engine.forecast import forecast
 from tod.engine.forward import token_log_probs
 from tod.engine.ledger import Work
@@ -22,7 +23,6 @@ from tod.engine.search.answers import answer, answer_codes
 from tod.engine.session import Session, held_once
 from tod.engine.settings import RunSettings
 from tod.engine.utilities import Scorer
-from tod.engine.world import World
 
 
 def open_search(settings: RunSettings, world: World, allow_imports: bool) -> Session:

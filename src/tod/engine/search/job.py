@@ -14,7 +14,7 @@ from tod.candidates import Candidates, Labels
 from tod.diagnostics import Diagnostics, measure
 from tod.engine.collect import Evidence
 from tod.engine.data import Example
-from tod.engine.directory import open_directory, require_free
+from tod.engine.distributed import World
 from tod.engine.forward import Index
 from tod.engine.ledger import ModelCost
 from tod.engine.record import now, rollout_columns
@@ -24,8 +24,7 @@ from tod.engine.search.similarity import similarity
 from tod.engine.search.summary import bound_note, summarise
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings, Search
-from tod.engine.train import Events
-from tod.engine.world import World
+from tod.engine.train import Events, Place
 from tod.operators import (
     MajorityVote,
     MinimumBayesRisk,
@@ -72,14 +71,14 @@ def search(
             "action that selects (best_of_k, resample, rejection, a vote, minimum_bayes_risk)."
         )
     world = world or World.join()
-    require_free(settings, resume, overwrite, world)
-    session = open_search(settings, world, allow_imports)
-    try:
-        seeds = {"search": settings.search.seed}
-        directory = open_directory(settings, seeds, resume, overwrite, world)
-        _Job(settings, settings.search, session, directory, events or Events(), world).go(resume)
-    finally:
-        session.close()
+    with Place(settings, resume, overwrite, world) as place:
+        session = open_search(settings, world, allow_imports)
+        try:
+            directory = place.opened({"search": settings.search.seed})
+            job = _Job(settings, settings.search, session, directory, events or Events(), world)
+            job.go(place.resume)
+        finally:
+            session.close()
     return settings.directory
 
 

@@ -6,13 +6,17 @@ over processes of losses that are normalised by the totals of the whole batch: t
 processes changes nothing but the order of additions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Int
+
+from tod.base import RunError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,23 @@ class World:
         found: list[Any] = [None] * self.size
         torch.distributed.all_gather_object(found, item)
         return found
+
+    def in_main(self, make: Callable[[], T]) -> T | None:
+        """``make()`` in the main process, None in the others, when all have come this far.
+
+        Raises:
+            RunError: As ``make`` raised it, in every process.
+        """
+        value, problem = None, None
+        if self.main:
+            try:
+                value = make()
+            except RunError as error:
+                problem = str(error)
+        problem = self.gather(problem)[0]
+        if problem is not None:
+            raise RunError(problem)
+        return value
 
     def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace every gradient by its sum over the processes; a missing one counts as zero."""
