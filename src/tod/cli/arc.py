@@ -37,9 +37,9 @@ def replay_command(
 
     Example: tod arc replay runs/quickstart ess_target=0.6 drift_budget=0.5
     """
-    from rich.console import Console
-
     from tod.arc import replay
+    from tod.show.output import put_json
+    from tod.show.screen import Screen
 
     records, recipe = _read(run)
     declared = {
@@ -51,10 +51,8 @@ def replay_command(
     state = _first(config, declared, length)
     decisions = replay(config, records, state)
     ramp = _ramp(config, state, decisions)
-    if json_out is not None:
-        _write(_document(run, config, state, decisions, ramp), json_out)
-    if json_out != "-":
-        console = Console(highlight=False)
+    if put_json(_document(run, config, state, decisions, ramp), json_out):
+        console = Screen()
         console.print(_table(decisions, ramp))
         console.print(_sentence(decisions))
 
@@ -154,12 +152,9 @@ def _sharpness(knobs: dict[str, Any]) -> float:
 
 def _table(decisions: "list[Decision]", ramp: list[float] | None) -> Any:
     """One row for every stretch that did the same for the same reasons; numbers are its last."""
-    from rich import box
-    from rich.table import Table
+    from tod.show.screen import table as empty
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in ("step", "ESS", "tail", "act.", "eta", "ramp"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = empty((), ("step", "ESS", "tail", "act.", "eta", "ramp"), collapse_padding=True)
     table.add_column("action", no_wrap=True)
     table.add_column("why", overflow="fold")
     for _, stretch in groupby(enumerate(decisions), key=lambda pair: _kind(pair[1])):
@@ -221,15 +216,3 @@ def _document(
         "decisions": [item.to_dict() for item in decisions],
         "ramp": ramp,
     }
-
-
-def _write(data: object, where: str) -> None:
-    import json
-
-    from tod.runs import plain
-
-    text = json.dumps(plain(data), indent=2, ensure_ascii=False)
-    if where == "-":
-        typer.echo(text)
-    else:
-        Path(where).write_text(text + "\n", encoding="utf-8")

@@ -1,11 +1,11 @@
 """`tod atlas`: named recipes and configurations as points (target, operator)."""
 
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from tod.cli.audit import audit_command
 
 Json = Annotated[str | None, typer.Option("--json", help="Write JSON to a file, or - for stdout.")]
 
@@ -14,8 +14,7 @@ atlas = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-if find_spec("tod.cli.audit") is not None:
-    atlas.command("audit")(import_module("tod.cli.audit").audit_command)
+atlas.command("audit")(audit_command)
 
 
 @atlas.command("list")
@@ -27,18 +26,17 @@ def list_recipes(json_out: Json = None) -> None:
     from tod.atlas import RECIPES
     from tod.atlas.measured import EMBEDDED
     from tod.atlas.page import entry, schema
+    from tod.show.output import put_json
+    from tod.show.screen import Screen
+    from tod.show.screen import table as empty
 
     if json_out is not None:
-        _emit(schema(RECIPES), json_out)
+        put_json(schema(RECIPES), json_out)
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
+    console = Screen()
     # a title needs some fifty columns beside the rest; where they lack titles come after the table
     titled, placed = console.width >= 125, console.width >= 105
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = empty(())
     more = (*(("measured",) if placed else ()), *(("title",) if titled else ()))
     for name in ("recipe", "target", "operator", "shares q*", *more):
         table.add_column(name, no_wrap=name != "title")
@@ -72,12 +70,13 @@ def show(
     from tod.atlas.page import entry, text
 
     found = recipe(name)
-    if json_out is not None:
-        _emit(entry(found), json_out)
-        return
-    from rich.console import Console
+    from tod.show.output import put_json
+    from tod.show.screen import Screen
 
-    Console(highlight=False).print(text(found), soft_wrap=False)
+    if json_out is not None:
+        put_json(entry(found), json_out)
+        return
+    Screen().print(text(found), soft_wrap=False)
 
 
 @atlas.command("grid")
@@ -96,15 +95,16 @@ def grid_command(
     from tod.atlas.grid import document, grid
     from tod.atlas.measured import EMBEDDED
     from tod.cli.evidence import positions
+    from tod.show.output import put, put_json
     from tod.show.page.grid import page
     from tod.show.terminal.atlas import grid_text
 
     cells = grid(None if runs is None else positions(runs))
     on = EMBEDDED if runs is None else str(runs)
     if html is not None:
-        html.write_text(page(cells, on), encoding="utf-8")
+        put(page(cells, on), html, "nothing else", "--html")
     if json_out is not None:
-        _emit(document(cells, on), json_out)
+        put_json(document(cells, on), json_out)
     elif html is None:
         typer.echo(grid_text(cells, _width(), on))
 
@@ -129,12 +129,11 @@ def locate_command(
     nothing. Example: tod atlas locate train_grpo.py
     """
     from tod.configurations import locate
+    from tod.show.output import put_json
     from tod.show.terminal.atlas import located_text
 
     found = locate(file, framework, method)
-    if json_out is not None:
-        _emit(found.to_dict(), json_out)
-    if json_out != "-":
+    if put_json(found.to_dict(), json_out):
         typer.echo(located_text(found, _width()))
 
 
@@ -157,6 +156,7 @@ def compare_command(
     from dataclasses import replace
 
     from tod.configurations.compare import compare, side
+    from tod.show.output import put_json
     from tod.show.terminal.atlas import compared_text
 
     found = compare(a, b)
@@ -168,9 +168,7 @@ def compare_command(
         regime, remark = regime_on(on, left, right, parse_map(mapping or []))
         found = compare(a, b, regime)
         found = replace(found, reasons=(*found.reasons, remark))
-    if json_out is not None:
-        _emit(found.to_dict(), json_out)
-    if json_out != "-":
+    if put_json(found.to_dict(), json_out):
         typer.echo(compared_text(found, _width()))
 
 
@@ -184,13 +182,3 @@ def _width() -> int:
     from shutil import get_terminal_size
 
     return max(80, min(110, get_terminal_size((80, 24)).columns))
-
-
-def _emit(data: object, where: str) -> None:
-    import json
-
-    shown = json.dumps(data, indent=2, ensure_ascii=False)
-    if where == "-":
-        typer.echo(shown)
-    else:
-        Path(where).write_text(shown + "\n", encoding="utf-8")

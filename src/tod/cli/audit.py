@@ -42,16 +42,15 @@ def audit_command(
 
     Example: tod atlas audit grpo sir configs/quickstart.yaml --k 2,16
     """
-    from rich.console import Console
-
+    from tod.show.output import put_json
+    from tod.show.screen import Screen
     from tod.show.terminal.audit import sentence, tables
 
     found = _audited(_asked(recipes or [], every), eta, shared, ragged, _whole(sizes))
-    if json_out is not None:
-        data: Any = [item.to_dict() for item in found]
-        _write(data[0] if len(data) == 1 else {"schema": "tod.audit/1", "audits": data}, json_out)
-    if json_out != "-":
-        console = Console(highlight=False)
+    data: Any = [item.to_dict() for item in found]
+    data = data[0] if len(data) == 1 else {"schema": "tod.audit/1", "audits": data}
+    if put_json(data, json_out):
+        console = Screen()
         for table in tables(found):
             console.print(table)
         for item in found:
@@ -107,15 +106,15 @@ def _audited(
     sizes: tuple[int, ...],
 ) -> "list[Audit | SelectionAudit]":
     """Each of them, with progress on a terminal."""
-    from rich.console import Console
     from rich.progress import track
 
     from tod.base import SpecError
+    from tod.show.screen import Screen
     from tod.study.audit import audit, audit_world
 
     if not 0.0 < eta < 20.0:
         raise SpecError(f"eta = {eta}: an audit needs a sharpness between 0 and 20.")
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     shown = track(
         asked.items(), "auditing", console=console, transient=True, disable=not console.is_terminal
     )
@@ -138,13 +137,3 @@ def _whole(text: str | None) -> tuple[int, ...]:
     if not all(word.isdigit() and 2 <= int(word) <= 4096 for word in words):
         raise SpecError(f"--k {text}: groups of 2 to 4096 candidates, as in 2,4,16.")
     return tuple(sorted({int(word) for word in words}))
-
-
-def _write(data: object, where: str) -> None:
-    import json
-
-    text = json.dumps(data, indent=2, ensure_ascii=False)
-    if where == "-":
-        typer.echo(text)
-    else:
-        Path(where).write_text(text + "\n", encoding="utf-8")

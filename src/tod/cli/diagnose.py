@@ -1,12 +1,9 @@
 """`tod diagnose PATH...`: is this run healthy; if not, which contexts and why?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from tod.diagnosis import Diagnosis
 
 
 def diagnose_command(
@@ -87,6 +84,7 @@ def diagnose_command(
     from tod.cli.target import gate_of, parse_map, target_of, thresholds_of
     from tod.diagnosis import Shown, diagnose
     from tod.formats import read
+    from tod.show.output import put_json
 
     shown, bounds = Shown(below, bootstrap, texts), thresholds_of(thresholds)
 
@@ -115,26 +113,10 @@ def diagnose_command(
     if per_context is not None:
         found.write_contexts(per_context)
     if html is not None:
-        _write_html(found, html, remarks)
-    if json_out is not None:
-        _write_json(found, json_out)
-    if json_out != "-":
+        from tod.show import write_diagnosis
+
+        write_diagnosis(found, html, remarks)
+    if put_json(found.to_dict(), json_out):
         from tod.show.terminal.diagnosis import show
 
         show(found, remarks)
-
-
-def _write_json(found: "Diagnosis", where: str) -> None:
-    import json
-
-    text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
-    if where == "-":
-        typer.echo(text)
-    else:
-        Path(where).write_text(text + "\n", encoding="utf-8")
-
-
-def _write_html(found: "Diagnosis", where: Path, remarks: list[str]) -> None:
-    from tod.show import write_diagnosis
-
-    write_diagnosis(found, where, remarks)

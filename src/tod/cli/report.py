@@ -31,15 +31,14 @@ def report_command(
 
     Example: tod report runs/quickstart diagnosis.json -o compare.html
     """
-    from rich.console import Console
-
     from tod import show
     from tod.cli.target import thresholds_of
     from tod.show.output import put
+    from tod.show.screen import Screen
 
-    console = Console()
+    console = Screen()
     views = show.load_all(runs, thresholds_of(thresholds))
     if table:
         console.print(show.run_table(views))
     path = put(show.page(views), output or show.place(runs[0]), "the run itself")
-    console.print(str(path), soft_wrap=True, markup=False, highlight=False)
+    console.print(str(path), soft_wrap=True)

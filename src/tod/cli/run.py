@@ -116,17 +116,8 @@ def execute(
         target = write([path], path / "report.html")
         progress.say(f"report: {target}")
     if json_out is not None:
-        _write_json(path, json_out)
+        from tod.runs import RunDirectory
+        from tod.show.output import put_json
 
-
-def _write_json(path: Path, json_out: str) -> None:
-    import json
-
-    from tod.runs import RunDirectory
-
-    *_, last = RunDirectory.open(path).steps.read()
-    text = json.dumps(last, indent=2)
-    if json_out == "-":
-        typer.echo(text)
-    else:
-        Path(json_out).write_text(text + "\n", encoding="utf-8")
+        *_, last = RunDirectory.open(path).steps.read()
+        put_json(last, json_out)

@@ -55,6 +55,7 @@ def calibrate_command(
     """
     from tod.base import DataError
     from tod.regimes import fit_cuts, fit_thresholds
+    from tod.show.output import put, put_json
 
     conditions = _conditions(results, _chosen(statistic))
     try:
@@ -63,10 +64,8 @@ def calibrate_command(
         raise DataError(f"{results}: {error}") from None
     apart = sum(item["excess"] > limit for item in conditions)
     if output is not None:
-        _write(_yaml(cuts, fitted), output)
-    if json_out is not None:
-        _write_json(_plain(cuts, fitted, limit, len(conditions), apart), json_out)
-    if json_out != "-":
+        put(_yaml(cuts, fitted), output, "nothing else")
+    if put_json(_plain(cuts, fitted, limit, len(conditions), apart), json_out):
         _show(cuts, fitted, limit, len(conditions), apart)
 
 
@@ -171,49 +170,22 @@ def _plain(
     }
 
 
-def _write_json(data: dict[str, Any], where: str) -> None:
-    import json
-
-    text = json.dumps(data, indent=2)
-    if where == "-":
-        typer.echo(text)
-    else:
-        _write(text + "\n", Path(where))
-
-
-def _write(text: str, path: Path) -> None:
-    """A small text file.
-
-    Raises:
-        DataError: It cannot be written.
-    """
-    from tod.base import DataError
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}).") from None
-
-
 def _show(
     cuts: dict[str, "Cut"], fitted: "Thresholds", limit: float, count: int, apart: int
 ) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from tod.show.screen import Screen
+    from tod.show.screen import table as empty
 
-    console = Console(highlight=False)
+    console = Screen()
     console.print(f"{count} conditions, operators apart (excess > {limit:g}) in {apart}")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("statistic", no_wrap=True)
-    for name in ("apart below", "sensitivity", "specificity", "AUROC", "stable from", "n"):
-        table.add_column(name, justify="right")
+    numbers = ("apart below", "sensitivity", "specificity", "AUROC", "stable from", "n")
+    table = empty(("statistic",), numbers)
     for name, cut in cuts.items():
         stable = "never" if cut.stable is None else f"{cut.stable:.3g}"
         shares = [f"{x:.2f}" for x in (cut.sensitivity, cut.specificity, cut.auroc)]
         table.add_row(name, f"{cut.threshold:.3g}", *shares, stable, str(cut.count))
     console.print(table)
-    console.print(_yaml(cuts, fitted), markup=False, end="")
+    console.print(_yaml(cuts, fitted), end="")
 
 
 def _yaml(cuts: dict[str, "Cut"], fitted: "Thresholds") -> str:

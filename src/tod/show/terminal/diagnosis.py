@@ -27,11 +27,12 @@ _SHOWN = {
 
 def show(found: "Diagnosis", remarks: list[str]) -> None:
     """Print it."""
-    from rich.console import Console
     from rich.padding import Padding
 
+    from tod.show.screen import Screen
+
     data = found.to_dict()
-    console = Console(highlight=False)
+    console = Screen()
     console.print(_source(data["source"]), soft_wrap=False)
     for note in data["source"]["notes"]:
         console.print(Padding(_plain(f"note: {note}"), (0, 0, 0, 2)), style="dim")

@@ -12,10 +12,11 @@ _GIB, _MIB = 2**30, 2**20
 def show_forecast(settings: RunSettings) -> None:
     """Print the resolved recipe as YAML, the target in letters, memory and cost."""
     import yaml
-    from rich.console import Console
     from rich.syntax import Syntax
 
-    console = Console(highlight=False)
+    from tod.show.screen import Screen
+
+    console = Screen()
     text = yaml.safe_dump(settings.plain(), sort_keys=False, allow_unicode=True)
     console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
     expected = forecast(settings, load_task(settings.task, settings.train.seed))

@@ -23,10 +23,10 @@ class Progress:
     """Watches a run through its events."""
 
     def __init__(self, settings: RunSettings, quiet: bool = False) -> None:
-        from rich.console import Console
+        from tod.show.screen import Screen
 
         self.settings = settings
-        self.console = Console(highlight=False, quiet=quiet)
+        self.console = Screen(quiet=quiet)
         self.events = Events(
             record=self._record,
             phase=self._phase,

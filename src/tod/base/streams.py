@@ -1,0 +1,75 @@
+"""The standard streams of a command: nothing that came from a file steers the terminal.
+
+`guarded` replaces ``sys.stdout`` and ``sys.stderr``, so that whatever any code prints, a library's
+warning or an error message, goes through `tod.base.text.visible`. Colour needs the stream behind
+the guard, and whoever writes there must make text visible first: `tod.show.screen` alone does.
+"""
+
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from tod.base.text import visible
+
+
+class Guarded(io.TextIOBase):
+    """A text stream in which control characters are made visible; ``raw`` is the stream itself."""
+
+    def __init__(self, raw: TextIO) -> None:
+        self.raw = raw
+
+    def write(self, text: str, /) -> int:
+        """Write the text with control characters made visible."""
+        if not isinstance(text, str):
+            raise TypeError(f"this stream takes text, not {type(text).__name__}")
+        self.raw.write(visible(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self.raw.flush()
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self.raw.isatty()
+
+    def fileno(self) -> int:
+        """The file descriptor of the stream."""
+        return self.raw.fileno()
+
+    def writable(self) -> bool:
+        """Whether text can be written: yes."""
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """How the stream encodes text."""
+        return self.raw.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        """What the stream does with text that it cannot encode."""
+        return self.raw.errors
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Make everything that is printed visible text, on stdout and stderr; may be nested."""
+    before = sys.stdout, sys.stderr, warnings.formatwarning
+    sys.stdout, sys.stderr = (
+        stream if stream is None or isinstance(stream, Guarded) else Guarded(stream)
+        for stream in before[:2]
+    )
+    warnings.formatwarning = _warning
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr, warnings.formatwarning = before
+
+
+def _warning(message: Any, *_: Any, **__: Any) -> str:
+    """A warning as one line, without the line of code that gave it."""
+    return f"warning: {message}\n"

@@ -1,0 +1,69 @@
+"""What a person is told when a command fails, and the code that it exits with."""
+
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, requires
+from types import TracebackType
+
+from tod.base.errors import TodError
+
+BAD_INPUT, FAULT, INTERRUPTED = 2, 1, 130
+
+
+def told(error: BaseException) -> tuple[str, int]:
+    """The message of an error, without a traceback, and the exit code.
+
+    A missing library names the extra that brings it. A library's error keeps its own words under
+    the library's name. What remains is a fault of this package, and is called one.
+    """
+    if isinstance(error, TodError):
+        return str(error), BAD_INPUT
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted.", INTERRUPTED
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("tod."):
+        return missing(error.name), BAD_INPUT
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}. Check the path and its permissions.", BAD_INPUT
+    if isinstance(error, MemoryError):
+        return "not enough memory. Read fewer files or steps, or make the batch smaller.", BAD_INPUT
+    said = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+    library = _raised_by(error.__traceback__)
+    if library is not None:
+        hint = "Add --debug to see where."
+        return f"{library} failed ({said}). {hint}", BAD_INPUT
+    return f"this is a fault in tod ({said}). Add --debug and report what it prints.", FAULT
+
+
+def missing(module: str) -> str:
+    """That a library is not installed, and the command that installs it.
+
+    >>> missing("trl.trainer")
+    "this needs trl, which is not installed: pip install 'tod-posttrain[trl]'"
+    """
+    library = module.partition(".")[0]
+    extra = _extra_of(library.replace("_", "-"))
+    package = library.replace("_", "-") if extra is None else f"'tod-posttrain[{extra}]'"
+    return f"this needs {library}, which is not installed: pip install {package}"
+
+
+def _extra_of(package: str) -> str | None:
+    """The extra of this distribution that brings a package to users; None where none does."""
+    try:
+        wanted = requires("tod-posttrain") or []
+    except PackageNotFoundError:
+        return None
+    for line in wanted:
+        found = re.match(r"([\w.-]+).*extra == ['\"](?!dev)(\w+)['\"]", line)
+        if found is not None and found[1] == package:
+            return found[2]
+    return None
+
+
+def _raised_by(traceback: TracebackType | None) -> str | None:
+    """The library whose code raised; None where our own or Python's did."""
+    name = ""
+    while traceback is not None:
+        module = str(traceback.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        name = name if module in sys.stdlib_module_names else module
+        traceback = traceback.tb_next
+    return None if name in ("", "tod", "__main__") else name
