@@ -1,10 +1,24 @@
 """Activation, clip fractions by sign, and quantiles of log ρ."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tod.base import DataError, Groups
-from tod.diagnostics import activation, clip_fractions, gate_quantiles, log_rho_quantiles
+from tod.diagnostics import (
+    activation,
+    activation_of_clip,
+    activation_sums,
+    changed,
+    clip_fractions,
+    gate_quantiles,
+    log_rho_quantiles,
+)
+from tod.operators import Clip, Mask, Truncate, TrustRegionSpec, Unbounded
+from tod.operators.levels import Level, at_level
 
 OLD = np.array([-1.0, -2.0, -0.5, -0.7, -1.5, -2.5, -0.3])
 NEW = np.array([-0.5, -2.1, -0.5, -1.2, -0.2, -2.4, -0.35])
@@ -20,9 +34,8 @@ def test_reference_fractions(backend):
 def test_soft_gate_reference(backend):
     tau = np.where(ADVANTAGE > 0, 1.0, 1.05)
     p = 1 / (1 + np.exp(-tau * (np.exp(LOG_RHO) - 1)))
-    assert activation(backend.make(4 * p * (1 - p))) == pytest.approx(
-        1 - 0.8671331715, abs=max(1e-9, 10 * backend.rtol)
-    )
+    found = activation(backend.make(4 * p * (1 - p)), backend.make(np.sign(ADVANTAGE)))
+    assert found == pytest.approx(1 - 0.8671331715, abs=max(1e-9, 10 * backend.rtol))
 
 
 def test_the_sign_decides():
@@ -60,8 +73,69 @@ def test_nonsense(low, high, size):
 
 
 def test_activation_of_nothing_is_unknown(backend):
-    assert activation(backend.make([])) is None
-    assert activation(backend.make([1.0, 0.0, 0.5, 0.5])) == 0.5
+    """Nothing: no token, or no gradient that could be changed."""
+    assert activation(backend.make([]), backend.make([])) is None
+    assert activation(backend.make([0.0, 1.0]), backend.make([0.0, 0.0])) is None
+    assert activation_of_clip(0.0, 0.0) is None
+    gate, one = backend.make([1.0, 0.0, 0.5, 0.5]), backend.make([1.0, -1.0, 1.0, -1.0])
+    assert activation(gate, one) == 0.5
+
+
+def regions():
+    """Members of the union, each at its defaults and at settings that are easily got wrong."""
+    union = get_args(get_args(TrustRegionSpec)[0])
+    found = [region() for region in union]
+    found += [Truncate(cap=1.0, floor=1.0), Truncate(cap=2.0, floor=0.5), Truncate(cap=1e-6)]
+    found += [Clip(low=0.003, high=0.5), Clip(low=2.0, high=0.0), Mask(low=0.0, high=1e-3)]
+    return found
+
+
+@pytest.mark.parametrize("level", get_args(Level))
+@pytest.mark.parametrize("region", regions(), ids=repr)
+@given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([0.0, 1e-3, 1.0, 30.0, 1e3, 1e300]))
+@settings(max_examples=20, deadline=None)
+def test_between_0_and_1_for_every_region_level_and_input(region, level, seed, scale):
+    """Version 0.1 averaged |1 − g|: 75, and 10⁹, with a cap of 1, a floor of 1 and a stale μ."""
+    rng = np.random.default_rng(seed)
+    sequences = Groups(rng.integers(1, 9, 12))
+    log_rho = np.clip(scale * rng.normal(size=sequences.total), -1e300, 1e300)
+    advantage = rng.choice([0.0, 1.0, -1.0, 1e-300, -1e300], sequences.total)
+    length = sequences.spread(sequences.sizes.astype(float))
+    with np.errstate(all="ignore"):
+        gate = region.gate(at_level(log_rho, sequences, level), advantage, length)
+    found = activation(gate, advantage)
+    assert (found is None) == (not advantage.any())
+    if found is not None:
+        assert 0 <= found <= 1
+        if isinstance(region, Unbounded):
+            assert found == 0
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_a_clip_at_equal_advantages_reads_its_clip_fraction(seed):
+    rng = np.random.default_rng(seed)
+    log_rho, sign = 0.5 * rng.normal(size=200), rng.choice([-2.5, 0.0, 2.5], 200)
+    region = Clip(low=0.2, high=0.28)
+    counted = clip_fractions(log_rho, sign, 0.2, 0.28)
+    got = activation(region.gate(log_rho, sign, np.ones(200)), sign)
+    assert got == pytest.approx(counted.low_active + counted.high_active, rel=1e-12)
+    logged = activation_of_clip(counted.low + counted.high, float((sign != 0).mean()))
+    assert logged == pytest.approx(got, rel=1e-12)
+
+
+def test_sums_of_parts_are_those_of_the_step():
+    rng = np.random.default_rng(5)
+    gate, advantage = rng.exponential(1.0, 60), rng.normal(size=60)
+    sums = np.array([activation_sums(gate[i::3], advantage[i::3]) for i in range(3)]).sum(axis=0)
+    assert sums[0] / sums[1] == pytest.approx(activation(gate, advantage), rel=1e-12)
+
+
+def test_taking_and_adding_count_alike():
+    """A token at half of its weight and one at twice of it are changed by half of the larger."""
+    np.testing.assert_allclose(
+        changed(np.array([0.0, 0.5, 1.0, 2.0, 1e9, np.inf])), [1, 0.5, 0, 0.5, 1 - 1e-9, 1]
+    )
 
 
 def test_quantiles_are_order_statistics(backend, rng):

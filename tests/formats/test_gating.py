@@ -70,21 +70,22 @@ def test_a_clip_counts_the_tokens_it_acts_on(
     data = diagnose(reading, eta=1.0).to_dict()
     jsonschema.validate(data, SCHEMA)
     low = high = outside = tokens = active = 0
-    by_step: dict[int, list[int]] = {1: [0, 0], 2: [0, 0]}
+    by_step: dict[int, list[float]] = {1: [0, 0], 2: [0, 0]}
     for row, a in zip(found, advantages(found), strict=True):
         for x, y in zip(row["log_policy_tokens"], row["log_old_tokens"], strict=True):
             r = math.exp(x - y)
             up, down = r > 1.28 and a > 0, r < 0.8 and a < 0
             tokens, active = tokens + 1, active + (a != 0)
             low, high, outside = low + down, high + up, outside + (r > 1.28 or r < 0.8)
-            by_step[row["step"]][0] += up or down
-            by_step[row["step"]][1] += 1
+            by_step[row["step"]][0] += abs(a) * (up or down)
+            by_step[row["step"]][1] += abs(a)
     gate = data["gate"]
     assert 0.05 < (low + high) / tokens < 0.95
     assert (gate["of"], gate["level"], gate["tokens"]) == (["policy", "old"], "token", tokens)
     assert gate["negative"] == pytest.approx(low / tokens, rel=1e-9)
     assert gate["positive"] == pytest.approx(high / tokens, rel=1e-9)
-    assert gate["activation"] == pytest.approx((low + high) / tokens, rel=1e-9)
+    weights = np.sum(list(by_step.values()), axis=0)
+    assert gate["activation"] == pytest.approx(weights[0] / weights[1], rel=1e-9)
     assert gate["active"] == pytest.approx((low + high) / active, rel=1e-9)
     assert gate["either"] == pytest.approx(outside / tokens, rel=1e-9)
     shares = [taken / of for taken, of in by_step.values()]
@@ -111,13 +112,14 @@ def test_other_gates_by_sign(
     found = rows(rng)
     reading = read(write(tmp_path, found, "parquet"), gate=Gate(region))
     gate = diagnose(reading, eta=1.0).to_dict()["gate"]
-    lost, worst = [], []
+    lost, worst, size = [], [], []
     for row, a in zip(found, advantages(found), strict=True):
         for x, y in zip(row["log_policy_tokens"], row["log_old_tokens"], strict=True):
             r = math.exp(x - y)
             lost.append(1 - keep(r, a))
+            size.append(abs(a))
             worst.append(max(1 - keep(r, 1.0), 1 - keep(r, -1.0)))
-    assert gate["activation"] == pytest.approx(np.mean(lost), rel=1e-5)
+    assert gate["activation"] == pytest.approx(np.average(lost, weights=size), rel=1e-5)
     assert gate["either"] == pytest.approx(np.mean(worst), rel=1e-5)
 
 
@@ -128,12 +130,12 @@ def test_a_sequence_gate_weighs_whole_answers(
     """GSPO clips the geometric mean: token lists and their sums with lengths say the same."""
     found = rows(rng)
     gate = Gate(Clip(low=0.05, high=0.05), level="sequence_mean")
-    gated = tokens = 0
+    gated = tokens = 0.0
     for row, a in zip(found, advantages(found), strict=True):
         n = len(row["log_old_tokens"])
         s = math.exp((math.fsum(row["log_policy_tokens"]) - math.fsum(row["log_old_tokens"])) / n)
-        gated += n * ((s > 1.05 and a > 0) or (s < 0.95 and a < 0))
-        tokens += n
+        gated += abs(a) * n * ((s > 1.05 and a > 0) or (s < 0.95 and a < 0))
+        tokens += abs(a) * n
     if sums_only:
         found = [
             {k: v for k, v in row.items() if not k.endswith("_tokens")}

@@ -330,9 +330,7 @@ def test_an_engines_log_probs_are_mu_and_a_tools_tokens_are_not_the_policys():
     np.testing.assert_array_equal(batch.utility["reward"], [1.0, 0.0, 1.5, np.nan])
     assert np.isnan(batch.sums()["mu"]).tolist() == [False, False, True, False]
     target = Target(anchor={"old": 1.0}, tilts=(Tilt(utility="reward", eta=1.0),))
-    seen = examine_batch(
-        batch, target, assumed=False, on_policy=False, activation=None, entropy=None
-    )
+    seen = examine_batch(batch, target, assumed=False, on_policy=False, clipped=None, entropy=None)
     assert seen.left_out == 1  # the second group: an unscored row, an unscored token
     assert seen.summary.mismatch.tokens == 4
     assert seen.summary.mismatch.mean_abs == pytest.approx(0.25)

@@ -158,7 +158,7 @@ def test_evidence_defaults_are_what_their_docstrings_derive():
         ({"tails": Tails(0.4, 0.1)}, "one candidate carries 40%"),
         ({"tails": Tails(0.1, 2.0)}, "variance of log w is 2.00"),
         ({"tails": Tails(0.1, 0.1, None, 0.9)}, "Pareto"),
-        ({"activation": 0.5}, "gates 50%"),
+        ({"activation": 0.5}, "changes 50%"),
         ({"coverage": Coverage(missing_mass=0.6)}, "not drawn yet"),
     ],
 )

@@ -25,8 +25,8 @@ class ArcConfig(Spec):
     tail_limit: float | None = Field(default=0.5, gt=0, le=1)
     """Largest normalised weight, median over contexts; half of it on one candidate is too much."""
     activation_limit: float | None = Field(default=0.29, gt=0, lt=1)
-    """Mean of 1 − gate over tokens that is allowed. 0.29 best separated runs in which operators
-    agreed from runs in which they did not (Youden, clip fraction of PPO, exact worlds)."""
+    """Share of the gradient's weight that the trust region may change. 0.29 best separated runs in
+    which operators agreed from runs in which they did not (Youden, clip fraction of PPO)."""
     drift_budget: float | None = Field(default=None, gt=0)
     """KL(policy ‖ ref) per sequence, nats, that may not be exceeded. No budget if None."""
     eta_min: float = Field(default=1e-3, gt=0)

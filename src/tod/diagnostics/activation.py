@@ -1,7 +1,13 @@
-"""How much of the update the trust region takes away, in one measure for every operator.
+"""Activation: the share of the gradient's weight that a trust region changes. Clip fractions.
 
-Activation is 1 − gate, with the gate the factor by which a trust region multiplies a token's
-gradient: 0 or 1 for clips and masks, sech² for soft gates. Clip fractions count the clip's events.
+A trust region multiplies the gradient of token t by its gate g_t ≥ 0: 0 or 1 for clips and masks,
+sech² for soft gates, clip(ρ)/ρ for truncation, which may also be above 1. Of a token's weight
+before, |A_t|, and after, g_t|A_t|, the share |1 − g_t|/max(1, g_t) of the larger one is changed:
+
+    activation = Σ_t |A_t|·(1 − min(g_t, 1/g_t)) / Σ_t |A_t|
+
+It lies in [0, 1] for every gate, is 0 where no gate acts, and for a clip at equal |A| the clip
+fraction. ρ is left out of the weight: one ratio that overflows would hide all other tokens.
 """
 
 import math
@@ -30,13 +36,49 @@ class ClipFractions:
     high_active: float | None
 
 
-def activation(gate: Float[Array, " M"]) -> float | None:
-    """1 − mean gate: 0 when nothing is attenuated, 1 when every gradient is; None without tokens.
+def changed(gate: Float[Array, " M"]) -> Float[np.ndarray, " M"]:
+    """Share of every token's weight that its gate changes, 1 − min(g, 1/g), in [0, 1].
 
-    A gate above 1 (a truncated weight's lower bound) amplifies and counts against it.
+    1 for a gate of 0 or +∞, 0 for a gate of 1.
     """
-    values = to_numpy(gate)
-    return float(1 - values.mean(dtype=np.float64)) if values.size else None
+    g = to_numpy(gate).astype(np.float64)
+    with np.errstate(divide="ignore", over="ignore"):
+        return 1.0 - np.minimum(g, 1.0 / g)  # type: ignore[no-any-return]
+
+
+def activation_sums(gate: Float[Array, " M"], advantage: Float[Array, " M"]) -> tuple[float, float]:
+    """Σ |A|·(1 − min(g, 1/g)) and Σ |A|: sums of parts of a step add up to those of the step."""
+    weight = np.abs(to_numpy(advantage).astype(np.float64))
+    return float((weight * changed(gate)).sum()), float(weight.sum())
+
+
+def activation(gate: Float[Array, " M"], advantage: Float[Array, " M"]) -> float | None:
+    """Σ |A|·(1 − min(g, 1/g)) / Σ |A|, in [0, 1]; None where every advantage is 0, or no token is.
+
+    Source: design of TOD, one algebra for every update: activation is 1 − gate for clips and masks.
+
+    Args:
+        gate: Gate of every token, ≥ 0.
+        advantage: Advantage of every token.
+    """
+    weight = np.abs(to_numpy(advantage).astype(np.float64))
+    largest = weight.max(initial=0.0)
+    return share_of(*activation_sums(gate, weight / largest)) if largest > 0 else None
+
+
+def share_of(part: float, whole: float) -> float | None:
+    """The activation of two sums, in [0, 1]; None where there is no gradient to change."""
+    return min(part / whole, 1.0) if whole > 0 else None
+
+
+def activation_of_clip(fraction: float, active: float) -> float | None:
+    """Activation from a logged clip fraction, exact where all advantages but 0 are of one size.
+
+    Args:
+        fraction: Share of all tokens that a clip stopped; it counts tokens with A = 0 as open.
+        active: Share of all tokens that have A ≠ 0.
+    """
+    return share_of(fraction, active)
 
 
 def clip_fractions(

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from tod.base import ModelError
 from tod.candidates import Candidates
+from tod.diagnostics.activation import activation_sums, share_of
 from tod.engine.collect import NOTHING, Evidence
 from tod.engine.critic import value_loss
 from tod.engine.forward import micro_batches
@@ -36,7 +37,8 @@ class Updated:
     Attributes:
         log_policy: log π of every token before the first update, [M].
         entropy: Full-vocabulary entropy of every token before the first update, [M], nats.
-        activation: Mean |1 − gate| over the tokens of every update that had a gate.
+        activation: Share of the gradient's weight that the trust region changed, in [0, 1], of
+            every update that had a gate and a gradient.
         grad_norm: Norm of the whole gradient of every update, before clipping.
         work: Forward work of all updates of all processes.
         scored: What scoring beside computed, by model name.
@@ -89,14 +91,15 @@ def update(
     gradient = _Backward(session, evidence, target, action, prepared, seen)
     train = session.settings.train
     for number in range(train.updates_per_batch):
-        sums = np.array([0.0 if parts else np.nan, 0.0, 0.0])
-        for part in parts:
-            sums += gradient.backward(part, first=number == 0)
-        active, extra, value = _everywhere(session, sums)
+        sums = np.array([0.0 if parts else np.nan, 0.0, 0.0, 0.0])
+        for micro in parts:
+            sums += gradient.backward(micro, first=number == 0)
+        part, weight, extra, value = _everywhere(session, sums)
         if number == 0:
             _share_first_forward(session, seen, parts)
-        if not np.isnan(active):
-            seen.activation.append(active / tokens)
+        share = share_of(part, weight)
+        if share is not None:
+            seen.activation.append(share)
         if session.operator.auxiliary.any_loss:
             seen.auxiliary.append(extra)
         _step(session, (step - 1) * train.updates_per_batch + number, seen)
@@ -137,7 +140,8 @@ class _Backward:
         """Forward, credit, backward of one micro-batch; ``first``: before any update of the batch.
 
         Returns:
-            The sum of |1 − gate| (NaN without a gate), the auxiliary terms, and the critic's loss.
+            The two sums of the activation (NaN and 0 without a gate), the auxiliary terms, and the
+            critic's loss.
         """
         session, seen, totals = self.session, self.seen, self.prepared.totals
         rollouts = self.evidence.rollouts.take(part.chosen)
@@ -156,8 +160,10 @@ class _Backward:
         (loss + extra + value).backward()
         seen.work = seen.work + out.work
         seen.score("teacher", out.teacher)
-        active = float("nan") if credit.gate is None else float(np.abs(1.0 - credit.gate).sum())
-        return np.array([active, _number(extra), _number(value)])
+        gated = (float("nan"), 0.0)
+        if credit.gate is not None and credit.token_advantage is not None:
+            gated = activation_sums(credit.gate, credit.token_advantage)
+        return np.array([*gated, _number(extra), _number(value)])
 
     def _credit(self, part: _Part, log_policy: Values) -> Credit:
         """What the action gives every token of the part."""

@@ -2,7 +2,7 @@
 
 A gate reads log ρ_t = log π − log π_old of every token and the sign of its candidate's advantage,
 which is not known before the whole context was read. So a reader keeps four numbers a candidate:
-Σ_t |1 − g(ρ_t)| were A positive, zero or negative, and with the worse sign at every token.
+Σ_t (1 − min(g_t, 1/g_t)) were A positive, zero or negative, and with the worse sign at every token.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,11 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Array, Groups, SpecError
-from tod.operators import Operator, PolicyGradient, TrustRegionSpec, Unbounded
-from tod.operators.advantages import Raw
+from tod.diagnostics.activation import changed, share_of
+from tod.operators import Moments, Operator, PolicyGradient, TrustRegionSpec, Unbounded
+from tod.operators.advantages import BatchZScore, GroupMean
 from tod.operators.levels import Level, at_level
+from tod.operators.token_advantages import Gae, ReturnToGo
 
 if TYPE_CHECKING:
     from tod.formats.reading import Reading
@@ -31,12 +33,12 @@ class Gate:
     Attributes:
         trust_region: The gate g(ρ, A).
         level: Grain of ρ.
-        baseline: Whether the advantage is the utility less its context's mean; else itself.
+        advantage: What a candidate is compared with; one by token counts as the context's mean.
     """
 
     trust_region: TrustRegionSpec
     level: Level = "token"
-    baseline: bool = True
+    advantage: Any = GroupMean()
 
     @classmethod
     def of(cls, operator: Operator) -> "Gate":
@@ -51,7 +53,9 @@ class Gate:
                 f"an operator with the action {action.kind!r} has no trust region here. Name one "
                 "that has, or give --clip LOW,HIGH."
             )
-        return cls(action.trust_region, action.level, not isinstance(action.advantage, Raw))
+        by_token = isinstance(action.advantage, ReturnToGo | Gae)
+        advantage = GroupMean() if by_token else action.advantage
+        return cls(action.trust_region, action.level, advantage)
 
     @staticmethod
     def has(operator: Operator) -> bool:
@@ -89,7 +93,7 @@ class Gate:
     def of_tokens(
         self, log_rho: Float[np.ndarray, " M"], sequences: Groups
     ) -> Float[np.ndarray, "n 4"]:
-        """Σ_t |1 − g| by sequence: for A > 0, A = 0, A < 0, and at the worse of A ≠ 0 per token."""
+        """Σ_t changed(g) by sequence: for A > 0, A = 0, A < 0, and the worse of A ≠ 0 per token."""
         x = at_level(log_rho, sequences, self.level)
         length = np.repeat(sequences.sizes, sequences.sizes).astype(np.float64)
         taken = [np.asarray(sequences.sum(row)) for row in self._taken(x, length)]
@@ -107,37 +111,39 @@ class Gate:
     def _taken(self, log_rho: Any, length: Any) -> Any:
         region = self.trust_region
         kept = [region.gate(log_rho, np.full(len(log_rho), s), length) for s in (1.0, 0.0, -1.0)]
-        taken = np.abs(1.0 - np.stack(kept))
+        taken = changed(np.stack(kept))
         return np.concatenate([taken, np.maximum(taken[:1], taken[2:])])
 
-    def signs(self, utility: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, " N"]:
-        """Sign of every candidate's advantage: of U less its context's mean, or of U itself.
+    def advantages(self, utility: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, " N"]:
+        """Advantage of every candidate; 0 where a context's utilities are equal.
 
-        Dividing by a deviation, or leaving one out, changes no sign. Equal utilities have A = 0.
+        A candidate that is forbidden (utility −∞) counts with the largest weight of all, negative.
         """
         u: Any = np.asarray(utility, dtype=np.float64)
-        if not self.baseline:
-            return np.sign(u)  # type: ignore[no-any-return]
         known = np.isfinite(u)
         safe = np.where(known, u, 0.0)
+        more = (Moments.of(safe),) if isinstance(self.advantage, BatchZScore) else ()
+        a = np.asarray(self.advantage(safe, contexts, *more))
+        a = np.where(known, a, -np.abs(a[known]).max(initial=1.0))
+        if self.advantage.kind == "raw":
+            return a
         flat = np.asarray(contexts.max(u)) == np.asarray(contexts.min(u))
-        centred = safe - np.asarray(contexts.spread(contexts.mean(safe)))
-        signs = np.where(known, np.sign(centred), -1.0)
-        return np.where(np.asarray(contexts.spread(flat)), 0.0, signs)
+        return np.where(np.asarray(contexts.spread(flat)), 0.0, a)
 
 
 @dataclass(frozen=True)
 class Gated:
-    """Share of the tokens that a trust region takes, as ``activation``: mean |1 − g|.
+    """What a trust region changes of recorded tokens: ``activation``, and shares of the tokens.
 
     Attributes:
         gate: The trust region and its level.
         of: The two policies of ρ.
         tokens: Tokens behind it.
-        activation: All tokens, A = 0 included; None where no utility tells the sign of A.
+        activation: Share of the gradient's weight, as ``diagnostics.activation``; None where no
+            utility tells A, or A is 0 everywhere.
         positive: Share of all tokens that is taken where A > 0 (a clip's upper fraction).
         negative: The same where A < 0 (a clip's lower fraction).
-        active: ``activation`` over the tokens with A ≠ 0; None if there is none.
+        active: Share of the tokens with A ≠ 0; None if there is none.
         either: Share outside for at least one sign of A: needs no utility; counts more.
         by_step: ``activation`` by step.
     """
@@ -173,7 +179,7 @@ def gated(
     taken: Float[np.ndarray, "N 4"],
     length: Float[np.ndarray, " N"],
     steps: Any,
-    sign: Float[np.ndarray, " N"] | None,
+    advantage: Float[np.ndarray, " N"] | None,
 ) -> Gated:
     """Shares from what every candidate would lose by the sign of its advantage.
 
@@ -183,27 +189,34 @@ def gated(
         taken: As ``Gate.of_tokens``.
         length: Tokens of every candidate.
         steps: Step of every candidate.
-        sign: Sign of its advantage; None is unknown.
+        advantage: Its advantage; None is unknown.
     """
     total = float(length.sum())
     either = _share(taken[:, 3], total)
-    if sign is None:
+    if advantage is None:
         return Gated(gate, of, int(total), None, None, None, None, either, {})
-    up, down = sign > 0, sign < 0
+    up, down = advantage > 0, advantage < 0
+    size = np.abs(advantage)
+    size /= max(float(size.max(initial=0.0)), np.finfo(np.float64).tiny)
+
+    def activation(rows: Any) -> float | None:
+        return share_of(float((size * mine)[rows].sum()), float((size * length)[rows].sum()))
+
     mine = np.where(up, taken[:, 0], np.where(down, taken[:, 2], taken[:, 1]))
     on = float(length[up | down].sum())
     return Gated(
         gate=gate,
         of=of,
         tokens=int(total),
-        activation=_share(mine, total),
+        activation=activation(slice(None)),
         positive=_share(mine[up], total),
         negative=_share(mine[down], total),
         active=_share(mine[up | down], on) if on else None,
         either=either,
         by_step={
-            int(step): _share(mine[steps == step], float(length[steps == step].sum()))
+            int(step): share
             for step in np.unique(steps)
+            if (share := activation(steps == step)) is not None
         },
     )
 
@@ -223,8 +236,9 @@ def of_reading(reading: "Reading", utility: Any) -> Gated | None:
     if found is None:
         return None
     of, taken = found
-    sign = None if utility is None else gate.signs(utility, reading.contexts)
-    return gated(gate, of, taken, size, np.repeat(reading.steps, reading.contexts.sizes), sign)
+    advantage = None if utility is None else gate.advantages(utility, reading.contexts)
+    steps = np.repeat(reading.steps, reading.contexts.sizes)
+    return gated(gate, of, taken, size, steps, advantage)
 
 
 def _recorded(gate: Gate, reading: "Reading", size: Any) -> tuple[tuple[str, str], Any] | None:

@@ -68,6 +68,7 @@ class Credit:
         log_rho: log π_θ/π_old at the level of the rule, [M]; None where none applies.
         advantage: Advantage of every candidate, [N]; the mean over its tokens if they differ.
         correction: Weight of the train-inference mismatch, [M]; None where none applies.
+        token_advantage: Advantage of every token, [M], that the gate read; None where none applies.
     """
 
     per_token: Float[Array, " M"]
@@ -75,3 +76,4 @@ class Credit:
     log_rho: Float[Array, " M"] | None
     advantage: Float[Array, " N"]
     correction: Float[Array, " M"] | None = None
+    token_advantage: Float[Array, " M"] | None = None

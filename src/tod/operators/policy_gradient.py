@@ -152,7 +152,7 @@ class PolicyGradient(Spec):
         if isinstance(self.pull, KLPull) and self.pull.place == "loss":
             pull = unit_of(self.advantage, batch) * self.pull.credit(batch)
             credit = credit + weights * pull
-        return Credit(credit, gate, log_rho, advantage, correction)
+        return Credit(credit, gate, log_rho, advantage, correction, token_advantage)
 
     def _advantages(self, batch: Batch) -> tuple[Any, Any]:
         """Of every candidate [N], and of every token [M]."""

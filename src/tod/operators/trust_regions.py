@@ -1,7 +1,8 @@
 """Trust regions: how far π_θ may move from π_old before a token stops counting.
 
 Each has a ``gate`` g(ρ, A), so that the credit is g·ρ·A, and the paper's ``surrogate`` f(ρ, A),
-for tests: ∂f/∂log ρ = g·ρ·A. Activation is 1 − g, for all alike.
+for tests: ∂f/∂log ρ = g·ρ·A. Activation reads g alone: see
+``diagnostics.activation``.
 """
 # ruff: noqa: ARG002 - one signature for all regions, and few read all of it
 

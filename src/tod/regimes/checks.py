@@ -220,7 +220,7 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
             )
     if summary.activation is not None and summary.activation > bounds.activation_stable:
         yield Reason(
-            f"the trust region gates {summary.activation:.0%} of the tokens, over "
+            f"the trust region changes {summary.activation:.0%} of the gradient's weight, over "
             f"{bounds.activation_stable:.0%}: the operator, not the target, shapes the update",
             "take fewer updates per batch or a lower learning rate, or widen the trust region",
         )

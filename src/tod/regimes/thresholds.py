@@ -52,7 +52,7 @@ class Thresholds(Spec):
     """Pooled Pareto k-hat (Vehtari et al. 2024, section 3.2): above 0.7 the weights' mean does not
     settle at practical sample sizes; at most `transition`."""
     activation_stable: float = Field(default=0.29, gt=0, lt=1)
-    """Mean of 1 − gate over tokens: Youden's threshold for the clip
+    """Share of the gradient's weight that the trust region changes: Youden's threshold for the clip
     fraction of PPO during training (0.80 / 0.84); above it at most `transition`."""
     mean_rho_z: float = Field(default=3.0, gt=0)
     """|z| of mean rho against its expectation 1, standard error clustered by context: at 3, at

@@ -45,7 +45,7 @@ class Trained:
         log_p: The final law, [C, Y], nats.
         eta: Sharpness in force at every step.
         ess_median: Median ESS_rel of every step's batch; NaN where it had none.
-        activation: Share of the gradient that the trust region removed; NaN without one.
+        activation: Share of the gradient's weight that the trust region changed; NaN without one.
     """
 
     log_p: Law
@@ -93,7 +93,9 @@ def train(
         gradient = trained.pull_back(parameters, slope_of_logits(world, log_cond, summed))
         rate = plan.rate * (1.0 - step / plan.steps)
         parameters, adam = adam.step(parameters, gradient, rate)
-        active = None if credit.gate is None else activation(credit.gate)
+        active = None
+        if credit.gate is not None and credit.token_advantage is not None:
+            active = activation(credit.gate, credit.token_advantage)
         summary = examine(procedure, batch).summary(activation=active)
         _note(found, procedure, summary)
         eta = None if steer is None else steer(step, summary)

@@ -132,7 +132,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             self._spec().target,
             assumed=self.aim.source == "assumed",
             on_policy=sampled_exactly(self.trainer) is None,
-            activation=self._mean(*_ACTIVATION),
+            clipped=self._mean(*_ACTIVATION),
             entropy=self._mean("entropy"),
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 from tod.base import to_numpy
 from tod.candidates import Candidates
 from tod.diagnostics import Diagnostics, Drift, Mismatch, Summary, drift, gap, measure
+from tod.diagnostics.activation import activation_of_clip
 from tod.live.batch import LiveBatch
 from tod.procedure import utility_value
 from tod.regimes import Regime, classify
@@ -35,7 +36,7 @@ def examine_batch(
     *,
     assumed: bool,
     on_policy: bool,
-    activation: float | None,
+    clipped: float | None,
     entropy: float | None,
 ) -> Examined:
     """Diagnostics, summary and regime; π before the batch is π_old.
@@ -45,7 +46,7 @@ def examine_batch(
         target: q*.
         assumed: Whether the target is a guess.
         on_policy: Whether π is μ by the way the batch was made, for when it is not recorded.
-        activation: Share of the gradient that clipping removed, when known.
+        clipped: Share of all tokens that TRL logged as clipped, when known.
         entropy: Mean token entropy, when known.
 
     Raises:
@@ -67,7 +68,7 @@ def examine_batch(
         diagnostics.summary(),
         drift=_drift(candidates),
         mismatch=_mismatch(candidates),
-        activation=activation,
+        activation=None if clipped is None else activation_of_clip(clipped, _active(candidates)),
         entropy=entropy,
     )
     regime = classify(summary, assumed_target=assumed, eta=target.sharpness)
@@ -91,6 +92,17 @@ def metrics(found: Examined, knobs: dict[str, float | None]) -> dict[str, float]
         **knobs,
     }
     return {f"tod/{name}": float(v) for name, v in values.items() if v is not None}
+
+
+def _active(candidates: Candidates) -> float:
+    """Share of the tokens whose context has candidates of different reward: A ≠ 0 there."""
+    contexts: Any = candidates.contexts
+    reward = next(iter(candidates.utility.values()), None)
+    length = candidates.labels.length
+    if reward is None or length is None:
+        return 1.0
+    varied = contexts.spread(contexts.max(reward) > contexts.min(reward))
+    return float(length[varied].sum() / length.sum())
 
 
 def _drift(candidates: Candidates) -> Drift:

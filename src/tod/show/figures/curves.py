@@ -101,12 +101,10 @@ def drift(runs: list[RunView]) -> Plot | None:
 
 def activation(runs: list[RunView]) -> Plot | None:
     """How much the trust region removes."""
-    note = (
-        "Mean of 1 − gate over tokens, for every operator alike: what the trust region holds back."
-    )
+    note = "Share of the gradient's weight that the trust region changes, for every operator alike."
     values = [value for run in runs for value in run.values("activation")]
     top = nice([*values, 0.1])[1]
-    return curves(runs, "Activation", [("1 − gate", ("activation",))], percent, (0.0, top), note)
+    return curves(runs, "Activation", [("activation", ("activation",))], percent, (0.0, top), note)
 
 
 def entropy(runs: list[RunView]) -> Plot | None:

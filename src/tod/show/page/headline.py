@@ -51,7 +51,7 @@ def facts(run: RunView) -> list[Fact]:
             "Activation",
             percent(at(last, "activation")),
             untrained,
-            "Mean of 1 − gate over tokens.",
+            "Share of the gradient's weight that the trust region changes.",
         ),
         _size(run),
         Fact("Compute", counted(total_flops(run)), "FLOPs", "From the ledger, the whole run."),
