@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tod.base import Groups, to_numpy
-from tod.diagnostics import Drift, drift, k1, k2, k3, kl, kl_per_sequence
+from tod.diagnostics import Drift, drift, drift_and_reasons, k1, k2, k3, kl, kl_per_sequence
 
 NEW = np.array([-0.5, -2.1, -0.5, -1.2, -0.2, -2.4, -0.35])
 REF = np.array([-1.1, -1.9, -0.6, -0.8, -1.4, -2.6, -0.3])
@@ -58,7 +58,8 @@ def test_the_record_of_another_policys_draws_is_weighted(rng):
     assert found.ref_token == pytest.approx(true / np.sum(p * (1 + np.arange(9))), abs=0.003)
     shift = rng.normal(size=400_000)  # μ = ref and π = μ e^d / E: the plain mean has the wrong sign
     log_r = shift - 0.5
-    assert drift(log_r, {"ref": np.zeros(len(shift))}).ref == pytest.approx(-0.5, abs=0.01)
+    unweighted, (reason,) = drift_and_reasons(log_r, {"ref": np.zeros(len(shift))})
+    assert (unweighted.ref, reason.what, reason.kind) == (None, "drift.ref", "impossible")
     right = drift(log_r, {"ref": np.zeros(len(shift))}, None, log_r)
     assert right.ref == pytest.approx(0.5, abs=0.02)
 

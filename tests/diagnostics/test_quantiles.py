@@ -104,9 +104,17 @@ def test_reference_posterior():
 @pytest.mark.parametrize(("below", "n"), [(0, 10), (10, 10), (9, 50), (400, 1000)])
 def test_fraction_interval_against_scipy(below, n, prior):
     posterior = scipy.stats.beta(prior[0] + below, prior[1] + n - below)
-    assert fraction_interval(below, n, 0.9, prior) == pytest.approx(
-        posterior.interval(0.9), abs=1e-10
-    )
+    low, high = posterior.interval(0.9)
+    want = (low if below else 0.0, high if below < n else 1.0)
+    assert fraction_interval(below, n, 0.9, prior) == pytest.approx(want, abs=1e-10)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 48, 1000])
+def test_an_interval_of_a_fraction_holds_the_fraction(n):
+    """Version 0.1 showed `0.0% [0.1%, 4.0%]`."""
+    for below in sorted({*range(min(n, 12) + 1), n // 2, n - 1, n}):
+        low, high = fraction_interval(below, n)
+        assert 0 <= low <= below / n <= high <= 1
 
 
 def test_cluster_bootstrap_recovers_the_standard_error(rng):

@@ -13,6 +13,7 @@ from tod.base.errors import (
 )
 from tod.base.groups import Groups
 from tod.base.spec import Named, Spec, concrete, explain
+from tod.base.unknown import Unknown, UnknownKind
 from tod.base.yaml_data import parse_yaml, read_yaml
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "Spec",
     "SpecError",
     "TodError",
+    "Unknown",
+    "UnknownKind",
     "UtilityError",
     "concrete",
     "constant_like",

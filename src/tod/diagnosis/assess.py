@@ -9,9 +9,8 @@ import numpy as np
 from tod.base import Groups
 from tod.candidates import Candidates, Labels
 from tod.diagnosis.affordable import attained_as, largest_eta, search_top
-from tod.diagnostics import Drift, Mismatch, Summary, drift, gap_of_sequences
+from tod.diagnostics import Drift, GapSums, Mismatch, Summary, drift, gap_of_sequences
 from tod.formats.reading import Reading
-from tod.formats.rows import Gap
 from tod.regimes import (
     EtaInterval,
     Thresholds,
@@ -51,26 +50,10 @@ def _gap(reading: Reading, first: str, second: str, *, fresh: bool) -> Mismatch 
         a, b = a[rows], b[rows]
     if not len(contexts):
         return None
-    whole = gap_of_sequences(a, b, contexts)
-    sums = Gap()
+    sums = GapSums()
     for part in reading.gaps.get((first, second), {}).values():
         sums.merge(part)
-    return _with_tokens(whole, sums) if sums.tokens else whole
-
-
-def _with_tokens(whole: Mismatch, sums: Gap) -> Mismatch:
-    n = sums.tokens
-    factor = -sums.total / n
-    return replace(
-        whole,
-        tokens=n,
-        mean_abs=_finite(sums.absolute / n),
-        k1=_finite(factor),
-        k2=_finite(sums.k2 / n),
-        k3=_finite(sums.k3 / n),
-        chi2_token=_finite(sums.squares / n),
-        perplexity_factor=_finite(math.exp(factor)) if factor < 700 else None,
-    )
+    return gap_of_sequences(a, b, contexts, sums)
 
 
 def drift_of(reading: Reading) -> Drift:

@@ -30,7 +30,7 @@ from tod.diagnostics.coverage import (
 )
 from tod.diagnostics.derivatives import d_ess, d_kl, d_log_ess
 from tod.diagnostics.diversity import distinct_n, self_bleu, unique_answers
-from tod.diagnostics.drift import Kl, drift, k1, k2, k3, kl, kl_per_sequence
+from tod.diagnostics.drift import Kl, drift, drift_and_reasons, k1, k2, k3, kl, kl_per_sequence
 from tod.diagnostics.ess import (
     chi2,
     entropy,
@@ -55,7 +55,7 @@ from tod.diagnostics.finite_k import (
 )
 from tod.diagnostics.kernel import WeightStatistics, weight_statistics
 from tod.diagnostics.measure import Diagnostics, measure
-from tod.diagnostics.mismatch import fraction_outside, gap, gap_of_sequences
+from tod.diagnostics.mismatch import GapSums, fraction_outside, gap, gap_of_sequences
 from tod.diagnostics.overlap import (
     LEGS,
     carried_by,
@@ -118,6 +118,7 @@ __all__ = [
     "Diagnostics",
     "Drift",
     "EssRel",
+    "GapSums",
     "Kl",
     "LegMoments",
     "MeanRho",
@@ -151,6 +152,7 @@ __all__ = [
     "delta_target_policy",
     "distinct_n",
     "drift",
+    "drift_and_reasons",
     "entropy",
     "ess",
     "ess_alpha",

@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 from tod.base import Array, DataError, Groups, namespace, to_numpy
 from tod.diagnostics.shift import weights
 
+ROUNDING = 1e-9
+"""Relative error of ρ below which all are the same: sums of 10⁶ nats hold 2·10⁻¹⁰ in float64."""
 FEWEST = 100
 """Effective candidates (Σρ)²/Σρ² below which z of mean ρ alarms falsely too often (C.12)."""
 
@@ -26,7 +28,8 @@ class MeanRho:
     Attributes:
         value: (1/n) Σ e^r, expectation π(supp μ).
         z: (value − 1)/se with se clustered by context; None under two contexts or when
-            ``effective`` < 100. Below −3: μ misses part of π. Above 3: the log-probs are wrong.
+            ``effective`` < 100; ±∞ where ρ is the same everywhere and not 1: no error to compare with. Below −3:
+            μ misses part of π. Above 3: the log-probs are wrong.
         effective: (Σρ)²/Σρ² over the batch.
     """
 
@@ -113,8 +116,11 @@ def mean_rho_of(sums: RhoSums) -> MeanRho:
     off = scaled - sums.k * mean
     error = math.sqrt(count / (count - 1) * float(np.sum(off * off))) / n
     gap = mean - math.exp(-top)
-    if error == 0:
-        return MeanRho(value, 0.0 if gap == 0 else math.copysign(math.inf, gap), effective)
+    rounding = ROUNDING * mean
+    if error <= rounding:
+        return MeanRho(
+            value, 0.0 if abs(gap) <= rounding else math.copysign(math.inf, gap), effective
+        )
     return MeanRho(value, gap / error, effective)
 
 

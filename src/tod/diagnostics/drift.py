@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from tod.base import Array, Groups, namespace, to_numpy
+from tod.base import Array, Groups, Unknown, namespace, to_numpy
 from tod.diagnostics.summary import Drift
 
 FEWEST_SHARE = 0.1
@@ -80,17 +80,45 @@ def kl_per_sequence(
     return Kl(*(float(namespace(log_pi).mean(value)) for value in sums))
 
 
+MOST_ERRORS = 3.0
+"""Standard errors below 0 at which an estimate of a KL is still 0 and its noise."""
+
+
+def nonnegative(value: float, error: float) -> float | None:
+    """An estimate of what cannot be negative: 0 in the place of noise below 0, None of the rest.
+
+    Args:
+        value: The estimate.
+        error: Its standard error.
+    """
+    if not math.isfinite(value):
+        return None
+    return max(value, 0.0) if value >= -MOST_ERRORS * error else None
+
+
 def drift(
     log_pi: Float[Array, " N"],
     anchors: Mapping[str, Float[Array, " N"]],
     lengths: Num[np.ndarray, " N"] | None = None,
     log_rho: Float[Array, " N"] | None = None,
 ) -> Drift:
-    """The record of k1 on sequences by anchor, and per token where lengths are known.
+    """The record of `drift_and_reasons`, without its reasons."""
+    return drift_and_reasons(log_pi, anchors, lengths, log_rho)[0]
 
-    KL(π‖anchor) = Σ ρ (log π − log anchor)/Σ ρ; per token, over Σ ρ L. Draws of μ estimate
-    KL(μ‖anchor) minus a gap when they are not weighted, which may even be negative. Nothing where
-    fewer than a tenth of the draws count, (Σρ)²/Σρ² < N/10: π is too far from μ to be read there.
+
+def drift_and_reasons(
+    log_pi: Float[Array, " N"],
+    anchors: Mapping[str, Float[Array, " N"]],
+    lengths: Num[np.ndarray, " N"] | None = None,
+    log_rho: Float[Array, " N"] | None = None,
+) -> tuple[Drift, tuple[Unknown, ...]]:
+    """k1 on sequences by anchor, per token where lengths are known, and why a KL is not known.
+
+    KL(π‖anchor) = Σ ρ (log π − log anchor)/Σ ρ; per token, over Σ ρ L. A KL is never negative: an
+    estimate up to three standard errors below 0 is 0, and one further below is unknown, because
+    the draws are then not those of π (unweighted draws of μ estimate KL(μ‖anchor) minus a gap), or
+    the log-probs not of the same tokens. Unknown too where fewer than a tenth of the draws count,
+    (Σρ)²/Σρ² < N/10: π is too far from μ to be read there.
 
     Args:
         log_pi: log π of every sequence, as a sum over its tokens.
@@ -101,15 +129,43 @@ def drift(
     names = [name for name in ("ref", "old") if name in anchors]
     rho = _normalised(log_rho) if names else None
     if rho is None:
-        return Drift()
+        return Drift(), tuple(_too_far(name) for name in names)
     found: dict[str, float | None] = {}
+    reasons = []
     for name in names:
-        gap = to_numpy(k1(log_pi, anchors[name])).astype(np.float64)
-        mean = float(np.mean(gap * rho))
-        found[name] = _finite(mean)
-        if lengths is not None:
-            found[f"{name}_token"] = _finite(mean / np.mean(np.asarray(lengths) * rho))
-    return Drift(**found)
+        with np.errstate(over="ignore", invalid="ignore"):
+            gap = to_numpy(k1(log_pi, anchors[name])).astype(np.float64)
+            mean = float(np.mean(gap * rho))
+            error = float(np.sqrt(np.mean((rho * (gap - mean)) ** 2) / max(gap.size, 1)))
+        value = found[name] = nonnegative(mean, error)
+        if value is None:
+            reasons.append(_impossible(name, mean, error))
+        elif lengths is not None and np.any(lengths):
+            found[f"{name}_token"] = _finite(value / np.mean(np.asarray(lengths) * rho))
+    return Drift(**found), tuple(reasons)
+
+
+def _too_far(name: str) -> Unknown:
+    return Unknown(
+        f"drift.{name}",
+        "too few draws of mu count as draws of the policy, which is far from it",
+        "a fresher proposal",
+        "too_few",
+    )
+
+
+def _impossible(name: str, mean: float, error: float) -> Unknown:
+    if not math.isfinite(mean):
+        why = f"log policy - log {name} is infinite for some candidate"
+        return Unknown(f"drift.{name}", why, f"finite log-probs of policy and {name}", "unbounded")
+    return Unknown(
+        f"drift.{name}",
+        f"its estimate, {mean:.3g} nats with a standard error of {error:.2g}, is no KL: the "
+        f"candidates are no draws of the policy, or log policy and log {name} are not of the same "
+        "tokens",
+        "log_mu of the sampler, and log-probs of the same tokens and temperature",
+        "impossible",
+    )
 
 
 def _normalised(log_rho: Any) -> Any:

@@ -6,13 +6,14 @@ forward's. On long sequences either one alone drives the sequence ESS towards 1/
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from tod.base import Array, DataError, Groups, to_numpy
-from tod.diagnostics.drift import k2, k3
+from tod.diagnostics.drift import k2, k3, nonnegative
 from tod.diagnostics.ess import ess_rel
 from tod.diagnostics.quantiles import quantile
 from tod.diagnostics.summary import Mismatch
@@ -37,35 +38,83 @@ def gap(
         contexts: Sequences in contexts.
     """
     log_rho = to_numpy(log_a).astype(np.float64) - to_numpy(log_b).astype(np.float64)
-    log_rho_sequence = to_numpy(sequences.sum(log_rho))
-    with np.errstate(over="ignore"):
-        squares = np.exp(2 * log_rho), np.exp(2 * log_rho_sequence)
-        factor = np.exp(-log_rho.mean())
-    return Mismatch(
-        tokens=log_rho.size,
-        mean_abs=_finite(np.abs(log_rho).mean()),
-        k1=_finite(-log_rho.mean()),
-        k2=_finite(to_numpy(k2(np.zeros_like(log_rho), log_rho)).mean()),
-        k3=_finite(to_numpy(k3(np.zeros_like(log_rho), log_rho)).mean()),
-        kl_sequence=_finite(-log_rho_sequence.mean()),
-        ess_rel=_median_ess_rel(log_rho_sequence, contexts),
-        chi2_token=_finite(squares[0].mean() - 1),
-        chi2_sequence=_finite(squares[1].mean() - 1),
-        perplexity_factor=_finite(factor),
-    )
+    sums = GapSums()
+    sums.add(log_rho)
+    return gap_of_sequences(to_numpy(sequences.sum(log_rho)), 0.0, contexts, sums)
+
+
+@dataclass
+class GapSums:
+    """Running sums of log ρ_t = log a − log b over tokens drawn from b.
+
+    Attributes:
+        tokens: How many tokens.
+        total: Σ log ρ.
+        absolute: Σ |log ρ|.
+        k2: Σ (log ρ)²/2.
+        k3: Σ ρ − 1 − log ρ.
+        squares: Σ ρ² − 1.
+    """
+
+    tokens: int = 0
+    total: float = 0.0
+    absolute: float = 0.0
+    k2: float = 0.0
+    k3: float = 0.0
+    squares: float = 0.0
+
+    def add(self, log_rho: Float[np.ndarray, " M"]) -> None:
+        """Some tokens."""
+        zero = np.zeros_like(log_rho)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.tokens += log_rho.size
+            self.total += float(log_rho.sum())
+            self.absolute += float(np.abs(log_rho).sum())
+            self.k2 += float(np.sum(to_numpy(k2(zero, log_rho))))
+            self.k3 += float(np.sum(to_numpy(k3(zero, log_rho))))
+            self.squares += float(np.expm1(2 * log_rho).sum())
+
+    def merge(self, other: "GapSums") -> None:
+        """Add another's sums."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def means(self) -> dict[str, Any]:
+        """The fields of a `Mismatch` that tokens tell; nothing without tokens."""
+        if not self.tokens:
+            return {}
+        n, factor = self.tokens, -self.total / self.tokens
+        return {
+            "tokens": n,
+            "mean_abs": _finite(self.absolute / n),
+            "k1": _finite(factor),
+            "k2": _finite(self.k2 / n),
+            "k3": _finite(self.k3 / n),
+            "chi2_token": _finite(self.squares / n),
+            "perplexity_factor": math.exp(factor) if factor < 700 else None,
+        }
 
 
 def gap_of_sequences(
-    log_a: Float[Array, " N"], log_b: Float[Array, " N"], contexts: Groups
+    log_a: Float[Array, " N"],
+    log_b: Float[Array, " N"] | float,
+    contexts: Groups,
+    tokens: GapSums | None = None,
 ) -> Mismatch:
-    """The same from sequence sums alone; what needs tokens is None."""
-    log_rho = to_numpy(log_a).astype(np.float64) - to_numpy(log_b).astype(np.float64)
-    with np.errstate(over="ignore"):
-        squares = np.exp(2 * log_rho)
+    """The same from sums over sequences; what needs tokens is None without theirs.
+
+    The KL of sequences is 0 where its estimate is below 0 by noise, and None where by more.
+    """
+    b = log_b if isinstance(log_b, float) else to_numpy(log_b).astype(np.float64)
+    log_rho = to_numpy(log_a).astype(np.float64) - b
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.expm1(2 * log_rho)
+        error = float(log_rho.std()) / math.sqrt(max(log_rho.size, 1))
     return Mismatch(
-        kl_sequence=_finite(-log_rho.mean()),
+        kl_sequence=nonnegative(-float(log_rho.mean()), error),
         ess_rel=_median_ess_rel(log_rho, contexts),
-        chi2_sequence=_finite(squares.mean() - 1),
+        chi2_sequence=_finite(squares.mean()),
+        **({} if tokens is None else tokens.means()),
     )
 
 

@@ -158,9 +158,13 @@ def fraction_exceeds(
 def fraction_interval(
     below: int, n: int, level: float = 0.9, prior: tuple[float, float] = (1.0, 1.0)
 ) -> tuple[float, float]:
-    """Central credible interval of the fraction below the threshold (Beta posterior)."""
+    """Credible interval of the fraction below the threshold (Beta posterior); it holds below/n.
+
+    Equal tails, but for none and for all of n: the end on that side is then 0, or 1.
+    """
     tail = (1 - level) / 2
-    return _root(below, n, 1 - tail, prior), _root(below, n, tail, prior)
+    low = _root(below, n, 1 - tail, prior) if below else 0.0
+    return low, _root(below, n, tail, prior) if below < n else 1.0
 
 
 def _root(below: int, n: int, exceed: float, prior: tuple[float, float]) -> float:

@@ -10,8 +10,9 @@ from jaxtyping import Float, Int
 
 from tod.base import DataError
 from tod.candidates import Candidates
+from tod.diagnostics.mismatch import GapSums
 from tod.formats.gating import Gate
-from tod.formats.rows import Gap, Rejection
+from tod.formats.rows import Rejection
 
 TIERS = {
     "A": "sampler, old and reference log-probs: every target and every leg",
@@ -125,7 +126,7 @@ class Reading(Candidates):
 
     source: Source = field(default_factory=lambda: Source("", 0, 0, 0, None, "E"))
     cannot: tuple[Cannot, ...] = ()
-    gaps: Mapping[tuple[str, str], Mapping[int, Gap]] = field(default_factory=dict)
+    gaps: Mapping[tuple[str, str], Mapping[int, GapSums]] = field(default_factory=dict)
     lag: Int[np.ndarray, " N"] | None = None
     files: tuple[Path, ...] = ()
     file: Int[np.ndarray, " N"] | None = None

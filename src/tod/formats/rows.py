@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tod.diagnostics.mismatch import GapSums
+
 SHOWN = 20
 """Refusals that are kept in full; the rest is only counted."""
 
@@ -42,39 +44,6 @@ class Rejection:
         """In one line."""
         held = f" = {self.value}" if self.value else ""
         return f"{self.file}, row {self.row}: {self.name}{held}: {self.why}"
-
-
-@dataclass
-class Gap:
-    """Running sums of log ρ_t = log a − log b over tokens drawn from b."""
-
-    tokens: int = 0
-    sequences: int = 0
-    total: float = 0.0
-    absolute: float = 0.0
-    k2: float = 0.0
-    k3: float = 0.0
-    squares: float = 0.0
-    total_sequence: float = 0.0
-    squares_sequence: float = 0.0
-
-    def add(self, log_rho: Any) -> None:
-        """One sequence's tokens."""
-        self.tokens += log_rho.size
-        self.sequences += 1
-        total = float(log_rho.sum())
-        with np.errstate(over="ignore"):
-            self.total += total
-            self.absolute += float(np.abs(log_rho).sum())
-            self.k2 += float((log_rho * log_rho).sum()) / 2
-            self.k3 += float((np.expm1(log_rho) - log_rho).sum())
-            self.squares += float(np.expm1(2 * log_rho).sum())
-            self.squares_sequence += float(np.expm1(2 * total))
-
-    def merge(self, other: "Gap") -> None:
-        """Add another's sums."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +104,7 @@ class Rows:
     blocks: list[Block] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     context_steps: list[int] = field(default_factory=list)
-    gaps: dict[tuple[str, str], dict[int, Gap]] = field(default_factory=dict)
+    gaps: dict[tuple[str, str], dict[int, GapSums]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -255,9 +224,9 @@ class Rows:
             )
         )
 
-    def gap(self, first: str, second: str, step: int) -> Gap:
+    def gap(self, first: str, second: str, step: int) -> GapSums:
         """The running sums of log first − log second at a step."""
-        return self.gaps.setdefault((first, second), {}).setdefault(step, Gap())
+        return self.gaps.setdefault((first, second), {}).setdefault(step, GapSums())
 
 
 def shorten(value: object, most: int = 60) -> str:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tod.base import Groups
+from tod.diagnostics.drift import k3
+from tod.diagnostics.mismatch import GapSums
 from tod.formats.gather import TOLERANCE
-from tod.formats.rows import Gap, Rows
+from tod.formats.rows import Rows
 from tod.formats.token_rows import PAIRS
 
 if TYPE_CHECKING:
@@ -144,7 +146,7 @@ class Tokens:
                     mine = (step[both] == at) & mark
                     if mine.any():
                         parts = {name: x[mine].sum().item() for name, x in sums.items()}
-                        rows.gap(first, other, at).merge(Gap(**parts))
+                        rows.gap(first, other, at).merge(GapSums(**parts))
 
     def part(self, mask: Any, gate: Any) -> "Tokens":
         """Sums and lengths of some rows, and what a gate takes; the lists are not needed any more.
@@ -189,18 +191,14 @@ def _of(lists: Lists, mask: Any) -> Any:
 
 
 def _gaps(rho: Lists) -> dict[str, Any]:
-    """The terms of ``Gap`` for every row."""
+    """The terms of ``GapSums`` for every row."""
     x = rho.values
     with np.errstate(over="ignore", invalid="ignore"):
-        total = rho.reduce(np.add, x)
         return {
             "tokens": rho.sizes,
-            "sequences": np.ones(len(rho.sizes), dtype=np.int64),
-            "total": total,
+            "total": rho.reduce(np.add, x),
             "absolute": rho.reduce(np.add, np.abs(x)),
             "k2": rho.reduce(np.add, x * x) / 2,
-            "k3": rho.reduce(np.add, np.expm1(x) - x),
+            "k3": rho.reduce(np.add, k3(0 * x, x)),
             "squares": rho.reduce(np.add, np.expm1(2 * x)),
-            "total_sequence": np.zeros(len(total)),
-            "squares_sequence": np.expm1(2 * total),
         }

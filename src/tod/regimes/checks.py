@@ -10,6 +10,8 @@ from tod.regimes.remedies import Advice
 from tod.regimes.thresholds import Thresholds
 
 Band = Literal["overlap", "ess_two"]
+SAME = 1e-9
+"""How far from 1 the ESS_rel of equal weights may read."""
 
 LEGS = ("target_proposal", "policy_proposal", "target_policy")
 
@@ -182,11 +184,10 @@ def _unresolved(summary: Summary, stable: float) -> Iterator[Reason]:
     low = None if interval is None else interval[0]
     if value is None or low is None or not low < stable < value:
         return
-    n = remedies.more_contexts(read(summary), value, low, stable)
     yield Reason(
         f"median ESS_rel is {value:.2f} but its 90 % interval starts at {low:.2f}, "
         f"below {stable:g}",
-        f"measure about {n} informative contexts instead of {read(summary)}",
+        remedies.more_contexts(read(summary), value, low, stable),
     )
 
 
@@ -245,12 +246,10 @@ def coverage(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[R
     """Missed modes, which no self-normalised weight can see."""
     cover = summary.coverage
     rho, z = cover.mean_rho, cover.mean_rho_z
-    if (
-        rho is not None
-        and z is not None
-        and abs(z) > bounds.mean_rho_z
-        and abs(rho - 1) > bounds.mean_rho_gap
-    ):
+    leg = summary.overlap.policy_proposal
+    same = z is None and leg is not None and leg > 1 - SAME and not summary.overlap.declared
+    far = same or (z is not None and abs(z) > bounds.mean_rho_z)
+    if rho is not None and far and abs(rho - 1) > bounds.mean_rho_gap:
         yield _misfit(rho, z)
     if cover.reverse_ess is not None and cover.reverse_ess < bounds.overlap_stable:
         yield _low_reverse(cover.reverse_ess, summary, bounds, advice)
@@ -289,8 +288,12 @@ def _low_reverse(reverse: float, summary: Summary, bounds: Thresholds, advice: A
     return Reason(fact, remedy, "operator_dominated" if low else "transition")
 
 
-def _misfit(rho: float, z: float) -> Reason:
-    fact = f"mean rho is {rho:.3f}, {abs(z):.1f} standard errors from 1"
+def _misfit(rho: float, z: float | None) -> Reason:
+    """Mean ρ away from 1; ``z`` is None where every candidate has the same ρ."""
+    errors = "over 1000" if z is None or abs(z) > 1000 else f"{abs(z):.1f}"
+    fact = f"mean rho is {rho:.3f}, {errors} standard errors from 1"
+    if z is None:
+        fact = f"rho is {rho:.3f} for every candidate alike, and not 1"
     if rho < 1:
         return Reason(
             f"{fact}: the proposal never draws part of what the policy can",

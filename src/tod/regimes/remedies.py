@@ -226,6 +226,16 @@ def _s(n: int) -> str:
     return "s" if n == 1 else ""
 
 
-def more_contexts(n: int, value: float, low: float, goal: float) -> int:
-    """Contexts at which the interval's lower end would clear ``goal``: width shrinks as 1/√n."""
-    return ceil(n * ((value - low) / (value - goal)) ** 2)
+MOST_TIMES = 20.0
+"""How many times the present contexts a remedy asks for at the most."""
+
+
+def more_contexts(n: int, value: float, low: float, goal: float) -> str:
+    """Contexts at which the interval's lower end would clear ``goal``: width shrinks as 1/√n.
+
+    A median that lies on the bound would take more than anyone draws: then no number is named.
+    """
+    times = ((value - low) / (value - goal)) ** 2
+    if times > MOST_TIMES:
+        return f"read it as {goal:.2g}, on the bound: more contexts within reach tell no more"
+    return f"measure about {ceil(n * times)} informative contexts instead of {n}"
