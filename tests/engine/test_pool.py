@@ -14,6 +14,8 @@ from tod.engine.forecast import Forecast, forecast
 from tod.engine.proposals import propose
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
+from tod.engine.train import train
+from tod.runs import RunDirectory
 
 Make = Callable[..., RunSettings]
 FIRST, SECOND = "3 5 12=31:", "2 4 9=17:"
@@ -87,6 +89,29 @@ def test_recorded_ids_say_more_than_a_length(small: Make, tmp_path: Path) -> Non
         row("5-12*3", log_mu=-5.0, token_ids=ids),
     ]
     assert read(pooled(small, path, rows, "sampled"))[1].tolist() == [-3.0, -5.0]
+
+
+def test_a_runs_rollouts_are_read_token_by_token(small: Make) -> None:
+    """Special tokens that were drawn are not in the text; the recorded ids have them."""
+    changes = {"operator__proposal__temperature": 6.0, "train__dtype": "float64"}
+    first = small("first", train__steps=1, **changes)
+    train(first)
+    rows = RunDirectory.open(first.directory).rollouts.scan().collect()
+    proposal = {"source": "pool", "path": str(first.directory), "semantics": "sampled"}
+    proposal |= {"prompts": 6, "max_new_tokens": 20}
+    mu = {"kind": "verifier", "eta": 2.0, "utility": "correct", "anchor": {"mu": 1.0}}
+    action = {"kind": "weighted_regression"}
+    second = small("second", target=mu, operator={"proposal": proposal, "action": action})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        session = open_session(second)
+        evidence = propose(session, 1)
+        session.close()
+    drawn = {tuple(row["token_ids"]): row["log_mu"] for row in rows.iter_rows(named=True)}
+    read = evidence.rollouts.sequences.split(evidence.rollouts.ids)
+    assert len(read) == len(rows)
+    for ids, log_mu in zip(read, evidence.log_mu, strict=True):
+        assert drawn[tuple(ids)] == log_mu
 
 
 def test_a_pool_of_other_tokens_alone_is_refused(small: Make, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The run as a whole: what it records, what each part of a recipe changes, what it refuses."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +11,16 @@ import pytest
 import torch
 
 from tod.base import DataError, ModelError, ResourceError, SpecError, UtilityError
+from tod.diagnosis import diagnose
 from tod.engine.collect import collect
+from tod.engine.models import load_model
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
-from tod.engine.train import train
+from tod.engine.train import Events, train
 from tod.engine.update import update
+from tod.formats import read
 from tod.runs import RunDirectory
+from tolerance import rounding
 
 Make = Callable[..., RunSettings]
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -52,6 +58,55 @@ def test_rollouts_hold_what_was_drawn(small: Make) -> None:
     # at step 1 the policy still is the reference
     first = table.filter(table["step"] == 1)
     assert np.allclose(first["log_ref"], first["log_policy"], atol=1e-4)
+
+
+def test_rollouts_are_scored_again_exactly(small: Make) -> None:
+    """Also where special tokens were drawn, which the text leaves out.
+
+    A flat softmax draws them often. Two forwards in float64 add in other orders: at most 1e5
+    operations in a row, sums a thousandth of their terms. log μ is stored as float32.
+    """
+    exact, stored = rounding("float64", 1e5, 1e3), rounding("float32", 1)
+    changes = {"operator__proposal__temperature": 6.0, "train__dtype": "float64"}
+    settings = small(train__steps=1, **changes)
+    train(settings)
+    table = RunDirectory.open(settings.directory).rollouts.scan().collect()
+    model, tokenizer = load_model("tod://tiny", dtype="float64")
+    lossy = 0
+    for row in table.iter_rows(named=True):
+        prompt, ids = row["prompt_ids"], row["token_ids"]
+        assert prompt == tokenizer(row["prompt"])["input_ids"]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == row["completion"]
+        lossy += tokenizer(row["completion"], add_special_tokens=False)["input_ids"] != ids[:-1]
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *ids]])).logits[0, len(prompt) - 1 : -1]
+        terms = (logits / 6.0).log_softmax(-1)[torch.arange(len(ids)), ids]
+        assert row["log_policy"] == pytest.approx(float(terms.sum()), rel=exact)
+        assert row["log_mu"] == pytest.approx(row["log_policy"], rel=stored)
+    assert lossy > len(table) / 4  # the text alone would not have done
+
+
+def test_token_ids_can_be_left_out(small: Make) -> None:
+    settings = small(train__steps=1, record_token_ids=False)
+    train(settings)
+    columns = RunDirectory.open(settings.directory).rollouts.scan().collect_schema()
+    assert not {"token_ids", "prompt_ids"} & set(columns)
+
+
+def test_a_run_without_token_ids_goes_on(small: Make) -> None:
+    """A directory of version 0.1: its recipe does not know the setting, its tables no ids."""
+    settings = small(train__steps=2, record_token_ids=False)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, events=Events(record=lambda _: os.kill(os.getpid(), signal.SIGINT)))
+    manifest = settings.directory / "manifest.json"
+    data = json.loads(manifest.read_text())
+    del data["recipe"]["record_token_ids"]
+    manifest.write_text(json.dumps(data))
+    train(settings.revised(record_token_ids=True), resume=True)
+    table = RunDirectory.open(settings.directory).rollouts.scan().collect()
+    for step, known in ((1, False), (2, True)):
+        assert (table.filter(table["step"] == step)["token_ids"].is_not_null() == known).all()
+    assert diagnose(read(settings.directory)).to_dict()["contexts"]["total"] == 12
 
 
 def test_same_seed_same_run_and_another_seed_another(small: Make) -> None:

@@ -110,10 +110,14 @@ def ledger(session: Session, evidence: Evidence, updated: Updated) -> Ledger:
 
 
 def rollout_columns(
-    evidence: Evidence, candidates: Candidates, log_w: Any, tokenizer: Any
+    session: Session, evidence: Evidence, candidates: Candidates, log_w: Any
 ) -> dict[str, Any]:
-    """Candidates as the rows of ``rollouts/``: text, utilities, log-probs summed over tokens."""
-    labels = evidence.candidates(tokenizer).labels
+    """Candidates as the rows of ``rollouts/``: text, utilities, log-probs summed over tokens.
+
+    Token ids of prompts and completions too, unless ``record_token_ids`` is off: a text leaves out
+    special tokens that were drawn, and does not tell how it was cut into tokens.
+    """
+    labels = evidence.candidates(session.tokenizer).labels
     contexts = candidates.contexts
     assert labels.prompt is not None and labels.context is not None  # noqa: S101, PT018
     columns: dict[str, Any] = {
@@ -125,6 +129,10 @@ def rollout_columns(
         "truncated": evidence.rollouts.truncated,
         "log_w": log_w,
     }
+    if session.settings.record_token_ids:
+        rollouts = evidence.rollouts
+        columns["prompt_ids"] = [rollouts.prompts[int(c)] for c in contexts.owner]
+        columns["token_ids"] = rollouts.sequences.split(rollouts.ids)
     columns |= {f"utility.{name}": values for name, values in candidates.utility.items()}
     columns |= {f"log_{name}": candidates.log_prob(name, "") for name in candidates.recorded}
     return columns

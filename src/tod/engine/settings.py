@@ -27,7 +27,7 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 
 
-MAY_DIFFER = ("output", "name")
+MAY_DIFFER = ("output", "name", "record_token_ids")
 """Settings that a resumed run may change; schedules and draws depend on all others."""
 
 
@@ -147,6 +147,8 @@ class RunSettings(Spec):
     """Adaptive regime controller; None: knobs stay as declared."""
     output: Path | None = None
     """Run directory; None: ``runs/NAME``."""
+    record_token_ids: bool = True
+    """Whether ``rollouts/`` holds the token ids of prompts and completions."""
 
     @field_validator("utilities", mode="after")
     @classmethod

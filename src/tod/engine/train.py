@@ -241,7 +241,7 @@ class _Run:
                 step, {**diagnostics.rows(labels), "step": [step] * len(diagnostics)}
             )
             weights = log_weights(procedure.tilt, candidates)
-            columns = rollout_columns(evidence, candidates, weights, self.session.tokenizer)
+            columns = rollout_columns(self.session, evidence, candidates, weights)
             self.directory.write_rollouts(step, columns)
             if decision is not None:
                 self.directory.decide(decision)

@@ -22,6 +22,7 @@ _NAME = re.compile(r"part-(\d+)-(\d+)\.parquet")
 _INTEGERS = frozenset({"step", "candidate", "k", "length"})
 _TEXTS = frozenset({"context", "prompt", "completion", "class", "answer"})
 _OTHERS = frozenset({"ess", "ess_rel", "max_weight", "top_mass", "utility_mean", "utility_max"})
+_IDS = frozenset({"token_ids", "prompt_ids"})
 _FLAGS = frozenset({"truncated", "selected"})
 
 
@@ -49,8 +50,8 @@ class Parts:
 
         Columns: those required; ``utility.<name>``; ``log_mu``, ``log_old``, ``log_ref``,
         ``log_policy``, ``log_teacher`` and ``log_w`` (log q*/μ up to a constant per context) in
-        nats; the same with ``_tokens`` as lists; ``token_ids``; ``length``; ``answer``;
-        ``truncated``; ``selected`` (put out by a selection at test time).
+        nats; the same with ``_tokens`` as lists; ``token_ids`` and ``prompt_ids`` as lists;
+        ``length``; ``answer``; ``truncated``; ``selected`` (put out by a selection at test time).
 
         Raises:
             DataError: A column is missing, unknown, of another length or of the wrong type.
@@ -157,7 +158,7 @@ def _series(name: str, values: Any) -> "pl.Series":
 
     if name.endswith("_tokens") and name.startswith("log_"):
         kind: Any = pl.List(pl.Float32)
-    elif name == "token_ids":
+    elif name in _IDS:
         kind = pl.List(pl.Int64)
     elif name in _TEXTS:
         kind = pl.String
@@ -173,7 +174,7 @@ def _series(name: str, values: Any) -> "pl.Series":
             f"column {name!r} is not part of the format. Utilities are `utility.<name>`, "
             "log-probs start with `log_`."
         )
-    if isinstance(kind, pl.List):
+    if isinstance(kind, pl.List) and not all(hasattr(value, "dtype") for value in values):
         values = [None if value is None else list(value) for value in values]
     try:
         series = pl.Series(name, values).cast(kind)

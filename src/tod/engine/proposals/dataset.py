@@ -5,7 +5,7 @@ from numpy import ndarray
 
 from tod.engine.collect import Evidence, everywhere, scored_evidence
 from tod.engine.data import Example
-from tod.engine.proposals.given import given_rollouts, text_of, texts_as_read
+from tod.engine.proposals.given import given_rollouts, text_of, texts_as_read, with_end
 from tod.engine.session import Session
 from tod.operators import DatasetProposal
 
@@ -18,8 +18,8 @@ def dataset(session: Session, step: int, spec: DatasetProposal) -> Evidence:
     """
 
     def make(examples: list[Example], numbers: Int[ndarray, " c"]) -> Evidence:  # noqa: ARG001
-        texts = [[text_of(example, spec.completion)] for example in examples]
-        rollouts = given_rollouts(session, examples, texts)
+        tokens = [[with_end(session, text_of(row, spec.completion))] for row in examples]
+        rollouts = given_rollouts(session, examples, tokens)
         return scored_evidence(session, examples, rollouts, texts_as_read(session, rollouts))
 
     return everywhere(session, session.task.batch(step - 1, spec.prompts), make)

@@ -1,4 +1,4 @@
-"""Completions that are given as text: their tokens, and the evidence they make."""
+"""Completions that nothing draws: their tokens, and the evidence they make."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,15 +13,14 @@ from tod.engine.session import Session
 
 
 def given_rollouts(
-    session: Session, examples: Sequence[Example], texts: Sequence[Sequence[str]]
+    session: Session, examples: Sequence[Example], tokens: Sequence[Sequence[list[int]]]
 ) -> Rollouts:
-    """Rollouts of given completions, [C] lists of texts; their sampler is not known.
+    """Rollouts of given completions, [C] lists of token ids; their sampler is not known.
 
-    An end-of-sequence token is added. A completion longer than ``max_new_tokens`` with it is cut
-    there and counts as truncated.
+    A completion longer than ``max_new_tokens`` is cut there and counts as truncated.
     """
     limit = session.operator.proposal.max_new_tokens
-    rows = [with_end(session, text) for group in texts for text in group]
+    rows = [row for group in tokens for row in group]
     kept = [row[:limit] for row in rows]
     if not all(kept):
         raise DataError(
@@ -30,7 +29,7 @@ def given_rollouts(
         )
     return Rollouts(
         prompts=tuple(session.prompts(examples)),
-        contexts=Groups(np.array([len(group) for group in texts])),
+        contexts=Groups(np.array([len(group) for group in tokens])),
         sequences=Groups(np.array([len(row) for row in kept])),
         ids=np.concatenate([np.asarray(row, np.int64) for row in kept]),
         log_mu=None,

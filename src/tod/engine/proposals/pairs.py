@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from tod.engine.collect import Evidence, drawn, everywhere, scored_evidence
 from tod.engine.data import Example
-from tod.engine.proposals.given import given_rollouts, text_of, texts_as_read
+from tod.engine.proposals.given import given_rollouts, text_of, texts_as_read, with_end
 from tod.engine.sampling.uniforms import row_keys, uniforms
 from tod.engine.session import Session
 from tod.operators import CHOICE, PairsProposal
@@ -51,10 +51,9 @@ def gumbel(u: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
 
 def _columns(session: Session, spec: PairsProposal, examples: list[Example]) -> Evidence:
     """Chosen and rejected of every row: a fixed set of two."""
-    texts = [
-        [text_of(example, name) for name in (spec.chosen, spec.rejected)] for example in examples
-    ]
-    rollouts = given_rollouts(session, examples, texts)
+    names = (spec.chosen, spec.rejected)
+    tokens = [[with_end(session, text_of(row, name)) for name in names] for row in examples]
+    rollouts = given_rollouts(session, examples, tokens)
     found = scored_evidence(session, examples, rollouts, texts_as_read(session, rollouts))
     chosen = np.tile([1.0, 0.0], len(examples))
     return replace(found, semantics="fixed", utility={**found.utility, CHOICE: chosen})

@@ -17,8 +17,8 @@ from tod.engine.session import Session
 from tod.operators import PoolProposal
 
 _OTHER_TOKENS = (
-    "the text has other tokens now than log_mu is of (`length` or `token_ids` differ; a length "
-    "counts the end token)"
+    "the text has other tokens now than log_mu is of (`token_ids` spell another text or are more "
+    "than max_new_tokens, or `length` differs, which counts the end token)"
 )
 _TWICE = "the same tokens stand twice in a context, and a fixed set has distinct elements"
 
@@ -75,9 +75,9 @@ def _usable(session: Session, read: Task, spec: PoolProposal) -> Task:
 
 
 def _as_recorded(session: Session, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows whose log μ, if any, is of the tokens that their text has now.
+    """Rows whose log μ, if any, is of the tokens that are read.
 
-    A text does not tell how it was cut into tokens; the number of tokens, or their ids, do.
+    A text does not tell how it was cut into tokens; their ids do, or at least their number.
     """
 
     def same(row: dict[str, Any]) -> bool:
@@ -102,14 +102,27 @@ def _distinct(session: Session, rows: list[dict[str, Any]]) -> list[dict[str, An
 def _read(session: Session, row: dict[str, Any]) -> tuple[int, ...]:
     """Tokens of a row as `given_rollouts` reads them."""
     limit = session.operator.proposal.max_new_tokens
-    return tuple(with_end(session, row["completion"])[:limit])
+    return tuple(_tokens(session, row)[:limit])
+
+
+def _tokens(session: Session, row: dict[str, Any]) -> list[int]:
+    """The recorded ids where they spell the row's text, else the tokens of the text.
+
+    Ids of another tokenizer spell another text.
+    """
+    ids = row.get("token_ids")
+    if ids is not None and max(ids, default=0) < len(session.tokenizer):
+        text = session.tokenizer.decode(ids, skip_special_tokens=True)
+        if text == row["completion"]:
+            return list(ids)
+    return with_end(session, row["completion"])
 
 
 def _evidence(session: Session, examples: list[Example], spec: PoolProposal) -> Evidence:
     groups = [example.columns[CANDIDATES] for example in examples]
-    texts = [[candidate["completion"] for candidate in group] for group in groups]
     flat = [candidate for group in groups for candidate in group]
-    rollouts = given_rollouts(session, examples, texts)
+    tokens = [[_tokens(session, candidate) for candidate in group] for group in groups]
+    rollouts = given_rollouts(session, examples, tokens)
     completions = texts_as_read(session, rollouts)
     recorded = {
         name: np.array([float(candidate[f"utility.{name}"]) for candidate in flat])

@@ -149,7 +149,7 @@ class _Job:
         if self.directory is not None:
             labels = Labels(context=candidates.labels.context)
             contexts = {**diagnostics.rows(labels), "step": [step] * len(diagnostics)}
-            rollouts = rollout_columns(evidence, candidates, log_w, self.session.tokenizer)
+            rollouts = rollout_columns(self.session, evidence, candidates, log_w)
             selected = np.zeros(len(candidates), dtype=bool)
             selected[chosen.rows[chosen.accepted]] = True
             rollouts |= {"answer": answers, "selected": selected}
