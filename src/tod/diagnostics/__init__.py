@@ -28,11 +28,26 @@ from tod.diagnostics.coverage import (
     pass_at_k,
     reverse_ess,
 )
-from tod.diagnostics.derivatives import d_ess, d_kl, d_log_ess
 from tod.diagnostics.diversity import distinct_n, self_bleu, unique_answers
-from tod.diagnostics.drift import Kl, drift, drift_and_reasons, k1, k2, k3, kl, kl_per_sequence
+from tod.diagnostics.drift import (
+    GapSums,
+    Kl,
+    drift,
+    drift_and_reasons,
+    fraction_outside,
+    gap,
+    gap_of_sequences,
+    k1,
+    k2,
+    k3,
+    kl,
+    kl_per_sequence,
+)
 from tod.diagnostics.ess import (
     chi2,
+    d_ess,
+    d_kl,
+    d_log_ess,
     entropy,
     ess,
     ess_alpha,
@@ -54,8 +69,7 @@ from tod.diagnostics.finite_k import (
     rare_pass_ess_rel,
 )
 from tod.diagnostics.kernel import WeightStatistics, weight_statistics
-from tod.diagnostics.measure import Diagnostics, measure
-from tod.diagnostics.mismatch import GapSums, fraction_outside, gap, gap_of_sequences
+from tod.diagnostics.measure import measure
 from tod.diagnostics.overlap import (
     LEGS,
     carried_by,
@@ -90,6 +104,7 @@ from tod.diagnostics.quantiles import (
 from tod.diagnostics.summary import (
     ContextCounts,
     Coverage,
+    Diagnostics,
     Drift,
     EssRel,
     Mismatch,
@@ -97,14 +112,17 @@ from tod.diagnostics.summary import (
     Summary,
     Tails,
 )
-from tod.diagnostics.surrogates import SURROGATES, length_mean, length_root, truncated
 from tod.diagnostics.tails import (
+    SURROGATES,
     gini,
     infinite_count,
+    length_mean,
+    length_root,
     log_w_variance,
     max_minus_median,
     max_weight,
     top_mass,
+    truncated,
 )
 
 __all__ = [

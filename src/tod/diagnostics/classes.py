@@ -22,7 +22,7 @@ def constant_within(x: Float[Array, " N"], contexts: Groups) -> Bool[np.ndarray,
     Equal means max − min ≤ 8 ε max|x| with ε of x's own precision: Σ_k η_k U_k added in another
     order may differ by that much. All −∞ is constant; NaN is not.
     """
-    return constant(*_range(x, contexts), _precision(x))  # type: ignore[no-any-return]
+    return constant(*_range(x, contexts), precision(x))  # type: ignore[no-any-return]
 
 
 def _range(x: Array, contexts: Groups) -> tuple[Any, Any]:
@@ -30,7 +30,8 @@ def _range(x: Array, contexts: Groups) -> tuple[Any, Any]:
     return low.astype(np.float64), high.astype(np.float64)
 
 
-def _precision(x: Array) -> float:
+def precision(x: Array) -> float:
+    """ε of the float type of x."""
     return float(np.finfo(to_numpy(x[:0]).dtype).eps)
 
 
@@ -60,13 +61,25 @@ def context_classes(
         tilt: Σ_k η_k U_k; None for a target without tilts (its anchors carry the information).
         contexts: Candidates in contexts.
     """
-    codes = np.full(len(contexts), INFORMATIVE, dtype=np.int8)
     undefined = invalid_contexts(log_w, contexts)
-    if tilt is not None:
-        low, high = _range(tilt, contexts)
-        codes[constant(low, high, _precision(tilt))] = ZERO_INFORMATION
-        undefined |= np.isnan(high)
-    codes[contexts.sizes == 1] = SINGLETON
+    if tilt is None:
+        return class_codes(undefined, contexts.sizes)
+    return class_codes(undefined, contexts.sizes, *_range(tilt, contexts), precision(tilt))
+
+
+def class_codes(
+    undefined: Bool[np.ndarray, " C"],
+    sizes: Int[np.ndarray, " C"],
+    low: Float[np.ndarray, " C"] | None = None,
+    high: Float[np.ndarray, " C"] | None = None,
+    eps: float = 0.0,
+) -> Int[np.ndarray, " C"]:
+    """``context_classes`` from the extremes of the tilt in every context and its precision ε."""
+    codes = np.full(len(sizes), INFORMATIVE, dtype=np.int8)
+    if low is not None and high is not None:
+        codes[constant(low, high, eps)] = ZERO_INFORMATION
+        undefined = undefined | np.isnan(high)
+    codes[sizes == 1] = SINGLETON
     codes[undefined] = INVALID
     return codes
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Array, DataError, Groups, namespace, to_numpy
-from tod.diagnostics.shift import weights
+from tod.diagnostics.ess import ess_of_sums, weights
 
 ROUNDING = 1e-9
 """Relative error of ρ below which all are the same: sums of 10⁶ nats hold 2·10⁻¹⁰ in float64."""
@@ -28,8 +28,8 @@ class MeanRho:
     Attributes:
         value: (1/n) Σ e^r, expectation π(supp μ).
         z: (value − 1)/se with se clustered by context; None under two contexts or when
-            ``effective`` < 100; ±∞ where ρ is the same everywhere and not 1: no error to compare with. Below −3:
-            μ misses part of π. Above 3: the log-probs are wrong.
+            ``effective`` < 100; ±∞ where ρ is the same everywhere and not 1: no error to compare
+            with. Below −3: μ misses part of π. Above 3: the log-probs are wrong.
         effective: (Σρ)²/Σρ² over the batch.
     """
 
@@ -109,7 +109,7 @@ def mean_rho_of(sums: RhoSums) -> MeanRho:
     scaled, count, n = sums.total * scale, len(sums.k), int(sums.k.sum())
     total = float(scaled.sum())
     mean = total / n
-    effective = total * total / float(np.sum(sums.squares * scale * scale))
+    effective = ess_of_sums(total, float(np.sum(sums.squares * scale * scale)))
     value = mean * math.exp(top) if top < 700 else math.inf
     if count < 2 or effective < FEWEST:
         return MeanRho(value, None, effective)

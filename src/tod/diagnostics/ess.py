@@ -10,8 +10,27 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from tod.base import Array, DataError, Groups, namespace
-from tod.diagnostics.shift import centre
+from tod.base import Array, DataError, Groups, detach, namespace
+
+
+def centre(log_w: Float[Array, " N"], contexts: Groups) -> Any:
+    """log_w minus the largest of its context, [N]: at most 0, and 0 at least once per context.
+
+    The shift changes no self-normalised statistic and makes each of them exact to rounding, for
+    log-weights of any magnitude. A context that is invalid (all −∞, any +∞ or NaN) becomes NaN
+    throughout, so nothing downstream needs a mask.
+    """
+    xp = namespace(log_w)
+    top = detach(contexts.max(log_w))
+    shift = xp.where(xp.isfinite(top), top, xp.full_like(top, float("nan")))
+    with np.errstate(over="ignore"):  # a spread beyond 1.8e308 is a weight of zero
+        return log_w - contexts.spread(shift)
+
+
+def weights(log_w: Float[Array, " N"], contexts: Groups) -> Any:
+    """w̄ = softmax of log_w in every context, [N]; NaN throughout an invalid context."""
+    e = namespace(log_w).exp(centre(log_w, contexts))
+    return e / contexts.spread(contexts.sum(e))
 
 
 def ess(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
@@ -25,8 +44,12 @@ def ess(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
     [2.6226237449]
     """
     e = namespace(log_w).exp(centre(log_w, contexts))
-    total = contexts.sum(e)
-    return total * total / contexts.sum(e * e)  # type: ignore[no-any-return]
+    return ess_of_sums(contexts.sum(e), contexts.sum(e * e))  # type: ignore[no-any-return]
+
+
+def ess_of_sums(total: Any, squares: Any) -> Any:
+    """(Σw)²/Σw² from its two sums, for weights up to one common factor."""
+    return total * total / squares
 
 
 def log_ess(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
@@ -118,3 +141,39 @@ def chi2(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
 
 def _log_k(log_w: Any, contexts: Groups) -> Any:
     return namespace(log_w).log(contexts.sizes_like(log_w))
+
+
+def d_log_ess(
+    log_w: Float[Array, " N"], direction: Float[Array, " N"], contexts: Groups
+) -> Float[Array, " C"]:
+    """∂ log ESS/∂φ = 2 (E_w̄[∂ω/∂φ] − E_v̄[∂ω/∂φ]), v̄ = softmax(2ω), per context.
+
+    For the sharpness of utility k the direction is U_k; for the ratio of two anchors it is
+    log π_ref − log π_old. Candidates of weight zero do not count, whatever their direction.
+    """
+    e = namespace(log_w).exp(centre(log_w, contexts))
+    plain, squared = (_mean(w, direction, contexts) for w in (e, e * e))
+    return 2 * (plain - squared)  # type: ignore[no-any-return]
+
+
+def d_ess(
+    log_w: Float[Array, " N"], direction: Float[Array, " N"], contexts: Groups
+) -> Float[Array, " C"]:
+    """∂ESS/∂φ = ESS · ∂ log ESS/∂φ."""
+    return ess(log_w, contexts) * d_log_ess(log_w, direction, contexts)  # type: ignore[no-any-return]
+
+
+def d_kl(
+    log_w: Float[Array, " N"], direction: Float[Array, " N"], contexts: Groups, eta: float
+) -> Float[Array, " C"]:
+    """∂/∂η of log K − H(w̄) = η Var_w̄(U) ≥ 0, for ω = ηU + const (b = μ)."""
+    e = namespace(log_w).exp(centre(log_w, contexts))
+    mean = contexts.spread(_mean(e, direction, contexts))
+    return eta * _mean(e, (direction - mean) ** 2, contexts)  # type: ignore[no-any-return]
+
+
+def _mean(e: Any, x: Any, contexts: Groups) -> Any:
+    """Mean of x under weights proportional to e; where e is 0, x may be infinite."""
+    xp = namespace(e)
+    kept = xp.where(e == 0, xp.zeros_like(e), x)
+    return contexts.sum(e * kept) / contexts.sum(e)

@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Array, Groups, constant_like, namespace
-from tod.diagnostics.ess import ess_rel
-from tod.diagnostics.shift import centre
+from tod.diagnostics.ess import centre, ess_of_sums, ess_rel
 
 LEGS = ("target_proposal", "policy_proposal", "target_policy")
 SMALLEST_RHO = 1e-60
@@ -82,9 +81,9 @@ def legs_of_columns(
     s /= r
     total_w, total_r, total_s = w.sum(axis=0), r.sum(axis=0), s.sum(axis=0)
     return (
-        total_r * total_r / (len(r) * np.einsum("kb,kb->b", r, r)),
+        ess_of_sums(total_r, np.einsum("kb,kb->b", r, r)) / len(r),
         total_w * total_w / (total_r * total_s),
-        total_s * total_s / np.einsum("kb,kb->b", s, s),
+        ess_of_sums(total_s, np.einsum("kb,kb->b", s, s)),
     )
 
 

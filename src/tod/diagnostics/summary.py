@@ -1,12 +1,25 @@
-"""What a batch's diagnostics say in one record; the names are those of the JSON schema.
+"""Diagnostics per context, and the one record of a batch that they are condensed into.
 
-``None`` means "not computable from what was recorded", never zero.
+The names of the record are those of the JSON schema. ``None`` means "not computable from what was
+recorded", never zero.
 """
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+import math
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tod.base import Array, Groups, to_numpy
+from tod.candidates import Labels
+from tod.diagnostics.classes import CLASSES, INFORMATIVE, INVALID, SINGLETON, ZERO_INFORMATION
+from tod.diagnostics.coverage import MeanRho, RhoSums, usable_mean_rho
+from tod.diagnostics.overlap import LEGS
+from tod.diagnostics.pareto import pareto_k_pooled
+from tod.diagnostics.quantiles import Ordered, quantile
 
 
 @cache
@@ -176,3 +189,281 @@ class Summary(Record):
     drift: Drift = field(default_factory=Drift)
     activation: float | None = None
     entropy: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnostics:
+    """Diagnostics per context, [C] each, float64; NaN = not defined there, None = not recorded.
+
+    Attributes:
+        k: Candidates per context.
+        codes: Class of every context, a position in ``CLASSES``.
+        ess: Effective sample size, in [1, k].
+        ess_rel: ess/k.
+        max_weight: Largest normalised weight.
+        top_mass: Mass of the ``top`` largest.
+        log_w_variance: Variance of the finite log-weights, nats².
+        log_z: log Ẑ, nats.
+        utility_mean: Mean utility, or None.
+        utility_max: Largest utility, or None.
+        utility_min: Smallest utility, or None.
+        all_pass: Contexts in which every candidate passes; None unless the utility is binary.
+        all_fail: Contexts in which no candidate passes; None unless the utility is binary.
+        policy_proposal: ESS_rel(π/μ), or None.
+        target_policy: Third leg of the overlap, or None.
+        carried_by: Candidates that carry the third leg, or None.
+        missing_mass: Weighted Good–Turing over answers, or None.
+        rho: Sums of π/μ behind its mean over the batch, or None.
+        pareto_k_pooled: k̂ of the pooled informative contexts, or None.
+        legs_declared: Legs of the overlap known by declaration.
+        legs_not_applicable: Legs that mean nothing here (test time).
+    """
+
+    k: Int[np.ndarray, " C"]
+    codes: Int[np.ndarray, " C"]
+    ess: Float[np.ndarray, " C"]
+    ess_rel: Float[np.ndarray, " C"]
+    max_weight: Float[np.ndarray, " C"]
+    top_mass: Float[np.ndarray, " C"]
+    log_w_variance: Float[np.ndarray, " C"]
+    log_z: Float[np.ndarray, " C"]
+    utility_mean: Float[np.ndarray, " C"] | None = None
+    utility_max: Float[np.ndarray, " C"] | None = None
+    utility_min: Float[np.ndarray, " C"] | None = None
+    all_pass: Bool[np.ndarray, " C"] | None = None
+    all_fail: Bool[np.ndarray, " C"] | None = None
+    policy_proposal: Float[np.ndarray, " C"] | None = None
+    target_policy: Float[np.ndarray, " C"] | None = None
+    carried_by: Float[np.ndarray, " C"] | None = None
+    missing_mass: Float[np.ndarray, " C"] | None = None
+    rho: RhoSums | None = None
+    pareto_k_pooled: float | None = None
+    legs_declared: tuple[str, ...] = ()
+    legs_not_applicable: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of contexts C."""
+        return len(self.k)
+
+    @property
+    def informative(self) -> Bool[np.ndarray, " C"]:
+        """Contexts that can say something about the target."""
+        return self.codes == INFORMATIVE  # type: ignore[no-any-return]
+
+    @property
+    def compared(self) -> Bool[np.ndarray, " C"]:
+        """Informative contexts of their most common K: those behind the quantiles of a summary."""
+        return self.informative & (self.k == common_k(self.k[self.informative]))  # type: ignore[no-any-return]
+
+    def part(self, places: slice, log_w: Float[Array, " N"], contexts: Groups) -> "Diagnostics":
+        """Some consecutive contexts; ``log_w`` and ``contexts`` are those of the whole."""
+        offsets = contexts.offsets
+        rows = slice(int(offsets[places.start]), int(offsets[places.stop]))
+        known = {item.name: getattr(self, item.name) for item in fields(self)}
+        columns: dict[str, Any] = {
+            n: x[places] for n, x in known.items() if isinstance(x, np.ndarray)
+        }
+        rho = None if self.rho is None else self.rho.take(places)
+        cut = replace(self, rho=rho, **columns)
+        k = pareto_k_pooled(log_w[rows], Groups(cut.k), cut.informative, cut.max_weight, cut.log_z)
+        return replace(cut, pareto_k_pooled=k)
+
+    @property
+    def mean_rho(self) -> MeanRho | None:
+        """Mean of π/μ over the batch; None without usable log-probs of π."""
+        return None if self.rho is None else usable_mean_rho(self.rho)
+
+    def summary(
+        self,
+        *,
+        coverage: Coverage | None = None,
+        mismatch: Mismatch | None = None,
+        staleness: Mismatch | None = None,
+        drift: Drift | None = None,
+        activation: float | None = None,
+        entropy: float | None = None,
+    ) -> Summary:
+        """One record of the batch, unknown and infinite numbers as None.
+
+        What needs more than log-weights is handed in. Fields of ``coverage`` that are not None
+        replace what was measured here.
+        """
+        columns = _Sorted(self)
+        return Summary(
+            contexts=_counts(self),
+            ess_rel=_ess_rel(columns),
+            tails=_tails(self, columns),
+            overlap=_overlap(self, columns),
+            coverage=_coverage(self, coverage),
+            mismatch=mismatch,
+            staleness=staleness,
+            drift=drift or Drift(),
+            activation=activation,
+            entropy=entropy,
+        )
+
+    def rows(self, labels: Labels | None = None) -> dict[str, Any]:
+        """Columns of one row per context; what was not recorded is a column of None.
+
+        ``context`` is the label, or the position in the batch; ``step`` is None when unlabelled.
+        """
+        unknown = [None] * len(self)
+        labels = labels or Labels()
+        return {
+            "step": unknown if labels.step is None else to_numpy(labels.step),
+            "context": np.arange(len(self)) if labels.context is None else list(labels.context),
+            "k": self.k,
+            "ess": self.ess,
+            "ess_rel": self.ess_rel,
+            "max_weight": self.max_weight,
+            "top_mass": self.top_mass,
+            "log_w_variance": self.log_w_variance,
+            "log_z": self.log_z,
+            "utility_mean": unknown if self.utility_mean is None else self.utility_mean,
+            "utility_max": unknown if self.utility_max is None else self.utility_max,
+            "class": np.array(CLASSES, dtype=object)[self.codes].tolist(),
+        }
+
+
+def _counts(d: Diagnostics) -> ContextCounts:
+    blind = d.codes == ZERO_INFORMATION
+    return ContextCounts(
+        total=len(d),
+        informative=int(d.informative.sum()),
+        zero_information=int(blind.sum()),
+        all_pass=None if d.all_pass is None else int((blind & d.all_pass).sum()),
+        all_fail=None if d.all_fail is None else int((blind & d.all_fail).sum()),
+        singleton=int((d.codes == SINGLETON).sum()),
+        invalid=int((d.codes == INVALID).sum()),
+        candidates_per_context={
+            "min": int(d.k.min()),
+            "median": int(quantile(d.k.astype(np.float64), 0.5)),
+            "max": int(d.k.max()),
+        }
+        if len(d)
+        else {},
+    )
+
+
+class _Sorted:
+    """Columns over the contexts that may be read, each sorted once.
+
+    Attributes:
+        k: The most common K among informative contexts, else among readable ones.
+    """
+
+    def __init__(self, d: Diagnostics) -> None:
+        self._d = d
+        self._informative = d.informative
+        self._readable = self._informative | (d.codes == ZERO_INFORMATION)
+        self.k = common_k(d.k[self._informative]) or common_k(d.k[self._readable])
+        self._equal = bool((d.k == self.k).all())
+        self._known: dict[tuple[str, bool, bool], Ordered] = {}
+
+    def __call__(self, name: str, *, readable: bool = False, at_k: bool = False) -> Ordered:
+        """The column of informative (or all readable) contexts, perhaps of the common K only."""
+        key = (name, readable, at_k and not self._equal)
+        if key not in self._known:
+            chosen = self._readable if readable else self._informative
+            chosen = chosen & (self._d.k == self.k) if key[2] else chosen
+            self._known[key] = Ordered(getattr(self._d, name)[chosen])
+        return self._known[key]
+
+
+def _ess_rel(columns: _Sorted) -> EssRel:
+    """Over informative contexts of the most common K, as the legs: its floor and bias are of K."""
+    x = columns("ess_rel", at_k=True)
+    if not len(x):
+        return EssRel()
+    return EssRel(
+        median=x.quantile(0.5),
+        q10=x.quantile(0.1),
+        mean=float(x.values.mean()),
+        median_ci90=_bounds(x.interval(0.5)),
+        q10_ci90=_bounds(x.interval(0.1)),
+    )
+
+
+def _tails(d: Diagnostics, columns: _Sorted) -> Tails:
+    """Medians at the most common K; the pooled k̂ reads K w̄, of mean 1 whatever K is."""
+    return Tails(
+        max_weight_median=columns("max_weight", at_k=True).quantile(0.5),
+        log_w_variance_median=columns("log_w_variance", at_k=True).quantile(0.5),
+        top_mass_median=columns("top_mass", at_k=True).quantile(0.5),
+        pareto_k_pooled=d.pareto_k_pooled,
+    )
+
+
+def _overlap(d: Diagnostics, columns: _Sorted) -> Overlap:
+    """Medians over contexts of the most common K, the larger on a tie; never over unequal K.
+
+    Legs with q* read informative contexts, π/μ every one that is neither singleton nor invalid.
+    """
+    found: dict[str, Ordered] = {}
+    for leg in LEGS:
+        name = "ess_rel" if leg == "target_proposal" else leg
+        if leg not in d.legs_not_applicable and getattr(d, name) is not None:
+            found[leg] = columns(name, readable=leg == "policy_proposal", at_k=True)
+    medians = {leg: x.quantile(0.5) for leg, x in found.items()}
+    declared = _declared(d, medians)
+    medians |= declared
+    known = [value for value in medians.values() if value is not None]
+    carried = None if d.carried_by is None else columns("carried_by", at_k=True)
+    return Overlap(
+        **{leg: medians.get(leg) for leg in LEGS},
+        minimum=min(known, default=None),
+        not_applicable=d.legs_not_applicable,
+        declared=tuple(declared),
+        k=columns.k,
+        contexts=len(columns("ess_rel", at_k=True)),
+        q10={leg: q for leg, x in found.items() if (q := x.quantile(0.1)) is not None},
+        carried_by=None if carried is None else carried.quantile(0.5),
+        unknown=max((x.unknown for x in found.values()), default=0),
+    )
+
+
+def _declared(d: Diagnostics, medians: dict[str, Any]) -> dict[str, Any]:
+    """Legs that follow from π = μ and were not measured (C.12, coincidences)."""
+    on_policy = "policy_proposal" in d.legs_declared and "policy_proposal" not in medians
+    found: dict[str, Any] = {"policy_proposal": 1.0} if on_policy else {}
+    if "target_policy" not in medians and (on_policy or "target_policy" in d.legs_declared):
+        found["target_policy"] = medians.get("target_proposal")
+    return {
+        leg: v for leg, v in found.items() if leg not in d.legs_not_applicable and v is not None
+    }
+
+
+def _coverage(d: Diagnostics, given: Coverage | None) -> Coverage:
+    rho = d.mean_rho
+    mass = None if d.missing_mass is None else d.missing_mass[d.informative]
+    measured = Coverage(
+        pass_at_k=_share_passed(d),
+        missing_mass=None if mass is None or not mass.size else finite(mass.mean()),
+        mean_rho=None if rho is None else finite(rho.value),
+        mean_rho_z=None if rho is None or rho.z is None else finite(rho.z),
+    )
+    known = {name: v for name, v in (given.to_dict() if given else {}).items() if v is not None}
+    return replace(measured, **known)
+
+
+def _share_passed(d: Diagnostics) -> float | None:
+    """Share of valid contexts with at least one pass: pass@K at every context's own K."""
+    valid = d.codes != INVALID
+    if d.all_fail is None or not valid.any():
+        return None
+    return float((~d.all_fail[valid]).mean())
+
+
+def common_k(k: Any) -> int | None:
+    """The most common size above 1, the larger on a tie."""
+    counts = np.bincount(k[k > 1])
+    return int(np.flatnonzero(counts == counts.max())[-1]) if counts.size else None
+
+
+def _bounds(interval: tuple[float, float]) -> tuple[float | None, float | None]:
+    return finite(interval[0]), finite(interval[1])
+
+
+def finite(value: Any) -> float | None:
+    """The number, or None where it is infinite or NaN."""
+    return float(value) if math.isfinite(value) else None

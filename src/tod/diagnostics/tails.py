@@ -3,11 +3,13 @@
 Per context [C] from log_w [N] in nats. Invalid contexts (all −∞, any +∞ or NaN) answer NaN.
 """
 
-import numpy as np
-from jaxtyping import Float, Int
+from typing import Any
 
-from tod.base import Array, DataError, Groups, constant_like, namespace, to_numpy
-from tod.diagnostics.shift import ascending, at, centre
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from tod.base import Array, DataError, Groups, constant_like, is_numpy, namespace, to_numpy
+from tod.diagnostics.ess import centre
 
 
 def log_w_variance(
@@ -79,3 +81,56 @@ def gini(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
     rank = 2.0 * contexts.position + 1 - contexts.spread(contexts.sizes)
     scale = contexts.sizes_like(log_w) * contexts.sum(e)
     return contexts.sum(constant_like(rank.astype(to_numpy(x).dtype), log_w) * e) / scale  # type: ignore[no-any-return]
+
+
+def _lengths(log_w: Array, lengths: Num[np.ndarray, " N"]) -> Array:
+    values = np.asarray(lengths)
+    if values.shape != tuple(log_w.shape) or bool((values < 1).any()):
+        raise DataError(
+            f"lengths of shape {values.shape} for log-weights of shape {tuple(log_w.shape)}: one "
+            "positive number of tokens per candidate."
+        )
+    return constant_like(values.astype(np.float64), log_w)  # type: ignore[no-any-return]
+
+
+def length_mean(log_w: Float[Array, " N"], lengths: Num[np.ndarray, " N"]) -> Float[Array, " N"]:
+    """ω/L, the geometric mean over tokens: tempering by 1/L, another exponent per length (GSPO).
+
+    With equal lengths it is the point t = 1/L of the tempering path.
+    """
+    return log_w / _lengths(log_w, lengths)  # type: ignore[no-any-return]
+
+
+def length_root(log_w: Float[Array, " N"], lengths: Num[np.ndarray, " N"]) -> Float[Array, " N"]:
+    """ω/√L, variance-stabilised: independent token gaps give it one scale at all lengths (FSPO)."""
+    return log_w / namespace(log_w).sqrt(_lengths(log_w, lengths))  # type: ignore[no-any-return]
+
+
+def truncated(log_w: Float[Array, " N"], log_cap: float) -> Float[Array, " N"]:
+    """min(ω, log C): biased, with the second moment of the weight bounded by C²."""
+    xp = namespace(log_w)
+    return xp.where(log_w < log_cap, log_w, xp.full_like(log_w, log_cap))  # type: ignore[no-any-return]
+
+
+SURROGATES = {
+    "length_mean": "log-weight divided by its length: tempers by 1/L",
+    "length_root": "log-weight divided by the root of its length: one scale at all lengths",
+    "truncated": "log-weight capped: biased, bounded",
+    "tilt_only": "utilities alone, anchors dropped: exact only when b = μ",
+}
+"""Names under which a surrogate is reported, with what it is."""
+
+
+def ascending(x: Float[Array, " N"], contexts: Groups) -> Int[np.ndarray, " N"]:
+    """Indices that sort every context by value, smallest first, contexts staying in place."""
+    values = to_numpy(x)
+    if contexts.uniform is not None:
+        rows = values.reshape(len(contexts), contexts.uniform)
+        inside = np.argsort(rows, axis=1, kind="stable")
+        return (inside + contexts.offsets[:-1, None]).reshape(-1)  # type: ignore[no-any-return]
+    return np.lexsort((values, contexts.owner))
+
+
+def at(x: Array, index: Int[np.ndarray, " n"]) -> Any:
+    """``x[index]`` for either library."""
+    return x[index] if is_numpy(x) else x[constant_like(index, x)]

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from tod.base import DataError
 from tod.candidates import Candidates
-from tod.diagnostics.mismatch import GapSums
+from tod.diagnostics import GapSums
 from tod.formats.gating import Gate
 from tod.formats.rows import Rejection
 

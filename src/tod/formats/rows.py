@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tod.diagnostics.mismatch import GapSums
+from tod.diagnostics import GapSums
 
 SHOWN = 20
 """Refusals that are kept in full; the rest is only counted."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tod.base import Groups
+from tod.diagnostics import GapSums
 from tod.diagnostics.drift import k3
-from tod.diagnostics.mismatch import GapSums
 from tod.formats.gather import TOLERANCE
 from tod.formats.rows import Rows
 from tod.formats.token_rows import PAIRS
