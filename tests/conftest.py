@@ -20,7 +20,7 @@ from hypothesis import settings
 
 from tod.base import Groups
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 settings.register_profile("tod", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("tod")
 

@@ -1,7 +1,6 @@
 """`tod diagnose` from the outside: exit codes, JSON, what a terminal of 80 columns shows."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -192,7 +191,6 @@ def test_diagnosing_needs_no_torch(dump: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.stdout.strip() == "transition", done.stderr
 

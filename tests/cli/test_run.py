@@ -16,7 +16,7 @@ QUICK = ["train.steps=2", "evaluate=null", "operator.proposal.prompts=4"]
 
 
 def tod(*words: str, timeout: float = 120, **options: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    environment = {**os.environ, "COLUMNS": "80"}
     return subprocess.run(
         [sys.executable, "-m", "tod.cli.main", *words],
         cwd=ROOT,
@@ -89,7 +89,6 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tod.cli.main", *words],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -122,7 +121,6 @@ def test_full_disk_is_one_message_and_records_stay_whole(tmp_path: Path) -> None
     done = subprocess.run(
         [sys.executable, "-c", script, *words],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )

@@ -1,6 +1,5 @@
 """Two processes have the gradients and the records of one, in the recipes that need most."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -41,8 +40,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Run:
                 launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
                 command = [sys.executable, *(launcher if size == 2 else ())]
                 command += [str(SCRIPT), str(folder), dtype, *names]
-                environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-                done = subprocess.run(command, env=environment, capture_output=True, text=True)
+                done = subprocess.run(command, capture_output=True, text=True)
                 assert done.returncode == 0, done.stderr[-3000:]
             seen[dtype, names] = (folders[0], folders[1])
         return seen[dtype, names]

@@ -153,7 +153,6 @@ def run(name: str, folder: Path, dtype: str, world: World) -> None:
 
 def main(folder: Path, dtype: str, names: list[str]) -> None:
     """Every case in turn, in this world."""
-    torch.set_num_threads(1)
     world = World.join()
     for name in names:
         run(name, folder, dtype, world)

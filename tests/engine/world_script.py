@@ -14,7 +14,6 @@ from tod.engine.update import update
 
 
 def main(output: Path, dtype: str, micro_batch: int, contexts: int) -> None:
-    torch.set_num_threads(1)
     settings = small_run(
         output.parent / "unused",
         operator__proposal__prompts=contexts,

@@ -15,7 +15,6 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from tod.engine.models import load_model
 from tod.live.trl import instrument
 
-torch.set_num_threads(1)
 PROMPTS = ["24 from 4 6 8 =", "10 from 2 5 1 =", "7 from 1 2 3 =", "12 from 3 4 9 ="]
 DEFAULTS = {
     "per_device_train_batch_size": 4,
