@@ -1,6 +1,7 @@
 # make demo   the main job: train the embedded model, print the report's path
 # make test   every check and test (CPU, minutes)
-# Both work from a bare checkout: they make .venv and install the pinned set into it.
+# make test-machines   the numeric tests as other machines compute them (an hour and more)
+# All work from a bare checkout: they make .venv and install the pinned set into it.
 
 VENV ?= .venv
 PY := $(VENV)/bin/python
@@ -9,7 +10,7 @@ STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow lint format types contracts unit doctest bench tiny clean
+.PHONY: demo test test-slow test-machines lint format types contracts unit doctest bench tiny clean
 
 demo: $(STAMP)
 	rm -rf runs/demo
@@ -37,6 +38,10 @@ unit: $(STAMP)
 
 test-slow: $(STAMP)
 	$(PY) -m pytest -m slow
+
+# other numbers of threads, fewer instructions; MACHINES="nehalem threads-2" runs those alone
+test-machines: $(STAMP)
+	$(PY) scripts/test_machines.py $(MACHINES)
 
 bench: $(STAMP)
 	for b in benchmarks/*.py; do echo "== $$b"; $(PY) $$b || exit 1; done
