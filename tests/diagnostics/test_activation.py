@@ -17,8 +17,7 @@ from tod.diagnostics import (
     gate_quantiles,
     log_rho_quantiles,
 )
-from tod.operators import Clip, Mask, Truncate, TrustRegionSpec, Unbounded
-from tod.operators.levels import Level, at_level
+from tod.operators import Clip, Level, Mask, Truncate, TrustRegionSpec, Unbounded, at_level
 
 OLD = np.array([-1.0, -2.0, -0.5, -0.7, -1.5, -2.5, -0.3])
 NEW = np.array([-0.5, -2.1, -0.5, -1.2, -0.2, -2.4, -0.35])

@@ -105,7 +105,7 @@ REFUSED = [
     ({"kind": "policy_gradient", "advantage": "group_men"}, "`group_mean`"),
     ({"kind": "policy_gradient", "aggregation": "token_men"}, "`token_mean`"),
     ({"kind": "policy_gradient", "aggregation": "constant"}, "aggregation.*length: required"),
-    ({"kind": "policy_gradient", "pull": {"kind": "k4"}}, "residual, k1, k2, k3"),
+    ({"kind": "policy_gradient", "pull": {"kind": "k4"}}, "`k3`|k1, k2, k3, residual"),
     ({"kind": "policy_gradient", "level": "sequence"}, "level"),
     ({"kind": "policy_gradient", "trust_region": {"kind": "clip", "low": -0.1}}, "-0.1"),
     ({"kind": "policy_gradient", "trust_region": {"kind": "mask", "low": 2, "high": 1}}, "nothing"),

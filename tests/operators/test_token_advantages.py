@@ -204,7 +204,7 @@ def test_without_pull_or_discount_every_token_has_the_return(make_batch):
 def test_a_pull_in_the_reward_adds_up_over_tokens_to_that_of_the_candidate(make_batch, kind):
     """At γ = 1 the first token holds the whole return: utility less the summed penalty."""
     batch, pull = make_batch(), KLPull(kind=kind, place="reward")
-    token = PolicyGradient(advantage=ReturnToGo(), pull=pull)._advantages(batch)[1]
+    token = ReturnToGo().of_batch(pull, batch)[1]
     whole = PolicyGradient(advantage=Raw(), pull=pull).credit(batch).advantage
     np.testing.assert_allclose(token[batch.sequences.offsets[:-1]], whole, rtol=1e-12)
 

@@ -1,4 +1,4 @@
-"""The ground: arrays of either library, segment algebra, specs and errors."""
+"""Arrays of either library, segment algebra, specs and errors."""
 
 from tod.base.arrays import Array, constant_like, detach, is_numpy, namespace, to_numpy
 from tod.base.errors import (
@@ -11,14 +11,15 @@ from tod.base.errors import (
     TodError,
     UtilityError,
 )
-from tod.base.groups import Groups
-from tod.base.spec import Named, Spec, concrete, explain
+from tod.base.groups import Grid, Groups
+from tod.base.spec import Named, Spec, concrete, explain, load_all, tagged
 from tod.base.unknown import Unknown, UnknownKind
 from tod.base.yaml_data import parse_yaml, read_yaml
 
 __all__ = [
     "Array",
     "DataError",
+    "Grid",
     "Groups",
     "MissingLogProbs",
     "ModelError",
@@ -36,8 +37,10 @@ __all__ = [
     "detach",
     "explain",
     "is_numpy",
+    "load_all",
     "namespace",
     "parse_yaml",
     "read_yaml",
+    "tagged",
     "to_numpy",
 ]

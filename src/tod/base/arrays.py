@@ -1,4 +1,4 @@
-"""What an array is here: a numpy array or a torch tensor, told apart without importing torch."""
+"""Arrays of numpy and tensors of torch, told apart without importing torch."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -71,3 +71,19 @@ def constant_like(values: object, like: Array) -> Any:
 def detach(x: Any) -> Any:
     """``x`` cut from its autograd graph (numpy arrays have none)."""
     return x.detach() if hasattr(x, "detach") else x
+
+
+def log_sum_exp(x: Any) -> Any:
+    """Log Σ exp x over the last axis, which stays with length 1; −∞ where all are."""
+    if is_numpy(x):
+        return np.logaddexp.reduce(x, axis=-1, keepdims=True)
+    return x.logsumexp(-1, keepdim=True)
+
+
+def put_along(x: Any, index: Any, value: float) -> Any:
+    """A copy of ``x`` with ``value`` at some places of its last axis."""
+    if is_numpy(x):
+        copy = x.copy()
+        np.put_along_axis(copy, index, value, axis=-1)
+        return copy
+    return x.scatter(-1, index, value)

@@ -1,4 +1,4 @@
-"""Segment algebra: flat arrays whose consecutive runs belong together.
+"""Reductions over groups: flat arrays whose consecutive runs belong together.
 
 Tokens in sequences and candidates in contexts are both ``Groups``: sizes >= 1, elements of a
 group contiguous. Seven reductions take [N] to [G], ``spread`` takes [G] back to [N]. Nothing
@@ -232,3 +232,36 @@ class Groups:
             raise DataError(
                 f"expected {self.total} elements in {len(self)} groups, got shape {tuple(x.shape)}."
             )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All ordered pairs (i, j) of elements of the same group, K² of a group of K, row by row.
+
+    It is regular, so that values of pairs flow back by a reduction over rows and one over columns.
+
+    Attributes:
+        rows: Partners of every element: N groups of K elements.
+        first: Element i of every pair, [P].
+        second: Element j of every pair, [P].
+        mirror: Place of (j, i), [P].
+    """
+
+    rows: Groups
+    first: Int[np.ndarray, " P"]
+    second: Int[np.ndarray, " P"]
+    mirror: Int[np.ndarray, " P"]
+
+    @classmethod
+    def of(cls, groups: Groups) -> "Grid":
+        """The grid of some groups."""
+        rows = Groups(np.repeat(groups.sizes, groups.sizes))
+        start = np.repeat(groups.offsets[:-1], groups.sizes)
+        first, second = rows.owner, rows.position + start[rows.owner]
+        return cls(rows, first, second, rows.offsets[:-1][second] + first - start[first])
+
+    def add_up(
+        self, by_first: Float[Array, " P"], by_second: Float[Array, " P"]
+    ) -> Float[Array, " N"]:
+        """What every element gets from its pairs, as the first and as the second, [N]."""
+        return self.rows.sum(by_first + by_second[self.mirror])

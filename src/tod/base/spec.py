@@ -1,9 +1,12 @@
 """The base of everything a person writes: frozen, typed, unknown keys refused with a near match."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, Self, TypeVar, cast
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Annotated, Any, Self, Union, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tod.base.errors import SpecError
 
@@ -32,13 +35,10 @@ class Spec(BaseModel):
         return type(self).parse({**dict(self), **changes})
 
 
-Member = TypeVar("Member", bound=Spec)
-
-
-def concrete(base: type[Member]) -> tuple[type[Member], ...]:
+def concrete(base: type[Spec]) -> tuple[type[Spec], ...]:
     """Every subclass that has a ``kind`` of its own, in the order of definition.
 
-    They are the members of a union of ``base`` told apart by ``kind``.
+    A class between them that leaves ``kind`` open is none.
     """
     below = [deeper for member in base.__subclasses__() for deeper in (member, *concrete(member))]
     return tuple(
@@ -46,6 +46,28 @@ def concrete(base: type[Member]) -> tuple[type[Member], ...]:
         for member in dict.fromkeys(below)
         if isinstance(member.model_fields["kind"].get_default(), str)
     )
+
+
+def load_all(package: str, paths: Iterable[str], but: str = "") -> None:
+    """Import every module of a package, so that all members of its unions are defined.
+
+    Args:
+        package: Its name.
+        paths: Its folders.
+        but: A module that is left out, because it asks.
+    """
+    for module in iter_modules(paths):
+        if module.name != but:
+            import_module(f"{package}.{module.name}")
+
+
+def tagged(*bases: type[Spec]) -> Any:
+    """The union of all members of some bases, told apart by ``kind``: what pydantic parses by.
+
+    It holds the classes that are defined when it is called, so a new member is one new class.
+    """
+    members = tuple(member for base in bases for member in (concrete(base) or (base,)))
+    return Annotated[Union[members], Field(discriminator="kind")]  # noqa: UP007 - made at run time
 
 
 def _by_name(value: object) -> object:

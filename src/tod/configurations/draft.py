@@ -12,9 +12,15 @@ from tod.base import SpecError
 from tod.configurations.implied import rule_of
 from tod.configurations.located import Located
 from tod.configurations.settings import Settings
-from tod.operators import Auxiliary, Critic, EntropyBonus, Operator, Proposal
-from tod.operators.operator import UpdateRule
-from tod.operators.proposals import AnyProposal
+from tod.operators import (
+    AnyProposal,
+    Auxiliary,
+    Critic,
+    EntropyBonus,
+    Operator,
+    Proposal,
+    UpdateRule,
+)
 from tod.procedure import Procedure
 from tod.targets import ScalarReward, Target, TargetSpec
 

@@ -8,6 +8,7 @@ from tod.configurations.draft import Draft, auxiliary, coefficient, proposal_of,
 from tod.configurations.outside import TRL_GRPO, why
 from tod.configurations.settings import Settings
 from tod.operators import (
+    AdvantageSpec,
     BatchZScore,
     Clip,
     ConstantLength,
@@ -28,7 +29,6 @@ from tod.operators import (
     Truncate,
     Unbounded,
 )
-from tod.operators.advantage import AdvantageSpec
 from tod.operators.aggregation import AggregationSpec
 from tod.operators.corrections import CorrectionSpec
 from tod.operators.proposals import Proposal

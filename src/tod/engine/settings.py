@@ -18,8 +18,15 @@ from tod.engine.utilities import (
     TextUtility,
     UtilitySpec,
 )
-from tod.operators import NoCredit, Operator, PolicyGradient, Proposal, Residual, WithinBudget
-from tod.operators.selection_rules import AnySelectionRule
+from tod.operators import (
+    NoCredit,
+    Operator,
+    PolicyGradient,
+    Proposal,
+    Residual,
+    SelectionRule,
+    WithinBudget,
+)
 from tod.procedure import Procedure
 from tod.targets import TargetSpec
 
@@ -204,7 +211,7 @@ class RunSettings(Spec):
     @property
     def selects(self) -> bool:
         """Whether the action selects at test time instead of training."""
-        return isinstance(self.operator.action, AnySelectionRule)
+        return isinstance(self.operator.action, SelectionRule)
 
     @property
     def steps(self) -> int:
@@ -256,7 +263,7 @@ def _check_purpose(settings: RunSettings) -> None:
                 "remove the block, or select (best_of_k, resample, …)"
             )
         for name, operator in settings.operators.items():
-            if isinstance(operator.action, AnySelectionRule):
+            if isinstance(operator.action, SelectionRule):
                 raise ValueError(
                     f"operators.{name} selects at test time ({operator.action.kind!r}) in a run "
                     "that trains: search in a run of its own, on the trained model"

@@ -14,10 +14,16 @@ from jaxtyping import Float
 
 from tod.base import Array, Groups, SpecError
 from tod.diagnostics.activation import changed, share_of
-from tod.operators import Moments, Operator, PolicyGradient, TrustRegionSpec, Unbounded
-from tod.operators.advantages import BatchZScore, GroupMean
-from tod.operators.levels import Level, at_level
-from tod.operators.token_advantages import Gae, ReturnToGo
+from tod.operators import (
+    GroupMean,
+    Level,
+    Operator,
+    PolicyGradient,
+    TrustRegionSpec,
+    Unbounded,
+    at_level,
+)
+from tod.operators.advantages import ByToken
 
 if TYPE_CHECKING:
     from tod.formats.reading import Reading
@@ -53,7 +59,7 @@ class Gate:
                 f"an operator with the action {action.kind!r} has no trust region here. Name one "
                 "that has, or give --clip LOW,HIGH."
             )
-        by_token = isinstance(action.advantage, ReturnToGo | Gae)
+        by_token = isinstance(action.advantage, ByToken)
         advantage = GroupMean() if by_token else action.advantage
         return cls(action.trust_region, action.level, advantage)
 
@@ -110,8 +116,10 @@ class Gate:
 
     def _taken(self, log_rho: Any, length: Any) -> Any:
         region = self.trust_region
-        kept = [region.gate(log_rho, np.full(len(log_rho), s), length) for s in (1.0, 0.0, -1.0)]
-        taken = changed(np.stack(kept))
+        gates: list[Any] = [
+            region.gate(log_rho, np.full(len(log_rho), s), length) for s in (1.0, 0.0, -1.0)
+        ]
+        taken = changed(np.stack(gates))
         return np.concatenate([taken, np.maximum(taken[:1], taken[2:])])
 
     def advantages(self, utility: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, " N"]:
@@ -122,8 +130,7 @@ class Gate:
         u: Any = np.asarray(utility, dtype=np.float64)
         known = np.isfinite(u)
         safe = np.where(known, u, 0.0)
-        more = (Moments.of(safe),) if isinstance(self.advantage, BatchZScore) else ()
-        a = np.asarray(self.advantage(safe, contexts, *more))
+        a = np.asarray(self.advantage(safe, contexts))
         a = np.where(known, a, -np.abs(a[known]).max(initial=1.0))
         if self.advantage.kind == "raw":
             return a

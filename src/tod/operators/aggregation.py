@@ -3,106 +3,92 @@
 Totals are computed once per step (all micro-batches, all ranks), so that splitting a batch into
 micro-batches never changes the gradient. Sequences without a policy token are not counted.
 """
+# ruff: noqa: ARG002 - one signature for all aggregations, and few read all of it
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from jaxtyping import Float
 from pydantic import Field
 
-from tod.base import Array, Groups, Named, Spec, namespace
-from tod.operators.moments import Moments
+from tod.base import Array, Groups, Named, Spec, namespace, tagged
+from tod.operators.batch import Totals
 
 
-@dataclass(frozen=True)
-class Totals:
-    """What an optimiser step holds in all, over every micro-batch and process.
+class Aggregation(Spec):
+    """How the losses of tokens are added up to the loss of a step."""
 
-    Attributes:
-        tokens: M.
-        candidates: N, also called B.
-        contexts: C.
-        moments: Of what a batch-wide advantage scales by; None where none does.
-        kept: Sizes of what a ``shrunk`` correction keeps; None where there is none.
-        log_z: log Σ_i w_i of weights that are normalised over the step, nats; None where none are.
-        eta: Sharpness that a KL budget of the step allows, nats per unit; None without a budget.
-    """
+    kind: str
 
-    tokens: int
-    candidates: int
-    contexts: int
-    moments: Moments | None = None
-    kept: "Totals | None" = None
-    log_z: float | None = None
-    eta: float | None = None
-
-    @classmethod
-    def of(cls, sequences: Groups, contexts: Groups) -> "Totals":
-        """The totals of one batch."""
-        return cls(tokens=sequences.total, candidates=len(sequences), contexts=len(contexts))
-
-
-class TokenMean(Spec):
-    """1/M: every token of the step counts the same. DAPO, CISPO."""
-
-    kind: Literal["token_mean"] = "token_mean"
-
-    def weights(
-        self,
-        sequences: Groups,  # noqa: ARG002
-        totals: Totals,
-        like: Float[Array, " M"],
-    ) -> Float[Array, " M"]:
-        """[M], adding up to 1 over the step."""
-        return namespace(like).full_like(like, 1.0 / totals.tokens)  # type: ignore[no-any-return]
-
-
-class SequenceMeanTokenMean(Spec):
-    """1/(B·L_b): every sequence counts the same. GRPO, GSPO, SAPO."""
-
-    kind: Literal["sequence_mean_token_mean"] = "sequence_mean_token_mean"
-
+    @abstractmethod
     def weights(
         self, sequences: Groups, totals: Totals, like: Float[Array, " M"]
     ) -> Float[Array, " M"]:
+        """The weight of every token, [M], ≥ 0.
+
+        Args:
+            sequences: The tokens of a part of the step, in sequences.
+            totals: Sizes of the whole step.
+            like: An array whose library, type and device the weights take.
+        """
+
+
+class TokenMean(Aggregation):
+    """1/M: every token of the step counts the same; they add up to 1.
+
+    Source: formulas.md 0, tok-mean; DAPO, 2503.14476
+    """
+
+    kind: Literal["token_mean"] = "token_mean"
+
+    def weights(self, sequences: Groups, totals: Totals, like: Any) -> Any:
         """[M], adding up to 1 over the step."""
-        return sequences.spread(1.0 / (totals.candidates * sequences.sizes_like(like)))  # type: ignore[no-any-return]
+        return namespace(like).full_like(like, 1.0 / totals.tokens)
 
 
-class SequenceMeanTokenSum(Spec):
-    """1/B: the log-prob of a sequence is a sum. REINFORCE, RLOO, FSPO, weighted regression."""
+class SequenceMeanTokenMean(Aggregation):
+    """1/(B·L_b): every sequence counts the same; the weights add up to 1.
+
+    Source: formulas.md 0, seq-mean-tok-mean; GRPO, 2402.03300
+    """
+
+    kind: Literal["sequence_mean_token_mean"] = "sequence_mean_token_mean"
+
+    def weights(self, sequences: Groups, totals: Totals, like: Any) -> Any:
+        """[M], adding up to 1 over the step."""
+        return sequences.spread(1.0 / (totals.candidates * sequences.sizes_like(like)))
+
+
+class SequenceMeanTokenSum(Aggregation):
+    """1/B: the log-prob of a sequence is a sum. REINFORCE, RLOO, FSPO, weighted regression.
+
+    Source: formulas.md 0, seq-mean-tok-sum
+    """
 
     kind: Literal["sequence_mean_token_sum"] = "sequence_mean_token_sum"
 
-    def weights(
-        self,
-        sequences: Groups,  # noqa: ARG002
-        totals: Totals,
-        like: Float[Array, " M"],
-    ) -> Float[Array, " M"]:
+    def weights(self, sequences: Groups, totals: Totals, like: Any) -> Any:
         """[M], each 1/B."""
-        return namespace(like).full_like(like, 1.0 / totals.candidates)  # type: ignore[no-any-return]
+        return namespace(like).full_like(like, 1.0 / totals.candidates)
 
 
-class ConstantLength(Spec):
-    """1/(B·L_max): the sum over a fixed length, without length bias. Dr. GRPO."""
+class ConstantLength(Aggregation):
+    """1/(B·L_max): the sum over a fixed length, without length bias.
+
+    Source: formulas.md 0, const; Dr. GRPO, 2503.20783
+    """
 
     kind: Literal["constant"] = "constant"
     length: Annotated[int, Field(ge=1)]
     """L_max, usually ``max_new_tokens``."""
 
-    def weights(
-        self,
-        sequences: Groups,  # noqa: ARG002
-        totals: Totals,
-        like: Float[Array, " M"],
-    ) -> Float[Array, " M"]:
+    def weights(self, sequences: Groups, totals: Totals, like: Any) -> Any:
         """[M], each 1/(B·L_max)."""
-        return namespace(like).full_like(like, 1.0 / (totals.candidates * self.length))  # type: ignore[no-any-return]
+        return namespace(like).full_like(like, 1.0 / (totals.candidates * self.length))
 
 
-AggregationSpec = Annotated[
-    TokenMean | SequenceMeanTokenMean | SequenceMeanTokenSum | ConstantLength,
-    Field(discriminator="kind"),
-    Named,
-]
+if TYPE_CHECKING:
+    AggregationSpec = Aggregation
+else:
+    AggregationSpec = Annotated[tagged(Aggregation), Named]
+"""Any aggregation, by its ``kind``."""

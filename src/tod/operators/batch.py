@@ -1,17 +1,88 @@
-"""What an update rule sees, and what it says.
+"""What an update rule sees and what it returns, as plain arrays of whole contexts.
 
-The theory of a recipe meets here as plain arrays: the wing of operators knows neither targets nor
-diagnostics. `tod.procedure` fills a Batch from a Target and Candidates.
+Operators know neither targets nor diagnostics. `tod.procedure` fills a Batch from a Target and
+Candidates.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
 
-from tod.base import Array, Groups
-from tod.operators.aggregation import Totals
+from tod.base import Array, Groups, Spec, to_numpy
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations; moments of parts add up to those of the whole.
+
+    Attributes:
+        count: Number of values.
+        mean: Their mean.
+        squares: Σ (x − mean)²; exactly 0 where all are equal.
+    """
+
+    count: int
+    mean: float
+    squares: float
+
+    @classmethod
+    def of(cls, x: Float[Array, " N"]) -> "Moments":
+        """Moments of some values, in float64."""
+        values = to_numpy(x).astype("float64")
+        if not values.size:
+            return cls(0, 0.0, 0.0)
+        if values.min() == values.max():
+            return cls(values.size, float(values[0]), 0.0)
+        mean = float(values.mean())
+        return cls(values.size, mean, float(((values - mean) ** 2).sum()))
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Moments of both together.
+
+        Source: Chan, Golub and LeVeque 1979
+        """
+        count = self.count + other.count
+        if not self.count or not other.count:
+            return self if self.count else other
+        step = other.mean - self.mean
+        mean = self.mean + step * other.count / count
+        between = step * step * self.count * other.count / count
+        return Moments(count, mean, self.squares + other.squares + between)
+
+    def variance(self, ddof: int) -> float:
+        """Variance with divisor count − ddof; 0 where that is not positive."""
+        return self.squares / (self.count - ddof) if self.count > ddof else 0.0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What an optimiser step holds in all, over every micro-batch and process.
+
+    Attributes:
+        tokens: M.
+        candidates: N, also called B.
+        contexts: C.
+        moments: Of what a batch-wide advantage scales by; None where none does.
+        kept: Sizes of what a ``shrunk`` correction keeps; None where there is none.
+        log_z: log Σ_i w_i of weights that are normalised over the step, nats; None where none are.
+        eta: Sharpness that a KL budget of the step allows, nats per unit; None without a budget.
+    """
+
+    tokens: int
+    candidates: int
+    contexts: int
+    moments: Moments | None = None
+    kept: "Totals | None" = None
+    log_z: float | None = None
+    eta: float | None = None
+
+    @classmethod
+    def of(cls, sequences: Groups, contexts: Groups) -> "Totals":
+        """The totals of one batch."""
+        return cls(tokens=sequences.total, candidates=len(sequences), contexts=len(contexts))
 
 
 @dataclass(frozen=True)
@@ -77,3 +148,32 @@ class Credit:
     advantage: Float[Array, " N"]
     correction: Float[Array, " M"] | None = None
     token_advantage: Float[Array, " M"] | None = None
+
+
+class UpdateRule(Spec):
+    """An action of training: it gives every token of a batch a credit."""
+
+    kind: str
+
+    @property
+    def needs_anchors(self) -> bool:
+        """Whether credit reads anchor log-probs at all."""
+        return False
+
+    @property
+    def needs_critic(self) -> bool:
+        """Whether credit reads a critic's values."""
+        return False
+
+    @property
+    def reads_the_step(self) -> bool:
+        """Whether credit of a part reads numbers of the whole optimiser step beside its sizes."""
+        return False
+
+    def totals(self, batch: Batch) -> Totals:
+        """Totals of a whole step, with every number of it that credit of its parts reads."""
+        return batch.totals
+
+    @abstractmethod
+    def credit(self, batch: Batch) -> Credit:
+        """Credit of every token. See the class for the equation."""

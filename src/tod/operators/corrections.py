@@ -5,22 +5,43 @@ KL pull. Denominators are kept: a dropped token still counts in M, B and C, unle
 ``shrunk``. With `old` taken as μ the trust region's ρ already holds it: use none of these. Bounds
 are on ρ, not on 1/ρ.
 """
+# ruff: noqa: ARG002 - one signature for all corrections, and few read all of it
 
 import math
-from typing import Annotated, Any, Literal, Self
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+import numpy as np
 from jaxtyping import Float
 from pydantic import Field, FiniteFloat, model_validator
 
-from tod.base import Array, Named, Spec, SpecError, namespace
-from tod.operators.batch import Batch
+from tod.base import Array, Groups, Named, Spec, SpecError, namespace, tagged, to_numpy
+from tod.operators.aggregation import AggregationSpec
+from tod.operators.batch import Batch, Totals
 
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 Bound = Annotated[FiniteFloat, Field(ge=0.0)]
 
 
-class TokenTruncation(Spec):
-    """max(floor, min(ρ_t, cap)). TIS, Yao et al. 2025."""
+class Correction(Spec):
+    """A weight of every token for having been sampled by another engine, a constant."""
+
+    kind: str
+
+    @abstractmethod
+    def __call__(self, batch: Batch, advantage: Float[Array, " M"]) -> Float[Array, " M"]:
+        """The weight of every token, [M], ≥ 0.
+
+        Raises:
+            SpecError: log μ of the tokens was not recorded.
+        """
+
+
+class TokenTruncation(Correction):
+    """max(floor, min(ρ_t, cap)), token by token.
+
+    Source: formulas.md A.15; TIS, Yao et al. 2025
+    """
 
     kind: Literal["token_truncation"] = "token_truncation"
     cap: Positive = 2.0
@@ -28,13 +49,16 @@ class TokenTruncation(Spec):
     floor: Bound = 0.0
     """Smallest weight; 0 for none."""
 
-    def __call__(self, batch: Batch, advantage: Float[Array, " M"]) -> Float[Array, " M"]:  # noqa: ARG002
+    def __call__(self, batch: Batch, advantage: Any) -> Any:
         """Weights [M]."""
-        return _capped(log_gap(batch), self.floor, self.cap)  # type: ignore[no-any-return]
+        return _capped(log_gap(batch), self.floor, self.cap)
 
 
-class SequenceTruncation(Spec):
-    """max(floor, min(Π_t ρ_t, cap)), the same for every token of a sequence."""
+class SequenceTruncation(Correction):
+    """max(floor, min(Π_t ρ_t, cap)), the same for every token of a sequence.
+
+    Source: formulas.md A.15
+    """
 
     kind: Literal["sequence_truncation"] = "sequence_truncation"
     cap: Positive = 2.0
@@ -42,13 +66,13 @@ class SequenceTruncation(Spec):
     floor: Bound = 0.0
     """Smallest weight; 0 for none."""
 
-    def __call__(self, batch: Batch, advantage: Float[Array, " M"]) -> Float[Array, " M"]:  # noqa: ARG002
+    def __call__(self, batch: Batch, advantage: Any) -> Any:
         """Weights [M]."""
-        return _capped(_summed(batch), self.floor, self.cap)  # type: ignore[no-any-return]
+        return _capped(_summed(batch), self.floor, self.cap)
 
 
-class _Bounded(Spec):
-    """Bounds on a ratio."""
+class Masking(Correction):
+    """A correction that drops what has a ρ outside [low, high]."""
 
     low: Bound = 0.5
     """Smallest ρ that is kept."""
@@ -61,27 +85,33 @@ class _Bounded(Spec):
             raise ValueError(f"low {self.low} is above high {self.high}: nothing would be kept")
         return self
 
-    def kept(self, log_rho: Any) -> Any:
+    def inside(self, log_rho: Any) -> Any:
         """1 where low ≤ ρ ≤ high, else 0."""
         xp = namespace(log_rho)
         low = math.log(self.low) if self.low > 0 else -math.inf
-        inside = (log_rho >= low) & (log_rho <= math.log(self.high))
-        return xp.where(inside, xp.ones_like(log_rho), xp.zeros_like(log_rho))
+        keep = (log_rho >= low) & (log_rho <= math.log(self.high))
+        return xp.where(keep, xp.ones_like(log_rho), xp.zeros_like(log_rho))
 
 
-class TokenMask(_Bounded):
-    """ρ_t·1{low ≤ ρ_t ≤ high}. IcePop, Ling team 2025."""
+class TokenMask(Masking):
+    """ρ_t·1{low ≤ ρ_t ≤ high}: tokens outside are dropped, the others weighed.
+
+    Source: formulas.md A.15; IcePop, Ling team 2025
+    """
 
     kind: Literal["token_mask"] = "token_mask"
 
-    def __call__(self, batch: Batch, advantage: Float[Array, " M"]) -> Float[Array, " M"]:  # noqa: ARG002
+    def __call__(self, batch: Batch, advantage: Any) -> Any:
         """Weights [M]."""
         gap = log_gap(batch)
-        return _masked(gap, self.kept(gap))  # type: ignore[no-any-return]
+        return _masked(gap, self.inside(gap))
 
 
-class SequenceMask(_Bounded):
-    """ρ·1{low ≤ ρ ≤ high} of the whole sequence, ρ = Π_t ρ_t. MIS; TRL's default at high = 3."""
+class SequenceMask(Masking):
+    """ρ·1{low ≤ ρ ≤ high} of the whole sequence, ρ = Π_t ρ_t; TRL's default at high = 3.
+
+    Source: formulas.md A.15, MIS
+    """
 
     kind: Literal["sequence_mask"] = "sequence_mask"
     low: Bound = 0.0
@@ -89,26 +119,32 @@ class SequenceMask(_Bounded):
     high: Positive = 3.0
     """Largest ρ that is kept."""
 
-    def __call__(self, batch: Batch, advantage: Float[Array, " M"]) -> Float[Array, " M"]:  # noqa: ARG002
+    def __call__(self, batch: Batch, advantage: Any) -> Any:
         """Weights [M]."""
         total = _summed(batch)
-        return _masked(total, self.kept(total))  # type: ignore[no-any-return]
+        return _masked(total, self.inside(total))
 
 
-class SequenceRejection(_Bounded):
-    """1{low ≤ Π_t ρ_t ≤ high}: sequences are dropped, none is weighed."""
+class SequenceRejection(Masking):
+    """1{low ≤ Π_t ρ_t ≤ high}: sequences are dropped, none is weighed.
+
+    Source: formulas.md A.15
+    """
 
     kind: Literal["sequence_rejection"] = "sequence_rejection"
     high: Positive = 2.0
     """Largest ρ that is kept."""
 
-    def __call__(self, batch: Batch, advantage: Float[Array, " M"]) -> Float[Array, " M"]:  # noqa: ARG002
+    def __call__(self, batch: Batch, advantage: Any) -> Any:
         """Weights [M]."""
-        return self.kept(_summed(batch))  # type: ignore[no-any-return]
+        return self.inside(_summed(batch))
 
 
-class GeometricRejection(_Bounded):
-    """1{low ≤ exp(mean_t log ρ_t) ≤ high}, times ρ_t if ``weighted`` (untruncated)."""
+class GeometricRejection(Masking):
+    """1{low ≤ exp(mean_t log ρ_t) ≤ high}, times ρ_t if ``weighted`` (untruncated).
+
+    Source: formulas.md A.15
+    """
 
     kind: Literal["geometric_rejection"] = "geometric_rejection"
     low: Bound = 0.999
@@ -118,43 +154,140 @@ class GeometricRejection(_Bounded):
     weighted: bool = False
     """Also weigh the tokens that are kept by ρ_t."""
 
-    def __call__(self, batch: Batch, advantage: Float[Array, " M"]) -> Float[Array, " M"]:  # noqa: ARG002
+    def __call__(self, batch: Batch, advantage: Any) -> Any:
         """Weights [M]."""
         gap = log_gap(batch)
-        kept = self.kept(batch.sequences.spread(batch.sequences.mean(gap)))
-        return _masked(gap, kept) if self.weighted else kept  # type: ignore[no-any-return]
+        keep = self.inside(batch.sequences.spread(batch.sequences.mean(gap)))
+        return _masked(gap, keep) if self.weighted else keep
 
 
-class StaleNegatives(Spec):
-    """Drops a sequence with A < 0 and mean_t(log μ − log π_θ) > delta.
+class StaleNegatives(Correction):
+    """1, and 0 for a sequence with A < 0 and mean_t(log μ − log π_θ) > delta.
 
-    The off-policy sequence mask of DeepSeek-V3.2, 2512.02556.
+    Source: formulas.md A.15; DeepSeek-V3.2, 2512.02556
     """
 
     kind: Literal["stale_negatives"] = "stale_negatives"
     delta: Positive
     """δ, nats per token."""
 
-    def __call__(self, batch: Batch, advantage: Float[Array, " M"]) -> Float[Array, " M"]:
+    def __call__(self, batch: Batch, advantage: Any) -> Any:
         """Weights [M]."""
         xp = namespace(batch.log_policy)
         stale = batch.sequences.mean(_log_mu(batch) - batch.log_policy)
         dropped = (advantage < 0) & (batch.sequences.spread(stale) > self.delta)
         one = xp.ones_like(batch.log_policy)
-        return xp.where(dropped, 0 * one, one)  # type: ignore[no-any-return]
+        return xp.where(dropped, 0 * one, one)
 
 
-CorrectionSpec = Annotated[
-    TokenTruncation
-    | SequenceTruncation
-    | TokenMask
-    | SequenceMask
-    | SequenceRejection
-    | GeometricRejection
-    | StaleNegatives,
-    Field(discriminator="kind"),
-    Named,
-]
+if TYPE_CHECKING:
+    CorrectionSpec = Correction
+else:
+    CorrectionSpec = Annotated[tagged(Correction), Named]
+"""Any correction that is not made of others, by its ``kind``."""
+
+
+class Product(Correction):
+    """Π_j of several corrections: token weights under a sequence mask; 0 where any of them is 0.
+
+    Source: formulas.md A.15, seq-mask-TIS
+    """
+
+    kind: Literal["product"] = "product"
+    of: Annotated[tuple[CorrectionSpec, ...], Field(min_length=2)]
+    """What is multiplied."""
+
+    def __call__(self, batch: Batch, advantage: Any) -> Any:
+        """Weights [M]."""
+        total: Any = 1.0
+        for correction in self.of:
+            weight: Any = correction(batch, advantage)
+            none = (total == 0) | (weight == 0)
+            total = namespace(weight).where(none, 0 * (weight == 0), total * weight)
+        return total
+
+
+if TYPE_CHECKING:
+    MaskingSpec = Masking | Product
+else:
+    MaskingSpec = Annotated[tagged(Masking, Product), Named]
+"""Any correction that drops tokens, by its ``kind``."""
+
+
+class Shrunk(Correction):
+    """A mask whose denominators shrink to what is kept: M, L_b and B without what it drops.
+
+    A token of weight 0 is no token of its sequence, and a sequence without a token none of the
+    batch: what is left weighs as if the rest had never been drawn. Kept denominators have the
+    unbiased scale of the whole step, shrunk ones hold the step's size; verl's aggregation of a
+    masked response is this. A KL pull keeps the whole step's weights.
+
+    Source: formulas.md A.15, pitfall ii
+    """
+
+    kind: Literal["shrunk"] = "shrunk"
+    of: MaskingSpec
+    """What drops tokens."""
+
+    @model_validator(mode="after")
+    def _still(self) -> Self:
+        factors = self.of.of if isinstance(self.of, Product) else ()
+        if any(isinstance(factor, StaleNegatives) for factor in factors):
+            raise ValueError(
+                "stale_negatives drops other sequences at every update, and a denominator that "
+                "shrinks with it would need the whole step before its first part: leave it outside"
+            )
+        return self
+
+    def __call__(self, batch: Batch, advantage: Any) -> Any:
+        """Weights [M]."""
+        return self.of(batch, advantage)
+
+    def totals(self, batch: Batch) -> Totals:
+        """Sizes of what is kept; those of parts of a step add up."""
+        kept = self._kept(batch)
+        counts = np.add.reduceat(kept, batch.sequences.offsets[:-1])
+        alive = np.add.reduceat(counts > 0, batch.contexts.offsets[:-1])
+        return Totals(int(counts.sum()), int((counts > 0).sum()), int((alive > 0).sum()))
+
+    def aggregated(self, aggregation: AggregationSpec, batch: Batch) -> Float[Array, " M"]:
+        """Weights of the kept tokens in the loss, [M]; 0 for the others.
+
+        Raises:
+            SpecError: The batch is a part, and the totals do not say what the whole step keeps.
+        """
+        like: Any = batch.log_policy
+        kept = self._kept(batch)
+        if not kept.any():
+            return namespace(like).zeros_like(like)  # type: ignore[no-any-return]
+        counts = np.add.reduceat(kept, batch.sequences.offsets[:-1])
+        left = Groups(counts[counts > 0])
+        inner: Any = aggregation.weights(left, self._whole(batch), like[np.flatnonzero(kept)])
+        spread = inner[np.maximum(np.cumsum(kept) - 1, 0)]
+        xp = namespace(like)
+        return xp.where(self.of(batch, like) > 0, spread, xp.zeros_like(spread))  # type: ignore[no-any-return]
+
+    def _kept(self, batch: Batch) -> Any:
+        """1 for a token that is kept, [M]; it depends on π_old and μ alone."""
+        return to_numpy(self.of(batch, batch.log_policy) > 0).astype(np.int64)
+
+    def _whole(self, batch: Batch) -> Totals:
+        if batch.totals.kept is not None:
+            return batch.totals.kept
+        if batch.totals.candidates != len(batch.sequences):
+            raise SpecError(
+                f"these {len(batch.sequences)} sequences are a part of a step of "
+                f"{batch.totals.candidates}, and how many of those are kept is not known. Ask "
+                "`tod.procedure.totals_of` for the whole step first."
+            )
+        return self.totals(batch)
+
+
+if TYPE_CHECKING:
+    AnyCorrection = Correction
+else:
+    AnyCorrection = Annotated[tagged(Correction), Named]
+"""Any correction, by its ``kind``."""
 
 
 def log_gap(batch: Batch) -> Float[Array, " M"]:
@@ -185,7 +318,7 @@ def _capped(log_rho: Any, floor: float, cap: float) -> Any:
     return xp.exp(xp.clip(log_rho, low, math.log(cap)))
 
 
-def _masked(log_rho: Any, kept: Any) -> Any:
+def _masked(log_rho: Any, keep: Any) -> Any:
     """ρ where it is kept, 0 elsewhere even if ρ overflows there."""
     xp = namespace(log_rho)
-    return kept * xp.exp(xp.where(kept > 0, log_rho, xp.zeros_like(log_rho)))
+    return keep * xp.exp(xp.where(keep > 0, log_rho, xp.zeros_like(log_rho)))

@@ -1,20 +1,22 @@
-"""Listwise: the policy's softmax over a context's candidates is drawn to the target's."""
+"""Listwise losses: the policy's softmax over a context's candidates is fitted to the target's."""
 
 from typing import Any, Literal
 
-from tod.base import DataError, Spec, SpecError, namespace
-from tod.operators.batch import Batch, Credit
-from tod.operators.weights import TargetWeights, normalised
+from tod.base import DataError, SpecError, namespace
+from tod.operators.batch import Batch, Credit, UpdateRule
+from tod.operators.weighted_regression import TargetWeights, normalised
 
 
-class Listwise(Spec):
+class Listwise(UpdateRule):
     """q = softmax(log q̃*/μ), p = softmax(log π_θ/μ): −Σ q log p, or KL(p‖q); a mean over contexts.
 
     Credit is −∂L/∂s_i = q_i − p_i (forward) or −p_i(log p_i − log q_i − L) (reverse). On a fixed
     set the reference is uniform in place of μ. Zero exactly where log π_θ − log b − Σηu is constant
     over the candidates; mass off them is not constrained. Forward is centred weighted regression.
     At K = 2 it is the pair loss with the soft label σ(η(U₁ − U₂)), whose optimum is finite.
-    Source: InfoNCA 2402.05369, EXO 2402.00856, at β = 1 so that η keeps one meaning.
+    β is 1 so that η keeps one meaning.
+
+    Source: formulas.md A.5; InfoNCA, 2402.05369; EXO, 2402.00856
     """
 
     kind: Literal["listwise"] = "listwise"
@@ -58,14 +60,14 @@ class Listwise(Spec):
         Raises:
             DataError: A candidate is outside the support of the target: KL(p‖q) is infinite.
         """
-        given: Any = batch.log_w
-        xp, contexts, scores = namespace(given), batch.contexts, self._scores(batch)
-        outside = known & (given == -float("inf"))
+        log_w: Any = batch.log_w
+        xp, contexts, scores = namespace(log_w), batch.contexts, self._scores(batch)
+        outside = known & (log_w == -float("inf"))
         if bool(xp.any(outside)):
             raise DataError(
                 "a candidate is outside the target's support and the reverse KL to its weights is "
                 "infinite. Use `divergence: forward`, or a finite penalty."
             )
-        log_w = xp.where(known, given, xp.zeros_like(given))
+        log_w = xp.where(known, log_w, xp.zeros_like(log_w))
         log_p = scores - contexts.spread(contexts.logsumexp(scores))
         return log_p - log_w + contexts.spread(contexts.logsumexp(log_w))

@@ -1,28 +1,62 @@
 """The operator (μ, A): a proposal and the action taken on its candidates."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from jaxtyping import Float
 
-from tod.base import Spec, SpecError
-from tod.operators.auxiliary import Auxiliary, NoCredit
-from tod.operators.listwise import Listwise
-from tod.operators.policy_gradient import PolicyGradient
-from tod.operators.preference import Preference
-from tod.operators.proposals import AnyProposal, Proposal
-from tod.operators.selection_rules import AnySelectionRule
-from tod.operators.weighted_regression import WeightedRegression
+from tod.base import Array, Spec, SpecError, concrete, load_all, namespace, tagged
+from tod.operators.advantages import Critic
+from tod.operators.batch import Batch, Credit, UpdateRule
+from tod.operators.distillation import FullVocabulary
+from tod.operators.policy_gradient import EntropyBonus
+from tod.operators.proposals import Proposal, ProposalSpec
+from tod.operators.selection import SelectionRule
 
-UpdateRule = PolicyGradient | WeightedRegression | Preference | Listwise | NoCredit
-"""Actions of training: they have ``credit``."""
 
-Action = Annotated[UpdateRule | AnySelectionRule, Field(discriminator="kind")]
+class NoCredit(UpdateRule):
+    """No credit on sampled tokens: the auxiliary terms alone train the policy."""
+
+    kind: Literal["auxiliary"] = "auxiliary"
+
+    def credit(self, batch: Batch) -> Credit:
+        """Zero for every token."""
+        none: Float[Array, " M"] = namespace(batch.log_policy).zeros_like(batch.log_policy)
+        advantage = namespace(batch.value).zeros_like(batch.value)
+        return Credit(none, None, None, advantage)
+
+
+class Auxiliary(Spec):
+    """Terms of the loss that no credit on sampled tokens can express; the engine computes them."""
+
+    distillation: FullVocabulary | None = None
+    """Divergence from the teacher over the vocabulary."""
+    entropy: EntropyBonus | None = None
+    """Entropy bonus."""
+    critic: Critic | None = None
+    """Value function, for advantages that need one."""
+
+    @property
+    def any_loss(self) -> bool:
+        """Whether something here has a gradient in the policy."""
+        return self.distillation is not None or self.entropy is not None
+
+
+load_all(__package__, [str(Path(__file__).parent)], but="operator")
+if TYPE_CHECKING:
+    Action = UpdateRule | SelectionRule
+else:
+    Action = tagged(UpdateRule, SelectionRule)
+"""Any action, of training or of test time, by its ``kind``."""
 
 
 class Operator(Spec):
-    """The pair (μ, A). Source: TOD framework, section 4."""
+    """The pair (μ, A): how candidates are made, and what is done with them.
 
-    proposal: AnyProposal = Proposal()
+    Source: TOD framework, section 4
+    """
+
+    proposal: ProposalSpec = Proposal()
     """μ: what generates candidates."""
     action: Action
     """A: what is done with them: an update of parameters, or a selection at test time."""
@@ -38,8 +72,8 @@ class Operator(Spec):
         """
         if isinstance(self.action, UpdateRule):
             return self.action
+        rules = ", ".join(rule.model_fields["kind"].default for rule in concrete(UpdateRule))
         raise SpecError(
             f"action {self.action.kind!r} selects at test time and updates no parameter. Use an "
-            "update rule to train: policy_gradient, weighted_regression, preference, listwise, "
-            "auxiliary."
+            f"update rule to train: {rules}."
         )

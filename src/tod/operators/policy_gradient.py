@@ -1,4 +1,4 @@
-"""Policy gradient: credit = aggregation × gate(trust region) × ρ(level) × advantage.
+"""Policy gradient: credit = aggregation × gate(trust region) × ρ(level) × advantage (+ pull).
 
 PPO, GRPO, Dr. GRPO, DAPO, GSPO, SAPO, CISPO, GMPO, FSPO, RLOO, REINFORCE++, VarGrad and sampled
 on-policy distillation are settings of this one rule.
@@ -7,44 +7,34 @@ on-policy distillation are settings of this one rule.
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Tag, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from tod.base import Spec, namespace
-from tod.operators.advantage import AdvantageSpec, by_candidate, by_token, is_batch_wide, unwhitened
-from tod.operators.advantages import BatchZScore, GroupMean
-from tod.operators.aggregation import AggregationSpec, SequenceMeanTokenMean, Totals
-from tod.operators.batch import Batch, Credit
-from tod.operators.combined import AnyCorrection, Shrunk
-from tod.operators.levels import Level, at_level, mean_of_clipped
-from tod.operators.moments import Moments
-from tod.operators.pulls import KLPull, Residual
-from tod.operators.signal import rewards_of, unit_of, value_of
-from tod.operators.token_advantages import Gae, ReturnToGo
-from tod.operators.trust_regions import Clip, RootLengthClip, TrustRegionSpec, gated
+from tod.operators.advantages import AdvantageSpec, ByToken, Gae, GroupMean, unit_of
+from tod.operators.aggregation import AggregationSpec, SequenceMeanTokenMean, TokenMean
+from tod.operators.batch import Batch, Credit, Moments, Totals, UpdateRule
+from tod.operators.corrections import AnyCorrection, Shrunk
+from tod.operators.pulls import KLPull, Pull, Residual
+from tod.operators.trust_regions import (
+    Clip,
+    Level,
+    RootLengthClip,
+    TrustRegionSpec,
+    at_level,
+    gated,
+    mean_of_clipped,
+)
 
 
-def _which_pull(value: Any) -> str:
-    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    return "kl" if kind in ("k1", "k2", "k3") else str(kind)
-
-
-Pull = Annotated[
-    Annotated[Residual, Tag("residual")] | Annotated[KLPull, Tag("kl")],
-    Discriminator(
-        _which_pull,
-        custom_error_type="unknown_pull",
-        custom_error_message="unknown pull: its kind is one of residual, k1, k2, k3",
-    ),
-]
-
-
-class PolicyGradient(Spec):
+class PolicyGradient(UpdateRule):
     """Σ_t credit_t·∇log π_θ(y_t), credit_t = a_t·g(ρ_t, A_i)·ρ_t·A_i (+ a KL pull in the loss).
 
     ρ is π_θ/π_old at ``level``; A is the advantage of the utility, or of the residual when the
     pull is one. With a scale-free advantage the value keeps the utility's scale and a KL pull
     weighs exponent/η, as popular code does; else both are in nats. Degenerate cases: a singleton
     context has advantage 0 under every baseline; A = 0 is never gated.
+
+    Source: formulas.md A.6, A.10, A.13, A.14; TOD framework, section 4
     """
 
     kind: Literal["policy_gradient"] = "policy_gradient"
@@ -73,7 +63,7 @@ class PolicyGradient(Spec):
         if isinstance(self.trust_region, RootLengthClip) and self.level != "sequence_sum":
             raise ValueError("root_length_clip bounds a summed log-ratio: use level sequence_sum")
         now = isinstance(self.pull, Residual) and self.pull.at == "current"
-        if now and is_batch_wide(self.advantage):
+        if now and self.advantage.batch_wide:
             raise ValueError(
                 "a residual at the current policy changes at every update, and a batch-wide scale "
                 "would need the whole step before its first part: use `at: old`, or `group_mean`"
@@ -102,12 +92,12 @@ class PolicyGradient(Spec):
 
     @property
     def _by_token(self) -> bool:
-        return isinstance(self.advantage, ReturnToGo | Gae)
+        return isinstance(self.advantage, ByToken)
 
     @property
     def reads_the_step(self) -> bool:
         """Whether credit of a part reads numbers of the whole optimiser step beside its sizes."""
-        return is_batch_wide(self.advantage) or isinstance(self.correction, Shrunk)
+        return self.advantage.batch_wide or isinstance(self.correction, Shrunk)
 
     def totals(self, batch: Batch) -> Totals:
         """Totals of a whole step with the moments and the sizes that credit of its parts reads."""
@@ -119,26 +109,13 @@ class PolicyGradient(Spec):
 
         They belong in ``Totals.moments`` before credit is asked in parts.
         """
-        if not is_batch_wide(self.advantage):
-            return None
-        if isinstance(self.advantage, BatchZScore):
-            return Moments.of(value_of(self.advantage, self.pull, batch))
-        assert isinstance(self.advantage, ReturnToGo | Gae)  # noqa: S101 - the rest of the union
-        rewards = rewards_of(self.advantage, self.pull, batch)
-        return Moments.of(unwhitened(self.advantage, rewards, batch))
+        wide = self.advantage.batch_wide
+        return Moments.of(self.advantage.unscaled(self.pull, batch)) if wide else None
 
     def credit(self, batch: Batch) -> Credit:
         """Credit of every token. See the class for the equation."""
-        advantage, token_advantage = self._advantages(batch)
-        length = batch.sequences.spread(batch.sequences.sizes_like(batch.log_policy))
-        log_rho = at_level(batch.log_policy - batch.log_old, batch.sequences, self.level)
-        gate = self.trust_region.gate(log_rho, token_advantage, length)
-        if self.level == "sequence_mean_of_clipped" and isinstance(self.trust_region, Clip):
-            bounds = self.trust_region.log_bounds
-            log_rho = mean_of_clipped(log_rho, token_advantage, bounds, batch.sequences)
-            weight = gated(gate, log_rho)
-        else:
-            weight = self.trust_region.weight(log_rho, token_advantage, length)
+        advantage, token_advantage = self.advantage.of_batch(self.pull, batch)
+        log_rho, gate, weight = self._gated(batch, token_advantage)
         credit = _times(weight, token_advantage)
         weights = self.aggregation.weights(batch.sequences, batch.totals, batch.log_policy)
         correction: Any = None
@@ -154,15 +131,31 @@ class PolicyGradient(Spec):
             credit = credit + weights * pull
         return Credit(credit, gate, log_rho, advantage, correction, token_advantage)
 
-    def _advantages(self, batch: Batch) -> tuple[Any, Any]:
-        """Of every candidate [N], and of every token [M]."""
-        if isinstance(self.advantage, ReturnToGo | Gae):
-            rewards = rewards_of(self.advantage, self.pull, batch)
-            tokens = by_token(self.advantage, rewards, batch)
-            return batch.sequences.mean(tokens), tokens
-        value = value_of(self.advantage, self.pull, batch)
-        advantage = by_candidate(self.advantage, value, batch)
-        return advantage, batch.sequences.spread(advantage)
+    def _gated(self, batch: Batch, advantage: Any) -> tuple[Any, Any, Any]:
+        """Log ρ at the level, the gate g, and g·ρ; [M] each."""
+        sequences = batch.sequences
+        length = sequences.spread(sequences.sizes_like(batch.log_policy))
+        log_rho = at_level(batch.log_policy - batch.log_old, sequences, self.level)
+        gate = self.trust_region.gate(log_rho, advantage, length)
+        if self.level == "sequence_mean_of_clipped" and isinstance(self.trust_region, Clip):
+            bounds = self.trust_region.log_bounds
+            log_rho = mean_of_clipped(log_rho, advantage, bounds, sequences)
+            return log_rho, gate, gated(gate, log_rho)
+        return log_rho, gate, self.trust_region.weight(log_rho, advantage, length)
+
+
+class EntropyBonus(Spec):
+    """−weight·Σ_t a_t·H_t, H the entropy of π_θ over the whole vocabulary, nats.
+
+    The engine adds it to the loss: it is no credit of the sampled token.
+
+    Source: formulas.md A.19
+    """
+
+    weight: Annotated[FiniteFloat, Field(gt=0.0)]
+    """Of this term in the loss."""
+    aggregation: AggregationSpec = TokenMean()
+    """a_t: weight of every token."""
 
 
 def _times(weight: Any, advantage: Any) -> Any:

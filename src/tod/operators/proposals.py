@@ -1,11 +1,10 @@
-"""The proposal μ: where candidates come from. One spec per ``source``."""
+"""Proposals μ: where candidates come from, and how stale the policy that draws them may become."""
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, FiniteFloat, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, FiniteFloat, Tag, model_validator
 
-from tod.base import Spec
-from tod.operators.staleness import Refresh
+from tod.base import Spec, SpecError
 
 Sampler = Literal["old", "ref", "teacher"]
 """``old``: the policy as it was at the last refresh. ``ref``, ``teacher``: frozen models."""
@@ -18,7 +17,49 @@ CHOICE = "preferred"
 """Name of the utility that a ``pairs`` proposal makes: what was chosen has more of it."""
 
 
-class _Any(Spec):
+class LinearRefresh(Spec):
+    """Intervals between copies that change linearly with the step, rounded, then stay."""
+
+    kind: Literal["linear"] = "linear"
+    first: Count
+    """Steps between copies at the start."""
+    last: Count
+    """Steps between copies from step ``over`` on."""
+    over: Count
+    """Steps over which it changes."""
+
+    def interval(self, step: int) -> int:
+        """Steps until the copy after the one that is made before ``step`` (from 1)."""
+        done = min(1.0, (step - 1) / self.over)
+        return round(self.first + done * (self.last - self.first))
+
+
+def _readable(value: Any) -> Any:
+    """One complaint in the place of one by every form there is."""
+    if isinstance(value, dict):
+        try:
+            return LinearRefresh.parse(value)
+        except SpecError as error:
+            raise ValueError(str(error).replace("\n", " ")) from None
+    listed = isinstance(value, list | tuple)
+    for number in value if listed else () if value is None else (value,):
+        whole = isinstance(number, int) and not isinstance(number, bool) and number >= 1
+        if not (whole or isinstance(number, LinearRefresh)):
+            raise ValueError(
+                f"refresh is a whole number of steps from 1 on, a list of such intervals, "
+                f"`{{kind: linear, first: 1, last: 8, over: 60}}` or null, not {value!r}"
+            )
+    if listed and not value:
+        raise ValueError("refresh is an empty list: null never refreshes")
+    return tuple(value) if listed else value
+
+
+Refresh = Annotated[Count | tuple[Count, ...] | LinearRefresh | None, BeforeValidator(_readable)]
+"""Steps between copies of the policy into μ: one number; a list of intervals, the last of which
+stays; a linear change; None: never."""
+
+
+class AnyProposal(Spec):
     """What every proposal says."""
 
     prompts: Count = 32
@@ -60,7 +101,7 @@ class Dynamic(Spec):
     """Draws of at most ``prompts`` contexts each; then contexts that were not kept fill up."""
 
 
-class _Drawn(_Any):
+class _Drawn(AnyProposal):
     """What every proposal says that draws its candidates."""
 
     size: Count = 16
@@ -79,7 +120,7 @@ class _Decoded(_Drawn):
     """Keep the k most likely tokens; None keeps all."""
 
 
-class _Given(_Any):
+class _Recorded(AnyProposal):
     """What every proposal says whose candidates are given: nothing is drawn, nothing refreshed."""
 
     size: ClassVar[int] = 1
@@ -102,7 +143,7 @@ class Proposal(_Decoded):
         return (self.source,)
 
 
-class DatasetProposal(_Given):
+class DatasetProposal(_Recorded):
     """Completions of the task's rows: μ is the data, and its density is not known."""
 
     source: Literal["dataset"]
@@ -247,7 +288,7 @@ class AlternatingProposal(_Decoded):
         return (self.model,)
 
 
-class PoolProposal(_Given):
+class PoolProposal(_Recorded):
     """Candidates of a file in the rollout format, whole contexts, the same ones every epoch."""
 
     source: Literal["pool"]
@@ -263,7 +304,7 @@ def _which(value: Any) -> str:
     return "policy" if source in (None, "old", "ref", "teacher") else str(source)
 
 
-AnyProposal = Annotated[
+ProposalSpec = Annotated[
     Annotated[Proposal, Tag("policy")]
     | Annotated[DatasetProposal, Tag("dataset")]
     | Annotated[PairsProposal, Tag("pairs")]
@@ -278,3 +319,22 @@ AnyProposal = Annotated[
         "replay, mixture, alternating, pool",
     ),
 ]
+
+
+def due(refresh: int | tuple[int, ...] | LinearRefresh | None, step: int) -> bool:
+    """Whether the policy is copied into μ before ``step`` (from 1, where μ always is the policy).
+
+    It follows from the step alone, so that a resumed run refreshes as an uninterrupted one.
+    """
+    if refresh is None:
+        return False
+    if isinstance(refresh, int):
+        return (step - 1) % refresh == 0
+    copy, number = 1, 0
+    while copy < step:
+        if isinstance(refresh, LinearRefresh):
+            copy += refresh.interval(copy)
+        else:
+            copy += refresh[min(number, len(refresh) - 1)]
+        number += 1
+    return copy == step

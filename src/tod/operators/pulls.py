@@ -1,4 +1,4 @@
-"""Pulls: how an update is drawn to the target's anchors. The coefficients live in the target.
+"""Pulls: how an update is drawn to the target's anchors. The coefficients are the target's.
 
 What the KL estimators truly do, on-policy and per state, with x = log π_anchor − log π_θ:
 
@@ -14,17 +14,17 @@ residual at old             the same frozen at π_old: its own weight there is a
 =========================== ==========================================================
 
 Per state: a term in the loss is credited to its own token, never to the tokens before it that led
-there. Beyond one token no KL in the loss, not even k2 or k3 with importance, rests where the pull
-between sequences does: at b·exp(ηE[U]) token by token in the place of b·exp(ηU). The residual and
-a KL in the reward are of sequences.
+there. Beyond one token no KL in the loss, not even k2 or k3 with importance, has the fixed point of
+a pull between sequences: it has b·exp(ηE[U]) token by token in the place of b·exp(ηU). The residual
+and a KL in the reward are of sequences.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from jaxtyping import Float
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from tod.base import Array, Spec, SpecError, namespace
+from tod.base import Array, Named, Spec, SpecError, namespace
 from tod.operators.batch import Batch
 
 
@@ -33,6 +33,8 @@ class Residual(Spec):
 
     Constant over the candidates exactly when π = q*. ``at: current`` evaluates π at the current
     parameters at every update of the batch; ``old`` freezes it at the batch's first use.
+
+    Source: TOD framework, section 2.3; formulas.md A.19
     """
 
     kind: Literal["residual"] = "residual"
@@ -61,7 +63,10 @@ class Residual(Spec):
 
 
 class KLPull(Spec):
-    """The KL estimators k1, k2, k3 towards the target's anchors, in the loss or in the reward."""
+    """The KL estimators k1, k2, k3 towards the target's anchors, in the loss or in the reward.
+
+    Source: formulas.md A.19; Schulman 2020
+    """
 
     kind: Literal["k1", "k2", "k3"]
     """Estimator of KL(π‖anchor): k1 = −x, k2 = x²/2, k3 = eˣ − 1 − x."""
@@ -104,11 +109,19 @@ class KLPull(Spec):
         return rho * (plain - estimator(self.kind, x))
 
 
-PullSpec = Residual | KLPull
+Pull = Annotated[Residual | KLPull, Field(discriminator="kind"), Named]
+"""How the target's anchors enter an update: a residual, or a KL estimator by its name."""
 
 
 def estimator(kind: Literal["k1", "k2", "k3"], x: Float[Array, " M"]) -> Float[Array, " M"]:
-    """k1 = −x, k2 = x²/2 or k3 = eˣ − 1 − x of x = log anchor − log π, nats. Schulman 2020."""
+    """An estimate of KL(π‖anchor) per token: k1 = −x, k2 = x²/2 or k3 = eˣ − 1 − x, [M], nats.
+
+    Source: formulas.md A.19; Schulman 2020
+
+    Args:
+        kind: Which of the three.
+        x: log anchor − log π, [M], nats.
+    """
     if kind == "k1":
         return -x  # type: ignore[no-any-return]
     return x * x / 2 if kind == "k2" else namespace(x).expm1(x) - x  # type: ignore[no-any-return]

@@ -1,17 +1,20 @@
-"""Selection at test time: which candidate is put out, given weights and explicit uniforms.
+"""Selection at test time: which candidate is put out; no parameter changes.
 
-Pure functions over flat candidates [N] in contexts [C]; they return rows into [N]. Randomness
-comes in as uniforms in [0, 1), one a candidate, so that a selection can be repeated exactly.
+The equations are pure functions over flat candidates [N] in contexts [C], which return rows into
+[N]; the rules are what a recipe declares. Randomness comes in as uniforms in [0, 1), one a
+candidate, so that a selection can be repeated exactly.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from pydantic import FiniteFloat
 
-from tod.base import Array, DataError, Groups, to_numpy
-from tod.operators.pairs import Grid
+from tod.base import Array, DataError, Grid, Groups, Spec, SpecError, to_numpy
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ def best(
     """Row of the largest value of every context, ties at random, [C].
 
     For draws from μ = b the best has law P(level ≤ u) = F(u)^K and KL to μ at most
-    log K − (K−1)/K (2401.01879). No η of a tilt gives that law.
+    log K − (K−1)/K. No η of a tilt gives that law.
+
+    Source: formulas.md A.20; 2401.01879
     """
     order = np.lexsort((to_numpy(uniforms), to_numpy(value), contexts.owner))
     last: Int[np.ndarray, " C"] = order[contexts.offsets[1:] - 1]
@@ -45,8 +50,10 @@ def resample(
 ) -> Int[np.ndarray, " C"]:
     """One row a context, drawn from w̄ by the inverse CDF of its first uniform, [C].
 
-    Sampling-importance-resampling; with b = μ soft best-of-K (2505.03156). Its law is E[w̄] over
-    candidate sets, which tends to q* like 1/K. A weight of 0 is never drawn.
+    Sampling-importance-resampling; with b = μ soft best-of-K. Its law is E[w̄] over candidate sets,
+    which tends to q* like 1/K. A weight of 0 is never drawn.
+
+    Source: formulas.md A.20; 2505.03156
 
     Raises:
         DataError: A context has no candidate of positive weight.
@@ -65,6 +72,8 @@ def resample_without_replacement(
     log_w: Float[Array, " N"], contexts: Groups, uniforms: Float[Array, " N"], count: int
 ) -> Int[np.ndarray, " R"]:
     """``count`` rows a context without replacement, context by context: Gumbel-top-k.
+
+    Source: formulas.md A.20
 
     Raises:
         DataError: A context has fewer than ``count`` candidates of positive weight.
@@ -95,7 +104,9 @@ def first_accepted(
     """The first candidate with u < e^{log w − log M}: exact draws from q* if M ≥ sup w.
 
     The acceptance rate is Z/M. A bound that is too small gives ∝ μ·min(w, M); None takes the
-    largest weight of the context's own candidates (RSO, 2309.06657), which is such a bound.
+    largest weight of the context's own candidates, which is such a bound.
+
+    Source: formulas.md A.20; RSO, 2309.06657
     """
     values = to_numpy(log_w).astype(np.float64)
     top = to_numpy(contexts.max(values))
@@ -119,8 +130,10 @@ def vote(
 ) -> Selection:
     """The first candidate with the answer of the largest summed w̄; ties at random.
 
-    Equal weights are self-consistency (2203.11171). A negative code is no answer: it votes for
-    nothing, and a context without any answer selects none. Duplicates all vote.
+    Equal weights are self-consistency. A negative code is no answer: it votes for nothing, and a
+    context without any answer selects none. Duplicates all vote.
+
+    Source: formulas.md A.20; 2203.11171
     """
     weight, codes, u = _weights(log_w, contexts), to_numpy(answers), to_numpy(uniforms)
     rows = np.full(len(contexts), -1, dtype=np.int64)
@@ -146,6 +159,8 @@ def minimum_risk(
     """Row of argmax_i Σ_j w̄_j·G(y_i, y_j) in every context, ties at random, [C].
 
     ``similarity`` holds G row by row, K² values a context. With G = 1{same answer} it is the vote.
+
+    Source: formulas.md A.20
     """
     grid = Grid.of(contexts)
     weighed = _weights(log_w, contexts)[grid.second] * to_numpy(similarity)
@@ -173,3 +188,157 @@ def _weights(log_w: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, "
 
 def _spans(contexts: Groups) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in pairwise(contexts.offsets)]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a selection rule sees of some contexts.
+
+    Attributes:
+        contexts: Candidates in contexts.
+        value: Utility, [N].
+        log_w: log q̃*/μ, [N], nats, if its parts are known; up to a constant per context, which
+            only ``rejection`` with a bound reads.
+        answers: Answer codes, [N], equal codes = same answer, negative = none.
+        similarity: G(y_i, y_j) row by row, K² values a context.
+    """
+
+    contexts: Groups
+    value: Float[Array, " N"]
+    log_w: Float[Array, " N"] | None = None
+    answers: Int[Array, " N"] | None = None
+    similarity: Float[Array, " P"] | None = None
+
+    def known(self, name: str, kind: str, remedy: str) -> Any:
+        """One of the optional arrays.
+
+        Raises:
+            SpecError: It is not there.
+        """
+        values = getattr(self, name)
+        if values is None:
+            raise SpecError(f"selection {kind!r} needs {name} and there is none. {remedy}")
+        return values
+
+
+class SelectionRule(Spec):
+    """An action of test time: it puts out one candidate a context, or none, and trains nothing."""
+
+    kind: str
+    needs_anchors: ClassVar[bool] = True
+
+    @abstractmethod
+    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+        """The candidate of every context.
+
+        Args:
+            pool: The candidates.
+            uniforms: One number in [0, 1) a candidate: all the randomness there is.
+
+        Raises:
+            SpecError: The pool lacks what the rule reads.
+            DataError: A context has no candidate that could be put out.
+        """
+
+    def _log_w(self, pool: Pool) -> Any:
+        remedy = "Record log μ and the anchors, or anchor the target at `mu`."
+        return pool.known("log_w", self.kind, remedy)
+
+
+class BestOfK(SelectionRule):
+    """argmax U, ties at random. Not a member of the tilt family at any η.
+
+    Source: formulas.md A.20; 2401.01879
+    """
+
+    kind: Literal["best_of_k"] = "best_of_k"
+    needs_anchors: ClassVar[bool] = False
+
+    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+        """The best of every context."""
+        return _all(best(pool.value, pool.contexts, uniforms))
+
+
+class Resample(SelectionRule):
+    """Draw i ~ w̄: sampling-importance-resampling; with b = μ, soft best-of-K.
+
+    Source: formulas.md A.20; 2505.03156
+    """
+
+    kind: Literal["resample"] = "resample"
+
+    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+        """One draw of every context."""
+        return _all(resample(self._log_w(pool), pool.contexts, uniforms))
+
+
+class Rejection(SelectionRule):
+    """Accept with probability min(1, w/M), in order: exact draws from q* if M bounds w.
+
+    Source: formulas.md A.20; RSO, 2309.06657
+    """
+
+    kind: Literal["rejection"] = "rejection"
+    log_bound: FiniteFloat | None = None
+    """log M, nats; ηU_max when b = μ. None: the largest weight of the context's candidates."""
+
+    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+        """The first accepted of every context; none where all are rejected."""
+        return first_accepted(self._log_w(pool), pool.contexts, uniforms, self.log_bound)
+
+    def beyond(self, log_w: Float[Array, " N"]) -> float | None:
+        """Share of candidates with w > M, by more than rounding: draws are not of q* if any is.
+
+        None without a declared bound: the context's own largest weight is never exceeded.
+        """
+        if self.log_bound is None:
+            return None
+        return float(np.mean(to_numpy(log_w) > self.log_bound + 1e-6))
+
+
+class MajorityVote(SelectionRule):
+    """The most frequent answer: self-consistency.
+
+    Source: formulas.md A.20; Wang et al., 2203.11171
+    """
+
+    kind: Literal["majority_vote"] = "majority_vote"
+    needs_anchors: ClassVar[bool] = False
+
+    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+        """The first candidate with the winning answer."""
+        answers = pool.known("answers", self.kind, "Extract answers, or use `best_of_k`.")
+        return vote(np.zeros(pool.contexts.total), answers, pool.contexts, uniforms)
+
+
+class WeightedVote(SelectionRule):
+    """The answer of the largest summed weight w̄.
+
+    Source: formulas.md A.20
+    """
+
+    kind: Literal["weighted_vote"] = "weighted_vote"
+
+    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+        """The first candidate with the winning answer."""
+        answers = pool.known("answers", self.kind, "Extract answers, or use `resample`.")
+        return vote(self._log_w(pool), answers, pool.contexts, uniforms)
+
+
+class MinimumBayesRisk(SelectionRule):
+    """argmax_i Σ_j w̄_j·G(y_i, y_j), G a symmetric similarity.
+
+    Source: formulas.md A.20
+    """
+
+    kind: Literal["minimum_bayes_risk"] = "minimum_bayes_risk"
+
+    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+        """The candidate of least expected loss."""
+        remedy = "Compute a similarity of every pair, or use `weighted_vote`."
+        similarity = pool.known("similarity", self.kind, remedy)
+        return _all(minimum_risk(self._log_w(pool), similarity, pool.contexts, uniforms))
+
+
+def _all(rows: Int[np.ndarray, " C"]) -> Selection:
+    return Selection(rows, np.ones(len(rows), dtype=bool))

@@ -1,41 +1,56 @@
 """Trust regions: how far π_θ may move from π_old before a token stops counting.
 
-Each has a ``gate`` g(ρ, A), so that the credit is g·ρ·A, and the paper's ``surrogate`` f(ρ, A),
-for tests: ∂f/∂log ρ = g·ρ·A. Activation reads g alone: see
-``diagnostics.activation``.
+Each has a ``gate`` g(ρ, A), so that the credit is g·ρ·A, and the paper's ``surrogate`` f(ρ, A):
+∂f/∂log ρ = g·ρ·A, which a test holds for every region. Activation reads g alone: see
+`tod.diagnostics.activation`. A ``level`` says at which grain ρ = π_θ/π_old is compared. To add a
+region, add a subclass of `TrustRegion` here; nothing else has to be edited.
 """
 # ruff: noqa: ARG002 - one signature for all regions, and few read all of it
 
 import math
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from jaxtyping import Float
 from pydantic import Field, FiniteFloat, model_validator
 
-from tod.base import Array, Named, Spec, detach, namespace
+from tod.base import Array, Groups, Named, Spec, detach, namespace, tagged
 
 Width = Annotated[FiniteFloat, Field(ge=0.0)]
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 
 
+Level = Literal["token", "sequence_mean", "sequence_sum", "sequence_mean_of_clipped"]
+"""``token``: ρ_t, each its own. ``sequence_mean``: s = exp(mean_t log ρ_t), the geometric mean
+(GSPO; not an importance weight). ``sequence_sum``: exp(Σ_t log ρ_t), the true sequence weight
+(FSPO). ``sequence_mean_of_clipped``: tokens are clipped in log space *before* the geometric mean
+(GMPO)."""
+
+
 class TrustRegion(Spec):
-    """What an update asks of a trust region; [M] each, ``length`` in tokens of the sequence."""
+    """A limit on how far π_θ may move from π_old, as a factor of every token's gradient.
+
+    All methods take [M]: ``log_rho`` = log π_θ/π_old in nats at the level of the rule, the
+    ``advantage`` A, and the ``length`` of the token's sequence in tokens, which one region reads
+    (None: every token is a sequence of its own).
+    """
+
+    kind: str
 
     @abstractmethod
     def gate(
         self,
         log_rho: Float[Array, " M"],
         advantage: Float[Array, " M"],
-        length: Float[Array, " M"],
+        length: Float[Array, " M"] | None = None,
     ) -> Float[Array, " M"]:
-        """The factor g of the gradient g·ρ·A·∇log π."""
+        """The factor g ≥ 0 of the gradient g·ρ·A·∇log π: 1 changes nothing, 0 drops the token."""
 
     def weight(
         self,
         log_rho: Float[Array, " M"],
         advantage: Float[Array, " M"],
-        length: Float[Array, " M"],
+        length: Float[Array, " M"] | None = None,
     ) -> Float[Array, " M"]:
         """The product g·ρ, and 0 where g = 0 however large ρ is."""
         return gated(self.gate(log_rho, advantage, length), log_rho)
@@ -45,21 +60,24 @@ class TrustRegion(Spec):
         self,
         log_rho: Float[Array, " M"],
         advantage: Float[Array, " M"],
-        length: Float[Array, " M"],
+        length: Float[Array, " M"] | None = None,
     ) -> Float[Array, " M"]:
         """The paper's objective f, to be maximised, with ∂f/∂log ρ = g·ρ·A."""
 
 
 class Unbounded(TrustRegion):
-    """No trust region: g = 1, f = ρA."""
+    """No trust region: g = 1, f = ρA.
+
+    Source: formulas.md A.16
+    """
 
     kind: Literal["unbounded"] = "unbounded"
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def gate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """Open: g = 1."""
         return namespace(log_rho).ones_like(log_rho)
 
-    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """The product f = ρA."""
         return namespace(log_rho).exp(log_rho) * advantage
 
@@ -78,12 +96,12 @@ class _Band(TrustRegion):
         """(log(1 − low), log(1 + high)), nats."""
         return (math.log1p(-self.low) if self.low < 1.0 else -math.inf, math.log1p(self.high))
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def gate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """1 inside, 0 where the step would go further out."""
         low, high = self.log_bounds
         return _inside(log_rho, advantage, low, high)
 
-    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """min(ρA, clip(ρ)A)."""
         xp = namespace(log_rho)
         rho = xp.exp(log_rho)
@@ -91,10 +109,19 @@ class _Band(TrustRegion):
 
 
 class Clip(_Band):
-    """g = 1 where (A > 0 and ρ ≤ 1 + high) or (A < 0 and ρ ≥ 1 − low), else 0.
+    """The clip of PPO: g = 1 where (A > 0 and ρ ≤ 1 + high) or (A < 0 and ρ ≥ 1 − low), else 0.
 
-    f = min(ρA, clip(ρ, 1 − low, 1 + high)·A). Source: Schulman et al. 2017, eq. 7; asymmetric
-    bounds: DAPO, arXiv 2503.14476.
+    f = min(ρA, clip(ρ, 1 − low, 1 + high)·A). Where A = 0 nothing is clipped. Bounds may differ, as
+    in DAPO, 2503.14476.
+
+    >>> import numpy as np
+    >>> log_rho, advantage = np.log([1.5, 1.5, 0.9]), np.array([2.0, -1.0, -1.0])
+    >>> Clip(high=0.28).gate(log_rho, advantage)
+    array([0., 1., 1.])
+    >>> Clip(high=0.28).surrogate(log_rho, advantage)
+    array([ 2.56, -1.5 , -0.9 ])
+
+    Source: formulas.md A.6; Schulman et al. 2017, eq. 7
     """
 
     kind: Literal["clip"] = "clip"
@@ -103,20 +130,20 @@ class Clip(_Band):
 class DualClip(_Band):
     """Clip, and for A < 0 also a cap: f = max(clip surrogate, cap·A), g = 0 where ρ > cap.
 
-    Source: Ye et al. 2020, arXiv 1912.09729.
+    Source: formulas.md A.6; Ye et al. 2020, 1912.09729
     """
 
     kind: Literal["dual_clip"] = "dual_clip"
     cap: Annotated[FiniteFloat, Field(gt=1.0)] = 3.0
     """c > 1: the largest ρ that a negative advantage still pushes down."""
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def gate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """The clip's gate, and 0 where A < 0 and ρ > cap."""
         beyond = (advantage < 0) & (log_rho > math.log(self.cap))
         inside = super().gate(log_rho, advantage, length)
         return namespace(log_rho).where(beyond, 0 * inside, inside)
 
-    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """max(min(ρA, clip(ρ)A), cA) where A < 0."""
         xp = namespace(log_rho)
         value = super().surrogate(log_rho, advantage, length)
@@ -124,9 +151,11 @@ class DualClip(_Band):
 
 
 class SoftGate(TrustRegion):
-    """g = sech²(τ(ρ − 1)/2), f = (4/τ)·σ(τ(ρ − 1))·A, τ by the sign of A.
+    """A smooth gate: g = sech²(τ(ρ − 1)/2), f = (4/τ)·σ(τ(ρ − 1))·A, τ by the sign of A.
 
-    g(1) = 1 and g falls on both sides of 1 whatever the sign of A. Source: SAPO, arXiv 2511.20347.
+    g(1) = 1 and g falls on both sides of 1 whatever the sign of A.
+
+    Source: formulas.md A.11; SAPO, 2511.20347
     """
 
     kind: Literal["soft_gate"] = "soft_gate"
@@ -135,12 +164,12 @@ class SoftGate(TrustRegion):
     tau_neg: Positive = 1.05
     """Temperature τ where A ≤ 0."""
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def gate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """4p(1 − p), p = σ(τ(ρ − 1))."""
         p = _sigmoid(self._tau(log_rho, advantage) * _excess(log_rho))
         return 4.0 * p * (1.0 - p)
 
-    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """(4/τ)σ(τ(ρ − 1))A."""
         tau = self._tau(log_rho, advantage)
         return 4.0 / tau * _sigmoid(tau * _excess(log_rho)) * advantage
@@ -152,10 +181,12 @@ class SoftGate(TrustRegion):
 
 
 class Truncate(TrustRegion):
-    """g = clip(ρ, floor, cap)/ρ: every token keeps gradient clip(ρ)·A·∇log π.
+    """A bounded weight: g = clip(ρ, floor, cap)/ρ, so every token keeps clip(ρ)·A·∇log π.
 
-    f = sg[clip(ρ)]·A·log ρ. Source: CISPO, arXiv 2506.13585 (no effective lower bound there); the
-    cap is absolute, as in ScaleRL, arXiv 2510.13786. With a floor g exceeds 1 below it.
+    f = sg[clip(ρ)]·A·log ρ. There is no effective lower bound in the paper; the cap is absolute, as
+    in ScaleRL, 2510.13786. With a floor g exceeds 1 below it.
+
+    Source: formulas.md A.12; CISPO, 2506.13585
     """
 
     kind: Literal["truncate"] = "truncate"
@@ -170,15 +201,15 @@ class Truncate(TrustRegion):
             raise ValueError(f"floor {self.floor} is above cap {self.cap}")
         return self
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def gate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """clip(ρ)/ρ, computed in log space."""
         return namespace(log_rho).exp(self._clipped(log_rho) - log_rho)
 
-    def weight(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def weight(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """clip(ρ) itself: g·ρ would be 0·∞ where ρ overflows."""
         return namespace(log_rho).exp(self._clipped(log_rho))
 
-    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """sg[clip(ρ)]·A·log ρ."""
         return detach(namespace(log_rho).exp(self._clipped(log_rho))) * advantage * log_rho
 
@@ -190,8 +221,10 @@ class Truncate(TrustRegion):
 class RootLengthClip(TrustRegion):
     """Clip of the summed log-ratio S to ±c√L: the band that a random walk of L tokens fills.
 
-    f = min(e^S A, e^{clip(S, −low√L, high√L)} A); meant for level ``sequence_sum``.
-    Source: FSPO, arXiv 2509.09177, drift centre 0 as in its later version.
+    f = min(e^S A, e^{clip(S, −low√L, high√L)} A); meant for level ``sequence_sum``. The drift
+    centre is 0 as in the paper's later version.
+
+    Source: formulas.md A.13; FSPO, 2509.09177
     """
 
     kind: Literal["root_length_clip"] = "root_length_clip"
@@ -200,23 +233,30 @@ class RootLengthClip(TrustRegion):
     high: Positive = 0.03
     """c_high, in nats per √token."""
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def gate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """1 inside the band, 0 where the step would go further out."""
-        root = length**0.5
-        return _inside(log_rho, advantage, -self.low * root, self.high * root)
+        low, high = self._band(log_rho, length)
+        return _inside(log_rho, advantage, low, high)
 
-    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """min(e^S A, e^{clip(S)} A)."""
         xp = namespace(log_rho)
-        root = length**0.5
-        clipped = xp.minimum(xp.maximum(log_rho, -self.low * root), self.high * root)
+        low, high = self._band(log_rho, length)
+        clipped = xp.minimum(xp.maximum(log_rho, low), high)
         return xp.minimum(xp.exp(log_rho) * advantage, xp.exp(clipped) * advantage)
+
+    def _band(self, log_rho: Any, length: Any) -> tuple[Any, Any]:
+        """Least and largest S, [M], nats."""
+        root = namespace(log_rho).ones_like(log_rho) if length is None else length**0.5
+        return -self.low * root, self.high * root
 
 
 class Mask(TrustRegion):
-    """g = 1{low ≤ ρ ≤ high} for either sign of A: tokens or sequences outside are dropped.
+    """A two-sided mask: g = 1{low ≤ ρ ≤ high} for either sign of A; what is outside is dropped.
 
-    f = sg[g]·ρ·A. Source: IcePop (2025), sequence rejection.
+    f = sg[g]·ρ·A.
+
+    Source: formulas.md A.15; IcePop, Ling team 2025
     """
 
     kind: Literal["mask"] = "mask"
@@ -231,14 +271,14 @@ class Mask(TrustRegion):
             raise ValueError(f"low {self.low} is above high {self.high}: nothing would be kept")
         return self
 
-    def gate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def gate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """The indicator."""
         xp = namespace(log_rho)
         low = math.log(self.low) if self.low > 0 else -math.inf
         kept = (log_rho >= low) & (log_rho <= math.log(self.high))
         return xp.where(kept, xp.ones_like(log_rho), xp.zeros_like(log_rho))
 
-    def surrogate(self, log_rho: Any, advantage: Any, length: Any) -> Any:
+    def surrogate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """sg[g]·ρ·A."""
         gate = detach(self.gate(log_rho, advantage, length))
         return gate * namespace(log_rho).exp(log_rho) * advantage
@@ -252,11 +292,43 @@ def gated(gate: Float[Array, " M"], log_rho: Float[Array, " M"]) -> Float[Array,
     return gate * xp.exp(safe)  # type: ignore[no-any-return]
 
 
-TrustRegionSpec = Annotated[
-    Unbounded | Clip | DualClip | SoftGate | Truncate | RootLengthClip | Mask,
-    Field(discriminator="kind"),
-    Named,
-]
+if TYPE_CHECKING:
+    TrustRegionSpec = TrustRegion
+else:
+    TrustRegionSpec = Annotated[tagged(TrustRegion), Named]
+"""Any trust region, by its ``kind``."""
+
+
+def at_level(log_rho: Float[Array, " M"], sequences: Groups, level: Level) -> Float[Array, " M"]:
+    """Token log-ratios at a level, [M], nats, one value per token (equal within a sequence).
+
+    Source: formulas.md A.10, A.13
+
+    ``sequence_mean_of_clipped`` needs the trust region and is handled by `mean_of_clipped`.
+    """
+    if level in ("token", "sequence_mean_of_clipped"):
+        return log_rho
+    reduced = sequences.mean if level == "sequence_mean" else sequences.sum
+    return sequences.spread(reduced(log_rho))  # type: ignore[no-any-return]
+
+
+def mean_of_clipped(
+    log_rho: Float[Array, " M"],
+    advantage: Float[Array, " M"],
+    bounds: tuple[float, float],
+    sequences: Groups,
+) -> Float[Array, " M"]:
+    """The mean log g = mean_t d_t with d_t = min(log ρ_t, hi) if A > 0, max(log ρ_t, lo) if A < 0.
+
+    ``bounds`` are (lo, hi) in log space. [M] in nats, equal within a sequence.
+
+    Source: formulas.md A.14; GMPO, 2507.20673
+    """
+    xp = namespace(log_rho)
+    low, high = (xp.full_like(log_rho, bound) for bound in bounds)
+    capped = xp.where(advantage > 0, xp.minimum(log_rho, high), xp.maximum(log_rho, low))
+    clipped = xp.where((advantage > 0) | (advantage < 0), capped, log_rho)
+    return sequences.spread(sequences.mean(clipped))  # type: ignore[no-any-return]
 
 
 def _inside(log_rho: Any, advantage: Any, low: Any, high: Any) -> Any:

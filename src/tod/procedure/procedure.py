@@ -180,9 +180,7 @@ def totals_of(action: UpdateRule, batch: Batch) -> Totals:
 
     Ask it once a step on everything, and hand the answer to every part as ``totals``.
     """
-    if isinstance(action, PolicyGradient | WeightedRegression):
-        return action.totals(batch)
-    return batch.totals
+    return action.totals(batch)
 
 
 def pool_of(

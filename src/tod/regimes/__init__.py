@@ -1,6 +1,6 @@
 """Regimes: where the choice of operator matters, why, and what to turn."""
 
-from tod.operators.dual import KLBudget, kl_budget
+from tod.operators import KLBudget, kl_budget
 from tod.regimes.anchors import scale_anchors, weigh_reference
 from tod.regimes.calibrate import Cut, fit_cuts, fit_thresholds, youden
 from tod.regimes.classify import classify, missing_inputs

@@ -7,17 +7,15 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.operators import (
-    BatchZScore,
+    Gae,
     Kto,
     Moments,
     PolicyGradient,
     Preference,
     ReturnToGo,
 )
-from tod.operators.advantage import is_batch_wide, unwhitened
+from tod.operators.advantages import ByToken, rewards_of
 from tod.operators.batch import Batch
-from tod.operators.signal import rewards_of, value_of
-from tod.operators.token_advantages import Gae
 from tod.procedure import Procedure, batch_of
 from tod.study.choices import choice_credit
 from tod.study.population import COPIES, Policies, candidates, copies_of, totals_of
@@ -69,7 +67,7 @@ def _completed(action: Any, batch: Batch, policies: Policies) -> Batch:
         return batch
     if isinstance(action.advantage, Gae):
         batch = replace(batch, critic=_critic(action, batch, policies))
-    if is_batch_wide(action.advantage):
+    if action.advantage.batch_wide:
         batch = replace(batch, totals=replace(batch.totals, moments=_moments(action, batch)))
     return batch
 
@@ -83,13 +81,10 @@ def _reference_point(batch: Batch) -> float:
 
 def _moments(action: PolicyGradient, batch: Batch) -> Moments:
     """Moments over copies of what the advantage is scaled by."""
+    x: Any = action.advantage.unscaled(action.pull, batch)
     copies = copies_of(batch)
-    if isinstance(action.advantage, BatchZScore):
-        x: Any = value_of(action.advantage, action.pull, batch)
-    else:
-        assert isinstance(action.advantage, ReturnToGo | Gae)  # noqa: S101 - the rest of the union
-        rewards = rewards_of(action.advantage, action.pull, batch)
-        x, copies = unwhitened(action.advantage, rewards, batch), batch.sequences.spread(copies)
+    if isinstance(action.advantage, ByToken):
+        copies = batch.sequences.spread(copies)
     total = copies.sum()
     mean = float((copies * x).sum() / total)
     return Moments(round(total), mean, float((copies * (x - mean) ** 2).sum()))
@@ -98,6 +93,7 @@ def _moments(action: PolicyGradient, batch: Batch) -> Moments:
 def _critic(action: PolicyGradient, batch: Batch, policies: Policies) -> Any:
     """The exact value of every state under the current policy: E_π of the rewards still to come."""
     language, count = policies.world.language, len(policies.world)
+    assert isinstance(action.advantage, ByToken)  # noqa: S101 - no other reads a critic
     rewards = rewards_of(action.advantage, action.pull, batch)
     ahead = ReturnToGo()(rewards, batch.sequences, None)
     log_pi = np.asarray(batch.log_policy).reshape(count, -1)

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tod.base import Groups
-from tod.operators import NoCredit, PolicyGradient, Preference, UpdateRule
-from tod.operators.token_advantages import Gae
+from tod.operators import Gae, NoCredit, PolicyGradient, Preference, UpdateRule
 from tod.procedure import Procedure, batch_of
 from tod.study.measures import total_variation
 from tod.study.optimiser import Adam

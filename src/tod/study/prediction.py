@@ -12,13 +12,13 @@ from tod.atlas.law import Law as Rest
 from tod.atlas.law import close, exponents, law_of
 from tod.operators import (
     Dpo,
+    Gae,
     Ipo,
     PolicyGradient,
     Preference,
     Proposal,
     ReturnToGo,
 )
-from tod.operators.token_advantages import Gae
 from tod.procedure import Procedure
 from tod.study.choices import chooser_noise
 from tod.study.laws import (

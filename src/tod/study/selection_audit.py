@@ -15,9 +15,9 @@ from tod.operators import (
     Pool,
     Rejection,
     Resample,
+    SelectionRule,
     WeightedVote,
 )
-from tod.operators.selection_rules import AnySelectionRule
 from tod.procedure import Procedure
 from tod.study import selection_laws as laws
 from tod.study.measures import total_variation
@@ -93,7 +93,7 @@ class _Scene:
     An answer is a sequence's last symbol; G is the share of places with the same symbol.
     """
 
-    rule: AnySelectionRule
+    rule: SelectionRule
     log_mu: Law
     u: Law
     log_w: Law
@@ -114,7 +114,7 @@ class _Scene:
             rule = rule.revised(log_bound=float(log_w.max()))
         language = policies.world.language
         ends = language.sequences.offsets[1:] - 1
-        assert isinstance(rule, AnySelectionRule)  # noqa: S101 - the caller asked
+        assert isinstance(rule, SelectionRule)  # noqa: S101 - the caller asked
         return cls(rule, log_mu, u, log_w, language.symbols[ends], _alike(language))
 
     @property

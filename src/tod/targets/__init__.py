@@ -22,13 +22,9 @@ To add a family, put a file here that defines a subclass of `TargetFamily` with 
 `TargetSpec`, the union that configurations are parsed by, is made of all of them.
 """
 
-from importlib import import_module
-from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Annotated, Union
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from tod.base import concrete
+from tod.base import load_all, tagged
 from tod.targets.anchor import Anchor, Mixture, PolicyName
 from tod.targets.data import Data
 from tod.targets.finite_candidates import FiniteCandidates
@@ -41,13 +37,12 @@ from tod.targets.teacher import Teacher
 from tod.targets.two_anchor import TwoAnchor
 from tod.targets.verifier import Verifier
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+load_all(__name__, __path__)
 
 if TYPE_CHECKING:
     TargetSpec = TargetFamily
 else:
-    TargetSpec = Annotated[Union[concrete(TargetFamily)], Field(discriminator="kind")]  # noqa: UP007
+    TargetSpec = tagged(TargetFamily)
 """Any target family, told apart by its ``kind``."""
 
 __all__ = [

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 from trl.experimental.gmpo.gmpo_trainer import GMPOTrainer
 
-from tod.operators import KLPull, PolicyGradient, Truncate, estimator, gated, mean_of_clipped
-from tod.operators.levels import at_level
+from tod.operators import (
+    KLPull,
+    PolicyGradient,
+    Truncate,
+    at_level,
+    estimator,
+    gated,
+    mean_of_clipped,
+)
 
 TOL = 1e-6
 GSPO = {"level": "sequence_mean", "trust_region": {"kind": "clip", "low": 3e-4, "high": 4e-4}}

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 
 from tod.base import Groups
-from tod.operators import KLPull, PolicyGradient, Totals, Truncate, estimator, gated
-from tod.operators.levels import at_level, mean_of_clipped
+from tod.operators import (
+    KLPull,
+    PolicyGradient,
+    Totals,
+    Truncate,
+    at_level,
+    estimator,
+    gated,
+    mean_of_clipped,
+)
 
 TOL = 1e-6
 TOKENS = {"aggregation": "token_mean"}
@@ -113,7 +121,7 @@ def rule(**changes: Any) -> PolicyGradient:
 def value(rule: PolicyGradient, batch: Any) -> float:
     """Our surrogate loss: −Σ a_t f(ρ_t, A) with the pull's estimator, from the rule's parts."""
     credit = rule.credit(batch)
-    _, advantage = rule._advantages(batch)
+    _, advantage = rule.advantage.of_batch(rule.pull, batch)
     length = batch.sequences.spread(batch.sequences.sizes_like(batch.log_policy))
     log_rho = at_level(batch.log_policy - batch.log_old, batch.sequences, rule.level)
     if rule.level == "sequence_mean_of_clipped":
@@ -132,7 +140,7 @@ def value(rule: PolicyGradient, batch: Any) -> float:
 @pytest.mark.parametrize("name", CASES)
 def test_gradient_and_loss(name: str, said: Any, gap: Any) -> None:
     ours, batch = rule(**CASES[name]), said.batch(rho=RHO.get(name, 0.04))
-    assert gap(ours._advantages(batch)[1], said(name, "advantages")) <= TOL
+    assert gap(ours.advantage.of_batch(ours.pull, batch)[1], said(name, "advantages")) <= TOL
     assert gap(ours.credit(batch).per_token, said(name, "gradient")) <= TOL
     if name not in NO_VALUE:
         assert value(ours, batch) == pytest.approx(said(name, "loss"), rel=TOL)

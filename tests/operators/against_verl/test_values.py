@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tod.engine.critic import value_loss
-from tod.operators.token_advantages import gae
+from tod.operators import gae
 
 TOL = 1e-6
 

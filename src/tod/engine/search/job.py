@@ -30,9 +30,9 @@ from tod.operators import (
     MinimumBayesRisk,
     Rejection,
     Selection,
+    SelectionRule,
     WeightedVote,
 )
-from tod.operators.selection_rules import AnySelectionRule
 from tod.procedure import pool_of, utility_value
 from tod.regimes import classify
 from tod.runs import Ledger, RunDirectory, StepRecord, plain, write_atomic
@@ -172,7 +172,7 @@ class _Job:
     def _select(self, candidates: Candidates, evidence: Evidence, first: int) -> Selection:
         """What the rule puts out, by uniforms that depend on a prompt's number alone."""
         rule, contexts = self.settings.operator.action, candidates.contexts
-        assert isinstance(rule, AnySelectionRule)  # noqa: S101 - checked at the start
+        assert isinstance(rule, SelectionRule)  # noqa: S101 - checked at the start
         pool = pool_of(self.settings.target.target, candidates)
         draws = selection_uniforms(self.search.seed, first + contexts.owner, contexts.position)
         if not isinstance(rule, MinimumBayesRisk):

@@ -15,8 +15,7 @@ from tod.diagnostics.coverage import pass_at_k
 from tod.engine.search.answers import answer_codes
 from tod.engine.search.curve import Table, outcomes, sizes
 from tod.engine.settings import RunSettings
-from tod.operators import MinimumBayesRisk, Rejection
-from tod.operators.selection_rules import AnySelectionRule
+from tod.operators import MinimumBayesRisk, Rejection, SelectionRule
 from tod.procedure import utility_value
 from tod.runs import RunDirectory
 
@@ -55,7 +54,7 @@ def summarise(settings: RunSettings, directory: RunDirectory) -> dict[str, Any]:
         RunError: The directory holds no candidates.
     """
     search, rule = settings.search, settings.operator.action
-    assert search is not None and isinstance(rule, AnySelectionRule)  # noqa: S101, PT018
+    assert search is not None and isinstance(rule, SelectionRule)  # noqa: S101, PT018
     name, table, selected = read(settings, directory)
     k = table.value.shape[1]
     curve = []
@@ -107,7 +106,7 @@ def bound_note(found: dict[str, Any]) -> str | None:
     return None
 
 
-def _bound(rule: AnySelectionRule, table: Table) -> dict[str, Any]:
+def _bound(rule: SelectionRule, table: Table) -> dict[str, Any]:
     """Rejection's declared bound, the share of candidates beyond it, and the largest log w."""
     if not isinstance(rule, Rejection) or rule.log_bound is None:
         return {}
