@@ -19,12 +19,11 @@ def tod(*words: str, timeout: float = 120, **options: object) -> subprocess.Comp
     environment = {**os.environ, "COLUMNS": "80"}
     return subprocess.run(
         [sys.executable, "-m", "tod.cli.main", *words],
-        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
         timeout=timeout,
-        **options,  # type: ignore[call-overload]
+        **{"cwd": ROOT, **options},  # type: ignore[call-overload]
     )
 
 
@@ -38,6 +37,24 @@ def test_run_ends_with_the_path_of_its_report(tmp_path: Path) -> None:
     assert again.returncode == 2
     assert "--resume" in again.stderr
     assert "Traceback" not in again.stderr
+
+
+@pytest.mark.parametrize("name", ["quickstart", "listwise_pool", "bon"])
+def test_a_recipe_runs_by_its_name_anywhere(name: str, tmp_path: Path) -> None:
+    quick = QUICK if name != "bon" else ["search.contexts=4"]
+    done = tod("run", name, *quick, "--no-html", "output=here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_the_copy_of_a_recipe_runs(tmp_path: Path) -> None:
+    copy = tod("atlas", "show", "gspo", "--yaml")
+    (tmp_path / "mine.yaml").write_text(copy.stdout)
+    done = tod("run", "mine.yaml", *QUICK, "--no-html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "runs" / "gspo" / "manifest.json").read_text())
+    assert manifest["recipe"]["operator"]["action"]["level"] == "sequence_mean"
+    assert "atlas" not in manifest["recipe"], "claims are of the named method, not of a run"
 
 
 def test_dry_run_shows_triple_memory_and_cost_and_writes_nothing(tmp_path: Path) -> None:
@@ -60,6 +77,7 @@ def test_dry_run_shows_triple_memory_and_cost_and_writes_nothing(tmp_path: Path)
         (["run", "configs/grpo.yaml", "oops"], "path=value"),
         (["run", "configs/grpo.yaml", "output=/dev/null/x"], "/dev/null/x"),
         (["atlas", "show", "grpoo"], "Did you mean 'grpo'"),
+        (["run", "gspoo"], "Did you mean 'gspo'"),
         (["report", "nowhere"], "nowhere"),
     ],
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tod.atlas import RECIPES
+from tod.atlas import RECIPES, own_copy
 from tod.base import SpecError
 from tod.configurations import compare
 from tod.operators import Operator, PolicyGradient, Proposal, WeightedRegression
@@ -154,11 +154,14 @@ def test_other_kinds_differ_as_wholes() -> None:
     assert found.differences[-2].b.startswith("pairs")
 
 
-def test_a_constant_length_says_what_it_is() -> None:
-    config = Path(__file__).parents[2] / "configs" / "dr_grpo.yaml"
-    rows = {row.part: (row.a, row.b) for row in compare("dr_grpo", config).differences}
-    assert rows["action.aggregation"][0] == "constant length=64, the longest completion"
-    assert rows["action.aggregation"][1] == "constant length=24, the longest completion"
+def test_a_constant_length_says_what_it_is(tmp_path: Path) -> None:
+    longer = tmp_path / "longer.yaml"
+    text = own_copy("dr_grpo")
+    assert "length: 24" in text
+    longer.write_text(text.replace("length: 24", "length: 64").replace("tokens: 24", "tokens: 64"))
+    rows = {row.part: (row.a, row.b) for row in compare("dr_grpo", longer).differences}
+    assert rows["action.aggregation"][0] == "constant length=24, the longest completion"
+    assert rows["action.aggregation"][1] == "constant length=64, the longest completion"
 
 
 def test_plain_data() -> None:

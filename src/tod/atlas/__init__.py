@@ -1,15 +1,28 @@
 """Named recipes as pairs of a target and an operator, and the laws that they aim at."""
 
+from typing import TYPE_CHECKING, Any
+
 from tod.atlas.effects import SilentChange
 from tod.atlas.grid import Cell, grid
 from tod.atlas.law import Law, law_of
-from tod.atlas.lookup import recipe, target_family
-from tod.atlas.recipe import OperatorFamily, Recipe, SharesTarget
-from tod.atlas.recipes import RECIPES
+from tod.atlas.registry import (
+    Entry,
+    OperatorFamily,
+    Recipe,
+    SharesTarget,
+    own_copy,
+    recipe,
+    recipe_file,
+    recipes,
+)
+
+if TYPE_CHECKING:
+    RECIPES: dict[str, Recipe]
 
 __all__ = [
     "RECIPES",
     "Cell",
+    "Entry",
     "Law",
     "OperatorFamily",
     "Recipe",
@@ -17,6 +30,15 @@ __all__ = [
     "SilentChange",
     "grid",
     "law_of",
+    "own_copy",
     "recipe",
-    "target_family",
+    "recipe_file",
+    "recipes",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``RECIPES``, whose files are read when it is first asked for."""
+    if name == "RECIPES":
+        return recipes()
+    raise AttributeError(f"module 'tod.atlas' has no attribute {name!r}")

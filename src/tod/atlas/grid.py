@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tod.atlas.measured import EMBEDDED, Position, embedded
-from tod.atlas.recipe import Recipe
-from tod.atlas.recipes import RECIPES
+from tod.atlas.registry import Recipe, recipes
 from tod.operators import PolicyGradient, Preference, WeightedRegression
 
 TARGETS: dict[str, str] = {
@@ -76,7 +75,7 @@ def grid(measured: Mapping[str, Position] | None = None) -> tuple[Cell, ...]:
         measured: Phase position by recipe name, unknown if absent; None: as measured on the
             embedded models.
     """
-    entries = tuple(RECIPES.values())
+    entries = tuple(recipes().values())
     seen = embedded() if measured is None else measured
     return tuple(_cell(row, column, entries, seen) for row in TARGETS for column in OPERATORS)
 

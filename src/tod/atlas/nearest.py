@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from tod.atlas.recipes import RECIPES
+from tod.atlas.registry import recipes
 from tod.operators import Operator
+from tod.targets import TargetSpec
 
 _WEIGHT = {
     "kind": 20.0,
@@ -36,22 +37,26 @@ _FAR = 6.0
 
 
 def nearest(
-    operator: Operator, likely: tuple[str, ...] = (), target: str | None = None
+    operator: Operator, likely: tuple[str, ...] = (), target: TargetSpec | None = None
 ) -> tuple[str | None, tuple[str, ...]]:
     """The nearest recipe's name and what differs from it; (None, ()) if none is near.
 
     Args:
         operator: What to place.
         likely: Names to prefer among equally near ones, in order.
-        target: Kind of its target: among equally near recipes, those that aim alike come first.
+        target: q*: among equally near recipes those of its kind come first, then of its anchor.
     """
     mine = _parts(operator)
     ranked = []
-    for name, entry in RECIPES.items():
+    for name, entry in recipes().items():
         far, differs = _distance(mine, _parts(entry.operator))
         order = likely.index(name) if name in likely else len(likely)
         far -= _NAMED if name in likely else 0.0
-        ranked.append((far, order, entry.target.kind != target, name, differs))
+        aims = target is not None and (
+            entry.target.kind != target.kind,
+            entry.target.target.anchor != target.target.anchor,
+        )
+        ranked.append((far, order, aims, name, differs))
     far, _, _, name, differs = min(ranked, key=lambda row: row[:3])
     return (name, differs) if far <= _FAR else (None, ())
 

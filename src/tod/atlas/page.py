@@ -5,7 +5,7 @@ from typing import Any
 
 from tod.atlas.grid import row_of
 from tod.atlas.measured import EMBEDDED, embedded, words
-from tod.atlas.recipe import Recipe
+from tod.atlas.registry import Recipe
 
 SCHEMA = "tod.atlas/1"
 

@@ -33,7 +33,9 @@ def read_yaml(path: Path) -> Any:
     except IsADirectoryError:
         raise SpecError(f"{path} is a directory; a recipe is a YAML file.") from None
     except FileNotFoundError:
-        raise SpecError(f"{path}: no such file. Check the path, or list `configs/`.") from None
+        raise SpecError(
+            f"{path}: no such file. Check the path; `tod atlas list` has names."
+        ) from None
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
     return parse_yaml(text, str(path))

@@ -60,15 +60,22 @@ def list_recipes(json_out: Json = None) -> None:
 
 @atlas.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Name or alias of a recipe.")], json_out: Json = None
+    name: Annotated[str, typer.Argument(help="Name or alias of a recipe.")],
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="The file that tod run reads, to start your own from.")
+    ] = False,
+    json_out: Json = None,
 ) -> None:
     """One recipe as a triple, with what makes it aim elsewhere.
 
-    Example: tod atlas show gspo
+    Example: tod atlas show gspo --yaml > mine.yaml
     """
-    from tod.atlas import recipe
+    from tod.atlas import own_copy, recipe
     from tod.atlas.page import entry, text
 
+    if as_yaml:
+        typer.echo(own_copy(name), nl=False)
+        return
     found = recipe(name)
     from tod.show.output import put_json
     from tod.show.screen import Screen

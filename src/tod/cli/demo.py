@@ -1,6 +1,5 @@
 """`tod demo`: the quickstart recipe on the embedded model."""
 
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +20,9 @@ def demo(
 
     Example: tod demo --output runs/first
     """
+    from tod.atlas import recipe_file
     from tod.cli.run import execute
     from tod.engine.settings import RunSettings
 
-    with as_file(files("tod.cli") / "quickstart.yaml") as recipe:
-        settings = RunSettings.load(recipe, (f"output={output}",))
+    settings = RunSettings.load(recipe_file("quickstart"), (f"output={output}",))
     execute(settings, overwrite=overwrite, threads=threads)

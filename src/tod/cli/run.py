@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="Recipe as YAML; see configs/.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's name (see tod atlas list), or a YAML file.")
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -44,11 +46,12 @@ def run(
 ) -> None:
     """Run a recipe; writes a run directory and a report.
 
-    Example: tod run configs/quickstart.yaml train.steps=20 output=runs/mine
+    Example: tod run quickstart train.steps=20 output=runs/mine
     """
+    from tod.atlas import recipe_file
     from tod.engine.settings import RunSettings
 
-    settings = RunSettings.load(recipe, tuple(overrides or ()))
+    settings = RunSettings.load(recipe_file(recipe), tuple(overrides or ()))
     if dry_run:
         from tod.show.terminal.forecast import show_forecast
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tod.atlas.law import Law, close, exponents, follows, law_of
-from tod.atlas.lookup import recipe
 from tod.atlas.nearest import number
-from tod.atlas.recipe import Recipe
+from tod.atlas.registry import Recipe, recipe
 from tod.base import SpecError
 from tod.configurations.implied import EtaRule, rule_of
 from tod.configurations.locate import locate

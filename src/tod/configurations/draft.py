@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from tod.atlas.effects import SilentChange, structural
 from tod.atlas.law import Law, law_of
 from tod.atlas.nearest import nearest
-from tod.atlas.recipe import OperatorFamily
-from tod.atlas.recipes import RECIPES
+from tod.atlas.registry import OperatorFamily, recipes
 from tod.base import SpecError
 from tod.configurations.implied import rule_of
 from tod.configurations.located import Located
@@ -113,7 +112,7 @@ class Draft:
             version=self.version,
             method=self.method,
             law=law,
-            operator_family=self.family if name is None else RECIPES[name].family,
+            operator_family=self.family if name is None else recipes()[name].family,
             recipe=name,
             nearest=differs,
             procedure=whole if known else None,

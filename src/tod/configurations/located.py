@@ -7,7 +7,7 @@ from typing import Any, Literal
 from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law, base_letters
 from tod.atlas.nearest import number
-from tod.atlas.recipe import OperatorFamily
+from tod.atlas.registry import OperatorFamily
 from tod.candidates import Candidates
 from tod.configurations.implied import EtaRule, Implied, implied
 from tod.operators import Operator

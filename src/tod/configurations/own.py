@@ -7,14 +7,13 @@ from typing import Any
 from tod.atlas.effects import structural
 from tod.atlas.law import law_of
 from tod.atlas.nearest import nearest
-from tod.atlas.recipe import OperatorFamily
-from tod.atlas.recipes import RECIPES
+from tod.atlas.registry import OperatorFamily, recipes
 from tod.configurations.implied import rule_of
 from tod.configurations.located import Located
 from tod.procedure import Procedure
 
 _NAMES = """
-name model peft anchors task utilities target operator operators train evaluate arc output
+name atlas model peft anchors task utilities target operator operators train evaluate arc output
 search select test_time
 """
 KEYS = frozenset(_NAMES.split())
@@ -31,7 +30,7 @@ def locate_own(values: Mapping[str, Any], where: str = "") -> Located:
     procedure = Procedure.parse(triple, where)
     train = values.get("train")
     updates = int(train.get("updates_per_batch", 1)) if isinstance(train, Mapping) else 1
-    name, differs = nearest(procedure.operator, (str(values.get("name")),), procedure.target.kind)
+    name, differs = nearest(procedure.operator, (str(values.get("name")),), procedure.target)
     law = law_of(procedure)
     strange = tuple(key for key in values if key not in KEYS)
     near = {key: get_close_matches(key, KEYS, n=1, cutoff=0.75) for key in strange}
@@ -55,7 +54,7 @@ def locate_own(values: Mapping[str, Any], where: str = "") -> Located:
 
 def _family(procedure: Procedure, name: str | None) -> OperatorFamily:
     if name is not None:
-        return RECIPES[name].family
+        return recipes()[name].family
     kind = procedure.operator.action.kind
     return {"preference": "preference_surrogate", "weighted_regression": "supervised"}.get(  # type: ignore[return-value]
         kind, "proximal_rl"

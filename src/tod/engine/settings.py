@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from tod.arc import ArcConfig, check_connected
+from tod.atlas import Entry
 from tod.base import Spec, SpecError, read_yaml
 from tod.engine.consistency import check_operators
 from tod.engine.data import CountdownTask, TaskSpec
@@ -127,6 +128,8 @@ class RunSettings(Spec):
 
     name: Annotated[str, Field(min_length=1)]
     """What people call the run."""
+    atlas: Entry | None = Field(default=None, exclude=True)
+    """What the atlas knows of the method; a run neither reads nor records it."""
     model: str = "tod://tiny"
     """Model to start from: ``tod://`` name, directory, or hub id."""
     peft: LoraSpec | None = None

@@ -294,7 +294,7 @@ class PoolProposal(_Recorded):
     source: Literal["pool"]
     path: str
     """Parquet, JSONL or a run directory: ``context, prompt, completion`` and optional ``log_mu``,
-    ``utility.*``."""
+    ``utility.*``. ``tod://data/NAME`` is a file that comes with the recipes."""
     semantics: Semantics
     """``sampled``: drawn from the recorded μ. ``fixed``: a set of distinct candidates."""
 

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from tod.atlas.registry import FOLDER
 from tod.base import DataError
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
@@ -101,9 +102,10 @@ def reasoning_gym(name: str, size: int, seed: int, options: dict[str, Any]) -> R
 
 
 def _opened(path: Path) -> Any:
-    """The file, opened for bytes."""
+    """The file, opened for bytes; ``tod://data/NAME`` is one that comes with the recipes."""
+    own = path.parts[:1] == ("tod:",)
     try:
-        return path.open("rb")
+        return (FOLDER.joinpath(*path.parts[1:]) if own else path).open("rb")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
 

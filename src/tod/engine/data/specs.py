@@ -33,7 +33,7 @@ class JsonlTask(_Rows):
 
     kind: Literal["jsonl"] = "jsonl"
     path: Path
-    """File of the prompts."""
+    """File of the prompts; ``tod://data/NAME`` is one that comes with the recipes."""
     held_out_path: Path | None = None
     """File of prompts for evaluation; given, nothing is held out from `path`."""
 
@@ -43,7 +43,7 @@ class ParquetTask(_Rows):
 
     kind: Literal["parquet"] = "parquet"
     path: Path
-    """File of the prompts."""
+    """File of the prompts; ``tod://data/NAME`` is one that comes with the recipes."""
     held_out_path: Path | None = None
     """File of prompts for evaluation; given, nothing is held out from `path`."""
 

@@ -5,7 +5,7 @@ from textwrap import fill
 from tod.atlas.grid import OPERATORS, TARGETS, Cell, row_of, row_of_kind
 from tod.atlas.law import follows
 from tod.atlas.measured import EMBEDDED, words
-from tod.atlas.recipes import RECIPES
+from tod.atlas.registry import recipes
 from tod.configurations import Located, composition, letters
 from tod.configurations.compare import Comparison
 
@@ -63,7 +63,7 @@ def _place(located: Located) -> str:
     where = f"{row} x {located.operator_family}"
     if located.recipe is None or target is None:
         return where
-    entry = RECIPES[located.recipe]
+    entry = recipes()[located.recipe]
     there = f"{row_of(entry)} x {entry.family}"
     return where if there == where else f"{where} ({located.recipe}: {there})"
 
