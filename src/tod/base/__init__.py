@@ -4,6 +4,7 @@ from tod.base.arrays import Array, constant_like, detach, is_numpy, namespace, t
 from tod.base.errors import (
     DataError,
     MissingLogProbs,
+    MissingPackage,
     ModelError,
     ResourceError,
     RunError,
@@ -22,6 +23,7 @@ __all__ = [
     "Grid",
     "Groups",
     "MissingLogProbs",
+    "MissingPackage",
     "ModelError",
     "Named",
     "ResourceError",

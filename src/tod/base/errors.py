@@ -5,6 +5,7 @@ TodError
 ├── DataError        (ValueError)   rows, files or arrays that cannot be used
 │   └── MissingLogProbs (LookupError) a log-probability is needed and was not recorded
 ├── ModelError       (OSError)      a model that cannot be found, loaded or run
+├── MissingPackage   (ImportError)  a library that this use needs is not installed
 ├── UtilityError     (RuntimeError) a utility that failed or returned nonsense
 ├── RunError         (RuntimeError) a run directory that cannot be used as asked
 └── ResourceError    (RuntimeError) not enough memory for what was asked
@@ -40,6 +41,10 @@ class MissingLogProbs(DataError, LookupError):
 
 class ModelError(TodError, OSError):
     """A model that cannot be found, loaded or run."""
+
+
+class MissingPackage(TodError, ImportError):
+    """A library that this use needs is not installed."""
 
 
 class UtilityError(TodError, RuntimeError):

@@ -1,11 +1,10 @@
 """What a person is told when a command fails, and the code that it exits with."""
 
-import re
 import sys
-from importlib.metadata import PackageNotFoundError, requires
 from types import TracebackType
 
 from tod.base.errors import TodError
+from tod.base.extras import missing
 
 BAD_INPUT, FAULT, INTERRUPTED = 2, 1, 130
 
@@ -32,31 +31,6 @@ def told(error: BaseException) -> tuple[str, int]:
         hint = "Add --debug to see where."
         return f"{library} failed ({said}). {hint}", BAD_INPUT
     return f"this is a fault in tod ({said}). Add --debug and report what it prints.", FAULT
-
-
-def missing(module: str) -> str:
-    """That a library is not installed, and the command that installs it.
-
-    >>> missing("trl.trainer")
-    "this needs trl, which is not installed: pip install 'tod-posttrain[trl]'"
-    """
-    library = module.partition(".")[0]
-    extra = _extra_of(library.replace("_", "-"))
-    package = library.replace("_", "-") if extra is None else f"'tod-posttrain[{extra}]'"
-    return f"this needs {library}, which is not installed: pip install {package}"
-
-
-def _extra_of(package: str) -> str | None:
-    """The extra of this distribution that brings a package to users; None where none does."""
-    try:
-        wanted = requires("tod-posttrain") or []
-    except PackageNotFoundError:
-        return None
-    for line in wanted:
-        found = re.match(r"([\w.-]+).*extra == ['\"](?!dev)(\w+)['\"]", line)
-        if found is not None and found[1] == package:
-            return found[2]
-    return None
 
 
 def _raised_by(traceback: TracebackType | None) -> str | None:

@@ -9,6 +9,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 
 from tod.base import ModelError, Spec
+from tod.base.extras import load, require
 from tod.engine.threads import default_threads
 
 __all__ = [
@@ -70,9 +71,12 @@ def load_model(
     Raises:
         ModelError: The model is not there, needs a network that is not there, has no
             safetensors, or cannot be loaded as a causal language model.
+        MissingPackage: ``lora`` is given and peft is not installed.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    if lora is not None:
+        require("peft")
     source, options = _source(name_or_path, revision)
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r} is not known. Use one of {', '.join(DTYPES)}.")
@@ -222,10 +226,9 @@ def _without_dropout(config: Any) -> None:
 
 
 def _with_lora(model: Any, spec: LoraSpec) -> Any:
-    from peft import LoraConfig, get_peft_model
-
+    peft = load("peft")
     targets = spec.target_modules
-    config = LoraConfig(
+    config = peft.LoraConfig(
         r=spec.rank,
         lora_alpha=2 * spec.rank if spec.alpha is None else spec.alpha,
         lora_dropout=0.0,
@@ -237,7 +240,7 @@ def _with_lora(model: Any, spec: LoraSpec) -> Any:
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
         torch.manual_seed(spec.seed)
         try:
-            return get_peft_model(model, config)
+            return peft.get_peft_model(model, config)
         except ValueError as error:
             known = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if _linear(m)})
             raise ModelError(

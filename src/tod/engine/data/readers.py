@@ -8,6 +8,7 @@ from typing import Any
 
 from tod.atlas.registry import FOLDER
 from tod.base import DataError
+from tod.base.extras import load
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 
@@ -59,12 +60,10 @@ def datasets(name: str, config: str | None, split: str) -> Rows:
     """Rows of a split of a data set, by id or local directory.
 
     Raises:
-        DataError: The library is missing, or it cannot find or read the data set.
+        MissingPackage: The library is not installed.
+        DataError: It cannot find or read the data set.
     """
-    try:
-        import datasets as library
-    except ImportError:
-        raise DataError(_install("datasets", name)) from None
+    library = load("datasets")
     try:
         table = library.load_dataset(name, config, split=split)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
@@ -80,17 +79,14 @@ def reasoning_gym(name: str, size: int, seed: int, options: dict[str, Any]) -> R
     """Questions of a reasoning-gym generator: question, answer, metadata.
 
     Raises:
-        DataError: The library is missing, the generator unknown, or an option refused.
+        MissingPackage: The library is not installed.
+        DataError: The generator is unknown, or an option was refused.
     """
-    try:
-        import reasoning_gym as library
-        from reasoning_gym.factory import DATASETS
-    except ImportError:
-        raise DataError(_install("reasoning-gym", name)) from None
-    if name not in DATASETS:
-        near = get_close_matches(name, DATASETS, n=3)
+    library, known = load("reasoning_gym"), load("reasoning_gym.factory").DATASETS
+    if name not in known:
+        near = get_close_matches(name, known, n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise DataError(f"reasoning-gym has no generator {name!r}.{hint} It has {len(DATASETS)}.")
+        raise DataError(f"reasoning-gym has no generator {name!r}.{hint} It has {len(known)}.")
     try:
         entries = library.create_dataset(name, size=size, seed=seed, **options)
     except (TypeError, ValueError, AssertionError) as error:
@@ -108,10 +104,3 @@ def _opened(path: Path) -> Any:
         return (FOLDER.joinpath(*path.parts[1:]) if own else path).open("rb")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
-
-
-def _install(library: str, name: str) -> str:
-    return (
-        f"task {name!r} needs the library {library}, which is not installed. "
-        "Install the `data` extra: pip install 'tod-posttrain[data]'."
-    )

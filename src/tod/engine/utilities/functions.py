@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from tod.base import SpecError
+from tod.base.extras import load
 from tod.engine.tasks import countdown
 from tod.engine.utilities.specs import (
     CountdownUtility,
@@ -106,8 +107,7 @@ def _column(columns: Row, name: str) -> Any:
 
 def _math_verify(text: str, answer: str) -> float:
     """Verdict of math-verify; its own limits of five seconds need the main thread of a process."""
-    import math_verify
-
+    math_verify = load("math_verify")
     gold = math_verify.parse(answer) or math_verify.parse(f"${answer}$")
     if not gold:
         raise ValueError(f"the answer {answer!r} is no mathematics that math-verify can parse")
@@ -117,9 +117,7 @@ def _math_verify(text: str, answer: str) -> float:
 @lru_cache(maxsize=32)
 def _gym_scorer(name: str) -> Callable[[str, dict[str, Any]], float]:
     """The scorer of a reasoning-gym generator."""
-    from reasoning_gym import get_score_answer_fn
-
-    return get_score_answer_fn(name)  # type: ignore[no-any-return]
+    return load("reasoning_gym").get_score_answer_fn(name)  # type: ignore[no-any-return]
 
 
 def _custom(path: str, rows: Sequence[Row]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tod.base import SpecError, UtilityError
+from tod.base.extras import require
 from tod.engine.data import Example
 from tod.engine.utilities.checks import Places, combined_none, finite
 from tod.engine.utilities.functions import Row, complaint, load_function, score_rows
@@ -31,6 +32,7 @@ class Scorer:
         Raises:
             SpecError: No utility, two of one name, or an import path that is not allowed, cannot
                 be imported or names no function.
+            MissingPackage: The library of a utility is not installed.
         """
         names = [spec.name for spec in specs]
         if not specs:
@@ -46,6 +48,8 @@ class Scorer:
                         "if you trust it."
                     )
                 load_function(spec.target)
+            if spec.library is not None:
+                require(spec.library)
         self._specs = tuple(specs)
         self._workers: dict[str, list[Worker]] = {}
 

@@ -1,6 +1,6 @@
 """What a recipe's ``utilities:`` list may say: one spec per way to score a completion."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,8 @@ from tod.base import Spec
 
 
 class _Utility(Spec):
+    library: ClassVar[str | None] = None
+    """A library that not everybody has and that scores."""
     name: str
     """Name by which targets and records refer to it."""
     timeout_seconds: float = Field(default=30.0, gt=0)
@@ -37,6 +39,7 @@ class ExactMatchUtility(_Utility):
 class MathVerifyUtility(_Utility):
     """1 when math-verify finds the completion equal to the answer, else 0."""
 
+    library: ClassVar[str | None] = "math_verify"
     kind: Literal["math_verify"] = "math_verify"
     answer: str = "answer"
     """Column that holds the answer: a number, an expression or LaTeX."""
@@ -49,6 +52,7 @@ class MathVerifyUtility(_Utility):
 class ReasoningGymUtility(_Utility):
     """The score of a reasoning-gym generator for the completion, or its last `<answer>`."""
 
+    library: ClassVar[str | None] = "reasoning_gym"
     kind: Literal["reasoning_gym"] = "reasoning_gym"
     task: str | None = None
     """Name of the generator; unset: the one that the row's metadata names."""
