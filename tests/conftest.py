@@ -19,6 +19,7 @@ import torch
 from hypothesis import settings
 
 from tod.base import Groups
+from tolerance import of_weights, rounding
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 settings.register_profile("tod", deadline=None, derandomize=True, max_examples=60)
@@ -31,13 +32,21 @@ class Backend:
 
     name: str
     make: Callable[[Any], Any]
-    rtol: float
+    dtype: str
+
+    def rounding(self, n: float, condition: float = 1.0) -> float:
+        """How far a result of ``n`` operations and its oracle are apart, relative to it."""
+        return 2 * rounding(self.dtype, n, condition)
+
+    def of_weights(self, k: float, spread: float) -> float:
+        """How far a statistic of ``k`` weights and its oracle are apart."""
+        return of_weights(self.dtype, k, spread)
 
 
 BACKENDS = [
-    Backend("numpy_f64", lambda x: np.asarray(x, dtype=np.float64), 1e-12),
-    Backend("torch_f64", lambda x: torch.tensor(np.asarray(x), dtype=torch.float64), 1e-12),
-    Backend("torch_f32", lambda x: torch.tensor(np.asarray(x), dtype=torch.float32), 2e-5),
+    Backend("numpy_f64", lambda x: np.asarray(x, dtype=np.float64), "float64"),
+    Backend("torch_f64", lambda x: torch.tensor(np.asarray(x), dtype=torch.float64), "float64"),
+    Backend("torch_f32", lambda x: torch.tensor(np.asarray(x), dtype=torch.float32), "float32"),
 ]
 
 

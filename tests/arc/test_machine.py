@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tod.arc import ArcConfig, ArcState, initial, step
 from tod.diagnostics import ContextCounts, Drift, EssRel, Summary, Tails
+from tolerance import double
 
 unit = st.floats(0.01, 1.0)
 
@@ -105,7 +106,7 @@ class Controller(RuleBasedStateMachine):
     def reference_share_never_falls_below_the_declared_one(self):
         if "beta" in self.state.knobs:
             k = self.state.knobs
-            assert k["beta"] / (k["tau"] + k["beta"]) >= 0.25 - 1e-9
+            assert k["beta"] / (k["tau"] + k["beta"]) >= 0.25 - double(4 * 30)
 
 
 TestController = Controller.TestCase

@@ -18,6 +18,7 @@ from tod.diagnostics import (
     log_rho_quantiles,
 )
 from tod.operators import Clip, Level, Mask, Truncate, TrustRegionSpec, Unbounded, at_level
+from tolerance import double, printed
 
 OLD = np.array([-1.0, -2.0, -0.5, -0.7, -1.5, -2.5, -0.3])
 NEW = np.array([-0.5, -2.1, -0.5, -1.2, -0.2, -2.4, -0.35])
@@ -34,7 +35,7 @@ def test_soft_gate_reference(backend):
     tau = np.where(ADVANTAGE > 0, 1.0, 1.05)
     p = 1 / (1 + np.exp(-tau * (np.exp(LOG_RHO) - 1)))
     found = activation(backend.make(4 * p * (1 - p)), backend.make(np.sign(ADVANTAGE)))
-    assert found == pytest.approx(1 - 0.8671331715, abs=max(1e-9, 10 * backend.rtol))
+    assert found == pytest.approx(1 - 0.8671331715, abs=printed(10) + backend.rounding(7 + 4))
 
 
 def test_the_sign_decides():
@@ -118,16 +119,16 @@ def test_a_clip_at_equal_advantages_reads_its_clip_fraction(seed):
     region = Clip(low=0.2, high=0.28)
     counted = clip_fractions(log_rho, sign, 0.2, 0.28)
     got = activation(region.gate(log_rho, sign, np.ones(200)), sign)
-    assert got == pytest.approx(counted.low_active + counted.high_active, rel=1e-12)
+    assert got == pytest.approx(counted.low_active + counted.high_active, rel=double(200))
     logged = activation_of_clip(counted.low + counted.high, float((sign != 0).mean()))
-    assert logged == pytest.approx(got, rel=1e-12)
+    assert logged == pytest.approx(got, rel=double(200))
 
 
 def test_sums_of_parts_are_those_of_the_step():
     rng = np.random.default_rng(5)
     gate, advantage = rng.exponential(1.0, 60), rng.normal(size=60)
     sums = np.array([activation_sums(gate[i::3], advantage[i::3]) for i in range(3)]).sum(axis=0)
-    assert sums[0] / sums[1] == pytest.approx(activation(gate, advantage), rel=1e-12)
+    assert sums[0] / sums[1] == pytest.approx(activation(gate, advantage), rel=double(200))
 
 
 def test_taking_and_adding_count_alike():
@@ -143,5 +144,7 @@ def test_quantiles_are_order_statistics(backend, rng):
     ordered = np.sort(x)
     assert list(found) == ["min", "q01", "q05", "q50", "q95", "q99", "max"]
     picked = [ordered[i] for i in (0, 1, 5, 50, 95, 99, 100)]
-    assert list(found.values()) == pytest.approx(picked, rel=backend.rtol)
-    assert gate_quantiles(backend.make(x))["q50"] == pytest.approx(ordered[50], rel=backend.rtol)
+    assert list(found.values()) == pytest.approx(picked, rel=backend.rounding(1))
+    assert gate_quantiles(backend.make(x))["q50"] == pytest.approx(
+        ordered[50], rel=backend.rounding(1)
+    )

@@ -20,8 +20,16 @@ from tod.diagnostics import (
     missing_mass,
     target_policy,
 )
+from tolerance import double, of_weights
 
 ETA = 2.0
+NEAR = of_weights("float64", 8, 2 * ETA)
+"""Contexts of eight, log-weights within η and some noise."""
+TAIL = 240 // 5
+NEAR_KHAT = double(TAIL + 35, 100 * TAIL)
+"""k̂ reads exceedances, which cancel to a hundredth, and the M-th power of their profile."""
+NEAR_Z = of_weights("float64", 256, 1.0) / 1e-3
+"""z reads how far mean ρ is from 1, some 1e-3."""
 
 
 @pytest.fixture
@@ -56,6 +64,7 @@ def everything(run, backend=None):
 
 def test_per_context_values_are_those_of_a_loop(run, backend):
     contexts, utility, log_w, log_r = run
+    near = backend.of_weights(8, np.nanmax(np.abs(log_w)))
     got = everything(run, backend)
     for c, (a, b) in enumerate(zip(contexts.offsets, contexts.offsets[1:], strict=False)):
         w = np.exp(log_w[a:b])
@@ -79,9 +88,9 @@ def test_per_context_values_are_those_of_a_loop(run, backend):
         if np.isnan(w).any():
             expected["max_weight"] = expected["top_mass"] = np.nan
         for name, value in expected.items():
-            assert getattr(got, name)[c] == pytest.approx(
-                value, rel=50 * backend.rtol, abs=10 * backend.rtol, nan_ok=True
-            ), name
+            assert getattr(got, name)[c] == pytest.approx(value, rel=near, abs=near, nan_ok=True), (
+                name
+            )
 
 
 def test_counts_are_disjoint_and_complete(run, backend):
@@ -118,7 +127,7 @@ def test_quantiles_read_informative_contexts_only(run):
             for p in np.split(run[2], run[0].offsets[1:-1])
         ]
     )
-    assert summary.tails.pareto_k_pooled == pytest.approx(fit_tail(scaled[rows]).k, abs=1e-12)
+    assert summary.tails.pareto_k_pooled == pytest.approx(fit_tail(scaled[rows]).k, abs=NEAR_KHAT)
 
 
 def test_legs_are_medians_at_the_most_common_k(run):
@@ -129,13 +138,13 @@ def test_legs_are_medians_at_the_most_common_k(run):
     leg = target_policy(log_w, log_r, contexts)[eights]
     assert overlap.k == 8
     middle = np.quantile(leg, 0.5, method="inverted_cdf")
-    assert overlap.target_policy == pytest.approx(middle, rel=1e-12)
+    assert overlap.target_policy == pytest.approx(middle, rel=NEAR)
     low = np.quantile(leg, 0.1, method="inverted_cdf")
-    assert overlap.q10["target_policy"] == pytest.approx(low, rel=1e-12)
+    assert overlap.q10["target_policy"] == pytest.approx(low, rel=NEAR)
     readable = (contexts.sizes == 8) & ~np.isnan(got.ess)
     policy = ess_rel(log_r, contexts)[readable]
     median = np.quantile(policy, 0.5, method="inverted_cdf")
-    assert overlap.policy_proposal == pytest.approx(median, rel=1e-13)
+    assert overlap.policy_proposal == pytest.approx(median, rel=NEAR)
     assert overlap.minimum == min(
         overlap.target_proposal, overlap.policy_proposal, overlap.target_policy
     )
@@ -165,7 +174,7 @@ def test_legs_are_not_read_at_the_largest_k(rng):
     overlap = measure(x, x, contexts).summary().overlap
     assert overlap.k == 4
     fours = ess_rel(x, contexts)[:9]
-    assert overlap.target_proposal == pytest.approx(np.median(fours), rel=1e-12)
+    assert overlap.target_proposal == pytest.approx(np.median(fours), rel=NEAR)
     tied = measure(x[36:], x[36:], Groups(np.array([32, 32, 2, 2, 1, 1]))).summary().overlap
     assert tied.k == 32
 
@@ -293,12 +302,12 @@ def test_permuting_contexts_permutes_rows_and_keeps_the_record(run, rng):
     moved, rows = contexts.take(order)
     a = measure(log_w, ETA * utility, contexts, utility=utility, log_r=log_r)
     b = measure(log_w[rows], ETA * utility[rows], moved, utility=utility[rows], log_r=log_r[rows])
-    np.testing.assert_allclose(b.ess, a.ess[order], rtol=1e-13)
+    np.testing.assert_allclose(b.ess, a.ess[order], rtol=NEAR)
     one, two = a.summary(), b.summary()
     assert one.contexts == two.contexts
-    assert one.ess_rel.median == pytest.approx(two.ess_rel.median, rel=1e-12)
-    assert one.overlap.minimum == pytest.approx(two.overlap.minimum, rel=1e-12)
-    assert one.coverage.mean_rho_z == pytest.approx(two.coverage.mean_rho_z, rel=1e-9)
+    assert one.ess_rel.median == pytest.approx(two.ess_rel.median, rel=NEAR)
+    assert one.overlap.minimum == pytest.approx(two.overlap.minimum, rel=NEAR)
+    assert one.coverage.mean_rho_z == pytest.approx(two.coverage.mean_rho_z, rel=NEAR_Z)
 
 
 def test_a_constant_per_context_moves_only_log_z(run, rng):
@@ -306,8 +315,10 @@ def test_a_constant_per_context_moves_only_log_z(run, rng):
     shift = np.round(rng.normal(size=len(contexts)) * 40)
     a = measure(log_w, ETA * utility, contexts)
     b = measure(log_w + contexts.spread(shift), ETA * utility, contexts)
-    np.testing.assert_allclose(b.ess, a.ess, rtol=1e-12)
-    np.testing.assert_allclose(b.log_z - a.log_z, np.where(np.isnan(a.log_z), np.nan, shift))
+    np.testing.assert_allclose(b.ess, a.ess, rtol=of_weights("float64", 8, 160))
+    np.testing.assert_allclose(
+        b.log_z - a.log_z, np.where(np.isnan(a.log_z), np.nan, shift), atol=double(16, 160)
+    )
     assert b.codes.tolist() == a.codes.tolist()
 
 
@@ -327,6 +338,8 @@ def test_bad_input(run):
 
 def test_backends_give_one_record(run, backend):
     a, b = everything(run).summary().to_dict(), everything(run, backend).summary().to_dict()
+    # of the record the least certain: k̂ of a tail, as far as the rounded weights fix it
+    near = backend.rounding(TAIL + 35, 100 * TAIL)
 
     def compare(x, y):
         if isinstance(x, dict):
@@ -338,7 +351,7 @@ def test_backends_give_one_record(run, backend):
             for left, right in zip(x, y, strict=True):
                 compare(left, right)
         elif isinstance(x, float):
-            assert y == pytest.approx(x, rel=1e3 * backend.rtol)
+            assert y == pytest.approx(x, rel=near)
         else:
             assert x == y
 
@@ -364,6 +377,6 @@ def test_a_part_is_the_batch_of_its_contexts(run):
         def same(x, y):
             if isinstance(x, dict):
                 return x.keys() == y.keys() and all(same(x[name], y[name]) for name in x)
-            return x == (pytest.approx(y, rel=1e-12) if isinstance(y, float) else y)
+            return x == (pytest.approx(y, rel=NEAR) if isinstance(y, float) else y)
 
         assert same(part, alone.summary().to_dict())

@@ -14,6 +14,7 @@ from tod.diagnostics import (
     target_policy,
     target_proposal,
 )
+from tolerance import double, of_weights, printed
 
 W = np.array([0.0, -0.5, -1.2, -3.0])
 R = np.array([0.3, -0.2, 0.1, -1.0])
@@ -22,7 +23,7 @@ ONE = Groups.equal(1, 4)
 
 def test_reference_values(backend):
     w, r = backend.make(W), backend.make(R)
-    near = max(1e-9, 5 * backend.rtol)
+    near = printed(10) + backend.of_weights(4, 3.0)
     assert float(target_proposal(w, ONE)[0]) == pytest.approx(0.6556559362, abs=near)
     assert float(policy_proposal(r, ONE)[0]) == pytest.approx(0.8613231928, abs=near)
     assert float(target_policy(w, r, ONE)[0]) == pytest.approx(0.8227188282, abs=near)
@@ -36,23 +37,24 @@ def test_population_values():
     drawn = np.repeat(np.arange(3), [5, 3, 2])
     w, r = np.log(q / mu)[drawn], np.log(pi / mu)[drawn]
     g = Groups.equal(1, 10)
-    assert target_proposal(w, g)[0] == pytest.approx(0.3841229193, abs=1e-9)
-    assert policy_proposal(r, g)[0] == pytest.approx(0.7812500000, abs=1e-9)
-    assert target_policy(w, r, g)[0] == pytest.approx(0.7185628743, abs=1e-9)
-    assert target_policy(w, r, g)[0] == pytest.approx(1 / np.sum(q**2 / pi), abs=1e-12)
+    assert target_proposal(w, g)[0] == pytest.approx(0.3841229193, abs=printed(10))
+    assert policy_proposal(r, g)[0] == pytest.approx(0.7812500000, abs=printed(10))
+    assert target_policy(w, r, g)[0] == pytest.approx(0.7185628743, abs=printed(10))
+    assert target_policy(w, r, g)[0] == pytest.approx(1 / np.sum(q**2 / pi), abs=double(10, 4))
 
 
 def test_coincidences(batch, rng):
     """π = μ, π = q* and μ = q*, exact at any K."""
     w, g = batch
+    near = of_weights("float64", 16, np.abs(w).max())
     alone = g.sizes == 1
     zero = np.zeros_like(w)
-    np.testing.assert_allclose(target_policy(w, zero, g), target_proposal(w, g), rtol=1e-13)
-    np.testing.assert_allclose(policy_proposal(zero, g)[~alone], 1, rtol=1e-14)
-    np.testing.assert_allclose(target_policy(w, w + 3.0, g)[~alone], 1, rtol=1e-13)
+    np.testing.assert_allclose(target_policy(w, zero, g), target_proposal(w, g), rtol=near)
+    np.testing.assert_allclose(policy_proposal(zero, g)[~alone], 1, rtol=double(16))
+    np.testing.assert_allclose(target_policy(w, w + 3.0, g)[~alone], 1, rtol=near)
     r = rng.normal(size=g.total)
     d2 = np.log(g.mean(np.exp(-r))) + np.log(g.mean(np.exp(r)))
-    np.testing.assert_allclose(target_policy(zero, r, g)[~alone], np.exp(-d2)[~alone], rtol=1e-12)
+    np.testing.assert_allclose(target_policy(zero, r, g)[~alone], np.exp(-d2)[~alone], rtol=near)
     assert (abs(target_policy(zero, r, g) - policy_proposal(r, g))[~alone] > 1e-6).any()
 
 
@@ -61,11 +63,13 @@ def test_constants_and_order_do_not_matter(batch, rng):
     r = rng.normal(size=g.total)
     shift = g.spread(np.round(rng.normal(size=len(g)) * 50))
     value = target_policy(w, r, g)
-    np.testing.assert_allclose(target_policy(w + shift, r - 2 * shift, g), value, rtol=1e-11)
+    size = max(np.abs(x).max() for x in (w, r, shift, 2 * shift))
+    rounded = of_weights("float64", 16, size)  # the shift itself rounds the inputs
+    np.testing.assert_allclose(target_policy(w + shift, r - 2 * shift, g), value, rtol=rounded)
     shuffle = np.lexsort((rng.random(g.total), g.owner))
-    np.testing.assert_allclose(target_policy(w[shuffle], r[shuffle], g), value, rtol=1e-12)
+    np.testing.assert_allclose(target_policy(w[shuffle], r[shuffle], g), value, rtol=rounded)
     np.testing.assert_allclose(
-        carried_by(w[shuffle], r[shuffle], g), carried_by(w, r, g), rtol=1e-12
+        carried_by(w[shuffle], r[shuffle], g), carried_by(w, r, g), rtol=rounded
     )
 
 
@@ -73,8 +77,9 @@ def test_constants_and_order_do_not_matter(batch, rng):
 def test_bounds(seed, k, scale):
     rng, g = np.random.default_rng(seed), Groups.equal(1, k)
     w, r = rng.normal(size=(2, k)) * scale
-    assert 0 <= target_policy(w, r, g)[0] <= 1 + 1e-12
-    assert 1 - 1e-12 <= carried_by(w, r, g)[0] <= k * (1 + 1e-12)
+    slack = of_weights("float64", k, max(np.abs(w).max(), np.abs(r).max()))
+    assert 0 <= target_policy(w, r, g)[0] <= 1 + slack
+    assert 1 - slack <= carried_by(w, r, g)[0] <= k * (1 + slack)
 
 
 def test_weight_outside_support_contributes_nothing(backend):
@@ -85,7 +90,9 @@ def test_weight_outside_support_contributes_nothing(backend):
     weight = np.array([1.0, 0.0, np.e, 0.0])
     squares = (weight[[0, 2]] ** 2 / rho[[0, 2]]).sum()
     got = float(target_policy(w, r, ONE)[0])
-    assert got == pytest.approx(weight.sum() ** 2 / rho.sum() / squares, rel=10 * backend.rtol)
+    assert got == pytest.approx(
+        weight.sum() ** 2 / rho.sum() / squares, rel=backend.of_weights(4, 1.0)
+    )
 
 
 def test_policy_that_misses_a_point_of_the_target(backend):
@@ -113,7 +120,7 @@ def test_huge_spreads(backend):
     big = 1e37 if backend.name == "torch_f32" else 1e307
     g = Groups.equal(1, 2)
     w, r = backend.make([big, -big]), backend.make([0.0, 0.0])
-    assert float(target_policy(w, r, g)[0]) == pytest.approx(0.5, rel=backend.rtol)
+    assert float(target_policy(w, r, g)[0]) == pytest.approx(0.5, rel=backend.rounding(8))
     assert float(target_policy(r, w, g)[0]) == 0.0
 
 
@@ -122,7 +129,9 @@ def test_harmonic_mean_is_the_pooled_leg(rng):
     w, g = rng.normal(size=60), Groups.equal(6, 10)
     normalised = g.softmax(w)
     pooled = normalised.sum() ** 2 / (60 * (normalised**2).sum())
-    assert harmonic_mean(target_proposal(w, g)) == pytest.approx(pooled, rel=1e-13)
+    assert harmonic_mean(target_proposal(w, g)) == pytest.approx(
+        pooled, rel=of_weights("float64", 60, np.abs(w).max())
+    )
     assert harmonic_mean(np.array([0.5, 0.0])) == 0.0
     assert np.isnan(harmonic_mean(np.zeros(0)))
 
@@ -149,7 +158,8 @@ def test_table_of_small_k():
 def test_backends_agree(backend, batch, rng):
     w, g = batch
     r = rng.normal(size=g.total)
+    near = backend.of_weights(16, np.abs(w).max() + np.abs(r).max())
     for leg in (target_policy, carried_by):
         np.testing.assert_allclose(
-            to_numpy(leg(backend.make(w), backend.make(r), g)), leg(w, r, g), rtol=50 * backend.rtol
+            to_numpy(leg(backend.make(w), backend.make(r), g)), leg(w, r, g), rtol=near
         )

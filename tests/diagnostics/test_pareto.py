@@ -18,12 +18,28 @@ from tod.diagnostics import (
     tail_length,
     weight_statistics,
 )
+from tolerance import chance, double, printed
+
+
+def near(x, size=8.0):
+    """Rounding of k̂: exceedances over the cutoff cancel, and their profile has the power M.
+
+    Args:
+        x: Log-weights, sorted or not.
+        size: Largest of them, less their maximum where the difference is exact.
+    """
+    m = tail_length(len(x))
+    w = np.exp(np.sort(x)[-m - 1 :] - x.max())
+    first = w[int(m / 4 + 0.5)]
+    return double(m + 35, size * m * first / (first - w[0]))
 
 
 def test_reference_sample():
     x = -0.6 * np.log(1 - (np.arange(1, 1001) - 0.5) / 1000)
     assert tail_length(1000) == 94
-    assert pareto_k(x, Groups.equal(1, 1000))[0] == pytest.approx(0.5832570419, abs=1e-9)
+    assert pareto_k(x, Groups.equal(1, 1000))[0] == pytest.approx(
+        0.5832570419, abs=printed(10) + near(x)
+    )
 
 
 @pytest.mark.parametrize("size", [25, 60, 225, 226, 1000, 4321])
@@ -36,15 +52,16 @@ def test_arviz_agrees(size, law, rng):
     }
     x = draw[law]()
     smoothed, k = array_stats.psislw(-x)  # it takes negative log-weights
-    assert pareto_k(x, Groups.equal(1, size))[0] == pytest.approx(float(k), abs=1e-9)
-    np.testing.assert_allclose(smoothed_log_weights(x), smoothed, atol=1e-9)
+    assert pareto_k(x, Groups.equal(1, size))[0] == pytest.approx(float(k), abs=near(x))
+    # a quantile (1 − p)^{−k} is log(size) ≤ 9 times as far off as k
+    np.testing.assert_allclose(smoothed_log_weights(x), smoothed, atol=10 * near(x))
 
 
 def test_shift_and_order_do_not_matter(rng):
     x = np.round(rng.normal(size=300) * 2, 6)
     k = fit_tail(x).k
-    assert fit_tail(rng.permutation(x)).k == pytest.approx(k, rel=1e-12)
-    assert fit_tail(x + 1e5).k == pytest.approx(k, abs=1e-8)  # the shift rounds the inputs
+    assert fit_tail(rng.permutation(x)).k == pytest.approx(k, abs=near(x))
+    assert fit_tail(x + 1e5).k == pytest.approx(k, abs=near(x, 1e5))  # rounded by the shift
 
 
 def test_small_contexts_have_no_tail(rng):
@@ -87,7 +104,7 @@ def test_repeated_draws_keep_their_shape(rng):
     """Every weight drawn twice is no grid: arviz and we read the same tail."""
     x = np.repeat(-0.6 * np.log(rng.random(1000)), 2)
     _, k = array_stats.psislw(-x)
-    assert fit_tail(x).k == pytest.approx(float(k), abs=1e-9)
+    assert fit_tail(x).k == pytest.approx(float(k), abs=near(x))
     assert np.isnan(fit_tail(np.repeat(x[::2], 3)).k)
 
 
@@ -119,10 +136,12 @@ def test_pooled_is_the_fit_of_scaled_weights(rng):
     contexts = Groups(np.array([8, 3, 1, 16, 8]))
     x = rng.normal(size=contexts.total) * 2
     bar = contexts.softmax(x) * contexts.spread(contexts.sizes)
-    assert pareto_k_pooled(x, contexts) == pytest.approx(fit_tail(np.log(bar)).k, abs=1e-12)
+    assert pareto_k_pooled(x, contexts) == pytest.approx(
+        fit_tail(np.log(bar)).k, abs=near(np.log(bar))
+    )
     shift = contexts.spread(np.array([5.0, -3.0, 0.0, 100.0, 2.0]))
     assert pareto_k_pooled(x + shift, contexts) == pytest.approx(
-        pareto_k_pooled(x, contexts), abs=1e-9
+        pareto_k_pooled(x, contexts), abs=near(np.log(bar), 100)
     )
 
 
@@ -142,7 +161,7 @@ def test_known_columns_only_save_work(rng):
     keep = rng.random(60) < 0.7
     known = weight_statistics(x, contexts)
     given = pareto_k_pooled(x, contexts, keep, known.max_weight, known.log_z)
-    assert given == pytest.approx(pareto_k_pooled(x, contexts, keep), rel=1e-12)
+    assert given == pytest.approx(pareto_k_pooled(x, contexts, keep), abs=near(x))
 
 
 def test_the_upper_part_is_enough(rng):
@@ -159,10 +178,10 @@ def test_pooled_needs_25_candidates(rng):
 def test_thresholds():
     found = [khat_threshold(s) for s in (64, 200, 1000, 2200)]
     expected = [0.4463453175, 0.5654120103, 0.6666666667, 0.7]
-    assert found == pytest.approx(expected, abs=1e-9)
+    assert found == pytest.approx(expected, abs=printed(10))
     found = [min_sample_size(k) for k in (-1.0, 0.5, 0.6, 0.7, 1.0)]
     expected = [10, 100, 316.2277660168, 2154.4346900319, np.inf]
-    assert found == pytest.approx(expected, abs=1e-9)
+    assert found == pytest.approx(expected, abs=printed(10))
 
 
 def test_convergence_rate_limits():
@@ -178,4 +197,6 @@ def test_true_shape_is_recovered(rng):
         x = -shape * np.log(rng.random(200_000))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert fit_tail(x).k == pytest.approx(shape, abs=0.1)  # 1342 draws in the tail
+            assert fit_tail(x).k == pytest.approx(
+                shape, abs=chance(1 + shape, tail_length(200_000))
+            )

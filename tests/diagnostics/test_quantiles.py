@@ -21,6 +21,7 @@ from tod.diagnostics import (
     quantile_interval,
     quantile_ranks,
 )
+from tolerance import chance, double, printed
 
 
 @pytest.mark.parametrize("p", [0.0, 0.05, 0.1, 0.3, 0.5, 0.9, 1.0])
@@ -54,23 +55,26 @@ def test_quantile_of_unusable_values(x):
 def test_binomial_cdf_against_scipy(n, p):
     first, cdf = binomial_cdf(n, p)
     at = np.arange(first, first + len(cdf))
-    np.testing.assert_allclose(cdf, scipy.stats.binom.cdf(at, n, p), atol=1e-11)
+    near = double(len(cdf), 4 * n * np.log(max(n, 2)))  # log n! of both is some n·log n
+    np.testing.assert_allclose(cdf, scipy.stats.binom.cdf(at, n, p), atol=near)
     assert scipy.stats.binom.cdf(first - 1, n, p) < 1e-30
-    assert cdf[-1] == pytest.approx(1, abs=1e-12)
+    assert cdf[-1] == pytest.approx(1, abs=near)
 
 
 def test_reference_ranks_and_their_coverage():
     low, high = quantile_ranks(50, 0.1, 0.95)
     assert (low, high) == (1, 10)
     cdf = scipy.stats.binom.cdf
-    assert cdf(high - 1, 50, 0.1) - cdf(low - 1, 50, 0.1) == pytest.approx(0.9703082891, abs=1e-9)
+    assert cdf(high - 1, 50, 0.1) - cdf(low - 1, 50, 0.1) == pytest.approx(
+        0.9703082891, abs=printed(10)
+    )
 
 
 @given(st.integers(1, 400), st.sampled_from([0.05, 0.1, 0.5, 0.77]), st.sampled_from([0.5, 0.9]))
 def test_ranks_are_the_tightest_that_cover(n, p, level):
     low, high = quantile_ranks(n, p, level)
     cdf, tail = (lambda k: scipy.stats.binom.cdf(k, n, p)), (1 - level) / 2
-    edge = 1e-9
+    edge = double(n, 4 * n * np.log(max(n, 2)))  # where a probability and the level are tied
     assert cdf(low - 1) <= tail + edge
     assert cdf(low) > tail - edge
     assert high == n + 1 or cdf(high - 1) >= 1 - tail - edge
@@ -88,16 +92,18 @@ def test_interval_covers_as_often_as_it_says(rng):
     for _ in range(trials):
         low, high = quantile_interval(rng.exponential(size=60), 0.5, 0.9)
         hits += low <= truth <= high
-    assert hits / trials > 0.9 - 3 * math.sqrt(0.09 / trials)
+    assert hits / trials > 0.9 - chance(0.3, trials)
 
 
 @given(st.floats(0.3, 3000), st.floats(0.3, 3000), st.floats(0, 1))
 def test_incomplete_beta_against_scipy(a, b, x):
-    assert incomplete_beta(a, b, x) == pytest.approx(scipy.special.betainc(a, b, x), abs=1e-11)
+    size = (a + b) * np.log(a + b + 2)  # of the logarithms of Γ that cancel
+    near = double(64, 4 * size)
+    assert incomplete_beta(a, b, x) == pytest.approx(scipy.special.betainc(a, b, x), abs=near)
 
 
 def test_reference_posterior():
-    assert fraction_exceeds(9, 50, 0.1) == pytest.approx(0.9721291373, abs=1e-9)
+    assert fraction_exceeds(9, 50, 0.1) == pytest.approx(0.9721291373, abs=printed(10))
 
 
 @pytest.mark.parametrize("prior", [(1.0, 1.0), (0.5, 0.5)])
@@ -106,7 +112,8 @@ def test_fraction_interval_against_scipy(below, n, prior):
     posterior = scipy.stats.beta(prior[0] + below, prior[1] + n - below)
     low, high = posterior.interval(0.9)
     want = (low if below else 0.0, high if below < n else 1.0)
-    assert fraction_interval(below, n, 0.9, prior) == pytest.approx(want, abs=1e-10)
+    near = double(64, 4 * n * np.log(n)) / 0.05  # a density of 0.05·height at the ends
+    assert fraction_interval(below, n, 0.9, prior) == pytest.approx(want, abs=near)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 48, 1000])
@@ -120,7 +127,8 @@ def test_an_interval_of_a_fraction_holds_the_fraction(n):
 def test_cluster_bootstrap_recovers_the_standard_error(rng):
     x = rng.normal(size=400)
     found = cluster_bootstrap(lambda c: float(x[c].mean()), 400, resamples=2000, seed=1)
-    assert found.standard_error == pytest.approx(x.std() / 20, rel=0.1)  # 2000 draws: ±5 %
+    near = chance(0.5**0.5, 2000)  # a standard deviation of n draws: 1/√(2n), relatively
+    assert found.standard_error == pytest.approx(x.std() / 20, rel=near)
     assert found.low < x.mean() < found.high
     again = cluster_bootstrap(lambda c: float(x[c].mean()), 400, resamples=2000, seed=1)
     assert again == found

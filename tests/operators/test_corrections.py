@@ -22,12 +22,13 @@ from tod.operators import (
     TokenTruncation,
     log_gap,
 )
+from tolerance import assert_credit, double, printed
 
 CLIP = Clip(low=0.2, high=0.28)
 
 
 def tolerance(backend):
-    return 1e-9 if "f64" in backend.name else 1e-6
+    return printed(10) + backend.rounding(16, 4)
 
 
 @pytest.fixture
@@ -67,11 +68,11 @@ def test_reference_losses(backend, sampled, correction, want):
     assert _loss(sampled, weight) == pytest.approx(want, abs=tolerance(backend))
 
 
-def test_a_shrunk_denominator_is_another_number(sampled):
+def test_a_shrunk_denominator_is_another_number(backend, sampled):
     """The convention of this project keeps it; shrinking to what is left gives 1.142."""
     weight = SequenceRejection(low=0.5, high=2.0)(sampled, sampled.log_policy)
     kept = float(weight.sum())
-    assert _loss(sampled, weight) * 7 / kept == pytest.approx(1.1419969768, abs=1e-6)
+    assert _loss(sampled, weight) * 7 / kept == pytest.approx(1.1419969768, abs=tolerance(backend))
 
 
 def test_stale_negatives(backend, sampled):
@@ -91,9 +92,11 @@ def test_geometric_rejection(backend, sampled, weighted):
     weight = to_numpy(GeometricRejection(weighted=weighted)(sampled, sampled.log_policy))
     rho = np.exp(to_numpy(log_gap(sampled)))
     want = np.where(np.arange(7) < 3, 0, rho if weighted else 1)
-    np.testing.assert_allclose(weight, want, rtol=1e-6)
+    np.testing.assert_allclose(weight, want, rtol=backend.rounding(8, 2))
     wide = GeometricRejection(low=0.7, high=1.3, weighted=weighted)(sampled, sampled.log_policy)
-    np.testing.assert_allclose(to_numpy(wide), rho if weighted else 1 + 0 * rho, rtol=1e-6)
+    np.testing.assert_allclose(
+        to_numpy(wide), rho if weighted else 1 + 0 * rho, rtol=backend.rounding(8, 2)
+    )
 
 
 CORRECTIONS = [
@@ -127,8 +130,8 @@ def test_autograd_of_the_weighted_surrogate_is_the_credit(example, correction):
     ref = batch.pulled["ref"][0] - log_policy
     objective = weight * CLIP.surrogate(x, a, x) - 0.04 * (torch.exp(ref) - 1 - ref)
     want = torch.autograd.grad(objective.sum() / 7, log_policy)[0]
-    torch.testing.assert_close(credit.per_token, want, rtol=1e-12, atol=1e-15)
-    torch.testing.assert_close(credit.correction, weight)
+    assert_credit(credit.per_token, want)
+    assert_credit(credit.correction, weight)
 
 
 @pytest.mark.parametrize("correction", CORRECTIONS[:-1], ids=lambda c: c.kind)
@@ -143,14 +146,14 @@ def test_bounds_are_on_the_ratio_and_not_on_its_inverse(example):
     batch, _ = example()
     gap = np.log([4.0, 0.25, 1, 1, 1, 1, 1])
     batch = replace(batch, log_mu_tokens=batch.log_old - gap)
-    np.testing.assert_allclose(TokenMask()(batch, gap)[:3], [4, 0, 1], rtol=1e-12)
+    np.testing.assert_allclose(TokenMask()(batch, gap)[:3], [4, 0, 1], rtol=double(8, 4))
 
 
 def test_overflowing_ratios_are_capped_or_dropped(example):
     batch, _ = example()
     batch = replace(batch, log_old=batch.log_old + 900.0, log_mu_tokens=batch.log_old)
     for correction in (TokenTruncation(), SequenceTruncation()):
-        np.testing.assert_allclose(correction(batch, batch.log_old), 2.0, rtol=1e-12)
+        np.testing.assert_allclose(correction(batch, batch.log_old), 2.0, rtol=double(2))
     for correction in (TokenMask(), SequenceMask(), SequenceRejection()):
         np.testing.assert_array_equal(correction(batch, batch.log_old), 0.0)
 

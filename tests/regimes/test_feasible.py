@@ -23,6 +23,7 @@ from tod.regimes import (
     kl_budget,
     path_temperature,
 )
+from tolerance import of_weights, printed
 
 U5 = np.array([0, 0.2, 0.5, 1, 1])
 U9 = np.array([-1.2, -0.7, -0.1, 0, 0.3, 0.4, 0.9, 1.1])
@@ -40,7 +41,8 @@ def log_ess(w):
 def test_reference_values_of_the_search(backend):
     for target, eta in ((0.9, 0.8403469752), (0.6, 2.4606309475), (0.45, 4.7183626881)):
         found = eta_for_ess(backend.make(U5), one(U5), target)[0]
-        assert found == pytest.approx(eta, rel=max(1e-9, 10 * backend.rtol))
+        # utilities are rounded once, then searched in double precision
+        assert found == pytest.approx(eta, rel=backend.rounding(1, 4), abs=printed(10))
     assert eta_for_ess(backend.make(U5), one(U5), 0.4)[0] == np.inf
     assert eta_for_ess(backend.make(U5), one(U5), 0.4, eta_max=7.0)[0] == 7.0
 
@@ -49,16 +51,16 @@ def test_reference_values_of_the_binary_form():
     cases = ((2, 0.5, 1.8662640413), (1, 0.5, 1.7683205358), (4, 0.75, 1.3169578969))
     for passes, target, eta in (*cases, (2, 0.9, 0.6694968118)):
         found = eta_for_ess_binary(np.array([passes]), np.array([8]), target)[0]
-        assert found == pytest.approx(eta, abs=1e-9)
+        assert found == pytest.approx(eta, abs=printed(10))
 
 
 def test_reference_values_of_the_gaussian_step_and_of_path_tempering():
-    assert ess_rel(U9, one(U9))[0] == pytest.approx(0.7118591348, abs=1e-9)
+    assert ess_rel(U9, one(U9))[0] == pytest.approx(0.7118591348, abs=printed(10))
     step = gaussian_step(1.0, float(ess_rel(U9, one(U9))[0]), 0.5)
-    assert step == pytest.approx(1.4280814314, abs=1e-9)
-    assert eta_for_ess(U9, one(U9), 0.5)[0] == pytest.approx(1.7161727054, abs=1e-9)
+    assert step == pytest.approx(1.4280814314, abs=printed(10))
+    assert eta_for_ess(U9, one(U9), 0.5)[0] == pytest.approx(1.7161727054, abs=printed(10))
     w = np.array([0, 1, 2, 5, 9.0])
-    assert path_temperature(w, one(w), 0.5)[0] == pytest.approx(0.2672089648, abs=1e-9)
+    assert path_temperature(w, one(w), 0.5)[0] == pytest.approx(0.2672089648, abs=printed(10))
     assert path_temperature(w / 1000, one(w), 0.5)[0] == 1.0
 
 
@@ -67,24 +69,26 @@ def test_reference_values_of_the_aggregate():
     contexts = Groups(np.array([5, 8, 8]))
     star = eta_for_ess(utility, contexts, 0.6)
     expected = [2.4606309475, 1.3369058384, 2.2924316696]
-    np.testing.assert_allclose(star, expected, atol=1e-9)
-    assert eta_for_fraction(star, 1 / 3) == pytest.approx(2.2924316696, abs=1e-9)
-    assert eta_for_quantile(utility, contexts, 0.6, 0.5) == pytest.approx(2.2924316696, abs=1e-9)
+    np.testing.assert_allclose(star, expected, rtol=0, atol=printed(10))
+    assert eta_for_fraction(star, 1 / 3) == pytest.approx(2.2924316696, abs=printed(10))
+    assert eta_for_quantile(utility, contexts, 0.6, 0.5) == pytest.approx(
+        2.2924316696, abs=printed(10)
+    )
 
 
 def test_reference_values_when_the_anchor_is_not_the_proposal():
     w0, u = np.array([0, -2, -4.0]), np.array([0, 1, 2.0])
     for eta in (0.0, 1.4, 2.0, 4.0):
         found = feasible_interval(w0, u, one(u), 0.8, eta=eta)
-        assert found.low[0] == pytest.approx(1.3565064528, abs=1e-9)
-        assert found.high[0] == pytest.approx(2.6434935472, abs=1e-9)
+        assert found.low[0] == pytest.approx(1.3565064528, abs=printed(10))
+        assert found.high[0] == pytest.approx(2.6434935472, abs=printed(10))
         assert bool(found.contains[0]) is (1.36 < eta < 2.64)
 
 
 def test_disconnected_feasible_sets_are_not_jumped_between():
     w0, u = np.array([0, -2, -8, -18.0]), np.array([0, 1, 2, 3.0])
     for eta, value in ((2, 2.0364698303), (4, 1.5583710286), (6, 2.0732379869)):
-        assert np.exp(log_ess(w0 + eta * u)) == pytest.approx(value, abs=1e-9)
+        assert np.exp(log_ess(w0 + eta * u)) == pytest.approx(value, abs=printed(10))
     near = feasible_interval(w0, u, one(u), 0.5, eta=2.0)
     far = feasible_interval(w0, u, one(u), 0.5, eta=6.0)
     assert near.high[0] < 4 < far.low[0]
@@ -116,9 +120,10 @@ def test_the_search_against_brent(rows, data):
             top *= 2
         exact = brentq(lambda x, u=u, goal=goal: log_ess(x * u) - goal, 0, top, xtol=1e-300)
         # near ties ESS is flat to rounding over a range of eta, and any point of it is a root
-        flat = abs(log_ess(found * u) - log_ess(exact * u)) <= 1e-13
-        assert flat or found == pytest.approx(exact, rel=1e-6)
-        assert log_ess(found * u) == pytest.approx(goal, abs=1e-11)
+        near = of_weights("float64", len(u), exact * np.ptp(u))
+        flat = abs(log_ess(found * u) - log_ess(exact * u)) <= near
+        assert flat or found == pytest.approx(exact)
+        assert log_ess(found * u) == pytest.approx(goal, abs=near)
 
 
 @given(st.integers(0, 12), st.integers(1, 12), st.floats(0.05, 0.99))
@@ -126,9 +131,11 @@ def test_the_binary_form_is_the_search(passes, size, target):
     passes = min(passes, size)
     u = np.array([1.0] * passes + [0.0] * (size - passes))
     closed = eta_for_ess_binary(np.array([passes]), np.array([size]), target)[0]
-    if abs(passes / size - target) < 1e-6:
+    gap = abs(passes / size - target)  # log ESS falls as slowly as that, and η is where it crosses
+    if gap < 1e-6:
         return
-    assert closed == pytest.approx(eta_for_ess(u, one(u), target)[0], rel=1e-8)
+    near = of_weights("float64", size, 20.0) / gap
+    assert closed == pytest.approx(eta_for_ess(u, one(u), target)[0], rel=near)
 
 
 def test_eta_for_fraction_is_exactly_the_largest(rng):
@@ -151,7 +158,7 @@ def test_general_search_against_a_fine_grid(rng):
         w0, u = rng.normal(size=size) * 3, rng.normal(size=size)
         target = float(rng.choice([0.35, 0.5, 0.75]))
         eta = float(rng.uniform(0, 10))
-        grid = np.linspace(0, 10, 40001)
+        grid, spacing = np.linspace(0, 10, 40001, retstep=True)
         ok = ess_rel((w0 + np.outer(grid, u)).reshape(-1), Groups.equal(len(grid), size)) >= target
         found = feasible_interval(w0, u, one(u), target, eta=eta, eta_max=10.0, resolution=1e-3)
         if not ok.any():
@@ -163,14 +170,16 @@ def test_general_search_against_a_fine_grid(rng):
         lower = bad[bad < place]
         high = grid[upper[0] - 1] if upper.size else 10.0
         low = grid[lower[-1] + 1] if lower.size else 0.0
-        assert found.high[0] == pytest.approx(high, abs=3e-4)
-        assert found.low[0] == pytest.approx(low, abs=3e-4)
+        assert found.high[0] == pytest.approx(high, abs=spacing)
+        assert found.low[0] == pytest.approx(low, abs=spacing)
 
 
 def test_general_search_is_the_monotone_one_when_the_anchor_is_the_proposal(rng):
     u, contexts = rng.normal(size=21), Groups(np.array([4, 9, 8]))
     found = feasible_interval(np.zeros(21), u, contexts, 0.5, eta=0.1, eta_max=50.0)
-    np.testing.assert_allclose(found.high, eta_for_ess(u, contexts, 0.5), rtol=1e-9)
+    np.testing.assert_allclose(
+        found.high, eta_for_ess(u, contexts, 0.5), rtol=of_weights("float64", 9, 50)
+    )
     assert (found.low == 0).all()
 
 
@@ -196,7 +205,7 @@ def test_candidates_outside_the_support_count_in_k():
     assert np.isnan(eta_for_ess(u, one(u), 0.7)[0])
     assert np.isnan(eta_for_ess(np.full(3, -np.inf), one(range(3)), 0.7)[0])
     general = feasible_interval(np.where(np.isinf(u), u, 0.0), np.maximum(u, 0), one(u), 0.5, eta=0)
-    assert general.high[0] == pytest.approx(found, abs=1e-9)
+    assert general.high[0] == pytest.approx(found, rel=of_weights("float64", 5, 50))
 
 
 def test_newton_does_the_work(monkeypatch, rng):
@@ -220,7 +229,7 @@ def test_newton_does_the_work(monkeypatch, rng):
 def test_extreme_scales_do_not_break_the_search():
     for scale in (1e-200, 1e-12, 1e12, 1e200):
         found = eta_for_ess(U9 * scale, one(U9), 0.5)[0]
-        assert found * scale == pytest.approx(1.7161727054, rel=1e-9)
+        assert found * scale == pytest.approx(1.7161727054, abs=printed(10))
 
 
 @pytest.mark.parametrize("target", [0.0, -0.1, 1.1, float("nan")])
@@ -232,10 +241,10 @@ def test_targets_outside_the_unit_interval_are_refused(target):
 def test_kl_dual_reference_values():
     a = np.array([0, 1, 2, 3.0])
     found = kl_budget(a, one(a), 0.1)
-    assert found.temperature == pytest.approx(2.4135060953, abs=1e-9)
-    assert found.eta == pytest.approx(0.4143349801, abs=1e-9)
-    assert found.dual == pytest.approx(1.9942741218, abs=1e-9)
-    assert ess_rel(found.eta * a, one(a))[0] == pytest.approx(0.8320058170, abs=1e-9)
+    assert found.temperature == pytest.approx(2.4135060953, abs=printed(10))
+    assert found.eta == pytest.approx(0.4143349801, abs=printed(10))
+    assert found.dual == pytest.approx(1.9942741218, abs=printed(10))
+    assert ess_rel(found.eta * a, one(a))[0] == pytest.approx(0.8320058170, abs=printed(10))
 
 
 def test_kl_dual_is_the_minimum_of_the_dual(rng):
@@ -250,10 +259,13 @@ def test_kl_dual_is_the_minimum_of_the_dual(rng):
             parts.append(logsumexp(w0[part] + u[part] / t) - logsumexp(w0[part]))
         return t * 0.2 + t * np.mean(parts)
 
-    best = minimize_scalar(dual, bounds=(-8, 8), method="bounded", options={"xatol": 1e-10})
+    xatol = 1e-10
+    best = minimize_scalar(dual, bounds=(-8, 8), method="bounded", options={"xatol": xatol})
     found = kl_budget(u, contexts, 0.2, log_w0=w0)
-    assert found.temperature == pytest.approx(np.exp(best.x), rel=1e-5)
-    assert found.dual == pytest.approx(best.fun, abs=1e-10)
+    # a minimum is flat: its place is known to the root of what the value is known to
+    near = of_weights("float64", 8, 16)
+    assert found.temperature == pytest.approx(np.exp(best.x), rel=xatol + 10 * near**0.5)
+    assert found.dual == pytest.approx(best.fun, abs=near)
 
 
 def test_kl_dual_has_no_root_above_the_ties():

@@ -1,5 +1,6 @@
 """Situations with a known answer, from batches drawn in exact worlds."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from tod.diagnostics import (
     reverse_ess,
 )
 from tod.regimes import classify, classify_run, eta_for_quantile
+from tolerance import chance, of_weights, printed
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,11 @@ def test_a_run_is_read_on_the_bands_of_step_means(rng):
     assert classify_run(steps).verdict == "transition"  # step-mean band, from 0.9
 
 
+def median_of(contexts):
+    """Chance of a median of legs at K = 16, which spread by 0.12 and less between contexts."""
+    return chance(math.sqrt(math.pi / 2) * 0.12, contexts)
+
+
 def remedy_of(regime, leg):
     return next(reason.remedy for reason in regime.reasons if f"{leg} leg" in reason.why)
 
@@ -254,7 +261,7 @@ def test_the_advised_sharpness_brings_the_leg_to_its_bound(rng, make):
     for leg in ("target/proposal", "target/policy"):
         advised = float(remedy_of(regime, leg).split("at most ")[1].split(",")[0])
         for after in (read(advised * 0.998, u), read(advised * 0.998, rng.permutation(u))):
-            assert after.overlap.target_proposal == pytest.approx(0.7, abs=0.05)
+            assert after.overlap.target_proposal == pytest.approx(0.7, abs=median_of(256))
             assert after.overlap.target_policy == after.overlap.target_proposal
         assert read(advised * 0.998, u).overlap.target_proposal >= 0.7
 
@@ -272,7 +279,9 @@ def test_a_refresh_brings_the_policy_leg_to_what_the_engine_leaves(rng):
     promised = float(remedy.split("returns to about ")[1].split(" ")[0])
     assert stale.overlap.policy_proposal < 0.5 < promised < 0.9
     after = batch(rng, world, 0.25, mu=tilted(policy, noise, 1.0), pi=policy)
-    assert after.overlap.policy_proposal == pytest.approx(promised, abs=0.06)
+    assert after.overlap.policy_proposal == pytest.approx(
+        promised, abs=2 * median_of(128) + printed(2)
+    )
     bare = batch(rng, world, 0.25, mu=policy, pi=policy)
     assert bare.overlap.policy_proposal == pytest.approx(1.0)
 
@@ -287,7 +296,9 @@ def test_at_the_proposal_the_far_policy_reads_what_was_promised(rng):
     promised = float(remedy.split("target/proposal one, ")[1].split(",")[0])
     assert summary.overlap.target_policy < 0.3
     after = batch(rng, world, 4.0, mu=expert, pi=expert)
-    assert after.overlap.target_policy == pytest.approx(promised, abs=0.03)
+    assert after.overlap.target_policy == pytest.approx(
+        promised, abs=2 * median_of(128) + printed(2)
+    )
 
 
 def test_a_refresh_helps_the_third_leg_only_where_mu_is_the_anchor(rng):
@@ -313,5 +324,7 @@ def test_a_mended_engine_closes_the_gap_that_no_sharpness_did(rng):
     tiny = batch(rng, replace(world, base=engine), 1e-6, mu=engine, pi=world.base)
     assert tiny.overlap.target_policy < 0.6  # at no eta
     after = batch(rng, world, 0.25, mu=world.base, pi=world.base)
-    assert after.overlap.target_policy == pytest.approx(after.overlap.target_proposal, rel=1e-9)
+    assert after.overlap.target_policy == pytest.approx(
+        after.overlap.target_proposal, rel=of_weights("float64", 16, 16)
+    )
     assert classify(after).verdict == "swap_stable"

@@ -16,9 +16,10 @@ from tod.operators import (
 from tod.procedure import Procedure
 from tod.study.audit import OTHER, audit
 from tod.study.auxiliary import auxiliary_slope, divergence_slope, entropy_slope
-from tod.study.population import Policies
+from tod.study.population import COPIES, Policies
 from tod.study.world import log_softmax, perturbed
 from tod.targets import Teacher
+from tolerance import double
 
 TERMS = [
     FullVocabulary(divergence="forward_kl"),
@@ -54,7 +55,7 @@ def test_divergences_against_autograd(term, rng):
     log_p = torch.log_softmax(torch.tensor(rng.standard_normal((2, 3, 5))), -1)
     _divergence(term, log_p, torch.log_softmax(z, -1)).sum().backward()
     found = divergence_slope(term, log_p.numpy(), log_softmax(z.detach().numpy()))
-    np.testing.assert_allclose(found, z.grad.numpy(), atol=1e-13)
+    np.testing.assert_allclose(found, z.grad.numpy(), rtol=0, atol=double(5 + 16, 8))
 
 
 def test_entropy_against_autograd(rng):
@@ -62,7 +63,7 @@ def test_entropy_against_autograd(rng):
     log_q = torch.log_softmax(z, -1)
     (-(log_q.exp() * log_q).sum()).backward()
     found = entropy_slope(log_softmax(z.detach().numpy()))
-    np.testing.assert_allclose(found, z.grad.numpy(), atol=1e-13)
+    np.testing.assert_allclose(found, z.grad.numpy(), rtol=0, atol=double(5 + 16, 8))
 
 
 @pytest.mark.parametrize("aggregation", [None, SequenceMeanTokenMean()])
@@ -90,7 +91,8 @@ def test_states_weigh_what_mu_visits(aggregation, ragged_world, rng):
         log_softmax(z.detach().numpy()),
         mu,
     )
-    np.testing.assert_allclose(found, -z.grad.numpy(), rtol=1e-5, atol=1e-9)
+    whole = 0.5 / (COPIES * (p * length).sum())  # totals count whole tokens
+    np.testing.assert_allclose(found, -z.grad.numpy(), rtol=whole, atol=double(15 + 16, 8))
 
 
 @pytest.mark.parametrize("term", TERMS[:3], ids=lambda term: term.divergence)

@@ -27,7 +27,9 @@ def test_the_fixed_point_spends_the_budget_on_and_off_policy():
     found = audit(procedure, eta=4 * eta)
     for point in (found.on_policy, found.off_policy):
         assert point.tv > OTHER
-        assert point.eta_hat == pytest.approx(eta, rel=0.02)
+        assert point.eta_hat == pytest.approx(
+            eta, abs=SAME / 0.4
+        )  # TV has a slope ½E|U − Ū| of 0.4 in η
         assert point.residual <= SAME
     assert found.on_policy.predicted_tv is None or found.on_policy.predicted_tv <= SAME
     assert audit(procedure, eta=eta).measured == "yes"

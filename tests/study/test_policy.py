@@ -6,6 +6,7 @@ import pytest
 from tod.study.optimiser import Adam
 from tod.study.policy import Shared, Tabular, slope_of_logits
 from tod.study.world import log_softmax
+from tolerance import central_difference, double
 
 
 def _value(policy, world, parameters, credit):
@@ -28,21 +29,23 @@ def test_the_gradient_of_any_credit(kind, which, request, rng):
         ahead, behind = (
             _value(policy, world, parameters + sign * 1e-5 * way, credit) for sign in (1, -1)
         )
-        assert gradient @ way == pytest.approx((ahead - behind) / 2e-5, rel=1e-6)
+        size = np.abs(credit).sum()
+        near = central_difference(1e-5, size * (4 * np.abs(way).max()) ** 3, 16 * size)
+        assert gradient @ way == pytest.approx((ahead - behind) / 2e-5, abs=near)
 
 
 @pytest.mark.parametrize("kind", [Tabular, Shared])
 def test_every_policy_starts_at_the_base(kind, small):
     policy = kind(small)
     tokens = small.language.of_tokens(log_softmax(policy.logits(policy.start())))
-    np.testing.assert_allclose(tokens, small.base_tokens, atol=1e-12)
+    np.testing.assert_allclose(tokens, small.base_tokens, rtol=0, atol=double(27 + 8, 16))
 
 
 def test_the_score_has_no_mean(small):
     # E_π ∇log π = 0: credit 1 on every token, weighted by the policy's own probability
     p = np.repeat(np.exp(small.base), small.language.sequences.sizes, axis=1)
     slope = slope_of_logits(small, log_softmax(small.base_logits), p)
-    np.testing.assert_allclose(slope, 0.0, atol=1e-14)
+    np.testing.assert_allclose(slope, 0.0, rtol=0, atol=double(27 + 8, 4))
 
 
 def test_adam_against_torch(rng):
@@ -56,7 +59,7 @@ def test_adam_against_torch(rng):
         x.grad = -torch.tensor(gradient)
         oracle.step()
         mine, adam = adam.step(mine, gradient, 0.1)
-    np.testing.assert_allclose(mine, x.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(mine, x.detach().numpy(), rtol=double(4 * 16, 8))
 
 
 def test_rounding_at_a_stationary_point_moves_nothing():

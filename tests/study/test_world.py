@@ -14,6 +14,7 @@ from tod.study.measures import (
 )
 from tod.study.proposals import proposal
 from tod.study.world import make_world, perturbed
+from tolerance import double, of_weights
 
 
 def _moments(world):
@@ -28,8 +29,9 @@ def test_a_utility_is_standardised_under_the_base(shape, ends):
     world = make_world(3, vocabulary=4, length=3, contexts=5, shape=shape, ends=ends)
     np.testing.assert_allclose(np.exp(world.base).sum(axis=1), 1.0)
     mean, variance = _moments(world)
-    np.testing.assert_allclose(mean, 0.0, atol=1e-12)
-    np.testing.assert_allclose(variance, 1.0, atol=1e-12)
+    near = double(2 * 85, (np.abs(world.utility).max() + 1) ** 2)  # 85 sequences and fewer
+    np.testing.assert_allclose(mean, 0.0, rtol=0, atol=near)
+    np.testing.assert_allclose(variance, 1.0, rtol=near)
 
 
 def test_a_heavy_tail_is_heavier():
@@ -65,7 +67,11 @@ def test_overlap_against_the_cumulant_generating_function(small):
     eta = 0.7
     b, u = np.exp(small.base), small.utility
     expected = (b * np.exp(eta * u)).sum(axis=1) ** 2 / (b * np.exp(2 * eta * u)).sum(axis=1)
-    np.testing.assert_allclose(overlap(small.target(eta), small.base), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        overlap(small.target(eta), small.base),
+        expected,
+        rtol=of_weights("float64", 27, 2 * eta * np.abs(u).max()),
+    )
 
 
 def test_distances_by_hand():
@@ -83,15 +89,20 @@ def test_distances_by_hand():
 @pytest.mark.parametrize("eta", [0.0, 0.37, 1.5, 6.1, 25.0])
 def test_the_best_sharpness_of_a_tilt_is_its_own(small, eta):
     found, left = best_sharpness(small.target(eta), small.base, small.utility)
-    assert left < 1e-6
-    assert found == pytest.approx(eta, rel=1e-3, abs=1e-3)
+    # thirty golden sections of two gaps of the grid; TV has the slope ½E|U − Ū|
+    width = 2 * max(0.2, 0.1 * eta) * 0.618**30
+    q, u = np.exp(small.target(eta)), small.utility
+    slope = 0.5 * (q * np.abs(u - (q * u).sum(axis=1, keepdims=True))).sum(axis=1).mean()
+    rounded = double(27 + 8, 1 + eta * np.abs(u).max())
+    assert left < width * slope + rounded
+    assert found == pytest.approx(eta, abs=width + rounded / slope)
 
 
 def test_the_best_sharpness_beats_its_neighbours(small):
     law = perturbed(small, 0.5)
     found, left = best_sharpness(law, small.base, small.utility)
     for other in (max(found - 0.05, 0.0), found + 0.05, found + 1.0):
-        assert left <= float(total_variation(law, small.target(other)).mean()) + 1e-9
+        assert left <= float(total_variation(law, small.target(other)).mean()) + double(27 + 8, 40)
 
 
 def test_proposals(small):

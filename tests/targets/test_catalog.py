@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from tod.base import Groups, Spec, SpecError, to_numpy
 from tod.candidates import Candidates
 from tod.targets import ScalarReward, TargetSpec, TwoAnchor, Verifier
+from tolerance import double, printed, unit_roundoff
 
 OLD, REF, REWARD = [0.2, 0.5, 0.3], [0.4, 0.35, 0.25], [1.0, 0.0, 2.0]
 TWO = TwoAnchor(tau=0.3, beta=0.1, utility="r")
@@ -27,7 +28,7 @@ def three(backend):
 
 
 def tolerance(backend):
-    return 1e-9 if "f64" in backend.name else 1e-5
+    return printed(10) + backend.of_weights(3, 5.0)  # log densities up to five nats
 
 
 def test_two_anchor_reference_values(backend, three):
@@ -48,8 +49,10 @@ def test_two_anchor_reference_values(backend, three):
     ess_rel = np.exp(log_w).sum() ** 2 / (3 * np.exp(2 * log_w).sum())
     assert ess_rel == pytest.approx(0.4054297676, abs=tol)
     chi2 = (q**2 / OLD).sum() - 1
-    assert chi2 == pytest.approx(1.8839494758, abs=30 * tol)
-    assert (q * np.log(q / OLD)).sum() == pytest.approx(0.9337896636, abs=10 * tol)
+    assert chi2 == pytest.approx(1.8839494758, abs=tol + 30 * backend.of_weights(3, 5.0))
+    assert (q * np.log(q / OLD)).sum() == pytest.approx(
+        0.9337896636, abs=tol + 10 * backend.of_weights(3, 5.0)
+    )
 
 
 @pytest.mark.parametrize(("tau", "beta"), [(0.3, 0.1), (0.0, 0.4), (0.7, 0.0), (0.05, 1.2)])
@@ -64,16 +67,23 @@ def test_two_anchor_target_maximises_the_regularised_reward(tau, beta):
         # ∂J/∂z by hand: the score of a softmax, and E[∂ log π] = 0
         return -(pi * inner).sum(), -pi * (inner - (pi * inner).sum())
 
-    found = minimize(loss, np.zeros(3), jac=True, method="BFGS", options={"gtol": 1e-10})
+    gtol = 1e-10
+    found = minimize(loss, np.zeros(3), jac=True, method="BFGS", options={"gtol": gtol})
     c = Candidates(
         Groups.equal(1, 3), {"r": r}, log_anchor={"old": np.log(old), "ref": np.log(ref)}
     )
     family = TwoAnchor(tau=tau, beta=beta, utility="r")
     log_q = family.target.log_density(c)
+    q = c.contexts.softmax(log_q)
     np.testing.assert_allclose(
-        np.exp(found.x - np.logaddexp.reduce(found.x)), c.contexts.softmax(log_q), rtol=0, atol=2e-7
+        np.exp(found.x - np.logaddexp.reduce(found.x)),
+        c.contexts.softmax(log_q),
+        rtol=0,
+        # off by gradient/curvature, and by √u where only the value is read: the search may end so
+        atol=gtol / (tau + beta) / q.min() + unit_roundoff("float64") ** 0.5,
     )
-    assert -found.fun == pytest.approx((tau + beta) * np.logaddexp.reduce(log_q), abs=1e-10)
+    near = double(3 + 16, 4 * (1 + np.abs(log_q).max()))
+    assert -found.fun == pytest.approx((tau + beta) * np.logaddexp.reduce(log_q), abs=near)
 
 
 def test_two_anchors_turned_by_eta_keep_their_anchor():
@@ -103,7 +113,9 @@ def test_iterated_sharpness_is_that_of_the_iterated_update(tau, beta):
         log_q -= np.logaddexp.reduce(log_q)
         tilt = log_q - np.log(REF)
         eta = (tilt[2] - tilt[1]) / (r[2] - r[1])
-        assert family.iterated_eta(n) == pytest.approx(eta, rel=1e-11)
+        assert family.iterated_eta(n) == pytest.approx(
+            eta, rel=double(8 * n, 4 * (1 + np.abs(tilt).max()))
+        )
     assert family.iterated_eta(0) == 0.0
 
 
@@ -123,7 +135,7 @@ def test_verifier_reference_mass_of_passes(backend):
     )
     q = to_numpy(c.contexts.softmax(Verifier(utility="ok", eta=eta).target.log_density(c)))
     want = p * math.exp(eta) / (1 - p + p * math.exp(eta))
-    assert q[:2].sum() == pytest.approx(want, abs=tolerance(backend))
+    assert q[:2].sum() == pytest.approx(want, abs=backend.of_weights(3, 5.0))
 
 
 class _Holder(Spec):

@@ -26,8 +26,9 @@ from tod.operators import (
     Totals,
     Truncate,
 )
+from tolerance import of_credit
 
-TOL = 1e-6
+TOL = of_credit("float64")
 SEEN = 1e-3
 """A difference that is no rounding."""
 

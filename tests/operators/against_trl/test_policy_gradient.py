@@ -16,8 +16,9 @@ from tod.operators import (
     gated,
     mean_of_clipped,
 )
+from tolerance import of_credit
 
-TOL = 1e-6
+TOL = of_credit("float64")
 GSPO = {"level": "sequence_mean", "trust_region": {"kind": "clip", "low": 3e-4, "high": 4e-4}}
 WIDE = {"level": "sequence_mean"}
 LOG_04 = {"kind": "clip", "low": -math.expm1(-0.4), "high": math.expm1(0.4)}

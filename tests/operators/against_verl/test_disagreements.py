@@ -11,8 +11,10 @@ import torch
 
 from tod.engine.distillation import divergence
 from tod.operators import FullVocabulary, PolicyGradient
+from tolerance import of_credit, rounding
 
-TOL = 1e-6
+TOL = of_credit("float64") + 1e-8
+"""Rounding, and what verl adds to the number of tokens that its means divide by."""
 SEEN = 1e-3
 """A difference that is no rounding."""
 DUAL = {"trust_region": {"kind": "dual_clip", "cap": 3.0}}
@@ -32,7 +34,8 @@ def test_equal_rewards_in_single_precision(said: Any, gap: Any) -> None:
     assert np.abs(theirs[flat]).min() > SEEN
     ours, gradient = credit(said.batch(), **DUAL), said("grpo, vectorized", "gradient")
     assert not ours[flat].any()
-    assert gap(ours[~flat], gradient[~flat]) <= TOL
+    single = 2 * rounding("float32", 8, 4)  # a reward less the mean of its group, over their spread
+    assert gap(ours[~flat], gradient[~flat]) <= single
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,8 @@ def test_a_lone_candidate(name: str, alone: bool, said: Any) -> None:
     """Compared with nothing it is worth its own reward to two of verl's estimators, ours 0."""
     first = slice(0, int(said.draw.lengths[0]))
     reward = float(said.draw.reward[0]) if alone else 0.0
-    assert said(name, "advantages")[first] == pytest.approx(reward, abs=TOL)
+    # verl divides by 1 + 1e-6 where a group has one candidate
+    assert said(name, "advantages")[first] == pytest.approx(reward, rel=2e-6)
     for kind in ("group_zscore", "leave_one_out"):
         assert not credit(said.batch("lone"), advantage=kind)[first].any()
 
@@ -142,6 +146,7 @@ def of_top_k(said: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
 def test_top_k_of_the_teacher(said: Any, gap: Any) -> None:
     """The rest dropped, as in verl without its clamp; with it, laws below e^-10 are lifted."""
     loss, gradient = of_top_k(said, "top k")
-    assert gap(loss, said("top k", "loss")) <= TOL
-    assert gap(gradient, said("top k", "gradient")) <= TOL
+    single = 2 * rounding("float32", 7 + 8)  # verl's softmax over the vocabulary
+    assert gap(loss, said("top k", "loss")) <= single
+    assert gap(gradient, said("top k", "gradient")) <= single
     assert gap(gradient, said("top k, clamped", "gradient")) > SEEN
