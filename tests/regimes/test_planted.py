@@ -157,7 +157,7 @@ def test_missed_mode_with_a_policy_that_covers_it(rng):
     regime = classify(summary)
     assert regime.verdict == "transition"
     assert len(regime.reasons) == 1
-    assert "mean rho is 0.7" in reasons(regime)
+    assert "rho is 0.7" in reasons(regime)
     assert "sample without truncation" in regime.reasons[0].remedy
 
 

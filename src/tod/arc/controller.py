@@ -3,10 +3,14 @@
 Nothing here has a clock, randomness or memory beyond the state that is passed in and back.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from math import inf, isclose, isnan, log
+from typing import Any
 
 from tod.arc.config import ArcConfig
+from tod.arc.health import Health, average, ess_name, health_of, observe
+from tod.arc.initial import initial
 from tod.arc.knobs import (
     Values,
     heavier_reference,
@@ -15,10 +19,9 @@ from tod.arc.knobs import (
     toward_share,
     with_sharpness,
 )
-from tod.arc.observe import Health, average, ess_name, examine, observe
-from tod.arc.operator import choose_operator, may_revert
 from tod.arc.sharpness import floor, limited, wanted_move
-from tod.arc.state import Action, ArcState, Comparison, Decision
+from tod.arc.state import Action, ArcState, BoundCheck, Decision
+from tod.base import SpecError
 from tod.diagnostics.summary import Summary
 
 
@@ -56,14 +59,14 @@ def step(
         before = _shown(state)
         return state, Decision(step, blocked[0], before, before, blocked[1], seen)
     window = (*state.window, seen)[-config.window :]
-    health = examine(config, average(window))
-    after, notes = _turn(config, state, health, step, eta_feasible)
-    after, operator_note = choose_operator(config, after, health)
+    health = health_of(config, average(window))
+    after, why = _turn(config, state, health, step, eta_feasible)
+    after, why_operator = choose_operator(config, after, health)
     moved = after.knobs != state.knobs or after.operator != state.operator
     after = replace(after, window=() if moved else window)
     action = _name(state, after)
-    why = "; ".join([*notes, *operator_note]) or _calm(config, state, health)
-    return after, Decision(step, action, _shown(state), _shown(after), why, seen, health.compared)
+    said = "; ".join([*why, *why_operator]) or _calm(config, state, health)
+    return after, Decision(step, action, _shown(state), _shown(after), said, seen, health.compared)
 
 
 def _blocked(
@@ -89,20 +92,12 @@ def _blocked(
     return None
 
 
-@dataclass
-class _Draft:
-    """Knobs being set, and the words for it."""
-
-    knobs: Values
-    notes: list[str]
-
-
 def _turn(
     config: ArcConfig, state: ArcState, health: Health, step: int, eta_feasible: float | None
 ) -> tuple[ArcState, list[str]]:
-    """Safety, then sharpness; returns the state with new knobs and streaks."""
-    draft = _Draft(dict(state.knobs), [])
-    over = health.drift_over is not None and health.drift_over > 0
+    """Safety, then sharpness: the state with new knobs and streaks, and the reasons in words."""
+    knobs, why = dict(state.knobs), []
+    over = health.over_budget
     healthy = 0 if over or health.unhealthy else state.healthy + health.comfortable
     after = replace(state, healthy=healthy, since_swap=state.since_swap + 1)
     current, goal = sharpness(state.knobs), sharpness(state.declared)
@@ -110,38 +105,39 @@ def _turn(
     if health.unhealthy and not may_revert(config, after):
         move = wanted_move(config, health, current, eta_feasible)
         missed = [item for item in health.compared if item.ok is False]
-        draft.notes += [_miss(item) for item in missed if item.what != "drift.ref"]
+        why += [_miss(item) for item in missed if item.what != "drift.ref"]
     elif not health.unhealthy and healthy >= config.dwell and current < goal:
         move = wanted_move(config, health, current, eta_feasible)
-        draft.notes += [f"healthy for {healthy} batches"] if move > 0 else []
+        why += [f"healthy for {healthy} batches"] if move > 0 else []
     if over:
-        move, lowest = min(move, 0.0), -inf
-        move = _pull_back(config, health, draft, move)
+        lowest = -inf
+        knobs, move = _pull_back(config, health, knobs, min(move, 0.0))
+        why.append("drift from ref is over its budget")
     new = limited(config, current, move, lowest, goal)
     if new != current:
         if new > current and move <= 0:
-            draft.notes.append("the deadline's ramp raises the floor")
-        draft.knobs = with_sharpness(draft.knobs, new)
+            why.append("the deadline's ramp raises the floor")
+        knobs = with_sharpness(knobs, new)
     elif move < 0 and log(current) <= lowest:
-        draft.notes.append("the deadline's floor keeps sharpness where it is")
+        why.append("the deadline's floor keeps sharpness where it is")
     if not over and healthy >= config.dwell and health.comfortable:
-        back = toward_share(draft.knobs, state.declared, config.slew)
-        draft.notes += ["drift is back in budget: beta returns"] if back != draft.knobs else []
-        draft.knobs = back
-    if new == goal and _same_share(draft.knobs, state.declared):
-        draft.knobs = dict(state.declared)
-    return replace(after, knobs=draft.knobs), draft.notes
+        back = toward_share(knobs, state.declared, config.slew)
+        why += ["drift is back in budget: beta returns"] if back != knobs else []
+        knobs = back
+    if new == goal and _same_share(knobs, state.declared):
+        knobs = dict(state.declared)
+    return replace(after, knobs=knobs), why
 
 
-def _pull_back(config: ArcConfig, health: Health, draft: _Draft, move: float) -> float:
+def _pull_back(
+    config: ArcConfig, health: Health, knobs: Values, move: float
+) -> tuple[Values, float]:
     """β up by drift/budget within the slew; what β cannot give, sharpness gives."""
     asked = min(health.drift_over or 0.0, config.slew)
-    share = reference_share(draft.knobs)
-    draft.notes.append("drift from ref is over its budget")
+    share = reference_share(knobs)
     if share is not None and share < 1:
-        draft.knobs = heavier_reference(draft.knobs, asked)
-        return move
-    return min(move, -asked)
+        return heavier_reference(knobs, asked), move
+    return knobs, min(move, -asked)
 
 
 def _same_share(a: Values, b: Values) -> bool:
@@ -164,7 +160,7 @@ def _shown(state: ArcState) -> dict[str, float | str]:
     return {**state.knobs, **operator}
 
 
-def _miss(item: Comparison) -> str:
+def _miss(item: BoundCheck) -> str:
     side = "below" if item.what.startswith("ess_rel") else "over"
     return f"{item.what} {item.value:.3g} is {side} {item.threshold:g}"
 
@@ -175,3 +171,89 @@ def _calm(config: ArcConfig, state: ArcState, health: Health) -> str:
     if state.knobs == state.declared:
         return "at the declared values"
     return f"healthy for {state.healthy + health.comfortable} batches of {config.dwell}"
+
+
+def may_revert(config: ArcConfig, state: ArcState) -> bool:
+    """Whether a cheaper operator is in force, and has been for long enough to take it back."""
+    cheaper = state.operator is not None and state.operator != config.operators[0]
+    return cheaper and state.since_swap >= config.dwell
+
+
+def choose_operator(
+    config: ArcConfig, state: ArcState, health: Health
+) -> tuple[ArcState, list[str]]:
+    """Authorise the next cheaper operator after sustained health, or take it back."""
+    if state.operator is None:
+        return state, []
+    place = config.operators.index(state.operator)
+    if (health.unhealthy or health.over_budget) and may_revert(config, state):
+        back = config.operators[place - 1]
+        why = f"diagnostics worsened under {state.operator}: {back} again"
+        changed = replace(state, operator=back, since_swap=0, reverts=state.reverts + 1)
+        return changed, [why]
+    patience = config.dwell * 2 ** min(state.reverts, 6)
+    ready = (
+        place + 1 < len(config.operators)
+        and state.healthy >= patience
+        and state.since_swap >= config.dwell
+        and health.comfortable
+        and state.knobs == state.declared
+    )
+    if not ready:
+        return state, []
+    why = f"healthy for {state.healthy} batches at full sharpness"
+    cheaper = config.operators[place + 1]
+    return replace(state, operator=cheaper, since_swap=0, healthy=0), [why]
+
+
+def replay(
+    config: ArcConfig,
+    records: Iterable[Mapping[str, Any]],
+    state: ArcState | None = None,
+    *,
+    steps: int | None = None,
+) -> list[Decision]:
+    """Decisions on the summaries of a run that was not controlled, or controlled otherwise.
+
+    The logged diagnostics do not respond to the decisions: once a decision would have moved a
+    knob, the later ones answer "what if this had been seen anyway". Read the first ones as
+    predictions and the rest as a description.
+
+    Args:
+        config: The controller to try.
+        records: Lines of ``steps.jsonl``: ``step`` and the fields of a summary; ``knobs`` of the
+            first one declare the goal when no state is given; ``feasible.eta_max`` is used where
+            it is there.
+        state: State to begin with.
+        steps: Length of the run, for the deadline.
+
+    Raises:
+        SpecError: No state was given and the first record has no knobs.
+    """
+    decisions: list[Decision] = []
+    for index, record in enumerate(records):
+        if state is None:
+            state = _declared(config, record, steps)
+        summary = Summary.from_dict(dict(record))
+        feasible = (record.get("feasible") or {}).get("eta_max")
+        number = int(record.get("step", index))
+        state, decision = step(config, state, summary, step=number, eta_feasible=feasible)
+        decisions.append(decision)
+    return decisions
+
+
+def _declared(config: ArcConfig, record: Mapping[str, Any], steps: int | None) -> ArcState:
+    known = {
+        name: value for name, value in (record.get("knobs") or {}).items() if value is not None
+    }
+    if not known:
+        raise SpecError(
+            "the first record has no `knobs` (eta, or tau and beta): the controller does not know "
+            "what to return to. Give the declared values."
+        )
+    eta, tau, beta = (known.get(name) for name in ("eta", "tau", "beta"))
+    if config.knob == "eta":
+        return initial(config, eta=eta, steps=steps)
+    return initial(
+        config, eta=eta if config.knob == "both" else None, tau=tau, beta=beta, steps=steps
+    )

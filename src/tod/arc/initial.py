@@ -34,8 +34,8 @@ def initial(
         SpecError: Knobs that do not fit ``config.knob``, values outside the bounds, a drift budget
             without a reference to pull to, or a deadline that the slew cannot meet.
     """
-    given = {"eta": eta, "tau": tau, "beta": beta}
-    declared = {name: value for name, value in given.items() if value is not None}
+    values = {"eta": eta, "tau": tau, "beta": beta}
+    declared = {name: value for name, value in values.items() if value is not None}
     _check_knobs(config, declared)
     goal = sharpness(declared)
     if config.eta_max is not None and goal > config.eta_max:

@@ -1,15 +1,47 @@
-"""The knobs as values: sharpness, and the reference's share of the anchors.
+"""The knobs as values: sharpness, and the reference's share of two anchors.
 
-Knobs are plain dictionaries, ``{"eta"}``, ``{"tau", "beta"}`` or all three. Sharpness is eta
-where there is one, else 1/(tau+beta). Two anchors: `tod.regimes.scale_anchors` keeps τ:β, hence
-the geometric anchor b_{τ,β}; `tod.regimes.weigh_reference` keeps τ+β.
+Knobs are plain dictionaries, ``{"eta"}``, ``{"tau", "beta"}`` or all three. Sharpness is eta where
+there is one, else 1/(τ+β). The target of one update with two anchors, the optimiser of
+E r − τ KL(π‖π_old) − β KL(π‖π_ref), is π_old^{τ/s} π_ref^{β/s} e^{r/s} with s = τ + β: sharpness
+1/s and the reference's share β/s are moved one at a time.
 """
 
-from math import exp, isclose
+from math import exp, isclose, isfinite
 
-from tod.regimes import scale_anchors, weigh_reference
+from tod.base import SpecError
 
 Values = dict[str, float]
+
+
+def scale_anchors(tau: float, beta: float, total: float) -> tuple[float, float]:
+    """τ, β rescaled to the sum ``total`` at fixed τ:β, so that b_{τ,β} stays exactly the same.
+
+    >>> [round(value, 10) for value in scale_anchors(0.3, 0.1, 0.8)]
+    [0.6, 0.2]
+
+    Raises:
+        SpecError: A negative coefficient, or a sum that is not positive and finite.
+    """
+    s = _total(tau, beta)
+    if not (isfinite(total) and total > 0):
+        raise SpecError(f"tau + beta = {total}: sharpness 1/(tau + beta) needs a positive sum.")
+    factor = total / s
+    return tau * factor, beta * factor
+
+
+def weigh_reference(tau: float, beta: float, factor: float) -> tuple[float, float]:
+    """β times ``factor``, at most τ+β, with τ giving way: β' = min(s, kβ), τ' = s − β'.
+
+    Sharpness stays; the geometric anchor moves toward the reference (factor > 1) or back.
+
+    Raises:
+        SpecError: A negative coefficient or factor, or a sum that is not positive.
+    """
+    s = _total(tau, beta)
+    if not factor >= 0:
+        raise SpecError(f"factor = {factor}: the reference's weight is multiplied by it; give > 0.")
+    heavier = min(s, factor * beta)
+    return s - heavier, heavier
 
 
 def sharpness(knobs: Values) -> float:
@@ -52,3 +84,13 @@ def toward_share(knobs: Values, goal: Values, log_limit: float) -> Values:
         return {**knobs, "tau": tau, "beta": beta}
     beta = total * (lower if wanted < lower else upper)
     return {**knobs, "tau": total - beta, "beta": beta}
+
+
+def _total(tau: float, beta: float) -> float:
+    s = tau + beta
+    if not (tau >= 0 and beta >= 0 and s > 0 and isfinite(s)):
+        raise SpecError(
+            f"tau = {tau}, beta = {beta}: both must be finite, at least 0, and not both 0 "
+            "(their sum is 1/sharpness). Give at least one a positive value."
+        )
+    return s

@@ -3,7 +3,7 @@
 from math import exp, inf, log
 
 from tod.arc.config import ArcConfig
-from tod.arc.observe import Health, ess_name
+from tod.arc.health import Health, ess_name
 from tod.arc.state import ArcState
 
 

@@ -55,7 +55,7 @@ class ArcState:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BoundCheck:
     """One diagnostic against its bound."""
 
     what: str
@@ -75,7 +75,7 @@ class Decision:
     after: dict[str, Any]
     why: str
     observed: dict[str, float] = field(default_factory=dict)
-    compared: tuple[Comparison, ...] = ()
+    compared: tuple[BoundCheck, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, in the order a reader wants."""

@@ -1,24 +1,30 @@
 """Regimes: where the choice of operator matters, why, and what to turn."""
 
 from tod.operators import KLBudget, kl_budget
-from tod.regimes.anchors import scale_anchors, weigh_reference
 from tod.regimes.calibrate import Cut, fit_cuts, fit_thresholds, youden
-from tod.regimes.classify import classify, missing_inputs
-from tod.regimes.component import FeasibleInterval, feasible_interval
+from tod.regimes.classify import classify, classify_run, ess_two, missing_inputs, pooled
+from tod.regimes.crossings import (
+    Crossing,
+    Segment,
+    crossings,
+    segments,
+    stable_crossings,
+    still_out,
+)
 from tod.regimes.feasible import (
+    FeasibleInterval,
     eta_for_ess,
     eta_for_ess_binary,
     eta_for_fraction,
     eta_for_quantile,
+    feasible_interval,
     gaussian_step,
     path_temperature,
 )
 from tod.regimes.intervals import capped, verdict_by_eta
 from tod.regimes.needed import k_for_error, k_for_ess, k_for_kl
 from tod.regimes.regime import EtaInterval, PhasePoint, Reason, Regime, Verdict, phase_point
-from tod.regimes.run import classify_run, ess_two, pooled
 from tod.regimes.thresholds import Thresholds
-from tod.regimes.trend import Crossing, Segment, crossings, segments, stable_crossings, still_out
 
 __all__ = [
     "Crossing",
@@ -53,11 +59,9 @@ __all__ = [
     "path_temperature",
     "phase_point",
     "pooled",
-    "scale_anchors",
     "segments",
     "stable_crossings",
     "still_out",
     "verdict_by_eta",
-    "weigh_reference",
     "youden",
 ]

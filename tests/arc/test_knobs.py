@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tod.arc import scale_anchors, weigh_reference
 from tod.base import SpecError
-from tod.regimes import scale_anchors, weigh_reference
 from tolerance import double
 
 positive = st.floats(1e-3, 1e3)

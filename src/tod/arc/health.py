@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import inf, log
 
 from tod.arc.config import ArcConfig
-from tod.arc.state import Comparison
+from tod.arc.state import BoundCheck
 from tod.diagnostics.summary import Summary
 
 
@@ -44,18 +44,23 @@ class Health:
         margins: Log distance to every bound that steers sharpness, positive on the good side.
     """
 
-    compared: tuple[Comparison, ...]
+    compared: tuple[BoundCheck, ...]
     unhealthy: bool
     comfortable: bool
     drift_over: float | None
     margins: dict[str, float]
 
+    @property
+    def over_budget(self) -> bool:
+        """Whether drift is over its budget."""
+        return self.drift_over is not None and self.drift_over > 0
 
-def examine(config: ArcConfig, mean: dict[str, float]) -> Health:
+
+def health_of(config: ArcConfig, mean: dict[str, float]) -> Health:
     """Compare averaged diagnostics with the bounds; a diagnostic that is absent decides nothing."""
     name, target, band = ess_name(config), config.ess_target, config.hysteresis
     value = mean[name]
-    compared = [Comparison(name, value, target, value >= target * (1 - band))]
+    compared = [BoundCheck(name, value, target, value >= target * (1 - band))]
     comfortable = value > target + band * (1 - target)
     margins = {name: log(value / target) if value > 0 else -inf}
     limits = (
@@ -66,7 +71,7 @@ def examine(config: ArcConfig, mean: dict[str, float]) -> Health:
         if limit is None:
             continue
         seen = mean.get(what)
-        compared.append(Comparison(what, seen, limit, None if seen is None else seen <= limit))
+        compared.append(BoundCheck(what, seen, limit, None if seen is None else seen <= limit))
         if seen is not None:
             comfortable = comfortable and seen < limit * (1 - band)
             margins[what] = log(limit / seen) if seen > 0 else inf
@@ -76,11 +81,11 @@ def examine(config: ArcConfig, mean: dict[str, float]) -> Health:
     return Health(tuple(compared), unhealthy, comfortable and clear, drift_over, margins)
 
 
-def _drift(config: ArcConfig, mean: dict[str, float], compared: list[Comparison]) -> float | None:
+def _drift(config: ArcConfig, mean: dict[str, float], compared: list[BoundCheck]) -> float | None:
     if config.drift_budget is None:
         return None
     drift = mean["drift.ref"]
     compared.append(
-        Comparison("drift.ref", drift, config.drift_budget, drift <= config.drift_budget)
+        BoundCheck("drift.ref", drift, config.drift_budget, drift <= config.drift_budget)
     )
     return log(drift / config.drift_budget) if drift > 0 else -inf

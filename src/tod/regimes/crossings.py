@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from tod.base import DataError
 from tod.diagnostics import Summary
-from tod.regimes.checks import LEGS, legs
+from tod.regimes.reasons import LEGS, legs
 from tod.regimes.regime import Reason
 from tod.regimes.thresholds import Thresholds
 

@@ -1,4 +1,4 @@
-"""The checks behind a verdict; each yields a reason for every bound that is missed."""
+"""The checks behind a verdict: each gives a reason for every bound that is missed."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -33,7 +33,7 @@ def legs(summary: Summary) -> dict[str, float | None]:
     return values
 
 
-def read(summary: Summary) -> int:
+def contexts_read(summary: Summary) -> int:
     """Informative contexts behind the quantiles: those of the most common K, where known."""
     informative, at_k = summary.contexts.informative, summary.overlap.contexts
     return informative if at_k is None else min(informative, at_k)
@@ -41,8 +41,29 @@ def read(summary: Summary) -> int:
 
 def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
     """Enough informative contexts, not mostly blind ones, and enough candidates in each."""
+    yield from _few_contexts(summary, bounds)
     counts = summary.contexts
-    n, at_k = read(summary), ""
+    seen = counts.informative + counts.zero_information
+    if counts.zero_information > bounds.zero_information_share * seen:
+        yield Reason(
+            f"{counts.zero_information} of {seen} contexts carry no information (all candidates "
+            "have the same utility): the typical context is blind whatever its ESS_rel reads",
+            remedies.more_sight(summary),
+        )
+    k = summary.overlap.k or counts.candidates_per_context.get("median")
+    if k is None or k < bounds.min_candidates:
+        floor = "not known" if k is None else f"{k:g}, so ESS_rel cannot read below {1 / k:.3g}"
+        yield Reason(
+            f"K is {floor}: a high ESS_rel at fewer than {bounds.min_candidates} candidates is not "
+            "evidence of overlap",
+            f"raise K to {bounds.min_candidates}, or pool what several steps drew for the same "
+            "context; expect ESS_rel to fall as K grows",
+        )
+
+
+def _few_contexts(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
+    """Too few informative contexts, or too few of them at one K."""
+    counts, n, at_k = summary.contexts, contexts_read(summary), ""
     if n < counts.informative:
         at_k = f" at the most common K, {summary.overlap.k}: {counts.informative} at any K"
     if n < bounds.min_informative:
@@ -65,22 +86,6 @@ def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
             f"{summary.overlap.k}: no median reads them",
             "draw the same K everywhere, or subsample every context to one K and diagnose again; "
             "--per-context holds their own ESS_rel",
-        )
-    seen = counts.informative + counts.zero_information
-    if counts.zero_information > bounds.zero_information_share * seen:
-        yield Reason(
-            f"{counts.zero_information} of {seen} contexts carry no information (all candidates "
-            "have the same utility): the typical context is blind whatever its ESS_rel reads",
-            remedies.more_sight(summary),
-        )
-    k = summary.overlap.k or counts.candidates_per_context.get("median")
-    if k is None or k < bounds.min_candidates:
-        floor = "not known" if k is None else f"{k:g}, so ESS_rel cannot read below {1 / k:.3g}"
-        yield Reason(
-            f"K is {floor}: a high ESS_rel at fewer than {bounds.min_candidates} candidates is not "
-            "evidence of overlap",
-            f"raise K to {bounds.min_candidates}, or pool what several steps drew for the same "
-            "context; expect ESS_rel to fall as K grows",
         )
 
 
@@ -187,7 +192,7 @@ def _unresolved(summary: Summary, stable: float) -> Iterator[Reason]:
     yield Reason(
         f"median ESS_rel is {value:.2f} but its 90 % interval starts at {low:.2f}, "
         f"below {stable:g}",
-        remedies.more_contexts(read(summary), value, low, stable),
+        remedies.more_contexts(contexts_read(summary), value, low, stable),
     )
 
 
