@@ -104,15 +104,17 @@ def grid_command(
     from tod.cli.evidence import positions
     from tod.show.output import put, put_json
     from tod.show.page.grid import page
+    from tod.show.screen import Screen
     from tod.show.terminal.atlas import grid_text
 
     cells = grid(None if runs is None else positions(runs))
     on = EMBEDDED if runs is None else str(runs)
+    free = put_json(document(cells, on), json_out)
     if html is not None:
-        put(page(cells, on), html, "nothing else", "--html")
-    if json_out is not None:
-        put_json(document(cells, on), json_out)
-    elif html is None:
+        path = put(page(cells, on), html, "nothing else", "--html")
+        if free:
+            Screen().print(str(path), soft_wrap=True)
+    elif json_out is None:
         typer.echo(grid_text(cells, _width(), on))
 
 

@@ -40,7 +40,7 @@ def audit_command(
     shares its target at least while mu follows the policy. A selection at test time comes to no
     rest: the law of what it puts out is drawn and compared, by the number of candidates.
 
-    Example: tod atlas audit grpo sir configs/quickstart.yaml --k 2,16
+    Example: tod atlas audit grpo sir --k 2,16
     """
     from tod.show.output import put_json
     from tod.show.screen import Screen
