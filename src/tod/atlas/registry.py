@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from tod.base import Spec, SpecError
+from tod.base import Spec, SpecError, read_yaml
 from tod.operators import Operator
 from tod.procedure import Procedure
 from tod.targets import TargetSpec
@@ -81,13 +81,9 @@ class Recipe(Entry):
 @cache
 def recipes() -> dict[str, Recipe]:
     """The atlas: every recipe by name, by family and then by name; read once."""
-    import yaml
-
-    # the package's own files: libyaml's loader is ten times as fast, `read_yaml` safer with others'
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     entries = []
     for path in FOLDER.glob("*.yaml"):
-        data: dict[str, Any] = yaml.load(path.read_bytes(), Loader=loader)  # noqa: S506 - safe
+        data: dict[str, Any] = read_yaml(path)
         if "atlas" in data:
             triple = {key: data[key] for key in ("name", "target", "operator")}
             entries.append(Recipe.parse({**triple, **data["atlas"]}, str(path)))
