@@ -13,13 +13,14 @@ from tod.base.errors import (
     UtilityError,
 )
 from tod.base.groups import Grid, Groups
-from tod.base.spec import Named, Spec, concrete, explain, load_all, tagged
+from tod.base.spec import FileName, Named, Spec, concrete, explain, load_all, tagged
 from tod.base.unknown import Unknown, UnknownKind
 from tod.base.yaml_data import parse_yaml, read_yaml
 
 __all__ = [
     "Array",
     "DataError",
+    "FileName",
     "Grid",
     "Groups",
     "MissingLogProbs",

@@ -6,7 +6,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Annotated, Any, Self, Union, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tod.base.errors import SpecError
 
@@ -76,6 +76,28 @@ def _by_name(value: object) -> object:
 
 Named = BeforeValidator(_by_name)
 """Lets a tagged union be written by its kind alone: ``group_mean`` for ``{kind: group_mean}``."""
+
+
+_LONGEST_NAME = 200
+"""Bytes of a name: file systems take 255, and suffixes are added."""
+
+
+def _one_component(name: str) -> str:
+    reasons = {
+        "it is empty": not name.strip(),
+        "it holds a path separator": "/" in name or "\\" in name,
+        "it means a folder above": name.strip() in (".", ".."),
+        "it holds a control or invisible character": not name.isprintable(),
+        f"it is longer than {_LONGEST_NAME} bytes": len(name.encode("utf-8", "replace"))
+        > _LONGEST_NAME,
+    }
+    for why in (why for why, holds in reasons.items() if holds):
+        raise ValueError(f"{name!r:.80} names no file: {why}. Use a plain word, such as `gspo-2`")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_one_component)]
+"""A text that becomes one component of a path: printable, without separators, not ``..``."""
 
 
 def explain(

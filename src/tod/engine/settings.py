@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from tod.arc import ArcConfig, check_connected
 from tod.atlas import Entry
-from tod.base import Spec, SpecError, read_yaml
+from tod.base import FileName, Spec, SpecError, read_yaml
 from tod.engine.consistency import check_operators
 from tod.engine.data import CountdownTask, TaskSpec
 from tod.engine.models import LoraSpec
@@ -126,8 +126,8 @@ class Search(Spec):
 class RunSettings(Spec):
     """A recipe with everything needed to run it; YAML maps one to one onto it."""
 
-    name: Annotated[str, Field(min_length=1)]
-    """What people call the run."""
+    name: FileName
+    """What people call the run; ``runs/NAME`` is its directory unless ``output`` says another."""
     atlas: Entry | None = Field(default=None, exclude=True)
     """What the atlas knows of the method; a run neither reads nor records it."""
     model: str = "tod://tiny"
