@@ -1,20 +1,24 @@
 # make demo   the main job: train the embedded model, print the report's path
 # make test   every check and test (CPU, minutes)
 # make test-machines   the numeric tests as other machines compute them (an hour and more)
-# All work from a bare checkout: they make .venv and install the pinned set into it.
+# All work from a bare checkout: they make .venv and install a pinned set into it, `make demo` what
+# training needs and nothing else, the others the rest.
 
 VENV ?= .venv
 PY := $(VENV)/bin/python
 PYTHON ?= python3
+TRAIN := $(VENV)/.installed-train
 STAMP := $(VENV)/.installed
+# the constraints choose the torch build; without them a newer one brings gigabytes of libraries
+# for accelerators. Python compiles what is imported; compiling all of it takes longer than that.
+INSTALL := $(PY) -m pip install --disable-pip-version-check --no-compile -c constraints.txt
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .PHONY: demo test test-slow test-machines lint format types contracts unit doctest bench tiny clean
 
-demo: $(STAMP)
-	rm -rf runs/demo
-	$(VENV)/bin/tod demo --output runs/demo
+demo: $(TRAIN)
+	$(VENV)/bin/tod demo --output runs/demo --overwrite
 
 test: lint types contracts unit
 
@@ -52,9 +56,13 @@ tiny: $(STAMP)
 clean:
 	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# torch first, by its pin: any other order takes a newer torch and its accelerator libraries
-$(STAMP): pyproject.toml constraints.txt
+$(TRAIN): pyproject.toml constraints.txt
+	@echo "Installing what training needs into $(VENV), once: about 1.1 GB, a minute or two."
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $(STAMP)
+	$(INSTALL) -e ".[train]"
+	@touch $@
+
+$(STAMP): $(TRAIN)
+	@echo "Installing the tools of the tests into $(VENV), once."
+	$(INSTALL) -e ".[dev]"
+	@touch $@

@@ -131,7 +131,9 @@ class Progress:
         for ratio in (None, 1, None):
             head.add_column(ratio=ratio, no_wrap=True)
         head.add_row(
-            f"step {done}/{total}", ProgressBar(total=total, completed=done), self._eta(done)
+            f"step {done}/{total}",
+            ProgressBar(total=total, completed=done, width=40),
+            self._eta(done),
         )
         rows: list[Any] = [head]
         if self._last is not None:
