@@ -435,3 +435,16 @@ def test_a_mixture_has_no_exponents_to_pull_to():
                 "selectivity": both.model_dump(),
             }
         )
+
+
+def test_a_selectivity_counts_its_passes_inside_the_support():
+    """The mass of passes is s of what the constraints leave, not of what they drop."""
+    c = Candidates(
+        Groups.equal(1, 4),
+        {"ok": np.array([1.0, 0.0, 0.0, 0.0]), "fits": np.array([1.0, 1.0, 0.0, 0.0])},
+        log_mu=np.log([0.1, 0.4, 0.3, 0.2]),
+    )
+    fixed = Selectivity(utility="ok", mass=0.5)
+    target = Target(anchor={"mu": 1.0}, selectivity=fixed, support=("fits",))
+    w = np.exp(target.log_weights(c) + c.log_mu)
+    np.testing.assert_allclose(w / w.sum(), [0.5, 0.5, 0.0, 0.0], rtol=1e-14)

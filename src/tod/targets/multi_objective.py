@@ -45,4 +45,4 @@ class MultiObjective(TargetFamily):
         total = sum(self.etas.values())
         if total == 0.0:
             raise SpecError("every η_k is 0: there is nothing for eta to scale.")
-        return self.revised(etas={name: now * eta / total for name, now in self.etas.items()})
+        return self.revised(etas={name: now / total * eta for name, now in self.etas.items()})

@@ -205,15 +205,9 @@ class Target(TargetFamily):
         """
         terms = [_scaled(candidates.utilities(tilt.utility), tilt) for tilt in self.tilts]
         if self.selectivity is not None:
-            terms.append(self.selectivity.tilt(candidates, self._log_base(candidates)))
-        total: Any = terms[0] if terms else _zeros(candidates)
-        for term in terms[1:]:
-            total = total + term
-        for name in self.support:
-            values = candidates.utilities(name)
-            xp = namespace(values)
-            total = xp.where(values > 0, total, xp.full_like(total, -float("inf")))
-        return total  # type: ignore[no-any-return]
+            terms.append(self.selectivity.tilt(candidates, self._base_inside(candidates)))
+        total = sum(terms[1:], terms[0]) if terms else _zeros(candidates)
+        return self._inside(total, candidates)  # type: ignore[no-any-return]
 
     def surpassed(self, candidates: Candidates) -> float | None:
         """Share of the contexts whose anchor passes more often than the selectivity asks.
@@ -222,7 +216,7 @@ class Target(TargetFamily):
         """
         if self.selectivity is None:
             return None
-        wanted = self.selectivity.wanted(candidates, self._log_base(candidates))
+        wanted = self.selectivity.wanted(candidates, self._base_inside(candidates))
         return float(np.mean(to_numpy(wanted) < 0))
 
     def value(self, candidates: Candidates) -> Float[Array, " N"]:
@@ -292,6 +286,18 @@ class Target(TargetFamily):
         log_b = self.log_anchor(candidates)
         return log_b - candidates.log_prob("mu", why) if sampled else log_b
 
+    def _base_inside(self, candidates: Candidates) -> Any:
+        """The base log b/μ inside the support, −∞ outside: what pass rates are counted with."""
+        return self._inside(self._log_base(candidates), candidates)
+
+    def _inside(self, x: Any, candidates: Candidates) -> Any:
+        """The values inside the support, −∞ outside."""
+        for name in self.support:
+            values = candidates.utilities(name)
+            xp = namespace(values)
+            x = xp.where(values > 0, x, xp.full_like(x, -math.inf))
+        return x
+
     def identified(self, same: dict[str, str]) -> "Target":
         """The target with some names read as others, ``{"old": "mu"}`` when μ is π_old."""
         return self.revised(anchor=renamed(self.anchor, same))
@@ -310,7 +316,7 @@ class Target(TargetFamily):
         if now == 0.0:
             raise SpecError("this target has no tilt (η = 0): there is nothing for eta to scale.")
         return self.revised(
-            tilts=[Tilt(utility=t.utility, eta=t.eta * (eta / now)) for t in self.tilts]
+            tilts=[{"utility": t.utility, "eta": t.eta / now * eta} for t in self.tilts]
         )
 
 
