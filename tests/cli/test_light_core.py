@@ -116,13 +116,11 @@ def test_what_is_missing_is_named_with_its_extra() -> None:
 def test_an_error_of_a_library_keeps_its_words_and_its_name() -> None:
     import polars as pl
 
-    try:
+    with pytest.raises(pl.exceptions.PolarsError) as failed:
         pl.DataFrame({"a": [1]}).select("b")
-    except pl.exceptions.PolarsError as error:
-        message, code = told(error)
+    message, code = told(failed.value)
     assert code == 2
     assert message.startswith("polars failed (ColumnNotFoundError: ")
-    try:
+    with pytest.raises(ValueError, match="format code") as fault:
         counted("no number", "file")  # type: ignore[arg-type]
-    except ValueError as error:
-        assert told(error)[1] == 1
+    assert told(fault.value)[1] == 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -149,3 +150,27 @@ def test_full_disk_is_one_message_and_records_stay_whole(tmp_path: Path) -> None
         json.loads(line)
     assert not list((run / "checkpoints").glob("step-*"))
     assert resource.getrlimit(resource.RLIMIT_FSIZE)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "text", "target: 5\noperator: [1]"])
+@pytest.mark.parametrize("command", [["run"], ["atlas", "audit"], ["diagnose", ".", "--target"]])
+def test_a_file_of_another_kind_is_named_in_words(
+    content: str, command: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content)
+    if command[0] == "diagnose":
+        command[1] = str(ROOT / "tests/formats/fixtures/completions")
+    done = tod(*command, str(path))
+    assert done.returncode == 2
+    assert str(path) in done.stderr
+    assert "mapping" in done.stderr
+    assert not re.search("NoneType|a list, this|Input should|dict", done.stderr), done.stderr
+
+
+def test_the_context_of_the_model_is_named_before_memory(tmp_path: Path) -> None:
+    words = ["configs/quickstart.yaml", "operator.proposal.max_new_tokens=100000"]
+    done = tod("run", *words, f"output={tmp_path / 'r'}", "--dry-run")
+    assert done.returncode == 2
+    assert "operator.proposal.max_new_tokens = 100000" in done.stderr
+    assert re.search(r"context of tod://tiny is \d+ tokens", done.stderr)

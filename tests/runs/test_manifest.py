@@ -66,7 +66,7 @@ def test_incomplete_manifest(path):
 
 def test_a_list_is_no_manifest(path):
     path.write_text("[]")
-    with pytest.raises(RunError, match="holds a list"):
+    with pytest.raises(RunError, match="a list, not a manifest"):
         Manifest.read(path)
 
 

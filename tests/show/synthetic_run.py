@@ -21,7 +21,8 @@ def recipe(name, eta, steps, k):
         "anchors": {"ref": "tod://tiny", "teacher": None},
         "task": {"kind": "countdown", "split": "train"},
         "utilities": [{"name": "correct", "kind": "countdown"}],
-        "target": {"kind": "two_anchor", "tau": 0.15, "beta": round(1 / eta - 0.15, 3)} | {"utility": "correct"},
+        "target": {"kind": "two_anchor", "tau": 0.15, "beta": round(1 / eta - 0.15, 3)}
+        | {"utility": "correct"},
         "operator": {
             "proposal": {"source": "old", "prompts": CONTEXTS, "size": k, "temperature": 1.0},
             "action": {

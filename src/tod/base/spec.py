@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self, Union, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tod.base.errors import SpecError
+from tod.base.text import what_is
 
 
 class Spec(BaseModel):
@@ -148,6 +149,8 @@ def _line(item: dict[str, Any], model: type[BaseModel], data: object) -> str:
         return f"{path}: required and missing."
     if kind == "value_error":
         return f"{path}: {str(item['ctx']['error']).rstrip('.')}."
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{path}: {what_is(value)}, where a mapping of keys and values is needed."
     shown = repr(value) if len(repr(value)) < 80 else repr(value)[:77] + "..."
     return f"{path}: {item['msg']} (got {shown})."
 

@@ -57,6 +57,19 @@ def interval(bounds: list[float | None] | None) -> str:
     return f" [{number(low)}, {number(high)}]"
 
 
+def what_is(value: object) -> str:
+    """What a value of a YAML or JSON file is, in words.
+
+    >>> what_is(None), what_is([1]), what_is(True), what_is(2.5)
+    ('empty', 'a list', 'true or false', 'a number')
+    """
+    if value is None:
+        return "empty"
+    words = {dict: "a mapping", list: "a list", str: "text", bool: "true or false"}
+    known = words | {int: "a number", float: "a number"}
+    return known.get(type(value), f"a {type(value).__name__}")
+
+
 def counted(count: int, noun: str) -> str:
     """``1 file``, ``1,024 files``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tod.base.text import what_is
+
 if TYPE_CHECKING:
     from tod.atlas import Recipe
     from tod.procedure import Procedure
@@ -93,7 +95,9 @@ def _from_file(path: Path) -> "Procedure":
 
     data = read_yaml(path)
     if not isinstance(data, dict):
-        raise SpecError(f"{path}: a recipe is a mapping with `target` and `operator`.")
+        raise SpecError(
+            f"{path}: {what_is(data)}. A recipe is a mapping with `target` and `operator`."
+        )
     triple = {key: data[key] for key in ("target", "operator") if key in data}
     return Procedure.parse(triple, str(path))
 

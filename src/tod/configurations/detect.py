@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tod.base import SpecError, read_yaml
+from tod.base.text import what_is
 from tod.configurations import script as _script
 from tod.configurations import shell as _shell
 from tod.configurations.inherited import inherited, of_config
@@ -122,7 +123,7 @@ def _of_data(data: Any, path: Path, framework: str | None, method: str | None) -
     if rows and all(isinstance(row, str) and _OVERRIDE.match(row) for row in rows):
         return Found("verl", _shell.overrides(rows), program="verl.trainer.main_ppo")
     if not isinstance(data, dict) or not data:
-        kind = "empty" if not data else f"a {type(data).__name__}"
+        kind = "empty" if not data else what_is(data)
         raise SpecError(f"{path}: {kind}, not a configuration. Looked for {LOOKED_FOR}.")
     notes: tuple[str, ...] = ()
     if "defaults" in data and _whose(data) != "verl":

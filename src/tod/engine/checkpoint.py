@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from tod.base import RunError
+from tod.base.text import what_is
 from tod.engine.critic import ValueFunction
 from tod.engine.proposals.replay import Buffer, pack, unpack
 from tod.engine.session import Session
@@ -158,7 +159,7 @@ def _page(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(f"{directory}: its state.json cannot be read ({error}).") from None
     if not isinstance(page, dict) or page.get("schema") != SCHEMA:
-        found = page.get("schema") if isinstance(page, dict) else type(page).__name__
+        found = page.get("schema") if isinstance(page, dict) else what_is(page)
         raise RunError(
             f"{directory} has schema {found!r}, this version reads {SCHEMA!r}. "
             "Resume it with the version that wrote it, or start the run again."

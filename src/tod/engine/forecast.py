@@ -3,12 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tod.base import SpecError
 from tod.engine.consistency import frozen_names, lags
 from tod.engine.data import Task, fitting_ids
 from tod.engine.data.pool import CANDIDATES, read_pool
 from tod.engine.ledger import ModelCost, Work
 from tod.engine.memory import Estimate, Load, ModelSize, estimate
-from tod.engine.models import load_tokenizer, skeleton
+from tod.engine.models import context_length, load_tokenizer, skeleton
 from tod.engine.settings import RunSettings
 from tod.operators import PoolProposal
 
@@ -40,12 +41,19 @@ def forecast(settings: RunSettings, task: Task) -> Forecast:
 
     Raises:
         ModelError: The model cannot be found.
+        SpecError: The completions alone fill the model's context.
         DataError: A prompt does not fit, or a pool cannot be read.
     """
     if isinstance(settings.operator.proposal, PoolProposal):
         task = read_pool(Path(settings.operator.proposal.path), settings.train.seed)
     model = skeleton(settings.model, settings.peft)
     proposal, train = settings.operator.proposal, settings.train
+    room = context_length(model)
+    if room is not None and proposal.max_new_tokens >= room:
+        raise SpecError(
+            f"operator.proposal.max_new_tokens = {proposal.max_new_tokens}: the context of "
+            f"{settings.model} is {room} tokens, prompt included. Give a number below {room}."
+        )
     prompt = _longest_prompt(settings, task)
     size = ModelSize.of(model)
     load = Load(

@@ -9,6 +9,7 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 from tod.arc import ArcConfig, check_connected
 from tod.atlas import Entry
 from tod.base import FileName, Spec, SpecError, read_yaml
+from tod.base.text import what_is
 from tod.engine.consistency import check_operators
 from tod.engine.data import CountdownTask, TaskSpec
 from tod.engine.models import LoraSpec
@@ -246,7 +247,9 @@ class RunSettings(Spec):
         """
         data = read_yaml(path)
         if not isinstance(data, dict):
-            raise SpecError(f"{path}: a recipe is a mapping, this is a {type(data).__name__}.")
+            raise SpecError(
+                f"{path}: {what_is(data)}. A recipe is a mapping with `target` and `operator`."
+            )
         for override in overrides:
             apply_override(data, override)
         return cls.parse(data, str(path))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import DataError
+from tod.base.text import what_is
 from tod.runs.atomic import sync, write_all
 from tod.runs.records import plain
 
@@ -96,9 +97,7 @@ class JsonLines:
                 "the file; remove that line to read the others."
             ) from None
         if not isinstance(record, dict):
-            raise DataError(
-                f"{self.path}, line {number}: a {type(record).__name__}, not an object."
-            )
+            raise DataError(f"{self.path}, line {number}: {what_is(record)}, not an object.")
         return record
 
 

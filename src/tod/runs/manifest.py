@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tod.base import RunError
+from tod.base.text import what_is
 from tod.runs.atomic import write_atomic
 from tod.runs.environment import collect_environment
 from tod.runs.records import plain
@@ -100,7 +101,7 @@ def _load(path: Path) -> dict[str, Any]:
             "damaged it; restore it from a copy, or start the run again."
         ) from None
     if not isinstance(data, dict):
-        raise RunError(f"{path} holds a {type(data).__name__}, not a manifest.")
+        raise RunError(f"{path}: {what_is(data)}, not a manifest.")
     return data
 
 

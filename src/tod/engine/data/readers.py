@@ -9,6 +9,7 @@ from typing import Any
 from tod.atlas.registry import FOLDER
 from tod.base import DataError
 from tod.base.extras import load
+from tod.base.text import what_is
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 
@@ -33,7 +34,7 @@ def jsonl(path: Path) -> Rows:
                 ) from None
             if not isinstance(row, dict):
                 raise DataError(
-                    f"{path}, line {number}: a {type(row).__name__}, not an object. "
+                    f"{path}, line {number}: {what_is(row)}, not an object. "
                     'Write {"prompt": …, …} on each line.'
                 )
             yield where, row
