@@ -69,6 +69,8 @@ def linear_ramp(config: ArcConfig, state: ArcState, *, step: int) -> Values:
 
     Raises:
         SpecError: There is no deadline.
+
+    Source: open-loop baseline (equation linear-ramp)
     """
     if state.deadline is None:
         raise SpecError(

@@ -36,6 +36,8 @@ def weigh_reference(tau: float, beta: float, factor: float) -> tuple[float, floa
 
     Raises:
         SpecError: A negative coefficient or factor, or a sum that is not positive.
+
+    Source: TOD framework, section 6 (equation reference-share)
     """
     s = _total(tau, beta)
     if not factor >= 0:

@@ -16,6 +16,8 @@ def wanted_move(
     k = gain/(2 ln(1/ρ*)), since ln ESS_rel ∝ −η² makes the plant's gain −2 ln(1/ρ*) at the
     target. ``gaussian``: Δu = ½ ln(ln ρ*/ln ρ). ``feasible``: Δu = ln(η_feasible/η). In the last
     two the other bounds still act as in ``pi``. Being a velocity, it cannot wind up.
+
+    Source: TOD framework, section 6 (equation sharpness-step)
     """
     step = config.gain / (2 * log(1 / config.ess_target))
     moves = {name: step * margin for name, margin in health.margins.items()}

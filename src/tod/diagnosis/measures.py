@@ -43,7 +43,7 @@ _SAID = {0.0: "0", 0.5: "0.5", 1.0: "1", 2.0: "2", math.inf: "inf"}
 
 
 def weights(log_w: Any, contexts: Groups, read: Any) -> dict[str, Any] | None:
-    """Medians over contexts of the ESS family, the divergences and log Ẑ (C.2); None of none.
+    """Medians over contexts of the ESS family, the divergences and log Ẑ; None of none.
 
     ``ess_rel_alpha`` is ESS_α/K, non-increasing in α. KL(q*‖μ) ≤ log K on a sample. A divergence
     that is infinite in the median context is None.
@@ -144,7 +144,7 @@ def per_utility(reading: Reading, chosen: Chosen) -> list[dict[str, Any]]:
 def smoothed(log_w: Any, contexts: Groups, informative: Any) -> dict[str, Any]:
     """k̂ of every context of its own and its smoothed ESS_rel and largest weight, [C].
 
-    Pareto smoothing (C.7) replaces the largest weights by quantiles of the fitted tail. NaN below
+    Pareto smoothing replaces the largest weights by quantiles of the fitted tail. NaN below
     25 candidates, without information, and where the tail has no shape to fit; no columns at all
     where every context is so small.
     """

@@ -55,7 +55,8 @@ def activation_sums(gate: Float[Array, " M"], advantage: Float[Array, " M"]) -> 
 def activation(gate: Float[Array, " M"], advantage: Float[Array, " M"]) -> float | None:
     """Σ |A|·(1 − min(g, 1/g)) / Σ |A|, in [0, 1]; None where every advantage is 0, or no token is.
 
-    Source: design of TOD, one algebra for every update: activation is 1 − gate for clips and masks.
+    Source: design of TOD, one algebra for every update: activation is 1 − gate for clips and masks
+    (equation activation)
 
     Args:
         gate: Gate of every token, ≥ 0.
@@ -91,6 +92,8 @@ def clip_fractions(
 
     Raises:
         DataError: There is no token, or a bound is negative.
+
+    Source: Schulman et al. 2017 (equation clip-fraction)
     """
     x, a = to_numpy(log_rho), to_numpy(advantage)
     if not x.size or low < 0 or high < 0:

@@ -60,6 +60,8 @@ def context_classes(
         log_w: log q̃*/μ.
         tilt: Σ_k η_k U_k; None for a target without tilts (its anchors carry the information).
         contexts: Candidates in contexts.
+
+    Source: TOD framework, section 3 (equation zero-information)
     """
     undefined = invalid_contexts(log_w, contexts)
     if tilt is None:

@@ -18,7 +18,7 @@ from tod.diagnostics.ess import ess_of_sums, weights
 ROUNDING = 1e-9
 """Relative error of ρ below which all are the same: sums of 10⁶ nats hold 2·10⁻¹⁰ in float64."""
 FEWEST = 100
-"""Effective candidates (Σρ)²/Σρ² below which z of mean ρ alarms falsely too often (C.12)."""
+"""Effective candidates (Σρ)²/Σρ² below which z of mean ρ alarms falsely too often."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ def mean_rho(log_r: Float[Array, " N"], contexts: Groups) -> MeanRho:
 
     Raises:
         DataError: log_r holds NaN or +∞, or is −∞ throughout.
+
+    Source: derived: π and μ are normalised (equation mean-rho)
     """
     return mean_rho_of(RhoSums.of(log_r, contexts))
 
@@ -148,6 +150,8 @@ def reverse_ess(
         contexts: Candidates in contexts.
         log_w_target: ω of the target samples.
         target_contexts: Target samples in the same contexts, in the same order.
+
+    Source: derived: 1/(1+χ²(q*‖μ)) (equation reverse-ess)
     """
     if len(contexts) != len(target_contexts):
         raise DataError(
@@ -169,6 +173,8 @@ def pass_at_k(
 
     Raises:
         DataError: k exceeds the number of draws of a context.
+
+    Source: Chen et al. 2021, 2107.03374 (equation pass-at-k)
     """
     n, c = np.asarray(drawn, dtype=np.float64), np.asarray(passed, dtype=np.float64)
     if k < 1 or bool((n < k).any()):
@@ -187,6 +193,8 @@ def missing_mass(
     Its expectation is about the q*-mass not drawn yet, Σ q*(y)(1−μ(y))^(K−1). With log_w = 0 it is
     Good and Turing's own estimate of μ's missing mass. Cluster by answer: on free text every
     candidate is seen once and it says nothing. NaN for invalid contexts.
+
+    Source: Good 1953, weighted (equation missing-mass)
     """
     codes = np.unique(np.asarray(answers), return_inverse=True)[1].astype(np.int64)
     span = int(codes.max(initial=0)) + 1
@@ -204,6 +212,8 @@ def expected_coverage(
 
     >>> round(float(expected_coverage(np.array(0.05), np.array(64))), 10)
     0.9624758608
+
+    Source: independent draws (equation expected-coverage)
     """
     with np.errstate(divide="ignore"):
         return np.asarray(-np.expm1(draws * np.log1p(-np.asarray(mass))))

@@ -19,6 +19,8 @@ def distinct_n(
 
     Raises:
         DataError: n < 1.
+
+    Source: Li et al. 2016 (equation distinct-n)
     """
     if n < 1:
         raise DataError(f"n={n}: an n-gram holds at least one token.")
@@ -53,7 +55,7 @@ def self_bleu(
     (each at most as often as in the one that has most), BP = exp(min(0, 1 − r/|y_i|)) with r the
     length nearest to |y_i| among the others (the shorter on a tie), J = min(n, |y_i|). Unsmoothed:
     0 where some p_j is 0, and for an empty candidate. 1: all candidates are equal. Source: Papineni
-    et al. 2002, section 2; self-BLEU: arXiv 1802.01886.
+    et al. 2002, section 2; self-BLEU: arXiv 1802.01886 (equation self-bleu)
 
     Raises:
         DataError: n < 1.

@@ -70,6 +70,8 @@ def kl(
         log_pi: log π of what was drawn.
         log_anchor: log-prob of the anchor there.
         log_rho: log π/μ when the draws come from μ; every term is then weighted by ρ.
+
+    Source: Schulman 2020, Approximating KL divergence (equation drift)
     """
     rho: Any = 1.0 if log_rho is None else namespace(log_rho).exp(log_rho)
     terms = (f(log_pi, log_anchor) * rho for f in (k1, k2, k3))
@@ -151,7 +153,7 @@ def gap(
     sequences: Groups,
     contexts: Groups,
 ) -> Mismatch:
-    """Statistics of log ρ = log a − log b on tokens drawn from b (C.8).
+    """Statistics of log ρ = log a − log b on tokens drawn from b (docs/equations.md C.8).
 
     ``gap(log_old, log_mu, …)`` is the engine mismatch, ``gap(log_pi, log_old, …)`` the staleness,
     exact in its KLs and χ² as far as tokens drawn from μ count as drawn from π_old. ESS is per
@@ -162,6 +164,8 @@ def gap(
         log_b: Token log-probs of the policy that drew the tokens.
         sequences: Tokens in sequences.
         contexts: Sequences in contexts.
+
+    Source: C.8 (equation engine-gap)
     """
     log_rho = to_numpy(log_a).astype(np.float64) - to_numpy(log_b).astype(np.float64)
     sums = GapSums()

@@ -53,17 +53,26 @@ def ess_of_sums(total: Any, squares: Any) -> Any:
 
 
 def log_ess(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
-    """Logarithm of the ESS, 2 LSE(ω) − LSE(2ω), nats, in [0, log K]."""
+    """Logarithm of the ESS, 2 LSE(ω) − LSE(2ω), nats, in [0, log K].
+
+    Source: TOD framework, section 3 (equation ess)
+    """
     return namespace(log_w).log(ess(log_w, contexts))  # type: ignore[no-any-return]
 
 
 def ess_rel(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
-    """ESS/K, in [1/K, 1]. Biased upward at small K: compare only at equal K."""
+    """ESS/K, in [1/K, 1]. Biased upward at small K: compare only at equal K.
+
+    Source: TOD framework, section 3 (equation ess-rel)
+    """
     return ess(log_w, contexts) / contexts.sizes_like(log_w)  # type: ignore[no-any-return]
 
 
 def log_z(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
-    """Estimated log Ẑ = LSE(ω) − log K, nats: the normaliser of q̃*. Keeps the constant of log_w."""
+    """Estimated log Ẑ = LSE(ω) − log K, nats: the normaliser of q̃*. Keeps the constant of log_w.
+
+    Source: TOD framework, section 3 (equation log-z)
+    """
     xp = namespace(log_w)
     top = contexts.max(log_w)
     valid = xp.where(xp.isfinite(top), top, xp.full_like(top, float("nan")))
@@ -112,7 +121,10 @@ def log_ess_alpha(log_w: Float[Array, " N"], contexts: Groups, alpha: float) -> 
 
 
 def ess_alpha(log_w: Float[Array, " N"], contexts: Groups, alpha: float) -> Float[Array, " C"]:
-    """Hill number of order α of the weights, in [1, K]; see ``log_ess_alpha``."""
+    """Hill number of order α of the weights, in [1, K]; see ``log_ess_alpha``.
+
+    Source: Martino, Elvira and Louzada 2017, 1602.03572 (equation ess-alpha)
+    """
     return namespace(log_w).exp(log_ess_alpha(log_w, contexts, alpha))  # type: ignore[no-any-return]
 
 
@@ -124,7 +136,10 @@ def renyi_divergence(
 
 
 def kl_target_proposal(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
-    """KL(q*‖μ) estimated by log K − H(w̄), nats, in [0, log K]: blind to more than log K."""
+    """KL(q*‖μ) estimated by log K − H(w̄), nats, in [0, log K]: blind to more than log K.
+
+    Source: identity of the normalised weights (equation kl-target-proposal)
+    """
     return _log_k(log_w, contexts) - entropy(log_w, contexts)  # type: ignore[no-any-return]
 
 
@@ -135,7 +150,10 @@ def kl_proposal_target(log_w: Float[Array, " N"], contexts: Groups) -> Float[Arr
 
 
 def chi2(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
-    """χ²(q*‖μ) estimated by K Σ w̄² − 1 = K/ESS − 1, in [0, K − 1]."""
+    """χ²(q*‖μ) estimated by K Σ w̄² − 1 = K/ESS − 1, in [0, K − 1].
+
+    Source: identity of the normalised weights (equation chi2)
+    """
     return contexts.sizes_like(log_w) / ess(log_w, contexts) - 1  # type: ignore[no-any-return]
 
 
@@ -150,6 +168,8 @@ def d_log_ess(
 
     For the sharpness of utility k the direction is U_k; for the ratio of two anchors it is
     log π_ref − log π_old. Candidates of weight zero do not count, whatever their direction.
+
+    Source: derived (equation ess-derivative)
     """
     e = namespace(log_w).exp(centre(log_w, contexts))
     plain, squared = (_mean(w, direction, contexts) for w in (e, e * e))

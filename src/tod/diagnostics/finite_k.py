@@ -89,6 +89,8 @@ def delta_ess_rel(m2: float, m3: float, m4: float, k: int) -> float:
 
     1/m₂ + (1/K)[(m₂−1)/m₂ − 2(m₃−m₂)/m₂² + (m₄−m₂²)/m₂³]. Useful while ESS_rel stays above
     about .35; below, read the trend.
+
+    Source: delta method (equation finite-k-bias)
     """
     correction = (m2 - 1) / m2 - 2 * (m3 - m2) / m2**2 + (m4 - m2**2) / m2**3
     return 1 / m2 + correction / k
@@ -116,7 +118,7 @@ class LegMoments:
 
 
 def delta_target_policy(moments: LegMoments, k: int) -> float:
-    """E of the leg target/policy at K to first order in 1/K; ``delta_ess_rel`` when π = μ (C.12).
+    """E of the leg target/policy at K to first order in 1/K; ``delta_ess_rel`` when π = μ.
 
     Good to ±.03 where all three population legs are at least .35 and K ≥ 16.
     """

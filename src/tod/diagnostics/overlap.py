@@ -20,12 +20,18 @@ underflows then has an s below 1e-580, beside a Σs of at least 1."""
 
 
 def target_proposal(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
-    """ESS_rel(ω) = exp(−D₂(w̄‖u)), estimates 1/(1+χ²(q*‖μ)), in [1/K, 1]."""
+    """ESS_rel(ω) = exp(−D₂(w̄‖u)), estimates 1/(1+χ²(q*‖μ)), in [1/K, 1].
+
+    Source: derived: 1/(1+χ²(q*‖μ)) (equation leg-target-proposal)
+    """
     return _unknown_alone(ess_rel(log_w, contexts), contexts)  # type: ignore[no-any-return]
 
 
 def policy_proposal(log_r: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
-    """ESS_rel(r) = exp(−D₂(ρ̄‖u)), estimates 1/(1+χ²(π‖μ)), in [1/K, 1]."""
+    """ESS_rel(r) = exp(−D₂(ρ̄‖u)), estimates 1/(1+χ²(π‖μ)), in [1/K, 1].
+
+    Source: derived: 1/(1+χ²(π‖μ)) (equation leg-policy-proposal)
+    """
     return _unknown_alone(ess_rel(log_r, contexts), contexts)  # type: ignore[no-any-return]
 
 
@@ -37,6 +43,8 @@ def target_policy(
     It has no floor of 1/K. A candidate with ω = −∞ contributes nothing, even where r = −∞; a
     candidate with finite ω and r = −∞ makes the leg 0: the policy misses a point of the target.
     The reverse leg exp(−D₂(ρ̄‖w̄)) is ``target_policy(log_r, log_w, contexts)``.
+
+    Source: derived: 1/(1+χ²(q*‖π)) (equation leg-target-policy)
     """
     xp = namespace(log_w, log_r)
     w, r = centre(log_w, contexts), centre(log_r, contexts)
@@ -54,6 +62,8 @@ def carried_by(
     """n_eff = (Σs)²/Σs² with s = w²/ρ: how many candidates carry ``target_policy``, in [1, K].
 
     Where the leg is 0 it counts the candidates that the policy misses.
+
+    Source: derived (equation carried-by)
     """
     xp = namespace(log_w, log_r)
     log_s = _log_carried(centre(log_w, contexts), centre(log_r, contexts), xp)

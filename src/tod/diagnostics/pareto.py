@@ -15,7 +15,7 @@ from tod.diagnostics.ess import log_z
 from tod.diagnostics.kernel import weight_statistics
 
 SMALLEST = 25
-"""Fewest draws for a k̂: the tail then holds five (C.7)."""
+"""Fewest draws for a k̂: the tail then holds five (docs/equations.md C.7)."""
 ROUNDING = 1e-9
 """Weights closer than this, relatively, are equal: log-weights are sums with rounding errors."""
 
@@ -95,7 +95,10 @@ def _quarter(count: int) -> int:
 
 
 def pareto_k(log_w: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, " C"]:
-    """k̂ of every context; NaN below 25 candidates, for invalid contexts and for constant tails."""
+    """k̂ of every context; NaN below 25 candidates, for invalid contexts and for constant tails.
+
+    Source: Vehtari et al. 2024, JMLR 25(72) (equation pareto-k)
+    """
     values = to_numpy(log_w).astype(np.float64)
     found = np.full(len(contexts), np.nan)
     for c in np.flatnonzero(contexts.sizes >= SMALLEST):
@@ -144,6 +147,8 @@ def smoothed_log_weights(log_w: Float[np.ndarray, " S"]) -> Float[np.ndarray, " 
     """Normalised log-weights with the M largest replaced by the fitted tail's quantiles at (j−½)/M.
 
     Truncated at the largest raw weight. Without a fit, the plain normalised log-weights.
+
+    Source: Vehtari et al. 2024, JMLR 25(72) (equation smoothed-weights)
     """
     x = np.asarray(log_w - np.max(log_w), dtype=np.float64)
     fit = fit_tail(log_w)
@@ -157,12 +162,18 @@ def smoothed_log_weights(log_w: Float[np.ndarray, " S"]) -> Float[np.ndarray, " 
 
 
 def khat_threshold(draws: int) -> float:
-    """Largest k̂ with which S draws are reliable: min(1 − 1/log₁₀ S, 0.7)."""
+    """Largest k̂ with which S draws are reliable: min(1 − 1/log₁₀ S, 0.7).
+
+    Source: Vehtari et al. 2024, JMLR 25(72) (equation pareto-threshold)
+    """
     return min(1 - 1 / math.log10(draws), 0.7)
 
 
 def min_sample_size(k: float) -> float:
-    """Draws needed for a reliable estimate: 10^(1/(1−max(0,k̂))); +∞ from k̂ = 1 on."""
+    """Draws needed for a reliable estimate: 10^(1/(1−max(0,k̂))); +∞ from k̂ = 1 on.
+
+    Source: Vehtari et al. 2024, JMLR 25(72) (equation pareto-sample-size)
+    """
     if k >= 1:
         return math.inf
     exponent = 1 / (1 - max(0.0, k))
@@ -174,6 +185,8 @@ def convergence_rate(k: float, draws: int) -> float:
 
     max(0, [2(k−1)S^(2k+1) + (1−2k)S^(2k) + S²] / [(S−1)(S−S^(2k))]), with limits 1 at k = 0,
     1 − 1/ln S at k = ½ and 0 at k = 1.
+
+    Source: Vehtari et al. 2024, JMLR 25(72) (equation pareto-convergence)
     """
     if k <= 0 or k >= 1:
         return 1.0 if k <= 0 else 0.0

@@ -74,7 +74,10 @@ def quantile_ranks(n: int, p: float, level: float = 0.9) -> tuple[int, int]:
 def quantile_interval(
     x: Float[np.ndarray, " n"], p: float, level: float = 0.9
 ) -> tuple[float, float]:
-    """Distribution-free interval of the p-quantile; ±∞ on a side that n cannot bound."""
+    """Distribution-free interval of the p-quantile; ±∞ on a side that n cannot bound.
+
+    Source: order statistics (equation quantile-interval)
+    """
     return Ordered(x).interval(p, level)
 
 
@@ -150,6 +153,8 @@ def fraction_exceeds(
 
     >>> round(fraction_exceeds(9, 50, 0.1), 10)
     0.9721291373
+
+    Source: conjugate prior of a share (equation share-below)
     """
     a, b = prior
     return incomplete_beta(b + n - below, a + below, 1 - phi)

@@ -423,7 +423,7 @@ def _overlap(d: Diagnostics, columns: _Sorted) -> Overlap:
 
 
 def _declared(d: Diagnostics, medians: dict[str, Any]) -> dict[str, Any]:
-    """Legs that follow from π = μ and were not measured (C.12, coincidences)."""
+    """Legs that follow from π = μ and were not measured (docs/equations.md C.12)."""
     on_policy = "policy_proposal" in d.legs_declared and "policy_proposal" not in medians
     found: dict[str, Any] = {"policy_proposal": 1.0} if on_policy else {}
     if "target_policy" not in medians and (on_policy or "target_policy" in d.legs_declared):

@@ -20,6 +20,8 @@ def log_w_variance(
     −ln ESS_rel ≈ variance (ddof 0) while both are small. −∞ entries are left out and counted by
     ``infinite_count``; NaN where no more than ddof finite entries remain; +∞ where the spread
     exceeds 1e154 and the square leaves the float range.
+
+    Source: TOD framework, section 3 (equation log-weight-variance)
     """
     xp = namespace(log_w)
     x = centre(log_w, contexts)
@@ -43,7 +45,10 @@ def infinite_count(log_w: Float[Array, " N"], contexts: Groups) -> Int[np.ndarra
 
 
 def max_weight(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
-    """Max w̄, in [1/K, 1]; its inverse is the Hill number of order ∞."""
+    """Max w̄, in [1/K, 1]; its inverse is the Hill number of order ∞.
+
+    Source: TOD framework, section 3 (equation max-weight)
+    """
     return 1 / contexts.sum(namespace(log_w).exp(centre(log_w, contexts)))  # type: ignore[no-any-return]
 
 
@@ -52,6 +57,8 @@ def top_mass(log_w: Float[Array, " N"], contexts: Groups, m: int = 2) -> Float[A
 
     Raises:
         DataError: m < 1.
+
+    Source: TOD framework, section 3 (equation top-mass)
     """
     if m < 1:
         raise DataError(f"m={m}: the mass of the m largest weights needs m ≥ 1.")
@@ -97,17 +104,25 @@ def length_mean(log_w: Float[Array, " N"], lengths: Num[np.ndarray, " N"]) -> Fl
     """ω/L, the geometric mean over tokens: tempering by 1/L, another exponent per length (GSPO).
 
     With equal lengths it is the point t = 1/L of the tempering path.
+
+    Source: GSPO, 2507.18071 (equation length-mean)
     """
     return log_w / _lengths(log_w, lengths)  # type: ignore[no-any-return]
 
 
 def length_root(log_w: Float[Array, " N"], lengths: Num[np.ndarray, " N"]) -> Float[Array, " N"]:
-    """ω/√L, variance-stabilised: independent token gaps give it one scale at all lengths (FSPO)."""
+    """ω/√L, variance-stabilised: independent token gaps give it one scale at all lengths (FSPO).
+
+    Source: FSPO, 2509.09177 (equation length-root)
+    """
     return log_w / namespace(log_w).sqrt(_lengths(log_w, lengths))  # type: ignore[no-any-return]
 
 
 def truncated(log_w: Float[Array, " N"], log_cap: float) -> Float[Array, " N"]:
-    """min(ω, log C): biased, with the second moment of the weight bounded by C²."""
+    """min(ω, log C): biased, with the second moment of the weight bounded by C².
+
+    Source: Ionides 2008 (equation truncated-weight)
+    """
     xp = namespace(log_w)
     return xp.where(log_w < log_cap, log_w, xp.full_like(log_w, log_cap))  # type: ignore[no-any-return]
 

@@ -85,7 +85,7 @@ class ByCandidate(Advantage):
 class Raw(ByCandidate):
     """A = R: no baseline.
 
-    Source: formulas.md A.17
+    Source: docs/equations.md A.17
     """
 
     kind: Literal["raw"] = "raw"
@@ -98,7 +98,7 @@ class Raw(ByCandidate):
 class GroupMean(ByCandidate):
     """A_i = R_i − mean(R) within the context; 0 for a singleton.
 
-    Source: formulas.md A.8; Dr. GRPO, 2503.20783
+    Source: docs/equations.md A.8; Dr. GRPO, 2503.20783 (equation group-mean)
     """
 
     kind: Literal["group_mean"] = "group_mean"
@@ -111,7 +111,7 @@ class GroupMean(ByCandidate):
 class LeaveOneOut(ByCandidate):
     """A_i = R_i − mean_{j≠i} R_j = K/(K−1)·(R_i − mean); 0 for a singleton.
 
-    Source: formulas.md A.16; RLOO, 2402.14740
+    Source: docs/equations.md A.16; RLOO, 2402.14740 (equation leave-one-out)
     """
 
     kind: Literal["leave_one_out"] = "leave_one_out"
@@ -130,7 +130,7 @@ class GroupZScore(ByCandidate):
     Fully optimised with a separate KL it aims at b·exp(U/(β·σ_c)): a sharpness that depends on
     the context and moves with the policy. ddof is 1 as in TRL and verl.
 
-    Source: formulas.md A.7; GRPO, 2402.03300
+    Source: docs/equations.md A.7; GRPO, 2402.03300 (equation group-zscore)
     """
 
     kind: Literal["group_zscore"] = "group_zscore"
@@ -161,7 +161,7 @@ class LeaveOneOutZScore(ByCandidate):
 
     0 for a singleton; with two candidates the other one has no spread: not divided.
 
-    Source: formulas.md A.7, the row of NeMo-RL
+    Source: docs/equations.md A.7, the row of NeMo-RL (equation leave-one-out-zscore)
     """
 
     kind: Literal["leave_one_out_zscore"] = "leave_one_out_zscore"
@@ -190,7 +190,7 @@ class BatchZScore(ByCandidate):
 
     Unlike the group's, this scale does not depend on the context. 0 where the step is constant.
 
-    Source: formulas.md A.7; TRL ``scale_rewards="batch"``
+    Source: docs/equations.md A.7; TRL ``scale_rewards="batch"`` (equation batch-zscore)
     """
 
     kind: Literal["batch_zscore"] = "batch_zscore"
@@ -237,7 +237,7 @@ class Whitening(Spec):
 
     Longer sequences weigh more in these statistics. verl has ddof 1, OpenRLHF 0.
 
-    Source: formulas.md A.6, A.17
+    Source: docs/equations.md A.6, A.17 (equation whitening)
     """
 
     epsilon: Epsilon = 1e-8
@@ -301,7 +301,7 @@ class ReturnToGo(ByToken):
     residual towards a teacher: γ = 0 is Σ_t E ∇KL(π_θ(·|s_t)‖π_T(·|s_t)) with the states held
     fixed, γ = 1 the reverse KL of whole sequences.
 
-    Source: formulas.md A.17, A.18; REINFORCE++, 2501.03262
+    Source: docs/equations.md A.17, A.18; REINFORCE++, 2501.03262 (equation return-to-go)
     """
 
     kind: Literal["return_to_go"] = "return_to_go"
@@ -317,7 +317,7 @@ class Gae(ByToken):
     Tokens the policy did not choose are not here, so V and Â are carried across them. Truncated
     sequences also end in 0.
 
-    Source: formulas.md A.6; Schulman et al., 1506.02438
+    Source: docs/equations.md A.6; Schulman et al., 1506.02438 (equation gae)
     """
 
     kind: Literal["gae"] = "gae"
@@ -343,7 +343,7 @@ class Critic(Spec):
 
     R comes from GAE before any whitening. The engine computes this loss.
 
-    Source: formulas.md A.6; PPO, 1707.06347
+    Source: docs/equations.md A.6; PPO, 1707.06347 (equation value-loss)
     """
 
     kind: Literal["copy", "head"] = "copy"
@@ -368,7 +368,7 @@ def gae(
 
     Computed in float64. See `Gae` for the equation.
 
-    Source: formulas.md A.6; Schulman et al., 1506.02438
+    Source: docs/equations.md A.6; Schulman et al., 1506.02438
 
     Args:
         rewards: r_t of every token.
@@ -388,7 +388,7 @@ def gae(
 def discounted(x: Float[Array, " M"], sequences: Groups, decay: float) -> Float[Array, " M"]:
     """y_t = x_t + decay·y_{t+1} within every sequence, [M], computed in float64.
 
-    Source: formulas.md A.17
+    Source: docs/equations.md A.17
     """
     if decay == 0.0:
         return x
@@ -431,7 +431,7 @@ def value_of(advantage: AdvantageSpec, pull: AnyPull, batch: Batch) -> Float[Arr
 def rewards_of(advantage: ByToken, pull: AnyPull, batch: Batch) -> Float[Array, " M"]:
     """Token rewards, [M]: the candidate's value on its last token, the pull on every token.
 
-    Source: formulas.md A.6, A.17
+    Source: docs/equations.md A.6, A.17
 
     Raises:
         DataError: A candidate is outside the target's support.

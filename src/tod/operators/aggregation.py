@@ -36,7 +36,7 @@ class Aggregation(Spec):
 class TokenMean(Aggregation):
     """1/M: every token of the step counts the same; they add up to 1.
 
-    Source: formulas.md 0, tok-mean; DAPO, 2503.14476
+    Source: docs/equations.md 0, tok-mean; DAPO, 2503.14476 (equation token-mean)
     """
 
     kind: Literal["token_mean"] = "token_mean"
@@ -49,7 +49,8 @@ class TokenMean(Aggregation):
 class SequenceMeanTokenMean(Aggregation):
     """1/(B·L_b): every sequence counts the same; the weights add up to 1.
 
-    Source: formulas.md 0, seq-mean-tok-mean; GRPO, 2402.03300
+    Source: docs/equations.md 0, seq-mean-tok-mean; GRPO, 2402.03300
+    (equation sequence-mean-token-mean)
     """
 
     kind: Literal["sequence_mean_token_mean"] = "sequence_mean_token_mean"
@@ -62,7 +63,7 @@ class SequenceMeanTokenMean(Aggregation):
 class SequenceMeanTokenSum(Aggregation):
     """1/B: the log-prob of a sequence is a sum. REINFORCE, RLOO, FSPO, weighted regression.
 
-    Source: formulas.md 0, seq-mean-tok-sum
+    Source: docs/equations.md 0, seq-mean-tok-sum (equation sequence-mean-token-sum)
     """
 
     kind: Literal["sequence_mean_token_sum"] = "sequence_mean_token_sum"
@@ -75,7 +76,7 @@ class SequenceMeanTokenSum(Aggregation):
 class ConstantLength(Aggregation):
     """1/(B·L_max): the sum over a fixed length, without length bias.
 
-    Source: formulas.md 0, const; Dr. GRPO, 2503.20783
+    Source: docs/equations.md 0, const; Dr. GRPO, 2503.20783 (equation constant-length)
     """
 
     kind: Literal["constant"] = "constant"

@@ -40,7 +40,7 @@ class Correction(Spec):
 class TokenTruncation(Correction):
     """max(floor, min(ρ_t, cap)), token by token.
 
-    Source: formulas.md A.15; TIS, Yao et al. 2025
+    Source: docs/equations.md A.15; TIS, Yao et al. 2025 (equation truncated-importance)
     """
 
     kind: Literal["token_truncation"] = "token_truncation"
@@ -57,7 +57,7 @@ class TokenTruncation(Correction):
 class SequenceTruncation(Correction):
     """max(floor, min(Π_t ρ_t, cap)), the same for every token of a sequence.
 
-    Source: formulas.md A.15
+    Source: docs/equations.md A.15 (equation sequence-truncation)
     """
 
     kind: Literal["sequence_truncation"] = "sequence_truncation"
@@ -96,7 +96,7 @@ class Masking(Correction):
 class TokenMask(Masking):
     """ρ_t·1{low ≤ ρ_t ≤ high}: tokens outside are dropped, the others weighed.
 
-    Source: formulas.md A.15; IcePop, Ling team 2025
+    Source: docs/equations.md A.15; IcePop, Ling team 2025 (equation importance-mask)
     """
 
     kind: Literal["token_mask"] = "token_mask"
@@ -110,7 +110,7 @@ class TokenMask(Masking):
 class SequenceMask(Masking):
     """ρ·1{low ≤ ρ ≤ high} of the whole sequence, ρ = Π_t ρ_t; TRL's default at high = 3.
 
-    Source: formulas.md A.15, MIS
+    Source: docs/equations.md A.15, MIS (equation sequence-mask)
     """
 
     kind: Literal["sequence_mask"] = "sequence_mask"
@@ -128,7 +128,7 @@ class SequenceMask(Masking):
 class SequenceRejection(Masking):
     """1{low ≤ Π_t ρ_t ≤ high}: sequences are dropped, none is weighed.
 
-    Source: formulas.md A.15
+    Source: docs/equations.md A.15 (equation sequence-rejection)
     """
 
     kind: Literal["sequence_rejection"] = "sequence_rejection"
@@ -143,7 +143,7 @@ class SequenceRejection(Masking):
 class GeometricRejection(Masking):
     """1{low ≤ exp(mean_t log ρ_t) ≤ high}, times ρ_t if ``weighted`` (untruncated).
 
-    Source: formulas.md A.15
+    Source: docs/equations.md A.15 (equation geometric-rejection)
     """
 
     kind: Literal["geometric_rejection"] = "geometric_rejection"
@@ -164,7 +164,7 @@ class GeometricRejection(Masking):
 class StaleNegatives(Correction):
     """1, and 0 for a sequence with A < 0 and mean_t(log μ − log π_θ) > delta.
 
-    Source: formulas.md A.15; DeepSeek-V3.2, 2512.02556
+    Source: docs/equations.md A.15; DeepSeek-V3.2, 2512.02556 (equation off-policy-mask)
     """
 
     kind: Literal["stale_negatives"] = "stale_negatives"
@@ -190,7 +190,7 @@ else:
 class Product(Correction):
     """Π_j of several corrections: token weights under a sequence mask; 0 where any of them is 0.
 
-    Source: formulas.md A.15, seq-mask-TIS
+    Source: docs/equations.md A.15, seq-mask-TIS
     """
 
     kind: Literal["product"] = "product"
@@ -222,7 +222,7 @@ class Shrunk(Correction):
     unbiased scale of the whole step, shrunk ones hold the step's size; verl's aggregation of a
     masked response is this. A KL pull keeps the whole step's weights.
 
-    Source: formulas.md A.15, pitfall ii
+    Source: docs/equations.md A.15, pitfall ii
     """
 
     kind: Literal["shrunk"] = "shrunk"

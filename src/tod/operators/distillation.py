@@ -27,7 +27,7 @@ class FullVocabulary(Spec):
     The candidates are constants: no gradient through which states are visited. Code that allows
     β = 0 and 1 means forward and reverse KL there, though the JSD itself tends to 0.
 
-    Source: formulas.md A.18; GKD, 2306.13649
+    Source: docs/equations.md A.18; GKD, 2306.13649
     """
 
     divergence: Literal["forward_kl", "reverse_kl", "jsd"] = "reverse_kl"
@@ -61,7 +61,8 @@ def divergence(
     >>> divergence(FullVocabulary(divergence="forward_kl"), p, q).round(4)
     array([0.1733])
 
-    Source: formulas.md A.18; GKD, 2306.13649
+    Source: docs/equations.md A.18; GKD, 2306.13649
+    (equations reverse-kl-token, generalised-jsd, top-k-kl)
 
     Args:
         term: Which divergence, over which tokens.

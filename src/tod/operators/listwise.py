@@ -16,7 +16,8 @@ class Listwise(UpdateRule):
     At K = 2 it is the pair loss with the soft label σ(η(U₁ − U₂)), whose optimum is finite.
     β is 1 so that η keeps one meaning.
 
-    Source: formulas.md A.5; InfoNCA, 2402.05369; EXO, 2402.00856
+    Source: docs/equations.md A.5; InfoNCA, 2402.05369; EXO, 2402.00856
+    (equations listwise-forward, listwise-reverse)
     """
 
     kind: Literal["listwise"] = "listwise"

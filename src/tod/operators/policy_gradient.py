@@ -34,7 +34,7 @@ class PolicyGradient(UpdateRule):
     weighs exponent/η, as popular code does; else both are in nats. Degenerate cases: a singleton
     context has advantage 0 under every baseline; A = 0 is never gated.
 
-    Source: formulas.md A.6, A.10, A.13, A.14; TOD framework, section 4
+    Source: docs/equations.md A.6, A.10, A.13, A.14; TOD framework, section 4 (equation credit)
     """
 
     kind: Literal["policy_gradient"] = "policy_gradient"
@@ -149,7 +149,7 @@ class EntropyBonus(Spec):
 
     The engine adds it to the loss: it is no credit of the sampled token.
 
-    Source: formulas.md A.19
+    Source: docs/equations.md A.19 (equation entropy-bonus)
     """
 
     weight: Annotated[FiniteFloat, Field(gt=0.0)]

@@ -65,7 +65,7 @@ class PairLoss(Spec):
 class Dpo(PairLoss):
     """−log σ(βΔ). Hard labels have their optimum at infinity.
 
-    Source: formulas.md A.4; Rafailov et al., 2305.18290
+    Source: docs/equations.md A.4; Rafailov et al., 2305.18290 (equation dpo)
     """
 
     kind: Literal["dpo"] = "dpo"
@@ -82,7 +82,7 @@ class Dpo(PairLoss):
 class ConservativeDpo(PairLoss):
     """−(1−ε)log σ(βΔ) − ε log σ(−βΔ): labels flipped with probability ε; optimum σ(βΔ) = 1−ε.
 
-    Source: formulas.md A.4, cDPO
+    Source: docs/equations.md A.4, cDPO (equation cdpo)
     """
 
     kind: Literal["cdpo"] = "cdpo"
@@ -104,7 +104,7 @@ class RobustDpo(PairLoss):
 
     Unbounded below.
 
-    Source: formulas.md A.4; Chowdhury et al., 2403.00409
+    Source: docs/equations.md A.4; Chowdhury et al., 2403.00409 (equation robust-dpo)
     """
 
     kind: Literal["robust_dpo"] = "robust_dpo"
@@ -125,7 +125,7 @@ class RobustDpo(PairLoss):
 class Ipo(PairLoss):
     """(h − 1/(2β))², h = Δ or the difference of the per-token means.
 
-    Source: formulas.md A.4; Azar et al., 2310.12036
+    Source: docs/equations.md A.4; Azar et al., 2310.12036 (equation ipo)
     """
 
     kind: Literal["ipo"] = "ipo"
@@ -150,7 +150,7 @@ class Ipo(PairLoss):
 class Hinge(PairLoss):
     """max(0, 1 − βΔ): SLiC with a reference.
 
-    Source: formulas.md A.4; SLiC, 2305.10425; RSO, 2309.06657
+    Source: docs/equations.md A.4; SLiC, 2305.10425; RSO, 2309.06657 (equation hinge)
     """
 
     kind: Literal["hinge"] = "hinge"
@@ -169,7 +169,7 @@ class Hinge(PairLoss):
 class SigmoidNorm(PairLoss):
     """−log σ(β(δ⁺/n⁺ − δ⁻/n⁻)): DPO of per-token means.
 
-    Source: formulas.md A.4, sigmoid_norm of TRL
+    Source: docs/equations.md A.4, sigmoid_norm of TRL
     """
 
     kind: Literal["sigmoid_norm"] = "sigmoid_norm"
@@ -187,7 +187,7 @@ class SigmoidNorm(PairLoss):
 class SimPo(PairLoss):
     """−log σ(c(ℓ⁺/n⁺ − ℓ⁻/n⁻) − γ): no anchor, so no tilt of one is its target.
 
-    Source: formulas.md A.4; SimPO, 2405.14734
+    Source: docs/equations.md A.4; SimPO, 2405.14734 (equation simpo)
     """
 
     kind: Literal["simpo"] = "simpo"
@@ -215,7 +215,7 @@ class OrPo(PairLoss):
 
     No anchor. The likelihood covers the response alone (TRL's covers the prompt too).
 
-    Source: formulas.md A.4; ORPO, 2403.07691
+    Source: docs/equations.md A.4; ORPO, 2403.07691 (equation orpo)
     """
 
     kind: Literal["orpo"] = "orpo"
@@ -245,7 +245,7 @@ class Exo(PairLoss):
 
     ε = 0 would be +∞ everywhere and is refused.
 
-    Source: formulas.md A.4; EXO, 2402.00856
+    Source: docs/equations.md A.4; EXO, 2402.00856 (equation exo-pair)
     """
 
     kind: Literal["exo"] = "exo"
@@ -268,7 +268,7 @@ class Exo(PairLoss):
 class Nca(PairLoss):
     """−log σ(βδ⁺) − ½log σ(−βδ⁺) − ½log σ(−βδ⁻): holds absolute likelihoods.
 
-    Source: formulas.md A.4; NCA, 2402.05369
+    Source: docs/equations.md A.4; NCA, 2402.05369 (equation nca-pair)
     """
 
     kind: Literal["nca"] = "nca"
@@ -291,7 +291,7 @@ class Kto(Spec):
     of KL(π‖b) on mismatched prompts and answers, made once per step over all processes, max(0, ·),
     gradient stopped.
 
-    Source: formulas.md A.4; Ethayarajh et al., 2402.01306
+    Source: docs/equations.md A.4; Ethayarajh et al., 2402.01306 (equation kto)
     """
 
     kind: Literal["kto"] = "kto"
@@ -348,7 +348,7 @@ class Preference(UpdateRule):
     still counted. The anchor b of the target is the reference; β = 1/(η·s) comes from the target,
     s being the noise scale of its choices.
 
-    Source: TOD framework, section 4; formulas.md A.4
+    Source: TOD framework, section 4; docs/equations.md A.4
     """
 
     kind: Literal["preference"] = "preference"

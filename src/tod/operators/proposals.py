@@ -93,6 +93,8 @@ class Dynamic(Spec):
     """Contexts are drawn until enough of them are kept: DAPO's dynamic sampling, 2503.14476.
 
     It reweights contexts by the chance to be kept, 1 − p^K − (1 − p)^K for a pass rate p.
+
+    Source: DAPO, 2503.14476, eq. 11 (equation dynamic-sampling)
     """
 
     keep: Literal["informative"] = "informative"
@@ -230,6 +232,8 @@ class MixtureProposal(_Drawn):
 
     Every candidate is weighed by the mixture, whichever model drew it; the K of a context are
     split by the shares (largest remainders), and α_j is the part that was truly drawn.
+
+    Source: Veach and Guibas 1995 (equation mixture-proposal)
     """
 
     source: Literal["mixture"]

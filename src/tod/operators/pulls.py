@@ -34,7 +34,7 @@ class Residual(Spec):
     Constant over the candidates exactly when π = q*. ``at: current`` evaluates π at the current
     parameters at every update of the batch; ``old`` freezes it at the batch's first use.
 
-    Source: TOD framework, section 2.3; formulas.md A.19
+    Source: TOD framework, section 2.3; docs/equations.md A.19 (equation residual-pull)
     """
 
     kind: Literal["residual"] = "residual"
@@ -65,7 +65,7 @@ class Residual(Spec):
 class KLPull(Spec):
     """The KL estimators k1, k2, k3 towards the target's anchors, in the loss or in the reward.
 
-    Source: formulas.md A.19; Schulman 2020
+    Source: docs/equations.md A.19; Schulman 2020
     """
 
     kind: Literal["k1", "k2", "k3"]
@@ -116,7 +116,7 @@ Pull = Annotated[Residual | KLPull, Field(discriminator="kind"), Named]
 def estimator(kind: Literal["k1", "k2", "k3"], x: Float[Array, " M"]) -> Float[Array, " M"]:
     """An estimate of KL(π‖anchor) per token: k1 = −x, k2 = x²/2 or k3 = eˣ − 1 − x, [M], nats.
 
-    Source: formulas.md A.19; Schulman 2020
+    Source: docs/equations.md A.19; Schulman 2020 (equations kl-k1, kl-k2, kl-k3)
 
     Args:
         kind: Which of the three.

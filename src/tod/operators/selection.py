@@ -38,7 +38,7 @@ def best(
     For draws from μ = b the best has law P(level ≤ u) = F(u)^K and KL to μ at most
     log K − (K−1)/K. No η of a tilt gives that law.
 
-    Source: formulas.md A.20; 2401.01879
+    Source: docs/equations.md A.20; 2401.01879
     """
     order = np.lexsort((to_numpy(uniforms), to_numpy(value), contexts.owner))
     last: Int[np.ndarray, " C"] = order[contexts.offsets[1:] - 1]
@@ -53,7 +53,7 @@ def resample(
     Sampling-importance-resampling; with b = μ soft best-of-K. Its law is E[w̄] over candidate sets,
     which tends to q* like 1/K. A weight of 0 is never drawn.
 
-    Source: formulas.md A.20; 2505.03156
+    Source: docs/equations.md A.20; 2505.03156
 
     Raises:
         DataError: A context has no candidate of positive weight.
@@ -73,7 +73,7 @@ def resample_without_replacement(
 ) -> Int[np.ndarray, " R"]:
     """``count`` rows a context without replacement, context by context: Gumbel-top-k.
 
-    Source: formulas.md A.20
+    Source: docs/equations.md A.20 (equation gumbel-top-k)
 
     Raises:
         DataError: A context has fewer than ``count`` candidates of positive weight.
@@ -106,7 +106,7 @@ def first_accepted(
     The acceptance rate is Z/M. A bound that is too small gives ∝ μ·min(w, M); None takes the
     largest weight of the context's own candidates, which is such a bound.
 
-    Source: formulas.md A.20; RSO, 2309.06657
+    Source: docs/equations.md A.20; RSO, 2309.06657
     """
     values = to_numpy(log_w).astype(np.float64)
     top = to_numpy(contexts.max(values))
@@ -133,7 +133,7 @@ def vote(
     Equal weights are self-consistency. A negative code is no answer: it votes for nothing, and a
     context without any answer selects none. Duplicates all vote.
 
-    Source: formulas.md A.20; 2203.11171
+    Source: docs/equations.md A.20; 2203.11171
     """
     weight, codes, u = _weights(log_w, contexts), to_numpy(answers), to_numpy(uniforms)
     rows = np.full(len(contexts), -1, dtype=np.int64)
@@ -160,7 +160,7 @@ def minimum_risk(
 
     ``similarity`` holds G row by row, K² values a context. With G = 1{same answer} it is the vote.
 
-    Source: formulas.md A.20
+    Source: docs/equations.md A.20
     """
     grid = Grid.of(contexts)
     weighed = _weights(log_w, contexts)[grid.second] * to_numpy(similarity)
@@ -248,7 +248,7 @@ class SelectionRule(Spec):
 class BestOfK(SelectionRule):
     """argmax U, ties at random. Not a member of the tilt family at any η.
 
-    Source: formulas.md A.20; 2401.01879
+    Source: docs/equations.md A.20; 2401.01879 (equation best-of-k)
     """
 
     kind: Literal["best_of_k"] = "best_of_k"
@@ -262,7 +262,7 @@ class BestOfK(SelectionRule):
 class Resample(SelectionRule):
     """Draw i ~ w̄: sampling-importance-resampling; with b = μ, soft best-of-K.
 
-    Source: formulas.md A.20; 2505.03156
+    Source: docs/equations.md A.20; 2505.03156 (equation resample)
     """
 
     kind: Literal["resample"] = "resample"
@@ -275,7 +275,7 @@ class Resample(SelectionRule):
 class Rejection(SelectionRule):
     """Accept with probability min(1, w/M), in order: exact draws from q* if M bounds w.
 
-    Source: formulas.md A.20; RSO, 2309.06657
+    Source: docs/equations.md A.20; RSO, 2309.06657 (equation rejection-sampling)
     """
 
     kind: Literal["rejection"] = "rejection"
@@ -299,7 +299,7 @@ class Rejection(SelectionRule):
 class MajorityVote(SelectionRule):
     """The most frequent answer: self-consistency.
 
-    Source: formulas.md A.20; Wang et al., 2203.11171
+    Source: docs/equations.md A.20; Wang et al., 2203.11171
     """
 
     kind: Literal["majority_vote"] = "majority_vote"
@@ -314,7 +314,7 @@ class MajorityVote(SelectionRule):
 class WeightedVote(SelectionRule):
     """The answer of the largest summed weight w̄.
 
-    Source: formulas.md A.20
+    Source: docs/equations.md A.20 (equation weighted-vote)
     """
 
     kind: Literal["weighted_vote"] = "weighted_vote"
@@ -328,7 +328,7 @@ class WeightedVote(SelectionRule):
 class MinimumBayesRisk(SelectionRule):
     """argmax_i Σ_j w̄_j·G(y_i, y_j), G a symmetric similarity.
 
-    Source: formulas.md A.20
+    Source: docs/equations.md A.20 (equation minimum-bayes-risk)
     """
 
     kind: Literal["minimum_bayes_risk"] = "minimum_bayes_risk"

@@ -68,7 +68,7 @@ class TrustRegion(Spec):
 class Unbounded(TrustRegion):
     """No trust region: g = 1, f = ρA.
 
-    Source: formulas.md A.16
+    Source: docs/equations.md A.16
     """
 
     kind: Literal["unbounded"] = "unbounded"
@@ -121,7 +121,7 @@ class Clip(_Band):
     >>> Clip(high=0.28).surrogate(log_rho, advantage)
     array([ 2.56, -1.5 , -0.9 ])
 
-    Source: formulas.md A.6; Schulman et al. 2017, eq. 7
+    Source: docs/equations.md A.6; Schulman et al. 2017, eq. 7 (equation ppo-clip)
     """
 
     kind: Literal["clip"] = "clip"
@@ -130,7 +130,7 @@ class Clip(_Band):
 class DualClip(_Band):
     """Clip, and for A < 0 also a cap: f = max(clip surrogate, cap·A), g = 0 where ρ > cap.
 
-    Source: formulas.md A.6; Ye et al. 2020, 1912.09729
+    Source: docs/equations.md A.6; Ye et al. 2020, 1912.09729 (equation dual-clip)
     """
 
     kind: Literal["dual_clip"] = "dual_clip"
@@ -155,7 +155,7 @@ class SoftGate(TrustRegion):
 
     g(1) = 1 and g falls on both sides of 1 whatever the sign of A.
 
-    Source: formulas.md A.11; SAPO, 2511.20347
+    Source: docs/equations.md A.11; SAPO, 2511.20347 (equation sapo-gate)
     """
 
     kind: Literal["soft_gate"] = "soft_gate"
@@ -186,7 +186,7 @@ class Truncate(TrustRegion):
     f = sg[clip(ρ)]·A·log ρ. There is no effective lower bound in the paper; the cap is absolute, as
     in ScaleRL, 2510.13786. With a floor g exceeds 1 below it.
 
-    Source: formulas.md A.12; CISPO, 2506.13585
+    Source: docs/equations.md A.12; CISPO, 2506.13585 (equation cispo-weight)
     """
 
     kind: Literal["truncate"] = "truncate"
@@ -224,7 +224,7 @@ class RootLengthClip(TrustRegion):
     f = min(e^S A, e^{clip(S, −low√L, high√L)} A); meant for level ``sequence_sum``. The drift
     centre is 0 as in the paper's later version.
 
-    Source: formulas.md A.13; FSPO, 2509.09177
+    Source: docs/equations.md A.13; FSPO, 2509.09177 (equation fspo-band)
     """
 
     kind: Literal["root_length_clip"] = "root_length_clip"
@@ -256,7 +256,7 @@ class Mask(TrustRegion):
 
     f = sg[g]·ρ·A.
 
-    Source: formulas.md A.15; IcePop, Ling team 2025
+    Source: docs/equations.md A.15; IcePop, Ling team 2025
     """
 
     kind: Literal["mask"] = "mask"
@@ -302,7 +302,7 @@ else:
 def at_level(log_rho: Float[Array, " M"], sequences: Groups, level: Level) -> Float[Array, " M"]:
     """Token log-ratios at a level, [M], nats, one value per token (equal within a sequence).
 
-    Source: formulas.md A.10, A.13
+    Source: docs/equations.md A.10, A.13 (equations token-ratio, gspo-ratio)
 
     ``sequence_mean_of_clipped`` needs the trust region and is handled by `mean_of_clipped`.
     """
@@ -322,7 +322,7 @@ def mean_of_clipped(
 
     ``bounds`` are (lo, hi) in log space. [M] in nats, equal within a sequence.
 
-    Source: formulas.md A.14; GMPO, 2507.20673
+    Source: docs/equations.md A.14; GMPO, 2507.20673 (equation gmpo-clip)
     """
     xp = namespace(log_rho)
     low, high = (xp.full_like(log_rho, bound) for bound in bounds)

@@ -53,7 +53,7 @@ class Weights(Spec):
 class TargetWeights(Weights):
     """w̄ = softmax(log q̃*/μ) within the context. Bias of self-normalisation O(1/K).
 
-    Source: formulas.md A.2
+    Source: docs/equations.md A.2
     """
 
     kind: Literal["target"] = "target"
@@ -70,7 +70,7 @@ class TargetOfStep(Weights):
     Not self-normalised within the context, so a context whose candidates pass often counts more,
     and a constant added to log w in one context is no longer nothing: b has to be a density.
 
-    Source: formulas.md A.2, weight normalisation per batch
+    Source: docs/equations.md A.2, weight normalisation per batch
     """
 
     kind: Literal["target_of_step"] = "target_of_step"
@@ -110,7 +110,7 @@ class WithinBudget(Weights):
     (several in the proportions of their η_k) are read, its own sharpness is not. With b = μ it is
     KL(q‖μ) ≤ ε. Where no finite η spends the budget, w̄ is b̂ on the largest utility.
 
-    Source: formulas.md A.2, D.4; Peters, Mülling and Altun 2010; MPO, 1806.06920, section 4.2
+    Source: docs/equations.md A.2, D.4; Peters, Mülling and Altun 2010; MPO, 1806.06920, section 4.2
     """
 
     kind: Literal["kl_budget"] = "kl_budget"
@@ -163,7 +163,7 @@ class Accepted(Weights):
     The η → ∞ limit of the target's weights with b = μ when the threshold is the largest utility.
     A context without an accepted candidate vanishes.
 
-    Source: formulas.md A.3; RAFT, 2304.06767
+    Source: docs/equations.md A.3; RAFT, 2304.06767 (equation rejection-fine-tuning)
     """
 
     kind: Literal["accepted"] = "accepted"
@@ -181,7 +181,7 @@ class Accepted(Weights):
 class Uniform(Weights):
     """w̄ = 1/K: every candidate counts the same. Supervised fine-tuning on data.
 
-    Source: formulas.md A.1
+    Source: docs/equations.md A.1
     """
 
     kind: Literal["uniform"] = "uniform"
@@ -196,7 +196,7 @@ class Best(Weights):
 
     Top-k rejection sampling.
 
-    Source: formulas.md A.3; RAFT, 2304.06767; ReST, 2308.08998
+    Source: docs/equations.md A.3; RAFT, 2304.06767; ReST, 2308.08998
     """
 
     kind: Literal["best"] = "best"
@@ -220,7 +220,7 @@ class Exponentiated(Weights):
 
     The temperature is 1/η; the cap is 20 in its public configurations.
 
-    Source: formulas.md A.2; AWR, 1910.00177
+    Source: docs/equations.md A.2; AWR, 1910.00177 (equation awr-weight)
     """
 
     kind: Literal["exponentiated"] = "exponentiated"
@@ -255,7 +255,8 @@ class WeightedRegression(UpdateRule):
     the sequence; a mean over them would be another projection. Centring is a control variate of
     ours.
 
-    Source: TOD framework, section 4; formulas.md A.2; MPO, 1806.06920
+    Source: TOD framework, section 4; docs/equations.md A.2; MPO, 1806.06920
+    (equation weighted-likelihood)
     """
 
     kind: Literal["weighted_regression"] = "weighted_regression"
@@ -366,6 +367,8 @@ class KLBudget:
         eta: Sharpness; ∞ where no finite one spends the budget.
         temperature: T = 1/η.
         dual: g(T) = Tε + T·mean_c[LSE(ω₀ + U/T) − LSE(ω₀)], at its minimum over T > 0.
+
+    Source: Peters et al. 2010; Abdolmaleki et al. 2018, section 4.2 (equation kl-budget-dual)
     """
 
     eta: float
@@ -387,7 +390,8 @@ def kl_budget(
     target e^{−ε}. A root exists iff the budget is below the mean of −log(base mass of the ties at
     max U); else T → 0, η = ∞ and the dual is mean max U.
 
-    Source: formulas.md D.4; Peters et al. 2010 (REPS); Abdolmaleki et al., 1806.06920, section 4.2
+    Source: docs/equations.md D.4; Peters et al. 2010 (REPS); Abdolmaleki et al., 1806.06920,
+    section 4.2
 
     Args:
         utility: U, [N], finite.

@@ -64,6 +64,8 @@ def classify(
 
     Returns:
         The regime; ``reasons`` worst first, empty exactly when ``swap_stable``.
+
+    Source: TOD framework, section 5 (equation verdict)
     """
     bounds = thresholds or Thresholds()
     k = summary.contexts.candidates_per_context.get("median")

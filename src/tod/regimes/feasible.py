@@ -37,6 +37,8 @@ def eta_for_ess(
 
     Raises:
         SpecError: The target is outside (0, 1], or eta_max is not positive.
+
+    Source: TOD framework, section 6 (equation feasible-eta)
     """
     _check(target, eta_max)
     groups: Any = contexts  # its reductions of numpy arrays are numpy arrays
@@ -69,6 +71,8 @@ def eta_for_ess_binary(
 
     Raises:
         SpecError: The target is outside (0, 1].
+
+    Source: derived for U ∈ {0, 1} (equation binary-eta)
     """
     _check(target, 1.0)
     p = _exact(passes) / _exact(size)
@@ -89,6 +93,8 @@ def path_temperature(
 
     Raises:
         SpecError: The target is outside (0, 1].
+
+    Source: Neal 2001, annealed importance sampling (equation path-temperature)
     """
     return eta_for_ess(log_w, contexts, target, eta_max=1.0)
 
@@ -125,6 +131,8 @@ def eta_for_quantile(
 
     Raises:
         SpecError: The target is outside (0, 1].
+
+    Source: order statistics (equation feasible-quantile)
     """
     star = eta_for_ess(utility, contexts, target)
     varies = to_numpy(contexts.max(utility)) > to_numpy(contexts.min(utility))
@@ -142,6 +150,8 @@ def gaussian_step(eta: float, ess_rel: float, target: float) -> float:
 
     Raises:
         SpecError: The target is outside (0, 1], or ESS_rel outside (0, 1].
+
+    Source: derived for Gaussian log-weights (equation gaussian-step)
     """
     _check(target, 1.0)
     if not 0 < ess_rel <= 1:
@@ -194,6 +204,8 @@ def feasible_interval(
 
     Raises:
         SpecError: The target is outside (0, 1], or η outside [0, eta_max].
+
+    Source: derived (equation feasible-interval)
     """
     if not 0 < target <= 1 or not 0 <= eta <= eta_max < np.inf:
         raise SpecError(

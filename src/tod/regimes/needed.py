@@ -14,6 +14,8 @@ def k_for_ess(ess_rel: Float[Array, " C"], count: float) -> Float[np.ndarray, " 
 
     Raises:
         SpecError: The count is not positive.
+
+    Source: derived (equation needed-k)
     """
     if not count > 0:
         raise SpecError(f"count = {count}: the number of effective candidates wanted is positive.")
@@ -27,6 +29,8 @@ def k_for_error(ess_rel: Float[Array, " C"], error: float) -> Float[np.ndarray, 
 
     Raises:
         SpecError: The error is not positive.
+
+    Source: Agapiou et al. 2017, 1511.06196 (equation needed-k-error)
     """
     if not error > 0:
         raise SpecError(f"error = {error}: the root mean square error allowed is positive.")
@@ -41,6 +45,8 @@ def k_for_kl(kl: Float[Array, " C"], slack: float = 0.0) -> Float[np.ndarray, " 
 
     Raises:
         SpecError: A negative KL divergence.
+
+    Source: Chatterjee and Diaconis 2018, 1511.01437 (equation needed-k-kl)
     """
     values = to_numpy(kl).astype(np.float64)
     if bool((values < -1e-9).any()):

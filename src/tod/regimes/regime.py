@@ -78,7 +78,10 @@ def phase_point(
     coverage: Literal["median", "q10"] = "median",
     tail: Literal["max_weight", "log_w_variance"] = "max_weight",
 ) -> PhasePoint:
-    """The coordinates of a batch in the plain phase diagram."""
+    """The coordinates of a batch in the plain phase diagram.
+
+    Source: TOD framework, section 5 (equation phase-point)
+    """
     return PhasePoint(
         coverage=getattr(summary.ess_rel, coverage),
         tail=getattr(summary.tails, f"{tail}_median"),

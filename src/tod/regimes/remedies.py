@@ -148,7 +148,7 @@ def closer_policy(
     """Approach a target that is far from the policy.
 
     Where π and μ are apart, no sharpness closes that part of the gap; moving π to μ makes this leg
-    the target/proposal one, exactly (C.12).
+    the target/proposal one, exactly (docs/equations.md C.12).
 
     Args:
         proposal: The target/proposal leg.
@@ -175,7 +175,7 @@ def closer_policy(
 
 
 def wider_policy() -> str:
-    """For a target/policy leg of 0: log π = −∞ where q* > 0 (C.12)."""
+    """For a target/policy leg of 0: log π = −∞ where q* > 0 (docs/equations.md C.12)."""
     return (
         "start from a policy that reaches them (score log_policy without top-k, top-p or masks), "
         "or leave them out of the target's support; no eta lifts a leg of 0"

@@ -20,7 +20,7 @@ class Mixture(Spec):
     Nothing cancels against μ symbolically: every component's log-probs are needed. Mixing locally,
     token by token, is another distribution.
 
-    Source: formulas.md B.4
+    Source: docs/equations.md B.4 (equation mixture-anchor)
     """
 
     kind: Literal["mixture"] = "mixture"

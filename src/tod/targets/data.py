@@ -13,7 +13,7 @@ class Data(TargetFamily):
     `scalar_reward` with U = log p, p a model of the data (the engine's ``log_likelihood``), and
     the flat anchor ``{ref: 0.0}``: at η = 1 that is q* = p.
 
-    Source: Table 2 row 1; formulas.md A.1
+    Source: Table 2 row 1; docs/equations.md A.1 (equation data-target)
     """
 
     kind: Literal["data"] = "data"

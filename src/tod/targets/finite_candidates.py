@@ -15,7 +15,7 @@ class FiniteCandidates(ByEta):
     weights b·exp(ηU)/μ, which is consistent for the target on the full space. The fixed weights on
     candidates drawn from μ = b would aim at b²·exp(ηU).
 
-    Source: Table 1 row 7; formulas.md B.7
+    Source: Table 1 row 7; docs/equations.md B.7 (equation finite-candidates)
     """
 
     kind: Literal["finite_candidates"] = "finite_candidates"

@@ -15,7 +15,7 @@ class MultiObjective(TargetFamily):
     Infeasible candidates have weight 0 but stay among the K. Standardise each U_k once, by fixed
     constants: per batch, η_k would change its meaning.
 
-    Source: Table 1 row 3; formulas.md B.3
+    Source: Table 1 row 3; docs/equations.md B.3 (equation multi-objective-target)
     """
 
     kind: Literal["multi_objective"] = "multi_objective"

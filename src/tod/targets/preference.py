@@ -18,7 +18,9 @@ class Preference(TargetFamily):
     Choices identify only r/s, so the target that a preference loss with coefficient β fits is
     b·exp((r/s)/β).
 
-    Source: Table 1 row 2; formulas.md B.1; Bradley and Terry 1952; Rafailov et al., 2305.18290
+    Source: Table 1 row 2; docs/equations.md B.1; Bradley and Terry 1952; Rafailov et al.,
+    2305.18290
+    (equation preference-target)
     """
 
     kind: Literal["preference"] = "preference"

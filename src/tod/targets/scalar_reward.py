@@ -11,7 +11,8 @@ from tod.targets.target import ByEta, Target, Tilt
 class ScalarReward(ByEta):
     """q* ∝ b·exp(η·r): the KL-regularised reward tilt, η = 1/β of E[r] − β·KL(π‖b).
 
-    Source: Table 1 row 1; formulas.md B.1; Levine 2018; Ouyang et al. 2022
+    Source: Table 1 row 1; docs/equations.md B.1; Levine 2018; Ouyang et al. 2022
+    (equation scalar-reward-target)
     """
 
     kind: Literal["scalar_reward"] = "scalar_reward"

@@ -17,7 +17,7 @@ class Selectivity(Spec):
     at its anchor (η = 0), and so is one where all pass or all fail: no η moves it. The floor at 0
     is ours.
 
-    Source: Table 1 row 5; formulas.md B.1
+    Source: Table 1 row 5; docs/equations.md B.1 (equation selectivity)
     """
 
     utility: str

@@ -112,7 +112,8 @@ class Target(TargetFamily):
 
     All methods take candidates [N] in C contexts and return nats, up to log Z(c) of every context.
 
-    Source: TOD framework, section 2; formulas.md B.1, B.3
+    Source: TOD framework, section 2; docs/equations.md B.1, B.3
+    (equations tilted-target, variational-target)
     """
 
     kind: Literal["tilt"] = "tilt"
@@ -198,7 +199,7 @@ class Target(TargetFamily):
 
         A utility of −∞ forbids its candidate at every η ≥ 0.
 
-        Source: TOD framework, section 2; formulas.md B.3
+        Source: TOD framework, section 2; docs/equations.md B.3
 
         Raises:
             SpecError: A utility is −∞ somewhere and its η is negative.
@@ -236,6 +237,8 @@ class Target(TargetFamily):
 
         Raises:
             MissingLogProbs: An anchor's log-probs were not recorded.
+
+        Source: TOD framework, section 2.3 (equation geometric-anchor)
         """
         why = "the anchor of the target"
         if isinstance(self.anchor, Mixture):
@@ -245,7 +248,7 @@ class Target(TargetFamily):
     def log_density(self, candidates: Candidates) -> Float[Array, " N"]:
         """The density log q̃*(y_i) = log b + Σ_k η_k·U_k, [N], nats, up to log Z(c).
 
-        Source: TOD framework, section 2; formulas.md B.1
+        Source: TOD framework, section 2; docs/equations.md B.1 (equation several-tilts)
         """
         return self.log_anchor(candidates) + self.tilt(candidates)  # type: ignore[no-any-return]
 
@@ -255,7 +258,7 @@ class Target(TargetFamily):
         Exponents of the same name cancel before any log-prob is read: with b = μ only the tilt is
         left. With ``fixed`` semantics there is no proposal and log w = log q̃*.
 
-        Source: TOD framework, section 3; formulas.md 0, B.7
+        Source: TOD framework, section 3; docs/equations.md 0, B.7 (equation log-weight)
 
         Raises:
             MissingLogProbs: A policy that did not cancel was not recorded.

@@ -22,7 +22,7 @@ class Teacher(ByEta):
     min KL(π‖π_T) + λ·KL(π‖b) is the margin form with η = 1/(1 + λ). Sequence-level tilts are not
     products of per-token tilts.
 
-    Source: Table 1 row 6; formulas.md B.5
+    Source: Table 1 row 6; docs/equations.md B.5 (equation teacher-target)
     """
 
     kind: Literal["teacher"] = "teacher"

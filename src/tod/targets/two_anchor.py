@@ -17,7 +17,8 @@ class TwoAnchor(TargetFamily):
 
     It is the optimiser of E_π r − τ·KL(π‖π_old) − β·KL(π‖π_ref). Its sharpness is η = 1/s.
 
-    Source: Table 1 row 4; TOD framework, section 2.3; formulas.md B.2
+    Source: Table 1 row 4; TOD framework, section 2.3; docs/equations.md B.2
+    (equation two-anchor-target)
     """
 
     kind: Literal["two_anchor"] = "two_anchor"
@@ -56,7 +57,7 @@ class TwoAnchor(TargetFamily):
 
         η_n = (1 − (τ/s)ⁿ)/β, with fixed point b_ref·exp(r/β); n/τ where β = 0, which has none.
 
-        Source: formulas.md B.2, iterated
+        Source: docs/equations.md B.2, iterated (equation iterated-sharpness)
 
         Args:
             updates: n ≥ 0.

@@ -16,7 +16,7 @@ class Verifier(TargetFamily):
     With base pass rate p the mass of passes is p·e^η/(1 − p + p·e^η); as η → ∞ it is b
     restricted to what passes.
 
-    Source: Table 1 row 5; formulas.md B.1
+    Source: Table 1 row 5; docs/equations.md B.1 (equation verifier-target)
     """
 
     kind: Literal["verifier"] = "verifier"

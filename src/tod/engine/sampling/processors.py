@@ -16,6 +16,8 @@ def processed_log_probs(
 
     Order: temperature, then top-k, then top-p on what top-k left. Removed tokens
     have −∞. Computed in float32, or in float64 when the logits are.
+
+    Source: definition of tempered and truncated sampling (equation sampled-log-prob)
     """
     x = logits if logits.dtype == torch.float64 else logits.float()
     if params.temperature != 1.0:

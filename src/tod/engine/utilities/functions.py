@@ -43,7 +43,10 @@ def score_rows(spec: TextUtility, rows: Sequence[Row]) -> list[float | None]:
 
 
 def overlong(length: int, longest: int, buffer: int) -> float:
-    """DAPO's punishment of a completion's length in tokens, in [−1, 0]. See `OverlongUtility`."""
+    """DAPO's punishment of a completion's length in tokens, in [−1, 0]. See `OverlongUtility`.
+
+    Source: DAPO, 2503.14476, eq. 13 (equation overlong-penalty)
+    """
     return -min(max((length - (longest - buffer)) / buffer, 0.0), 1.0)
 
 
