@@ -1,8 +1,8 @@
 """Small things on a screen: counts, colons and differences that say what differs."""
 
 from tod.atlas import RECIPES
+from tod.atlas.card import entry, text
 from tod.atlas.nearest import NO_BOUND, nearest, number
-from tod.atlas.page import entry, text
 from tod.configurations import composition
 from tod.operators import Auxiliary, FullVocabulary, NoCredit, Operator, TokenTruncation
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from tod.configurations import locate
-from tod.configurations.trl_facts import DEFAULTS, NEUTRAL, VERSION
+from tod.configurations.framework import facts
 
 trl = pytest.importorskip("trl")
+VERSION, DEFAULTS, NEUTRAL = facts("trl").version, facts("trl").defaults, facts("trl").neutral
 HOMES = {"CPOConfig": "cpo", "ORPOConfig": "orpo", "GKDConfig": "gkd", "GMPOConfig": "gmpo"}
 HOMES["OnlineDPOConfig"] = "online_dpo"
-OLDER = {"vllm_importance_sampling_cap"}
-"""Deprecated spellings that the reader knows."""
+OLDER = set(facts("trl").renamed)
 
 
 def config_class(name: str) -> Any:
@@ -78,15 +78,14 @@ def test_a_dump_of_trl_itself_is_located(tmp_path: Path) -> None:
 def test_defaults_are_those_of_verl() -> None:
     """Every setting of its generated configuration is known, with its default."""
     from tod.base import read_yaml
-    from tod.configurations import verl_facts as facts
-    from tod.configurations.settings import flat
+    from tod.configurations.framework import flat
 
     spec = importlib.util.find_spec("verl")
     assert spec is not None
     assert spec.origin is not None
     path = Path(spec.origin).parent / "trainer" / "config" / "_generated_ppo_trainer.yaml"
-    theirs = flat(read_yaml(path))
-    ours = {name: value for name, value in facts.DEFAULTS.items() if "overlong" not in name}
+    theirs, known = flat(read_yaml(path)), facts("verl")
+    ours = {name: value for name, value in known.defaults["ppo"].items() if "overlong" not in name}
     assert {name: theirs.get(name, "absent") for name in ours} == ours
-    strange = [k for k in theirs if k not in ours and k not in facts.NEUTRAL]
-    assert [k for k in strange if not k.startswith(facts.PREFIXES)] == []
+    strange = [k for k in theirs if k not in ours and k not in known.neutral]
+    assert [k for k in strange if not k.startswith(known.sections["all"])] == []

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from tod.configurations import locate
-from tod.configurations.outside import NEMO_ESTIMATORS, TRL_DPO, TRL_GRPO, TRL_KTO, VERL_LOSSES
-from tod.configurations.outside import VERL_ESTIMATORS as ESTIMATORS
+from tod.configurations.framework import facts
 
 VERL = {
     "algorithm.adv_estimator": (
@@ -26,7 +25,12 @@ TRL = {
     "KTOConfig": "kto apo_zero_unpaired",
     "CPOConfig": "sigmoid hinge ipo simpo",
 }
-NAMED = {*ESTIMATORS, *VERL_LOSSES, *TRL_GRPO, *TRL_DPO, *TRL_KTO, *NEMO_ESTIMATORS}
+NAMED = {
+    name
+    for framework in ("trl", "verl", "nemo_rl")
+    for reasons in facts(framework).outside.values()
+    for name in reasons
+}
 
 OFFERED = [
     *[("verl", f"{key}={name}", name) for key, names in VERL.items() for name in names.split()],

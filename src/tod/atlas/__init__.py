@@ -3,9 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from tod.atlas.effects import SilentChange
-from tod.atlas.grid import Cell, grid
-from tod.atlas.law import Law, law_of
-from tod.atlas.registry import (
+from tod.atlas.entries import (
     Entry,
     OperatorFamily,
     Recipe,
@@ -15,6 +13,8 @@ from tod.atlas.registry import (
     recipe_file,
     recipes,
 )
+from tod.atlas.grid import Cell, grid
+from tod.atlas.law import Law, law_of
 
 if TYPE_CHECKING:
     RECIPES: dict[str, Recipe]

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tod.atlas.entries import Recipe, recipes
 from tod.atlas.measured import EMBEDDED, Position, embedded
-from tod.atlas.registry import Recipe, recipes
 from tod.operators import PolicyGradient, Preference, WeightedRegression
 
 TARGETS: dict[str, str] = {

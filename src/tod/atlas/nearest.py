@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tod.atlas.registry import recipes
+from tod.atlas.entries import recipes
 from tod.operators import Operator
 from tod.targets import TargetSpec
 

@@ -24,8 +24,8 @@ def list_recipes(json_out: Json = None) -> None:
     Example: tod atlas list --json -
     """
     from tod.atlas import RECIPES
+    from tod.atlas.card import entry, schema
     from tod.atlas.measured import EMBEDDED
-    from tod.atlas.page import entry, schema
     from tod.show.output import put_json
     from tod.show.screen import Screen
     from tod.show.screen import table as empty
@@ -71,7 +71,7 @@ def show(
     Example: tod atlas show gspo --yaml > mine.yaml
     """
     from tod.atlas import own_copy, recipe
-    from tod.atlas.page import entry, text
+    from tod.atlas.card import entry, text
 
     if as_yaml:
         typer.echo(own_copy(name), nl=False)

@@ -1,10 +1,10 @@
 """Configuration files of any framework as points of the atlas, and comparisons of two of them."""
 
 from tod.configurations.compare import Comparison, Difference, compare
-from tod.configurations.detect import FRAMEWORKS
-from tod.configurations.implied import EtaRule, Implied, implied
+from tod.configurations.implied_target import EtaRule, Implied, implied
 from tod.configurations.locate import locate
-from tod.configurations.located import Located, composition, letters
+from tod.configurations.point import Located, composition, letters
+from tod.configurations.recognise import FRAMEWORKS
 
 __all__ = [
     "FRAMEWORKS",

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tod.atlas.entries import Recipe, recipe
 from tod.atlas.law import Law, close, exponents, follows, law_of
 from tod.atlas.nearest import number
-from tod.atlas.registry import Recipe, recipe
 from tod.base import SpecError
-from tod.configurations.implied import EtaRule, rule_of
+from tod.configurations.implied_target import EtaRule, rule_of
 from tod.configurations.locate import locate
-from tod.configurations.located import Located
+from tod.configurations.point import Located
 from tod.operators import Operator, UpdateRule, WeightedRegression, WithinBudget
 from tod.procedure import Procedure
 from tod.regimes import Regime

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tod.configurations.settings import Opaque
+from tod.configurations.framework import Computed
 
 _CHANGING = {"update", "pop", "setdefault", "clear", "popitem", "append", "extend", "insert"}
 _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
@@ -39,7 +39,7 @@ def constants(tree: ast.Module) -> dict[str, Any]:
         name = targets[0].id
         if bound[name] == 1 and name not in written:
             value = literal(node.value, found)  # type: ignore[attr-defined]
-            if not isinstance(value, Opaque):
+            if not isinstance(value, Computed):
                 found[name] = value
     return found
 
@@ -68,7 +68,7 @@ def _written(tree: ast.Module) -> Iterator[str]:
 
 
 def literal(node: ast.expr, known: dict[str, Any]) -> Any:
-    """The value that is written there, or `Opaque`; a mapping may hold opaque values."""
+    """The value that is written there, or `Computed`; a mapping may hold opaque values."""
     if isinstance(node, ast.Name) and node.id in known:
         return known[node.id]
     try:
@@ -84,7 +84,7 @@ def literal(node: ast.expr, known: dict[str, Any]) -> Any:
             return _mapping(list(zip(keys, node.values, strict=True)), known)
     if isinstance(node, ast.BinOp):
         return _worked_out(node, known)
-    return Opaque(ast.unparse(node))
+    return Computed(ast.unparse(node))
 
 
 def _mapping(pairs: list[tuple[str | None, ast.expr]], known: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _mapping(pairs: list[tuple[str | None, ast.expr]], known: dict[str, Any]) ->
         elif isinstance(value, dict):
             found |= value
         else:
-            found[f"**{value}"] = Opaque(str(value))
+            found[f"**{value}"] = Computed(str(value))
     return found
 
 
@@ -118,4 +118,4 @@ def _worked_out(node: ast.BinOp, known: dict[str, Any]) -> Any:
             return _ARITHMETIC[type(node.op)](left, right)
         except (ArithmeticError, ValueError):
             pass
-    return Opaque(ast.unparse(node))
+    return Computed(ast.unparse(node))

@@ -6,11 +6,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tod.base import SpecError
-from tod.configurations.detect import Found, detect
-from tod.configurations.located import Located
 from tod.configurations.nemo_rl import locate_nemo_rl
 from tod.configurations.openrlhf import locate_openrlhf
 from tod.configurations.own import locate_own
+from tod.configurations.point import Located
+from tod.configurations.recognise import ConfigurationFile, detect
 from tod.configurations.trl import locate_trl
 from tod.configurations.verl import locate_verl
 
@@ -39,7 +39,7 @@ def locate(path: Path | str, framework: str | None = None, method: str | None = 
     return replace(located, notes=(*located.notes, *found.notes))
 
 
-def _reader(found: Found, where: str) -> Located:
+def _reader(found: ConfigurationFile, where: str) -> Located:
     if found.framework == "trl":
         return locate_trl(found.values, found.method, where)
     if found.framework == "verl":

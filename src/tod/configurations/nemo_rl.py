@@ -6,16 +6,9 @@ from typing import Any
 from tod.atlas.law import Law
 from tod.atlas.nearest import NO_BOUND
 from tod.base import SpecError
-from tod.configurations.draft import Draft, coefficient, proposal_of, reward_tilt
-from tod.configurations.located import Located
-from tod.configurations.nemo_rl_facts import (
-    DEFAULTS,
-    NEUTRAL,
-    PREFIXES,
-    VERSION,
-)
-from tod.configurations.outside import NEMO_ESTIMATORS, why
-from tod.configurations.settings import Settings, flat
+from tod.configurations.configuration import Configuration, coefficient, proposal_of, reward_tilt
+from tod.configurations.framework import Settings, flat
+from tod.configurations.point import Located
 from tod.operators import (
     Auxiliary,
     Clip,
@@ -65,19 +58,19 @@ def locate_nemo_rl(
             f"{where}: NeMo-RL, but none of its sections {', '.join(known)} is there. Known "
             "sections decide the method; say it with --method if it lives in a file of defaults."
         )
-    s = Settings(flat(values), DEFAULTS[name], NEUTRAL, PREFIXES[name])
-    draft = {"grpo": _grpo, "dpo": _dpo, "sft": _sft, "distillation": _distillation}[name](s)
-    return draft.located()
+    s = Settings.of("nemo_rl", name, flat(values))
+    config = {"grpo": _grpo, "dpo": _dpo, "sft": _sft, "distillation": _distillation}[name](s)
+    return config.located()
 
 
-def _grpo(s: Settings) -> Draft:
+def _grpo(s: Settings) -> Configuration:
     estimator = str(s["grpo.adv_estimator.name"])
-    draft = Draft("nemo_rl", VERSION, f"grpo: {estimator}", s, "verifier_rl")
+    config = Configuration("nemo_rl", f"grpo: {estimator}", s, "verifier_rl")
     in_reward, beta = s.flag(L + "use_kl_in_reward"), coefficient(s, KL)
-    draft.target = reward_tilt(beta)
+    config.target = reward_tilt(beta)
     if beta == 0.0:
-        draft.no_target = f"{KL}=0: no finite target, only a trust region"
-    _drawn(draft, s, "grpo")
+        config.no_target = f"{KL}=0: no finite target, only a trust region"
+    _drawn(config, s, "grpo")
     advantage = _advantage(s, estimator)
     sequence = s.flag(L + "sequence_level_importance_ratios")
     kind = str(s[L + "reference_policy_kl_type"])
@@ -91,25 +84,25 @@ def _grpo(s: Settings) -> Draft:
         correction=_correction(s),
     )
     if advantage is None:
-        draft.no_target = why(estimator, NEMO_ESTIMATORS, "grpo.adv_estimator.name")
-        draft.known = [(action, {})]
+        config.no_target = s.why_not("grpo.adv_estimator.name")
+        config.known = [(action, {})]
     else:
-        draft.action = action
-    draft.likely = ("gspo",) if sequence else ("cispo",) if s.flag(L + "use_cispo") else ("grpo",)
-    draft.said = _said(s, estimator)
-    _changes(draft, s)
-    return draft
+        config.action = action
+    config.likely = ("gspo",) if sequence else ("cispo",) if s.flag(L + "use_cispo") else ("grpo",)
+    config.said = _said(s, estimator)
+    _changes(config, s)
+    return config
 
 
-def _drawn(draft: Draft, s: Settings, section: str) -> None:
+def _drawn(config: Configuration, s: Settings, section: str) -> None:
     """The proposal, and how often its batch is stepped on."""
     names = {name: f"policy.generation.{name}" for name in ("temperature", "top_p", "top_k")}
     names |= {"prompts": f"{section}.num_prompts_per_step"}
     names |= {"size": f"{section}.num_generations_per_prompt"}
     names["max_new_tokens"] = "policy.max_total_sequence_length"
-    draft.proposal = proposal_of(s, names)
-    drawn = draft.proposal.prompts * draft.proposal.size
-    draft.updates = max(1, drawn // max(1, s.whole("policy.train_global_batch_size")))
+    config.proposal = proposal_of(s, names)
+    drawn = config.proposal.prompts * config.proposal.size
+    config.updates = max(1, drawn // max(1, s.whole("policy.train_global_batch_size")))
 
 
 def _advantage(s: Settings, estimator: str) -> Any:
@@ -165,77 +158,62 @@ def _said(s: Settings, estimator: str) -> dict[str, str]:
     return said
 
 
-_SAYS = {
-    "grpo.use_dynamic_sampling": "contexts are weighted by 1 − p^K − (1 − p)^K: prompts of "
-    "middling difficulty count",
-    "grpo.overlong_filtering": "cut answers get no push: the law is conditioned on finishing",
-    "grpo.reward_shaping.enabled": "U gets a penalty of length near the limit",
-    "grpo.reward_scaling.enabled": "U is mapped to another range: η scales with it",
-    "grpo.async_grpo.enabled": "μ is older than π_old: stale by up to its limit",
-    L + "positive_example_nll_weight": "adds the likelihood of passes: pulls to argmax U",
-    L + "ratio_clip_c": "where A < 0 and ρ is above it a token no longer counts",
-    L + "use_importance_sampling_correction": "weights of the sampler's mismatch, cut where "
-    "a bound is set: a nearby law's push",
-}
-"""Settings that change the aim as soon as they are on."""
-
-
-def _changes(draft: Draft, s: Settings) -> None:
+def _changes(config: Configuration, s: Settings) -> None:
     if s.number(KL) and not s.flag(L + "use_kl_in_reward"):
-        draft.change(
+        config.change(
             L + "kl_output_clamp_value", "the KL term is clamped: no pull where π is far from π_ref"
         )
-    for name, effect in _SAYS.items():
-        if s.flag(name):
-            draft.change(name, effect)
+    config.changes_when_on()
     for name in ("grpo.advantage_clip_low", "grpo.advantage_clip_high"):
         if s[name] is not None:
-            draft.change(name, "advantages are cut: a biased push")
+            config.change(name, "advantages are cut: a biased push")
     if s.flag(L + "use_cispo") and s.number(L + "ratio_clip_min") < 1.0:
-        draft.change(L + "ratio_clip_min", "a lower bound on ρ that CISPO's paper has not")
+        config.change(L + "ratio_clip_min", "a lower bound on ρ that CISPO's paper has not")
 
 
-def _dpo(s: Settings) -> Draft:
+def _dpo(s: Settings) -> Configuration:
     beta = coefficient(s, "dpo.reference_policy_kl_penalty")
-    draft = Draft("nemo_rl", VERSION, "dpo", s, "preference_surrogate", updates=None)
-    draft.target = PreferenceTarget(utility="preference", beta=beta) if beta > 0 else None
-    draft.action, draft.likely = Preference(loss=Dpo()), ("dpo",)
-    draft.proposal = PairsProposal(source="pairs")
-    draft.said["loss"] = s.said("dpo.reference_policy_kl_penalty")
+    config = Configuration("nemo_rl", "dpo", s, "preference_surrogate", updates=None)
+    config.target = PreferenceTarget(utility="preference", beta=beta) if beta > 0 else None
+    config.action, config.likely = Preference(loss=Dpo()), ("dpo",)
+    config.proposal = PairsProposal(source="pairs")
+    config.said["loss"] = s.said("dpo.reference_policy_kl_penalty")
     if s.flag("dpo.preference_average_log_probs"):
-        draft.change("dpo.preference_average_log_probs", "log-ratios per token: tilts by length")
-        draft.law = Law("other", why="log-ratios per token are no density")
+        config.change("dpo.preference_average_log_probs", "log-ratios per token: tilts by length")
+        config.law = Law("other", why="log-ratios per token are no density")
     if s.number("dpo.sft_loss_weight"):
-        draft.change("dpo.sft_loss_weight", "adds the likelihood of the chosen answers: a mixture")
-    return draft
+        config.change("dpo.sft_loss_weight", "adds the likelihood of the chosen answers: a mixture")
+    return config
 
 
-def _sft(s: Settings) -> Draft:
-    draft = Draft("nemo_rl", VERSION, "sft", s, "supervised", target=Data(), updates=None)
-    draft.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
-    draft.proposal = DatasetProposal(source="dataset")
-    draft.likely = ("sft",)
-    return draft
+def _sft(s: Settings) -> Configuration:
+    config = Configuration("nemo_rl", "sft", s, "supervised", target=Data(), updates=None)
+    config.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
+    config.proposal = DatasetProposal(source="dataset")
+    config.likely = ("sft",)
+    return config
 
 
-def _distillation(s: Settings) -> Draft:
-    draft = Draft("nemo_rl", VERSION, "distillation", s, "on_policy_distillation")
-    draft.target, draft.target_family = Teacher(eta=1.0), "teacher"
-    draft.action, draft.likely = NoCredit(), ("gkd", "opd_full", "opd")
-    _drawn(draft, s, "distillation")
+def _distillation(s: Settings) -> Configuration:
+    config = Configuration("nemo_rl", "distillation", s, "on_policy_distillation")
+    config.target, config.target_family = Teacher(eta=1.0), "teacher"
+    config.action, config.likely = NoCredit(), ("gkd", "opd_full", "opd")
+    _drawn(config, s, "distillation")
     divergence = {"forward": "forward_kl", "reverse": "reverse_kl"}.get(str(s[L + "kl_type"]))
     spec = {"divergence": divergence or "jsd", "top_k": s.whole("distillation.topk_logits_k")}
-    draft.auxiliary = Auxiliary.model_validate({"distillation": {**spec, "rest": "renormalised"}})
+    config.auxiliary = Auxiliary.model_validate({"distillation": {**spec, "rest": "renormalised"}})
     if divergence is None:
-        draft.notes.append("a weighted sum of both KLs stands here as a JSD")
-    draft.said["distillation"] = s.said("distillation.topk_logits_k")
+        config.notes.append("a weighted sum of both KLs stands here as a JSD")
+    config.said["distillation"] = s.said("distillation.topk_logits_k")
     if s.flag(L + "zero_outside_topk"):
-        draft.change(
+        config.change(
             L + "zero_outside_topk",
             "the student keeps its whole law and mass outside the teacher's top tokens is what it "
             "pays for: the aim is the teacher cut to them",
         )
-        draft.law = Law("other", why="the teacher cut to its top tokens and renormalised")
+        config.law = Law("other", why="the teacher cut to its top tokens and renormalised")
     if s[L + "kl_type"] == "mixed":
-        draft.change(L + "kl_type", "a sum of both directions: the teacher only if it is reachable")
-    return draft
+        config.change(
+            L + "kl_type", "a sum of both directions: the teacher only if it is reachable"
+        )
+    return config

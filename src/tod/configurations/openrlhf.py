@@ -8,18 +8,16 @@ from typing import Any
 
 from tod.atlas.law import Law
 from tod.base import SpecError
-from tod.configurations.draft import REWARD, Draft, auxiliary, coefficient, proposal_of, reward_tilt
-from tod.configurations.located import Located
-from tod.configurations.openrlhf_facts import (
-    DPO,
-    FLAT,
-    FLAT_PAIRS,
-    NEUTRAL,
-    PPO,
-    PREFIXES,
-    VERSION,
+from tod.configurations.configuration import (
+    REWARD,
+    Configuration,
+    auxiliary,
+    coefficient,
+    proposal_of,
+    reward_tilt,
 )
-from tod.configurations.settings import Settings
+from tod.configurations.framework import Settings
+from tod.configurations.point import Located
 from tod.operators import (
     Clip,
     ConservativeDpo,
@@ -76,39 +74,35 @@ def locate_openrlhf(
     """
     name = (program or "openrlhf.cli.train_ppo_ray").rsplit(".", 1)[-1]
     if name in ("train_ppo_ray", "train_ppo"):
-        return _ppo(Settings(_renamed(values, FLAT), PPO, NEUTRAL, PREFIXES), name).located()
-    pairs = Settings(_renamed(values, FLAT_PAIRS), DPO, NEUTRAL, PREFIXES)
+        return _ppo(Settings.of("openrlhf", "ppo", values), name).located()
+    pairs = Settings.of("openrlhf", "pairs", values)
     if name == "train_dpo":
         return _dpo(pairs).located()
     if name == "train_sft":
-        draft = Draft("openrlhf", VERSION, name, pairs, "supervised", target=Data(), updates=None)
-        draft.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
-        draft.proposal = DatasetProposal(source="dataset")
-        draft.likely = ("sft",)
-        return draft.located()
+        config = Configuration("openrlhf", name, pairs, "supervised", target=Data(), updates=None)
+        config.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
+        config.proposal = DatasetProposal(source="dataset")
+        config.likely = ("sft",)
+        return config.located()
     raise SpecError(
         f"{where}: no reader for {program}. Known: train_ppo_ray, train_dpo, train_sft of "
         "openrlhf.cli."
     )
 
 
-def _renamed(values: Mapping[str, Any], flat: Mapping[str, str]) -> dict[str, Any]:
-    return {flat.get(name, name): value for name, value in values.items()}
-
-
-def _ppo(s: Settings, name: str) -> Draft:
+def _ppo(s: Settings, name: str) -> Configuration:
     estimator, beta = str(s[E]), coefficient(s, "algo.kl.init_coef")
-    draft = Draft("openrlhf", VERSION, f"{name}: {estimator}", s, "verifier_rl")
-    draft.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
-    draft.target = reward_tilt(beta)
+    config = Configuration("openrlhf", f"{name}: {estimator}", s, "verifier_rl")
+    config.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
+    config.target = reward_tilt(beta)
     if beta <= 0.0:
-        draft.no_target = "algo.kl.init_coef=0: no finite target, only a trust region"
-    draft.updates = _updates(s)
+        config.no_target = "algo.kl.init_coef=0: no finite target, only a trust region"
+    config.updates = _updates(s)
     names = {name: f"rollout.{name}" for name in ("temperature", "top_p")}
     names |= {"prompts": "rollout.batch_size", "size": "rollout.n_samples_per_prompt"}
-    draft.proposal = proposal_of(s, names | {"max_new_tokens": "data.max_len"})
+    config.proposal = proposal_of(s, names | {"max_new_tokens": "data.max_len"})
     gspo = s["actor.policy_loss_type"] == "gspo"
-    draft.action = PolicyGradient(
+    config.action = PolicyGradient(
         level="sequence_mean" if gspo else "token",
         trust_region=_region(s),
         advantage=_advantage(s, estimator),
@@ -116,9 +110,9 @@ def _ppo(s: Settings, name: str) -> Draft:
         pull=_pull(s) if beta > 0 else None,
         correction=_correction(s),
     )
-    draft.auxiliary = auxiliary(s.number("actor.entropy_coef"), critic=estimator == "gae")
-    draft.likely = ("gspo",) if gspo else _LIKELY.get(estimator, ())
-    draft.said = {
+    config.auxiliary = auxiliary(s.number("actor.entropy_coef"), critic=estimator == "gae")
+    config.likely = ("gspo",) if gspo else _LIKELY.get(estimator, ())
+    config.said = {
         "advantage": s.said(E),
         "pull": f"{s.said('algo.kl.estimator')}, {s.said('algo.kl.use_loss')}"
         if beta > 0
@@ -128,8 +122,8 @@ def _ppo(s: Settings, name: str) -> Draft:
         "refresh": s.said("train.max_epochs"),
         "entropy": s.said("actor.entropy_coef"),
     }
-    _ppo_changes(draft, s, estimator, beta)
-    return draft
+    _ppo_changes(config, s, estimator, beta)
+    return config
 
 
 def _updates(s: Settings) -> int:
@@ -184,52 +178,38 @@ def _correction(s: Settings) -> Any:
     return TokenTruncation(floor=low, cap=high)
 
 
-_SAYS = {
-    "reward.normalize_enable": "U is divided by a running std: η drifts with it",
-    "algo.dynamic_filtering_enable": "contexts are weighted by 1 − p^K − (1 − p)^K: prompts of "
-    "middling difficulty count",
-    "actor.dual_clip": "where A < 0 and ρ is above it a token no longer counts",
-    "algo.advantage.is_correction_enable": "weights of tokens that the engine sampled otherwise "
-    "are cut: a nearby law's push",
-    "train.async_enable": "μ is older than π_old: on-policy claims do not hold",
-}
-"""Settings that change the aim as soon as they are on."""
-
-
-def _ppo_changes(draft: Draft, s: Settings, estimator: str, beta: float) -> None:
+def _ppo_changes(config: Configuration, s: Settings, estimator: str, beta: float) -> None:
     if beta > 0 and not s.flag("algo.kl.use_loss") and estimator == "group_norm":
-        draft.change(
+        config.change(
             E,
             "the reward is divided by σ_c *before* the KL is subtracted: "
             f"η = {1 / beta:.4g}/(σ_c + 1e-09), another sharpness in every context",
         )
         etas = {REWARD: 1 / beta}
-        draft.law = Law("exponential", {"ref": 1.0}, etas, "group_std", 1e-9, "on_policy")
+        config.law = Law("exponential", {"ref": 1.0}, etas, "group_std", 1e-9, "on_policy")
     if beta > 0 and s["algo.kl.target"] is not None:
-        draft.change("algo.kl.target", "β moves to hold that KL: η = 1/β is whatever it takes")
+        config.change("algo.kl.target", "β moves to hold that KL: η = 1/β is whatever it takes")
     if "reward.clip_range" in s.given:
-        draft.change("reward.clip_range", "U is the reward cut to that range, after a baseline")
-    for name, effect in _SAYS.items():
-        if s.flag(name):
-            draft.change(name, effect)
+        config.change("reward.clip_range", "U is the reward cut to that range, after a baseline")
+    config.changes_when_on()
     for name in ("reward.overlong_buffer_len", "reward.stop_properly_penalty_coef"):
         if s[name] is not None:
-            draft.change(name, "U of long or cut answers is lowered: a second utility")
+            config.change(name, "U of long or cut answers is lowered: a second utility")
 
 
-def _dpo(s: Settings) -> Draft:
+def _dpo(s: Settings) -> Configuration:
     beta, smooth = coefficient(s, "model.beta"), s.number("model.label_smoothing")
-    draft = Draft("openrlhf", VERSION, "train_dpo", s, "preference_surrogate", updates=None)
-    draft.target = PreferenceTarget(utility="preference", beta=beta) if beta > 0 else None
+    config = Configuration("openrlhf", "train_dpo", s, "preference_surrogate", updates=None)
+    config.target = PreferenceTarget(utility="preference", beta=beta) if beta > 0 else None
     loss: Any = ConservativeDpo(epsilon=smooth) if smooth else Dpo()
     if s.flag("model.ipo_enable"):
         loss = Ipo(by_length=False)
-    draft.action, draft.proposal = Preference(loss=loss), PairsProposal(source="pairs")
+    config.action, config.proposal = Preference(loss=loss), PairsProposal(source="pairs")
     name = "model.ipo_enable" if s.flag("model.ipo_enable") else "model.label_smoothing"
-    draft.said["loss"] = s.said(name)
-    draft.likely = (loss.kind,)
+    config.said["loss"] = s.said(name)
+    config.likely = (loss.kind,)
     if smooth and s.flag("model.ipo_enable"):
-        draft.change("model.label_smoothing", "ignored by IPO: its labels are not smoothed")
+        config.change("model.label_smoothing", "ignored by IPO: its labels are not smoothed")
     if s.number("model.nll_loss_coef"):
-        draft.change("model.nll_loss_coef", "adds the likelihood of the chosen answers: a mixture")
-    return draft
+        config.change("model.nll_loss_coef", "adds the likelihood of the chosen answers: a mixture")
+    return config

@@ -5,11 +5,11 @@ from difflib import get_close_matches
 from typing import Any
 
 from tod.atlas.effects import structural
+from tod.atlas.entries import OperatorFamily, recipes
 from tod.atlas.law import law_of
 from tod.atlas.nearest import nearest
-from tod.atlas.registry import OperatorFamily, recipes
-from tod.configurations.implied import rule_of
-from tod.configurations.located import Located
+from tod.configurations.implied_target import rule_of
+from tod.configurations.point import Located
 from tod.procedure import Procedure
 
 _NAMES = """

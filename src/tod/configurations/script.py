@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tod.base import SpecError
+from tod.configurations.framework import Computed, facts
 from tod.configurations.literals import arguments, constants, literal, name_of
-from tod.configurations.settings import Opaque
-from tod.configurations.trl_facts import DEFAULTS, ELSEWHERE, TRAINERS
 
 _PARSERS = ("TrlParser", "HfArgumentParser")
 COMMAND_LINE = "**command line"
@@ -56,7 +55,9 @@ def read(text: str, where: str, method: str | None) -> tuple[dict[str, Any], str
     found = list(_built(tree, known)) or list(_parsed(tree))
     built = _one(found, where, method, calls)
     values = {**built.values, **_later(tree, built, known)}
-    trainer = next((c for c in calls if TRAINERS.get(name_of(c.func)) == built.name), None)
+    trainer = next(
+        (c for c in calls if facts("trl").trainers.get(name_of(c.func)) == built.name), None
+    )
     return values | _reward_functions(trainer), built.name
 
 
@@ -82,18 +83,22 @@ def _one(found: list[_Built], where: str, method: str | None, calls: list[ast.Ca
             f"its line: --method {last}."
         )
     asked = f" called {method!r}" if method else ""
-    without = sorted({name_of(call.func) for call in calls} & set(ELSEWHERE))
-    why = f" {ELSEWHERE[without[0]]}" if without else ""
+    without = sorted({name_of(call.func) for call in calls} & set(facts("trl").elsewhere))
+    why = f" {facts('trl').elsewhere[without[0]]}" if without else ""
     raise SpecError(
         f"{where}: no configuration object{asked} is built in this script.{why} Looked for calls "
-        f"of {', '.join(sorted(DEFAULTS))}."
+        f"of {', '.join(sorted(facts('trl').defaults))}."
     )
 
 
 def _built(tree: ast.Module, known: dict[str, Any]) -> Iterator[_Built]:
     """Every call of a configuration class, in order."""
     named = {id(node.value): (name, block) for node, name, block in _assigned(tree)}
-    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and name_of(n.func) in DEFAULTS]
+    calls = [
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and name_of(n.func) in facts("trl").defaults
+    ]
     for call in sorted(calls, key=lambda call: (call.lineno, call.col_offset)):
         name, block = named.get(id(call), (None, []))
         values = {"output_dir": literal(call.args[0], known)} if call.args else {}
@@ -110,9 +115,9 @@ def _parsed(tree: ast.Module) -> Iterator[_Built]:
     ]
     for classes in parsers:
         for place, name in enumerate(classes):
-            if name in DEFAULTS:
+            if name in facts("trl").defaults:
                 variable, line, block = _unpacked(tree, place, len(classes))
-                taken = {COMMAND_LINE: Opaque("command line")}
+                taken = {COMMAND_LINE: Computed("command line")}
                 yield _Built(name, line, variable, block, taken)
 
 
@@ -181,8 +186,8 @@ def _beside(node: ast.AST, block: list[ast.stmt]) -> bool:
     return any(line is node or getattr(line, "value", None) is node for line in block)
 
 
-def _unsure(node: ast.AST) -> Opaque:
-    return Opaque(ast.unparse(node))
+def _unsure(node: ast.AST) -> Computed:
+    return Computed(ast.unparse(node))
 
 
 def _reward_functions(trainer: ast.Call | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import shlex
 from typing import Any, Literal
 
 from tod.base import SpecError, parse_yaml
-from tod.configurations.settings import Opaque
+from tod.configurations.framework import Computed
 
 _PROGRAM = re.compile(
     r"\b((?:verl|recipe)\.[\w.]*(?:main|sft_trainer)[\w.]*|openrlhf\.cli\.[\w]+|trl\s+[a-z_]+"
@@ -81,7 +81,7 @@ def overrides(words: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for word in words:
         if word.startswith("~"):
-            found[word[1:].partition("=")[0]] = Opaque("taken away by ~")
+            found[word[1:].partition("=")[0]] = Computed("taken away by ~")
             continue
         name, _, value = word.partition("=")
         name = name.lstrip("+~")
@@ -113,7 +113,7 @@ def flags(words: list[str]) -> dict[str, Any]:
 def value_of(text: str) -> Any:
     """A word as a YAML scalar or list; a variable that is not set in the script stays opaque."""
     if "$" in text or "`" in text:
-        return Opaque(text)
+        return Computed(text)
     text = text.strip("'\"")
     if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):
         return float(text)

@@ -1,28 +1,623 @@
-"""TRL configurations: the configuration class decides which reader takes over."""
+"""TRL configurations: one function a configuration class."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from tod.atlas.effects import SilentChange
+from tod.atlas.law import Law
+from tod.atlas.nearest import NO_BOUND
 from tod.base import SpecError
-from tod.configurations import trl_pairs as _trl_pairs
-from tod.configurations import trl_rl as _trl_rl
-from tod.configurations.located import Located
-from tod.configurations.settings import Settings
-from tod.configurations.trl_facts import DEFAULTS, ELSEWHERE, NEUTRAL, OWN, TRAINERS, VERSION
+from tod.configurations.configuration import (
+    REWARD,
+    Configuration,
+    auxiliary,
+    coefficient,
+    proposal_of,
+    reward_tilt,
+)
+from tod.configurations.framework import Settings, facts
+from tod.configurations.point import Located
+from tod.operators import (
+    AdvantageSpec,
+    AlternatingProposal,
+    Auxiliary,
+    BatchZScore,
+    Clip,
+    ConservativeDpo,
+    ConstantLength,
+    DatasetProposal,
+    Dpo,
+    Exo,
+    GroupMean,
+    GroupZScore,
+    Hinge,
+    Ipo,
+    KLPull,
+    Kto,
+    LeaveOneOut,
+    Nca,
+    NoCredit,
+    OrPo,
+    PairsProposal,
+    PolicyGradient,
+    Preference,
+    RobustDpo,
+    SequenceMask,
+    SequenceMeanTokenMean,
+    SequenceMeanTokenSum,
+    SequenceTruncation,
+    SigmoidNorm,
+    SimPo,
+    SoftGate,
+    StaleNegatives,
+    TokenMask,
+    TokenMean,
+    TokenTruncation,
+    Truncate,
+    Unbounded,
+    Uniform,
+    WeightedRegression,
+)
+from tod.operators.aggregation import AggregationSpec
+from tod.operators.corrections import CorrectionSpec
+from tod.operators.proposals import Proposal
+from tod.operators.trust_regions import TrustRegionSpec
+from tod.targets import Data, Teacher
+from tod.targets import Preference as PreferenceTarget
 
-_SUBCOMMANDS = {name.removesuffix("Config").lower(): name for name in DEFAULTS}
+_AGGREGATION: dict[str, AggregationSpec] = {
+    "grpo": SequenceMeanTokenMean(),
+    "sapo": SequenceMeanTokenMean(),
+    "bnpo": TokenMean(),
+    "dapo": TokenMean(),
+    "cispo": TokenMean(),
+    "luspo": SequenceMeanTokenSum(),
+}
+_NONE, _GROUP = GroupMean(), GroupZScore(epsilon=1e-4)
+_SCALING: dict[str, AdvantageSpec] = {
+    "group": _GROUP,
+    "batch": BatchZScore(epsilon=1e-4),
+    "none": _NONE,
+    "True": _GROUP,
+    "False": _NONE,
+}
+"""By ``scale_rewards``; true and false are its older spelling."""
+_LIKELY = {"grpo": ("grpo",), "dr_grpo": ("dr_grpo",), "sapo": ("sapo",), "cispo": ("cispo",)}
+
+
+def grpo(s: Settings) -> Configuration:
+    """GRPOConfig (and GMPOConfig): every ``loss_type`` that has a composition here."""
+    loss, beta = str(s["loss_type"]), coefficient(s, "beta")
+    sequence = s["importance_sampling_level"] == "sequence"
+    config = Configuration(
+        "trl", s.method, s, "verifier_rl", target=reward_tilt(beta), updates=_updates(s)
+    )
+    config.proposal = _proposal(s)
+    config.likely = ("gspo",) if sequence else _LIKELY.get(loss, ("dapo", "grpo"))
+    config.said = _said(s, pull=("beta", "use_bias_correction_kl") if beta else ("beta",))
+    composed = loss in {*_AGGREGATION, "dr_grpo"}
+    if not composed:
+        config.no_target = s.why_not("loss_type", loss, "GRPOConfig.loss_type")
+    elif beta == 0.0:
+        config.no_target = "beta=0: no finite target, only a trust region"
+    pull = KLPull(kind="k3", importance=s.flag("use_bias_correction_kl")) if beta else None
+    level = "sequence_mean" if sequence else "token"
+    region = _region(s, loss) if composed else Unbounded()
+    if s.method == "GMPOConfig":
+        level, region = "sequence_mean_of_clipped", _log_clip(s)
+        config.likely = ("gmpo",)
+    action = PolicyGradient(
+        level=level,
+        trust_region=region,
+        advantage=_advantage(s),
+        aggregation=_aggregation(s, loss),
+        pull=pull,
+        correction=_correction(s),
+    )
+    config.action, config.known = (action, []) if composed else (None, [(action, {})])
+    config.auxiliary = auxiliary(s.number("entropy_coef"))
+    config.said["entropy"] = s.said("entropy_coef")
+    _grpo_changes(config, s, loss, sequence)
+    _shared_changes(config, s)
+    return config
+
+
+def rloo(s: Settings) -> Configuration:
+    """RLOOConfig: whole sequences, k1 in the reward."""
+    beta = coefficient(s, "beta")
+    config = Configuration(
+        "trl", s.method, s, "verifier_rl", target=reward_tilt(beta), updates=_updates(s)
+    )
+    config.proposal, config.likely = _proposal(s), ("rloo",)
+    config.said = _said(s, pull=("beta",))
+    if beta == 0.0:
+        config.no_target = "beta=0: no finite target, only a trust region"
+    config.action = PolicyGradient(
+        level="sequence_sum",
+        trust_region=Clip(low=s.number("epsilon"), high=_high(s)),
+        advantage=LeaveOneOut(),
+        aggregation=SequenceMeanTokenSum(),
+        pull=KLPull(kind="k1", place="reward") if beta else None,
+    )
+    if s.flag("normalize_advantages"):
+        config.change(
+            "normalize_advantages",
+            "reward and KL are both inside the division by σ_batch: the law stays, steps scale",
+        )
+    if s["reward_clip_range"] is not None:
+        config.change("reward_clip_range", "the utility is the clipped reward, before the KL")
+    _shared_changes(config, s)
+    return config
+
+
+def _high(s: Settings) -> float:
+    return s.number("epsilon_high" if s["epsilon_high"] is not None else "epsilon")
+
+
+def _region(s: Settings, loss: str) -> TrustRegionSpec:
+    low, high = s.number("epsilon"), _high(s)
+    if loss == "cispo":
+        return Truncate(cap=high)
+    if loss == "sapo":
+        return SoftGate(
+            tau_pos=s.number("sapo_temperature_pos"), tau_neg=s.number("sapo_temperature_neg")
+        )
+    return Clip(low=low, high=high)
+
+
+def _log_clip(s: Settings) -> Clip:
+    """TRL's GMPO clips log ρ to ±ε: as bounds on ρ they are e^±ε."""
+    import math
+
+    low, high = s.number("epsilon"), _high(s)
+    return Clip(low=-math.expm1(-low), high=math.expm1(high))
+
+
+def _advantage(s: Settings) -> AdvantageSpec:
+    if s["multi_objective_aggregation"] == "normalize_then_sum":
+        return BatchZScore(epsilon=1e-4)
+    return s.choice("scale_rewards", _SCALING)  # type: ignore[no-any-return]
+
+
+def _aggregation(s: Settings, loss: str) -> AggregationSpec:
+    if loss == "dr_grpo":
+        return ConstantLength(length=s.whole("max_completion_length"))
+    return _AGGREGATION.get(loss, TokenMean())
+
+
+def _correction(s: Settings) -> CorrectionSpec | None:
+    delta = s["off_policy_mask_threshold"]
+    if delta is not None:
+        return StaleNegatives(delta=s.number("off_policy_mask_threshold"))
+    if not (s.flag("use_vllm") and s.flag("vllm_importance_sampling_correction")):
+        return None
+    name = "vllm_importance_sampling_clip_max"
+    high = s.number(name) if s[name] is not None else NO_BOUND
+    low = s.number("vllm_importance_sampling_clip_min")
+    mode = s["vllm_importance_sampling_mode"]
+    if mode == "sequence_mask":
+        return SequenceMask(low=low, high=high)
+    if mode == "token_mask":
+        return TokenMask(low=low, high=high)
+    if mode == "sequence_truncate":
+        return SequenceTruncation(cap=high)
+    return TokenTruncation(cap=high, floor=low)
+
+
+def _updates(s: Settings) -> int:
+    """Optimiser steps on one batch of rollouts: passes over it, in accumulation windows."""
+    accumulate = s.whole("gradient_accumulation_steps")
+    steps = s["steps_per_generation"]
+    windows = 1 if steps is None else max(1, s.whole("steps_per_generation") // accumulate)
+    return s.whole("num_iterations") * windows
+
+
+def _proposal(s: Settings) -> Proposal:
+    names = {name: name for name in ("temperature", "top_p", "top_k")}
+    names |= {"size": "num_generations", "max_new_tokens": "max_completion_length"}
+    return proposal_of(s, names, _prompts(s))
+
+
+def _prompts(s: Settings) -> int:
+    """Contexts of a batch of rollouts on one process; how many processes there are is not said."""
+    if s["generation_batch_size"] is not None:
+        return max(1, s.whole("generation_batch_size") // s.whole("num_generations"))
+    given = s["steps_per_generation"] is not None
+    windows = s.whole("steps_per_generation" if given else "gradient_accumulation_steps")
+    return max(1, s.whole("per_device_train_batch_size") * windows // s.whole("num_generations"))
+
+
+def _said(s: Settings, pull: tuple[str, ...]) -> dict[str, str]:
+    said = {"pull": ", ".join(s.said(name) for name in pull), "refresh": s.said("num_iterations")}
+    said |= {name: s.said(name) for name in ("temperature", "top_p", "top_k")}
+    if "scale_rewards" in s.defaults:
+        said["advantage"] = s.said("scale_rewards")
+        if s["multi_objective_aggregation"] == "normalize_then_sum":
+            said["advantage"] = s.said("multi_objective_aggregation")
+    return said
+
+
+def _grpo_changes(config: Configuration, s: Settings, loss: str, sequence: bool) -> None:
+    if loss == "cispo":
+        high = _high(s)
+        if high < 1.0:
+            name = "epsilon_high" if s["epsilon_high"] is not None else "epsilon"
+            config.change(
+                name,
+                f"CISPO's cap is absolute here: every weight ρ ≤ {high:g}, also at ρ = 1, "
+                f"scales the whole update by {high:g}; 5.0 is recommended",
+            )
+    if s["delta"] is not None:
+        config.change("delta", "ρ is capped from above for either sign of A: a second trust region")
+    config.changes += _by_loss(s, loss, sequence)
+    if (
+        sequence
+        and config.action is not None
+        and s.number("beta")
+        and s.flag("use_bias_correction_kl")
+    ):
+        config.change(
+            "importance_sampling_level",
+            "the KL's weight is the geometric mean of ρ: not the ρ that makes k3 a reverse KL",
+        )
+    if s["multi_objective_aggregation"] == "normalize_then_sum":
+        config.change(
+            "multi_objective_aggregation",
+            "every reward is divided by its own σ_c before the sum: η_k = w_k/σ_{k,c}, and the "
+            "weights no longer compare the rewards' own units",
+        )
+    elif s["reward_weights"] is not None:
+        config.change("reward_weights", "U = Σ_k w_k U_k, then scaled as one: η_k ∝ w_k")
+    elif isinstance(s.given.get("reward_funcs"), list) and len(s.given["reward_funcs"]) > 1:
+        config.change("reward_weights", "U is the plain sum of the rewards, in their own units")
+    if s.number("top_entropy_quantile") < 1.0:
+        config.change(
+            "top_entropy_quantile", "only the least certain tokens are trained: others stay put"
+        )
+    if s.flag("use_adaptive_entropy"):
+        config.change("use_adaptive_entropy", "its weight moves to hold the entropy: no fixed law")
+    if config.action is not None and getattr(config.action, "correction", None) is not None:
+        config.changes.append(_of_correction(s))
+
+
+def _of_correction(s: Settings) -> SilentChange:
+    """Caps and masks of importance weights: the mean weight falls below one, unevenly."""
+    name = "vllm_importance_sampling_mode"
+    mode = str(s[name])
+    whole = mode.startswith("sequence")
+    effect = (
+        "long answers leave the bounds first and are dropped: E[ρ·1{kept}] < 1, a length bias"
+        if whole
+        else "weights are cut token by token: the push is that of a nearby law, not of π_old"
+    )
+    return SilentChange(s.said(name), effect)
+
+
+def _by_loss(s: Settings, loss: str, sequence: bool) -> list[SilentChange]:
+    effect = {
+        "grpo": "each sequence is divided by its own length: short answers are pushed harder per "
+        "token, reward and KL alike; not the gradient of E[U]",
+        "sapo": "each sequence is divided by its own length: not the gradient of E[U]",
+        "bnpo": "divided by the tokens of the micro-batch: the gradient depends on micro-batching",
+        "cispo": "",
+        "dapo": "",
+    }.get(loss, "")
+    if sequence and loss in ("bnpo", "dr_grpo", "dapo", "cispo"):
+        effect = "with sequence weights a token mean multiplies every sequence by its length"
+    return [SilentChange(s.said("loss_type"), effect)] if effect else []
+
+
+def _shared_changes(config: Configuration, s: Settings) -> None:
+    if s.flag("sync_ref_model") and s.number("beta"):
+        config.change(
+            "sync_ref_model",
+            f"π_ref follows the policy every {s['ref_model_sync_steps']} steps: the anchor moves, "
+            "sharpness compounds at every sync and there is no fixed law",
+        )
+        config.law = Law("climbs", why="π_ref follows the policy")
+    if s.flag("mask_truncated_completions"):
+        config.change(
+            "mask_truncated_completions",
+            "answers cut at the limit get no push but stay in the baseline: the law is conditioned "
+            "on finishing",
+        )
+    config.changes += cut_decoding(s)
+
+
+def cut_decoding(s: Settings) -> list[SilentChange]:
+    """Decoding settings that a proposal here cannot say."""
+    found = []
+    if s["min_p"]:
+        found.append(
+            SilentChange(s.said("min_p"), "tokens are cut from μ's support; log μ is not that of π")
+        )
+    if s.number("repetition_penalty") != 1.0:
+        effect = "μ is not the policy: log μ needs the processed logits, on-policy is off-policy"
+        found.append(SilentChange(s.said("repetition_penalty"), effect))
+    if "generation_kwargs" in s.defaults and s["generation_kwargs"]:
+        effect = "may change μ once more: only its own log-probs as drawn are log μ"
+        found.append(SilentChange(s.said("generation_kwargs"), effect))
+    return found
+
+
+SCORE = "preference"
+"""The latent score of choices; no configuration names it."""
+
+
+def preference_target(beta: float) -> PreferenceTarget | None:
+    """π_ref·exp(r/β) of choices with unit noise; None at β = 0."""
+    return PreferenceTarget(utility=SCORE, beta=beta) if beta > 0 else None
+
+
+def dpo(s: Settings) -> Configuration:
+    """DPOConfig; one ``loss_type``, or several with weights."""
+    beta = coefficient(s, "beta")
+    config = _pairs(s, preference_target(beta))
+    losses = s["loss_type"] if isinstance(s["loss_type"], list) else [str(s["loss_type"])]
+    if not losses:
+        raise SpecError("loss_type: an empty list: there is no loss to locate.")
+    if len(losses) > 1:
+        config.target, config.no_target = (
+            None,
+            f"{' + '.join(losses)}: a sum of losses has no target",
+        )
+        config.law = Law("other", why=config.no_target)
+        config.change("loss_type", "the optimum of a sum is the target of none of its parts")
+        _reference(config, s)
+        return config
+    if losses[0] == "sft":
+        return _chosen_alone(config)
+    loss = _dpo_loss(losses[0], s.number("label_smoothing"))
+    if loss is None:
+        config.target, config.no_target = (
+            None,
+            s.why_not("loss_type", losses[0], "DPOConfig.loss_type"),
+        )
+    else:
+        config.action = Preference(loss=loss)
+        config.said["loss"] = s.said("loss_type")
+    _dpo_changes(config, s, losses[0])
+    return config
+
+
+def _chosen_alone(config: Configuration) -> Configuration:
+    """``loss_type=sft``: the likelihood of the chosen answers, and nothing of a pair."""
+    config.target, config.target_family, config.family = Data(), None, "supervised"
+    config.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
+    config.proposal, config.likely = DatasetProposal(source="dataset"), ("sft",)
+    config.change("loss_type", "fits the chosen answers: no pair, no π_ref and no β is read")
+    return config
+
+
+def _dpo_loss(kind: str, smoothing: float) -> Any:
+    if kind == "robust":
+        return RobustDpo(epsilon=smoothing)
+    if kind == "exo_pair":
+        return Exo(epsilon=smoothing or 1e-3)
+    return {
+        "sigmoid": Dpo(),
+        "hinge": Hinge(),
+        "ipo": Ipo(by_length=True),
+        "nca_pair": Nca(),
+        "sigmoid_norm": SigmoidNorm(),
+    }.get(kind)
+
+
+def _dpo_changes(config: Configuration, s: Settings, kind: str) -> None:
+    read = ("robust", "exo_pair", "aot", "aot_unpaired")
+    if s.number("label_smoothing") and kind not in read:
+        config.change(
+            "label_smoothing",
+            f"ignored by loss_type={kind!r}: its labels are not smoothed (only "
+            f"{', '.join(read)} read it)",
+        )
+    if kind == "exo_pair" and not s.number("label_smoothing"):
+        config.change("label_smoothing", "TRL puts 1e-3 in the place of 0, which would be infinite")
+    if s["f_divergence_type"] != "reverse_kl":
+        config.change(
+            "f_divergence_type", "another divergence to π_ref: q* is no exponential tilt of it"
+        )
+        config.law = Law("other", why=f"f-divergence {s['f_divergence_type']}")
+        config.target, config.no_target = None, "an f-divergence's target is no exponential tilt"
+    if s["ld_alpha"] is not None:
+        config.change(
+            "ld_alpha", "tokens beyond the shorter answer weigh less: log π is no density"
+        )
+    if s.flag("use_weighting"):
+        config.change("use_weighting", "pairs are weighted by π: other pairs count than were drawn")
+    _reference(config, s)
+    config.change(
+        "max_length", "answers beyond it are cut: the density compared is that of a prefix"
+    )
+
+
+def _reference(config: Configuration, s: Settings) -> None:
+    if s.flag("sync_ref_model"):
+        config.change(
+            "sync_ref_model",
+            f"π_ref follows the policy every {s['ref_model_sync_steps']} steps: sharpness "
+            "compounds, no fixed law",
+        )
+        config.law = Law("climbs", why="π_ref follows the policy")
+
+
+def _pairs(s: Settings, target: Any) -> Configuration:
+    config = Configuration("trl", s.method, s, "preference_surrogate", target=target, updates=None)
+    config.proposal = PairsProposal(source="pairs")
+    config.target_family = "preference"
+    if target is None and not config.no_target:
+        config.no_target = "no KL coefficient: no finite target"
+    config.notes.append(
+        "μ is the data set's unknown author: overlap cannot be computed without its log-probs"
+    )
+    return config
+
+
+def cpo(s: Settings) -> Configuration:
+    """CPOConfig; with ``loss_type=simpo`` and ``cpo_alpha=0`` it is SimPO."""
+    config = _pairs(s, None)
+    config.no_target = "no reference policy: nothing is tilted"
+    kind = s["loss_type"]
+    if kind == "simpo":
+        config.action = Preference(
+            loss=SimPo(scale=s.number("beta"), margin=s.number("simpo_gamma"))
+        )
+        config.said["loss"], config.likely = s.said("loss_type"), ("simpo",)
+    elif s.number("alpha"):
+        config.no_target = (
+            f"{s.said('alpha')}: not in the algebra: AlphaPO's reward (1 − π^−α)/α is no log π"
+        )
+    else:
+        config.action = Preference(loss=_flat_loss(s, str(kind)))
+        config.said["loss"] = s.said("loss_type")
+        config.notes.append("scored without a reference: b is flat over strings of any length")
+    if s.number("cpo_alpha"):
+        config.change("cpo_alpha", "adds the likelihood of the chosen answers: not SimPO alone")
+    if s.number("label_smoothing") and kind == "sigmoid":
+        config.change("label_smoothing", "read as cDPO here, unlike in DPOConfig")
+    config.law = Law("climbs", why="no reference policy")
+    return config
+
+
+def _flat_loss(s: Settings, kind: str) -> Any:
+    """CPO's loss of a pair; log-ratios to a flat b are the log-probs themselves."""
+    smooth = s.number("label_smoothing")
+    logistic = ConservativeDpo(epsilon=smooth) if smooth else Dpo()
+    known = {"sigmoid": logistic, "hinge": Hinge(), "ipo": Ipo(by_length=True)}
+    return s.choice("loss_type", {**known, "simpo": None}) if kind != "simpo" else None
+
+
+def orpo(s: Settings) -> Configuration:
+    """ORPOConfig: its ``beta`` is the weight λ of the odds, no KL coefficient."""
+    config = _pairs(s, None)
+    config.no_target = "no reference policy: nothing is tilted"
+    config.action = Preference(loss=OrPo(weight=coefficient(s, "beta")))
+    config.said["loss"], config.likely = f"ORPO {s.said('beta')}", ("orpo",)
+    config.change("beta", "λ of the odds ratio, not a KL coefficient: 1/β is no sharpness")
+    return config
+
+
+def kto(s: Settings) -> Configuration:
+    """KTOConfig."""
+    config = _pairs(s, preference_target(coefficient(s, "beta")))
+    config.likely, config.proposal = ("kto",), DatasetProposal(source="dataset")
+    if s["loss_type"] == "kto":
+        config.action = Preference(
+            loss=Kto(
+                desirable=s.number("desirable_weight"), undesirable=s.number("undesirable_weight")
+            )
+        )
+        config.said["loss"] = s.said("loss_type")
+    else:
+        config.target, config.no_target = None, s.why_not("loss_type", key="KTOConfig.loss_type")
+    if s["desirable_weight"] != s["undesirable_weight"]:
+        config.change("desirable_weight", "weights the two kinds: moves the optimum, not its shape")
+    _reference(config, s)
+    return config
+
+
+def sft(s: Settings) -> Configuration:
+    """SFTConfig: likelihood of the data."""
+    config = Configuration("trl", s.method, s, "supervised", target=Data(), updates=None)
+    config.proposal = DatasetProposal(source="dataset")
+    kind = s["loss_type"]
+    config.action = WeightedRegression(
+        weights=Uniform(), aggregation=TokenMean(), by_probability=kind == "dft"
+    )
+    config.likely = ("dft",) if kind == "dft" else ("sft",)
+    if kind == "dft":
+        config.said["by_probability"] = s.said("loss_type")
+    if s.flag("packing") and s["packing_strategy"] == "wrapped":
+        config.change(
+            "packing_strategy", "examples are cut across rows: continuations lose context"
+        )
+    if s["completion_only_loss"] is False:
+        config.change("completion_only_loss", "prompts are fitted too: q̂_data of whole texts")
+    config.change("max_length", "examples beyond it are cut: the target is that of prefixes")
+    return config
+
+
+def online_dpo(s: Settings) -> Configuration:
+    """OnlineDPOConfig: of two draws of the policy the one with the larger reward is chosen."""
+    beta = coefficient(s, "beta")
+    config = _pairs(s, preference_target(beta))
+    config.notes = [
+        f"two draws of π a prompt; labels are the larger {REWARD}, never a random choice"
+    ]
+    names = {name: name for name in ("temperature", "top_p", "top_k", "max_new_tokens")}
+    drawn = proposal_of(s, names, s.whole("per_device_train_batch_size"), size=2)
+    config.proposal, config.updates = drawn, 1
+    losses = {"sigmoid": Dpo(), "ipo": Ipo(by_length=False)}
+    config.action = Preference(loss=s.choice("loss_type", losses))
+    config.said["loss"] = s.said("loss_type")
+    config.said |= {name: s.said(name) for name in ("temperature", "top_p", "top_k")}
+    if s["loss_type"] == "sigmoid":
+        config.law = Law("climbs", why="labels are hard: their optimum is at infinity")
+    if s["missing_eos_penalty"] is not None:
+        config.change("missing_eos_penalty", "U of cut answers is lowered: a second utility")
+    if s["reward_weights"] is not None:
+        config.change("reward_weights", "U = Σ_k w_k U_k: pairs are ranked by the sum")
+    config.changes += cut_decoding(s)
+    return config
+
+
+def distillation(s: Settings) -> Configuration:
+    """DistillationConfig: divergence over the vocabulary on the student's own rollouts."""
+    return _distilled(s, 1.0, coefficient(s, "beta"))
+
+
+def gkd(s: Settings) -> Configuration:
+    """GKDConfig: a share λ of student rollouts, a generalised JSD."""
+    return _distilled(s, s.number("lmbda"), coefficient(s, "beta"))
+
+
+def _distilled(s: Settings, share: float, beta: float) -> Configuration:
+    config = Configuration("trl", s.method, s, "on_policy_distillation", updates=1)
+    config.target, config.target_family = Teacher(eta=1.0), "teacher"
+    names = {0.0: "forward KL", 1.0: "reverse KL"}
+    config.notes.append(
+        f"{names.get(beta, f'JSD at β = {beta:g}')} to the teacher, token by token over the "
+        "vocabulary; the student's states are held fixed"
+    )
+    if 0.0 < beta < 1.0:
+        config.change("beta", "a JSD: the teacher is its optimum only if the student can be it")
+    if share < 1.0:
+        config.change("lmbda", "a share 1 − λ of batches is the data's: μ is a mixture, off-policy")
+    config.said["temperature"] = s.said("temperature")
+    longest = "max_completion_length" if "max_completion_length" in s.defaults else "max_new_tokens"
+    drawn = {
+        "prompts": s.whole("per_device_train_batch_size"),
+        "size": 1,
+        "temperature": s.number("temperature"),
+        "max_new_tokens": s.whole(longest),
+    }
+    config.proposal = Proposal(source="old", **drawn)
+    if share < 1.0:
+        config.proposal = AlternatingProposal(source="alternating", on_policy=share, **drawn)
+    config.action = NoCredit()
+    divergence = {0.0: "forward_kl", 1.0: "reverse_kl"}.get(beta, "jsd")
+    inner = {"beta": beta} if divergence == "jsd" else {}
+    config.auxiliary = Auxiliary.model_validate(
+        {"distillation": {"divergence": divergence, **inner}}
+    )
+    config.likely = ("gkd", "opd_full", "opd")
+    return config
+
+
+NAMING = ("config_class", "trainer", "_class", "class")
+"""Keys that merely name the class."""
 _READERS = {
-    "GRPOConfig": _trl_rl.grpo,
-    "GMPOConfig": _trl_rl.grpo,
-    "RLOOConfig": _trl_rl.rloo,
-    "DPOConfig": _trl_pairs.dpo,
-    "CPOConfig": _trl_pairs.cpo,
-    "ORPOConfig": _trl_pairs.orpo,
-    "KTOConfig": _trl_pairs.kto,
-    "SFTConfig": _trl_pairs.sft,
-    "DistillationConfig": _trl_pairs.distillation,
-    "GKDConfig": _trl_pairs.gkd,
-    "OnlineDPOConfig": _trl_pairs.online_dpo,
+    "GRPOConfig": grpo,
+    "GMPOConfig": grpo,
+    "RLOOConfig": rloo,
+    "DPOConfig": dpo,
+    "CPOConfig": cpo,
+    "ORPOConfig": orpo,
+    "KTOConfig": kto,
+    "SFTConfig": sft,
+    "DistillationConfig": distillation,
+    "GKDConfig": gkd,
+    "OnlineDPOConfig": online_dpo,
 }
 
 
@@ -38,39 +633,32 @@ def locate_trl(values: Mapping[str, Any], method: str | None = None, where: str 
         SpecError: The class is not known, or cannot be told from the keys.
     """
     name = class_of(values, method, where)
-    settings = Settings(_cleaned(values), DEFAULTS[name], NEUTRAL)
-    return _READERS[name](settings, name, VERSION).located()
-
-
-def _cleaned(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without private fields and what merely names the class."""
-    naming = ("config_class", "trainer", "_class", "class")
-    kept = {k: v for k, v in values.items() if not k.startswith("_") and k not in naming}
-    cap = kept.pop("vllm_importance_sampling_cap", None)
-    return kept if cap is None else {"vllm_importance_sampling_clip_max": cap, **kept}
+    public = {k: v for k, v in values.items() if not k.startswith("_") and k not in NAMING}
+    return _READERS[name](Settings.of("trl", name, public)).located()
 
 
 def class_of(values: Mapping[str, Any], method: str | None, where: str) -> str:
     """The configuration class, from its name or from settings that only it has."""
+    known = facts("trl")
     if method is None:
-        said = (values.get(key) for key in ("config_class", "trainer", "_class", "class"))
-        method = next((str(name) for name in said if name), None)
+        method = next((str(values[key]) for key in NAMING if values.get(key)), None)
     if method is not None:
-        name = TRAINERS.get(method, method)
-        name = _SUBCOMMANDS.get(name.lower(), name)
-        if name in DEFAULTS:
+        subcommands = {name.removesuffix("Config").lower(): name for name in known.defaults}
+        name = known.trainers.get(method, method)
+        name = subcommands.get(name.lower(), name)
+        if name in known.defaults:
             return name
-        if name in ELSEWHERE:
-            raise SpecError(f"{where}: no reader for TRL's {name!r}: {ELSEWHERE[name]}")
+        if name in known.elsewhere:
+            raise SpecError(f"{where}: no reader for TRL's {name!r}: {known.elsewhere[name]}")
         raise SpecError(
-            f"{where}: no reader for TRL's {method!r}. Known: {', '.join(sorted(DEFAULTS))}."
+            f"{where}: no reader for TRL's {method!r}. Known: {', '.join(sorted(known.defaults))}."
         )
-    votes = {name: len(own & set(values)) for name, own in OWN.items()}
+    votes = {name: len(own & set(values)) for name, own in known.own.items()}
     best = max(votes.values())
     winners = [name for name, count in votes.items() if count == best]
     if best and len(winners) == 1:
         return winners[0]
-    fits = [name for name in DEFAULTS if name in winners or not best]
+    fits = [name for name in known.defaults if name in winners or not best]
     raise SpecError(
         f"{where}: TRL settings, but of which method? No setting of it belongs to one class alone "
         f"(could be {', '.join(fits)}). Say so: --method {fits[0].removesuffix('Config').lower()}."

@@ -5,12 +5,15 @@ from typing import Any
 
 from tod.atlas.law import Law
 from tod.base import SpecError
-from tod.configurations.draft import Draft, auxiliary, coefficient, proposal_of, reward_tilt
-from tod.configurations.located import Located
-from tod.configurations.outside import VERL_ESTIMATORS, VERL_LOSSES, why
-from tod.configurations.settings import Settings, flat, number
-from tod.configurations.verl_changes import NORM, other_changes, reward_changes, trust_changes
-from tod.configurations.verl_facts import DEFAULTS, NEUTRAL, PREFIXES, VERSION, A, C, R
+from tod.configurations.configuration import (
+    Configuration,
+    auxiliary,
+    coefficient,
+    proposal_of,
+    reward_tilt,
+)
+from tod.configurations.framework import Settings, flat, number
+from tod.configurations.point import Located
 from tod.operators import (
     Clip,
     ConstantLength,
@@ -59,6 +62,9 @@ _LIKELY = {
     "cispo": ("cispo",),
     "geo_mean": ("gmpo",),
 }
+A = "actor_rollout_ref.actor."
+R = "actor_rollout_ref.rollout."
+C = "algorithm.rollout_correction."
 _KINDS = {
     "kl": "k1",
     "k1": "k1",
@@ -70,7 +76,7 @@ _KINDS = {
 
 
 def locate_verl(values: Mapping[str, Any], program: str | None = None, where: str = "") -> Located:
-    """A verl configuration as a point of the atlas; see `VERSION` for whose defaults.
+    """A verl configuration as a point of the atlas.
 
     Raises:
         SpecError: A program that has no reader.
@@ -82,24 +88,37 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
         raise SpecError(
             f"{where}: no reader for {program}. Known: {', '.join(_PROGRAMS)} and the sft trainers."
         )
-    s = Settings(flat(values), DEFAULTS, NEUTRAL, PREFIXES)
+    s = Settings.of("verl", "ppo", flat(values))
     estimator, mode = str(s["algorithm.adv_estimator"]), _mode(s)
-    draft = Draft("verl", VERSION, f"{estimator}, {mode}", s, "proximal_rl", updates=_updates(s))
-    draft.method = f"{program or 'main_ppo'}: {draft.method}"
-    draft.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
-    draft.proposal = _proposal(s)
-    pulls, beta = _pulls(draft, s)
-    draft.target = reward_tilt(beta)
-    if beta == 0.0 and not draft.no_target:
-        draft.no_target = "no KL in the loss or the reward: no finite target, only a trust region"
+    config = Configuration("verl", f"{estimator}, {mode}", s, "proximal_rl", updates=_updates(s))
+    config.method = f"{program or 'main_ppo'}: {config.method}"
+    config.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
+    config.proposal = _proposal(s)
+    mode = _compose(config, s, estimator, mode)
+    config.auxiliary = auxiliary(s.number(A + "entropy_coeff"), critic=estimator == "gae")
+    config.likely = _LIKELY.get(mode, _by_estimator(estimator))
+    config.said |= _said(s)
+    _trust_changes(config, s, mode)
+    _reduction_changes(config, s, mode)
+    _reward_changes(config, s, estimator)
+    _other_changes(config, s)
+    return config.located()
+
+
+def _compose(config: Configuration, s: Settings, estimator: str, mode: str) -> str:
+    """Fill in target and action, or why there is none; the loss's mode as it is composed."""
+    pulls, beta = _pulls(config, s)
+    config.target = reward_tilt(beta)
+    if beta == 0.0 and not config.no_target:
+        config.no_target = "no KL in the loss or the reward: no finite target, only a trust region"
     advantage = _advantage(s, estimator)
     region = _region(s, mode)
     if mode == "geo_mean" and isinstance(advantage, Gae | ReturnToGo):
         mode, region = "geo_mean by token", None
     if advantage is None:
-        draft.no_target = why(estimator, VERL_ESTIMATORS, "algorithm.adv_estimator")
+        config.no_target = s.why_not("algorithm.adv_estimator")
     elif region is None:
-        draft.no_target = why(mode, VERL_LOSSES, A + "policy_loss.loss_mode")
+        config.no_target = s.why_not(A + "policy_loss.loss_mode", mode)
     rules = [
         PolicyGradient(
             level=_level(s, mode),
@@ -111,27 +130,20 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
         )
         for pull, _ in pulls
     ]
-    if advantage is None or region is None or draft.law:
+    if advantage is None or region is None or config.law:
         spelled = [{"pull": said} for _, said in pulls]
-        draft.known = list(zip(rules, spelled, strict=True))
+        config.known = list(zip(rules, spelled, strict=True))
     else:
-        draft.action, draft.said["pull"] = rules[0], pulls[0][1]
-    draft.auxiliary = auxiliary(s.number(A + "entropy_coeff"), critic=estimator == "gae")
-    draft.likely = _LIKELY.get(mode, _by_estimator(estimator))
-    draft.said |= _said(s)
-    trust_changes(draft, s, mode)
-    reward_changes(draft, s, estimator)
-    other_changes(draft, s)
-    return draft.located()
+        config.action, config.said["pull"] = rules[0], pulls[0][1]
+    return mode
 
 
 def _sft(values: Mapping[str, Any], name: str) -> Located:
-    sections = (*PREFIXES, "model.", "optim.", "engine.", "checkpoint.", "ulysses", "use_remove")
-    s = Settings(flat(values), {}, frozenset(), sections)
-    draft = Draft("verl", VERSION, name, s, "supervised", target=Data(), updates=None)
-    draft.proposal, draft.likely = DatasetProposal(source="dataset"), ("sft",)
-    draft.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
-    return draft.located()
+    s = Settings.of("verl", "sft", flat(values))
+    config = Configuration("verl", name, s, "supervised", target=Data(), updates=None)
+    config.proposal, config.likely = DatasetProposal(source="dataset"), ("sft",)
+    config.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
+    return config.located()
 
 
 def _mode(s: Settings) -> str:
@@ -172,7 +184,7 @@ def _proposal(s: Settings) -> Any:
 Pulls = list[tuple[KLPull | None, str]]
 
 
-def _pulls(draft: Draft, s: Settings) -> tuple[Pulls, float]:
+def _pulls(config: Configuration, s: Settings) -> tuple[Pulls, float]:
     """The pulls as they are spelled, and their β together; the law where no pull of ours says it.
 
     No pull is one that is None.
@@ -181,7 +193,7 @@ def _pulls(draft: Draft, s: Settings) -> tuple[Pulls, float]:
     total = 0.0
     for place, on in (("loss", A + "use_kl_loss"), ("reward", "algorithm.use_kl_in_reward")):
         if s.flag(on):
-            pull, beta = _pull(draft, s, place)
+            pull, beta = _pull(config, s, place)
             total += beta
             if beta:
                 name = _PLACES[place][0]
@@ -189,8 +201,8 @@ def _pulls(draft: Draft, s: Settings) -> tuple[Pulls, float]:
                 plain = place == "reward" and pull.kind == "k1"
                 pulls.append((pull, s.said(on if plain else name) if known else ""))
     if len(pulls) > 1:
-        draft.no_target = "a KL in the loss and one in the reward: two pulls, no composition here"
-        draft.law, draft.said["eta"] = Law("other", why=draft.no_target), "β⁻¹"
+        config.no_target = "a KL in the loss and one in the reward: two pulls, no composition here"
+        config.law, config.said["eta"] = Law("other", why=config.no_target), "β⁻¹"
     none = f"{s.said(A + 'use_kl_loss')}, {s.said('algorithm.use_kl_in_reward')}"
     return (pulls, total) if pulls else ([(None, none)], 0.0)
 
@@ -202,23 +214,23 @@ _PLACES = {
 """Estimator and weight of a pull."""
 
 
-def _pull(draft: Draft, s: Settings, place: str) -> tuple[KLPull, float]:
+def _pull(config: Configuration, s: Settings, place: str) -> tuple[KLPull, float]:
     """The pull in the loss or in the reward; k2 stands in where it estimates no KL."""
     name, weight = _PLACES[place]
     beta, spelled = coefficient(s, weight), str(s[name])
     kind = _KINDS.get(spelled.rstrip("+"))
     if kind is None:
-        draft.no_target = f"{s.said(name)} is no estimator of a KL's gradient"
-        draft.law = Law("other", why=draft.no_target)
-        draft.change(name, "no estimator of a KL's gradient: where it rests is not known")
+        config.no_target = f"{s.said(name)} is no estimator of a KL's gradient"
+        config.law = Law("other", why=config.no_target)
+        config.change(name, "no estimator of a KL's gradient: where it rests is not known")
         return KLPull(kind="k2", place=place), beta
     if place == "reward":
         return KLPull(kind=kind, place="reward"), beta
     if spelled.endswith("+") and kind != "k2":
-        draft.notes.append(f"{spelled}: the value of {spelled[:-1]}, the gradient of k2")
+        config.notes.append(f"{spelled}: the value of {spelled[:-1]}, the gradient of k2")
         kind = "k2"
     if kind == "k3" and beta:
-        draft.change(name, "k3 is clamped to 10 and its log-ratio to ±20: no pull beyond")
+        config.change(name, "k3 is clamped to 10 and its log-ratio to ±20: no pull beyond")
     return KLPull(kind=kind), beta
 
 
@@ -298,3 +310,114 @@ def _said(s: Settings) -> dict[str, str]:
     said["refresh"] = s.said(A + "ppo_epochs")
     said["entropy"] = s.said(A + "entropy_coeff")
     return said
+
+
+NORM = "seq-mean-token-sum-norm"
+"""The reduction by a constant length."""
+
+
+def _trust_changes(config: Configuration, s: Settings, mode: str) -> None:
+    """Trust region and π_old."""
+    if mode == "vanilla":
+        config.change(
+            A + "clip_ratio_c",
+            f"dual clip: where A < 0 and ρ > {s.number(A + 'clip_ratio_c'):g} a token no longer "
+            "counts; bad answers that became likely are not pushed down",
+        )
+    bounds = ("clip_ratio_low", "clip_ratio_high")
+    if A + "clip_ratio" in s.given and not any(A + name in s.given for name in bounds):
+        config.change(
+            A + "clip_ratio",
+            "has no effect: clip_ratio_low and clip_ratio_high are 0.2 by default and win",
+        )
+    if mode == "cispo" and s.number(A + "clip_ratio_low") < 1.0:
+        config.change(
+            A + "clip_ratio_low",
+            "a lower bound on ρ that the paper has not: stale tokens count more",
+        )
+    if mode == "gspo" and s.number(A + "clip_ratio_high") > 0.01:
+        config.change(
+            A + "clip_ratio_high",
+            "a token's width on a geometric mean over a sequence: 4e-4 is usual, this never binds",
+        )
+    if s.flag(C + "bypass_mode"):
+        config.change(
+            C + "bypass_mode",
+            f"π_old is the engine's own log μ, and the loss is {s[C + 'loss_type']} whatever "
+            "policy_loss.loss_mode says",
+        )
+
+
+def _reduction_changes(config: Configuration, s: Settings, mode: str) -> None:
+    """How tokens and sequences are summed."""
+    aggregation = s[A + "loss_agg_mode"]
+    if mode in ("geo_mean", "sapo") and aggregation != "seq-mean-token-mean":
+        config.change(
+            A + "loss_agg_mode", f"{mode} aggregates by seq-mean-token-mean whatever is set"
+        )
+    if mode == "gspo" and aggregation == "token-mean":
+        config.change(
+            A + "loss_agg_mode",
+            "multiplies every sequence's weight by its length; GSPO is seq-mean-token-mean, which "
+            "verl before 0.9 used whatever was set",
+        )
+    unset = s[A + "loss_scale_factor"] is None
+    if aggregation == NORM and unset and mode not in ("geo_mean", "sapo"):
+        config.change(
+            A + "loss_scale_factor",
+            "divides by the padded width, which may be that of the batch at hand: set it",
+        )
+    if aggregation == "seq-mean-token-mean" and mode == "vanilla":
+        config.change(
+            A + "loss_agg_mode",
+            "each sequence is divided by its own length: short answers are pushed harder per "
+            "token; not the gradient of E[U]",
+        )
+
+
+def _reward_changes(config: Configuration, s: Settings, estimator: str) -> None:
+    """Reward, baseline and which prompts count."""
+    grouped = estimator in ("grpo", "grpo_vectorized", "rloo", "rloo_vectorized")
+    if grouped and s.whole(R + "n") == 1:
+        effect = "one candidate a prompt has no baseline: GRPO takes the raw reward as advantage"
+        if estimator != "grpo":
+            effect = "one candidate a prompt has no baseline: raw reward or 0, by implementation"
+        config.change(R + "n", effect)
+    if s["algorithm.kl_ctrl.type"] == "adaptive" and s.flag("algorithm.use_kl_in_reward"):
+        config.change(
+            "algorithm.kl_ctrl.type",
+            f"β moves to hold the KL at {s['algorithm.kl_ctrl.target_kl']}: η = 1/β is whatever "
+            "that takes",
+        )
+    config.changes_when_on()
+    if estimator == "gpg":
+        config.change(
+            "algorithm.adv_estimator",
+            "advantages are multiplied by B over the number of rewards that are not 0: the step "
+            "grows where rewards are rare",
+        )
+
+
+def _other_changes(config: Configuration, s: Settings) -> None:
+    """Teacher, sampler's weights and staleness."""
+    if s[C + "rollout_is"] is not None and not s.flag(C + "bypass_mode"):
+        config.change(
+            C + "rollout_is", "capped weights: E[weight] < 1, long answers are cut more often"
+        )
+    if s.flag("distillation.enabled"):
+        inner = "distillation.distillation_loss."
+        config.change(
+            inner + "loss_mode", "a divergence from a teacher, beside or instead of the reward"
+        )
+        what = "beside the reward: two pulls" if s.flag(inner + "use_task_rewards") else "alone"
+        config.no_target = (
+            f"distillation.enabled: a teacher {what}; only its settings are read here"
+        )
+        config.target, config.action = None, None
+        config.law = Law("other", why=config.no_target)
+    if s[C + "rollout_rs"] is not None:
+        config.change(
+            C + "rollout_rs",
+            "answers are dropped by −log ρ, so bounds lo_hi keep ρ in [1/hi, 1/lo]; the law is "
+            "conditioned on agreement of the two engines",
+        )

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from tod.atlas.registry import FOLDER
+from tod.atlas.entries import FOLDER
 from tod.base import DataError
 from tod.base.extras import load
 from tod.base.text import what_is

@@ -2,10 +2,10 @@
 
 from textwrap import fill
 
+from tod.atlas.entries import recipes
 from tod.atlas.grid import OPERATORS, TARGETS, Cell, row_of, row_of_kind
 from tod.atlas.law import follows
 from tod.atlas.measured import EMBEDDED, words
-from tod.atlas.registry import recipes
 from tod.configurations import Located, composition, letters
 from tod.configurations.compare import Comparison
 

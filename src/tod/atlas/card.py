@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tod.atlas.entries import Recipe
 from tod.atlas.grid import row_of
 from tod.atlas.measured import EMBEDDED, embedded, words
-from tod.atlas.registry import Recipe
 
 SCHEMA = "tod.atlas/1"
 

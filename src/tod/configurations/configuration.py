@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tod.atlas.effects import SilentChange, structural
+from tod.atlas.entries import OperatorFamily, recipes
 from tod.atlas.law import Law, law_of
 from tod.atlas.nearest import nearest
-from tod.atlas.registry import OperatorFamily, recipes
 from tod.base import SpecError
-from tod.configurations.implied import rule_of
-from tod.configurations.located import Located
-from tod.configurations.settings import Settings
+from tod.configurations.framework import Settings
+from tod.configurations.implied_target import rule_of
+from tod.configurations.point import Located
 from tod.operators import (
     AnyProposal,
     Auxiliary,
@@ -48,12 +48,11 @@ _SIZES = (
 
 
 @dataclass
-class Draft:
+class Configuration:
     """A configuration as its framework's reader understood it.
 
     Attributes:
         framework: Which framework.
-        version: Version of the defaults.
         method: What the framework calls the method.
         settings: What was read.
         family: Row of Table 2.
@@ -75,7 +74,6 @@ class Draft:
     """
 
     framework: str
-    version: str
     method: str
     settings: Settings
     family: OperatorFamily
@@ -97,6 +95,12 @@ class Draft:
         """Note a silent change by the name of a setting."""
         self.changes.append(SilentChange(self.settings.said(setting), effect))
 
+    def changes_when_on(self) -> None:
+        """Note every setting that is on and of which the facts say what it changes."""
+        for name, effect in self.settings.facts.when_on.items():
+            if self.settings.flag(name):
+                self.change(name, effect)
+
     def located(self) -> Located:
         """The point of the atlas."""
         whole = None if self.action is None else self._with(self.action)
@@ -109,7 +113,7 @@ class Draft:
         placed = self.target if operator is not None else None
         return Located(
             framework=self.framework,
-            version=self.version,
+            version=self.settings.facts.version,
             method=self.method,
             law=law,
             operator_family=self.family if name is None else recipes()[name].family,
@@ -147,7 +151,7 @@ class Draft:
     @property
     def _decisive(self) -> tuple[str, ...]:
         """Settings without a known value that are more than a size."""
-        return tuple(name for name in self.settings.opaque if not name.endswith(_SIZES))
+        return tuple(name for name in self.settings.computed if not name.endswith(_SIZES))
 
     def _notes(self) -> tuple[str, ...]:
         missing = self.target is None or self.action is None
@@ -187,7 +191,7 @@ def coefficient(s: Settings, name: str) -> float:
         SpecError: It is negative: the policy would be pushed away from its anchor.
     """
     value = s.number(name)
-    if not value and any(opaque == name or opaque.startswith("**") for opaque in s.opaque):
+    if not value and any(other == name or other.startswith("**") for other in s.computed):
         return 1.0
     if value < 0.0:
         raise SpecError(f"{s.said(name)}: a negative weight pushes away from π_ref: no target.")

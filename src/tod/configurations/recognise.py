@@ -11,8 +11,8 @@ from tod.base import SpecError, read_yaml
 from tod.base.text import what_is
 from tod.configurations import script as _script
 from tod.configurations import shell as _shell
+from tod.configurations.framework import facts, flat
 from tod.configurations.inherited import inherited, of_config
-from tod.configurations.settings import flat
 
 Framework = Literal["trl", "verl", "openrlhf", "nemo_rl", "tod"]
 FRAMEWORKS: tuple[Framework, ...] = ("trl", "verl", "openrlhf", "nemo_rl", "tod")
@@ -28,7 +28,7 @@ _NEMO = ("grpo", "dpo", "sft", "distillation", "ppo")
 
 
 @dataclass(frozen=True)
-class Found:
+class ConfigurationFile:
     """A file's settings.
 
     Attributes:
@@ -46,7 +46,9 @@ class Found:
     notes: tuple[str, ...] = field(default_factory=tuple)
 
 
-def detect(path: Path, framework: str | None = None, method: str | None = None) -> Found:
+def detect(
+    path: Path, framework: str | None = None, method: str | None = None
+) -> ConfigurationFile:
     """Read a file and say whose configuration it is.
 
     Args:
@@ -63,17 +65,17 @@ def detect(path: Path, framework: str | None = None, method: str | None = None) 
     suffix = path.suffix.lower()
     if suffix == ".py":
         values, name = _script.read(text, str(path), method)
-        return Found("trl", values, name)
+        return ConfigurationFile("trl", values, name)
     if suffix in (".sh", ".bash") or text.startswith("#!") or _shell.runs(text):
-        return _with_config(path, Found(*_shell.read(text, f"{path}", LOOKED_FOR)))
+        return _with_config(path, ConfigurationFile(*_shell.read(text, f"{path}", LOOKED_FOR)))
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if suffix not in (".yaml", ".yml", ".json") and lines and all(map(_OVERRIDE.match, lines)):
-        return Found("verl", _shell.overrides(lines), program="verl.trainer.main_ppo")
+        return ConfigurationFile("verl", _shell.overrides(lines), program="verl.trainer.main_ppo")
     return _of_data(_data(path, text, suffix), path, framework, method)
 
 
-def _with_config(path: Path, found: Found) -> Found:
+def _with_config(path: Path, found: ConfigurationFile) -> ConfigurationFile:
     """A command with the file that its `--config` names; its own options win over it."""
     name = found.values.get("config")
     if found.framework not in ("trl", "nemo_rl") or name is None:
@@ -86,7 +88,7 @@ def _with_config(path: Path, found: Found) -> Found:
     return replace(found, values=values, notes=(*found.notes, f"settings read from {name}"))
 
 
-def _over_nemo(path: Path, found: Found, name: str) -> Found:
+def _over_nemo(path: Path, found: ConfigurationFile, name: str) -> ConfigurationFile:
     """NeMo-RL's overrides over its `--config`; where it is missing, over its examples' defaults."""
     try:
         below, where = of_config(path, name)
@@ -118,10 +120,10 @@ def _data(path: Path, text: str, suffix: str) -> Any:
         raise SpecError(f"{path}: not valid JSON: {error}.") from None
 
 
-def _of_data(data: Any, path: Path, framework: str | None, method: str | None) -> Found:
+def _of_data(data: Any, path: Path, framework: str | None, method: str | None) -> ConfigurationFile:
     rows = data if isinstance(data, list) else []
     if rows and all(isinstance(row, str) and _OVERRIDE.match(row) for row in rows):
-        return Found("verl", _shell.overrides(rows), program="verl.trainer.main_ppo")
+        return ConfigurationFile("verl", _shell.overrides(rows), program="verl.trainer.main_ppo")
     if not isinstance(data, dict) or not data:
         kind = "empty" if not data else what_is(data)
         raise SpecError(f"{path}: {kind}, not a configuration. Looked for {LOOKED_FOR}.")
@@ -135,12 +137,10 @@ def _of_data(data: Any, path: Path, framework: str | None, method: str | None) -
             f"{path}: no framework recognised in its keys ({keys}, …). Looked for {LOOKED_FOR}. "
             "If it is one of them: --framework NAME."
         )
-    return Found(name or "trl", data, method, notes=notes)  # type: ignore[arg-type]
+    return ConfigurationFile(name or "trl", data, method, notes=notes)  # type: ignore[arg-type]
 
 
 def _whose(data: Mapping[str, Any]) -> Framework | None:
-    from tod.configurations.trl_facts import OWN
-
     if "actor_rollout_ref" in data or "algorithm" in data:
         return "verl"
     if "target" in data and "operator" in data:
@@ -150,5 +150,5 @@ def _whose(data: Mapping[str, Any]) -> Framework | None:
     if "loss_fn" in data and any(name in data for name in _NEMO):
         return "nemo_rl"
     naming = any(key in data for key in ("config_class", "trainer", "_class"))
-    mine = set().union(*OWN.values(), {"num_generations", "loss_type", "beta"})
+    mine = set().union(*facts("trl").own.values(), {"num_generations", "loss_type", "beta"})
     return "trl" if naming or mine & set(data) else None

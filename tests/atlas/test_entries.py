@@ -10,7 +10,7 @@ import yaml
 
 import tod
 from tod.atlas import RECIPES, own_copy, recipe, recipe_file
-from tod.atlas.registry import FOLDER
+from tod.atlas.entries import FOLDER
 from tod.base import SpecError, read_yaml
 
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -70,7 +70,7 @@ def test_an_own_copy_is_the_file_without_its_claims(path: Path) -> None:
 def test_importing_reads_no_recipe() -> None:
     code = (
         "import tod, tod.atlas, tod.cli.main, sys, json\n"
-        "from tod.atlas.registry import recipes\n"
+        "from tod.atlas.entries import recipes\n"
         "before = recipes.cache_info().currsize\n"
         "assert tod.RECIPES is tod.atlas.RECIPES\n"
         "print(json.dumps([before, recipes.cache_info().currsize]))"

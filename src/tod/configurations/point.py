@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tod.atlas.effects import SilentChange
+from tod.atlas.entries import OperatorFamily
 from tod.atlas.law import Law, base_letters
 from tod.atlas.nearest import number
-from tod.atlas.registry import OperatorFamily
 from tod.candidates import Candidates
-from tod.configurations.implied import EtaRule, Implied, implied
+from tod.configurations.implied_target import EtaRule, Implied, implied
 from tod.operators import Operator
 from tod.procedure import Procedure
 from tod.targets import Target, TargetSpec
