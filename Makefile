@@ -1,6 +1,7 @@
 # make demo   the main job: train the embedded model, print the report's path
 # make test   every check and test (CPU, minutes)
 # make test-machines   the numeric tests as other machines compute them (an hour and more)
+# make mutants  break lines of the theory packages, one at a time: a test must fail each time
 # All work from a bare checkout: they make .venv and install a pinned set into it, `make demo` what
 # training needs and nothing else, the others the rest.
 
@@ -15,7 +16,7 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check --no-compile -c cons
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow test-machines lint format types contracts unit doctest bench tiny clean
+.PHONY: demo test test-slow test-machines mutants lint format types contracts unit doctest bench tiny clean
 
 demo: $(TRAIN)
 	$(VENV)/bin/tod demo --output runs/demo --overwrite
@@ -46,6 +47,10 @@ test-slow: $(STAMP)
 # other numbers of threads, fewer instructions; MACHINES="nehalem threads-2" runs those alone
 test-machines: $(STAMP)
 	$(PY) scripts/test_machines.py $(MACHINES)
+
+# a second call goes on where the first one stopped; MUTANTS="--rooms base --count 40" tries those
+mutants: $(STAMP)
+	$(PY) scripts/mutants.py mutants.jsonl $(MUTANTS)
 
 bench: $(STAMP)
 	for b in benchmarks/*.py; do echo "== $$b"; $(PY) $$b || exit 1; done

@@ -1,9 +1,12 @@
 """The first state, its refusals, and the open-loop baseline."""
 
+import math
+
 import pytest
 
-from tod.arc import ArcConfig, ArcState, initial, linear_ramp
+from tod.arc import ArcConfig, ArcState, initial, linear_ramp, step
 from tod.base import SpecError
+from tod.diagnostics import ContextCounts, EssRel, Summary
 
 
 def test_the_declared_values_are_the_goal():
@@ -89,3 +92,25 @@ def test_a_state_of_another_version_is_refused():
     for bad in ({**good, "extra": 1}, {"knobs": {}}):
         with pytest.raises(SpecError, match="not a controller state"):
             ArcState.from_dict(bad)
+
+
+@pytest.mark.parametrize("deadline", [4, 10])
+def test_under_bad_readings_sharpness_is_the_ramp_at_every_step(deadline):
+    """Neither a step early nor late: what is set after batch t is the ramp's value at t + 1."""
+    config = ArcConfig(deadline=deadline, start=1 / (deadline + 1), slew=5.0)
+    state = initial(config, eta=4.0)
+    counts = ContextCounts(total=64, informative=64)
+    for t in range(deadline + 3):
+        assert state.knobs["eta"] == pytest.approx(4.0 * min(1, (t + 1) / (deadline + 1)))
+        state, _ = step(config, state, Summary(counts, EssRel(0.01, 0.01, 0.01)), step=t)
+
+
+def test_where_the_slew_is_slower_than_the_ramp_it_starts_in_time():
+    """goal·e^(−slew·steps left): the least sharpness from which the deadline can still be met."""
+    config = ArcConfig(deadline=10, start=0.65, slew=0.05)
+    state = initial(config, eta=4.0)
+    counts = ContextCounts(total=64, informative=64)
+    for t in range(12):
+        wanted = 0.65 if t == 0 else math.exp(-0.05 * max(10 - t, 0))
+        assert state.knobs["eta"] / 4.0 == pytest.approx(wanted, rel=1e-12)
+        state, _ = step(config, state, Summary(counts, EssRel(0.01, 0.01, 0.01)), step=t)

@@ -191,10 +191,25 @@ def test_only_a_gap_to_the_forward_reading_is_a_missed_mode(forward, reverse, k,
         coverage=Coverage(reverse_ess=reverse),
     )
     regime = classify(found, eta=1.0)
-    (reason,) = [r for r in regime.reasons if r.why.startswith("samples of the target")]
-    assert ("misses modes" in reason.why) == missed
+    (reason,) = [r for r in regime.reasons if r.kind in {"missed_mode", "low_reverse"}]
+    assert (reason.kind == "missed_mode") == missed
     assert ("lower eta from 1" in reason.remedy) != missed
     assert reason.verdict == ("transition" if reverse > 0.3 else "operator_dominated")
+
+
+@pytest.mark.parametrize("forward", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize(("k", "few"), [(4, 0.25), (8, 0.5), (16, 1.0), (64, 1.0), (None, 1.0)])
+def test_a_mode_is_missed_below_a_quarter_of_the_squared_forward_reading(forward, k, few):
+    """The edge F²/4 · min(1, K/16), from both sides of it."""
+    edge = few * forward**2 / 4
+    for reverse, missed in ((edge * 0.999, True), (edge * 1.001, False)):
+        record = good(
+            ess_rel=EssRel(forward, 0.3, forward),
+            overlap=replace(good().overlap, k=k),
+            coverage=Coverage(reverse_ess=reverse),
+        )
+        kinds = {reason.kind for reason in classify(record).reasons}
+        assert ("missed_mode" in kinds, "low_reverse" in kinds) == (missed, not missed)
 
 
 def test_a_low_reverse_alone_is_no_missed_mode():

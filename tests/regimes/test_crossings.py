@@ -8,7 +8,15 @@ import pytest
 
 from tod.base import DataError
 from tod.diagnostics import ContextCounts, EssRel, Overlap, Summary
-from tod.regimes import Thresholds, classify_run, crossings, segments, stable_crossings
+from tod.regimes import (
+    Crossing,
+    Thresholds,
+    classify_run,
+    crossings,
+    segments,
+    stable_crossings,
+    still_out,
+)
 
 LEGS = ("target_proposal", "policy_proposal", "target_policy")
 
@@ -155,3 +163,35 @@ def test_degenerate_series():
         crossings([1, 1], [0.1, 0.2], enter=0.5, leave=0.4)
     with pytest.raises(DataError, match="one per step"):
         stable_crossings([1], [])
+
+
+@pytest.mark.parametrize(("after", "last"), [(0.2, 0.5), (0.5, 0.2)])
+@pytest.mark.parametrize("what", ["target/policy", "ess_rel.q10"])
+def test_what_left_is_judged_by_where_it_ends(what, after, last):
+    """A leg that fell to 0.2 and came half way back ends in transition, and the other way round."""
+    left = Crossing(step=9, event="left", before=0.9, after=after, what=what, last=last)
+    (reason,) = still_out([left], Thresholds())
+    dominated = what != "ess_rel.q10" and last < Thresholds().overlap_dominated
+    assert reason.verdict == ("operator_dominated" if dominated else "transition")
+    assert reason.kind == "left_stable"
+
+
+def test_what_came_back_is_not_out():
+    left = Crossing(9, "left", 0.9, 0.2, "target/policy", 0.9)
+    back = replace(left, step=20, event="entered", before=0.2, after=0.9)
+    other = replace(left, what="target/proposal", step=12)
+    assert [str(r.why).split()[0] for r in still_out([left, other, back], Thresholds())] == [
+        "target/proposal"
+    ]
+
+
+@pytest.mark.parametrize("event", ["left", "entered"])
+def test_a_crossing_tells_both_levels_and_the_last_one(event, rng):
+    """Three levels: the last one is told beside the two that the crossing parts."""
+    levels = (0.9, 0.1, 0.4) if event == "left" else (0.1, 0.9, 0.6)
+    x = np.concatenate([rng.normal(level, 0.01, size=20) for level in levels])
+    found = crossings(range(5, 65), x.tolist(), enter=0.5, leave=0.45)
+    assert [c.event for c in found] == [event]
+    (crossing,) = found
+    assert crossing.step == 25
+    assert (crossing.before, crossing.after, crossing.last) == pytest.approx(levels, abs=0.02)

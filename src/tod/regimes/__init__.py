@@ -23,7 +23,15 @@ from tod.regimes.feasible import (
 )
 from tod.regimes.intervals import capped, verdict_by_eta
 from tod.regimes.needed import k_for_error, k_for_ess, k_for_kl
-from tod.regimes.regime import EtaInterval, PhasePoint, Reason, Regime, Verdict, phase_point
+from tod.regimes.regime import (
+    EtaInterval,
+    PhasePoint,
+    Reason,
+    ReasonKind,
+    Regime,
+    Verdict,
+    phase_point,
+)
 from tod.regimes.thresholds import Thresholds
 
 __all__ = [
@@ -34,6 +42,7 @@ __all__ = [
     "KLBudget",
     "PhasePoint",
     "Reason",
+    "ReasonKind",
     "Regime",
     "Segment",
     "Thresholds",

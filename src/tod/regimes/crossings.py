@@ -200,6 +200,7 @@ def still_out(found: Sequence[Crossing], thresholds: Thresholds) -> Iterator[Rea
                 f"go back to what was saved before step {crossing.step} and look for what changed "
                 "there; the steps before it are another regime than those after",
                 "operator_dominated" if low else "transition",
+                "left_stable",
             )
 
 

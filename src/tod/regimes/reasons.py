@@ -5,7 +5,7 @@ from typing import Literal
 
 from tod.diagnostics.summary import Summary
 from tod.regimes import remedies
-from tod.regimes.regime import Reason
+from tod.regimes.regime import Reason, ReasonKind
 from tod.regimes.remedies import Advice
 from tod.regimes.thresholds import Thresholds
 
@@ -49,6 +49,7 @@ def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
             f"{counts.zero_information} of {seen} contexts carry no information (all candidates "
             "have the same utility): the typical context is blind whatever its ESS_rel reads",
             remedies.more_sight(summary),
+            kind="zero_information",
         )
     k = summary.overlap.k or counts.candidates_per_context.get("median")
     if k is None or k < bounds.min_candidates:
@@ -58,6 +59,7 @@ def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
             "evidence of overlap",
             f"raise K to {bounds.min_candidates}, or pool what several steps drew for the same "
             "context; expect ESS_rel to fall as K grows",
+            kind="few_candidates",
         )
 
 
@@ -72,12 +74,14 @@ def _few_contexts(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
             f"{counts.singleton} singletons), fewer than {bounds.min_informative}",
             remedies.more_evidence(summary, n, bounds.min_informative),
             "undetermined",
+            kind="few_contexts",
         )
     elif n < bounds.min_informative_stable:
         yield Reason(
             f"{n} informative contexts{at_k}, fewer than the {bounds.min_informative_stable} that "
             "bound the worst tenth from below",
             remedies.more_evidence(summary, n, bounds.min_informative_stable),
+            kind="few_contexts",
         )
     if bounds.min_informative <= n < bounds.share_at_one_k * counts.informative:
         left = counts.informative - n
@@ -86,6 +90,7 @@ def _few_contexts(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
             f"{summary.overlap.k}: no median reads them",
             "draw the same K everywhere, or subsample every context to one K and diagnose again; "
             "--per-context holds their own ESS_rel",
+            kind="unequal_k",
         )
 
 
@@ -104,6 +109,7 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
             else advice.needs
             or "record utilities and the log-probs of mu and of the anchor, and declare the target",
             "undetermined",
+            kind="unknown_leg",
         )
     for name in read:
         value = values[name]
@@ -114,6 +120,7 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
             yield Reason(
                 f"the target/policy leg of overlap is 0 in a tenth of contexts: {_OUT_OF_REACH}",
                 remedies.wider_policy(),
+                kind="out_of_reach",
             )
         elif value is None and name not in summary.overlap.not_applicable:
             yield _unknown_leg(name, summary, advice)
@@ -149,28 +156,29 @@ def _low_leg(
         read = legs(summary)
         to_proposal, policy = read["target_proposal"], read["policy_proposal"]
         remedy = remedies.closer_policy(to_proposal, policy, stable, summary, advice)
-    return Reason(why, remedy, "operator_dominated" if low else "transition")
+    kind: ReasonKind = "low_leg" if value else "out_of_reach"
+    return Reason(why, remedy, "operator_dominated" if low else "transition", kind)
 
 
 def _unknown_leg(name: str, summary: Summary, advice: Advice) -> Reason:
     """A leg without a value: for want of contexts that say something, else of log-probs."""
-    why = f"the {name.replace('_', '/')} leg of overlap is not known"
     if _nothing_to_read(summary, policy_only=name == "policy_proposal"):
-        return Reason(why, remedies.more_sight(summary))
-    if name == "target_proposal" or (name == "target_policy" and not _weighed(summary)):
-        text = "record utilities and the log-probs of mu and of the target's anchor"
-        return Reason(why, advice.needs or text)
-    if summary.overlap.unknown:
-        return Reason(
-            why,
-            f"score the policy's log-probs again: they are recorded and not usable in "
-            f"{summary.overlap.unknown} contexts",
+        remedy = remedies.more_sight(summary)
+    elif name == "target_proposal" or (
+        name == "target_policy" and legs(summary)["target_proposal"] is None
+    ):
+        remedy = advice.needs or (
+            "record utilities and the log-probs of mu and of the target's anchor"
         )
-    return Reason(why, "record log_policy before the update, or declare the batch on-policy")
-
-
-def _weighed(summary: Summary) -> bool:
-    return legs(summary)["target_proposal"] is not None
+    elif summary.overlap.unknown:
+        remedy = (
+            "score the policy's log-probs again: they are recorded and not usable in "
+            f"{summary.overlap.unknown} contexts"
+        )
+    else:
+        remedy = "record log_policy before the update, or declare the batch on-policy"
+    why = f"the {name.replace('_', '/')} leg of overlap is not known"
+    return Reason(why, remedy, kind="unknown_leg")
 
 
 def _nothing_to_read(summary: Summary, *, policy_only: bool) -> bool:
@@ -193,6 +201,7 @@ def _unresolved(summary: Summary, stable: float) -> Iterator[Reason]:
         f"median ESS_rel is {value:.2f} but its 90 % interval starts at {low:.2f}, "
         f"below {stable:g}",
         remedies.more_contexts(contexts_read(summary), value, low, stable),
+        kind="wide_interval",
     )
 
 
@@ -204,6 +213,7 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
             f"a tenth of the contexts has ESS_rel at most {q10:.2f}, "
             f"below {bounds.ess_q10_dominated:g}",
             f"{remedies.less_sharp(advice)}; look at the worst contexts first",
+            kind="low_tenth",
         )
     weight = tails.max_weight_median
     stable, dominated = _weight_limits(summary, bounds)
@@ -214,6 +224,7 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
             f"one candidate carries {weight:.0%} of a typical context's weight, over {limit:.0%}",
             remedies.less_sharp(advice),
             "operator_dominated" if heavy else "transition",
+            "heavy_candidate",
         )
     for what, value, limit in (
         ("the median variance of log w", tails.log_w_variance_median, bounds.log_w_variance_stable),
@@ -223,12 +234,14 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
             yield Reason(
                 f"{what} is {value:.2f}, over {limit:g}: the tail of the weights is heavy",
                 remedies.less_sharp(advice),
+                kind="heavy_tail",
             )
     if summary.activation is not None and summary.activation > bounds.activation_stable:
         yield Reason(
             f"the trust region changes {summary.activation:.0%} of the gradient's weight, over "
             f"{bounds.activation_stable:.0%}: the operator, not the target, shapes the update",
             "take fewer updates per batch or a lower learning rate, or widen the trust region",
+            kind="trust_region",
         )
 
 
@@ -264,6 +277,7 @@ def coverage(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[R
             f"{missing:.0%} of the target sits in answers not drawn yet (Good-Turing), over "
             f"{bounds.missing_mass_stable:.0%}",
             "raise K or widen the proposal until answers repeat",
+            kind="missing_mass",
         )
 
 
@@ -277,10 +291,10 @@ def _low_reverse(reverse: float, summary: Summary, bounds: Thresholds, advice: A
     forward, k = summary.ess_rel.median, summary.overlap.k
     few = 1.0 if k is None else min(1.0, k / bounds.min_candidates)
     missed = reverse == 0 or (forward is not None and reverse < few * forward**2 / 4)
-    beside = "" if forward is None else f" against {forward:.2f} seen from the proposal's side"
+    against = "" if forward is None else f" against {forward:.2f} seen from the proposal's side"
     low = reverse < bounds.overlap_dominated
     limit = bounds.overlap_dominated if low else bounds.overlap_stable
-    fact = f"samples of the target give ESS_rel {reverse:.2g}{beside}"
+    fact = f"samples of the target give ESS_rel {reverse:.2g}{against}"
     remedy = f"{remedies.less_sharp(advice)}, or raise K"
     if missed:
         fact += ": the proposal misses modes"
@@ -290,7 +304,8 @@ def _low_reverse(reverse: float, summary: Summary, bounds: Thresholds, advice: A
         )
     else:
         fact += f", below {limit:g}: target and proposal are apart"
-    return Reason(fact, remedy, "operator_dominated" if low else "transition")
+    kind: ReasonKind = "missed_mode" if missed else "low_reverse"
+    return Reason(fact, remedy, "operator_dominated" if low else "transition", kind)
 
 
 def _misfit(rho: float, z: float | None) -> Reason:
@@ -304,11 +319,13 @@ def _misfit(rho: float, z: float | None) -> Reason:
             f"{fact}: the proposal never draws part of what the policy can",
             f"sample without truncation, or record log_mu after it; about {1 - rho:.0%} of the "
             "policy's mass is out of reach",
+            kind="missed_policy",
         )
     return Reason(
         f"{fact}: the recorded log-probs cannot be those of the sampler",
         "record log_mu with temperature, top-k and top-p applied; until then no leg can be trusted",
         "undetermined",
+        "wrong_log_probs",
     )
 
 
@@ -319,4 +336,5 @@ def target(assumed: bool) -> Iterator[Reason]:
             "the target was assumed, not declared: the verdict holds for the assumed eta only",
             "declare it (--target, --eta) or point to the training configuration (--config); "
             "until then read the verdict as intervals of eta",
+            kind="assumed_target",
         )

@@ -11,6 +11,30 @@ Verdict = Literal["swap_stable", "transition", "operator_dominated", "undetermin
 ORDER: tuple[Verdict, ...] = ("swap_stable", "transition", "operator_dominated", "undetermined")
 """From harmless to silent: the verdict is the last of these that any reason asks for."""
 
+ReasonKind = Literal[
+    "few_contexts",
+    "unequal_k",
+    "zero_information",
+    "few_candidates",
+    "unknown_leg",
+    "low_leg",
+    "out_of_reach",
+    "wide_interval",
+    "low_tenth",
+    "heavy_candidate",
+    "heavy_tail",
+    "trust_region",
+    "missed_policy",
+    "wrong_log_probs",
+    "missed_mode",
+    "low_reverse",
+    "missing_mass",
+    "left_stable",
+    "assumed_target",
+    "other",
+]
+"""Which bound was missed: what a program reads in the place of the sentence."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -20,11 +44,13 @@ class Reason:
         why: The fact, with its value and the threshold it missed.
         remedy: The next knob and its expected effect, with numbers where they are known.
         verdict: The best verdict this reason leaves possible.
+        kind: Which bound was missed.
     """
 
     why: str
     remedy: str
     verdict: Verdict = "transition"
+    kind: ReasonKind = "other"
 
     def to_dict(self) -> dict[str, str]:
         """``{"why", "remedy"}``, as in the diagnosis schema."""
