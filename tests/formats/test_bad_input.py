@@ -91,6 +91,46 @@ def test_nan_in_a_field_that_nobody_needs_is_no_reason(tmp_path: Path) -> None:
     assert read(dump(tmp_path / "1.jsonl", rows)).source.rejected == 0
 
 
+def test_nor_is_it_where_prompts_are_kept_undecoded(tmp_path: Path) -> None:
+    """verl V0 groups by the raw bytes of the input, which a line read loosely has no more."""
+    rows = [{k: v for k, v in row.items() if k != "uid"} for row in verl_rows()]
+    rows[3]["gts"] = float("nan")
+    reading = read(dump(tmp_path / "1.jsonl", rows))
+    assert reading.source.rejected == 0
+    assert reading.contexts.sizes.tolist() == [4] * 100
+
+
+ODD = ['a"b', "a\\b", "a\nb", "\x1b]0;x\x07", "acc/mean", "utility.", "ä"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_column_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """A generated struct has no field of such a name; JSON and Parquet do."""
+    import polars as pl
+
+    own = [
+        {"context": f"c{i // 4}", "step": 1, f"utility.{name}": float(i % 2), "log_mu": -1.0}
+        for i in range(8)
+    ]
+    dump(tmp_path / "x.jsonl", own)
+    pl.DataFrame(own).write_parquet(tmp_path / "x.parquet")
+    for path in (tmp_path / "x.jsonl", tmp_path / "x.parquet"):
+        assert read(path).utility[name].tolist() == [0.0, 1.0] * 4
+    mapped = [{name: float(i % 2), "q": f"c{i // 4}"} for i in range(8)]
+    reading = read(dump(tmp_path / "y.jsonl", mapped), mapping={"utility": name, "context": "q"})
+    assert reading.utility[name].tolist() == [0.0, 1.0] * 4
+    mapped[5][name] = "x"
+    reading = read(
+        dump(tmp_path / "y.jsonl", mapped),
+        mapping={"utility": name, "context": "q"},
+        max_rejected=0.5,
+    )
+    (refused,) = reading.source.rejections
+    assert (refused.row, refused.name, refused.value) == (6, name, "'x'")
+    verl = [{k: v for k, v in row.items() if k != "uid"} | {name: 0.5} for row in verl_rows(8)]
+    assert read(dump(tmp_path / "1.jsonl", verl)).utility[name].tolist() == [0.5] * 8
+
+
 def test_torn_last_line_is_counted_but_does_not_fail(tmp_path: Path) -> None:
     path = dump(tmp_path / "1.jsonl", verl_rows(8))
     with path.open("a") as file:
@@ -279,13 +319,30 @@ def test_a_memo_index_costs_no_memory(tmp_path: Path) -> None:
 
 
 def test_a_tensor_may_not_reach_beyond_its_storage(tmp_path: Path) -> None:
-    from tod.formats.untrusted.torch_files import rebuild_tensor
+    from tod.formats.untrusted.torch_files import Storage, rebuild_tensor
 
-    storage = (np.arange(4.0), "DoubleStorage")
+    storage = Storage(np.arange(4.0).tobytes(), np.dtype("<f8"))
     assert rebuild_tensor(storage, 1, (3,), (1,)).tolist() == [1.0, 2.0, 3.0]
-    for offset, size, stride in ((2, (3,), (1,)), (0, (10**9,), (0,)), (-1, (2,), (1,))):
+    assert rebuild_tensor(storage, 3, (), ()).tolist() == 3.0
+    assert rebuild_tensor(storage, 0, (0, 3), (3, 1)).shape == (0, 3)
+    for offset, size, stride in (
+        (2, (3,), (1,)),
+        (0, (10**9,), (0,)),
+        (-1, (2,), (1,)),
+        (3, (2,), (-1,)),
+        (0, (2, 2), (1 << 62, 1)),
+        (0, (3, 3), ((1 << 61) + 1, 1)),
+        (1 << 61, (), ()),
+        (0, (1 << 40, 0), (1, 1)),
+        (0, (2,), (1, 1)),
+        (0, (True,), (1,)),
+        (0.0, (1,), (1,)),
+    ):
         with pytest.raises(ValueError, match="tensor"):
             rebuild_tensor(storage, offset, size, stride)
+    for thing in (rebuild_tensor(storage, 0, (4,), (1,)), (np.arange(4.0), "DoubleStorage"), None):
+        with pytest.raises(TypeError, match="no storage of this file"):
+            rebuild_tensor(thing, 0, (2,), (1,))
 
 
 def test_a_deflated_torch_file_is_refused(tmp_path: Path) -> None:

@@ -126,20 +126,20 @@ def test_another_name_is_refused(tmp_path: Path) -> None:
 
 def test_offsets_beyond_the_values_are_damage(tmp_path: Path) -> None:
     """Offsets are numbers of the file like any other: they are checked before they slice."""
-    from tod.formats.untrusted.tensordicts import _jagged, _strided
+    from tod.formats.untrusted.tensordicts import jagged, strided
 
     parts = {"values": np.arange(4.0), "lengths": None, "_ragged_idx": 1}
-    assert [row.tolist() for row in _jagged({**parts, "offsets": np.array([0, 1, 4])})] == [
+    assert [row.tolist() for row in jagged({**parts, "offsets": np.array([0, 1, 4])})] == [
         [0.0],
         [1.0, 2.0, 3.0],
     ]
     for offsets in ([0, 9], [-1, 2], [3, 1]):
         with pytest.raises(ValueError, match="nested tensor"):
-            _jagged({**parts, "offsets": np.array(offsets)})
+            jagged({**parts, "offsets": np.array(offsets)})
     with pytest.raises(ValueError, match="nested tensor"):
-        _strided(np.arange(4.0), np.array([[9]]), np.array([[1]]), np.array([0]))
+        strided(np.arange(4.0), np.array([[9]]), np.array([[1]]), np.array([0]))
     holes = {**parts, "offsets": np.array([0, 2, 4]), "lengths": np.array([1, 2])}
-    assert [row.tolist() for row in _jagged(holes)] == [[0.0], [2.0, 3.0]]
+    assert [row.tolist() for row in jagged(holes)] == [[0.0], [2.0, 3.0]]
 
 
 def test_a_deep_object_cannot_grow_when_it_is_shown(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tod.base import DataError, Groups
+from tod.base.text import counted
 from tod.formats.jsonl import NOT_UTF8
 from tod.formats.rows import SHOWN, Rows
 
@@ -181,9 +182,8 @@ def refuse_if_too_many(rows: Rows, accepted: int, max_rejected: float) -> None:
     Raises:
         DataError: More than the allowed share was rejected, or nothing is left.
     """
-    counted = rows.rejected - rows.torn
     total = accepted + rows.rejected
-    if accepted and counted <= max_rejected * total:
+    if accepted and rows.rejected - rows.torn <= max_rejected * total:
         return
     if not total:
         raise DataError(_nothing(rows))
@@ -207,7 +207,9 @@ def _nothing(rows: Rows) -> str:
     """Why there is no row: other steps, or what the notes say."""
     said = f" What was noticed: {'; '.join(rows.notes[:4])}." if rows.notes else ""
     if rows.beyond is None:
-        return f"no rows: the files hold no rollouts.{said}"
+        more = f" and {counted(len(rows.files) - 1, 'other file')}" if len(rows.files) > 1 else ""
+        of = f" of {rows.files[0]}{more}" if rows.files else ""
+        return f"no rows{of}: no rollouts there.{said}"
     first, last = rows.steps
     asked = first if first == last else f"{_open(first)}:{_open(last)}"
     there = " to ".join(map(str, dict.fromkeys(rows.beyond)))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 NOT_UTF8 = "not UTF-8 text"
 _WHERE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _LACKS = re.compile(r"missing required field `(.*?)`")
+_ODD = re.compile(r'["\\\x00-\x1f]')
 
 
 def field_of(error: Exception) -> tuple[str, str]:
@@ -32,8 +33,79 @@ def field_of(error: Exception) -> tuple[str, str]:
     return place or "line", why.replace("`", "")
 
 
+class Lines:
+    """A decoder of lines as rows of one type."""
+
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind
+        decoder = msgspec.json.Decoder(kind)
+        self.decode: Callable[[bytes], Any] = decoder.decode
+        self.decode_lines: Callable[[bytes], list[Any]] = decoder.decode_lines
+
+    def convert(self, loose: Any) -> Any:
+        """A line that the standard library decoded."""
+        return msgspec.convert(loose, self.kind, strict=True)
+
+
+class ColumnLines(Lines):
+    """The same for columns whose names are data: rows have the attributes c0, c1, … of their type.
+
+    A name with a quote, a backslash or a control character is legal JSON, and msgspec has no
+    struct for it: such lines are decoded whole, and their columns picked.
+    """
+
+    def __init__(self, fields: Sequence[tuple[str, Any, bool]]) -> None:
+        """Columns, each with its type and whether a row must have it."""
+        self.columns = {f"c{place}": column for place, (column, _, _) in enumerate(fields)}
+        typed = [
+            (f"c{place}", kind) if needed else (f"c{place}", kind, None)
+            for place, (_, kind, needed) in enumerate(fields)
+        ]
+        self.raw = {field[0] for field in typed if field[1] is msgspec.Raw}
+        self.odd = any(_ODD.search(column) for column in self.columns.values())
+        rename = {} if self.odd else self.columns
+        super().__init__(
+            msgspec.defstruct("Row", sorted(typed, key=len), rename=rename, kw_only=True, gc=False)
+        )
+        if self.odd:
+            self._fields = self.decode
+            self._whole = msgspec.json.Decoder(dict[str, msgspec.Raw])
+            self.decode = lambda line: self._picked(self._whole.decode(line))
+            self.decode_lines = lambda data: [*map(self._picked, self._whole.decode_lines(data))]
+
+    def _picked(self, row: Mapping[str, msgspec.Raw]) -> Any:
+        known = {c: row[name] for c, name in self.columns.items() if name in row}
+        line = b",".join(b'"%s":%s' % (c.encode(), bytes(raw)) for c, raw in known.items())
+        try:
+            return self._fields(b"{%s}" % line)
+        except msgspec.ValidationError as error:
+            raise self._named(error) from None
+
+    def convert(self, loose: Any) -> Any:
+        """A line that the standard library decoded."""
+        if not isinstance(loose, dict):
+            return super().convert(loose)
+        known = {}
+        for c, name in self.columns.items():
+            if name in loose:
+                value = loose[name]
+                raw = msgspec.Raw(json.dumps(value).encode()) if c in self.raw else value
+                known[c if self.odd else name] = raw
+        try:
+            return super().convert(known)
+        except msgspec.ValidationError as error:
+            raise self._named(error) from None
+
+    def _named(self, error: msgspec.ValidationError) -> msgspec.ValidationError:
+        """The same complaint with the file's own name of the column."""
+        place, why = field_of(error)
+        first, *rest = re.split(r"(?=[.\[])", place, maxsplit=1)
+        named = self.columns.get(first, first) + "".join(rest)
+        return msgspec.ValidationError(f"{why} - at `$.{named}`")
+
+
 def decode_blocks(path: Path, kind: Any, rows: Rows) -> Iterator[tuple[Sequence[int], list[Any]]]:
-    """Line numbers and decoded rows of the type ``kind``, a block at a time.
+    """Line numbers and decoded rows of the type ``kind``, or of ``Lines``, a block at a time.
 
     A block in which every line is good is decoded in one call; otherwise line by line, and bad
     lines are rejected by field. A line that is not strict JSON is read once more the way Python
@@ -41,7 +113,7 @@ def decode_blocks(path: Path, kind: Any, rows: Rows) -> Iterator[tuple[Sequence[
 
     A DataError says: the file is not text, or its compression is damaged.
     """
-    decoder = msgspec.json.Decoder(kind)
+    decoder = kind if isinstance(kind, Lines) else Lines(kind)
     for chunk in chunks(path):
         if chunk.overlong:
             rows.reject(path, chunk.first, "line", None, f"longer than {MAX_LINE >> 20} MiB")
@@ -64,7 +136,7 @@ def decode_lines(path: Path, kind: Any, rows: Rows) -> Iterator[tuple[int, Any]]
 
 
 def _line_by_line(
-    path: Path, chunk: Chunk, decoder: "msgspec.json.Decoder[Any]", rows: Rows
+    path: Path, chunk: Chunk, decoder: Lines, rows: Rows
 ) -> tuple[list[int], list[Any]]:
     numbers: list[int] = []
     items: list[Any] = []
@@ -78,7 +150,7 @@ def _line_by_line(
             problem: Exception = error
         try:
             loose = _loosely(line)
-            items.append(msgspec.convert(loose, decoder.type, strict=True))
+            items.append(decoder.convert(loose))
             numbers.append(number)
             continue
         except msgspec.ValidationError as error:
@@ -124,6 +196,8 @@ def _loosely(line: bytes) -> Any:
 
 def _value_at(data: Any, path: str) -> object:
     """The value at a dotted path of an error, ``rewards[...]`` included; names may hold dots."""
+    if isinstance(data, dict) and path in data:
+        return data[path]
     parts = path.replace("[...]", ".0").replace("[", ".").replace("]", "").split(".")
     while parts and data is not None:
         used = 1

@@ -56,6 +56,12 @@ def columns_of(path: Path) -> Mapping[str, Any]:
         raise DataError(f"{path}: Parquet is compressed inside already; unpack this file first.")
     import polars as pl
 
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{path}: its name is not UTF-8, as Parquet's reader needs it: rename it."
+        ) from None
     with explained(path):
         return dict(pl.read_parquet_schema(path))
 

@@ -23,7 +23,7 @@ from tod.formats.rows import Rows, shorten
 from tod.formats.skyrl_worth import Worth
 from tod.formats.token_rows import Sink
 from tod.formats.untrusted.pickles import Names, Opaque, load
-from tod.formats.untrusted.torch_files import load_torch
+from tod.formats.untrusted.torch_files import load_torch, shape_of
 
 _MODULE = "skyrl.backends.skyrl_train.training_batch"
 _KINDS = frozenset(
@@ -32,22 +32,14 @@ _KINDS = frozenset(
 _LOGS = {"mu": "rollout_logprobs", "old": "action_log_probs", "ref": "base_action_log_probs"}
 
 
-def _class(*_: Any) -> Any:
-    return Opaque()
-
-
-def _rebuild(_: Any, state: Any) -> Any:
+def _state(_: Any, state: Any) -> Any:
     return state
 
 
-def _device(*_: Any) -> str:
-    return "device"
-
-
 NAMES: Names = {
-    f"{_MODULE}.TrainingInputBatch": _class,
-    f"{_MODULE}._rebuild_tensor_batch": _rebuild,
-    "torch.device": _device,
+    f"{_MODULE}.TrainingInputBatch": Opaque,
+    f"{_MODULE}._rebuild_tensor_batch": _state,
+    "torch.device": Opaque,
 }
 
 
@@ -110,7 +102,7 @@ def _read_file(path: Path, step: int, rows: Rows, given: Beside | None) -> None:
                 f"{path}: {_LOGS[name]} has shape {values.shape}, loss_mask {mask.shape}: the dump "
                 "is not of one batch. Leave the file out."
             )
-    count = len(mask) - _whole(metadata.get("pad_size"))
+    count = max(len(mask) - _whole(metadata.get("pad_size")), 0)
     owner = _owners(path, metadata.get("policy_prompt_boundaries"), len(mask))
     like = {key: _array(path, batch, key) for key in ("advantages", "returns", "values")}
     same = {key: v if v is not None and v.shape == mask.shape else None for key, v in like.items()}
@@ -158,13 +150,20 @@ def _owners(path: Path, boundaries: Any, count: int) -> Any:
             f"{path}: no policy_prompt_boundaries in its metadata, so its rows have no groups. "
             "Dump with a SkyRL that writes them."
         )
+    before = 0
     for group, pair in enumerate(boundaries):
         try:
             first, last = (int(value) for value in pair)
         except (TypeError, ValueError, OverflowError):
             shown = shorten(pair)
             raise DataError(f"{path}: prompt boundary {group} is {shown}, not a pair.") from None
-        owner[max(first, 0) : max(last, 0)] = group
+        if not before <= first <= last:
+            raise DataError(
+                f"{path}: prompt boundary {group} is {shorten(pair)}, and the one before ends at "
+                f"{before}: groups that overlap. Leave the file out."
+            )
+        owner[first:last] = group
+        before = last
     return owner
 
 
@@ -174,12 +173,13 @@ def _array(path: Path, batch: Any, key: str) -> Any:
     if value is None:
         return None
     try:
-        if value.get("format") == "torch":
+        if value["format"] == "torch":
             return np.asarray(load_torch(value["data"], f"{path}:{key}"), dtype=np.float64)
-        if value["dtype"] not in _KINDS:
-            raise ValueError(f"type {shorten(value['dtype'])}")
-        flat = np.frombuffer(value["data"], dtype=np.dtype(value["dtype"]))
-        return flat.reshape(tuple(value["shape"])).astype(np.float64)
+        kind = value["dtype"]
+        if type(kind) is not str or kind not in _KINDS:
+            raise ValueError(f"type {shorten(kind)}")
+        flat = np.frombuffer(value["data"], dtype=np.dtype(kind))
+        return flat.reshape(shape_of(value["shape"])).astype(np.float64)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: {key} is not a tensor of a dump ({error}).") from None
 

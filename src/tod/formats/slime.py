@@ -30,6 +30,7 @@ from tod.formats.untrusted.torch_files import is_torch_file, load_torch
 _TRAIN = {"mu": "rollout_log_probs", "old": "log_probs", "ref": "ref_log_probs"}
 _TRAIN_KEY = b"\x0e\x00\x00\x00format_version"
 """The key as the pickle writes it: a torch zip has an entry called ``.format_version`` too."""
+_NUMBERS = frozenset({int, float, bool})
 _MAIN = ("score", "reward", "total", "acc", "accuracy")
 
 
@@ -112,8 +113,9 @@ def _read_rollout(path: Path, step: int, rows: Rows, trained: dict[int, dict[str
     sink.close()
 
 
-def _group(sample: Any) -> Any:
-    return sample.get("group_index") if isinstance(sample, dict) else None
+def _group(sample: Any) -> int | str | None:
+    group = sample.get("group_index") if isinstance(sample, dict) else None
+    return group if isinstance(group, int | str) else None
 
 
 def _spared(step: int, samples: list[Any], trained: dict[int, Any], rows: Rows) -> set[Any]:
@@ -155,21 +157,38 @@ def _put(place: int, step: int, sample: Any, other: Any, sink: Sink, lag: int | 
 def _sums(
     place: int, step: int, tokens: Any, mask: Any, length: Any, sink: Sink, lag: int | None
 ) -> dict[str, float] | None:
-    on = None if mask is None else np.asarray(mask) != 0
-    chosen: dict[str, Any] = {}
-    for name, values in tokens.items():
-        if values is None or not len(values):
+    on = None if mask is None else _numbers(mask)
+    if mask is not None and on is None:
+        sink.reject(place, "loss_mask", mask, "not a list of one number per token")
+        return None
+    kept: dict[str, Any] = {}
+    for name, given in tokens.items():
+        if given is None:
+            continue
+        values, field = _numbers(given), sink.rows.field(f"log_{name}")
+        if values is None:
+            sink.reject(place, field, given, "not a list of one number per token")
+            return None
+        if not values.size:
             continue
         wrong = isinstance(length, int) and len(values) != length
         if wrong or (on is not None and len(values) != len(on)):
             shown = f"{len(values)} for a response of {length}"
-            sink.reject(
-                place, sink.rows.field(f"log_{name}"), shown, "another length than the response"
-            )
+            sink.reject(place, field, shown, "another length than the response")
             return None
-        masked = on is not None and bool(on.any())
-        chosen[name] = np.asarray(values, dtype=np.float64)[on] if masked else values
-    return sink.sums(place, step, chosen, lag=lag)
+        kept[name] = values[on != 0] if on is not None and on.any() else values
+    return sink.sums(place, step, kept, lag=lag)
+
+
+def _numbers(values: Any) -> Any:
+    """One number per token, [T]; None where that is not what is held."""
+    listed = isinstance(values, list) and _NUMBERS.issuperset(map(type, values))
+    if not listed and not (isinstance(values, np.ndarray) and values.ndim == 1):
+        return None
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except OverflowError:  # a whole number beyond the largest double
+        return None
 
 
 def _utility(reward: Any, rows: Rows) -> dict[str, float] | None:

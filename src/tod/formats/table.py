@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from tod.base import DataError
 from tod.formats.files import base_suffix
-from tod.formats.jsonl import Natural, Whole, decode_blocks, first_keys
+from tod.formats.jsonl import ColumnLines, Natural, Whole, decode_blocks, first_keys
 from tod.formats.roles import TEXTS, Roles
 from tod.formats.rows import Rows
 from tod.formats.table_parquet import read_parquet
@@ -16,11 +17,13 @@ from tod.formats.token_rows import Sink
 
 _KINDS: dict[str, Any] = {
     "step": Whole,
-    "candidate": Whole | None,
-    "length": Natural | None,
-    "lag": Natural | None,
-    "drawn_from": Literal["mu", "target"] | None,
+    "candidate": Whole,
+    "length": Natural,
+    "lag": Natural,
+    "drawn_from": Literal["mu", "target"],
     "answer": Any,
+    "context": Any,
+    "prompt": Any,
 }
 
 
@@ -35,33 +38,52 @@ def read_table(path: Path, roles: Roles, rows: Rows) -> None:
         return
     roles.check(path, first_keys(path))
     sink = Sink(path, rows)
-    place = {column: f"c{at}" for at, column in enumerate(dict.fromkeys(roles.columns.values()))}
-    names = {role: place[column] for role, column in roles.columns.items()}
-    for numbers, items in decode_blocks(path, _row_type(roles, names), rows):
+    names = _fields(path, roles)
+    columns = list(names)
+    lines = ColumnLines([(column, *names[column]) for column in columns])
+    place = {role: f"c{columns.index(c)}" for role, c in roles.columns.items() if c in names}
+    for numbers, items in decode_blocks(path, lines, rows):
         for line, item in zip(numbers, items, strict=True):
-            _put(line, {role: getattr(item, name, None) for role, name in names.items()}, sink)
+            _put(line, {role: getattr(item, name) for role, name in place.items()}, sink)
     sink.close()
 
 
-def _row_type(roles: Roles, names: Mapping[str, str]) -> Any:
-    """A struct of the columns that are needed; a row must have what comes without a default."""
+def _fields(path: Path, roles: Roles) -> dict[str, tuple[Any, bool]]:
+    """Type of every column that is read, and whether a row must have it.
+
+    A column may play several roles, and then has the narrowest of their types.
+
+    Raises:
+        DataError: A column plays roles whose types exclude each other.
+    """
     main = next(iter(roles.utilities), None)
-    needed: list[Any] = []
-    other: list[Any] = []
-    for role, name in names.items():
-        if role == roles.grouping:
-            needed.append((name, Any))
-        elif role == "step":
-            needed.append((name, _KINDS[role]))
-        elif role == f"utility.{main}":
-            needed.append((name, float | bool))
-        elif role not in TEXTS:
-            listed = list[float] | None if role.endswith("_tokens") else float | bool | None
-            other.append((name, _KINDS.get(role, listed), None))
-    fields = {field[0]: field for field in [*other, *needed]}  # a column may play several roles
-    rename = {name: roles.columns[role] for role, name in names.items()}
-    ordered = sorted(fields.values(), key=len)  # what comes without a default goes first
-    return msgspec.defstruct("Row", ordered, rename=rename)
+    needed = {roles.grouping, "step", f"utility.{main}"}
+    by_column: dict[str, list[str]] = {}
+    for role, column in roles.columns.items():
+        if role not in TEXTS or role in needed:
+            by_column.setdefault(column, []).append(role)
+    fields: dict[str, tuple[Any, bool]] = {}
+    for column, played in by_column.items():
+        played.sort(key=lambda role: _SHAPES.index(_shape(role)))
+        shapes = {_shape(role).removeprefix("whole ") for role in played} - {"anything"}
+        if len(shapes) > 1:
+            raise DataError(f"{path}: column {column!r} cannot be both {' and '.join(played)}.")
+        must = not needed.isdisjoint(played)
+        kind = _KINDS.get(played[0], list[float] if shapes == {"list"} else float | bool)
+        fields[column] = (kind if must or kind is Any else kind | None, must)
+    return fields
+
+
+_SHAPES = ("whole number", "number", "list", "text", "anything")
+"""What a role's values may be, the narrowest first."""
+
+
+def _shape(role: str) -> str:
+    if role in ("context", "prompt", "answer"):
+        return "anything"
+    if role in _KINDS:
+        return "text" if role == "drawn_from" else "whole number"
+    return "list" if role.endswith("_tokens") else "number"
 
 
 def _put(line: int, got: Mapping[str, Any], sink: Sink) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from tod.formats import verl_batch
 from tod.formats.files import base_suffix
 from tod.formats.format import Format, Probe, newest_per_step, step_in_name
-from tod.formats.jsonl import Whole, decode_blocks, first_object, texts
+from tod.formats.jsonl import ColumnLines, Whole, decode_blocks, first_object, texts
 from tod.formats.rows import Rows
 from tod.formats.several_runs import newest_of_all, run_of
 
@@ -131,32 +131,30 @@ def _extras(first: dict[str, Any]) -> list[str]:
     """Reward extras of V0: the other keys that hold a number."""
     numeric = (b"t", b"f", b"-", *(str(digit).encode() for digit in range(10)))
     return [
-        name
-        for name, raw in first.items()
-        if name not in _PLAIN and bytes(raw).startswith(numeric) and name.isidentifier()
+        name for name, raw in first.items() if name not in _PLAIN and bytes(raw).startswith(numeric)
     ]
 
 
 def _read_v0(path: Path, rows: Rows, extras: list[str]) -> None:
     rows.note("V0 rows carry no group: candidates of a step with the same input text are one group")
-    fields: list[Any] = [("score", Number), ("step", Whole), ("input", msgspec.Raw)]
-    fields += [(name, Number | None, None) for name in extras]
-    names = ("score", *extras)
-    kind = msgspec.defstruct("V0", fields, gc=False)
+    fields: list[Any] = [("step", Whole, True), ("input", msgspec.Raw, True)]
+    fields += [("score", Number, True), *((name, Number | None, False) for name in extras)]
+    lines = ColumnLines(fields)
     file, contexts = rows.start(path), rows.contexts
-    for numbers, items in decode_blocks(path, kind, rows):
-        keep = [i for i, item in enumerate(items) if rows.wanted(item.step)]
+    for numbers, items in decode_blocks(path, lines, rows):
+        keep = [i for i, item in enumerate(items) if rows.wanted(item.c0)]
         if len(keep) < len(items):
             numbers, items = [numbers[i] for i in keep], [items[i] for i in keep]
         code: list[int] = []
         for item in items:
-            text = bytes(item.input)
-            key = (item.step, hash(text))
+            text = bytes(item.c1)
+            key = (item.c0, hash(text))
             found = contexts.get(key)
             if found is None:
                 found = rows.context(*key, blake2b(text, digest_size=8).hexdigest())
             code.append(found)
-        utility = {name: [getattr(item, name) for item in items] for name in names}
+        values = {name: f"c{place}" for place, name in enumerate(("score", *extras), start=2)}
+        utility = {name: [getattr(item, c) for item in items] for name, c in values.items()}
         rows.add(file, code, numbers, utility)
 
 

@@ -1,4 +1,4 @@
-"""Numbers and arrays of numpy inside a pickle, as reward functions and their notes leave them.
+"""Numbers and arrays of NumPy inside a pickle, as reward functions and their notes leave them.
 
 Numbers become plain ones. Arrays are passed over: no column that is read is one.
 """
@@ -12,39 +12,30 @@ from tod.formats.untrusted.pickles import Names, Opaque
 _KINDS = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
 
 
-class _Type(Opaque):
-    """A data type by its code; its state is (version, byte order, …)."""
-
-    def __init__(self, code: str) -> None:
-        self.code = code
-
-
-def _dtype(code: Any, *_: Any) -> _Type:
-    return _Type(str(code))
-
-
-def _encode(text: str, name: str) -> bytes:
+def encode(text: Any, name: Any) -> bytes:
+    """Bytes as protocol 2 writes them."""
+    if type(text) is not str or type(name) is not str:
+        raise TypeError("bytes that are made of no text")
     if name != "latin1":
-        raise ValueError(f"bytes as {name!r} text")
+        raise ValueError(f"bytes as {name!r:.40} text")
     return text.encode("latin-1")
 
 
 def _scalar(kind: Any, raw: Any) -> Any:
-    """The number, of a closed list of types; little-endian, as all who write these files are."""
-    order = kind.state[1] if kind.state else "<"
-    if kind.code not in _KINDS or order not in ("<", "|"):
-        raise ValueError(f"a number of type {order}{kind.code}")
-    return np.frombuffer(raw, dtype=np.dtype(kind.code).newbyteorder("<"), count=1)[0].item()
-
-
-def _array(*_: Any) -> Opaque:
-    return Opaque()
+    """The number, of a closed list of types; the state of a type is (version, byte order, …)."""
+    if type(kind) is not Opaque or type(raw) not in (bytes, memoryview):
+        raise TypeError("a NumPy number that is not a type and bytes")
+    order = kind.state[1] if type(kind.state) is tuple and len(kind.state) > 1 else "<"
+    if kind.code not in _KINDS or type(order) is not str or order not in "<|>":
+        raise ValueError(f"a NumPy number of type {kind.code:.20}")
+    dtype = np.dtype(kind.code).newbyteorder(">" if order == ">" else "<")
+    return np.frombuffer(raw, dtype=dtype, count=1)[0].item()
 
 
 NAMES: Names = {
-    "numpy.dtype": _dtype,
-    "numpy.ndarray": _array,
-    "_codecs.encode": _encode,
+    "numpy.dtype": Opaque,
+    "numpy.ndarray": Opaque,
+    "_codecs.encode": encode,
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("_core", "core")},
-    **{f"numpy.{core}.multiarray._reconstruct": _array for core in ("_core", "core")},
+    **{f"numpy.{core}.multiarray._reconstruct": Opaque for core in ("_core", "core")},
 }

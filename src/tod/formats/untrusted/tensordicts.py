@@ -8,118 +8,101 @@ from typing import Any
 
 import numpy as np
 
-from tod.formats.untrusted.pickles import Names, Opaque
+from tod.formats.untrusted import numpy_values
+from tod.formats.untrusted.pickles import Name, Names, Opaque, flat_keys
 from tod.formats.untrusted.torch_files import rebuild_tensor
 
 
-def _opaque(*_: Any) -> Opaque:
-    return Opaque()
-
-
 def _fields(_: Any, state: Any) -> dict[str, Any]:
-    found = state["_tensordict"]
-    if type(found) is not dict:
+    fields = state["_tensordict"] if type(state) is dict else None
+    if type(fields) is not dict:
         raise TypeError("a TensorDict whose fields are no dictionary")
-    return found
+    return fields
 
 
 def _of_type(function: Any, _: Any, arguments: Any, *__: Any) -> Any:
     """A tensor with attributes: only what this module builds is called."""
-    if function not in (rebuild_tensor, _jagged):
+    if type(function) is not Name or function.stands_for not in (rebuild_tensor, jagged):
         raise TypeError("a tensor that is rebuilt by something else")
-    return function(*arguments)
+    return function.stands_for(*arguments)
 
 
-def _jagged(parts: Any) -> list[Any] | None:
+def jagged(fields: Any) -> list[Any] | None:
     """Rows of a jagged nested tensor; None where another axis than the first is ragged."""
-    values, offsets, lengths = parts["values"], parts["offsets"], parts["lengths"]
-    if parts["_ragged_idx"] != 1:
+    if type(fields) is not dict:
+        raise TypeError("a nested tensor without fields")
+    values, offsets, lengths = fields["values"], fields["offsets"], fields["lengths"]
+    if fields["_ragged_idx"] != 1:
         return None
+    offsets = _places(offsets, axes=1)
     starts = offsets[:-1]
-    ends = offsets[1:] if lengths is None else starts + lengths
-    return _slices(values, starts, ends)
+    ends = offsets[1:] if lengths is None else starts + _places(lengths, axes=1)
+    return _rows_of(values, starts, ends)
 
 
-def _strided(buffer: Any, sizes: Any, strides: Any, starts: Any) -> list[Any] | None:
+def strided(buffer: Any, sizes: Any, strides: Any, starts: Any) -> list[Any] | None:
     """Rows of a strided nested tensor of vectors; None for matrices."""
-    if sizes.ndim != 2 or sizes.shape[1] != 1 or (strides != 1).any():
+    sizes, strides, starts = _places(sizes, axes=2), _places(strides, axes=2), _places(starts, 1)
+    if sizes.shape[1] != 1 or (strides != 1).any():
         return None
-    return _slices(buffer, starts, starts + sizes[:, 0])
+    return _rows_of(buffer, starts, starts + sizes[:, 0])
 
 
-def _slices(values: Any, starts: Any, ends: Any) -> list[Any]:
-    if len(starts) and not (starts.min() >= 0 and (starts <= ends).all()):
+def _places(value: Any, axes: int) -> Any:
+    """Whole numbers of the file, which must be below 2^53 so that their sums do not wrap."""
+    if type(value) is not np.ndarray or value.dtype.kind != "i" or value.ndim != axes:
+        raise TypeError("a nested tensor whose offsets are no whole numbers")
+    value = value.astype(np.int64)
+    if value.size and (int(value.min()) < 0 or int(value.max()) >= 1 << 53):
+        raise ValueError("a nested tensor of negative or endless extent")
+    return value
+
+
+def _rows_of(values: Any, starts: Any, ends: Any) -> list[Any]:
+    if type(values) is not np.ndarray or values.ndim < 1 or starts.shape != ends.shape:
+        raise TypeError("a nested tensor without values, or with more starts than ends")
+    if len(starts) and not (starts <= ends).all():
         raise ValueError("a nested tensor of negative extent")
-    if len(ends) and ends.max() > len(values):
+    if len(ends) and int(ends.max()) > len(values):
         raise ValueError("a nested tensor that reaches beyond its values")
     return [values[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
-class _Kind(Opaque):
-    """A NumPy dtype by name; its state holds the byte order."""
-
-    def __init__(self, name: Any, *_: Any) -> None:
-        self.name = name if type(name) is str else ""
-
-    def known(self) -> np.dtype[Any]:
-        """The dtype, of numbers only."""
-        big = isinstance(self.state, tuple) and self.state[1:2] == (">",)
-        kind = np.dtype(self.name).newbyteorder(">" if big else "<")
-        if kind.kind not in "biuf":
-            raise TypeError(f"a NumPy value of type {self.name}")
-        return kind
-
-
-def _scalar(kind: Any, raw: Any) -> Any:
-    return np.frombuffer(raw, dtype=kind.known(), count=1)[0].item()
-
-
-def _encode(text: Any, name: Any) -> bytes:
-    if name != "latin1" or type(text) is not str:
-        raise ValueError("bytes written in another way than NumPy's")
-    return text.encode("latin1")
-
-
-def _set(items: Any = ()) -> set[Any]:
-    return set(items)
+def _members(items: Any = ()) -> set[Any]:
+    return set(flat_keys(items))
 
 
 NAMES: Names = {
+    **numpy_values.NAMES,
     "tensordict._reductions._make_td": _fields,
-    "tensordict._td.TensorDict": _opaque,
-    "tensordict.tensorclass.NonTensorData": _opaque,
-    "tensordict.tensorclass.NonTensorStack": _opaque,
+    "tensordict._td.TensorDict": Opaque,
+    "tensordict.tensorclass.NonTensorData": Opaque,
+    "tensordict.tensorclass.NonTensorStack": Opaque,
     "torch.Size": tuple,
-    "torch.Tensor": _opaque,
+    "torch.Tensor": Opaque,
     "torch._tensor._rebuild_from_type_v2": _of_type,
-    "torch._utils._rebuild_nested_tensor": _strided,
-    "torch._dynamo.decorators._DimRange": _opaque,
-    "torch.nested._internal.nested_tensor.NestedTensor": _opaque,
-    "torch.nested._internal.nested_tensor._rebuild_njt": _jagged,
-    "__builtin__.set": _set,
-    "builtins.set": _set,
-    "_codecs.encode": _encode,
-    "numpy.dtype": _Kind,
-    "numpy.ndarray": _opaque,
-    "numpy.core.multiarray.scalar": _scalar,
-    "numpy.core.multiarray._reconstruct": _opaque,
-    "numpy._core.multiarray.scalar": _scalar,
-    "numpy._core.multiarray._reconstruct": _opaque,
+    "torch._utils._rebuild_nested_tensor": strided,
+    "torch._dynamo.decorators._DimRange": Opaque,
+    "torch.nested._internal.nested_tensor.NestedTensor": Opaque,
+    "torch.nested._internal.nested_tensor._rebuild_njt": jagged,
+    "__builtin__.set": _members,
+    "builtins.set": _members,
 }
 
 
 def column(value: Any, count: int) -> list[Any] | None:
     """One entry per row of a field: arrays of tensors, plain data of the rest; None if unusable."""
     if isinstance(value, np.ndarray):
-        rows = list(value) if value.ndim else []
-    elif isinstance(value, list):
-        rows = value
-    elif isinstance(value, Opaque) and isinstance(value.state, dict):
-        parts = value.state.get("tensordicts")
-        rows = [_data(value)] * count if parts is None else [_data(part) for part in parts]
-    else:
+        return list(value) if value.ndim and len(value) == count else None
+    if isinstance(value, list):
+        return value if len(value) == count else None
+    if not isinstance(value, Opaque) or not isinstance(value.state, dict):
         return None
-    return rows if len(rows) == count else None
+    inner = value.state.get("tensordicts")
+    if inner is None:
+        return [_data(value)] * count
+    whole = isinstance(inner, list) and len(inner) == count
+    return [_data(item) for item in inner] if whole else None
 
 
 def _data(value: Any) -> Any:
@@ -133,7 +116,7 @@ def plain(value: Any, room: list[int] | None = None) -> Any:
     """NumPy arrays of objects as lists, in dictionaries and lists too.
 
     Raises:
-        ValueError: It holds more than ten thousand things, as an object that holds itself does.
+        ValueError: It holds more than ten thousand things, shared ones counted every time.
     """
     room = [10_000] if room is None else room
     room[0] -= 1

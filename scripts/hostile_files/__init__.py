@@ -1,0 +1,1 @@
+"""Files made to harm, by a grammar, read in child processes with limits."""
