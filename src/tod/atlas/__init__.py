@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from tod.atlas.compare import Difference, ProcedureComparison, Side
 from tod.atlas.effects import SilentChange
 from tod.atlas.entries import (
     Entry,
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 __all__ = [
     "RECIPES",
     "Cell",
+    "Difference",
     "Entry",
     "Law",
     "OperatorFamily",
+    "ProcedureComparison",
     "Recipe",
     "SharesTarget",
+    "Side",
     "SilentChange",
     "grid",
     "law_of",

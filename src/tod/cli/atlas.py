@@ -164,7 +164,7 @@ def compare_command(
     """
     from dataclasses import replace
 
-    from tod.configurations.compare import compare, side
+    from tod.configurations import compare, side
     from tod.show.output import put_json
     from tod.show.terminal.atlas import compared_text
 

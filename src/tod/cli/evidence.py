@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tod.atlas.compare import Side
 from tod.atlas.measured import Position
-from tod.configurations.compare import Side
 from tod.regimes import Regime
 
 
@@ -47,13 +47,13 @@ def _of_run(path: Path, left: Side, right: Side) -> tuple[Regime | None, str]:
 
 
 def _of_dump(path: Path, one: Side, mapping: dict[str, str] | None) -> tuple[Regime | None, str]:
-    from tod.configurations import implied
+    from tod.configurations.implied_target import implied, rule_of
     from tod.diagnosis import diagnose
     from tod.formats import read
 
     if one.target is None:
         return None, "neither side has a finite target to weigh the data by"
-    found = implied(one.target, one.rule, read([str(path)], mapping=mapping))
+    found = implied(one.target, rule_of(one.law), read([str(path)], mapping=mapping))
     same: Any = found.candidates
     diagnosis = diagnose(same, found.target, target_source="located")
     return diagnosis.regime, f"{path}, weighed by the target of {one.name}"

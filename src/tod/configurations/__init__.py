@@ -1,15 +1,12 @@
 """Configuration files of any framework as points of the atlas, and comparisons of two of them."""
 
-from tod.configurations.compare import Comparison, Difference, compare
 from tod.configurations.implied_target import EtaRule, Implied, implied
-from tod.configurations.locate import locate
+from tod.configurations.locate import compare, locate, side
 from tod.configurations.point import Located, composition, letters
 from tod.configurations.recognise import FRAMEWORKS
 
 __all__ = [
     "FRAMEWORKS",
-    "Comparison",
-    "Difference",
     "EtaRule",
     "Implied",
     "Located",
@@ -18,4 +15,5 @@ __all__ = [
     "implied",
     "letters",
     "locate",
+    "side",
 ]

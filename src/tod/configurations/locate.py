@@ -1,10 +1,13 @@
-"""Locate a configuration: from a file of a known framework to a point of the atlas."""
+"""Locate a configuration file as a point of the atlas, and compare two of them."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from tod.atlas.compare import ProcedureComparison, Side
+from tod.atlas.compare import compare as compare_sides
+from tod.atlas.entries import Recipe
 from tod.base import SpecError
 from tod.configurations.nemo_rl import locate_nemo_rl
 from tod.configurations.openrlhf import locate_openrlhf
@@ -13,6 +16,8 @@ from tod.configurations.point import Located
 from tod.configurations.recognise import ConfigurationFile, detect
 from tod.configurations.trl import locate_trl
 from tod.configurations.verl import locate_verl
+from tod.procedure import Procedure
+from tod.regimes import Regime
 
 
 def locate(path: Path | str, framework: str | None = None, method: str | None = None) -> Located:
@@ -49,3 +54,39 @@ def _reader(found: ConfigurationFile, where: str) -> Located:
     if found.framework == "nemo_rl":
         return locate_nemo_rl(found.values, found.method, where)
     return locate_own(found.values, where)
+
+
+Comparable = str | Path | Recipe | Located | Procedure | Side
+
+
+def side(what: Comparable) -> Side:
+    """What is compared of a name, a file or an object; a file goes before a recipe's name.
+
+    Raises:
+        SpecError: Neither a known name nor a readable configuration.
+    """
+    if isinstance(what, str | Path):
+        path = Path(what)
+        if not path.is_file() and (path.suffix or len(path.parts) > 1):
+            raise SpecError(
+                f"{what}: no such file. Compare takes names of recipes and configuration files."
+            )
+        what = locate(path) if path.is_file() else str(what)
+    if isinstance(what, Located):
+        target = None if what.procedure is None else what.procedure.tilt
+        return Side(f"{what.framework} {what.method}", what.law, what.operator, target)
+    return Side.of(what)
+
+
+def compare(a: Comparable, b: Comparable, regime: Regime | None = None) -> ProcedureComparison:
+    """Whether two recipes, files or procedures share a target, and what differs.
+
+    Args:
+        a: Name of a recipe, a configuration file of any framework known, or a procedure.
+        b: Likewise.
+        regime: What data say; a pair of configurations alone licenses no swap.
+
+    Raises:
+        SpecError: Neither a known name nor a readable configuration.
+    """
+    return compare_sides(side(a), side(b), regime)

@@ -2,12 +2,12 @@
 
 from textwrap import fill
 
+from tod.atlas.compare import ProcedureComparison
 from tod.atlas.entries import recipes
 from tod.atlas.grid import OPERATORS, TARGETS, Cell, row_of, row_of_kind
 from tod.atlas.law import follows
 from tod.atlas.measured import EMBEDDED, words
 from tod.configurations import Located, composition, letters
-from tod.configurations.compare import Comparison
 
 _LABEL = 11
 
@@ -68,7 +68,7 @@ def _place(located: Located) -> str:
     return where if there == where else f"{where} ({located.recipe}: {there})"
 
 
-def compared_text(found: Comparison, width: int = 80) -> str:
+def compared_text(found: ProcedureComparison, width: int = 80) -> str:
     """Whether two procedures share a target, and what differs, in one screen."""
     said = {"yes": "yes", "no": "no", "one_update_only": "for one update only"}
     licence = {True: "yes", False: "no", None: "unknown"}[found.swap_licensed]

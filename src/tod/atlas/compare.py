@@ -2,23 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from tod.atlas.entries import Recipe, recipe
 from tod.atlas.law import Law, close, exponents, follows, law_of
 from tod.atlas.nearest import number
-from tod.base import SpecError
-from tod.configurations.implied_target import EtaRule, rule_of
-from tod.configurations.locate import locate
-from tod.configurations.point import Located
 from tod.operators import Operator, UpdateRule, WeightedRegression, WithinBudget
 from tod.procedure import Procedure
 from tod.regimes import Regime
 from tod.targets import Target
 
 SameTarget = Literal["yes", "no", "one_update_only"]
-Comparable = str | Path | Recipe | Located | Procedure
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ProcedureComparison:
     """Whether two procedures aim at one thing.
 
     Attributes:
@@ -86,63 +80,43 @@ class Side:
     target: Target | None
     claims: str | None = None
 
-    @property
-    def rule(self) -> EtaRule | None:
-        """The sharpness that its law implies."""
-        return rule_of(self.law)
+    @classmethod
+    def of(cls, what: "Side | Recipe | Procedure | str") -> "Side":
+        """The side of a recipe, its name, or a procedure.
+
+        Raises:
+            SpecError: No recipe has that name.
+        """
+        if isinstance(what, Side):
+            return what
+        if isinstance(what, str):
+            what = recipe(what)
+        procedure = what if isinstance(what, Procedure) else what.procedure
+        name, claims = (
+            (what.name, what.shares_target) if isinstance(what, Recipe) else ("procedure", None)
+        )
+        return cls(name, law_of(procedure), procedure.operator, procedure.tilt, claims)
 
 
-def compare(a: Comparable, b: Comparable, regime: Regime | None = None) -> Comparison:
-    """Whether two recipes, files or procedures share a target, and what differs.
+def compare(left: Side, right: Side, regime: Regime | None = None) -> ProcedureComparison:
+    """Whether two procedures share a target, and what differs.
 
     The only utility of a foreign configuration is taken to be the other side's only utility: no
     configuration names it, and the comparison says that it was assumed.
 
     Args:
-        a: Name of a recipe, a configuration file of any framework known, or a procedure.
-        b: Likewise.
-        regime: What data say; a pair of configurations alone licenses no swap.
-
-    Raises:
-        SpecError: Neither a known name nor a readable configuration.
+        left: One of them.
+        right: The other.
+        regime: What data say; a pair of procedures alone licenses no swap.
     """
-    left, right = side(a), side(b)
     right, assumed = _aligned(left, right)
     same, why = _same(left, right)
     proposals = _proposals(left, right)
     licensed, verdict = _licence(same, regime)
-    notes = [why, *verdict, *assumed, *_claims((left, right))]
-    return Comparison(
-        left.name, right.name, same, proposals, _differences(left, right), licensed, tuple(notes)
+    reasons = [why, *verdict, *assumed, *_claims((left, right))]
+    return ProcedureComparison(
+        left.name, right.name, same, proposals, _differences(left, right), licensed, tuple(reasons)
     )
-
-
-def side(what: Comparable) -> Side:
-    """What is compared of a name, a file or an object."""
-    if isinstance(what, Side):
-        return what
-    if isinstance(what, str | Path):
-        what = _found(what)
-    if isinstance(what, Recipe):
-        procedure = what.procedure
-        name, claims = what.name, what.shares_target
-        return Side(name, law_of(procedure), procedure.operator, procedure.tilt, claims)
-    if isinstance(what, Procedure):
-        return Side("procedure", law_of(what), what.operator, what.tilt)
-    target = None if what.procedure is None else what.procedure.tilt
-    return Side(f"{what.framework} {what.method}", what.law, what.operator, target)
-
-
-def _found(what: str | Path) -> Recipe | Located:
-    """A file if there is one of that name, else a recipe's name."""
-    path = Path(what)
-    if path.is_file():
-        return locate(path)
-    if path.suffix or len(path.parts) > 1:
-        raise SpecError(
-            f"{what}: no such file. Compare takes names of recipes and configuration files."
-        )
-    return recipe(str(what))
 
 
 def _aligned(left: Side, right: Side) -> tuple[Side, list[str]]:
