@@ -48,7 +48,7 @@ import numpy as np, tod
 c = tod.Candidates(tod.Groups.equal(4, 4), {'u': np.arange(16.0) % 5}, log_mu=-np.ones(16))
 t = tod.Target(anchor={'mu': 1.0}, tilts=[{'utility': 'u', 'eta': 1.0}])
 p = tod.Procedure(target=t, operator={'action': {'kind': 'policy_gradient'}})
-print(tod.classify(tod.examine(p, c).summary()).verdict)
+print(tod.classify(tod.examine(p, c).summary).verdict)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

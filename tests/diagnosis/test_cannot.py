@@ -52,7 +52,7 @@ def test_nothing_recorded_is_called_missing(
         found = missing_of(path)
         for item in found.values():
             for name in recorded:
-                said = f"the {OWNERS[name]}'s log-probs are not in the files"
+                said = f"the {OWNERS[name]}'s log-probs are not recorded"
                 assert said not in item["why"], (recorded, item)
                 assert not item["needs"].startswith(f"a log_{name} column"), (recorded, item)
             if length:
@@ -63,8 +63,8 @@ def test_nothing_recorded_is_called_missing(
         assert (leg is None) == known, (recorded, leg)
         if outcome == "fail":
             silent = "mu" not in recorded or not {"old", "policy"} & set(recorded)
-            why = found["overlap.target_policy"]["why"]
-            assert ("not in the files" if silent else "same utility") in why
+            kind = found["overlap.target_policy"]["kind"]
+            assert kind == ("not_recorded" if silent else "no_information")
 
 
 def test_the_planted_cases_of_a_person(

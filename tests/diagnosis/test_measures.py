@@ -142,8 +142,8 @@ def test_pareto_columns_are_arvizs(tmp_path: Path, rng: np.random.Generator) -> 
     dump(tmp_path / "rollouts.parquet", rng, contexts=6, k=k)
     whole = diagnose(read(tmp_path), target(0.7))
     rows = whole.rows()
-    assert whole.weighed is not None
-    for at, log_w in enumerate(whole.weighed.log_w.reshape(-1, k)):
+    assert whole.weights is not None
+    for at, log_w in enumerate(whole.weights.log_w.reshape(-1, k)):
         if not whole.diagnostics.informative[at]:
             assert np.isnan(rows["pareto_k"][at])
             continue

@@ -13,10 +13,11 @@ from scipy.stats import norm
 
 from tod.base import DataError, Groups, SpecError
 from tod.diagnosis import parse_target
-from tod.diagnosis.affordable import informative_share
-from tod.diagnosis.plan import feasible_eta, plan
+from tod.diagnosis.plan import informative_share, plan
 from tod.formats import Reading, Source, read
 from tod.live import RolloutWriter
+from tod.procedure import examine
+from tod.regimes import feasible_eta
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/plan-1.schema.json").read_text())
 
@@ -100,7 +101,7 @@ def test_feasible_eta_of_another_anchor_follows_the_interval_in_force(pilot):
     assert all(at(eta) >= 0.5 - 1e-12 for eta in grid)
     assert at(best.eta_max + 1e-6) < 0.5
     assert best.ci90 is None
-    assert feasible_eta(reading, target.target, 0.5) == pytest.approx(best.eta_max)
+    assert feasible_eta(examine(target, reading), 0.5) == pytest.approx(best.eta_max)
 
 
 def test_every_utility_has_its_own_feasible_eta(pilot):
@@ -271,7 +272,7 @@ def test_no_feasible_eta_is_never_not_zero(pilot):
     found = plan(far, target)
     assert {f.attained for f in found.feasible[:2]} == {"never"}
     assert found.feasible[0].eta_max is None
-    assert feasible_eta(far, target.target, 0.5) is None
+    assert feasible_eta(examine(target, far), 0.5) is None
 
 
 @pytest.mark.parametrize(

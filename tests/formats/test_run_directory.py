@@ -79,11 +79,11 @@ def test_our_own_recipe_declares(tmp_path: Path) -> None:
 def test_a_subsample_of_contexts_is_said_to_be_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tod.diagnosis.assess.MOST_CONTEXTS", 30)
+    monkeypatch.setattr("tod.regimes.largest.MOST_CONTEXTS", 30)
     reading = read(run_of(tmp_path / "run", {"target": TARGET}, {1: 0.0, 2: 0.0}))
     part = diagnose(reading).to_dict()["subsample"]
     assert part == {"contexts": 30, "of": 80, "used_for": ["feasible", "regime.eta_intervals"]}
-    monkeypatch.setattr("tod.diagnosis.assess.MOST_CONTEXTS", 80)
+    monkeypatch.setattr("tod.regimes.largest.MOST_CONTEXTS", 80)
     assert diagnose(reading).to_dict()["subsample"] is None
 
 

@@ -129,7 +129,7 @@ def test_eta_curve_of_a_turned_knob_is_per_unit_of_the_sharpness_in_force(tmp_pa
     knobs = {1: {"eta": 1.0}, 2: {"eta": 3.0}}
     source = replace(reading.source, target=target, knobs=knobs)
     found = diagnose(replace(reading, source=source))
-    weighed = found.weighed
+    weighed = found.weights
     base, unit = diagnosis_data._lines(weighed, slice(None))
     steps = np.repeat(reading.steps, reading.contexts.sizes)
     score = reading.utility["score"]

@@ -74,9 +74,9 @@ def _blocked(
 ) -> tuple[Action, str] | None:
     """Why nothing may be done on this batch, or None."""
     counts = summary.contexts
-    if counts.informative < config.min_informative:
+    if (counts.informative or 0) < config.min_informative:
         return "freeze", (
-            f"{counts.informative} informative contexts of {counts.total}, fewer than "
+            f"{counts.informative or 0} informative contexts of {counts.total}, fewer than "
             f"{config.min_informative}: candidates that all have the same utility say nothing "
             "about sharpness"
         )

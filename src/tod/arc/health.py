@@ -15,7 +15,7 @@ def observe(config: ArcConfig, summary: Summary) -> dict[str, float]:
         "tails.max_weight_median": summary.tails.max_weight_median,
         "activation": summary.activation,
         "drift.ref": summary.drift.ref,
-        "contexts.informative": float(summary.contexts.informative),
+        "contexts.informative": float(summary.contexts.informative or 0),
     }
     return {name: value for name, value in values.items() if value is not None}
 

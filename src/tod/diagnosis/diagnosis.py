@@ -1,10 +1,11 @@
-"""`tod diagnose` behind the command: a reading in, a diagnosis out.
+"""`tod diagnose` behind the command: a reading and a target in, a diagnosis out.
 
-It lies here, beside the readers, because it knows what a reading lacks: every null in the result
-has its reason in ``cannot``. The report and the command line read its plain data only.
+The numbers are those of `tod.procedure.examine`; here a reading is handed to it with what its files
+alone know, and the verdict, the feasible sharpness and the most fragile contexts are added. Every
+null in the result has its reason in ``cannot``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,19 +13,36 @@ from typing import Any
 
 import numpy as np
 
-from tod.base import SpecError
-from tod.diagnosis import assess, measures
-from tod.diagnosis.judged import Work
+from tod.base import SpecError, Unknown
+from tod.diagnosis import measures
+from tod.diagnosis.cannot import cannot, in_words
 from tod.diagnosis.long import Long, long_sequences, tilt_only, trends
-from tod.diagnosis.target import Chosen, TargetSource, choose, unweighable
-from tod.diagnosis.unknown import reasons
-from tod.diagnosis.weighed import Weighed, steps_of
-from tod.diagnostics import Diagnostics, Summary
+from tod.diagnosis.target import SourcedTarget, TargetSource, choose, triple, unweighable
+from tod.diagnostics import Diagnostics, Mismatch, Summary
 from tod.formats.gating import Gated, of_reading
-from tod.formats.reading import Cannot, Reading
-from tod.regimes import Regime, Thresholds, classify, stable_crossings
+from tod.formats.reading import Reading
+from tod.procedure import Declared, Examined, Weights, examine, steps_of, weigh
+from tod.regimes import (
+    Crossing,
+    EtaInterval,
+    Largest,
+    Regime,
+    Thresholds,
+    capped,
+    classify,
+    ess_two,
+    k_for_ess,
+    largest_sharpness,
+    stable_crossings,
+    still_out,
+    verdict_by_eta,
+)
+from tod.regimes import largest as sharpness
+from tod.regimes.largest import scale_of, spread_out
 
 SCHEMA = "tod.diagnosis/1"
+GRID = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
+"""Sharpnesses tried, in units of 1/(deviation of the utility within contexts)."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +75,9 @@ class Diagnosis:
 
     Attributes:
         reading: The candidates it was made from.
-        chosen: The target, or None without any utility.
-        weighed: The log-weights under it, or None where they cannot be computed.
-        diagnostics: Per context, in the order of the reading.
-        summary: Condensed over all contexts.
+        sourced: The target and where it came from, or None without any utility.
+        examined: D of the whole reading.
+        summary: What the verdict is of: the whole reading.
         regime: The verdict.
         feasible: Largest feasible sharpness.
         cannot: Every null and its reason.
@@ -77,13 +94,12 @@ class Diagnosis:
     """
 
     reading: Reading
-    chosen: Chosen | None
-    weighed: Weighed | None
-    diagnostics: Diagnostics
+    sourced: SourcedTarget | None
+    examined: Examined
     summary: Summary
     regime: Regime
     feasible: Mapping[str, Any] | None
-    cannot: tuple[Cannot, ...]
+    cannot: tuple[Unknown, ...]
     fragile: tuple[int, ...] = ()
     trend: tuple[Mapping[str, Any], ...] = ()
     changes: tuple[str, ...] = ()
@@ -95,6 +111,16 @@ class Diagnosis:
     shown: Shown = Shown()
     gated: Gated | None = None
 
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """Of every context, in the order of the reading."""
+        return self.examined.diagnostics
+
+    @property
+    def weights(self) -> Weights | None:
+        """The log-weights under the target, or None where they cannot be computed."""
+        return self.examined.weights
+
     @cached_property
     def measures(self) -> dict[str, Any]:
         """What is measured beside the verdict, by block of the schema; None without q*/μ."""
@@ -102,15 +128,15 @@ class Diagnosis:
         found: dict[str, Any] = dict.fromkeys(("weights", "below", "bootstrap"))
         found["per_utility"] = []
         found["diversity"] = measures.diversity(reading, self.shown.texts)
-        if self.weighed is None or self.chosen is None:
+        if self.weights is None or self.sourced is None:
             return found
         read = seen.informative & (seen.k == self.summary.overlap.k) & ~np.isnan(seen.ess_rel)
         values = seen.ess_rel[read]
         return found | {
-            "weights": measures.weights(self.weighed.log_w, reading.contexts, read),
+            "weights": measures.weights(self.weights.log_w, reading.contexts, read),
             "below": measures.below(values, self.shown.below),
             "bootstrap": measures.bootstrap(values, self.shown.bootstrap),
-            "per_utility": measures.per_utility(reading, self.chosen),
+            "per_utility": measures.per_utility(reading, self.sourced),
         }
 
     @cached_property
@@ -140,7 +166,7 @@ class Diagnosis:
         data = {
             "schema": SCHEMA,
             "source": self.reading.source.to_dict(),
-            "target": None if self.chosen is None else self.chosen.to_dict(),
+            "target": None if self.sourced is None else self.sourced.to_dict(),
             **{name: summary[name] for name in _BLOCKS},
             "regime": self.regime.to_dict(),
             "feasible": self.feasible,
@@ -163,10 +189,12 @@ class Diagnosis:
         Where contexts have 25 candidates and more, three more are their k̂ and smoothed weights.
         """
         columns = self.diagnostics.rows(self.reading.labels)
-        if self.weighed is None:
+        if self.summary.contexts.informative is None:
+            columns["class"] = [None] * len(self.diagnostics)
+        if self.weights is None:
             return columns
         contexts, seen = self.reading.contexts, self.diagnostics.informative
-        return columns | measures.smoothed(self.weighed.log_w, contexts, seen)
+        return columns | measures.smoothed(self.weights.log_w, contexts, seen)
 
     def write_contexts(self, path: Path | str) -> None:
         """The per-context table as Parquet."""
@@ -226,62 +254,208 @@ def diagnose(
             f"on_policy declares that the sampler was the policy, and the files record candidates "
             f"up to {behind} versions behind it. Leave it out, or read those without lag."
         )
-    chosen = choose(reading, target, eta, target_source)
-    lack = unweighable(reading, chosen)
-    work = Work.of(reading, None if lack else chosen, on_policy)
-    toll = of_reading(reading, _signal(work))
-    if toll is not None and not reading.source.activation:
-        work = replace(work, reading=_with_activation(reading, toll.by_step))
-    whole = work.measure()
-    summaries = {step: work.summary(whole, step, at) for step, at in steps_of(reading)}
-    several = len(summaries) != 1
-    summary = work.summary(whole) if several else next(iter(summaries.values()))
-    possible = None if lack else work.feasible(whole, ess_target)
-    steps = list(summaries.values())
-    changes = () if work.chosen is None else stable_crossings(list(summaries), steps, thresholds)
-    needs = None if lack is None else f"give {lack[1]}"
-    regime = work.regime(summary, steps, whole, possible, thresholds, changes, needs)
-    log_w, tilt = (None, None) if work.weighed is None else (work.log_w, work.weighed.tilt)
+    sourced = choose(reading, target, eta, target_source)
+    lack = unweighable(reading, sourced)
+    weighable = None if lack is not None else sourced
+    gated = of_reading(reading, _signal(reading, weighable))
+    examined = _examined(reading, weighable, lack, on_policy, gated)
+    by_step = {step: examined.part(at).summary for step, at in steps_of(reading)}
+    largest = None if lack is not None else largest_sharpness(examined, ess_target)
+    judged = _Judged(examined, sourced, tuple(by_step.values()), thresholds or Thresholds())
+    changes = [] if sourced is None else stable_crossings(list(by_step), judged.steps, thresholds)
+    needs = None if lack is None else f"give {in_words(reading, lack).needs}"
+    log_w, tilt, whole = None, None, examined.diagnostics
+    if examined.weights is not None:
+        log_w, tilt = examined.weights.log_w, examined.weights.tilt
     return Diagnosis(
         reading=reading,
-        chosen=chosen,
-        weighed=work.weighed,
-        diagnostics=whole,
-        summary=summary,
-        regime=regime,
-        feasible=possible,
-        cannot=reasons(work.reading, summary, lack, possible),
-        fragile=() if lack else _fragile(reading, whole, worst),
-        trend=_trend(work, whole, summaries, thresholds),
+        sourced=sourced,
+        examined=examined,
+        summary=examined.summary,
+        regime=judged.regime(largest, ess_target, changes, needs),
+        feasible=None if largest is None else _feasible(largest, ess_target),
+        cannot=cannot(reading, examined, ess_target, largest),
+        fragile=() if lack is not None else _fragile(reading, whole, worst),
+        trend=tuple(_trend(examined, by_step, judged)),
         changes=tuple(str(item) for item in changes),
-        summaries=summaries,
-        k_trend=tuple(trends(reading, log_w, work.log_r, whole.informative)),
+        summaries=by_step,
+        k_trend=tuple(trends(reading, log_w, examined.known.log_r, whole.informative)),
         long=long_sequences(reading, log_w, tilt, whole.informative),
-        subsample=None if lack else _subsample(whole),
-        tilt_only=tilt_only(reading, chosen) if lack else None,
+        subsample=None if lack is not None else _subsample(whole),
+        tilt_only=None if lack is None else tilt_only(reading, sourced),
         shown=shown or Shown(),
-        gated=toll,
+        gated=gated,
     )
 
 
-def _signal(work: Work) -> Any:
+def _signal(reading: Reading, sourced: SourcedTarget | None) -> Any:
     """What tells the sign of an advantage: the tilt, else the first utility; None without any."""
-    if work.weighed is not None:
-        return work.weighed.tilt
-    return next(iter(work.reading.utility.values()), None)
+    if reading.gate is not None and sourced is not None:
+        return weigh(sourced.target, reading, sourced.knobs).tilt
+    return next(iter(reading.utility.values()), None)
 
 
-def _with_activation(reading: Reading, by_step: Mapping[int, float]) -> Reading:
-    return replace(reading, source=replace(reading.source, activation=by_step))
+def _examined(
+    reading: Reading,
+    sourced: SourcedTarget | None,
+    lack: Unknown | None,
+    on_policy: bool,
+    gated: Gated | None,
+) -> Examined:
+    """D of the reading, with what its files, or the record of its run, alone know."""
+    gates = {} if gated is None else gated.by_step
+    known = reading.source.recorded
+    recorded = {step: _recorded(known.get(step, {})) for step, _ in steps_of(reading)}
+    declared = {
+        step: replace(
+            item,
+            on_policy=on_policy,
+            grouped=reading.source.grouped,
+            activation=gates.get(step) if item.activation is None else item.activation,
+        )
+        for step, item in recorded.items()
+    }
+    samples = reading.samples
+    old: Any = reading.log_anchor.get("old")
+    if reading.source.recorded and np.array_equal(old, np.asarray(reading.log_mu)):
+        declared = {  # a live run of another trainer, which recorded no mismatch
+            step: replace(item, one_engine=item.mismatch is None) for step, item in declared.items()
+        }
+    return examine(
+        None if sourced is None else triple(reading, sourced),
+        reading,
+        gaps=reading.gaps,
+        lag=reading.lag,
+        declared=declared,
+        knobs=None if sourced is None else sourced.knobs,
+        samples=None if samples is None else (samples.at, samples.candidates),
+        lack=lack,
+    )
+
+
+def _recorded(record: Mapping[str, Any]) -> Declared:
+    """What a run's own record of a step knows and its rollouts do not tell."""
+
+    def gap(name: str) -> Mismatch | None:
+        return Mismatch.from_dict(dict(record[name])) if record.get(name) else None
+
+    return Declared(
+        activation=record.get("activation"),
+        entropy=record.get("entropy"),
+        mismatch=gap("mismatch"),
+        staleness=gap("staleness"),
+    )
+
+
+def _feasible(largest: Largest, goal: float) -> dict[str, Any]:
+    """The ``feasible`` block of the schema."""
+    attained = {"attained": largest.attained}
+    return {"ess_rel_target": goal, "quantile": 0.5, "eta_max": largest.eta, **attained}
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A reading that is judged: as one batch, or as a run on the means of its steps."""
+
+    examined: Examined
+    sourced: SourcedTarget | None
+    steps: tuple[Summary, ...]
+    bounds: Thresholds
+
+    @property
+    def assumed(self) -> bool:
+        """Whether the target is a guess."""
+        return self.sourced is not None and self.sourced.source == "assumed"
+
+    @property
+    def several(self) -> bool:
+        """Whether the verdict is that of a run."""
+        return len(self.steps) > 1 and ess_two(self.steps) is not None
+
+    def regime(
+        self,
+        largest: Largest | None,
+        ess_target: float,
+        changes: Sequence[Crossing],
+        needs: str | None,
+    ) -> Regime:
+        """The verdict, its reasons, and intervals of η for an assumed target."""
+        summary, sourced = self.examined.summary, self.sourced
+        advice: dict[str, Any] = {
+            "eta": None if sourced is None else sourced.eta,
+            "k_needed": _k_needed(summary),
+            "anchors": None if sourced is None else sourced.two_anchors,
+        }
+        if largest is not None:
+            goal = self.bounds.ess_two_stable if self.several else self.bounds.overlap_stable
+            if goal != ess_target:
+                largest = largest_sharpness(self.examined, goal)
+            advice |= {"eta_max": largest.limit, "eta_goal": goal}
+        read = _with_step_means(summary, self.steps) if self.several else summary
+        intervals = self._intervals(read) if self.assumed else ()
+        policy = [change for change in changes if change.what == "policy/proposal"]
+        for reason in still_out(policy, self.bounds):  # it holds at every eta
+            intervals = capped(intervals, reason.verdict)
+        return classify(
+            read,
+            self.bounds,
+            assumed_target=self.assumed,
+            eta_intervals=intervals,
+            band="ess_two" if self.several else "overlap",
+            changes=changes,
+            needs=needs,
+            **advice,
+        )
+
+    def _intervals(self, read: Summary) -> tuple[EtaInterval, ...]:
+        """The verdict by sharpness, were the target declared; ``read`` is what was judged."""
+        places = spread_out(np.flatnonzero(self.examined.diagnostics.compared))
+        weights, log_r = self.examined.weights, self.examined.known.log_r
+        if weights is None or not len(places):
+            return ()
+        contexts, rows = self.examined.candidates.contexts.take(places)
+        unit = weights.unit(rows)
+        scale = scale_of(unit, contexts)
+        steps = self.examined.candidates.labels.step
+        return verdict_by_eta(
+            weights.base(rows),
+            unit,
+            contexts,
+            sorted({*(scale * x for x in GRID), abs(weights.declared or 1.0)}),
+            thresholds=self.bounds,
+            base=read,
+            log_r=None if log_r is None else log_r[rows],
+            steps=steps[places] if self.several and steps is not None else None,
+        )
+
+
+def _with_step_means(summary: Summary, steps: Sequence[Summary]) -> Summary:
+    """The legs a run is judged by: means over steps, with the bands fitted to them."""
+
+    def mean(name: str) -> float | None:
+        known = [v for s in steps if (v := getattr(s.overlap, name)) is not None]
+        return sum(known) / len(known) if known else None
+
+    legs: dict[str, Any] = {name: mean(name) for name in ("target_proposal", "policy_proposal")}
+    return replace(summary, overlap=replace(summary.overlap, **legs))
+
+
+def _k_needed(summary: Summary) -> int | None:
+    """Candidates that make half of the present number effective; None if there are enough."""
+    k, median = summary.overlap.k, summary.ess_rel.median
+    if k is None or median is None:
+        return None
+    needed = int(k_for_ess(np.array([median]), k / 2)[0])
+    return needed if needed > k else None
 
 
 def _subsample(whole: Diagnostics) -> dict[str, Any] | None:
     """How many of the contexts behind the medians the searches over sharpness read, if not all."""
-    compared = int(whole.compared.sum())
-    if compared <= assess.MOST_CONTEXTS:
+    compared, most = int(whole.compared.sum()), sharpness.MOST_CONTEXTS
+    if compared <= most:
         return None
     used_for = ["feasible", "regime.eta_intervals"]
-    return {"contexts": assess.MOST_CONTEXTS, "of": compared, "used_for": used_for}
+    return {"contexts": most, "of": compared, "used_for": used_for}
 
 
 def _fragile(reading: Reading, whole: Diagnostics, count: int) -> tuple[int, ...]:
@@ -296,27 +470,19 @@ def _fragile(reading: Reading, whole: Diagnostics, count: int) -> tuple[int, ...
 
 
 def _trend(
-    work: Work,
-    whole: Diagnostics,
-    summaries: Mapping[int, Summary],
-    thresholds: Thresholds | None,
-) -> tuple[dict[str, Any], ...]:
-    assumed = work.chosen is not None and work.chosen.source == "assumed"
-    rows = []
-    for step, at in steps_of(work.reading):
-        found = summaries[step]
-        value = None if whole.utility_mean is None else whole.utility_mean[at]
-        rows.append(
-            {
-                "step": step,
-                "ess_rel_q10": found.ess_rel.q10,
-                "ess_rel_median": found.ess_rel.median,
-                "utility_mean": None if value is None else float(np.mean(value)),
-                "max_weight_median": found.tails.max_weight_median,
-                "informative": found.contexts.informative,
-                "contexts": found.contexts.total,
-                "policy_proposal": found.overlap.policy_proposal,
-                "regime": classify(found, thresholds, assumed_target=assumed).verdict,
-            }
-        )
-    return tuple(rows)
+    examined: Examined, by_step: Mapping[int, Summary], judged: _Judged
+) -> Iterator[dict[str, Any]]:
+    utility = examined.diagnostics.utility_mean
+    for step, at in steps_of(examined.candidates):
+        summary = by_step[step]
+        yield {
+            "step": step,
+            "ess_rel_q10": summary.ess_rel.q10,
+            "ess_rel_median": summary.ess_rel.median,
+            "utility_mean": None if utility is None else float(np.mean(utility[at])),
+            "max_weight_median": summary.tails.max_weight_median,
+            "informative": summary.contexts.informative,
+            "contexts": summary.contexts.total,
+            "policy_proposal": summary.overlap.policy_proposal,
+            "regime": classify(summary, judged.bounds, assumed_target=judged.assumed).verdict,
+        }

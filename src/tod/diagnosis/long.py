@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from tod.base import Groups, to_numpy
-from tod.diagnosis import assess
-from tod.diagnosis.target import Chosen
+from tod.diagnosis.target import SourcedTarget
 from tod.diagnostics import (
     TrendPoint,
     context_classes,
@@ -25,6 +24,7 @@ from tod.diagnostics import (
 )
 from tod.diagnostics.classes import INFORMATIVE
 from tod.formats.reading import Reading
+from tod.regimes.largest import spread_out
 
 MOST_FOR_TREND = 512
 """Contexts of the K-trend: eight resamples of each size cost some milliseconds."""
@@ -91,7 +91,7 @@ def long_sequences(reading: Reading, log_w: Any, tilt: Any, informative: Any) ->
     weighed = log_w is not None and bool(np.abs(_base(log_w, tilt)).max(initial=0.0) > 1e-9)
     if not (gaps or weighed):
         return None
-    some = assess.spread_out(np.flatnonzero(reading.contexts.sizes > 1))
+    some = spread_out(np.flatnonzero(reading.contexts.sizes > 1))
     contexts, rows = reading.contexts.take(some)
     if not len(contexts):
         return None
@@ -102,7 +102,7 @@ def long_sequences(reading: Reading, log_w: Any, tilt: Any, informative: Any) ->
         for name, f in _NAMED.items()
     ]
     if weighed:
-        chosen = assess.spread_out(np.flatnonzero(informative))
+        chosen = spread_out(np.flatnonzero(informative))
         part, at = reading.contexts.take(chosen)
         found.append(_surrogate("target_proposal", "tilt_only", log_w[at], tilt[at], part))
     share = _share({name: gap[rows] for name, gap in gaps.items()}, contexts)
@@ -126,7 +126,7 @@ def gaps_of(reading: Reading) -> dict[str, Any]:
     """
     mu, old = reading.log_mu, reading.log_anchor.get("old")
     policy = reading.log_anchor.get("policy")
-    now = assess.policy_of(reading)
+    now = old if policy is None else policy
     behind = reading.lag is not None and int(reading.lag.max(initial=0)) > 0
     pairs = {
         "policy_proposal": (now, mu),
@@ -140,15 +140,15 @@ def gaps_of(reading: Reading) -> dict[str, Any]:
     }
 
 
-def tilt_only(reading: Reading, chosen: Chosen | None) -> dict[str, Any] | None:
+def tilt_only(reading: Reading, sourced: SourcedTarget | None) -> dict[str, Any] | None:
     """ESS_rel of the tilts alone, were the anchor μ: a stand-in where the anchor is not recorded.
 
     At a run's start, with the reference still the policy, it is q*/μ itself; later it is not.
     None where a utility is missing too, or no context is informative.
     """
-    if chosen is None:
+    if sourced is None:
         return None
-    general = chosen.target.target
+    general = sourced.target.target
     if any(name not in reading.utility for name in general.utilities) or general.support:
         return None
     tilt = general.tilt(reading)
@@ -179,7 +179,7 @@ def trends(reading: Reading, log_w: Any, log_r: Any, informative: Any) -> list[d
     ):
         if values is None or not len(known):
             continue
-        contexts, rows = reading.contexts.take(assess.spread_out(known, MOST_FOR_TREND))
+        contexts, rows = reading.contexts.take(spread_out(known, MOST_FOR_TREND))
         found.extend({"leg": leg, **asdict(point)} for point in _trend(values[rows], contexts))
     return found
 

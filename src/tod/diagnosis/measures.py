@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from tod.base import Groups, to_numpy
-from tod.diagnosis import assess
-from tod.diagnosis.target import Chosen
-from tod.diagnosis.weighed import weigh_all
+from tod.diagnosis.target import SourcedTarget
 from tod.diagnostics import (
     chi2,
     cluster_bootstrap,
@@ -33,6 +31,8 @@ from tod.diagnostics import (
 )
 from tod.diagnostics.pareto import SMALLEST
 from tod.formats.reading import Reading
+from tod.procedure import weigh
+from tod.regimes.largest import spread_out
 from tod.targets import Target
 
 ORDERS = (0.0, 0.5, 1.0, 2.0, math.inf)
@@ -53,7 +53,7 @@ def weights(log_w: Any, contexts: Groups, read: Any) -> dict[str, Any] | None:
         contexts: Candidates in contexts.
         read: Contexts to read, [C].
     """
-    chosen = assess.spread_out(np.flatnonzero(read))
+    chosen = spread_out(np.flatnonzero(read))
     if not len(chosen):
         return None
     part, rows = contexts.take(chosen)
@@ -112,21 +112,21 @@ def bootstrap(values: Any, resamples: int) -> dict[str, Any] | None:
     return found
 
 
-def per_utility(reading: Reading, chosen: Chosen) -> list[dict[str, Any]]:
+def per_utility(reading: Reading, sourced: SourcedTarget) -> list[dict[str, Any]]:
     """ESS_rel of every tilt alone at the target's anchor and its own η; empty for one tilt.
 
     Over the contexts in which that utility varies: another one than the whole target's.
     """
-    general = chosen.target.target
+    general = sourced.target.target
     if len(general.tilts) < 2:
         return []
     found = []
     for tilt in general.tilts:
         alone = Target(anchor=general.anchor, tilts=(tilt,), support=general.support)
-        weighed = weigh_all(reading, alone)
+        weighed = weigh(alone, reading)
         u, contexts = weighed.tilt, reading.contexts
         varies = to_numpy(contexts.max(u)) > to_numpy(contexts.min(u))
-        part, rows = contexts.take(assess.spread_out(np.flatnonzero(varies)))
+        part, rows = contexts.take(spread_out(np.flatnonzero(varies)))
         values = to_numpy(ess_rel(weighed.log_w[rows], part)) if len(part) else np.empty(0)
         known = values[~np.isnan(values)]
         found.append(
@@ -180,7 +180,7 @@ def diversity(reading: Reading, texts: bool) -> dict[str, Any] | None:
         share = unique_answers(np.asarray(reading.labels.answer)[rows], part)
         found["unique_answers"] = float(share.mean())
     if texts and reading.read_texts is not None:
-        found["texts"] = _of_texts(reading, assess.spread_out(several, MOST_TEXTS))
+        found["texts"] = _of_texts(reading, spread_out(several, MOST_TEXTS))
     return found if found["unique_answers"] is not None or found["texts"] else None
 
 

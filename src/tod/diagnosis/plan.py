@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from tod.base import DataError, Groups, SpecError
-from tod.candidates import Candidates
-from tod.diagnosis import affordable as parts
-from tod.diagnosis.assess import spread_out
-from tod.diagnosis.target import Chosen, TargetSource, choose, unweighable
-from tod.diagnosis.weighed import weigh, weigh_all
-from tod.formats.reading import Cannot, Reading
-from tod.regimes import Thresholds
+from tod.base import DataError, Groups, SpecError, Unknown, to_numpy
+from tod.diagnosis.refresh import staleness
+from tod.diagnosis.target import SourcedTarget, TargetSource, choose, unweighable
+from tod.diagnostics import ess_rel, k_trend, kl_target_proposal, max_weight, quantile
+from tod.formats.reading import Reading
+from tod.procedure import weigh, weights_at
+from tod.regimes import QUANTILES, Largest, Thresholds, k_for_error, k_for_ess, k_for_kl
+from tod.regimes.largest import largest_eta, scale_of, search_top, spread_out, varied
 from tod.targets import Target, Tilt
 
 SCHEMA = "tod.plan/1"
@@ -54,7 +55,7 @@ class Plan:
 
     Attributes:
         reading: The pilot.
-        chosen: The target.
+        sourced: The target and where it came from.
         ess_target: ESS_rel to keep.
         contexts: Counts: total, informative, read.
         k: Candidates per context: min, median, max.
@@ -68,7 +69,7 @@ class Plan:
     """
 
     reading: Reading
-    chosen: Chosen
+    sourced: SourcedTarget
     ess_target: float
     contexts: dict[str, int]
     k: dict[str, int]
@@ -78,7 +79,7 @@ class Plan:
     needed_k: dict[str, dict[str, Any]]
     by_k: tuple[dict[str, Any], ...]
     refresh: dict[str, Any] | None
-    cannot: tuple[Cannot, ...]
+    cannot: tuple[Unknown, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data in the schema ``tod.plan/1``."""
@@ -87,7 +88,7 @@ class Plan:
         data = {
             "schema": SCHEMA,
             "source": self.reading.source.to_dict(),
-            "target": self.chosen.to_dict(),
+            "target": self.sourced.to_dict(),
             "ess_target": self.ess_target,
             "contexts": self.contexts,
             "k": self.k,
@@ -135,24 +136,24 @@ def plan(
         DataError: The target cannot be weighed, or no context is informative.
     """
     _check(reading, ess_target, utility, k)
-    chosen = _chosen(reading, target, eta, target_source, utility)
+    sourced = _sourced(reading, target, eta, target_source, utility)
     pilot, contexts = _with_k(reading, k)
-    whole, weighed = chosen.target.target, weigh(reading, chosen)
-    log_w0, unit, now = weighed.base(pilot), weighed.unit(pilot), weighed.declared
+    whole, weights = sourced.target.target, weigh(sourced.target, reading, sourced.knobs)
+    log_w0, unit, now = weights.base(pilot), weights.unit(pilot), weights.declared
     if now is None:
         raise DataError(
             "the target's selectivity finds an eta for every context: there is no single sharpness "
             "to plan. Give a target with an eta, or --utility."
         )
-    all_informative = parts.varied(unit, contexts)
+    all_informative = np.flatnonzero(varied(unit, contexts))
     if not all_informative.size:
         raise DataError(
             f"in none of {len(contexts)} contexts do the candidates differ in "
             f"{', '.join(whole.utilities)}: they say nothing about sharpness. Raise K, or give "
             "easier or harder contexts, or partial credit."
         )
-    chosen_contexts = spread_out(all_informative)
-    read, rows = contexts.take(chosen_contexts)
+    places = spread_out(all_informative)
+    read, rows = contexts.take(places)
     base, level = None if log_w0 is None else log_w0[rows], unit[rows]
     feasible = (
         *_both(base, level, read, ess_target, now, None),
@@ -160,12 +161,12 @@ def plan(
     )
     steps = reading.steps
     goal = (thresholds or Thresholds()).overlap_stable
-    refresh = parts.staleness(reading, steps, reading.lag, goal)
-    log_w = parts.weights_at(log_w0, unit, now)
+    refresh = staleness(reading, steps, reading.lag, goal)
+    log_w = weights_at(log_w0, unit, now)
     sizes = contexts.sizes
     return Plan(
         reading=reading,
-        chosen=chosen,
+        sourced=sourced,
         ess_target=ess_target,
         contexts={
             "total": len(contexts),
@@ -176,37 +177,11 @@ def plan(
         eta=now,
         feasible=feasible,
         table=_table(base, level, read, ess_target, count, now, feasible),
-        needed_k=parts.needed_k(log_w[rows], read, count, error),
-        by_k=tuple(
-            parts.by_k(log_w, unit, contexts, chosen_contexts, _sizes(int(np.median(read.sizes))))
-        ),
+        needed_k=needed_k(log_w[rows], read, count, error),
+        by_k=tuple(by_k(log_w, unit, contexts, places, _sizes(int(np.median(read.sizes))))),
         refresh=refresh,
         cannot=_cannot(reading, refresh, k),
     )
-
-
-def feasible_eta(
-    candidates: Candidates, target: Target, ess_target: float, quantile: float = 0.5
-) -> float | None:
-    """Largest sharpness at which the quantile over contexts of ESS_rel is at the target.
-
-    None where no context is informative, where every context has an η of its own, or where no
-    sharpness is feasible; ∞ where none is too much.
-
-    Raises:
-        MissingLogProbs: The target's anchor was not recorded.
-        SpecError: The target is outside (0, 1].
-    """
-    weighed = weigh_all(candidates, target)
-    unit, now = weighed.unit(slice(None)), weighed.declared
-    chosen = parts.varied(unit, candidates.contexts)
-    if not chosen.size or now is None:
-        return None
-    contexts, rows = candidates.contexts.take(chosen)
-    top = parts.search_top(unit[rows], contexts, now)
-    return parts.largest_eta(
-        weighed.base(rows), unit[rows], contexts, ess_target, quantile, now, top
-    )[0]
 
 
 def _check(reading: Reading, ess_target: float, utility: str | None, k: int | None) -> None:
@@ -222,25 +197,25 @@ def _check(reading: Reading, ess_target: float, utility: str | None, k: int | No
         raise SpecError(f"k = {k}: a context needs two candidates to say anything.")
 
 
-def _chosen(
+def _sourced(
     reading: Reading,
     target: Any,
     eta: float | None,
     source: TargetSource | None,
     utility: str | None,
-) -> Chosen:
-    chosen = choose(reading, target, eta, source)
-    lack = unweighable(reading, chosen)
-    if chosen is None or (lack is not None and utility is None):
-        why, needs = lack or ("the files hold no utility", "a utility per candidate")
+) -> SourcedTarget:
+    sourced = choose(reading, target, eta, source)
+    lack = None if utility is not None and sourced is not None else unweighable(reading, sourced)
+    if sourced is None or lack is not None:
+        why, needs = (lack.why, lack.needs) if lack else ("no target", "a utility per candidate")
         raise DataError(f"{why}: there is no sharpness to plan. Give {needs}.")
     if utility is None:
-        return chosen
-    general = chosen.target.target
+        return sourced
+    general = sourced.target.target
     known = {tilt.utility: tilt.eta for tilt in general.tilts}
     sharpness = known.get(utility) or (eta if eta is not None else 1.0)
     single = general.revised(tilts=[{"utility": utility, "eta": sharpness}])
-    return Chosen(single, chosen.source, {})
+    return SourcedTarget(single, sourced.source)
 
 
 def _with_k(reading: Reading, k: int | None) -> tuple[Any, Groups]:
@@ -264,13 +239,13 @@ def _both(
     log_w0: Any, unit: Any, contexts: Any, target: float, now: float, utility: str | None
 ) -> list[Feasible]:
     """At the median and at the 10 % quantile."""
-    top = parts.search_top(unit, contexts, now)
+    top = search_top(unit, contexts, now)
     found = []
-    for name, p in parts.QUANTILES.items():
-        value, interval = parts.largest_eta(log_w0, unit, contexts, target, p, now, top)
-        attained = parts.attained_as(value)
-        shown = value if attained == "yes" else None
-        found.append(Feasible(utility, name, shown, attained, interval, len(contexts)))
+    for name, p in QUANTILES.items():
+        value, interval = largest_eta(log_w0, unit, contexts, target, p, now, top)
+        best = Largest.of(value)
+        attained = best.attained or "never"
+        found.append(Feasible(utility, name, best.eta, attained, interval, len(contexts)))
     return found
 
 
@@ -286,12 +261,12 @@ def _alone(
     for name in names:
         tilt = Tilt(utility=name, eta=1.0)
         alone = Target(anchor=whole.anchor, tilts=(tilt,), support=whole.support)
-        weighed = weigh_all(reading, alone)
-        base, unit = weighed.base(pilot), weighed.unit(pilot)
-        chosen = spread_out(parts.varied(unit, contexts))
-        if not chosen.size:
+        weights = weigh(alone, reading)
+        base, unit = weights.base(pilot), weights.unit(pilot)
+        places = spread_out(np.flatnonzero(varied(unit, contexts)))
+        if not places.size:
             continue
-        read, rows = contexts.take(chosen)
+        read, rows = contexts.take(places)
         base = None if base is None else base[rows]
         found += _both(base, unit[rows], read, target, 0.0, name)
     return found
@@ -307,23 +282,130 @@ def _table(
     feasible: Sequence[Feasible],
 ) -> tuple[dict[str, Any], ...]:
     """ESS against η: a grid, the sharpness in force and the feasible ones."""
-    scale = parts.scale_of(unit, contexts)
+    scale = scale_of(unit, contexts)
     marks = {now: "in force"}
     marks |= {f.eta_max: f"feasible, {f.quantile}" for f in feasible[:2] if f.eta_max}
     etas = sorted({*(float(f"{scale * x:.2g}") for x in GRID), *marks})
-    rows = [parts.row_at(log_w0, unit, contexts, eta, target, count) for eta in etas]
+    rows = [row_at(log_w0, unit, contexts, eta, target, count) for eta in etas]
     return tuple({**row, "mark": marks.get(row["eta"])} for row in rows)
+
+
+def row_at(
+    log_w0: Any, unit: Any, contexts: Groups, eta: float, target: float, count: float
+) -> dict[str, Any]:
+    """One line of the table: what the candidates say at a sharpness."""
+    log_w = weights_at(log_w0, unit, eta)
+    rel = to_numpy(ess_rel(log_w, contexts))
+    known = rel[~np.isnan(rel)]
+    if not known.size:
+        return {
+            "eta": eta,
+            "median": None,
+            "q10": None,
+            "below": None,
+            "max_weight": None,
+            "k": None,
+        }
+    heaviest = to_numpy(max_weight(log_w, contexts))
+    return {
+        "eta": eta,
+        "median": quantile(known, 0.5),
+        "q10": quantile(known, 0.1),
+        "below": float((known < target - 1e-12).mean()),
+        "max_weight": quantile(heaviest[~np.isnan(heaviest)], 0.5),
+        "k": int(quantile(k_for_ess(known, count), 0.5)),
+    }
+
+
+def needed_k(log_w: Any, contexts: Groups, count: float, error: float) -> dict[str, dict[str, Any]]:
+    """K for an effective number, for an error, and the size at which averages begin to settle.
+
+    ``q90`` serves nine contexts in ten. ``at_floor`` is the share of contexts whose pilot reads
+    under two effective candidates: their K is a lower bound.
+    """
+    rel = to_numpy(ess_rel(log_w, contexts))
+    usable = ~np.isnan(rel)
+    divergence = to_numpy(kl_target_proposal(log_w, contexts))[usable]
+    floor = float((rel[usable] * contexts.sizes[usable] < 2).mean()) if usable.any() else None
+    found = {
+        "ess_count": (count, k_for_ess(rel[usable], count)),
+        "error": (error, k_for_error(rel[usable], error)),
+        "kl": (None, k_for_kl(np.maximum(divergence, 0.0))),
+    }
+    return {
+        name: {
+            "wanted": wanted,
+            "median": int(quantile(k, 0.5)) if k.size else None,
+            "q90": int(quantile(k, 0.9)) if k.size else None,
+            "at_floor": floor,
+        }
+        for name, (wanted, k) in found.items()
+    }
+
+
+def by_k(
+    log_w: Any, unit: Any, contexts: Groups, places: Any, sizes: Sequence[int]
+) -> list[dict[str, Any]]:
+    """ESS_rel with fewer candidates, and how many contexts would still be informative.
+
+    ESS_rel by subsampling the informative contexts without replacement; the informative share over
+    all contexts with at least k candidates, exactly: 1 − Σ_v C(n_v, k)/C(K, k) over the values v
+    of the utility.
+    """
+    some, rows = contexts.take(places)
+    points = {point.k: point for point in k_trend(log_w[rows], some, sizes)}
+    found = []
+    for k in sorted(set(sizes)):
+        point = points.get(k)
+        found.append(
+            {
+                "k": k,
+                "contexts": 0 if point is None else point.contexts,
+                "median": None if point is None else point.median,
+                "q10": None if point is None else point.q10,
+                "ess": None if point is None else point.median * k,
+                "informative": informative_share(unit, contexts, k),
+            }
+        )
+    return found
+
+
+def informative_share(unit: Float[np.ndarray, " N"], contexts: Groups, k: int) -> float | None:
+    """Expected share of contexts in which k of their candidates do not all agree.
+
+    1 − Σ_v C(n_v, k)/C(K, k) over the values v of the utility, averaged over contexts with K ≥ k.
+    """
+    enough = np.flatnonzero(contexts.sizes >= k)
+    if not enough.size:
+        return None
+    kept, rows = contexts.take(enough)
+    values = unit[rows]
+    order = np.lexsort((values, kept.owner))
+    values, owner = values[order], kept.owner
+    new = np.ones(len(values), dtype=bool)
+    new[1:] = (values[1:] != values[:-1]) | (owner[1:] != owner[:-1])
+    starts = np.flatnonzero(new)
+    times = np.diff(starts, append=len(values))  # n_v, one value of one context after the other
+    alike = np.exp(_log_choose(times, k) - _log_choose(kept.sizes[owner[starts]], k))
+    return float(1.0 - np.bincount(owner[starts], alike, len(kept)).mean())
+
+
+def _log_choose(n: Any, k: int) -> Any:
+    """Log C(n, k) by a sum over k; −∞ where n < k."""
+    with np.errstate(divide="ignore"):
+        terms = np.log(np.maximum(n[:, None] - np.arange(k), 0)) - np.log(np.arange(1, k + 1))
+    return terms.sum(axis=1)
 
 
 def _sizes(k: int) -> list[int]:
     return sorted({*(2**i for i in range(1, 12) if 2**i < k), k})
 
 
-def _cannot(reading: Reading, refresh: dict[str, Any] | None, k: int | None) -> tuple[Cannot, ...]:
+def _cannot(reading: Reading, refresh: dict[str, Any] | None, k: int | None) -> tuple[Unknown, ...]:
     found = []
     if refresh is None:
         found.append(
-            Cannot(
+            Unknown(
                 "refresh",
                 "the files do not hold log-probs of both the sampler and the policy",
                 "log_mu, and log_old or log_policy, of a run with a stale proposal",
@@ -331,7 +413,7 @@ def _cannot(reading: Reading, refresh: dict[str, Any] | None, k: int | None) -> 
         )
     elif refresh["age_from"] is None:
         found.append(
-            Cannot(
+            Unknown(
                 "refresh.by_age",
                 "no lag is recorded, and the policy's leg shows no refresh from which to count",
                 "the sampler's policy version, or steps before and after a refresh",
@@ -340,7 +422,7 @@ def _cannot(reading: Reading, refresh: dict[str, Any] | None, k: int | None) -> 
     largest = int(reading.contexts.sizes.max())
     if k is None:
         found.append(
-            Cannot(
+            Unknown(
                 f"ESS_rel at K > {largest}",
                 "ESS_rel is biased upward at small K and no larger one was drawn",
                 "a pilot with more candidates a context",

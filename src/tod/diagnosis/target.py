@@ -1,34 +1,35 @@
 """Which target a diagnosis is made for: declared, located in a configuration, or assumed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from tod.base import MissingLogProbs, SpecError, explain
+from tod.base import MissingLogProbs, SpecError, Unknown, explain
 from tod.formats.reading import Reading
-from tod.targets import Target, TargetSpec
+from tod.operators import Operator
+from tod.procedure import Procedure
+from tod.targets import Target, TargetFamily, TargetSpec
 
 TargetSource = Literal["declared", "located", "assumed"]
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A target, how it was chosen, and the one in force at every step (knobs may have moved)."""
+class SourcedTarget:
+    """A target, where it came from, and what a controller turned it to at every step."""
 
-    target: Any
+    target: TargetFamily
     source: TargetSource
-    knobs: Mapping[int, Mapping[str, float]]
+    knobs: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
-    def at(self, step: int) -> Target:
-        """The general form of the target in force at a step."""
-        turned = self.knobs.get(step)
-        known = {k: v for k, v in (turned or {}).items() if k in self.target.knobs()}
-        if not known:
-            return self.target.target  # type: ignore[no-any-return]
-        return self.target.turned(known).target  # type: ignore[no-any-return]
+    @property
+    def eta(self) -> float | None:
+        """Sharpness as it was declared; None where every context has its own."""
+        general = self.target.target
+        return None if general.selectivity is not None else float(general.sharpness)
 
     @property
     def two_anchors(self) -> tuple[float, float] | None:
@@ -56,7 +57,7 @@ def _tilts(general: Target) -> list[dict[str, Any]]:
 
 def choose(
     reading: Reading, target: Any, eta: float | None, source: TargetSource | None
-) -> Chosen | None:
+) -> SourcedTarget | None:
     """The target to diagnose for; None where there is no utility to tilt by.
 
     A target that is given counts as declared; so does a sharpness that is given, with the anchor
@@ -68,10 +69,11 @@ def choose(
     """
     if target is not None:
         turned = target if eta is None else target.target.turned({"eta": eta})
-        return Chosen(turned, source or "declared", {})
+        return SourcedTarget(turned, source or "declared")
     if reading.source.target is not None and eta is None:
         declared: Any = reading.source.target_source
-        return Chosen(parse_target(reading.source.target), declared, reading.source.knobs)
+        own = parse_target(reading.source.target)
+        return SourcedTarget(own, declared, reading.source.knobs)
     if not reading.utility:
         return None
     main = next(iter(reading.utility))
@@ -79,7 +81,7 @@ def choose(
     assumed = Target.parse(
         {"anchor": {"mu": 1.0}, "tilts": [{"utility": main, "eta": sharpness}]}, "target"
     )
-    return Chosen(assumed, source or ("assumed" if eta is None else "declared"), {})
+    return SourcedTarget(assumed, source or ("assumed" if eta is None else "declared"))
 
 
 def parse_target(data: Any, where: str = "target") -> Any:
@@ -96,20 +98,39 @@ def parse_target(data: Any, where: str = "target") -> Any:
         raise SpecError(explain(error, Target, where, data)) from None
 
 
-def unweighable(reading: Reading, chosen: Chosen | None) -> tuple[str, str] | None:
-    """Why log q*/μ cannot be computed and what it needs; None when it can."""
-    if chosen is None:
-        return "the files hold no utility", "a utility per candidate"
-    general = chosen.target.target
+def triple(reading: Reading, sourced: SourcedTarget) -> Procedure | TargetFamily:
+    """The target with the operator of the run that the reading is of; alone where none is known."""
+    if reading.source.operator is None:
+        return sourced.target
+    try:
+        operator = Operator.parse(reading.source.operator)
+        return Procedure(sourced.target, operator)
+    except (SpecError, ValidationError):  # of an older version, or of another target
+        return sourced.target
+
+
+def unweighable(reading: Reading, sourced: SourcedTarget | None) -> Unknown | None:
+    """Why log q*/μ cannot be computed and what it needs; None when it can.
+
+    Raises:
+        SpecError: The person declared a target of utilities that the files do not hold.
+    """
+    if sourced is None:
+        return Unknown("", "the files hold no utility", "a utility per candidate", lacks="utility")
+    general = sourced.target.target
     missing = [name for name in general.utilities if name not in reading.utility]
     if missing:
         known = ", ".join(reading.utility) or "none"
-        return (
-            f"the target needs the utility {missing[0]!r} and the files hold {known}",
-            f"a column of {missing[0]!r}, or another utility in --target",
-        )
+        why = f"the target needs the utility {missing[0]!r} and the files hold {known}"
+        if sourced.source == "declared" and reading.source.target is None:
+            near = get_close_matches(missing[0], reading.utility, 1, 0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise SpecError(f"{why}.{hint} Name one of theirs, or map a column to it with --map.")
+        needs = f"a column of {missing[0]!r}, or another utility in --target"
+        return Unknown("", why, needs)
     try:
         general.log_weights(reading.take(np.arange(min(1, len(reading.contexts)))))
     except MissingLogProbs as error:
-        return str(error), f"a log_{error.name} column, or a target anchored at mu"
+        needs = f"a log_{error.name} column, or a target anchored at mu"
+        return Unknown("", str(error), needs)
     return None

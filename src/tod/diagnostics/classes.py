@@ -113,3 +113,17 @@ def passes(utility: Float[Array, " N"]) -> Bool[np.ndarray, " N"] | None:
     """Whether each candidate passes; None unless the utility is binary."""
     levels = binary_levels(utility)
     return None if levels is None else to_numpy(utility) == levels[1]
+
+
+def passing(utility: Float[Array, " N"], low: Any, high: Any) -> dict[str, Any]:
+    """Contexts in which all, and no, candidates pass; None each unless the utility is binary.
+
+    Args:
+        utility: U, [N], of all these contexts.
+        low: Its smallest value by context, [C].
+        high: Its largest value by context, [C].
+    """
+    levels = binary_levels(utility)
+    if levels is None:
+        return {"all_pass": None, "all_fail": None}
+    return {"all_pass": low == levels[1], "all_fail": high == levels[0]}

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Array, DataError, Groups
-from tod.diagnostics.classes import INFORMATIVE, binary_levels, class_codes, precision
+from tod.diagnostics.classes import INFORMATIVE, class_codes, passing, precision
 from tod.diagnostics.coverage import RhoSums, missing_mass
 from tod.diagnostics.kernel import RHO, TILT, per_context
 from tod.diagnostics.overlap import LEGS
@@ -53,10 +53,8 @@ def measure(
         columns["rho"] = RhoSums(largest, total, squares, contexts.sizes)
     if answers is not None:
         columns["missing_mass"] = missing_mass(log_w, answers, contexts)
-    levels = None if utility is None else binary_levels(utility)
-    if levels is not None:
-        columns["all_pass"] = columns["utility_min"] == levels[1]
-        columns["all_fail"] = columns["utility_max"] == levels[0]
+    if utility is not None:
+        columns |= passing(utility, columns["utility_min"], columns["utility_max"])
     return Diagnostics(
         k=contexts.sizes,
         codes=codes,

@@ -15,7 +15,14 @@ from jaxtyping import Bool, Float, Int
 
 from tod.base import Array, Groups, to_numpy
 from tod.candidates import Labels
-from tod.diagnostics.classes import CLASSES, INFORMATIVE, INVALID, SINGLETON, ZERO_INFORMATION
+from tod.diagnostics.classes import (
+    CLASSES,
+    INFORMATIVE,
+    INVALID,
+    SINGLETON,
+    ZERO_INFORMATION,
+    passing,
+)
 from tod.diagnostics.coverage import MeanRho, RhoSums, usable_mean_rho
 from tod.diagnostics.overlap import LEGS
 from tod.diagnostics.pareto import pareto_k_pooled
@@ -64,15 +71,17 @@ class ContextCounts(Record):
 
     ``zero_information`` counts contexts whose tilt Σ η_k U_k is the same for all candidates;
     ``all_pass`` and ``all_fail`` split those of binary utilities. They, singletons and invalid
-    contexts are outside every quantile that reads q*.
+    contexts are outside every quantile that reads q*. ``informative`` and ``zero_information`` are
+    None without a target and without a utility, ``singleton`` too where nothing says which
+    candidates share a prompt.
     """
 
     total: int = 0
-    informative: int = 0
-    zero_information: int = 0
+    informative: int | None = 0
+    zero_information: int | None = 0
     all_pass: int | None = None
     all_fail: int | None = None
-    singleton: int = 0
+    singleton: int | None = 0
     invalid: int = 0
     candidates_per_context: dict[str, float] = field(default_factory=dict)
 
@@ -255,8 +264,17 @@ class Diagnostics:
         """Informative contexts of their most common K: those behind the quantiles of a summary."""
         return self.informative & (self.k == common_k(self.k[self.informative]))  # type: ignore[no-any-return]
 
-    def part(self, places: slice, log_w: Float[Array, " N"], contexts: Groups) -> "Diagnostics":
-        """Some consecutive contexts; ``log_w`` and ``contexts`` are those of the whole."""
+    def part(
+        self,
+        places: slice,
+        log_w: Float[Array, " N"],
+        contexts: Groups,
+        utility: Float[Array, " N"] | None = None,
+    ) -> "Diagnostics":
+        """Some consecutive contexts; ``log_w``, ``contexts`` and ``utility`` are of the whole.
+
+        A utility that is binary in these contexts tells their passes, whatever it is elsewhere.
+        """
         offsets = contexts.offsets
         rows = slice(int(offsets[places.start]), int(offsets[places.stop]))
         known = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -265,6 +283,8 @@ class Diagnostics:
         }
         rho = None if self.rho is None else self.rho.take(places)
         cut = replace(self, rho=rho, **columns)
+        if utility is not None:
+            cut = replace(cut, **passing(utility[rows], cut.utility_min, cut.utility_max))
         k = pareto_k_pooled(log_w[rows], Groups(cut.k), cut.informative, cut.max_weight, cut.log_z)
         return replace(cut, pareto_k_pooled=k)
 

@@ -1,46 +1,32 @@
 """From a batch and its updates to the step's record and tables."""
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tod.candidates import Candidates
-from tod.diagnostics import Diagnostics, Drift, Overlap, Summary, drift
 from tod.engine.collect import NOTHING, Evidence
 from tod.engine.forward import Index
 from tod.engine.ledger import ModelCost
 from tod.engine.session import Session
 from tod.engine.update import Updated
-from tod.procedure import Procedure, examine
+from tod.procedure import Declared, Examined, Procedure, examine
 from tod.runs import Ledger
 
 
-def diagnose(
-    procedure: Procedure, evidence: Evidence, updated: Updated
-) -> tuple[Candidates, Diagnostics, Summary]:
-    """The batch with π before the update, its diagnostics and their summary.
-
-    A fixed set was not drawn, so it overlaps with no μ; drift is known on draws of the policy.
-    """
+def diagnose(procedure: Procedure, evidence: Evidence, updated: Updated) -> Examined:
+    """D of the batch with π before the update; what only the engine knows is declared."""
     anchors = {"policy": updated.log_policy}
     if "old" not in evidence.anchors:
         anchors["old"] = updated.log_policy
-    candidates = evidence.with_anchors(**anchors).candidates()
-    diagnostics = examine(procedure, candidates)
-    sampled = candidates.semantics == "sampled"
-    proposal = procedure.operator.proposal
-    own = proposal.samplers == ("old",) and proposal.source != "replay" and sampled
-    summary = diagnostics.summary()
-    summary = replace(
-        summary,
-        overlap=summary.overlap if sampled else Overlap(),
-        drift=_drift(candidates) if own else Drift(),
-        activation=_activation(updated.activation),
-        entropy=float(updated.entropy.mean()),
+    return examine(
+        procedure,
+        evidence.with_anchors(**anchors).candidates(),
+        declared=Declared(
+            activation=_activation(updated.activation), entropy=float(updated.entropy.mean())
+        ),
     )
-    return candidates, diagnostics, summary
 
 
 def optimiser(
@@ -68,21 +54,12 @@ def optimiser(
 
 
 def _activation(shares: list[float]) -> float | None:
-    """Mean share of gated tokens over the updates that can gate any.
+    """Mean activation over the updates that can gate anything.
 
     Where μ is the policy the first update of several has ρ = 1 throughout and gates nothing.
     """
     telling = shares[1:] if len(shares) > 1 and shares[0] == 0.0 else shares
     return float(np.mean(telling)) if telling else None
-
-
-def _drift(candidates: Candidates) -> Drift:
-    """KL(π‖anchor) of sequences and tokens, on candidates of π or its lagging copy."""
-    policy, mu = candidates.log_anchor["policy"], candidates.log_mu
-    tokens = candidates.tokens
-    lengths = np.ones(len(candidates)) if tokens is None else tokens.sequences.sizes
-    log_rho = None if mu is None else policy - mu
-    return drift(policy, candidates.log_anchor, lengths, log_rho)
 
 
 def ledger(session: Session, evidence: Evidence, updated: Updated) -> Ledger:

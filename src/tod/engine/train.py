@@ -23,8 +23,8 @@ from tod.engine.session import Session, open_session
 from tod.engine.settings import MAY_DIFFER, RunSettings
 from tod.engine.update import update
 from tod.operators import Operator, WithinBudget
-from tod.procedure import Procedure, log_weights
-from tod.regimes import classify
+from tod.procedure import Examined, Procedure
+from tod.regimes import QUANTILES, classify, feasible_eta
 from tod.runs import DirectoryLock, HeldOut, Ledger, Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 from tod.targets.target import LARGEST
@@ -216,10 +216,10 @@ class _Run:
         clock.mark("train")
         if updated.eta is not None:
             procedure = at_budget(procedure, updated.eta)
-        candidates, diagnostics, summary = diagnose(procedure, evidence, updated)
-        target = procedure.target
+        examined = diagnose(procedure, evidence, updated)
+        candidates, summary = examined.candidates, examined.summary
         regime = classify(summary, **_turnable(procedure))
-        state, decision = self._decide(replace(state, step=step), summary, step)
+        state, decision = self._decide(replace(state, step=step), examined, step)
         clock.mark("diagnose")
         held_out = self._evaluate() if self._evaluates(step) else None
         clock.mark("evaluate")
@@ -232,16 +232,14 @@ class _Run:
             ledger=ledger(self.session, evidence, updated),
             decision=decision,
             held_out=held_out,
-            optimiser=optimiser(evidence, updated, target.target.surpassed(candidates)),
+            optimiser=optimiser(evidence, updated, procedure.tilt.surpassed(candidates)),
             world_size=self.world.size,
         )
         if self.directory is not None:
             labels = Labels(context=candidates.labels.context)
-            self.directory.write_contexts(
-                step, {**diagnostics.rows(labels), "step": [step] * len(diagnostics)}
-            )
-            weights = log_weights(procedure.tilt, candidates)
-            columns = rollout_columns(self.session, evidence, candidates, weights)
+            rows = examined.diagnostics.rows(labels)
+            self.directory.write_contexts(step, {**rows, "step": [step] * len(rows["k"])})
+            columns = rollout_columns(self.session, evidence, candidates, examined.log_w)
             self.directory.write_rollouts(step, columns)
             if decision is not None:
                 self.directory.decide(decision)
@@ -249,12 +247,18 @@ class _Run:
         self._record(replace(record, time=now(), seconds=clock.seconds))
         return state
 
-    def _decide(self, state: State, summary: Any, step: int) -> tuple[State, dict[str, Any] | None]:
+    def _decide(
+        self, state: State, examined: Examined, step: int
+    ) -> tuple[State, dict[str, Any] | None]:
         """The controller's decision, in force from the next batch on."""
         if self.settings.arc is None or state.arc is None:
             return state, None
         before = ArcState.from_dict(state.arc)
-        after, decision = arc_step(self.settings.arc, before, summary, step=step)
+        config, feasible = self.settings.arc, None
+        if config.solver == "feasible":
+            feasible = feasible_eta(examined, config.ess_target, QUANTILES[config.ess_quantile])
+        summary = examined.summary
+        after, decision = arc_step(config, before, summary, step=step, eta_feasible=feasible)
         knobs = dict(after.knobs)
         operator = after.operator or state.operator
         return replace(

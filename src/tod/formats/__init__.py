@@ -3,13 +3,12 @@
 from tod.formats.format import Format, Probe
 from tod.formats.gating import Gate
 from tod.formats.read import parse_steps, read, tier
-from tod.formats.reading import TIERS, Cannot, Reading, Source, Text
+from tod.formats.reading import TIERS, Reading, Source, Text
 from tod.formats.registry import FORMATS
 
 __all__ = [
     "FORMATS",
     "TIERS",
-    "Cannot",
     "Format",
     "Gate",
     "Probe",

@@ -20,6 +20,9 @@ from tod.formats.rows import Rows
 from tod.formats.several_runs import run_of
 from tod.formats.table import read_table
 
+RECORDED = ("activation", "entropy", "mismatch", "staleness")
+"""Figures of a run's record that its rollouts do not tell."""
+
 
 def recognises(probe: Probe) -> str | None:
     """By its column names."""
@@ -69,9 +72,11 @@ def _read_run(root: Path, rows: Rows) -> None:
     proposal = operator.get("proposal") if isinstance(operator, dict) else None
     if isinstance(proposal, dict) and proposal.get("semantics") == "fixed":
         rows.extras["semantics"] = "fixed"  # a set of candidates, drawn from no μ
-    known = {r["step"]: r.get("activation") for r in records if isinstance(r.get("step"), int)}
-    rows.extras["activation"] = {
-        step: float(v) for step, v in known.items() if isinstance(v, int | float)
+    rows.extras["operator"] = operator if isinstance(operator, dict) else None
+    rows.extras["recorded"] = {
+        record["step"]: {name: record.get(name) for name in RECORDED}
+        for record in records
+        if isinstance(record.get("step"), int)
     }
     knobs = {r["step"]: r["knobs"] for r in records if isinstance(r.get("knobs"), dict)}
     rows.extras["knobs"] = {

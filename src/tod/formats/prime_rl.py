@@ -148,6 +148,8 @@ def _effective(files: Sequence[Path], rows: Rows) -> list[Path]:
 
 def _read_export(path: Path, rows: Rows, trained: Trained, *, alone: bool) -> None:
     sink = Sink(path, rows)
+    if alone:
+        rows.extras["grouped"] = False  # an export has no name of a prompt
     for number, item in decode_lines(path, Export, rows):
         if not rows.wanted(item.step):
             continue

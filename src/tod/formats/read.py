@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tod.base import DataError, SpecError
+from tod.base import DataError, SpecError, Unknown
 from tod.base.text import counted
 from tod.candidates import Labels
 from tod.formats import Format
@@ -21,7 +21,7 @@ from tod.formats.gather import (
     refuse_if_too_many,
 )
 from tod.formats.gating import Gate
-from tod.formats.reading import Cannot, Reading, Source
+from tod.formats.reading import Reading, Source
 from tod.formats.rows import Rows
 from tod.formats.several_runs import settle
 from tod.formats.target_samples import samples_of
@@ -154,7 +154,9 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
             target=rows.extras.get("target"),
             knobs=rows.extras.get("knobs", {}),
             target_source=rows.extras.get("target_source", "declared"),
-            activation=rows.extras.get("activation", {}),
+            recorded=rows.extras.get("recorded", {}),
+            operator=rows.extras.get("operator"),
+            grouped=rows.extras.get("grouped", True),
         ),
         cannot=_cannot(chosen, recorded, bool(utility)),
         gaps=rows.gaps,
@@ -202,17 +204,17 @@ _WITHOUT = {
 }
 
 
-def _cannot(chosen: Format, recorded: set[str], utility: bool) -> tuple[Cannot, ...]:
+def _cannot(chosen: Format, recorded: set[str], utility: bool) -> tuple[Unknown, ...]:
     found = []
     if not utility:
         need = chosen.needs.get("utility", "a utility per candidate")
-        found.append(Cannot("target", "the files hold no utility", need))
+        found.append(Unknown("target", "the files hold no utility", need))
     for name, (what, title) in _WITHOUT.items():
         if name not in recorded:
             need = chosen.needs.get(name, f"a log_{name} column")
-            found.append(Cannot(what, f"the files hold no {title} log-probs", need))
+            found.append(Unknown(what, f"the files hold no {title} log-probs", need))
     if chosen.texts is None:
-        found.append(Cannot("prompts", "the files hold no text", chosen.needs.get("text", "")))
+        found.append(Unknown("prompts", "the files hold no text", chosen.needs.get("text", "")))
     return tuple(found)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from tod.base import DataError
+from tod.base import DataError, Unknown
 from tod.candidates import Candidates
 from tod.diagnostics import GapSums
 from tod.formats.gating import Gate
@@ -21,19 +21,6 @@ TIERS = {
     "D": "utilities only: targets q* ∝ mu·exp(eta U), taken on trust",
     "E": "no utilities: no target can be weighed",
 }
-
-
-@dataclass(frozen=True)
-class Cannot:
-    """Something that cannot be known from these files: why, and what would make it known."""
-
-    what: str
-    why: str
-    needs: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Plain data."""
-        return {"what": self.what, "why": self.why, "needs": self.needs}
 
 
 @dataclass(frozen=True)
@@ -53,7 +40,10 @@ class Source:
         target: What a run directory says of its target, as plain data.
         knobs: The target's knobs in force, by step, when a controller turned them.
         target_source: ``declared``, ``located`` or ``assumed``, as the run says of its target.
-        activation: Share of the tokens that the trust region gated, by step, where recorded.
+        recorded: What a run's own record says of a step and rollouts do not: activation, entropy,
+            mismatch and staleness, by step.
+        operator: What a run directory says of its operator, as plain data.
+        grouped: Whether the files say which candidates share a prompt.
     """
 
     format: str
@@ -68,7 +58,9 @@ class Source:
     target: Mapping[str, Any] | None = None
     knobs: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     target_source: str = "declared"
-    activation: Mapping[int, float] = field(default_factory=dict)
+    recorded: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    operator: Mapping[str, Any] | None = None
+    grouped: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """The ``source`` block of the diagnosis schema."""
@@ -125,7 +117,7 @@ class Reading(Candidates):
     """
 
     source: Source = field(default_factory=lambda: Source("", 0, 0, 0, None, "E"))
-    cannot: tuple[Cannot, ...] = ()
+    cannot: tuple[Unknown, ...] = ()
     gaps: Mapping[tuple[str, str], Mapping[int, GapSums]] = field(default_factory=dict)
     lag: Int[np.ndarray, " N"] | None = None
     files: tuple[Path, ...] = ()

@@ -22,6 +22,7 @@ from tod.regimes.feasible import (
     path_temperature,
 )
 from tod.regimes.intervals import capped, verdict_by_eta
+from tod.regimes.largest import QUANTILES, Largest, feasible_eta, largest_sharpness
 from tod.regimes.needed import k_for_error, k_for_ess, k_for_kl
 from tod.regimes.regime import (
     EtaInterval,
@@ -35,11 +36,13 @@ from tod.regimes.regime import (
 from tod.regimes.thresholds import Thresholds
 
 __all__ = [
+    "QUANTILES",
     "Crossing",
     "Cut",
     "EtaInterval",
     "FeasibleInterval",
     "KLBudget",
+    "Largest",
     "PhasePoint",
     "Reason",
     "ReasonKind",
@@ -56,6 +59,7 @@ __all__ = [
     "eta_for_ess_binary",
     "eta_for_fraction",
     "eta_for_quantile",
+    "feasible_eta",
     "feasible_interval",
     "fit_cuts",
     "fit_thresholds",
@@ -64,6 +68,7 @@ __all__ = [
     "k_for_ess",
     "k_for_kl",
     "kl_budget",
+    "largest_sharpness",
     "missing_inputs",
     "path_temperature",
     "phase_point",

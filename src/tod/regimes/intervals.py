@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tod.base import Array, Groups, SpecError, to_numpy
-from tod.diagnostics import Summary, measure
+from tod.diagnostics import Summary
+from tod.procedure import measured_at
 from tod.regimes.classify import classify
 from tod.regimes.regime import ORDER, EtaInterval, Verdict
 from tod.regimes.thresholds import Thresholds
@@ -49,10 +50,10 @@ def verdict_by_eta(
     if len(grid) < 2 or any(not a < b for a, b in pairwise(grid)):
         raise SpecError(f"etas = {grid}: intervals need an increasing grid of at least two values.")
     unit = to_numpy(tilt_unit).astype(np.float64)
-    start = np.zeros_like(unit) if log_w0 is None else to_numpy(log_w0).astype(np.float64)
+    start = None if log_w0 is None else to_numpy(log_w0).astype(np.float64)
 
     def verdict(eta: float) -> Verdict:
-        measured = measure(start + _times(eta, unit), unit, contexts, log_r=log_r)
+        measured = measured_at(start, unit, contexts, eta, log_r)
         found = measured.summary()
         seen = found if base is None else _completed(found, base)
         if steps is None:
@@ -84,11 +85,6 @@ def capped(parts: Sequence[EtaInterval], cap: Verdict) -> tuple[EtaInterval, ...
             start = joined.pop().eta[0]
         joined.append(EtaInterval((start, part.eta[1]), verdict))
     return tuple(joined)
-
-
-def _times(eta: float, unit: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """η·U, with −∞ (outside the support) kept at η = 0."""
-    return np.where(unit == -np.inf, unit, eta * np.where(unit == -np.inf, 0.0, unit))
 
 
 def _mean_of_medians(

@@ -35,7 +35,7 @@ def legs(summary: Summary) -> dict[str, float | None]:
 
 def contexts_read(summary: Summary) -> int:
     """Informative contexts behind the quantiles: those of the most common K, where known."""
-    informative, at_k = summary.contexts.informative, summary.overlap.contexts
+    informative, at_k = summary.contexts.informative or 0, summary.overlap.contexts
     return informative if at_k is None else min(informative, at_k)
 
 
@@ -43,10 +43,11 @@ def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
     """Enough informative contexts, not mostly blind ones, and enough candidates in each."""
     yield from _few_contexts(summary, bounds)
     counts = summary.contexts
-    seen = counts.informative + counts.zero_information
-    if counts.zero_information > bounds.zero_information_share * seen:
+    blind = counts.zero_information or 0
+    seen = (counts.informative or 0) + blind
+    if blind > bounds.zero_information_share * seen:
         yield Reason(
-            f"{counts.zero_information} of {seen} contexts carry no information (all candidates "
+            f"{blind} of {seen} contexts carry no information (all candidates "
             "have the same utility): the typical context is blind whatever its ESS_rel reads",
             remedies.more_sight(summary),
             kind="zero_information",
@@ -66,11 +67,19 @@ def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
 def _few_contexts(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
     """Too few informative contexts, or too few of them at one K."""
     counts, n, at_k = summary.contexts, contexts_read(summary), ""
-    if n < counts.informative:
-        at_k = f" at the most common K, {summary.overlap.k}: {counts.informative} at any K"
+    informative, blind = counts.informative or 0, counts.zero_information or 0
+    if counts.informative is None:
+        yield Reason(
+            f"nothing tells which of {counts.total} contexts are informative",
+            remedies.more_sight(summary),
+            "undetermined",
+        )
+        return
+    if n < informative:
+        at_k = f" at the most common K, {summary.overlap.k}: {informative} at any K"
     if n < bounds.min_informative:
         yield Reason(
-            f"{n} informative contexts{at_k} of {counts.total} ({counts.zero_information} blind, "
+            f"{n} informative contexts{at_k} of {counts.total} ({blind} blind, "
             f"{counts.singleton} singletons), fewer than {bounds.min_informative}",
             remedies.more_evidence(summary, n, bounds.min_informative),
             "undetermined",
@@ -83,10 +92,10 @@ def _few_contexts(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
             remedies.more_evidence(summary, n, bounds.min_informative_stable),
             kind="few_contexts",
         )
-    if bounds.min_informative <= n < bounds.share_at_one_k * counts.informative:
-        left = counts.informative - n
+    if bounds.min_informative <= n < bounds.share_at_one_k * informative:
+        left = informative - n
         yield Reason(
-            f"{left} of {counts.informative} informative contexts have another K than "
+            f"{left} of {informative} informative contexts have another K than "
             f"{summary.overlap.k}: no median reads them",
             "draw the same K everywhere, or subsample every context to one K and diagnose again; "
             "--per-context holds their own ESS_rel",

@@ -203,9 +203,14 @@ def more_sight(summary: Summary) -> str:
 
 def _sight(summary: Summary) -> str:
     counts = summary.contexts
+    if counts.singleton is None:
+        return "give the group or prompt id of every candidate, so that contexts are known"
+    if counts.informative is None:
+        return "give a utility (a reward) of every candidate"
+    blind = counts.zero_information or 0
     if counts.total and counts.singleton == counts.total:
         return "draw several candidates in every context: one alone has nothing to differ from"
-    if counts.all_fail and counts.all_fail >= counts.zero_information / 2:
+    if counts.all_fail and counts.all_fail >= blind / 2:
         k = counts.candidates_per_context.get("median")
         more = f" beyond {k:g}" if k is not None else ""
         return (
@@ -213,7 +218,7 @@ def _sight(summary: Summary) -> str:
             "success rate p is seen with probability 1 - (1 - p)^K) or give easier contexts or "
             "partial credit"
         )
-    if counts.all_pass and counts.all_pass >= counts.zero_information / 2:
+    if counts.all_pass and counts.all_pass >= blind / 2:
         return f"{_contexts(counts.all_pass)} always succeed{_s(counts.all_pass)}: give harder ones"
     return ""
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from tod.diagnostics import Summary
 from tod.diagnostics.activation import activation
-from tod.procedure import Procedure, batch_of, examine
+from tod.procedure import Declared, Procedure, batch_of, examine
 from tod.study.optimiser import Adam
 from tod.study.policy import Policy, Tabular, slope_of_logits
 from tod.study.population import Policies
@@ -96,7 +96,9 @@ def train(
         active = None
         if credit.gate is not None and credit.token_advantage is not None:
             active = activation(credit.gate, credit.token_advantage)
-        summary = examine(procedure, batch).summary(activation=active)
+        summary = examine(
+            procedure, batch, declared=Declared(activation=active, one_engine=True)
+        ).summary
         _note(found, procedure, summary)
         eta = None if steer is None else steer(step, summary)
         if eta is not None:

@@ -11,7 +11,6 @@ import numpy as np
 
 from tod.base import SpecError, to_numpy
 from tod.candidates import Candidates, Labels
-from tod.diagnostics import Diagnostics, measure
 from tod.engine.collect import Evidence
 from tod.engine.data import Example
 from tod.engine.distributed import World
@@ -25,20 +24,10 @@ from tod.engine.search.summary import bound_note, summarise
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings, Search
 from tod.engine.train import Events, Place
-from tod.operators import (
-    MajorityVote,
-    MinimumBayesRisk,
-    Rejection,
-    Selection,
-    SelectionRule,
-    WeightedVote,
-)
-from tod.procedure import pool_of, utility_value
+from tod.operators import MinimumBayesRisk, Rejection, Selection, SelectionRule
+from tod.procedure import Procedure, examine, pool_of
 from tod.regimes import classify
 from tod.runs import Ledger, RunDirectory, StepRecord, plain, write_atomic
-
-NOT_APPLICABLE = ("policy_proposal", "target_policy")
-"""Legs of the overlap without meaning here: no policy is trained."""
 
 
 def search(
@@ -129,11 +118,12 @@ class _Job:
         drawn = time.perf_counter()
         self.events.phase("selecting")
         candidates, answers = candidates_of(evidence, self.search.answer)
-        log_w = to_numpy(self.settings.target.target.log_weights(candidates))
-        diagnostics = self._measured(candidates, log_w)
+        triple = Procedure(self.settings.target, self.settings.operator)
+        examined = examine(triple, candidates)
+        diagnostics, log_w = examined.diagnostics, examined.log_w
         chosen = self._select(candidates, evidence, first)
         seconds = {"sample": drawn - began, "select": time.perf_counter() - drawn}
-        eta, summary = _sharpness(self.settings), diagnostics.summary()
+        eta, summary = _sharpness(self.settings), examined.summary
         record = StepRecord(
             step=step,
             utility=_means(candidates, chosen),
@@ -155,19 +145,6 @@ class _Job:
             rollouts |= {"answer": answers, "selected": selected}
             _write(self.directory, record, (contexts, rollouts))
         self.events.record(record)
-
-    def _measured(self, candidates: Candidates, log_w: Any) -> Diagnostics:
-        """D of the batch: the leg of q* and μ, and missed answers where answers are voted on."""
-        votes = isinstance(self.settings.operator.action, MajorityVote | WeightedVote)
-        target = self.settings.target.target
-        return measure(
-            log_w,
-            target.tilt(candidates),
-            candidates.contexts,
-            utility=utility_value(target, candidates),
-            answers=candidates.labels.answer if votes else None,
-            legs_not_applicable=NOT_APPLICABLE,
-        )
 
     def _select(self, candidates: Candidates, evidence: Evidence, first: int) -> Selection:
         """What the rule puts out, by uniforms that depend on a prompt's number alone."""

@@ -13,8 +13,9 @@ from tod.base import RunError, SpecError, TodError
 from tod.live.batch import LiveBatch
 from tod.live.trl.gather import appended, batch_of
 from tod.live.trl.hooks import Hooks, Seen, check
-from tod.live.trl.step import Examined, examine_batch, metrics, utility_means
+from tod.live.trl.step import Judged, judge, metrics, utility_means
 from tod.live.trl.trainer import Aim, advantage, aim, check_arc, pull, sampled_exactly
+from tod.regimes import QUANTILES, feasible_eta
 from tod.runs import JsonLines, Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 
@@ -64,7 +65,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         self.overwrite = overwrite
         self.run: RunDirectory | None = None
         self.state: ArcState | None = None
-        self.last: Examined | None = None
+        self.last: Judged | None = None
         self._pending: list[LiveBatch] = []
         self._marks: dict[str, int] = {}
         self._warned: set[str] = set()
@@ -126,10 +127,10 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         except TodError as error:
             self._warn(f"a batch cannot be read: {error}")
 
-    def _examined(self, batch: LiveBatch) -> Examined:
-        return examine_batch(
+    def _examined(self, batch: LiveBatch) -> Judged:
+        return judge(
             batch,
-            self._spec().target,
+            self._spec(),
             assumed=self.aim.source == "assumed",
             on_policy=sampled_exactly(self.trainer) is None,
             clipped=self._mean(*_ACTIVATION),
@@ -151,17 +152,13 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             return self.aim.spec
         return self.aim.spec.turned(dict(self.state.knobs))
 
-    def _decide(self, found: Examined, step: int) -> Decision | None:
+    def _decide(self, found: Judged, step: int) -> Decision | None:
         if self.arc is None or self.state is None:
             return None
         feasible = None
         if self.arc.solver == "feasible":
-            from tod.diagnosis.plan import feasible_eta
-
-            quantile = 0.5 if self.arc.ess_quantile == "median" else 0.1
-            feasible = feasible_eta(
-                found.candidates, self._spec().target, self.arc.ess_target, quantile
-            )
+            p = QUANTILES[self.arc.ess_quantile]
+            feasible = feasible_eta(found.examined, self.arc.ess_target, p)
         self.state, decision = arc_step(
             self.arc, self.state, found.summary, step=step, eta_feasible=feasible
         )
@@ -177,12 +174,12 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         run: RunDirectory,
         step: int,
         batch: LiveBatch,
-        found: Examined,
+        found: Judged,
         knobs: dict[str, float | None],
         decision: Decision | None,
     ) -> None:
         said = None if decision is None else decision.to_dict()
-        rows = found.diagnostics.rows(found.candidates.labels)
+        rows = found.examined.diagnostics.rows(found.examined.candidates.labels)
         run.write_contexts(step, {k: v for k, v in rows.items() if k != "step"})
         run.write_rollouts(step, batch.columns())
         if said is not None and self.state is not None:

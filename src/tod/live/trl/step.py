@@ -1,49 +1,49 @@
 """One step's batch: examined, judged and put into records."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tod.base import to_numpy
 from tod.candidates import Candidates
-from tod.diagnostics import Diagnostics, Drift, Mismatch, Summary, drift, gap, measure
-from tod.diagnostics.activation import activation_of_clip
+from tod.diagnostics import Summary, activation_of_clip
 from tod.live.batch import LiveBatch
-from tod.procedure import utility_value
+from tod.procedure import Declared, Examined, examine
 from tod.regimes import Regime, classify
-from tod.targets import Target
 
 VERDICTS = {"undetermined": -1.0, "operator_dominated": 0.0, "transition": 1.0, "swap_stable": 2.0}
 """``tod/verdict`` as a number, for trackers that draw numbers only."""
 
 
 @dataclass(frozen=True, eq=False)
-class Examined:
-    """What a batch says under a target."""
+class Judged:
+    """A batch as it was examined under a target, and its regime."""
 
-    candidates: Candidates
-    diagnostics: Diagnostics
-    summary: Summary
+    examined: Examined
     regime: Regime
     left_out: int
     """Contexts with a reward or log-prob that the target needs and that is unknown."""
 
+    @property
+    def summary(self) -> Summary:
+        """Diagnostics of the batch."""
+        return self.examined.summary
 
-def examine_batch(
+
+def judge(
     batch: LiveBatch,
-    target: Target,
+    target: Any,
     *,
     assumed: bool,
     on_policy: bool,
     clipped: float | None,
     entropy: float | None,
-) -> Examined:
-    """Diagnostics, summary and regime; π before the batch is π_old.
+) -> Judged:
+    """D of the batch and its regime; π before the batch is π_old.
 
     Args:
         batch: The step's candidates.
-        target: q*.
+        target: q*, any family.
         assumed: Whether the target is a guess.
         on_policy: Whether π is μ by the way the batch was made, for when it is not recorded.
         clipped: Share of all tokens that TRL logged as clipped, when known.
@@ -53,29 +53,20 @@ def examine_batch(
         DataError: No context has all that the target reads.
         MissingLogProbs: The target names a policy that TRL did not compute.
     """
-    needs = target.needs()
-    candidates, kept = batch.candidates(needs, target.utilities)
-    policy, log_mu = candidates.log_anchor.get("old"), candidates.log_mu
-    diagnostics = measure(
-        target.log_weights(candidates),
-        target.tilt(candidates),
-        candidates.contexts,
-        utility=utility_value(target, candidates),
-        log_r=None if policy is None or log_mu is None else policy - log_mu,
-        legs_declared=("policy_proposal",) if on_policy else (),
-    )
-    summary = replace(
-        diagnostics.summary(),
-        drift=_drift(candidates),
-        mismatch=_mismatch(candidates),
-        activation=None if clipped is None else activation_of_clip(clipped, _active(candidates)),
-        entropy=entropy,
-    )
-    regime = classify(summary, assumed_target=assumed, eta=target.sharpness)
-    return Examined(candidates, diagnostics, summary, regime, len(batch.contexts) - len(kept))
+    general = target.target
+    candidates, kept = batch.candidates(general.needs(), general.utilities)
+    activation = None if clipped is None else activation_of_clip(clipped, _active(candidates))
+    old: Any = candidates.log_anchor.get("old")
+    mu: Any = candidates.log_mu
+    copied = old is not None and mu is not None and np.array_equal(old, mu)
+    declared = Declared(on_policy, activation, entropy, one_engine=copied)
+    examined = examine(target, candidates, declared=declared)
+    eta = None if general.selectivity is not None else general.sharpness
+    regime = classify(examined.summary, assumed_target=assumed, eta=eta)
+    return Judged(examined, regime, len(batch.contexts) - len(kept))
 
 
-def metrics(found: Examined, knobs: dict[str, float | None]) -> dict[str, float]:
+def metrics(found: Judged, knobs: dict[str, float | None]) -> dict[str, float]:
     """What goes to the trainer's log, under ``tod/``; what is not known is absent."""
     summary, total = found.summary, max(found.summary.contexts.total, 1)
     values = {
@@ -83,8 +74,8 @@ def metrics(found: Examined, knobs: dict[str, float | None]) -> dict[str, float]
         "ess_rel_q10": summary.ess_rel.q10,
         "max_weight_median": summary.tails.max_weight_median,
         "overlap_min": summary.overlap.minimum,
-        "zero_information": summary.contexts.zero_information / total,
-        "informative": float(summary.contexts.informative),
+        "zero_information": (summary.contexts.zero_information or 0) / total,
+        "informative": float(summary.contexts.informative or 0),
         "left_out": float(found.left_out),
         "drift_ref": summary.drift.ref,
         "mismatch_k3": None if summary.mismatch is None else summary.mismatch.k3,
@@ -103,28 +94,6 @@ def _active(candidates: Candidates) -> float:
         return 1.0
     varied = contexts.spread(contexts.max(reward) > contexts.min(reward))
     return float(length[varied].sum() / length.sum())
-
-
-def _drift(candidates: Candidates) -> Drift:
-    """KL(π‖ref) at the start of the step; π has not moved from π_old there."""
-    policy = candidates.log_anchor.get("old")
-    if policy is None or "ref" not in candidates.log_anchor:
-        return Drift()
-    anchors = {"ref": candidates.log_anchor["ref"]}
-    mu = candidates.log_mu
-    log_rho = None if mu is None else policy - mu
-    return drift(policy, anchors, candidates.labels.length, log_rho)
-
-
-def _mismatch(candidates: Candidates) -> Mismatch | None:
-    """Training forward against the sampler, where the sampler's own log-probs were recorded."""
-    tokens = candidates.tokens
-    if tokens is None or tokens.log_mu is None or "old" not in tokens.log_anchor:
-        return None
-    old, log_mu = to_numpy(tokens.log_anchor["old"]), to_numpy(tokens.log_mu)
-    if np.array_equal(old, log_mu):
-        return None  # log mu was read off the training forward: there is no second engine
-    return gap(old, log_mu, tokens.sequences, candidates.contexts)
 
 
 def utility_means(batch: LiveBatch) -> dict[str, float | None]:

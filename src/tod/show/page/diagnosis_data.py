@@ -26,8 +26,8 @@ from tod.show.page.run_data import (
 
 if TYPE_CHECKING:
     from tod.diagnosis import Diagnosis
-    from tod.diagnosis.weighed import Weighed
     from tod.formats import Reading
+    from tod.procedure import Weights
 
 POINTS_DRAWN, FULL_PROMPTS, TOP_WEIGHTS = 2000, 600, 3
 MOST_CANDIDATES = 200_000
@@ -80,7 +80,7 @@ def view(diagnosis: "Diagnosis", remarks: Sequence[str] = ()) -> DiagnosisView:
     }
     if diagnosis.feasible is None:  # log q*/μ cannot be weighed: nothing of it is shown
         return DiagnosisView(run=_run(diagnosis, np.empty(0)), **found)
-    weighed = diagnosis.weighed
+    weighed = diagnosis.weights
     assert weighed is not None  # noqa: S101 - there is a feasible sharpness only with weights
     chosen = _spread_out(np.flatnonzero(_usable(diagnosis)), reading.contexts)
     contexts, rows = reading.contexts.take(chosen)
@@ -98,7 +98,7 @@ def view(diagnosis: "Diagnosis", remarks: Sequence[str] = ()) -> DiagnosisView:
     )
 
 
-def _lines(weighed: "Weighed", rows: Any) -> tuple[Any, Any]:
+def _lines(weighed: "Weights", rows: Any) -> tuple[Any, Any]:
     """Log b/μ with −∞ outside the support, and the finite tilt per unit of η."""
     base, unit = weighed.base(rows), weighed.unit(rows)
     alive = np.isfinite(unit)

@@ -162,7 +162,7 @@ def _cells(record: StepRecord) -> list[tuple[str, str]]:
     """Name and value of what a person watches, unknown ones as a dash."""
     s = record.summary
     counts = s.contexts
-    blind = counts.zero_information / counts.total if counts.total else None
+    blind = (counts.zero_information or 0) / counts.total if counts.total else None
     verdict = (record.regime or {}).get("verdict", "undetermined")
     utility = [(name, _number(value)) for name, value in record.utility.items()]
     return [
