@@ -6,6 +6,7 @@ candidate, so that a selection can be repeated exactly.
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
@@ -108,12 +109,7 @@ def first_accepted(
 
     Source: docs/equations.md A.20; RSO, 2309.06657
     """
-    values = to_numpy(log_w).astype(np.float64)
-    top = to_numpy(contexts.max(values))
-    own = np.where(np.isneginf(top), 0.0, top)
-    limit = own if log_bound is None else np.full(len(contexts), log_bound)
-    excess = np.minimum(values - contexts.spread(limit), 0.0)
-    taken = to_numpy(uniforms) < np.exp(excess)
+    taken = to_numpy(uniforms) < _acceptance(log_w, contexts, log_bound)
     rows = np.full(len(contexts), -1, dtype=np.int64)
     for c, (a, b) in enumerate(_spans(contexts)):
         hits = np.flatnonzero(taken[a:b])
@@ -135,18 +131,10 @@ def vote(
 
     Source: docs/equations.md A.20; 2203.11171
     """
-    weight, codes, u = _weights(log_w, contexts), to_numpy(answers), to_numpy(uniforms)
-    rows = np.full(len(contexts), -1, dtype=np.int64)
-    for c, (a, b) in enumerate(_spans(contexts)):
-        known = np.flatnonzero(codes[a:b] >= 0)
-        if not known.size:
-            continue
-        names, first, place = np.unique(codes[a:b][known], return_index=True, return_inverse=True)
-        score = np.bincount(place, weights=weight[a:b][known], minlength=len(names))
-        # equal sums may differ by the order of their terms
-        tied = np.flatnonzero(score >= score.max() * (1 - 1e-12))
-        winner = tied[int(u[a] * len(tied))]
-        rows[c] = a + known[first[winner]]
+    rows, u = np.full(len(contexts), -1, dtype=np.int64), to_numpy(uniforms)
+    for c, tied in enumerate(_winners(log_w, answers, contexts)):
+        if tied.size:
+            rows[c] = tied[int(u[contexts.offsets[c]] * len(tied))]
     return Selection(rows, rows >= 0)
 
 
@@ -162,11 +150,50 @@ def minimum_risk(
 
     Source: docs/equations.md A.20
     """
+    return best(_gain(log_w, similarity, contexts), contexts, uniforms)
+
+
+def _acceptance(log_w: Any, contexts: Groups, log_bound: float | None) -> Float[np.ndarray, " N"]:
+    """min(1, w/M), [N]; M is the context's own largest weight if there is no bound."""
+    values = to_numpy(log_w).astype(np.float64)
+    top = to_numpy(contexts.max(values))
+    own = np.where(np.isneginf(top), 0.0, top)
+    limit = own if log_bound is None else np.full(len(contexts), log_bound)
+    return np.exp(np.minimum(values - contexts.spread(limit), 0.0))  # type: ignore[no-any-return]
+
+
+def _winners(log_w: Any, answers: Any, contexts: Groups) -> Iterator[Int[np.ndarray, " n"]]:
+    """Of every context: the first candidate of each answer whose summed w̄ is the largest."""
+    weight, codes = _weights(log_w, contexts), to_numpy(answers)
+    for a, b in _spans(contexts):
+        known = np.flatnonzero(codes[a:b] >= 0)
+        _, first, place = np.unique(codes[a:b][known], return_index=True, return_inverse=True)
+        score = np.bincount(place, weights=weight[a:b][known], minlength=len(first))
+        # equal sums may differ by the order of their terms
+        tied = np.flatnonzero(score >= score.max(initial=0.0) * (1 - 1e-12))
+        yield a + known[first[tied]]
+
+
+def _gain(log_w: Any, similarity: Any, contexts: Groups) -> Float[np.ndarray, " N"]:
+    """Σ_j w̄_j·G(y_i, y_j), [N], rounded: equal sums may differ by the order of their terms."""
     grid = Grid.of(contexts)
     weighed = _weights(log_w, contexts)[grid.second] * to_numpy(similarity)
-    gain = to_numpy(grid.rows.sum(weighed))
-    # equal sums may differ by the order of their terms
-    return best(np.round(gain, 12), contexts, uniforms)
+    return np.round(to_numpy(grid.rows.sum(weighed)), 12)
+
+
+def _by_vote(log_w: Any, answers: Any, contexts: Groups) -> Float[np.ndarray, " N"]:
+    """1/(number of tied answers) on the first candidate of each, else 0, [N]."""
+    chance = np.zeros(contexts.total)
+    for tied in _winners(log_w, answers, contexts):
+        chance[tied] = 1 / max(len(tied), 1)
+    return chance
+
+
+def _shared_by_best(value: Any, contexts: Groups) -> Float[np.ndarray, " N"]:
+    """1/(number of ties) of the largest value of every context, else 0, [N]."""
+    values = to_numpy(value)
+    top = (values == contexts.spread(to_numpy(contexts.max(values)))).astype(np.float64)
+    return top / contexts.spread(contexts.sum(top))  # type: ignore[no-any-return]
 
 
 def _weights(log_w: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, " N"]:
@@ -240,6 +267,13 @@ class SelectionRule(Spec):
             DataError: A context has no candidate that could be put out.
         """
 
+    @abstractmethod
+    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        """Probability over the uniforms that each candidate is put out, [N]; exact.
+
+        At most 1 in a context: the rest is the chance that none is. Errors as in ``select``.
+        """
+
     def _log_w(self, pool: Pool) -> Any:
         remedy = "Record log μ and the anchors, or anchor the target at `mu`."
         return pool.known("log_w", self.kind, remedy)
@@ -258,6 +292,10 @@ class BestOfK(SelectionRule):
         """The best of every context."""
         return _all(best(pool.value, pool.contexts, uniforms))
 
+    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        """Equal shares of the ties."""
+        return _shared_by_best(pool.value, pool.contexts)
+
 
 class Resample(SelectionRule):
     """Draw i ~ w̄: sampling-importance-resampling; with b = μ, soft best-of-K.
@@ -270,6 +308,10 @@ class Resample(SelectionRule):
     def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
         """One draw of every context."""
         return _all(resample(self._log_w(pool), pool.contexts, uniforms))
+
+    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        """The weights w̄."""
+        return _weights(self._log_w(pool), pool.contexts)
 
 
 class Rejection(SelectionRule):
@@ -295,6 +337,13 @@ class Rejection(SelectionRule):
             return None
         return float(np.mean(to_numpy(log_w) > self.log_bound + 1e-6))
 
+    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        """Accepted, and none before it."""
+        accepted = _acceptance(self._log_w(pool), pool.contexts, self.log_bound)
+        for a, b in _spans(pool.contexts):
+            accepted[a + 1 : b] *= np.cumprod(1 - accepted[a:b])[:-1]
+        return accepted
+
 
 class MajorityVote(SelectionRule):
     """The most frequent answer: self-consistency.
@@ -310,6 +359,11 @@ class MajorityVote(SelectionRule):
         answers = pool.known("answers", self.kind, "Extract answers, or use `best_of_k`.")
         return vote(np.zeros(pool.contexts.total), answers, pool.contexts, uniforms)
 
+    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        """Equal shares of the tied answers, on the first candidate of each."""
+        answers = pool.known("answers", self.kind, "Extract answers, or use `best_of_k`.")
+        return _by_vote(np.zeros(pool.contexts.total), answers, pool.contexts)
+
 
 class WeightedVote(SelectionRule):
     """The answer of the largest summed weight w̄.
@@ -324,6 +378,11 @@ class WeightedVote(SelectionRule):
         answers = pool.known("answers", self.kind, "Extract answers, or use `resample`.")
         return vote(self._log_w(pool), answers, pool.contexts, uniforms)
 
+    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        """Equal shares of the tied answers, on the first candidate of each."""
+        answers = pool.known("answers", self.kind, "Extract answers, or use `resample`.")
+        return _by_vote(self._log_w(pool), answers, pool.contexts)
+
 
 class MinimumBayesRisk(SelectionRule):
     """argmax_i Σ_j w̄_j·G(y_i, y_j), G a symmetric similarity.
@@ -335,9 +394,17 @@ class MinimumBayesRisk(SelectionRule):
 
     def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
         """The candidate of least expected loss."""
-        remedy = "Compute a similarity of every pair, or use `weighted_vote`."
-        similarity = pool.known("similarity", self.kind, remedy)
+        similarity = self._similarity(pool)
         return _all(minimum_risk(self._log_w(pool), similarity, pool.contexts, uniforms))
+
+    def _similarity(self, pool: Pool) -> Any:
+        remedy = "Compute a similarity of every pair, or use `weighted_vote`."
+        return pool.known("similarity", self.kind, remedy)
+
+    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        """Equal shares of the ties."""
+        gain = _gain(self._log_w(pool), self._similarity(pool), pool.contexts)
+        return _shared_by_best(gain, pool.contexts)
 
 
 def _all(rows: Int[np.ndarray, " C"]) -> Selection:
