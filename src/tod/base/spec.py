@@ -37,15 +37,16 @@ class Spec(BaseModel):
 
 
 def concrete(base: type[Spec]) -> tuple[type[Spec], ...]:
-    """Every subclass that has a ``kind`` of its own, in the order of definition.
+    """Every subclass that declares a ``kind`` of its own, in the order of definition.
 
-    A class between them that leaves ``kind`` open is none.
+    A class between them that leaves ``kind`` open is none, nor is one that inherits another's.
     """
     below = [deeper for member in base.__subclasses__() for deeper in (member, *concrete(member))]
     return tuple(
         member
         for member in dict.fromkeys(below)
-        if isinstance(member.model_fields["kind"].get_default(), str)
+        if "kind" in member.__annotations__
+        and isinstance(member.model_fields["kind"].get_default(), str)
     )
 
 
