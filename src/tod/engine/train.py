@@ -334,8 +334,8 @@ def at_budget(procedure: Procedure, eta: float) -> Procedure:
 
 
 def _knobs(target: TargetSpec) -> dict[str, float | None]:
-    """What the target is set to: its own knobs, and the sharpness they make."""
-    return {**target.knobs(), "eta": _sharpness(target)}
+    """What the target is set to: its own knobs, and the sharpness they make if none is one."""
+    return {"eta": _sharpness(target), **target.knobs()}
 
 
 def _sharpness(target: TargetSpec) -> float | None:

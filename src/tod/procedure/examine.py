@@ -159,6 +159,8 @@ def in_force(target: TargetFamily, knobs: Knobs, step: int) -> Target:
     """The general form of the target in force at a step."""
     own = target.knobs()
     turned = {name: value for name, value in knobs.get(step, {}).items() if name in own}
+    if turned.get("eta") == 0.0 and not target.target.tilts:
+        turned = {}  # version 0.1 recorded the sum over no tilt as the eta of a teacher
     return target.turned(turned).target if turned else target.target
 
 

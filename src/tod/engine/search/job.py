@@ -129,7 +129,7 @@ class _Job:
             utility=_means(candidates, chosen),
             summary=summary,
             regime=classify(summary, eta=eta).to_dict(),
-            knobs={**self.settings.target.knobs(), "eta": eta},
+            knobs={"eta": eta, **self.settings.target.knobs()},
             ledger=_ledger(self.session, evidence),
             optimiser=_beyond(self.settings, log_w),
             world_size=self.world.size,
