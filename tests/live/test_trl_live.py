@@ -319,7 +319,7 @@ def vllm_like():
 
 def test_an_engines_log_probs_are_mu_and_a_tools_tokens_are_not_the_policys():
     from tod.live.trl.gather import batch_of
-    from tod.live.trl.step import examine_batch
+    from tod.live.trl.step import judge
     from tod.targets import Target, Tilt
 
     batch = batch_of(*vllm_like())
@@ -330,12 +330,12 @@ def test_an_engines_log_probs_are_mu_and_a_tools_tokens_are_not_the_policys():
     np.testing.assert_array_equal(batch.utility["reward"], [1.0, 0.0, 1.5, np.nan])
     assert np.isnan(batch.sums()["mu"]).tolist() == [False, False, True, False]
     target = Target(anchor={"old": 1.0}, tilts=(Tilt(utility="reward", eta=1.0),))
-    seen = examine_batch(batch, target, assumed=False, on_policy=False, clipped=None, entropy=None)
+    seen = judge(batch, target, assumed=False, on_policy=False, clipped=None, entropy=None)
     assert seen.left_out == 1  # the second group: an unscored row, an unscored token
     assert seen.summary.mismatch.tokens == 4
     assert seen.summary.mismatch.mean_abs == pytest.approx(0.25)
     # log w = log old − log mu + reward: two tokens each, 0.25 apart from mu
-    assert seen.diagnostics.ess_rel[0] == pytest.approx(ess_rel(np.array([1.5, 0.5])))
+    assert seen.examined.diagnostics.ess_rel[0] == pytest.approx(ess_rel(np.array([1.5, 0.5])))
 
 
 @pytest.mark.slow

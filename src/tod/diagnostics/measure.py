@@ -51,6 +51,8 @@ def measure(
     if log_r is not None:
         largest, total, squares = (columns.pop(name) for name in RHO)
         columns["rho"] = RhoSums(largest, total, squares, contexts.sizes)
+        for leg in LEGS[1:]:  # Cauchy and Schwarz hold to rounding only
+            np.minimum(columns[leg], 1.0, out=columns[leg])
     if answers is not None:
         columns["missing_mass"] = missing_mass(log_w, answers, contexts)
     if utility is not None:

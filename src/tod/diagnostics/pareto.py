@@ -83,11 +83,14 @@ def fit_generalised_pareto(x: Float[np.ndarray, " M"]) -> tuple[float, float]:
     grid = 1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))
     b = 1 / x[-1] + grid / (3 * x[_quarter(count)])
     k = np.log1p(-b[:, None] * x).mean(axis=1)
-    log_profile = count * (np.log(-b / k) - k - 1)
+    # −b/k → 1/x̄ at b = 0, the exponential law
+    rate = np.divide(-b, k, out=np.full(points, 1 / float(x.mean())), where=k != 0)
+    log_profile = count * (np.log(rate) - k - 1)
     posterior = np.exp(log_profile - log_profile.max())
     b_mean = float(np.sum(b * posterior) / posterior.sum())
     shape = float(np.log1p(-b_mean * x).mean())
-    return (count * shape + 5) / (count + 10), -shape / b_mean
+    sigma = -shape / b_mean if shape else float(x.mean())
+    return (count * shape + 5) / (count + 10), sigma
 
 
 def _quarter(count: int) -> int:

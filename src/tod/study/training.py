@@ -43,7 +43,7 @@ class Trained:
 
     Attributes:
         log_p: The final law, [C, Y], nats.
-        eta: Sharpness in force at every step.
+        eta: Sharpness in force at every step; NaN where every context has its own.
         ess_median: Median ESS_rel of every step's batch; NaN where it had none.
         activation: Share of the gradient's weight that the trust region changed; NaN without one.
     """
@@ -109,7 +109,8 @@ def train(
 
 
 def _note(found: Trained, procedure: Procedure, summary: Summary) -> None:
-    found.eta.append(procedure.tilt.sharpness)
+    by_context = procedure.tilt.selectivity is not None
+    found.eta.append(float("nan") if by_context else procedure.tilt.sharpness)
     median = summary.ess_rel.median
     found.ess_median.append(float("nan") if median is None else median)
     found.activation.append(float("nan") if summary.activation is None else summary.activation)
