@@ -192,7 +192,7 @@ What is put out of K candidates of μ: TV of its law to the target, with μ = b 
 row, another μ. The law at K is exact (order statistics, E[w̄] by quadrature, counts of answers)
 where *draws* has a number: TV of the rule's own draws to it, some 0.01 of it noise; else it is the
 drawn one. An answer is the last symbol; the similarity of MBR is the share of equal symbols.
-Rejection has a bound that holds; the last column is the share of groups with an accepted
+RejectionSampling has a bound that holds; the last column is the share of groups with an accepted
 candidate, from the smallest K to the largest. One command: `tod atlas audit sir best_of_k`."""
 
 

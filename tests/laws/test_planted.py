@@ -75,6 +75,28 @@ class Planted(SelectionRule):
         """Equal shares of the ties."""
         return _shared_by_best(-to_numpy(pool.value), pool.contexts)
 '''
+READER = '''"""A planted reader of TOD rollouts."""
+
+from dataclasses import replace
+
+from tod.formats import own
+from tod.formats.format import Probe
+from tod.formats.roles import Roles
+from tod.formats.table import read_table
+
+COLUMN = {"log_mu": "log_mu", "log_old": "log_old"}
+NAMES = ("step", "context", "candidate", "log_mu", "log_old", "log_ref", "utility.reward")
+
+
+def read(files, rows):
+    """Columns by name."""
+    for path in files:
+        keys = Probe(path).keys
+        read_table(path, Roles({n: COLUMN.get(n, n) for n in NAMES if n in keys}), rows)
+
+
+FORMAT = replace(own.FORMAT, name="tod-planted", title="Planted", read=read)
+'''
 
 
 @pytest.fixture
@@ -191,3 +213,39 @@ def test_a_right_selection_rule_passes_and_one_that_draws_from_another_law_fails
     failed = laws(package, "selection_rules")
     assert failed.returncode == 1
     assert "test_what_is_put_out_follows_the_law_that_is_stated[planted]" in failed.stdout
+
+
+def plant_reader(package: Path, code: str) -> None:
+    """The reader's file, and its line in the table of formats, before all others."""
+    (package / "formats" / "planted.py").write_text(code, encoding="utf-8")
+    table = package / "formats" / "registry.py"
+    text = table.read_text(encoding="utf-8")
+    if "planted" in text:
+        return
+    text = text.replace("from tod.formats import (", "from tod.formats import (\n    planted,", 1)
+    table.write_text(text.replace("in (\n", "in (\n        planted,\n", 1), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_right_reader_is_two_files_and_one_that_swaps_two_policies_fails(package, tmp_path):
+    plant_reader(package, READER)
+    passed = laws(package, "formats")
+    assert passed.returncode == 0, passed.stdout
+    wrong = READER.replace('{"log_mu": "log_mu"', '{"log_mu": "log_old"')
+    plant_reader(package, wrong.replace('"log_old": "log_old"}', '"log_old": "log_mu"}'))
+    failed = laws(package, "formats")
+    assert failed.returncode == 1
+    assert "test_what_is_written_is_recognised_and_read_back[tod-planted]" in failed.stdout
+    (tmp_path / "x.jsonl").write_text("{}")
+    refused = run(
+        package, "-m", "tod.cli.main", "diagnose", str(tmp_path), "--format", "tod-plantd"
+    )
+    assert "Did you mean `tod-planted`?" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_reader_without_a_writer_fails(package):
+    plant_reader(package, READER.replace("tod-planted", "elsewhere"))
+    failed = laws(package, "formats", "elsewhere")
+    assert failed.returncode == 1
+    assert "add `write_elsewhere`" in failed.stdout

@@ -17,7 +17,7 @@ from tod.operators import (
     Operator,
     PolicyGradient,
     Pool,
-    Rejection,
+    RejectionSampling,
     Resample,
     WeightedVote,
     best,
@@ -212,7 +212,14 @@ def test_minimum_risk_by_brute_force(rng):
         assert got[c] == a + int(np.argmax(block @ w))
 
 
-RULES = [BestOfK(), Resample(), Rejection(), MajorityVote(), WeightedVote(), MinimumBayesRisk()]
+RULES = [
+    BestOfK(),
+    Resample(),
+    RejectionSampling(),
+    MajorityVote(),
+    WeightedVote(),
+    MinimumBayesRisk(),
+]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.kind)

@@ -8,7 +8,7 @@ import pytest
 
 from tod.atlas import RECIPES
 from tod.base import Groups
-from tod.operators import BestOfK, MajorityVote, Operator, Pool, Rejection, Resample
+from tod.operators import BestOfK, MajorityVote, Operator, Pool, RejectionSampling, Resample
 from tod.procedure import Procedure
 from tod.study import selection_laws as laws
 from tod.study.audit import audit
@@ -99,7 +99,7 @@ def test_majority(few, size):
 def test_rejection(few, bound):
     """A bound that is too small aims at μ·min(w, M)."""
     log_w = few.utility
-    rule = Rejection(log_bound=bound)
+    rule = RejectionSampling(log_bound=bound)
     found = by_brute_force(rule, few.base, 1, log_w=log_w[0], fine=4000)
     law = np.exp(laws.law_of_accepted(few.base, log_w, bound))[0]
     # half a part in 4000 of probability at each boundary, among what is accepted

@@ -314,7 +314,7 @@ class Resample(SelectionRule):
         return _weights(self._log_w(pool), pool.contexts)
 
 
-class Rejection(SelectionRule):
+class RejectionSampling(SelectionRule):
     """Accept with probability min(1, w/M), in order: exact draws from q* if M bounds w.
 
     Source: docs/equations.md A.20; RSO, 2309.06657 (equation rejection-sampling)

@@ -30,7 +30,7 @@ from tod.operators.aggregation import AggregationSpec
 from tod.operators.batch import Batch, Credit, Totals, UpdateRule
 
 
-class Weights(Spec):
+class CandidateWeights(Spec):
     """Which candidates of a context count in a weighted regression, and how much."""
 
     kind: str
@@ -50,7 +50,7 @@ class Weights(Spec):
         return batch.totals
 
 
-class TargetWeights(Weights):
+class TargetWeights(CandidateWeights):
     """w̄ = softmax(log q̃*/μ) within the context. Bias of self-normalisation O(1/K).
 
     Source: docs/equations.md A.2
@@ -64,7 +64,7 @@ class TargetWeights(Weights):
         return normalised(_log_w(batch), batch)
 
 
-class TargetOfStep(Weights):
+class TargetOfStep(CandidateWeights):
     """w̄_i = C·w_i/Σ_j w_j with the sum over the whole optimiser step: contexts count ∝ Ẑ_c.
 
     Not self-normalised within the context, so a context whose candidates pass often counts more,
@@ -102,7 +102,7 @@ class TargetOfStep(Weights):
         return float(Groups.equal(1, log_w.size).logsumexp(log_w)[0])
 
 
-class WithinBudget(Weights):
+class WithinBudget(CandidateWeights):
     """w̄ = softmax(log b/μ + ηU) with the η that spends a KL budget: REPS, MPO's E-step.
 
     η solves the dual of max E_q U with mean_c KL(q‖b̂) ≤ ε over the whole step, b̂ the weights b/μ
@@ -157,7 +157,7 @@ class WithinBudget(Weights):
         return kl_budget(value, contexts, self.budget, log_w0=log_base).eta
 
 
-class Accepted(Weights):
+class Accepted(CandidateWeights):
     """w̄ uniform over candidates with utility at least ``threshold``: rejection sampling.
 
     The η → ∞ limit of the target's weights with b = μ when the threshold is the largest utility.
@@ -178,7 +178,7 @@ class Accepted(Weights):
         return normalised(xp.where(kept, zeros, xp.full_like(zeros, -float("inf"))), batch)
 
 
-class Uniform(Weights):
+class Uniform(CandidateWeights):
     """w̄ = 1/K: every candidate counts the same. Supervised fine-tuning on data.
 
     Source: docs/equations.md A.1
@@ -191,7 +191,7 @@ class Uniform(Weights):
         return normalised(namespace(batch.value).zeros_like(batch.value), batch)
 
 
-class Best(Weights):
+class Best(CandidateWeights):
     """w̄ uniform over the ``count`` best candidates of the context, ties with the last included.
 
     Top-k rejection sampling.
@@ -215,7 +215,7 @@ class Best(Weights):
         return normalised(kept, batch)
 
 
-class Exponentiated(Weights):
+class Exponentiated(CandidateWeights):
     """w = min(exp(A), cap), not normalised, over K: A is the tilt less its mean, nats.
 
     The temperature is 1/η; the cap is 20 in its public configurations.
@@ -241,9 +241,9 @@ class Exponentiated(Weights):
 
 
 if TYPE_CHECKING:
-    WeightsSpec = Weights
+    WeightsSpec = CandidateWeights
 else:
-    WeightsSpec = Annotated[tagged(Weights), Named]
+    WeightsSpec = Annotated[tagged(CandidateWeights), Named]
 """Any weights of candidates, by their ``kind``."""
 
 

@@ -13,7 +13,7 @@ from tod.operators import (
     MajorityVote,
     MinimumBayesRisk,
     Pool,
-    Rejection,
+    RejectionSampling,
     Resample,
     SelectionRule,
     WeightedVote,
@@ -110,7 +110,7 @@ class _Scene:
         u = np.asarray(target.value(found)).reshape(shape)
         log_w = log_b + tilt - log_mu
         rule = procedure.operator.action
-        if isinstance(rule, Rejection):  # a tight bound: fewer draws are thrown away
+        if isinstance(rule, RejectionSampling):  # a tight bound: fewer draws are thrown away
             rule = rule.revised(log_bound=float(log_w.max()))
         language = policies.world.language
         ends = language.sequences.offsets[1:] - 1
@@ -126,7 +126,7 @@ class _Scene:
         rule, mu = self.rule, self.log_mu
         if isinstance(rule, BestOfK):
             return "argmax U", laws.all_on(self.u, mu)
-        if isinstance(rule, Rejection):
+        if isinstance(rule, RejectionSampling):
             bound = np.inf if rule.log_bound is None else rule.log_bound
             return "μ·min(w, M)", laws.law_of_accepted(mu, self.log_w, bound)
         if isinstance(rule, MajorityVote):
@@ -147,7 +147,7 @@ class _Scene:
             return laws.law_of_resampled(mu, self.log_w, size)
         if isinstance(rule, MajorityVote):
             return laws.law_of_majority(mu, self.answers, size)
-        if isinstance(rule, Rejection) and rule.log_bound is not None:
+        if isinstance(rule, RejectionSampling) and rule.log_bound is not None:
             return laws.law_of_accepted(mu, self.log_w, rule.log_bound)
         return None
 

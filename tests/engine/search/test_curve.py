@@ -24,7 +24,7 @@ from tod.operators import (
     MajorityVote,
     MinimumBayesRisk,
     Pool,
-    Rejection,
+    RejectionSampling,
     Resample,
     WeightedVote,
 )
@@ -33,7 +33,7 @@ MU, R = np.array([0.5, 0.3, 0.2]), np.array([0.0, 1.0, 2.0])
 RULES = [
     BestOfK(),
     Resample(),
-    Rejection(log_bound=1.5),
+    RejectionSampling(log_bound=1.5),
     MajorityVote(),
     WeightedVote(),
     MinimumBayesRisk(),
@@ -187,7 +187,7 @@ def test_a_refusal_is_a_miss_in_the_pass_rate_of_rejection(k, rng):
     eta, p = 2.0, np.repeat([0.02, 0.6], 4000)
     utility = (rng.random((8000, 8)) < p[:, None]).astype(float)
     full = Table(utility, utility, eta * utility, np.zeros((8000, 8), int))
-    found = outcomes(Rejection(log_bound=eta), full, k, count=4, seed=3)
+    found = outcomes(RejectionSampling(log_bound=eta), full, k, count=4, seed=3)
     a = p + (1 - p) * np.exp(-eta)
     put_out = 1 - (1 - a) ** k
     assert found.passed is not None

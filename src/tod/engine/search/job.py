@@ -24,7 +24,7 @@ from tod.engine.search.summary import bound_note, summarise
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings, Search
 from tod.engine.train import Events, Place
-from tod.operators import MinimumBayesRisk, Rejection, Selection, SelectionRule
+from tod.operators import MinimumBayesRisk, RejectionSampling, Selection, SelectionRule
 from tod.procedure import Procedure, examine, pool_of
 from tod.regimes import classify
 from tod.runs import Ledger, RunDirectory, StepRecord, plain, write_atomic
@@ -190,7 +190,7 @@ def _means(candidates: Candidates, chosen: Selection) -> dict[str, float | None]
 def _beyond(settings: RunSettings, log_w: Any) -> dict[str, float | None]:
     """Share of candidates beyond rejection's bound, where one is declared."""
     rule = settings.operator.action
-    share = rule.beyond(log_w) if isinstance(rule, Rejection) else None
+    share = rule.beyond(log_w) if isinstance(rule, RejectionSampling) else None
     return {} if share is None else {"beyond_bound": share}
 
 

@@ -15,7 +15,7 @@ from tod.diagnostics.coverage import pass_at_k
 from tod.engine.search.answers import answer_codes
 from tod.engine.search.curve import Table, outcomes, sizes
 from tod.engine.settings import RunSettings
-from tod.operators import MinimumBayesRisk, Rejection, SelectionRule
+from tod.operators import MinimumBayesRisk, RejectionSampling, SelectionRule
 from tod.procedure import utility_value
 from tod.runs import RunDirectory
 
@@ -108,7 +108,7 @@ def bound_note(found: dict[str, Any]) -> str | None:
 
 def _bound(rule: SelectionRule, table: Table) -> dict[str, Any]:
     """Rejection's declared bound, the share of candidates beyond it, and the largest log w."""
-    if not isinstance(rule, Rejection) or rule.log_bound is None:
+    if not isinstance(rule, RejectionSampling) or rule.log_bound is None:
         return {}
     top = float(table.log_w.max())
     return {
