@@ -21,6 +21,7 @@ def write(given: list[Rollout], out: Path) -> str:
     for step, rows in by_step(given):
         _write(trainer.RayPPOTrainer, step, rows, out / "plain", torch.float32)
         _write(trainer.RayPPOTrainer, step, rows, out / "bf16", torch.bfloat16)
+        _write_evaluation(step, rows, out / "evals")
     return f"skyrl {version('skyrl')}"
 
 
@@ -70,6 +71,25 @@ def _write(cls: Any, step: int, rows: list[Rollout], out: Path, dtype: torch.dty
     batch.metadata.pop("uids")
     batch.metadata.pop("is_last_step", None)
     cls.dump_data(self, batch, file_name=f"global_step_{step}_training_input")
+
+
+def _write_evaluation(step: int, rows: list[Rollout], out: Path) -> None:
+    """What ``evaluate`` dumps: scores of two sources, one per answer or one per token."""
+    utils = importlib.import_module("skyrl.train.utils.trainer_utils")
+    folder = out / "dumped_evals" / f"global_step_{step}_evals"
+    folder.mkdir(parents=True, exist_ok=True)
+    per_token = [[0.0] * (len(r.ids) - 1) + [r.reward] for r in rows]
+    generated = {
+        "prompt_token_ids": [r.prompt for r in rows],
+        "response_ids": [r.ids for r in rows],
+        "rewards": [r.reward for r in rows] if step == 7 else per_token,
+        "stop_reasons": ["stop"] * len(rows),
+    }
+    sources = [None if r.group == 2 else "openai/gsm8k" for r in rows]
+    extras = [{"answer": str(r.group)} for r in rows]
+    utils.dump_per_dataset_eval_results(
+        folder, tokenizer(), generated, sources, ["gsm8k"] * len(rows), extras, {"eval/all": 0.5}
+    )
 
 
 def _like(mask: torch.Tensor, values: list[list[float]]) -> torch.Tensor:

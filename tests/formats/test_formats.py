@@ -17,6 +17,7 @@ CASES = {
     "trl": ("write_trl", {}, "trl", "D", set(), "reward"),
     "nemo-rl": ("write_nemo", {}, "nemo-rl", "B", {"mu", "old"}, "reward"),
     "skyrl": ("write_skyrl", {}, "skyrl", "B", ALL, "advantage"),
+    "skyrl-evals": ("write_skyrl_evals", {}, "skyrl", "D", set(), "score"),
     "slime": ("write_slime", {}, "slime", "A", ALL, "reward"),
     "slime-rollout": ("write_slime", {"train": False}, "slime", "C", {"mu"}, "reward"),
     "slime-dict": ("write_slime", {"dict_rewards": True}, "slime", "A", ALL, "score"),
@@ -68,7 +69,7 @@ def test_detects_and_states_its_tier(case: Any) -> None:
 
 
 def test_groups_utilities_and_sums_are_those_of_the_world(case: Any) -> None:
-    reading, name, _, recorded, main, world = case
+    reading, _, _, recorded, main, world = case
     groups = list(world.groups().items())
     assert reading.contexts.sizes.tolist() == [world.k] * len(groups)
     assert reading.labels.step.tolist() == sorted(step for (step, _), _ in groups)
@@ -76,7 +77,7 @@ def test_groups_utilities_and_sums_are_those_of_the_world(case: Any) -> None:
         mine = reading.take(np.flatnonzero(reading.labels.step == step))
         theirs = [members for (s, _), members in groups if s == step]
         found = sorted(tuple(sorted(part)) for part in mine.contexts.split(mine.utilities(main)))
-        value = "advantage" if name == "skyrl" else "reward"
+        value = "advantage" if main == "advantage" else "reward"
         wanted = sorted(tuple(sorted(getattr(r, value) for r in part)) for part in theirs)
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
         for policy in recorded:
@@ -88,7 +89,7 @@ def test_groups_utilities_and_sums_are_those_of_the_world(case: Any) -> None:
 def test_diagnostics_are_those_of_an_independent_calculation(case: Any) -> None:
     reading, name, _, recorded, main, world = case
     found = diagnose(reading, eta=1.5)
-    wanted = expected(world, 1.5, advantage=name == "skyrl")
+    wanted = expected(world, 1.5, advantage=main == "advantage")
     for key in ("ess_rel", "max_weight"):
         mine = np.sort(getattr(found.diagnostics, key))
         np.testing.assert_allclose(mine, np.sort(wanted[key]), rtol=1e-5)

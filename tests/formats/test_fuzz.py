@@ -40,6 +40,7 @@ CASES = {
     "nemo": Case("write_nemo", "*/train*.jsonl"),
     "skyrl": Case("write_skyrl", "*/*.pkl"),
     "skyrl-gz": Case("write_skyrl", "*/*.pkl", suffix=".gz"),
+    "skyrl-evals": Case("write_skyrl_evals", "*/*/openai*.jsonl"),
     "slime": Case("write_slime", "*/[0-9].pt"),
     "slime-numpy": Case("write_slime", "*/[0-9].pt", {"numpy_rewards": True}),
     "slime-zst": Case("write_slime", "*/[0-9].pt", suffix=".zst"),

@@ -54,6 +54,7 @@ CASES = {
     "nemo-rl/dynamic": Case("nemo-rl", "B", "reward", ("mu", "old")),
     "skyrl/plain": Case("skyrl", "B", "advantage", ("mu", "old", "ref"), text=False),
     "skyrl/bf16": Case("skyrl", "B", "advantage", ("mu", "old", "ref"), text=False, bf16=True),
+    "skyrl/evals": Case("skyrl", "D", "score"),
     "slime": Case("slime", "A", "reward", ("mu", "old", "ref"), lost=(2,)),
     "slime/rollout_data": Case("slime", "C", "reward", ("mu",)),
     "prime-rl": Case("prime-rl", "B", "reward", ("mu", "policy")),
@@ -167,6 +168,16 @@ def test_the_command_reads_it(name: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, words, env={"COLUMNS": "80"})
     assert result.exit_code == 0, (result.output, result.exception)
     assert json.loads(out.read_text())["source"]["tier"] == CASES[name].tier
+
+
+def test_evaluations_of_skyrl_are_read_where_no_training_input_is() -> None:
+    alone = read(REAL / "skyrl/evals")
+    assert alone.source.grouping == "runs"
+    assert any("evaluations" in note for note in alone.source.notes)
+    both = read([REAL / "skyrl/evals", REAL / "skyrl/plain"])
+    assert next(iter(both.utility)) == "advantage"
+    assert any("4 files of evaluations" in note for note in both.source.notes)
+    assert (read(REAL / "skyrl/evals", steps="8").source.steps) == (8, 8)
 
 
 def test_lag_is_the_versions_between() -> None:

@@ -243,6 +243,26 @@ def write_skyrl(world: World, root: Path, pad_size: int = 2, bf16: bool = False)
     return root
 
 
+def write_skyrl_evals(world: World, root: Path) -> Path:
+    for step in world.steps:
+        rows = [
+            {
+                "input_prompt": r.prompt,
+                "output_response": r.completion,
+                "score": [0.0] * (len(r.ids) - 1) + [r.reward] if step == 2 else r.reward,
+                "stop_reason": "stop",
+                "env_class": "gsm8k",
+                "env_extras": {"answer": "4"},
+                "data_source": "openai/gsm8k",
+            }
+            for r in world.of_step(step)
+        ]
+        folder = root / "dumped_evals" / f"global_step_{step}_evals"
+        lines(folder / "openai_gsm8k.jsonl", rows)
+        lines(folder / "aggregated_results.jsonl", [{"eval/all/avg_score": 0.5}])
+    return root
+
+
 def write_slime(
     world: World,
     root: Path,

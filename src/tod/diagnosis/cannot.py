@@ -27,11 +27,7 @@ def cannot(
 
 def in_words(reading: Reading, item: Unknown) -> Unknown:
     """What would make it known, as this format can record it; of either name the first it knows."""
-    from tod.formats import FORMATS
-
-    chosen = FORMATS.get(reading.source.format)
-    names = item.lacks.split("|")
-    words = [chosen.needs[name] for name in names if chosen and name in chosen.needs]
+    words = [reading.needs[name] for name in item.lacks.split("|") if name in reading.needs]
     return replace(item, needs=words[0]) if words else item
 
 

@@ -179,7 +179,7 @@ def diversity(reading: Reading, texts: bool) -> dict[str, Any] | None:
         part, rows = reading.contexts.take(several)
         share = unique_answers(np.asarray(reading.labels.answer)[rows], part)
         found["unique_answers"] = float(share.mean())
-    if texts and reading.read_texts is not None:
+    if texts and "completion" in reading.source.roles:
         found["texts"] = _of_texts(reading, spread_out(several, MOST_TEXTS))
     return found if found["unique_answers"] is not None or found["texts"] else None
 

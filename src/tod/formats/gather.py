@@ -27,10 +27,10 @@ class Columns:
         self.utility = _named([b.utility for b in blocks], sizes)
         self.log = _named([b.log for b in blocks], sizes)
         self.taken = _named([b.taken for b in blocks], sizes, np.float32)
-        self.length = _optional([b.length for b in blocks])
-        self.answer = _optional([b.answer for b in blocks])
-        self.lag = _optional([b.lag for b in blocks])
-        self.identity = _optional([b.identity for b in blocks])
+        self.length = _optional([b.length for b in blocks], sizes)
+        self.answer = _optional([b.answer for b in blocks], sizes)
+        self.lag = _optional([b.lag for b in blocks], sizes)
+        self.identity = _optional([b.identity for b in blocks], sizes)
         self.alive = np.ones(len(self.code), dtype=bool)
         self.sample = _marks([b.sample for b in blocks], sizes)
 
@@ -50,7 +50,7 @@ class Columns:
         Args:
             wrong: Which rows, [N].
             name: The role that is no use: ``utility.NAME`` or ``log_NAME``.
-            values: What they hold, [N].
+            values: What they hold, [N]; None where that is nothing.
             why: Why that is no use.
         """
         field = self.rows.field(name)
@@ -58,7 +58,8 @@ class Columns:
         places = np.flatnonzero(wrong)
         for at in places[:SHOWN].tolist():
             path = self.rows.files[int(self.file[at])]
-            self.rows.reject(path, int(self.row[at]), field, float(values[at]), why)
+            held = None if values is None else float(values[at])
+            self.rows.reject(path, int(self.row[at]), field, held, why)
         more = len(places) - SHOWN
         if more > 0:
             self.rows.rejected += more
@@ -87,6 +88,26 @@ def check_values(columns: Columns, required: tuple[str, ...], max_rejected: floa
             columns.drop(values == -np.inf, role, values, "infinite")
     for name in list(columns.log):
         _check_log(columns, name, max_rejected * n)
+    for name in ("length", "answer", "lag", "identity"):
+        setattr(columns, name, whole(columns, name, max_rejected * n))
+
+
+def whole(columns: Columns, name: str, most: float) -> Any:
+    """A column that every row has, or None with a note; a few rows without an answer go instead."""
+    values = getattr(columns, name)
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    mask = np.ma.getmaskarray(values)
+    lacking = mask & columns.alive
+    count = int(lacking.sum())
+    if name == "answer" and 0 < count <= most:
+        columns.drop(lacking, name, None, "missing")
+    elif count:
+        of = f"{count} of {int(columns.alive.sum())} rows"
+        known = columns.rows.field({"identity": "candidate"}.get(name, name))
+        columns.rows.note(f"{known} is missing in {of}: left out")
+        return None
+    return values.filled(0)
 
 
 def _check_log(columns: Columns, name: str, most: float) -> None:
@@ -226,8 +247,17 @@ def _stack(parts: list[Any], kind: Any) -> Any:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _optional(parts: list[Any]) -> Any:
-    return None if not parts or any(part is None for part in parts) else _stack(parts, None)
+def _optional(parts: list[Any], sizes: list[int]) -> Any:
+    """A column that some rows may lack, masked there; None where no row has it."""
+    if all(part is None for part in parts):
+        return None
+    whole = [
+        np.ma.MaskedArray(np.zeros(size, dtype=np.int64), mask=True) if part is None else part
+        for part, size in zip(parts, sizes, strict=True)
+    ]
+    if any(isinstance(part, np.ma.MaskedArray) for part in whole):
+        return np.ma.concatenate(whole)  # type: ignore[no-untyped-call]
+    return _stack(whole, None)
 
 
 def _marks(parts: list[Any], sizes: list[int]) -> Any:

@@ -4,15 +4,11 @@
 Without ``context``, rows with the same ``prompt`` text are one context.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tod.base import SpecError
-from tod.formats import parquet as _parquet
-from tod.formats.files import base_suffix
 from tod.formats.format import Format, Probe
-from tod.formats.jsonl import chosen_lines, plain_text
 from tod.formats.roles import LOGS, ROLES, Roles
 from tod.formats.rows import Rows
 from tod.formats.several_runs import run_of
@@ -53,18 +49,8 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     roles = roles_of(dict(rows.mapping))
     for path in files:
         read_table(path, roles, rows)
-    rows.extras["roles"] = roles
     if "step" not in roles.columns:
         rows.note("no step column was named: all rows are one step, 0")
-
-
-def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
-    """The columns called prompt and completion, if there are any."""
-    if base_suffix(path) == ".parquet":
-        yield from _parquet.texts(path, wanted, "prompt", "completion")
-        return
-    for number, item in chosen_lines(path, wanted, dict[str, Any]):
-        yield number, plain_text(item.get("prompt")), plain_text(item.get("completion"))
 
 
 FORMAT = Format(
@@ -72,7 +58,6 @@ FORMAT = Format(
     title="columns named by --map",
     recognises=recognises,
     read=read,
-    texts=read_texts,
     forbidden=True,
     home=run_of,
     settings=None,

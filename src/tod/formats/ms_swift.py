@@ -20,7 +20,7 @@ from tod.formats.jsonl import chosen_lines, decode_lines, plain_text
 from tod.formats.reward_columns import Logged, rewards_among, utilities
 from tod.formats.rows import Rows
 from tod.formats.several_runs import newest_of_all
-from tod.formats.token_rows import Sink, as_float, runs
+from tod.formats.token_rows import Sink, as_float, is_number, runs
 
 _PLAIN = frozenset({"step", "prompt", "completion", "advantages", "entropy", "images", "solution"})
 ROWS = 1 << 20
@@ -42,6 +42,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
 
     The first pass finds the last line of every step and what its advantages say of the columns.
     """
+    rows.grouping = "runs"
     found = [_newest_lines(path, rows) for path in files]
     newest = dict(
         newest_of_all(((s, p) for p, at in zip(files, found, strict=True) for s in at), rows)
@@ -83,6 +84,7 @@ def _logged(item: dict[str, Any], rows: Rows) -> Logged | None:
     n = len(item["step"])
     if any(not isinstance(values, list) or len(values) != n for values in item.values()):
         return None
+    rows.text_valued += [name for name in item if name not in _PLAIN and _texts(item[name])]
     columns = {name: _numbers(item[name]) for name in _rewards(item)}
     advantage = _numbers(item.get("advantages", [None] * n))
     return Logged(columns, advantage, np.array(_groups(item, rows)))
@@ -140,6 +142,11 @@ def _rewards(item: dict[str, Any]) -> list[str]:
     order = list(item)
     before = order[: order.index("advantages")] if "advantages" in item else order
     return [name for name in found if name in before] or found
+
+
+def _texts(values: list[Any]) -> bool:
+    """Whether a column holds text that is a number: a reward that was written as text."""
+    return bool(values) and all(isinstance(v, str) and is_number(v) for v in values)
 
 
 def _numeric(values: list[Any]) -> bool:

@@ -50,6 +50,7 @@ def recognises(probe: Probe) -> str | None:
 
 def read(files: Sequence[Path], rows: Rows) -> None:
     """All training files; of a step that a resumed run wrote again the later file."""
+    rows.grouping = "runs"
     for step, path in newest_per_step([p for p in files if "val_data" not in p.name], rows):
         _read_file(path, step, rows)
 

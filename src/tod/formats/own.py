@@ -6,15 +6,13 @@ Columns ``step, context, candidate, prompt, completion, utility.<name>``, and wh
 knobs of every step.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tod.base import DataError, RunError
-from tod.formats import parquet as _parquet
-from tod.formats.files import base_suffix
 from tod.formats.format import Format, Probe
-from tod.formats.jsonl import chosen_lines, first_keys, plain_text
+from tod.formats.jsonl import first_keys
 from tod.formats.roles import LOGS, ROLES, Roles
 from tod.formats.rows import Rows
 from tod.formats.several_runs import run_of
@@ -93,21 +91,11 @@ def _read_target(recipe: Mapping[str, Any], rows: Rows) -> None:
         rows.extras |= {"target": target, "target_source": source}
 
 
-def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
-    """Prompt and completion."""
-    if base_suffix(path) == ".parquet":
-        yield from _parquet.texts(path, wanted, "prompt", "completion")
-        return
-    for number, item in chosen_lines(path, wanted, dict[str, Any]):
-        yield number, plain_text(item.get("prompt")), plain_text(item.get("completion"))
-
-
 FORMAT = Format(
     name="tod",
     title="TOD rollouts",
     recognises=recognises,
     read=read,
-    texts=read_texts,
     forbidden=True,
     home=run_of,
     needs={

@@ -82,7 +82,7 @@ def collect(path: Path, frame: "pl.LazyFrame") -> "pl.DataFrame":
 
 
 def texts(
-    path: Path, wanted: Sequence[int], prompt: str, completion: str
+    path: Path, wanted: Sequence[int], prompt: str | None, completion: str | None
 ) -> Iterator[tuple[int, str, str]]:
     """Row (from 1), prompt and completion of some rows."""
     import polars as pl
@@ -91,7 +91,7 @@ def texts(
 
     there = columns_of(path)
     check(path)
-    names = [name for name in (prompt, completion) if name in there]
+    names = [name for name in (prompt, completion) if name is not None and name in there]
     rows = sorted(set(wanted)) if names else []
     frame = pl.scan_parquet(path, glob=False).select(names)
     with explained(path):
@@ -101,4 +101,4 @@ def texts(
             numbered = frame.with_row_index("__row", offset=1)
             found = numbered.filter(pl.col("__row").is_in(rows)).drop("__row").collect()
     for row, item in zip(rows, found.iter_rows(named=True), strict=True):
-        yield row, plain_text(item.get(prompt)), plain_text(item.get(completion))
+        yield row, plain_text(item.get(prompt or "")), plain_text(item.get(completion or ""))

@@ -121,6 +121,9 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     exports = [p for p in files if Probe(p).has("trainer_logprobs")]
     traces = _effective([p for p in files if p not in exports], rows)
     trained: Trained = {}
+    if not traces:
+        rows.grouping = "none"
+        rows.needs["context"] = FORMAT.needs["utility"]
     for path in exports:
         if not (path.parent / "STABLE").exists() and path.parent.name.startswith("step_"):
             rows.note(f"{path.parent}: no STABLE file, so its export may be unfinished")
@@ -148,8 +151,6 @@ def _effective(files: Sequence[Path], rows: Rows) -> list[Path]:
 
 def _read_export(path: Path, rows: Rows, trained: Trained, *, alone: bool) -> None:
     sink = Sink(path, rows)
-    if alone:
-        rows.extras["grouped"] = False  # an export has no name of a prompt
     for number, item in decode_lines(path, Export, rows):
         if not rows.wanted(item.step):
             continue

@@ -9,9 +9,9 @@ import numpy as np
 from tod.base import DataError, SpecError, Unknown
 from tod.base.text import counted
 from tod.candidates import Labels
-from tod.formats import Format
 from tod.formats.detect import choose
 from tod.formats.files import expand
+from tod.formats.format import Format
 from tod.formats.gather import (
     Columns,
     arrange,
@@ -98,14 +98,59 @@ def parse_steps(steps: Steps) -> tuple[int | None, int | None]:
     return first, last
 
 
-def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by: str) -> Reading:
+def _reading(known: Format, why: str, rows: Rows, max_rejected: float, group_by: str) -> Reading:
+    """The rows that can be used, as candidates."""
     columns = Columns(rows)
     _prefer(columns, rows)
     drawn = None
     if columns.sample is not None:
         columns, drawn = columns.part(~columns.sample), columns.part(columns.sample)
-    required = chosen.required or tuple(columns.utility)[:1]
-    check_values(columns, required, max_rejected)
+    _select(columns, drawn, known, max_rejected, group_by)
+    order, contexts, used, steps = arrange(columns)
+    utility = {name: values[order] for name, values in columns.utility.items()}
+    log = {name: _at_most_one(values[order]) for name, values in columns.log.items()}
+    samples = None
+    if drawn is not None:
+        samples = samples_of(drawn, used, set(utility), set(log))
+        refuse_if_too_many(rows, contexts.total + int(drawn.alive.sum()), max_rejected)
+    length, answer, lag = (_pick(x, order) for x in (columns.length, columns.answer, columns.lag))
+    texts = known.texts if rows.texts is None else rows.texts or None
+    extra = {"length": length, "answer": answer, "lag": lag}
+    roles = [f"utility.{name}" for name in utility] + [f"log_{name}" for name in log]
+    roles += [name for name, values in extra.items() if values is not None]
+    roles += rows.text_roles if texts is not None else ()
+    needs = {**known.needs, **rows.needs}
+    return Reading(
+        contexts=contexts,
+        utility=utility,
+        log_mu=log.get("mu"),
+        log_anchor={name: values for name, values in log.items() if name != "mu"},
+        semantics=rows.extras.get("semantics", "sampled"),
+        labels=Labels(_named_contexts(rows, used), step=steps, length=length, answer=answer),
+        source=_source(known.name, why, rows, contexts.total, roles, steps),
+        cannot=_cannot(needs, roles),
+        gaps=rows.gaps,
+        lag=lag,
+        files=tuple(rows.files),
+        file=columns.file[order],
+        row=columns.row[order],
+        read_texts=texts,
+        samples=samples,
+        gate=rows.gate,
+        taken={name: values[order] for name, values in columns.taken.items()},
+        needs=needs,
+    )
+
+
+def _select(
+    columns: Columns, drawn: Columns | None, known: Format, max_rejected: float, group_by: str
+) -> None:
+    """Mark the rows that stay; contexts of all steps as one where that was asked for.
+
+    A DataError says: too many rows are no use.
+    """
+    rows = columns.rows
+    check_values(columns, known.required or tuple(columns.utility)[:1], max_rejected)
     dropped = drop_duplicates(columns)
     if dropped:
         again = "written again later (resumed steps)" if len(rows.files) > 1 else "written twice"
@@ -116,59 +161,38 @@ def _reading(chosen: Format, why: str, rows: Rows, max_rejected: float, group_by
         if drawn is not None:
             merge_steps(drawn)
     refuse_if_too_many(rows, int(columns.alive.sum()), max_rejected)
-    order, contexts, used, steps = arrange(columns)
-    labels = Labels(
-        context=_named_contexts(rows, used),
-        step=steps,
-        length=_pick(columns.length, order),
-        answer=_pick(columns.answer, order),
+
+
+def _source(
+    name: str, why: str, rows: Rows, total: int, roles: Sequence[str], steps: Any
+) -> Source:
+    """Where the candidates came from, and what was read of them."""
+    recorded = {role[4:] for role in roles if role.startswith("log_")}
+    utility = any(role.startswith("utility.") for role in roles)
+    return Source(
+        format=name,
+        files=len(rows.files),
+        rows=total,
+        rejected=rows.rejected,
+        steps=(int(steps.min()), int(steps.max())) if len(steps) else None,
+        tier=tier(recorded, utility, stand_in="stand_in" in rows.extras),
+        detected=why,
+        notes=tuple(rows.notes),
+        rejections=tuple(rows.rejections),
+        target=rows.extras.get("target"),
+        knobs=rows.extras.get("knobs", {}),
+        target_source=rows.extras.get("target_source", "declared"),
+        recorded=rows.extras.get("recorded", {}),
+        operator=rows.extras.get("operator"),
+        roles=tuple(roles),
+        grouping=rows.grouping,
+        text_valued=tuple(dict.fromkeys(rows.text_valued)),
     )
-    log = {name: values[order] for name, values in columns.log.items()}
-    log = {
-        name: np.minimum(values, 0.0) if (values > 0).any() else values
-        for name, values in log.items()
-    }
-    utility = {name: values[order] for name, values in columns.utility.items()}
-    samples = None
-    if drawn is not None:
-        samples = samples_of(drawn, used, set(utility), set(log))
-        refuse_if_too_many(rows, contexts.total + int(drawn.alive.sum()), max_rejected)
-    recorded = set(log)
-    return Reading(
-        contexts=contexts,
-        utility=utility,
-        log_mu=log.pop("mu", None),
-        log_anchor=log,
-        semantics=rows.extras.get("semantics", "sampled"),
-        labels=labels,
-        source=Source(
-            format=chosen.name,
-            files=len(rows.files),
-            rows=contexts.total,
-            rejected=rows.rejected,
-            steps=(int(steps.min()), int(steps.max())) if len(steps) else None,
-            tier=tier(recorded, bool(utility), stand_in="stand_in" in rows.extras),
-            detected=why,
-            notes=tuple(rows.notes),
-            rejections=tuple(rows.rejections),
-            target=rows.extras.get("target"),
-            knobs=rows.extras.get("knobs", {}),
-            target_source=rows.extras.get("target_source", "declared"),
-            recorded=rows.extras.get("recorded", {}),
-            operator=rows.extras.get("operator"),
-            grouped=rows.extras.get("grouped", True),
-        ),
-        cannot=_cannot(chosen, recorded, bool(utility)),
-        gaps=rows.gaps,
-        lag=_pick(columns.lag, order),
-        files=tuple(rows.files),
-        file=columns.file[order],
-        row=columns.row[order],
-        read_texts=chosen.texts,
-        samples=samples,
-        gate=rows.gate,
-        taken={name: values[order] for name, values in columns.taken.items()},
-    )
+
+
+def _at_most_one(values: Any) -> Any:
+    """Log-probs; those above 0 by rounding count as 0."""
+    return np.minimum(values, 0.0) if (values > 0).any() else values
 
 
 def _prefer(columns: Columns, rows: Rows) -> None:
@@ -204,18 +228,18 @@ _WITHOUT = {
 }
 
 
-def _cannot(chosen: Format, recorded: set[str], utility: bool) -> tuple[Unknown, ...]:
-    found = []
-    if not utility:
-        need = chosen.needs.get("utility", "a utility per candidate")
-        found.append(Unknown("target", "the files hold no utility", need))
+def _cannot(needs: Mapping[str, str], roles: Sequence[str]) -> tuple[Unknown, ...]:
+    unknown = []
+    if not any(role.startswith("utility.") for role in roles):
+        need = needs.get("utility", "a utility per candidate")
+        unknown.append(Unknown("target", "the files hold no utility", need))
     for name, (what, title) in _WITHOUT.items():
-        if name not in recorded:
-            need = chosen.needs.get(name, f"a log_{name} column")
-            found.append(Unknown(what, f"the files hold no {title} log-probs", need))
-    if chosen.texts is None:
-        found.append(Unknown("prompts", "the files hold no text", chosen.needs.get("text", "")))
-    return tuple(found)
+        if f"log_{name}" not in roles:
+            need = needs.get(name, f"a log_{name} column")
+            unknown.append(Unknown(what, f"the files hold no {title} log-probs", need))
+    if not {"prompt", "completion"} & set(roles):
+        unknown.append(Unknown("prompts", "the files hold no text", needs.get("text", "")))
+    return tuple(unknown)
 
 
 def _named_contexts(rows: Rows, used: Any) -> tuple[str, ...]:

@@ -43,7 +43,10 @@ class Source:
         recorded: What a run's own record says of a step and rollouts do not: activation, entropy,
             mismatch and staleness, by step.
         operator: What a run directory says of its operator, as plain data.
-        grouped: Whether the files say which candidates share a prompt.
+        roles: What was read of every row: ``utility.NAME``, ``log_NAME``, ``length``, ``answer``,
+            ``lag``, ``prompt``, ``completion``.
+        grouping: What tells contexts apart, one of ``GROUPINGS``; ``none`` where nothing does.
+        text_valued: Columns in the place of rewards that hold text, not numbers.
     """
 
     format: str
@@ -60,7 +63,14 @@ class Source:
     target_source: str = "declared"
     recorded: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     operator: Mapping[str, Any] | None = None
-    grouped: bool = True
+    roles: tuple[str, ...] = ()
+    grouping: str = "ids"
+    text_valued: tuple[str, ...] = ()
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the files say which candidates share a prompt."""
+        return self.grouping != "none"
 
     def to_dict(self) -> dict[str, Any]:
         """The ``source`` block of the diagnosis schema."""
@@ -114,6 +124,8 @@ class Reading(Candidates):
         samples: Draws from the target, where the files mark some as such.
         gate: Trust region that was read with, or None.
         taken: What it takes of every candidate's tokens, [N], by pair of policies and sign of A.
+        needs: By what is unknown (``mu``, ``old``, ``ref``, ``policy``, ``utility``, ``text``,
+            ``lag``, ``context``), the switch or column that would bring it to files like these.
     """
 
     source: Source = field(default_factory=lambda: Source("", 0, 0, 0, None, "E"))
@@ -127,6 +139,7 @@ class Reading(Candidates):
     samples: TargetSamples | None = None
     gate: Gate | None = None
     taken: Mapping[str, Float[np.ndarray, " N"]] = field(default_factory=dict)
+    needs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def candidates(self) -> Candidates:

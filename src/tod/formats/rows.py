@@ -6,7 +6,7 @@ asked for. A reader appends one ``Block`` per file (or per some ten thousand row
 """
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from reprlib import Repr
@@ -16,6 +16,12 @@ import numpy as np
 
 from tod.diagnostics import GapSums
 
+GROUPINGS = {
+    "ids": "the files name the prompt or group of every row",
+    "prompts": "equal prompts of a step are one group",
+    "runs": "runs of equal prompts are groups",
+    "none": "the files hold no group ids: every row is by itself",
+}
 SHOWN = 20
 """Refusals that are kept in full; the rest is only counted."""
 
@@ -48,7 +54,7 @@ class Rejection:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some rows of one file as columns; NaN in an optional column is "not recorded".
+    """Some rows of one file as columns; NaN, or a masked entry, is "not recorded".
 
     ``sample`` marks rows that were drawn from the target, not from μ; None: no row was. ``taken``
     is what a trust region takes of their tokens (see ``gating``).
@@ -90,7 +96,12 @@ class Rows:
         context_steps: Their steps.
         gaps: Token sums by pair of policies and step.
         notes: What was noticed and repaired, for people.
-        absent: Columns that the format could hold and these files do not, with the way to them.
+        grouping: What tells contexts apart, one of ``GROUPINGS``.
+        text_valued: Columns in the place of rewards that hold text, not numbers.
+        needs: What would bring what these files lack, where that differs from the format's words.
+        texts: How text of some rows is read again, where that is not the format's own way; False:
+            these files hold none.
+        text_roles: Which of ``prompt`` and ``completion`` the files hold, where they hold text.
         beyond: First and last of the steps that are there and were not asked for.
         earliest: The first of them by file.
     """
@@ -106,6 +117,11 @@ class Rows:
     context_steps: list[int] = field(default_factory=list)
     gaps: dict[tuple[str, str], dict[int, GapSums]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    grouping: str = "ids"
+    text_valued: list[str] = field(default_factory=list)
+    needs: dict[str, str] = field(default_factory=dict)
+    texts: Any = None
+    text_roles: tuple[str, ...] = ("prompt", "completion")
     rejections: list[Rejection] = field(default_factory=list)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     rejected: int = 0
@@ -206,6 +222,8 @@ class Rows:
         self.total += len(code)
 
         def of(x: Any, kind: Any) -> Any:
+            if isinstance(x, np.ma.MaskedArray):
+                return x.astype(kind)
             return None if x is None else np.asarray(x, dtype=kind)
 
         self.blocks.append(
@@ -227,6 +245,16 @@ class Rows:
     def gap(self, first: str, second: str, step: int) -> GapSums:
         """The running sums of log first − log second at a step."""
         return self.gaps.setdefault((first, second), {}).setdefault(step, GapSums())
+
+
+def some_unknown(values: Sequence[Any]) -> Any:
+    """A column of whole numbers in which None is unknown; None where nothing is known."""
+    mask = np.array([value is None for value in values], dtype=bool)
+    if mask.all():
+        return None
+    if not mask.any():
+        return values
+    return np.ma.MaskedArray([value or 0 for value in values], mask=mask)
 
 
 def shorten(value: object, most: int = 60) -> str:

@@ -1,27 +1,32 @@
-"""SkyRL: ``{export_path}/dumped_data/global_step_{N}_training_input.pkl``.
+"""SkyRL: ``{export_path}/dumped_data/global_step_{N}_training_input.pkl``, and evaluations.
 
 A pickle of a ``TrainingInputBatch``, read by a machine that admits exactly the three names it
 needs. Rows are left-padded: only masked entries are read. Groups come from
 ``policy_prompt_boundaries``; the last ``pad_size`` rows are copies that fill the batch. SkyRL takes
 the rewards out before the dump: they come from a file beside it (``--map rewards=FILE``), or from
 the returns of a critic at gamma = lambda = 1, or the advantage stands in for them.
+
+Evaluations (``dumped_evals/global_step_{N}_evals/{source}.jsonl``) hold text and scores, a number
+or one per token; their groups are runs of equal prompts. They are read where no training input is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from tod.base import DataError
 from tod.base.text import counted
-from tod.formats.files import whole_file
-from tod.formats.format import Format, Probe, newest_per_step
+from tod.formats.files import base_suffix, whole_file
+from tod.formats.format import Format, Probe, group_size, newest_per_step, step_in_name
+from tod.formats.jsonl import decode_blocks, texts
 from tod.formats.reward_files import Beside, beside
 from tod.formats.rows import Rows, shorten
 from tod.formats.skyrl_worth import Worth
-from tod.formats.token_rows import Sink
+from tod.formats.token_rows import Sink, runs
 from tod.formats.untrusted.pickles import Names, Opaque, load
 from tod.formats.untrusted.torch_files import load_torch, shape_of
 
@@ -29,6 +34,7 @@ _MODULE = "skyrl.backends.skyrl_train.training_batch"
 _KINDS = frozenset(
     {"int64", "int32", "int16", "int8", "uint8", "bool", "float64", "float32", "float16"}
 )
+_EVALUATION = ("input_prompt", "output_response", "score", "env_class")
 _LOGS = {"mu": "rollout_logprobs", "old": "action_log_probs", "ref": "base_action_log_probs"}
 
 
@@ -45,6 +51,8 @@ NAMES: Names = {
 
 def recognises(probe: Probe) -> str | None:
     """By the class it names."""
+    if probe.suffix == ".jsonl" and probe.has(*_EVALUATION):
+        return "JSON lines with input_prompt, output_response, score and env_class (SkyRL evals)"
     if probe.suffix == ".pkl" and (
         b"TrainingInputBatch" in probe.head or "training_input" in probe.path.name
     ):
@@ -53,7 +61,14 @@ def recognises(probe: Probe) -> str | None:
 
 
 def read(files: Sequence[Path], rows: Rows) -> None:
-    """All files, one per step."""
+    """Training inputs, one per step; evaluations where there is none."""
+    lines = [path for path in files if base_suffix(path) == ".jsonl"]
+    files = [path for path in files if path not in lines]
+    if not files:
+        _read_evaluations(lines, rows)
+        return
+    if lines:
+        rows.note(f"{counted(len(lines), 'file')} of evaluations (dumped_evals) left out")
     plain = [path for path in files if "training_input" not in path.name]
     named = [path for path in files if "training_input" in path.name]
     if len(plain) > 1:
@@ -184,12 +199,59 @@ def _array(path: Path, batch: Any, key: str) -> Any:
         raise DataError(f"{path}: {key} is not a tensor of a dump ({error}).") from None
 
 
+class Evaluated(msgspec.Struct, gc=False):
+    """The needed fields of a row of an evaluation."""
+
+    input_prompt: str
+    score: float | bool | list[float]
+
+
+class Texts(msgspec.Struct, gc=False):
+    """The text of one."""
+
+    input_prompt: str = ""
+    output_response: str = ""
+
+
+def _read_evaluations(files: Sequence[Path], rows: Rows) -> None:
+    """One file per step and source; samples of a prompt follow each other."""
+    rows.grouping = "runs"
+    rows.texts = _texts
+    rows.fields["utility.score"] = "score"
+    rows.note("evaluations: sampled with the settings of evaluation, never trained on")
+    rows.needs |= {
+        "mu": "log-probs, which evaluations lack: trainer.dump_data_batch=true for dumped_data",
+        "utility": "score, which every evaluation has",
+    }
+    size = group_size(rows)
+    for path in files:
+        step = step_in_name(path.absolute().parent) or 0
+        if not rows.wanted(step):
+            continue
+        kept = [
+            (number, item)
+            for numbers, items in decode_blocks(path, Evaluated, rows)
+            for number, item in zip(numbers, items, strict=True)
+        ]
+        prompts = [item.input_prompt for _, item in kept]
+        sink = Sink(path, rows)
+        for group, (number, item) in zip(runs(prompts, size), kept, strict=True):
+            score = float(sum(item.score)) if isinstance(item.score, list) else item.score
+            code = rows.context(step, (path.name, group), f"{step}/{path.stem}/{group}")
+            sink.put(number, code, {"score": score})
+        sink.close()
+
+
+def _texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+    return texts(path, wanted, Texts, lambda item: (item.input_prompt, item.output_response))
+
+
 FORMAT = Format(
     name="skyrl",
     title="SkyRL training input",
     recognises=recognises,
     read=read,
-    settings=("rewards",),
+    settings=("rewards", "group_size"),
     fields={f"log_{name}": key for name, key in _LOGS.items()},
     needs={
         "utility": "rewards, which SkyRL drops before the dump: --map rewards=FILE, with step, row "

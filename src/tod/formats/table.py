@@ -1,6 +1,7 @@
 """Tables whose columns have known roles: our own format, and anything that a mapping names."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -9,11 +10,48 @@ import msgspec
 
 from tod.base import DataError
 from tod.formats.files import base_suffix
-from tod.formats.jsonl import ColumnLines, Natural, Whole, decode_blocks, first_keys
+from tod.formats.jsonl import (
+    ColumnLines,
+    Natural,
+    Whole,
+    chosen_lines,
+    decode_blocks,
+    first_keys,
+    plain_text,
+)
+from tod.formats.parquet import columns_of
+from tod.formats.parquet import texts as parquet_texts
 from tod.formats.roles import TEXTS, Roles
 from tod.formats.rows import Rows
 from tod.formats.table_parquet import read_parquet
 from tod.formats.token_rows import Sink
+
+
+def keep_texts(roles: Roles, there: Collection[str], rows: Rows) -> None:
+    """Say how text is read again: the columns named for it, or those called so."""
+    named = {role: roles.column(role) or (role if role in there else None) for role in TEXTS}
+    prompt, completion = named["prompt"], named["completion"]
+    rows.texts = False
+    if prompt or completion:
+        rows.texts = partial(read_texts, prompt=prompt, completion=completion)
+    rows.text_roles = tuple(role for role, column in named.items() if column)
+    for role, column in named.items():
+        if column is None:
+            rows.needs["text"] = f"a column of text: --map {role}=COLUMN"
+
+
+def read_texts(
+    path: Path, wanted: Sequence[int], prompt: str | None, completion: str | None
+) -> Iterator[tuple[int, str, str]]:
+    """Row, prompt and completion of some rows; empty where no column holds it."""
+    if base_suffix(path) == ".parquet":
+        yield from parquet_texts(path, wanted, prompt, completion)
+        return
+    for number, item in chosen_lines(path, wanted, dict[str, Any]):
+        held = (None if column is None else item.get(column) for column in (prompt, completion))
+        first, second = map(plain_text, held)
+        yield number, first, second
+
 
 _KINDS: dict[str, Any] = {
     "step": Whole,
@@ -32,11 +70,15 @@ def read_table(path: Path, roles: Roles, rows: Rows) -> None:
 
     A DataError says: a column is absent, or not of the type that its role needs.
     """
+    rows.grouping = "ids" if roles.grouping == "context" else "prompts"
     rows.fields |= {role.removesuffix("_tokens"): name for role, name in roles.columns.items()}
     if base_suffix(path) == ".parquet":
+        keep_texts(roles, columns_of(path), rows)
         read_parquet(path, roles, rows)
         return
-    roles.check(path, first_keys(path))
+    there = first_keys(path)
+    roles.check(path, there)
+    keep_texts(roles, there, rows)
     sink = Sink(path, rows)
     names = _fields(path, roles)
     columns = list(names)

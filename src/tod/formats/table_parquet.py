@@ -97,7 +97,11 @@ def _add(
 ) -> None:
     def column_of(role: str) -> Any:
         found = table[role] if role in table.columns else None
-        return None if found is None or found.null_count() else found.to_numpy()
+        if found is None or not found.null_count():
+            return None if found is None else found.to_numpy()
+        if found.null_count() == len(found):
+            return None
+        return np.ma.MaskedArray(found.fill_null(0).to_numpy(), mask=found.is_null().to_numpy())
 
     length = column_of("length")
     logs = {name: _values(table, f"l.{name}") for name in roles.logs}
@@ -145,8 +149,15 @@ def _key(roles: Roles, kinds: Mapping[str, Any]) -> Any:
     column = roles.columns[roles.grouping]
     value = pl.col(column)
     if kinds[column].is_nested() or column == roles.column("prompt"):
-        value = value.hash()
+        value = _digest(value)
     return value.cast(pl.String).alias("context")
+
+
+def _digest(value: "pl.Expr") -> "pl.Expr":
+    """The hash of a value; null, which has a hash too, stays null."""
+    import polars as pl
+
+    return pl.when(value.is_not_null()).then(value.hash())
 
 
 def _step(roles: Roles, kinds: Mapping[str, Any]) -> Any:
@@ -185,7 +196,8 @@ def _integer(column: str, role: str, held: Any) -> Any:
     import polars as pl
 
     if role == "answer" and not held.is_integer():
-        return pl.col(column).cast(pl.String).hash().cast(pl.Int64, wrap_numerical=True)
+        digest = _digest(pl.col(column).cast(pl.String))
+        return digest.cast(pl.Int64, wrap_numerical=True)
     kind = pl.Int64 if role in ("answer", "candidate") else pl.Int32
     return pl.col(column).cast(kind, strict=False)
 

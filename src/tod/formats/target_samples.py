@@ -6,7 +6,7 @@ import numpy as np
 
 from tod.base import Groups
 from tod.candidates import Candidates
-from tod.formats.gather import TOLERANCE, Columns, drop_duplicates
+from tod.formats.gather import TOLERANCE, Columns, drop_duplicates, whole
 from tod.formats.reading import TargetSamples
 
 
@@ -33,6 +33,7 @@ def samples_of(
     for name, values in columns.log.items():
         wrong = np.isnan(values) | (values > TOLERANCE)
         columns.drop(wrong, f"log_{name}", values, "not a log-prob of a sample of the target")
+    columns.identity = whole(columns, "identity", 0)
     drop_duplicates(columns)
     place = np.full(int(max(used.max(initial=-1), columns.code.max(initial=-1))) + 1, -1)
     place[used] = np.arange(len(used))

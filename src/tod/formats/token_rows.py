@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tod.formats.gather import TOLERANCE
-from tod.formats.rows import Rows
+from tod.formats.rows import Rows, some_unknown
 
 NAN = float("nan")
 _MOST = 1 << 31
@@ -132,23 +132,17 @@ class Sink:
         for table in (self.utility, self.log, self.taken):
             for column in table.values():
                 column.extend([NAN] * (self.count - len(column)))
-        known = {
-            name: values
-            for name, values in self.columns.items()
-            if name in ("code", "row") or (values and all(value is not None for value in values))
-        }
+        optional = ("length", "answer", "lag", "identity")
+        known = {name: some_unknown(self.columns[name]) for name in optional if self.count}
         self.rows.add(
             self.file,
-            known["code"],
-            known["row"],
+            self.columns["code"],
+            self.columns["row"],
             self.utility,
             self.log,
-            length=known.get("length"),
-            answer=known.get("answer"),
-            lag=known.get("lag"),
-            identity=known.get("identity"),
             sample=self.columns["sample"] if any(self.columns["sample"]) else None,
             taken=self.taken,
+            **known,
         )
 
 
@@ -158,6 +152,15 @@ def as_float(value: object) -> float | None:
         return float(value) if isinstance(value, int | float) else None
     except OverflowError:
         return None
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, as rewards are that were written as text."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def masked(values: Any, mask: Any) -> Any:

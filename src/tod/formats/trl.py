@@ -76,6 +76,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     What is an evaluation, a repetition or a reward does not depend on the steps asked for, so files
     of other steps are looked at, too.
     """
+    rows.grouping = "runs"
     kept = _new_rows(files, rows)
     _say_shared_steps(kept, rows)
     tails = evaluated([file.trace for file in kept], rows)
@@ -99,7 +100,7 @@ def _new_rows(files: Sequence[Path], rows: Rows) -> list[_File]:
     for path in [*others, *(path for _, path in newest_of_all(named, rows))]:
         step = step_in_name(path)
         try:
-            file, before, old = _open(path, before)
+            file, before, old = _open(path, before, rows)
         except DataError as error:
             if step is None or rows.wanted(step):
                 raise
@@ -161,12 +162,13 @@ def _say_shared_steps(files: Sequence[_File], rows: Rows) -> None:
     refuse_mixed(runs, rows)
 
 
-def _open(path: Path, before: Any) -> tuple[_File | None, Any, int]:
+def _open(path: Path, before: Any, rows: Rows) -> tuple[_File | None, Any, int]:
     """The new rows of a file, if any, the digests of all its rows, and how many are not new."""
     import polars as pl
 
     kinds = columns_of(path)
     numeric = [n for n, kind in kinds.items() if n not in _PLAIN and kind.is_float()]
+    rows.text_valued += [n for n, kind in kinds.items() if n not in _PLAIN and kind == pl.String]
     table = collect(
         path,
         scan(path).select(

@@ -69,6 +69,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
         elif "uid" in first:
             _read_v1(path, rows)
         else:
+            rows.text_valued += [n for n, v in first.items() if n not in _PLAIN and _is_text(v)]
             _read_v0(path, rows, _extras(first))
 
 
@@ -127,6 +128,10 @@ def _read_v1(path: Path, rows: Rows) -> None:
         rows.add(file, code, numbers, {"score": score}, identity=identity)
 
 
+def _is_text(raw: Any) -> bool:
+    return bytes(raw).startswith(b'"')
+
+
 def _extras(first: dict[str, Any]) -> list[str]:
     """Reward extras of V0: the other keys that hold a number."""
     numeric = (b"t", b"f", b"-", *(str(digit).encode() for digit in range(10)))
@@ -137,6 +142,7 @@ def _extras(first: dict[str, Any]) -> list[str]:
 
 def _read_v0(path: Path, rows: Rows, extras: list[str]) -> None:
     rows.note("V0 rows carry no group: candidates of a step with the same input text are one group")
+    rows.grouping = "prompts"
     fields: list[Any] = [("step", Whole, True), ("input", msgspec.Raw, True)]
     fields += [("score", Number, True), *((name, Number | None, False) for name in extras)]
     lines = ColumnLines(fields)

@@ -68,6 +68,7 @@ def read_batch(path: Path, rows: Rows, scores: Scores) -> int | None:
     if path.name.startswith("gen_batch.dp"):
         raise DataError(LEGACY.format(path=path))
     step, keys, tags, fields = _parts(path)
+    rows.text_roles = ("prompt",)
     if not rows.wanted(step):
         return None
     if fields.get("rm_scores") is None and not any(key in scores for key in keys):
