@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tod.base import DataError
+from tod.diagnosis import diagnose
 from tod.formats import read
 from tod.formats.token_rows import runs
 
@@ -240,6 +241,14 @@ def test_prime_reads_the_batch_that_was_trained_on(
     alone = read(tmp_path / "token_exports")
     assert alone.source.tier == "E"
     assert len(alone) == len(world.rollouts)
+    # version 0.1: so many singletons, "draw several candidates"; nothing says which share a prompt
+    found = diagnose(alone)
+    counts = found.summary.contexts
+    assert (counts.singleton, counts.informative) == (None, None)
+    needs = {item.what: item for item in found.cannot}
+    assert needs["ess_rel"].lacks in ("context", "utility")
+    assert not any("several candidates" in r.remedy for r in found.regime.reasons)
+    assert any("group or prompt id" in r.remedy for r in found.regime.reasons)
 
 
 def test_tinker_capture_alone_says_what_is_missing(

@@ -1,6 +1,7 @@
 """One batch, one D: five hosts read one Summary, a slice is a slice, and nothing else measures."""
 
 import ast
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -355,3 +356,21 @@ def test_the_controllers_feasible_sharpness_is_that_of_the_examined_batch() -> N
     assert feasible_eta(examine(Teacher(eta=1.0), replace(c, log_anchor={
         "old": np.full(len(c), -2.0), "teacher": -rng.random(len(c))}, log_mu=np.full(len(c), -2.0)
     )), 0.5) is None  # fmt: skip
+
+
+def test_the_feasible_solver_steers_a_run(tmp_path: Path) -> None:
+    """Version 0.1 accepted `arc: {solver: feasible}` and refused every step of it."""
+    from tod.engine.settings import RunSettings
+    from tod.engine.train import train as run
+
+    changes = ("operator.proposal.prompts=24", "operator.proposal.size=8", "train.steps=2",
+               "evaluate=null", "arc.knob=eta", "arc.drift_budget=null", "arc.solver=feasible",
+               "arc.min_informative=1",
+               "target={kind: scalar_reward, utility: correct, eta: 9.0, anchor: {old: 1.0}}",
+               f"output={tmp_path / 'run'}")  # fmt: skip
+    settings = RunSettings.load(SOURCE.parents[1] / "configs/quickstart_arc.yaml", changes)
+    directory = run(settings)
+    decisions = [json.loads(x) for x in (directory / "decisions.jsonl").read_text().splitlines()]
+    assert len(decisions) == 2
+    assert all("no eta is feasible" not in item["why"] for item in decisions)
+    assert {item["action"] for item in decisions} <= {"sharpen", "soften", "hold"}
