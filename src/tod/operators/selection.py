@@ -181,14 +181,6 @@ def _gain(log_w: Any, similarity: Any, contexts: Groups) -> Float[np.ndarray, " 
     return np.round(to_numpy(grid.rows.sum(weighed)), 12)
 
 
-def _by_vote(log_w: Any, answers: Any, contexts: Groups) -> Float[np.ndarray, " N"]:
-    """1/(number of tied answers) on the first candidate of each, else 0, [N]."""
-    chance = np.zeros(contexts.total)
-    for tied in _winners(log_w, answers, contexts):
-        chance[tied] = 1 / max(len(tied), 1)
-    return chance
-
-
 def _shared_by_best(value: Any, contexts: Groups) -> Float[np.ndarray, " N"]:
     """1/(number of ties) of the largest value of every context, else 0, [N]."""
     values = to_numpy(value)
@@ -345,7 +337,39 @@ class RejectionSampling(SelectionRule):
         return accepted
 
 
-class MajorityVote(SelectionRule):
+class _Vote(SelectionRule):
+    """The answer of the largest sum of weights."""
+
+    @abstractmethod
+    def _votes(self, pool: Pool) -> tuple[Any, Any]:
+        """Log-weights and answer codes, [N] each."""
+
+    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+        """The first candidate with the winning answer."""
+        return vote(*self._votes(pool), pool.contexts, uniforms)
+
+    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        """Equal shares of the tied answers, on the first candidate of each."""
+        chance = np.zeros(pool.contexts.total)
+        for tied in _winners(*self._votes(pool), pool.contexts):
+            chance[tied] = 1 / max(len(tied), 1)
+        return chance
+
+
+class WeightedVote(_Vote):
+    """The answer of the largest summed weight w̄.
+
+    Source: docs/equations.md A.20 (equation weighted-vote)
+    """
+
+    kind: Literal["weighted_vote"] = "weighted_vote"
+
+    def _votes(self, pool: Pool) -> tuple[Any, Any]:
+        answers = pool.known("answers", self.kind, "Extract answers, or use `resample`.")
+        return self._log_w(pool), answers
+
+
+class MajorityVote(_Vote):
     """The most frequent answer: self-consistency.
 
     Source: docs/equations.md A.20; Wang et al., 2203.11171
@@ -354,34 +378,9 @@ class MajorityVote(SelectionRule):
     kind: Literal["majority_vote"] = "majority_vote"
     needs_anchors: ClassVar[bool] = False
 
-    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
-        """The first candidate with the winning answer."""
+    def _votes(self, pool: Pool) -> tuple[Any, Any]:
         answers = pool.known("answers", self.kind, "Extract answers, or use `best_of_k`.")
-        return vote(np.zeros(pool.contexts.total), answers, pool.contexts, uniforms)
-
-    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
-        """Equal shares of the tied answers, on the first candidate of each."""
-        answers = pool.known("answers", self.kind, "Extract answers, or use `best_of_k`.")
-        return _by_vote(np.zeros(pool.contexts.total), answers, pool.contexts)
-
-
-class WeightedVote(SelectionRule):
-    """The answer of the largest summed weight w̄.
-
-    Source: docs/equations.md A.20 (equation weighted-vote)
-    """
-
-    kind: Literal["weighted_vote"] = "weighted_vote"
-
-    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
-        """The first candidate with the winning answer."""
-        answers = pool.known("answers", self.kind, "Extract answers, or use `resample`.")
-        return vote(self._log_w(pool), answers, pool.contexts, uniforms)
-
-    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
-        """Equal shares of the tied answers, on the first candidate of each."""
-        answers = pool.known("answers", self.kind, "Extract answers, or use `resample`.")
-        return _by_vote(self._log_w(pool), answers, pool.contexts)
+        return np.zeros(pool.contexts.total), answers
 
 
 class MinimumBayesRisk(SelectionRule):
