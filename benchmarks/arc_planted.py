@@ -28,10 +28,10 @@ from tod.operators import (
     WeightedRegression,
 )
 from tod.procedure import Procedure
-from tod.study.measures import entropy, expectation, kl, total_variation
+from tod.study.distances import entropy, expectation, kl, total_variation
 from tod.study.population import Policies
-from tod.study.training import Plan, train
-from tod.study.world import World, make_world
+from tod.study.training import TrainingPlan, train
+from tod.study.world import FiniteWorld, make_world
 from tod.targets import ScalarReward
 
 OUT = Path(__file__).parent.parent / "docs" / "results"
@@ -109,12 +109,12 @@ def steered(
     return state.knobs["eta"], control
 
 
-def one(cell: Cell, action: UpdateRule, arm: str, world: World, seed: int) -> End:
+def one(cell: Cell, action: UpdateRule, arm: str, world: FiniteWorld, seed: int) -> End:
     """One run, judged against the sharp target."""
     first, steer = steered(ARMS[arm], arm, cell.eta)
     target = ScalarReward(utility="u", eta=first)
     procedure = Procedure(target=target, operator=Operator(action=action))
-    plan = Plan(steps=STEPS, size=SIZE, rate=RATE, refresh=cell.refresh, seed=seed)
+    plan = TrainingPlan(steps=STEPS, size=SIZE, rate=RATE, refresh=cell.refresh, seed=seed)
     found = train(procedure, Policies.of(world), plan, steer=steer)
     sharp = world.target(cell.eta)
     narrow = entropy(found.log_p) < 0.5 * entropy(sharp)

@@ -34,7 +34,7 @@ from tod.operators import (
 from tod.operators import Preference as PreferenceRule
 from tod.procedure import Procedure
 from tod.study.audit import Audit, Point, audit, audit_world
-from tod.study.finite import SIZES
+from tod.study.fixed_point import SIZES
 from tod.study.selection_audit import SelectionAudit
 from tod.study.world import make_world
 from tod.targets import Preference as PreferenceTarget

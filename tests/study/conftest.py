@@ -3,27 +3,27 @@
 import pytest
 
 from tod.study.population import Policies
-from tod.study.world import World, make_world
+from tod.study.world import FiniteWorld, make_world
 
 
 @pytest.fixture(scope="session")
-def small() -> World:
+def small() -> FiniteWorld:
     """27 sequences of three tokens, two contexts."""
     return make_world(0, vocabulary=3, length=3, contexts=2)
 
 
 @pytest.fixture(scope="session")
-def ragged_world() -> World:
+def ragged_world() -> FiniteWorld:
     """15 sequences of one to three tokens, two contexts."""
     return make_world(1, vocabulary=3, length=3, contexts=2, ends=True)
 
 
 @pytest.fixture(scope="session")
-def flat() -> World:
+def flat() -> FiniteWorld:
     """27 sequences of one token."""
     return make_world(2, vocabulary=27, length=1, contexts=2)
 
 
 @pytest.fixture(scope="session")
-def policies(small: World) -> Policies:
+def policies(small: FiniteWorld) -> Policies:
     return Policies.of(small)

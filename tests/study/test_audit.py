@@ -22,7 +22,8 @@ from tod.operators import (
 )
 from tod.operators import Preference as PreferenceRule
 from tod.procedure import Procedure
-from tod.study.audit import OTHER, SAME, audit, audit_world
+from tod.show.terminal.audit import sentence
+from tod.study.audit import OTHER, SAME, Audit, Point, audit, audit_world
 from tod.targets import Preference as PreferenceTarget
 from tod.targets import ScalarReward, Teacher, TwoAnchor, Verifier
 
@@ -259,3 +260,25 @@ def test_what_breaks_does_so_with_a_network(name, small):
     assert found.on_policy.tv > OTHER
     assert found.on_policy.predicted == formula
     assert found.on_policy.predicted_tv <= SAME
+
+
+def _spoken(off: Point) -> str:
+    on = Point(tv=0.0, eta_hat=1.5, residual=0.0)
+    return sentence(Audit("mine", "on_policy", "on_policy", on, off, None, 1.5, passed=True))
+
+
+def test_a_law_is_named_within_the_tolerance_only() -> None:
+    far, near = 0.207, SAME
+    for tv in (far, near):
+        text = _spoken(Point(0.3, 2.0, 0.1, "μ·1{U ≥ u}", tv, moved=0.0))
+        assert ("μ·1{U ≥ u}" in text) == (tv <= SAME)
+        assert ("no law was found" in text) == (tv > SAME)
+    assert "has not converged" in _spoken(Point(0.3, 2.0, 0.1, "μ·1{U ≥ u}", far, moved=0.02))
+
+
+def test_too_few_updates_have_not_converged() -> None:
+    recipe = RECIPES["weighted_mle_centred"]
+    assert [audit(recipe, steps=n).on_policy.reached for n in (20, 600)] == [
+        "not_converged",
+        "target",
+    ]

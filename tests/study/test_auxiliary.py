@@ -15,7 +15,7 @@ from tod.operators import (
 )
 from tod.procedure import Procedure
 from tod.study.audit import OTHER, audit
-from tod.study.auxiliary import auxiliary_slope, divergence_slope, entropy_slope
+from tod.study.auxiliary_slope import auxiliary_slope, divergence_slope, entropy_slope
 from tod.study.population import COPIES, Policies
 from tod.study.world import log_softmax, perturbed
 from tod.targets import Teacher

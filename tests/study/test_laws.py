@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tod.study.distances import total_variation
 from tod.study.laws import (
     squared_choices,
     standardised_sharpness,
@@ -11,7 +12,6 @@ from tod.study.laws import (
     token_rational,
     weighted,
 )
-from tod.study.measures import total_variation
 from tolerance import double
 
 NEAR = double(3 * 27, 16)

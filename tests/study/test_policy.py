@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tod.study.optimiser import Adam
-from tod.study.policy import Shared, Tabular, slope_of_logits
+from tod.study.policy import Adam, Shared, Tabular, slope_of_logits
 from tod.study.world import log_softmax
 from tolerance import central_difference, double
 

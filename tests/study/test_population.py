@@ -28,8 +28,7 @@ from tod.operators import (
 )
 from tod.operators import Preference as PreferenceRule
 from tod.procedure import Procedure, batch_of
-from tod.study.choices import choice_credit
-from tod.study.credit import _completed, _critic, population_credit
+from tod.study.credit import _completed, _critic, choice_credit, population_credit
 from tod.study.population import Multiples, Policies
 from tod.study.sampled import draw, sampled
 from tod.study.world import perturbed

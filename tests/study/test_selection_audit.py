@@ -12,8 +12,8 @@ from tod.operators import BestOfK, MajorityVote, Operator, Pool, RejectionSampli
 from tod.procedure import Procedure
 from tod.study import selection_laws as laws
 from tod.study.audit import audit
-from tod.study.finite import FiniteK, depends_on_k, finite_point, finite_rows
-from tod.study.measures import total_variation
+from tod.study.distances import total_variation
+from tod.study.fixed_point import FiniteK, depends_on_k, finite_point, finite_rows
 from tod.study.population import Policies
 from tod.study.world import make_world, normalised, perturbed
 from tod.targets import Preference as PreferenceTarget

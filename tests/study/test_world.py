@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tod.base import SpecError
-from tod.study.measures import (
+from tod.study.distances import (
     best_sharpness,
     entropy,
     kl,
@@ -12,8 +12,7 @@ from tod.study.measures import (
     total_variation,
     uncovered,
 )
-from tod.study.proposals import proposal
-from tod.study.world import make_world, perturbed
+from tod.study.world import make_world, perturbed, proposal
 from tolerance import double, of_weights
 
 

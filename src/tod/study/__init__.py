@@ -1,1 +1,1 @@
-"""Floor 7: exact finite worlds, in which everything that is claimed can be added up."""
+"""Exact finite worlds, in which everything that is claimed can be added up."""

@@ -1,4 +1,4 @@
-"""The audit: does an operator, iterated to rest, reach its target? Does a selection follow it?"""
+"""The audit: does an iterated operator converge to its target? Does a selection follow it?"""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -8,15 +8,14 @@ import numpy as np
 from tod.atlas import Recipe, SharesTarget
 from tod.operators import KLPull, UpdateRule
 from tod.procedure import Procedure
-from tod.study.finite import FiniteK, finite_rows
-from tod.study.fixed_point import fixed_point
+from tod.study.distances import best_sharpness, mean_variation
+from tod.study.fixed_point import FiniteK, FixedPoint, finite_rows, fixed_point
 from tod.study.language import Language
-from tod.study.measures import best_sharpness, total_variation
 from tod.study.policy import Shared, Tabular
 from tod.study.population import Policies, candidates
 from tod.study.prediction import Prediction, predicted_off_policy, predicted_on_policy
 from tod.study.selection_audit import SIZES, SelectionAudit, audit_selection
-from tod.study.world import Law, World, draw_utility, make_world, normalised, perturbed
+from tod.study.world import FiniteWorld, Law, draw_utility, make_world, normalised, perturbed
 from tod.targets import Preference, Teacher
 
 SAME, OTHER = 0.02, 0.1
@@ -27,7 +26,7 @@ Measured = SharesTarget | Literal["unclear"]
 
 @dataclass(frozen=True)
 class Point:
-    """Where the operator came to rest.
+    """Where the iterated operator led.
 
     Attributes:
         tv: TV to the declared target, mean over contexts, in [0, 1].
@@ -35,6 +34,7 @@ class Point:
         residual: TV that is left to it.
         predicted: The law its parts predict, where one is derived.
         predicted_tv: TV to that law; None where there is none, or no finite one.
+        moved: TV over the second half of the updates, mean over contexts.
     """
 
     tv: float
@@ -42,6 +42,20 @@ class Point:
     residual: float | None
     predicted: str | None = None
     predicted_tv: float | None = None
+    moved: float = 0.0
+
+    @property
+    def reached(self) -> Literal["target", "predicted", "none", "not_converged"]:
+        """The law that it is within `SAME` of; none, or not yet any, where it is of neither.
+
+        It has converged if the second half of the updates moved it by less than half of `SAME`:
+        as many updates again would not move it beyond.
+        """
+        if self.tv <= SAME:
+            return "target"
+        if self.predicted_tv is not None and self.predicted_tv <= SAME:
+            return "predicted"
+        return "none" if self.moved <= SAME / 2 else "not_converged"
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,7 @@ class Audit:
 def audit(
     recipe: Recipe | Procedure,
     *,
-    world: World | None = None,
+    world: FiniteWorld | None = None,
     eta: float = 1.5,
     shared: bool = False,
     label_scale: float = 1.0,
@@ -87,9 +101,9 @@ def audit(
     name: str = "procedure",
     sizes: tuple[int, ...] = (),
 ) -> Audit | SelectionAudit:
-    """Iterate a recipe's operator to rest, on- and off-policy, and compare with its target.
+    """Iterate a recipe's operator, on- and off-policy, and compare fixed points with its target.
 
-    What selects at test time comes to no rest: the law of what it puts out is compared, by K.
+    What selects at test time has no fixed point: the law of what it puts out is compared, by K.
 
     The structure is audited, not the sharpness: the target is turned to ``eta`` (τ:β fixed), at
     which laws of 27 sequences can be told apart. The claim is of infinitely many candidates; what
@@ -109,14 +123,16 @@ def audit(
     procedure = recipe.procedure if isinstance(recipe, Recipe) else recipe
     called = recipe.name if isinstance(recipe, Recipe) else name
     claim = recipe.shares_target if isinstance(recipe, Recipe) else None
-    procedure = _with_rest(_at_sharpness(procedure, eta), (world or audit_world()).language)
+    procedure = _with_symbols_outside(
+        _at_sharpness(procedure, eta), (world or audit_world()).language
+    )
     policies = Policies.of(_with_utilities(world or audit_world(), procedure))
     if not isinstance(procedure.operator.action, UpdateRule):
         away = _another(policies.world)
         return audit_selection(
             recipe, procedure, policies, away, sizes or SIZES, same=SAME, name=name
         )
-    run = _Run(procedure, policies, shared, label_scale, steps)
+    run = _FixedPoints(procedure, policies, shared, label_scale, steps)
     on, off = run.on_policy(procedure), run.off_policy()
     still = run.one_update()
     measured = _verdict(on, off, still)
@@ -124,13 +140,13 @@ def audit(
     return Audit(called, claim, measured, on, off, still, eta, passed, run.finite(sizes))
 
 
-def audit_world(seed: int = 0, *, ends: bool = False) -> World:
+def audit_world(seed: int = 0, *, ends: bool = False) -> FiniteWorld:
     """27 sequences of 3 tokens in 2 contexts, Gaussian utility; with ``ends`` 15 of 1 to 3."""
     return make_world(seed, vocabulary=3, length=3, contexts=2, ends=ends)
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
+class _FixedPoints:
     procedure: Procedure
     policies: Policies
     shared: bool
@@ -140,14 +156,14 @@ class _Run:
     def on_policy(self, procedure: Procedure) -> Point:
         world = self.policies.world
         prediction = predicted_on_policy(procedure, self.policies, self.label_scale)
-        return self._point(self._rest(procedure, None), world.base, prediction)
+        return self._point(self._iterated(procedure, None), world.base, prediction)
 
     def off_policy(self) -> Point:
         mu = _another(self.policies.world)
-        rest = self._rest(self.procedure, mu)
+        reached = self._iterated(self.procedure, mu)
         predict = predicted_off_policy
         prediction = predict(self.procedure, self.policies, mu, self.label_scale)
-        return self._point(rest, mu, prediction)
+        return self._point(reached, mu, prediction)
 
     def one_update(self) -> Point | None:
         """π_old held at the base in the target alone, and refreshed everywhere else."""
@@ -167,7 +183,7 @@ class _Run:
         found = candidates(self.policies, target, log_mu, log_mu)
         return normalised(np.asarray(target.log_density(found)).reshape(log_mu.shape))
 
-    def _rest(self, procedure: Procedure, proposal: Law | None) -> Law:
+    def _iterated(self, procedure: Procedure, proposal: Law | None) -> FixedPoint:
         world = self.policies.world
         policy = Shared(world) if self.shared else Tabular(world)
         return fixed_point(
@@ -179,30 +195,27 @@ class _Run:
             label_scale=self.label_scale,
         )
 
-    def _point(self, rest: Law, log_mu: Law, prediction: Prediction | None) -> Point:
+    def _point(self, reached: FixedPoint, log_mu: Law, prediction: Prediction | None) -> Point:
         """Against the declared target as it stands when a first batch, of μ = π_old, is opened."""
         target = self.procedure.tilt
         found = candidates(self.policies, target, log_mu, log_mu)
         log_b = np.asarray(target.log_anchor(found)).reshape(log_mu.shape)
         u = np.asarray(target.value(found)).reshape(log_mu.shape)
-        eta, left = best_sharpness(rest, log_b, u) if u.any() else (None, None)
+        eta, left = best_sharpness(reached.law, log_b, u) if u.any() else (None, None)
         law = None if prediction is None else prediction.law
         return Point(
-            tv=_mean_tv(rest, self._target(log_mu)),
+            tv=mean_variation(reached.law, self._target(log_mu)),
             eta_hat=eta,
             residual=left,
             predicted=None if prediction is None else prediction.formula,
-            predicted_tv=None if law is None else _mean_tv(rest, law),
+            predicted_tv=None if law is None else mean_variation(reached.law, law),
+            moved=reached.moved,
         )
 
 
-def _another(world: World) -> Law:
+def _another(world: FiniteWorld) -> Law:
     """The proposal of the off-policy half."""
     return perturbed(world, 0.5, 5)
-
-
-def _mean_tv(a: Law, b: Law) -> float:
-    return float(total_variation(a, b).mean())
 
 
 def _at_sharpness(procedure: Procedure, eta: float) -> Procedure:
@@ -219,7 +232,7 @@ def _at_sharpness(procedure: Procedure, eta: float) -> Procedure:
     return procedure.revised(target=target.turned({"eta": eta}))
 
 
-def _with_rest(procedure: Procedure, language: Language) -> Procedure:
+def _with_symbols_outside(procedure: Procedure, language: Language) -> Procedure:
     """The procedure with so few of the teacher's likeliest symbols that two are left outside.
 
     With one outside its own mass is that of the rest, and nothing would be left out.
@@ -243,11 +256,11 @@ def _standing(procedure: Procedure) -> Procedure | None:
     return procedure.revised(target=procedure.tilt.identified({"old": "ref"}))
 
 
-def _with_utilities(world: World, procedure: Procedure) -> World:
+def _with_utilities(world: FiniteWorld, procedure: Procedure) -> FiniteWorld:
     """Every further utility that the target names is another one of the same shape."""
     names = procedure.tilt.utilities[1:]
     others = {name: draw_utility(world, number=i + 1) for i, name in enumerate(names)}
-    return World(world.language, world.base_logits, world.utility, world.seed, others)
+    return FiniteWorld(world.language, world.base_logits, world.utility, world.seed, others)
 
 
 def _verdict(on: Point, off: Point, still: Point | None) -> Measured:

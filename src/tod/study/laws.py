@@ -28,7 +28,7 @@ def weighted(log_mu: Law, log_weight: Law) -> Law:
 def token_exponential(language: Language, log_b: Law, eta: Sharpness, u: Law) -> Law:
     """π(v|s) ∝ b(v|s)·exp(ηQ(s, v)), Q(s, v) = E_π[U | s, v], from the last token backwards.
 
-    The rest point of a utility with the KL *in the loss*, term by term (k2, or k3 with the
+    The fixed point of a utility with the KL *in the loss*, term by term (k2, or k3 with the
     importance ratio): a token's KL term is not credited for the tokens before it, so that the
     soft value log E e^{ηU} of q* is replaced by the plain mean. With one token it is b·exp(ηU).
     """
@@ -36,7 +36,7 @@ def token_exponential(language: Language, log_b: Law, eta: Sharpness, u: Law) ->
 
 
 def token_rational(language: Language, log_b: Law, eta: Sharpness, u: Law) -> Law:
-    """π(v|s) = b(v|s)/(1 − η(Q(s, v) − V(s))), V = E_π Q: the rest point of k3 in the loss.
+    """π(v|s) = b(v|s)/(1 − η(Q(s, v) − V(s))), V = E_π Q: the fixed point of k3 in the loss.
 
     Its gradient is that of KL(b‖π), so the tilt is rational. With one token it is
     b/(1 − η(U − Ū_q)).
@@ -73,7 +73,7 @@ def standardised_sharpness(
 
 
 def squared_choices(log_b: Law, log_mu: Law, beta: float, u: Law, scale: float) -> Law:
-    """b·exp(f), f(y) = E_{y'~μ} tanh((U(y) − U(y'))/2s)/(2β): the rest point of IPO on choices.
+    """b·exp(f), f(y) = E_{y'~μ} tanh((U(y) − U(y'))/2s)/(2β): the fixed point of IPO on choices.
 
     The regression of ±1/(2β) on pairs fits the mean label 2σ(ΔU/s) − 1, not its log-odds; over
     product weights its least-squares solution is the mean over partners.

@@ -1,4 +1,4 @@
-"""Policies over a finite language, with the gradient of any credit written out by hand."""
+"""Policies over a finite language, the gradient of any credit by hand, and Adam."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -6,14 +6,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from tod.study.randomness import generator
-from tod.study.world import World
+from tod.study.world import FiniteWorld, generator
 
 Vector = Float[np.ndarray, " P"]
 
 
 @runtime_checkable
-class Policy(Protocol):
+class FinitePolicy(Protocol):
     """Logits by state from a vector of parameters, and the way back."""
 
     def start(self) -> Vector:
@@ -33,7 +32,7 @@ class Policy(Protocol):
 class Tabular:
     """One logit per state and symbol: every law of full support is realised exactly."""
 
-    world: World
+    world: FiniteWorld
 
     def start(self) -> Vector:
         """The base's logits."""
@@ -57,7 +56,7 @@ class Shared:
     has a parameter of its own.
     """
 
-    world: World
+    world: FiniteWorld
     hidden: int = 32
     features: int = 16
 
@@ -100,10 +99,50 @@ class Shared:
 
 
 def slope_of_logits(
-    world: World,
+    world: FiniteWorld,
     log_conditionals: Float[np.ndarray, "C S V"],
     credit: Float[np.ndarray, "C M"],
 ) -> Float[np.ndarray, "C S V"]:
     """Σ credit·∇log π by logits: Σ_t c_t·(1{v = y_t} − π(v|s_t)) in every state."""
     taken = world.language.by_choice(credit)
     return taken - np.exp(log_conditionals) * taken.sum(axis=2, keepdims=True)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, eq=False)
+class Adam:
+    """First and second moments of the gradient, and how many updates made them.
+
+    ε is 1e-6 at least: below it, rounding noise at a stationary point becomes full steps, and
+    looks like an effect of the operator. Source: Kingma and Ba 2015.
+
+    Attributes:
+        mean: First moment.
+        square: Second moment.
+        count: Updates so far.
+    """
+
+    mean: Vector
+    square: Vector
+    count: int = 0
+
+    @classmethod
+    def start(cls, parameters: Vector) -> "Adam":
+        """No updates yet."""
+        return cls(np.zeros_like(parameters), np.zeros_like(parameters))
+
+    def step(
+        self,
+        parameters: Vector,
+        gradient: Vector,
+        rate: float,
+        *,
+        betas: tuple[float, float] = (0.9, 0.99),
+        epsilon: float = 1e-6,
+    ) -> tuple[Vector, "Adam"]:
+        """One update up the gradient; returns the parameters and the new state."""
+        count = self.count + 1
+        mean = betas[0] * self.mean + (1 - betas[0]) * gradient
+        square = betas[1] * self.square + (1 - betas[1]) * gradient**2
+        unbiased = mean / (1 - betas[0] ** count)
+        scale = np.sqrt(square / (1 - betas[1] ** count)) + epsilon
+        return parameters + rate * unbiased / scale, Adam(mean, square, count)

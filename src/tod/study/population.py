@@ -10,7 +10,7 @@ from jaxtyping import Float
 from tod.base import Groups
 from tod.candidates import Candidates, Tokens
 from tod.operators import Batch, Totals
-from tod.study.world import Law, World, perturbed
+from tod.study.world import FiniteWorld, Law, perturbed
 from tod.targets import Target
 
 COPIES = 10**6
@@ -49,11 +49,11 @@ class Policies:
         teacher: log π_T, [C, Y].
     """
 
-    world: World
+    world: FiniteWorld
     teacher: Law
 
     @classmethod
-    def of(cls, world: World) -> "Policies":
+    def of(cls, world: FiniteWorld) -> "Policies":
         """With a teacher that is the base with noise of size 0.7 on its logits."""
         return cls(world, perturbed(world, 0.7))
 

@@ -1,6 +1,6 @@
 """The numbers of a composition's law on an exact world: what `law_of` says, sequence by sequence.
 
-Choices are the one exception: what they rest at depends on how they were drawn.
+Choices are the one exception: their fixed point depends on how they were drawn.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ from tod.operators import (
     ReturnToGo,
 )
 from tod.procedure import Procedure
-from tod.study.choices import chooser_noise
+from tod.study.credit import chooser_noise
+from tod.study.distances import geometric
 from tod.study.laws import (
     squared_choices,
     standardised_sharpness,
@@ -29,7 +30,6 @@ from tod.study.laws import (
     token_rational,
     weighted,
 )
-from tod.study.measures import geometric
 from tod.study.population import Policies
 from tod.study.world import Law
 from tod.targets import Mixture
@@ -54,7 +54,7 @@ UNBOUNDED = Prediction("none: all mass goes to the best sequences", None)
 def predicted_on_policy(
     procedure: Procedure, policies: Policies, label_scale: float = 1.0
 ) -> Prediction | None:
-    """The rest point with μ = π_old = π at every step; None where nothing is derived."""
+    """The fixed point with μ = π_old = π at every step; None where nothing is derived."""
     action = procedure.operator.update
     if isinstance(action, Preference):
         return _of_choices(procedure, policies, None, label_scale)
@@ -65,7 +65,7 @@ def predicted_on_policy(
 def predicted_off_policy(
     procedure: Procedure, policies: Policies, proposal: Law, label_scale: float = 1.0
 ) -> Prediction | None:
-    """The rest point on one batch of a fixed μ; None where nothing is derived."""
+    """The fixed point on one batch of a fixed μ; None where nothing is derived."""
     action = procedure.operator.update
     if isinstance(action, Preference):
         return _of_choices(procedure, policies, proposal, label_scale)

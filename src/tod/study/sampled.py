@@ -6,8 +6,7 @@ from jaxtyping import Float, Int
 from tod.base import Groups
 from tod.candidates import Candidates, Tokens
 from tod.study.population import Policies
-from tod.study.randomness import generator
-from tod.study.world import Law
+from tod.study.world import Law, generator
 from tod.targets import Target
 
 _DRAW = 3
@@ -38,12 +37,12 @@ def sampled(
     log_policy: Float[np.ndarray, "C M"],
     mu_tokens: Float[np.ndarray, "C M"] | None = None,
 ) -> tuple[Candidates, Int[np.ndarray, " m"]]:
-    """Drawn sequences as candidates, and the place of their tokens among all tokens, flat.
+    """SelectionAtK sequences as candidates, and the place of their tokens among all tokens, flat.
 
     Args:
         policies: The world and its policies.
         target: Whose utilities are looked up by name.
-        rows: Drawn sequences.
+        rows: SelectionAtK sequences.
         log_mu: What drew them.
         log_policy: log π of every token before it saw them: ``old`` and ``policy``.
         mu_tokens: log μ of every token, if it is known already.

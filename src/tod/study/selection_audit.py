@@ -20,11 +20,10 @@ from tod.operators import (
 )
 from tod.procedure import Procedure
 from tod.study import selection_laws as laws
-from tod.study.measures import total_variation
+from tod.study.distances import mean_variation
 from tod.study.population import Policies, candidates
-from tod.study.randomness import generator
 from tod.study.sampled import draw
-from tod.study.world import Law, normalised
+from tod.study.world import Law, generator, normalised
 
 SIZES = (2, 4, 8, 16, 64)
 """Candidates K at which a selection is audited."""
@@ -34,7 +33,7 @@ _WANTED, _ROUGHLY = 20_000, 5_000
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SelectionAtK:
     """What was put out from K candidates.
 
     Attributes:
@@ -76,8 +75,8 @@ class SelectionAudit:
     measured: SharesTarget
     limit: str
     tv: float
-    on_policy: tuple[Drawn, ...]
-    off_policy: tuple[Drawn, ...]
+    on_policy: tuple[SelectionAtK, ...]
+    off_policy: tuple[SelectionAtK, ...]
     eta: float
     passed: bool
 
@@ -190,16 +189,16 @@ class _Scene:
         grouped = rows.reshape(-1, size)
         return self.alike[grouped[:, :, None], grouped[:, None, :]].ravel()
 
-    def at(self, size: int) -> Drawn:
+    def at(self, size: int) -> SelectionAtK:
         """All that is said of one K."""
         law, share = self.drawn(size)
         exact = self.exact(size)
         kept = law if exact is None else exact
-        return Drawn(
+        return SelectionAtK(
             k=size,
-            tv=_apart(kept, self.target),
-            limit_tv=_apart(kept, self.limit()[1]),
-            predicted_tv=None if exact is None else _apart(law, exact),
+            tv=mean_variation(kept, self.target),
+            limit_tv=mean_variation(kept, self.limit()[1]),
+            predicted_tv=None if exact is None else mean_variation(law, exact),
             selected=share,
         )
 
@@ -226,7 +225,7 @@ def audit_selection(
     """
     on_scene = _Scene.of(procedure, policies, policies.world.base)
     letters, limit = on_scene.limit()
-    apart = _apart(limit, on_scene.target)
+    apart = mean_variation(limit, on_scene.target)
     on = tuple(on_scene.at(size) for size in sizes)
     off_scene = _Scene.of(procedure, policies, off)
     away = tuple(off_scene.at(size) for size in sizes)
@@ -239,10 +238,6 @@ def audit_selection(
     eta = procedure.tilt.sharpness
     passed = said and exact and nearer
     return SelectionAudit(called, claim, measured, letters, apart, on, away, eta, passed)
-
-
-def _apart(a: Law, b: Law) -> float:
-    return float(total_variation(a, b).mean())
 
 
 def _alike(language: Any) -> Float[np.ndarray, "Y Y"]:

@@ -8,8 +8,7 @@ import numpy as np
 from tod.diagnostics import Summary
 from tod.diagnostics.activation import activation
 from tod.procedure import Declared, Procedure, batch_of, examine
-from tod.study.optimiser import Adam
-from tod.study.policy import Policy, Tabular, slope_of_logits
+from tod.study.policy import Adam, FinitePolicy, Tabular, slope_of_logits
 from tod.study.population import Policies
 from tod.study.sampled import draw, sampled
 from tod.study.world import Law, log_softmax
@@ -19,7 +18,7 @@ Steer = Callable[[int, Summary], float | None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How long and how fast.
 
     Attributes:
@@ -57,11 +56,11 @@ class Trained:
 def train(
     procedure: Procedure,
     policies: Policies,
-    plan: Plan,
+    plan: TrainingPlan,
     *,
     proposal: Law | None = None,
     steer: Steer | None = None,
-    policy: Policy | None = None,
+    policy: FinitePolicy | None = None,
 ) -> Trained:
     """Train from the base on drawn candidates; runs with equal seeds share their random numbers.
 

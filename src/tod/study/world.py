@@ -1,4 +1,7 @@
-"""Exact finite worlds: a base policy and a utility over every sequence of a small language."""
+"""Exact finite worlds: a base policy and a utility over every sequence of a small language.
+
+Also the proposals that a study draws from, and the random numbers of everything that is drawn.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +13,16 @@ from jaxtyping import Float
 
 from tod.base import SpecError
 from tod.study.language import Language
-from tod.study.randomness import generator
+
+
+def generator(seed: int, *place: int) -> np.random.Generator:
+    """The generator of one place (step, context, purpose, ...) under a seed; the same every time.
+
+    Equal seeds and places give equal numbers whatever was drawn before: two operators that ask at
+    the same place share their random numbers. Philox, Salmon et al. 2011.
+    """
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *place])))
+
 
 Law = Float[np.ndarray, "C Y"]
 """Log-probs of every sequence in every context, nats."""
@@ -20,7 +32,7 @@ _BASE, _UTILITY, _NOISE = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
-class World:
+class FiniteWorld:
     """C contexts over Y sequences; everything about them can be added up.
 
     Attributes:
@@ -74,7 +86,7 @@ def make_world(
     success: float = 0.05,
     spread: float = 1.0,
     ends: bool = False,
-) -> World:
+) -> FiniteWorld:
     """A random tree softmax as the base, and a utility with structure and noise.
 
     Args:
@@ -96,18 +108,18 @@ def make_world(
         raise SpecError(f"success = {success}: the mass that passes lies between 0 and 1.")
     language = Language.of(vocabulary, length, ends=ends)
     size = (contexts, language.state_count, vocabulary)
-    world = World(
+    world = FiniteWorld(
         language=language,
         base_logits=spread * generator(seed, _BASE).standard_normal(size),
         utility=np.zeros((contexts, len(language))),
         seed=seed,
     )
     utility = draw_utility(world, shape, success, 0)
-    return World(language, world.base_logits, utility, seed)
+    return FiniteWorld(language, world.base_logits, utility, seed)
 
 
 def draw_utility(
-    world: World, shape: Shape = "gaussian", success: float = 0.05, number: int = 0
+    world: FiniteWorld, shape: Shape = "gaussian", success: float = 0.05, number: int = 0
 ) -> Float[np.ndarray, "C Y"]:
     """A utility of the shape, drawn anew for every ``number``. See `make_world`."""
     rng, language, count = generator(world.seed, _UTILITY, number), world.language, len(world)
@@ -125,7 +137,7 @@ def draw_utility(
     return _passing(u, world.base, success) if shape == "binary" else u
 
 
-def perturbed(world: World, sd: float, number: int = 0) -> Float[np.ndarray, "C Y"]:
+def perturbed(world: FiniteWorld, sd: float, number: int = 0) -> Float[np.ndarray, "C Y"]:
     """The base with Gaussian noise of that size on its logits, as log-probs of sequences, nats."""
     noise = generator(world.seed, _NOISE, number).standard_normal(world.base_logits.shape)
     tokens = world.language.of_tokens(log_softmax(world.base_logits + sd * noise))
@@ -157,3 +169,40 @@ def _passing(u: Law, log_b: Law, success: float) -> Law:
     rank = np.argsort(order, axis=1)
     passed: Law = (rank < np.minimum(count, u.shape[1] - 1)).astype(np.float64)
     return passed
+
+
+Kind = Literal["base", "tilt", "perturbed", "hole"]
+
+
+def proposal(world: FiniteWorld, kind: Kind, strength: float, eta: float) -> Law:
+    """One of the fixed proposals.
+
+    * ``base``: b itself (``strength`` is not read).
+    * ``tilt``: b·exp(ληU), λ the strength: 1 is the target, below 0 away from it.
+    * ``perturbed``: b with Gaussian noise of that size on its logits.
+    * ``hole``: b without the sequences that hold the first ``strength`` of the target's mass;
+      what is missing is invisible to every weight statistic.
+
+    Raises:
+        SpecError: A hole's mass is not inside (0, 1), or would take everything.
+    """
+    if kind == "base":
+        return world.base
+    if kind == "tilt":
+        return world.target(strength * eta)
+    if kind == "perturbed":
+        return perturbed(world, strength, 11)
+    return _with_hole(world, strength, eta)
+
+
+def _with_hole(world: FiniteWorld, mass: float, eta: float) -> Law:
+    if not 0.0 < mass < 1.0:
+        raise SpecError(f"a hole of mass {mass}: it lies between 0 and 1.")
+    q = np.exp(world.target(eta))
+    order = np.argsort(-q, axis=1)
+    before = np.cumsum(np.take_along_axis(q, order, axis=1), axis=1)
+    before = before - np.take_along_axis(q, order, axis=1)
+    missing = np.take_along_axis(before, np.argsort(order, axis=1), axis=1) < mass
+    if bool(missing.all(axis=1).any()):
+        raise SpecError(f"a hole of mass {mass} takes every sequence of a context: make it less.")
+    return normalised(np.where(missing, -np.inf, world.base))

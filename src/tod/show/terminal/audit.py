@@ -3,32 +3,38 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tod.study.audit import Audit
+from tod.study.audit import Audit, Point
 from tod.study.selection_audit import SelectionAudit
 
+_MEASURED = {
+    "yes": "it shares its target",
+    "on_policy": "it shares its target while μ follows the policy",
+    "one_update": "it shares its target for one update",
+    "no": "it does not share its target",
+    "unclear": "whether it shares its target is unclear",
+}
 _PLACES = (("on", "on_policy"), ("off", "off_policy"))
 
 
 def tables(audits: "Sequence[Audit | SelectionAudit]") -> list[Any]:
     """Fixed points, the same at finite K where asked, and selections; those that have rows."""
-    rested = [item for item in audits if isinstance(item, Audit)]
+    iterated = [item for item in audits if isinstance(item, Audit)]
     selected = [item for item in audits if isinstance(item, SelectionAudit)]
-    finite = [item for item in rested if item.finite]
-    made = [(_rested, rested), (_finite, finite), (_selected, selected)]
+    finite = [item for item in iterated if item.finite]
+    made = [(_of_fixed_points, iterated), (_finite, finite), (_selected, selected)]
     return [make(items) for make, items in made if items]  # type: ignore[operator]
 
 
 def sentence(item: Audit | SelectionAudit) -> str:
     """The verdict in one line."""
-    tail = _selects(item) if isinstance(item, SelectionAudit) else _rests(item)
-    if item.shares_target is None:
-        verdict = "shares its target" if item.passed else "does not share its target"
-    else:
-        verdict = "claim holds" if item.passed else "CLAIM REFUTED"
-    return f"{item.recipe}: {verdict} ({_spaced(item.measured)}){tail}."
+    tail = _selects(item) if isinstance(item, SelectionAudit) else _converges(item)
+    verdict = ""
+    if item.shares_target is not None:
+        verdict = "claim holds: " if item.passed else "CLAIM REFUTED: "
+    return f"{item.recipe}: {verdict}{_MEASURED[item.measured]}{tail}."
 
 
-def _rested(audits: list[Audit]) -> Any:
+def _of_fixed_points(audits: list[Audit]) -> Any:
     table = _table(("recipe", "claims", "found"), ("TV on", "η̂", "left", "TV off", "η̂"))
     for item in audits:
         on, off = item.on_policy, item.off_policy
@@ -74,13 +80,19 @@ def _claimed(item: Audit | SelectionAudit) -> tuple[str, str]:
     return _spaced(claim), _spaced(item.measured)
 
 
-def _rests(item: Audit) -> str:
-    aims = [
-        f"{where} at {point.predicted} (TV {point.predicted_tv:.3f})"
-        for where, point in (("on-policy", item.on_policy), ("off-policy", item.off_policy))
-        if point.predicted not in (None, "q*") and point.predicted_tv is not None
-    ]
-    return f"; it comes to rest {' and '.join(aims)}" if aims else ""
+def _converges(item: Audit) -> str:
+    """What each half converges to, where that is not the target; a law only if it was reached."""
+    halves = [("on-policy", item.on_policy), ("off-policy", item.off_policy)]
+    said = [f"{where} {_half(point)}" for where, point in halves if point.reached != "target"]
+    return "; " + ", ".join(said) if said else ""
+
+
+def _half(point: Point) -> str:
+    if point.reached == "predicted":
+        return f"it converges to {point.predicted} (TV {point.predicted_tv:.3f})"
+    if point.reached == "not_converged":
+        return "it has not converged"
+    return "no law was found that it converges to"
 
 
 def _selects(item: SelectionAudit) -> str:

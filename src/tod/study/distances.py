@@ -13,6 +13,11 @@ def total_variation(log_p: Law, log_q: Law) -> Float[np.ndarray, " C"]:
     return 0.5 * np.abs(np.exp(log_p) - np.exp(log_q)).sum(axis=1)  # type: ignore[no-any-return]
 
 
+def mean_variation(log_p: Law, log_q: Law) -> float:
+    """Mean of the total variation over contexts, in [0, 1]."""
+    return float(total_variation(log_p, log_q).mean())
+
+
 def kl(log_p: Law, log_q: Law) -> Float[np.ndarray, " C"]:
     """KL(p‖q) in nats; +∞ where p has mass that q has not."""
     p = np.exp(log_p)
@@ -56,7 +61,7 @@ def best_sharpness(log_p: Law, log_b: Law, u: Law, largest: float = 40.0) -> tup
     """
 
     def left(eta: float) -> float:
-        return float(total_variation(log_p, normalised(log_b + eta * u)).mean())
+        return mean_variation(log_p, normalised(log_b + eta * u))
 
     grid = np.concatenate([np.linspace(0.0, 4.0, 21), np.geomspace(4.0, largest, 25)[1:]])
     best = int(np.argmin([left(eta) for eta in grid]))
