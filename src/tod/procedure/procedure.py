@@ -26,9 +26,11 @@ class Procedure(Spec):
     operator: Operator
     """(μ, A): how candidates are made and used."""
 
-    def __init__(self, target: Any, operator: Any, **unknown: Any) -> None:
+    def __init__(self, *positional: Any, **named: Any) -> None:
         """The triple of a target and an operator, by position or by name."""
-        super().__init__(**{"target": target, "operator": operator, **unknown})
+        if len(positional) > 2:
+            raise TypeError(f"a procedure takes a target and an operator, not {len(positional)}")
+        super().__init__(**dict(zip(("target", "operator"), positional, strict=False)), **named)
 
     @model_validator(mode="after")
     def _compatible(self) -> Self:
