@@ -18,7 +18,7 @@ from tod.diagnosis import diagnose
 from tod.diagnostics import Mismatch
 from tod.engine import record as engine
 from tod.formats import read
-from tod.live.batch import LiveBatch
+from tod.live.export import LiveBatch
 from tod.live.trl.step import judge
 from tod.operators import BestOfK, Operator, WeightedRegression
 from tod.procedure import Declared, Procedure, examine, steps_of, weigh

@@ -1,14 +1,17 @@
 """Writers of our format, and the hooks for OpenRLHF and verl on objects of the documented shape."""
 
+import errno
+import os
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+import faults
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from tod.base import DataError, SpecError
+from tod.base import DataError, RunError, SpecError
 from tod.formats import read
 from tod.live import LiveBatch, OpenRLHFExporter, RolloutWriter, VerlExporter
 
@@ -63,13 +66,13 @@ def test_pieces_of_a_step_become_one_part(tmp_path, rows):
 
 
 def test_a_step_is_never_written_over(tmp_path, rows):
-    with RolloutWriter(tmp_path / "out") as writer:
+    with RolloutWriter(tmp_path / "out", strict=True) as writer:
         writer.rows(1, **rows)
         writer.rows(2, **rows)
         with pytest.raises(DataError, match="step 1 comes after step 2"):
             writer.rows(1, **rows)
     with (
-        RolloutWriter(tmp_path / "out") as again,
+        RolloutWriter(tmp_path / "out", strict=True) as again,
         pytest.raises(DataError, match="resume_at"),
     ):
         again.rows(2, **rows)
@@ -208,7 +211,7 @@ def test_openrlhf_without_index_groups_by_prompt(tmp_path, rng):
     reward = np.asarray(found.utility["reward"])
     np.testing.assert_allclose(reward, part.rewards[[0, 2, 1, 3]])
     with pytest.raises(DataError, match="carry no index"):
-        OpenRLHFExporter(tmp_path / "b", samples_per_prompt=2).write(1, part)
+        OpenRLHFExporter(tmp_path / "b", samples_per_prompt=2, strict=True).write(1, part)
 
 
 def test_openrlhf_hook_writes_and_returns_what_was_made(tmp_path, rng):
@@ -224,7 +227,7 @@ def test_openrlhf_hook_writes_and_returns_what_was_made(tmp_path, rng):
 
 
 def test_openrlhf_incomplete_experiences_are_named(tmp_path, rng):
-    exporter = OpenRLHFExporter(tmp_path / "out")
+    exporter = OpenRLHFExporter(tmp_path / "out", strict=True)
     part = experience(rng, ["q1", "q1"], None)
     part.rewards = part.scores = None
     with pytest.raises(DataError, match="without rewards"):
@@ -304,7 +307,7 @@ def test_verl_hook_needs_the_dump_switched_on(tmp_path, rng):
 
 
 def test_verl_missing_keys_are_named(tmp_path, rng):
-    exporter = VerlExporter(tmp_path / "out")
+    exporter = VerlExporter(tmp_path / "out", strict=True)
     data = proto(rng)
     del data.batch["token_level_scores"]
     with pytest.raises(DataError, match="no token_level_scores"):
@@ -313,3 +316,146 @@ def test_verl_missing_keys_are_named(tmp_path, rng):
     data.non_tensor_batch = {}
     with pytest.raises(DataError, match="no uid"):
         exporter.write(1, data)
+
+
+class V1Trainer:
+    """As verl's trainers of ``use_v1`` are: keys of a queue where the batch was."""
+
+    global_steps = 1
+    config = SimpleNamespace(trainer={"rollout_data_dir": "dump", "use_v1": True})
+
+    def _log_rollout_data(self, batch, timing_raw, rollout_data_dir):
+        raise AssertionError("not reached")
+
+
+def test_verl_trainers_that_keep_the_batch_in_a_queue_are_refused(tmp_path):
+    trainer = V1Trainer()
+    with pytest.raises(SpecError, match=r"V1Trainer.*trainer\.use_v1=false.*tod diagnose DIR"):
+        VerlExporter(tmp_path / "out").attach(trainer)
+    assert "_log_rollout_data" not in vars(trainer)
+
+
+class V0Trainer:
+    """As verl's RayPPOTrainer is, up to its dump."""
+
+    config = SimpleNamespace(trainer={"rollout_data_dir": "dump"})
+    global_steps = 1
+
+    def __init__(self):
+        self.seen = []
+
+    def _log_rollout_data(self, batch, reward_extra_infos_dict, timing_raw, rollout_data_dir):
+        self.seen.append((batch, reward_extra_infos_dict, timing_raw, rollout_data_dir))
+        self.global_steps += 1
+        return len(self.seen)
+
+
+class Weird:
+    """Whatever is asked of it fails, its text too."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(f"no {name}")
+
+    def __repr__(self):
+        raise ValueError("no text")
+
+
+def hooked(kind, folder):
+    """A trainer's method with our hook, and what calling it gives and wants."""
+    if kind == "verl":
+        trainer = V0Trainer()
+        VerlExporter(folder, Tokenizer()).attach(trainer)
+        return (
+            lambda batch: trainer._log_rollout_data(
+                batch, timing_raw={}, rollout_data_dir="d", reward_extra_infos_dict={"acc": [1] * 4}
+            ),
+            lambda n, batch: n == len(trainer.seen) and trainer.seen[-1][0] is batch,
+            proto,
+        )
+    maker = SimpleNamespace(make_experience_batch=lambda batch: batch)
+    OpenRLHFExporter(folder, Tokenizer()).attach(maker)
+    return (
+        maker.make_experience_batch,
+        lambda found, batch: found is batch,
+        lambda rng: [experience(rng, ["q1", "q1"], [0, 1])],
+    )
+
+
+@pytest.mark.parametrize("kind", ["verl", "openrlhf"])
+@pytest.mark.parametrize("fault", [name for name in faults.KINDS if name != "interrupt"])
+def test_no_fault_of_ours_reaches_the_trainer(tmp_path, rng, kind, fault):
+    """Every function on the way, found by introspection, one at a time and at every call."""
+    modules = (f"tod.live.{kind}", "tod.live.export", "tod.runs.parts", "tod.runs.atomic")
+    modules += ("tod.runs.lock",)
+    reached = 0
+    for number, place in enumerate(faults.places(modules)):
+        call, right, made = hooked(kind, tmp_path / str(number))
+        with faults.planted(place, fault) as calls:
+            for _ in range(2):
+                batch = made(rng)
+                assert right(call(batch), batch), place
+        reached += bool(calls)
+    assert reached > 20
+
+
+@pytest.mark.parametrize("kind", ["verl", "openrlhf"])
+def test_weird_objects_are_passed_on(tmp_path, rng, kind, caplog):
+    call, right, made = hooked(kind, tmp_path / "out")
+    for batch in (Weird(), None, [], [Weird()], iter([1]), 7):
+        assert right(call(batch), batch)
+    consumed = iter([1, 2])
+    call(consumed)
+    assert list(consumed) == [1, 2]
+    good = made(rng)
+    call(good)
+    assert read(tmp_path / "out").source.rows >= 2  # and goes on when it can
+    causes = [record.getMessage() for record in caplog.records]
+    assert causes
+    assert len(causes) == len(set(causes))
+
+
+def test_interrupts_pass(tmp_path, rng):
+    call, _, made = hooked("verl", tmp_path / "out")
+    place = "tod.live.verl:VerlExporter.batch"
+    with faults.planted(place, "interrupt"), pytest.raises(KeyboardInterrupt):
+        call(made(rng))
+
+
+def test_a_full_disk_loses_the_step_and_not_the_next(tmp_path, rows, monkeypatch, caplog):
+    with RolloutWriter(tmp_path / "out") as writer:
+        writer.rows(1, **rows)
+        writer.flush()
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "write", full)
+        for step in (2, 3):
+            writer.rows(step, **rows)
+            writer.flush()
+        monkeypatch.undo()
+        writer.rows(4, **rows)
+    frame = pl.read_parquet(tmp_path / "out")
+    assert sorted(set(frame["step"])) == [1, 4]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "writing rollouts failed" in said
+    assert "No space left" in said
+
+
+@pytest.mark.parametrize("made", [RolloutWriter, OpenRLHFExporter, VerlExporter])
+def test_two_writers_in_one_directory_are_refused(tmp_path, made):
+    first = made(tmp_path / "out")
+    with pytest.raises(RunError, match=f"process {os.getpid()} "):
+        made(tmp_path / "out")
+    first.close()
+    made(tmp_path / "out").close()
+
+
+@pytest.mark.parametrize("made", [RolloutWriter, OpenRLHFExporter, VerlExporter])
+def test_every_method_for_the_training_loop_is_guarded(made):
+    """By introspection; what a person calls before training may raise."""
+    before = {"attach", "batch"}  # batch makes one and writes nothing
+    public = {name for name, value in vars(made).items() if callable(value) and name[0] != "_"}
+    assert public > before or made is RolloutWriter
+    for name in public - before:
+        assert hasattr(getattr(made, name), "doing"), name

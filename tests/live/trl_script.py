@@ -5,10 +5,12 @@ Takes a JSON list of scenarios: output, kind, options (of the trainer), instrume
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from datasets import Dataset
+from faults import planted
 from transformers import set_seed
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
@@ -46,7 +48,9 @@ def patchy(completions, **_):
     return [None if "1" in text else 1.0 for text in completions]
 
 
-def run(output, kind="grpo", options=None, instrument_with=None, rewards=None, resume=None):
+def run(
+    output, kind="grpo", options=None, instrument_with=None, rewards=None, resume=None, fault=None
+):
     set_seed(3)
     model, tokenizer = load_model("tod://tiny")
     config, trainer_of = (GRPOConfig, GRPOTrainer) if kind == "grpo" else (RLOOConfig, RLOOTrainer)
@@ -63,15 +67,17 @@ def run(output, kind="grpo", options=None, instrument_with=None, rewards=None, r
     try:
         if instrument_with is not None:
             instrument(trainer, **instrument_with)
-        trainer.train(resume_from_checkpoint=resume)
-    except ValueError as error:
-        Path(output, "error.txt").write_text(str(error))
+        with planted(*fault) if fault else nullcontext([]) as calls:
+            trainer.train(resume_from_checkpoint=resume)
+    except (ValueError, KeyboardInterrupt) as error:
+        Path(output, "error.txt").write_text(f"{type(error).__name__}: {error}")
         return
     if trainer.accelerator.is_main_process:
         weights = torch.cat([p.detach().flatten() for p in model.parameters()]).double()
         found = {
             "history": trainer.state.log_history,
             "beta": trainer.beta,
+            "calls": len(calls),
             "world": trainer.accelerator.num_processes,
             "weights": [weights.sum().item(), weights.square().sum().item()],
         }

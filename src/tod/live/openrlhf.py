@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import DataError, SpecError
-from tod.live.batch import LiveBatch
-from tod.live.tensors import as_numpy, masked_rows
-from tod.live.writer import RolloutWriter
+from tod.live.export import LiveBatch, RolloutWriter, as_numpy, masked_rows
+from tod.live.guard import harmless
 
 _POLICIES = {
     "mu": "rollout_log_probs",
@@ -35,6 +34,10 @@ class OpenRLHFExporter:
         samples_per_prompt: ``n_samples_per_prompt``: rows ``index // n`` are one context. Without
             it, rows with the same prompt are.
         resume_at: Step that a resumed run goes on from.
+        strict: Raise what would otherwise be said once.
+
+    Raises:
+        RunError: Another process writes to the directory.
     """
 
     def __init__(
@@ -44,14 +47,18 @@ class OpenRLHFExporter:
         *,
         samples_per_prompt: int | None = None,
         resume_at: int | None = None,
+        strict: bool = False,
     ) -> None:
-        self.writer = RolloutWriter(path, resume_at=resume_at)
+        self.writer = RolloutWriter(path, resume_at=resume_at, strict=strict)
+        self.guard = self.writer.guard
         self.tokenizer = tokenizer
         self.samples_per_prompt = samples_per_prompt
         self.step = resume_at or 0
 
     def attach(self, maker: Any) -> None:
         """Write whatever ``maker.make_experience_batch`` returns, one step a call.
+
+        What it returns is passed on as it is, whatever becomes of the writing.
 
         Raises:
             SpecError: The object has no such method.
@@ -65,22 +72,35 @@ class OpenRLHFExporter:
 
         def made(*args: Any, **kwargs: Any) -> Any:
             experiences = inner(*args, **kwargs)
-            self.write(self.step + 1, experiences)
-            self.writer.flush()
+            self._made(experiences)
             return experiences
 
         setattr(maker, _METHOD, made)
 
+    @harmless("writing experiences")
+    def _made(self, experiences: Any) -> None:
+        """The next step's; what can be read only once is left to the trainer."""
+        self.step += 1
+        if not (hasattr(experiences, "sequences") or isinstance(experiences, list | tuple)):
+            raise DataError(
+                f"{_METHOD} returned a {type(experiences).__name__}, which is read once and by the "
+                "trainer: call write(step, experiences) yourself where they are a list."
+            )
+        self.write(self.step, experiences)
+        self.writer.flush()
+
+    @harmless("writing experiences")
     def write(self, step: int, experiences: Iterable[Any] | Any) -> None:
         """Add the experiences of one step; one object or several.
 
         Raises:
-            DataError: They are not of the documented shape; the field is named.
+            DataError: If strict: they are not of the documented shape; the field is named.
         """
         items = [experiences] if hasattr(experiences, "sequences") else list(experiences)
         self.writer.append(step, self.batch(items))
         self.step = step
 
+    @harmless("ending the rollouts")
     def close(self) -> None:
         """Write what is pending."""
         self.writer.close()

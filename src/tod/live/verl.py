@@ -7,18 +7,19 @@ Keys read (duck-typed): in ``batch`` ``prompts`` [B, P] (left-padded), ``respons
 """
 
 from collections.abc import Mapping
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tod.base import DataError, SpecError
-from tod.live.batch import LiveBatch
-from tod.live.tensors import as_numpy, masked_rows
-from tod.live.writer import RolloutWriter
+from tod.live.export import LiveBatch, RolloutWriter, as_numpy, masked_rows
+from tod.live.guard import harmless
 
 _POLICIES = {"mu": "rollout_log_probs", "old": "old_log_probs", "ref": "ref_log_prob"}
 _METHOD = "_log_rollout_data"
+_EXTRA = "reward_extra_infos_dict"
 
 
 class VerlExporter:
@@ -32,19 +33,33 @@ class VerlExporter:
         tokenizer: Decodes prompts and responses; without one the ids are the prompt's identity
             and completions are left empty.
         resume_at: Step that a resumed run goes on from.
+        strict: Raise what would otherwise be said once.
+
+    Raises:
+        RunError: Another process writes to the directory.
     """
 
     def __init__(
-        self, path: Path | str, tokenizer: Any = None, *, resume_at: int | None = None
+        self,
+        path: Path | str,
+        tokenizer: Any = None,
+        *,
+        resume_at: int | None = None,
+        strict: bool = False,
     ) -> None:
-        self.writer = RolloutWriter(path, resume_at=resume_at)
+        self.writer = RolloutWriter(path, resume_at=resume_at, strict=strict)
+        self.guard = self.writer.guard
         self.tokenizer = tokenizer
 
     def attach(self, trainer: Any) -> None:
         """Write every batch that the trainer logs; its own dump goes on as before.
 
+        What the trainer's own method is given and returns stays as it is, whatever becomes of the
+        writing.
+
         Raises:
-            SpecError: The trainer has no such place, or never comes there.
+            SpecError: The trainer has no such place, never comes there, or has no batch there:
+                the trainers of ``trainer.use_v1`` keep it in a queue and pass a list of keys.
         """
         if not hasattr(trainer, _METHOD):
             raise SpecError(
@@ -57,14 +72,22 @@ class VerlExporter:
                 "trainer.rollout_data_dir=DIR to the command line."
             )
         inner = getattr(trainer, _METHOD)
+        _require_batch(type(trainer).__name__, inner)
 
-        def logged(batch: Any, extra: Any, *args: Any, **kwargs: Any) -> Any:
-            self.write(int(trainer.global_steps), batch, extra)
-            self.writer.flush()
-            return inner(batch, extra, *args, **kwargs)
+        def logged(*args: Any, **kwargs: Any) -> Any:
+            self._logged(trainer, inner, args, kwargs)
+            return inner(*args, **kwargs)
 
         setattr(trainer, _METHOD, logged)
 
+    @harmless("writing a batch")
+    def _logged(self, trainer: Any, inner: Any, args: Any, kwargs: Any) -> None:
+        """What the trainer is about to log."""
+        given = _in_order(inner, args, kwargs) if kwargs else args
+        self.write(int(trainer.global_steps), given[0], given[1])
+        self.writer.flush()
+
+    @harmless("writing a batch")
     def write(self, step: int, data: Any, extra: Mapping[str, Any] | None = None) -> None:
         """Add the batch of one step.
 
@@ -74,10 +97,11 @@ class VerlExporter:
             extra: ``reward_extra_infos_dict``: numeric entries of one value a row are utilities.
 
         Raises:
-            DataError: It is not of the documented shape; the key is named.
+            DataError: If strict: it is not of the documented shape; the key is named.
         """
         self.writer.append(step, self.batch(data, extra))
 
+    @harmless("ending the rollouts")
     def close(self) -> None:
         """Write what is pending."""
         self.writer.close()
@@ -157,6 +181,29 @@ def _extra(extra: Mapping[str, Any] | None, n: int) -> dict[str, Any]:
         except (TypeError, ValueError):
             continue
     return found
+
+
+def _in_order(inner: Any, args: Any, kwargs: Any) -> list[Any]:
+    """Arguments as the method lists its parameters."""
+    return list(signature(inner).bind(*args, **kwargs).arguments.values())
+
+
+def _require_batch(trainer: str, inner: Any) -> None:
+    """Refuse a trainer whose method is not given the batch with its rewards.
+
+    Raises:
+        SpecError: With what it is given, and the way out.
+    """
+    known = signature(inner).parameters
+    anything = any(p.kind is Parameter.VAR_POSITIONAL for p in known.values())
+    if _EXTRA in known or anything:
+        return
+    raise SpecError(
+        f"{trainer}.{_METHOD} is given ({', '.join(known)}) and not {_EXTRA}: this trainer keeps "
+        "its batch in a queue and passes keys, so there is nothing to write (verl's V1 trainers, "
+        "the default since 0.9). Set trainer.use_v1=false, or leave attach out, set "
+        "trainer.rollout_data_dir=DIR and run `tod diagnose DIR`."
+    )
 
 
 def _rollout_dir(trainer: Any) -> Any:

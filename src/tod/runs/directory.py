@@ -161,6 +161,11 @@ class RunDirectory:
         with self._explained("rollouts"):
             self.rollouts.write(step, columns)
 
+    def discard_pending(self) -> None:
+        """Forget rows that could not be written, for a writer that must go on without them."""
+        self.contexts.discard_pending()
+        self.rollouts.discard_pending()
+
     def sync(self) -> None:
         """Write what is pending and flush everything to the device; call it when the run ends."""
         with self._explained("records"):

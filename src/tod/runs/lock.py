@@ -109,7 +109,8 @@ class DirectoryLock:
         self.directory, self.writer, self.earlier = directory, writer, earlier
         self._descriptor, self._made = descriptor, made
         self._ended = threading.Event()
-        threading.Thread(target=self._beat, name="tod lock", daemon=True).start()
+        beat = (directory / NAME, self._ended)
+        threading.Thread(target=_beat, args=beat, name="tod lock", daemon=True).start()
         _locks.add(self)
 
     @classmethod
@@ -205,16 +206,17 @@ class DirectoryLock:
         """Release it, also after an error."""
         self.release()
 
-    def _beat(self) -> None:
-        while not self._ended.wait(BEAT):
-            with suppress(OSError):
-                os.utime(self.directory / NAME)
-
     def _leave(self) -> None:
         """Close the inherited file in a forked child: the lock ends with the parent."""
         self._ended.set()
         with suppress(OSError):
             os.close(self._descriptor)
+
+
+def _beat(path: Path, ended: threading.Event) -> None:
+    while not ended.wait(BEAT):
+        with suppress(OSError):
+            os.utime(path)
 
 
 def writer_of(directory: Path) -> Writer | None:

@@ -77,6 +77,10 @@ class Parts:
         self._unsynced.append(self._path(first, last))
         self._pending.clear()
 
+    def discard_pending(self) -> None:
+        """Forget rows that could not be written."""
+        self._pending.clear()
+
     def sync(self) -> None:
         """Write what is pending and flush all parts to the device."""
         self.flush()

@@ -1,7 +1,9 @@
 """The callback: collects what a step generated, and at its end examines, writes, logs, steers."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,15 @@ from transformers import TrainerCallback
 
 from tod.arc import ArcConfig, ArcState, Decision, initial
 from tod.arc import step as arc_step
-from tod.base import RunError, SpecError, TodError
-from tod.live.batch import LiveBatch
-from tod.live.trl.gather import appended, batch_of
+from tod.base import RunError, SpecError
+from tod.live.export import LiveBatch
+from tod.live.guard import Guard, harmless
+from tod.live.trl.gather import appended, batch_of, gathered
 from tod.live.trl.hooks import Hooks, Seen, check
 from tod.live.trl.step import Judged, judge, metrics, utility_means
 from tod.live.trl.trainer import Aim, advantage, aim, check_arc, pull, sampled_exactly
 from tod.regimes import QUANTILES, feasible_eta
-from tod.runs import JsonLines, Manifest, RunDirectory, StepRecord
+from tod.runs import DirectoryLock, JsonLines, Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 
 logger = logging.getLogger(__name__)
@@ -29,13 +32,15 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
     Every generated batch is gathered from all processes; at the end of its step it is examined
     under the target, written by the main process as a run directory (rollouts with token
     log-probs, per-context diagnostics, one record a step, decisions), and logged as ``tod/…``.
-    A batch that cannot be examined is reported once and never stops the training.
+    Nothing here stops the training once it runs: what fails is said once, with its cause, and is
+    missing from the records.
 
     Args:
         trainer: The trainer, before ``train()``.
         target: q*; what the trainer's settings imply if None, or else assumed and said to be.
         arc: Lets the controller set ``trainer.beta`` = 1/eta from the next batch on.
-        output: Directory; ``<output_dir>/tod`` if None.
+        output: Directory; ``<output_dir>/tod`` if None. Where an earlier run lies there, the
+            records go to the same name with a number, which is said.
         score: Run one forward a batch for log π_old where TRL skips it. Without it log μ and the
             policy's legs are unknown unless vLLM samples.
         overwrite: Replace the records of an earlier run there.
@@ -61,52 +66,59 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         if self.arc is not None:
             check_arc(trainer, self.arc, self.aim.spec)
         self.trainer = trainer
-        self.path = Path(output) if output is not None else Path(trainer.args.output_dir) / "tod"
+        self._asked = Path(output) if output is not None else Path(trainer.args.output_dir) / "tod"
+        self.path = self._asked
         self.overwrite = overwrite
         self.run: RunDirectory | None = None
         self.state: ArcState | None = None
         self.last: Judged | None = None
         self._pending: list[LiveBatch] = []
         self._marks: dict[str, int] = {}
-        self._warned: set[str] = set()
-        self._hooks = Hooks(trainer, self._receive, score)
+        self.guard = Guard()
+        self._hooks = Hooks(trainer, self._receive, score, self.guard)
 
+    @harmless("giving the trainer its methods back")
     def detach(self) -> None:
         """Give the trainer its methods back and stop listening."""
         self._hooks.detach()
         self.trainer.remove_callback(self)
+        self._release()
 
+    @harmless("beginning the records")
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         """Make or reopen the directory, and set the controller's first value."""
-        for note in self.aim.notes:
-            logger.warning("%s", note)
-        reason = sampled_exactly(self.trainer)
-        if reason is not None:
-            logger.warning("%s", reason)
-        self.run = self._opened(int(state.global_step))
+        with self.guard("reading the trainer's settings"):
+            for note in self.aim.notes:
+                logger.warning("%s", note)
+            reason = sampled_exactly(self.trainer)
+            if reason is not None:
+                logger.warning("%s", reason)
+        self._release()
         self._pending.clear()
+        self._opened(int(state.global_step))
         if self.arc is not None:
             self.state = self._restored(int(state.global_step), int(state.max_steps))
             self._turn(self.state)
 
+    @harmless("reading the trainer's metrics")
     def on_step_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
         """Remember where the trainer's metrics stand."""
         known = self.trainer._metrics["train"]
         self._marks = {name: len(known.get(name, ())) for name in (*_ACTIVATION, "entropy")}
 
+    @harmless("recording a step")
     def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         """Examine what this step generated; nothing when it reused an earlier batch."""
         if not self._pending:
             return
-        batch = LiveBatch.concatenate(self._pending)
-        self._pending.clear()
-        step = int(state.global_step)
-        try:
+        pieces, self._pending = self._pending, []
+        batch, step, found = LiveBatch.concatenate(pieces), int(state.global_step), None
+        with self.guard("examining a step"):
             found = self._examined(batch)
-        except TodError as error:
-            self._warn(f"step {step} cannot be examined: {error}")
+        if found is None:
             if self.run is not None:
-                self.run.write_rollouts(step, batch.columns())
+                with self._writing(self.run):
+                    self.run.write_rollouts(step, batch.columns())
             return
         self.last = found
         knobs: dict[str, float | None] = {**self._spec().knobs()}
@@ -114,18 +126,35 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         for name, value in metrics(found, knobs).items():
             self.trainer._metrics["train"][name].append(value)
         if self.run is not None:
-            self._write(self.run, step, batch, found, knobs, decision)
+            with self._writing(self.run):
+                self._write(self.run, step, batch, found, knobs, decision)
 
+    @harmless("ending the records")
     def on_train_end(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
-        """Flush everything to the device."""
+        """Flush everything to the device, and let others write."""
         if self.run is not None:
-            self.run.sync()
+            with self._writing(self.run):
+                self.run.sync()
+        self._release()
 
-    def _receive(self, seen: Seen) -> None:
-        try:
-            self._pending.append(batch_of(self.trainer, seen))
-        except TodError as error:
-            self._warn(f"a batch cannot be read: {error}")
+    def _receive(self, seen: Seen | None) -> None:
+        parts = gathered(self.guard, self.trainer, seen)
+        if parts is not None and seen is not None:
+            self._pending.append(batch_of(self.trainer, seen, parts))
+
+    @contextmanager
+    def _writing(self, run: RunDirectory) -> Iterator[None]:
+        """Rows that cannot be written are forgotten: a full disk must not fill the memory too."""
+        with self.guard("writing the records") as block:
+            yield
+        if block.failed:
+            run.discard_pending()
+
+    def _release(self) -> None:
+        """Let others write to the directory."""
+        if self.run is not None and self.run.lock is not None:
+            self.run.lock.release()
+        self.run = None
 
     def _examined(self, batch: LiveBatch) -> Judged:
         return judge(
@@ -197,35 +226,53 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             )
         )
 
-    def _opened(self, step: int) -> RunDirectory | None:
-        """The directory in the main process; what is wrong with it is raised in all of them."""
+    def _opened(self, step: int) -> None:
+        """Open the directory in the main process, and tell its place to all of them."""
         from accelerate.utils import gather_object
 
-        run, problem = None, None
         if self.trainer.accelerator.is_main_process:
-            try:
-                run = self._directory(step)
-            except TodError as error:
-                problem = str(error)
-        problem = next((text for text in gather_object([problem]) if text is not None), None)
-        if problem is not None:
-            raise RunError(problem)
-        return run
+            with self.guard("opening the directory of the records"):
+                self.run = self._directory(step)
+        place = None if self.run is None else str(self.run.path)
+        self.path = Path(next((p for p in gather_object([place]) if p is not None), self.path))
 
     def _directory(self, step: int) -> RunDirectory:
         """A new directory, or the one of the run that is being resumed."""
-        if step > 0 and (self.path / "manifest.json").exists():
-            run = RunDirectory.open(self.path)
-            run.resume_at(step)
-            self._states(run).truncate_after(step)
-            return run
-        try:
-            manifest = Manifest.of(self.path.parent.name, self._recipe(), self._seeds())
-            return RunDirectory.create(self.path, manifest, overwrite=self.overwrite)
-        except RunError as error:
-            raise RunError(
-                f"{error} In Python: instrument(..., overwrite=True), or output=another place."
-            ) from None
+        if step > 0:
+            begun = list(takewhile(RunDirectory.begun, self._places()))
+            if begun:
+                run = RunDirectory.open(begun[-1], lock=RunDirectory.claim(begun[-1], resume=True))
+                run.resume_at(step)
+                self._states(run).truncate_after(step)
+                return run
+        manifest = Manifest.of(self.path.parent.name, self._recipe(), self._seeds())
+        place, lock = self._free()
+        return RunDirectory.create(place, manifest, overwrite=self.overwrite, lock=lock)
+
+    def _free(self) -> tuple[Path, DirectoryLock]:
+        """The first place that no other run has, and its lock; another than the first is said.
+
+        Raises:
+            RunError: The first cannot be written at all.
+        """
+        for place in self._places():
+            try:
+                return place, RunDirectory.claim(place, overwrite=self.overwrite)
+            except RunError as error:
+                if not (place.is_dir() and any(place.iterdir())):
+                    raise
+                logger.warning(
+                    "%s In Python: instrument(..., overwrite=True). The records of this run go to "
+                    "the same name with the next number.",
+                    error,
+                )
+        raise AssertionError("there is a number for every run")
+
+    def _places(self) -> Iterator[Path]:
+        """The directory that was asked for, then its name with 2, 3 and so on."""
+        yield self._asked
+        for number in count(2):
+            yield self._asked.with_name(f"{self._asked.name}-{number}")
 
     def _restored(self, step: int, steps: int) -> ArcState:
         """The controller's state after ``step``; a fresh one at the start."""
@@ -262,12 +309,6 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
 
     def _seeds(self) -> dict[str, int]:
         return {"train": int(self.trainer.args.seed)}
-
-    def _warn(self, message: str) -> None:
-        key = message.split(":", 1)[1]
-        if key not in self._warned:
-            self._warned.add(key)
-            logger.warning("%s", message)
 
 
 def instrument(

@@ -1,26 +1,43 @@
 """From one process's tensors to the batch of all processes, as plain arrays."""
 
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tod.live.batch import LiveBatch
+from tod.live.export import LiveBatch
+from tod.live.guard import Guard
 from tod.live.trl.hooks import Seen
 from tod.live.trl.trainer import sampled_exactly, total_name
 
+Rows = dict[str, list[Any]]
 
-def batch_of(trainer: Any, seen: Seen) -> LiveBatch:
-    """The generated batch; every process calls this, and every process gets all of it.
+
+def gathered(guard: Guard, trainer: Any, seen: Seen | None) -> list[Rows] | None:
+    """The rows of all processes; None where one of them could not read its own.
+
+    Every process calls this for every batch, also one that could not read it: the others would
+    wait for it.
+    """
+    from accelerate.utils import gather_object
+
+    mine = b""
+    with guard("reading a batch"):
+        if seen is not None:
+            mine = pickle.dumps(rows_of(trainer, seen))
+    parts = gather_object([mine])
+    return [pickle.loads(part) for part in parts] if all(parts) else None  # noqa: S301 - our own
+
+
+def batch_of(trainer: Any, seen: Seen, parts: list[Rows]) -> LiveBatch:
+    """The generated batch of all processes, and of a policy where all of them have it.
 
     Groups are the runs of ``num_generations`` rows in the order of the processes, as TRL reads
     them for its baselines.
     """
-    from accelerate.utils import gather_object
-
-    mine = _rows(trainer, seen)
-    parts = gather_object([mine])
-    joined = {name: [row for part in parts for row in part[name]] for name in mine}
+    shared = [name for name in parts[0] if all(name in part for part in parts)]
+    joined = {name: [row for part in parts for row in part[name]] for name in shared}
     log = {n[4:]: joined[n] for n in joined if n.startswith("log_")}
     n, size = len(joined["prompt"]), int(trainer.num_generations)
     return LiveBatch.of(
@@ -64,7 +81,7 @@ def text_of(item: Any) -> str:
     return "\n".join(lines)
 
 
-def _rows(trainer: Any, seen: Seen) -> dict[str, list[Any]]:
+def rows_of(trainer: Any, seen: Seen) -> Rows:
     """This process's candidates, tokens of the policy alone."""
     mask = seen.output["completion_mask"].bool().cpu().numpy()
     tool = seen.output.get("tool_mask")

@@ -1,14 +1,17 @@
 """Where the batch is taken from: three methods of one trainer, wrapped on the instance.
 
-Nothing of the batch is changed, and the methods come back with ``detach``.
+A wrapped method calls the trainer's own once, with the arguments that it was given, and returns
+what that returned; an error of ours is caught. The methods come back with ``detach``.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from typing import Any
 
-from tod.base import SpecError
+from tod.base import DataError, SpecError
+from tod.live.guard import Guard
 
 GENERATE = "_generate_and_score_completions"
 REWARDS = "_calculate_rewards"
@@ -55,12 +58,17 @@ class Hooks:
 
     Args:
         trainer: The trainer, of the shape that `check` wants.
-        receive: Called with every generated training batch, in every process.
-        score: Whether to run one forward for log π_old where the trainer did not.
+        receive: Called after every generated training batch, in every process, with what was
+            seen of it; None where that failed in this process.
+        score: Whether to run one forward for log π_old where the trainer did not. Given up when
+            it fails.
+        guard: Catches what fails.
     """
 
-    def __init__(self, trainer: Any, receive: Callable[[Seen], None], score: bool) -> None:
-        self.trainer, self.receive, self.score = trainer, receive, score
+    def __init__(
+        self, trainer: Any, receive: Callable[[Seen | None], None], score: bool, guard: Guard
+    ) -> None:
+        self.trainer, self.receive, self.score, self.guard = trainer, receive, score, guard
         self._seen: Seen | None = None
         self._inner = {name: getattr(trainer, name) for name in (GENERATE, REWARDS, FORWARD)}
         wrapped = {GENERATE: self._generate, REWARDS: self._rewards, FORWARD: self._forward}
@@ -74,45 +82,57 @@ class Hooks:
                 delattr(self.trainer, name)
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.trainer.model.training:
-            return self._inner[GENERATE](*args, **kwargs)
-        self._seen = seen = Seen()
+        training = bool(self.trainer.model.training)
+        self._seen = seen = Seen() if training else None
         try:
-            seen.output = self._inner[GENERATE](*args, **kwargs)
+            output = self._inner[GENERATE](*args, **kwargs)
         finally:
             self._seen = None
-        check_output(seen)
-        if self.score and "old_logps" not in seen.output:
-            seen.output = {**seen.output, **self._scored(seen.output)}
-            given = {k: v for k, v in seen.output.items() if k != "tod_old_logps"}
-        else:
-            given = seen.output
-        self.receive(seen)
-        return given
+        if training:
+            with self.guard("reading a batch") as block:
+                self._complete(seen, output)
+            with self.guard("reading a batch"):
+                self.receive(None if block.failed else seen)
+        return output
 
-    def _rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> Any:
-        rewards = self._inner[REWARDS](inputs, prompts, completions, ids)
-        if self._seen is not None:
-            self._seen.prompts, self._seen.completions = list(prompts), list(completions)
-            self._seen.ids, self._seen.rewards = list(ids), rewards
+    def _complete(self, seen: Seen | None, output: Any) -> None:
+        """What the generator returned, in a mapping of our own, and log π_old."""
+        assert seen is not None  # noqa: S101 - made before the generator was called
+        seen.output = dict(output)
+        check_output(seen)
+        if self.score and not {"old_logps", "old_per_token_logps"} & set(seen.output):
+            with self.guard("scoring a batch for log_old") as block:
+                seen.output["tod_old_logps"] = self._scored(seen.output)
+            self.score = not block.failed
+
+    def _rewards(self, *args: Any, **kwargs: Any) -> Any:
+        rewards = self._inner[REWARDS](*args, **kwargs)
+        with self.guard("reading rewards"):
+            if self._seen is not None:
+                known = signature(self._inner[REWARDS]).bind(*args, **kwargs).arguments
+                _, prompts, completions, ids, *_ = known.values()
+                self._seen.prompts, self._seen.completions = list(prompts), list(completions)
+                self._seen.ids, self._seen.rewards = list(ids), rewards
         return rewards
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
         found = self._inner[FORWARD](*args, **kwargs)
-        if self._seen is not None:
-            self._seen.forwards.append(found[0])
+        with self.guard("reading log-probs"):
+            if self._seen is not None:
+                self._seen.forwards.append(found[0])
         return found
 
-    def _scored(self, output: dict[str, Any]) -> dict[str, Any]:
-        """Log π_old of every completion token, where the trainer left it out as redundant."""
-        if "old_per_token_logps" in output:
-            return {}
+    def _scored(self, output: dict[str, Any]) -> Any:
+        """Log π_old of every completion token, where the trainer left it out as redundant.
+
+        What a model with dropout draws here is not taken from the trainer's random numbers.
+        """
         import torch
 
         ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
         mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
         extra = {name: output[name] for name in _PIXELS if name in output}
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng():
             found = self._inner[FORWARD](
                 self.trainer.model,
                 ids,
@@ -121,7 +141,7 @@ class Hooks:
                 batch_size=self.trainer.args.per_device_train_batch_size,
                 **extra,
             )
-        return {"tod_old_logps": found[0]}
+        return found[0]
 
 
 def check(trainer: Any) -> None:
@@ -148,7 +168,7 @@ def check_output(seen: Seen) -> None:
     """Refuse a batch without the parts that are read.
 
     Raises:
-        SpecError: The trainer's batch has another shape than that of trl 1.16.
+        DataError: The trainer's batch has another shape than that of trl 1.16.
     """
     lacking = [
         name
@@ -156,7 +176,7 @@ def check_output(seen: Seen) -> None:
         if name not in seen.output
     ]
     if lacking or seen.rewards is None:
-        raise SpecError(
+        raise DataError(
             f"the batch of trl {_version()} has no {', '.join(lacking) or 'rewards'}: the live "
             "hooks are written for trl 1.16. Install it, or remove `instrument`."
         )

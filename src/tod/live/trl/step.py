@@ -7,7 +7,7 @@ import numpy as np
 
 from tod.candidates import Candidates
 from tod.diagnostics import Summary, activation_of_clip
-from tod.live.batch import LiveBatch
+from tod.live.export import LiveBatch
 from tod.procedure import Declared, Examined, examine
 from tod.regimes import Regime, classify
 

@@ -1,15 +1,21 @@
-"""One batch as a trainer holds it in memory: what exporters write and live diagnosis reads."""
+"""A trainer's batch in memory, and the rollout format written step by step while it trains."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
+from weakref import finalize
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import DataError, Groups
 from tod.candidates import POLICIES, Candidates, Labels, Tokens
+from tod.live.guard import Guard, harmless
+from tod.runs import DirectoryLock, Parts
+from tod.runs.parts import ROLLOUTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,3 +280,148 @@ def _lengths(ragged: Mapping[str, Any], length: Sequence[int] | None) -> Any:
 
 def _flat(rows: Sequence[Any]) -> Any:
     return np.concatenate([np.asarray(row) for row in rows])
+
+
+def as_numpy(values: Any) -> Any:
+    """A tensor, array or list as an array on the host; half precisions become float32."""
+    if hasattr(values, "detach"):
+        values = values.detach()
+        if values.is_floating_point():
+            values = values.float() if values.element_size() < 4 else values
+        return values.cpu().numpy()
+    return np.asarray(values)
+
+
+def masked_rows(name: str, values: Any, mask: Any) -> list[Any]:
+    """Row i of ``values`` where ``mask`` is true.
+
+    Raises:
+        DataError: The shapes differ.
+    """
+    if values.shape != mask.shape:
+        raise DataError(
+            f"{name} has shape {tuple(values.shape)} and the mask of policy tokens "
+            f"{tuple(mask.shape)}: they are aligned position by position."
+        )
+    return [row[keep] for row, keep in zip(values, mask, strict=True)]
+
+
+class RolloutWriter:
+    """Writes ``PATH/part-*.parquet``, which every `tod` command reads.
+
+    A step's rows may come in several pieces; they become one part when the next step begins, or
+    at ``close``. Parts appear whole or not at all, so a run may be read while it is written. It
+    is used inside a training loop and never stops it: rows that do not fit the format, a step
+    that is there already and a full disk are said once, and the step is left out.
+
+    Args:
+        path: A directory of its own; this writer is its only one until ``close``.
+        resume_at: Step that a resumed run goes on from: later rows are dropped. None refuses
+            to write a step that is there already.
+        strict: Raise what would otherwise be said.
+
+    Raises:
+        DataError: ``path`` is a file.
+        RunError: Another process writes there, or it cannot be written.
+    """
+
+    def __init__(
+        self, path: Path | str, *, resume_at: int | None = None, strict: bool = False
+    ) -> None:
+        self.path = Path(path)
+        if self.path.is_file():
+            raise DataError(f"{self.path} is a file; rollouts go to a directory. Name another.")
+        self.guard = Guard(strict)
+        self._lock = DirectoryLock.acquire(self.path, "rollouts")
+        finalize(self, self._lock.release)
+        self._parts = Parts(self.path, ROLLOUTS)
+        if resume_at is not None:
+            self._parts.truncate_after(resume_at)
+        self._last = self._written()
+        self._step: int | None = None
+        self._pending: list[LiveBatch] = []
+
+    @harmless("adding rollouts")
+    def append(self, step: int, batch: LiveBatch) -> None:
+        """Add candidates of ``step``, which never goes back.
+
+        Raises:
+            DataError: If strict: the step was written before, or the batch does not fit.
+        """
+        if self._step is not None and step != self._step:
+            self.flush()
+        if self._last is not None and step <= self._last:
+            raise DataError(
+                f"step {step} comes after step {self._last}, which {self.path} holds already: "
+                "what is written is never replaced. Go on from a step with resume_at=, or write "
+                "to another directory."
+            )
+        self._step = int(step)
+        self._pending.append(batch)
+
+    @harmless("adding rollouts")
+    def rows(
+        self,
+        step: int,
+        *,
+        group: Sequence[Hashable],
+        prompt: Sequence[str],
+        completion: Sequence[str],
+        utility: Mapping[str, Any],
+        log: Mapping[str, Sequence[Any]] | None = None,
+        token_ids: Sequence[Any] | None = None,
+    ) -> None:
+        """`append` of a batch given row by row; see `LiveBatch.of`.
+
+        Raises:
+            DataError: If strict: as there, and as in `append`.
+        """
+        batch = LiveBatch.of(
+            group=group,
+            prompt=prompt,
+            completion=completion,
+            utility=utility,
+            log=log,
+            token_ids=token_ids,
+        )
+        self.append(step, batch)
+
+    @harmless("writing rollouts")
+    def flush(self) -> None:
+        """Write the step at hand; one that cannot be written is left out."""
+        if self._step is None or not self._pending:
+            return
+        step, pieces = self._step, self._pending
+        self._step, self._pending = None, []
+        self._lock.check()
+        try:
+            self._parts.write(step, LiveBatch.concatenate(pieces).columns())
+        except BaseException:
+            self._parts.discard_pending()
+            raise
+        self._last = step
+
+    @harmless("writing rollouts")
+    def close(self) -> None:
+        """Write what is pending, flush everything to the device, and let others write."""
+        self.flush()
+        self._parts.sync()
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close, also after an error: what was sampled was sampled."""
+        self.close()
+
+    def _written(self) -> int | None:
+        """The last step on disk, from the names of the parts."""
+        paths = self._parts.paths()
+        return int(paths[-1].stem.split("-")[2]) if paths else None
