@@ -156,21 +156,28 @@ def test_bad_input():
 
 
 @pytest.mark.parametrize("wide", [2, 2048])
-@pytest.mark.parametrize("stretch", [1, 4096])
+@pytest.mark.parametrize("most", [3, 4096])
 @pytest.mark.parametrize("limit", [1, 5, 16, 39, 1000])
-def test_blocks_cover_everything_once(limit, stretch, wide, ragged, rng, monkeypatch):
+def test_blocks_cover_everything_once(limit, most, wide, ragged, rng, monkeypatch):
     monkeypatch.setattr(kernel, "ELEMENTS", limit)
-    monkeypatch.setattr(kernel, "STRETCH", stretch)
+    monkeypatch.setattr(kernel, "CONTEXTS", most)
     monkeypatch.setattr(kernel, "WIDE", wide)
     x = rng.normal(size=ragged.total)
     seen = []
     for block in kernel.blocks(ragged):
-        chosen = np.arange(len(ragged))[block.contexts].tolist()
-        seen += chosen
-        rows = [x[ragged.offsets[c] : ragged.offsets[c + 1]].tolist() for c in chosen]
-        assert block.columns(x, np.empty(1000)).T.tolist() == rows
-        assert block.flat(x).tolist() == [v for row in rows for v in row]
-        assert block.groups.sizes.tolist() == ragged.sizes[chosen].tolist()
+        places = block.ordered(np.arange(len(ragged))[block.contexts]).tolist()
+        assert len(places) <= most
+        seen += places
+        rows = [x[ragged.offsets[c] : ragged.offsets[c + 1]] for c in places]
+        copy = block.gather(x, 0)
+        assert block.reduce(np.add, copy) == pytest.approx([row.sum() for row in rows])
+        assert block.reduce(np.minimum, copy).tolist() == [row.min() for row in rows]
+        assert block.squares(copy) == pytest.approx([row @ row for row in rows])
+        largest = block.largest(copy, 2)
+        for place, row in enumerate(rows):
+            known = [values[place] for values in largest]
+            assert known == [*np.sort(row)[::-1], -np.inf][: len(known)]
+        assert block.ordered(ragged.sizes[sorted(places)]).tolist() == [len(row) for row in rows]
     assert sorted(seen) == list(range(len(ragged)))
 
 

@@ -1,15 +1,15 @@
 """All statistics of every context in one pass over cache-sized blocks (numpy).
 
 The equations are in ``ess``, ``tails``, ``overlap``, ``coverage`` and ``classes``; here a block of
-contexts shares their shifts and one exponential per candidate. A block turns a flat array [N] into
-columns [K, B], one context a column, so that reductions over candidates run along long contiguous
-rows. Contexts of unequal size are sorted by size, a stretch of them at a time: what is gathered and
-what is stored then stay in the cache.
+contexts shares their shifts and one exponential per candidate. A block turns a stretch of a flat
+array [N] into rows: row k holds candidate k of every context that has one, the largest contexts
+first, so that a row is as long as there are contexts of more than k candidates. Reductions over
+candidates then run along long contiguous rows that stay in the cache, and nothing is padded.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,20 @@ from jaxtyping import Float, Int
 
 from tod.base import Array, DataError, Groups, is_numpy, to_numpy
 from tod.diagnostics.ess import ess_of_sums
-from tod.diagnostics.overlap import carried_by, legs_of_columns, policy_proposal, target_policy
+from tod.diagnostics.overlap import (
+    SMALLEST_RHO,
+    carried_by,
+    leg_of_sums,
+    policy_proposal,
+    target_policy,
+)
 
 ELEMENTS = 1 << 16
-"""Candidates of a block: 512 KiB in float64, so that it stays in L2 with the rows made of it."""
-WIDE = 2048
+"""Most candidates of a block of several contexts: 512 KiB in float64, a quarter of a usual L2."""
+CONTEXTS = 1 << 13
+"""Most contexts of a block: 64 KiB a row."""
+WIDE = 512
 """From this K on a context is a long row by itself, and reductions run along it as it lies."""
-SHORT = 256
-"""Up to this K a variance is read off the sum of squares."""
-STRETCH = 4096
-"""Contexts per candidate of the largest one that are sorted by size together: rows of a block are
-then about as long as with equal contexts."""
 
 
 @dataclass(frozen=True)
@@ -90,196 +93,287 @@ def per_context(
         raise DataError(f"top={top}: the mass of the largest weights needs at least one of them.")
     w, a, u, r = (_float64(x, contexts.total) for x in (log_w, tilt, utility, log_r))
     names = [*WEIGHT]
-    names += [
-        n
-        for x, group in ((a, TILT), (u, UTILITY), (r, (*LEG, *RHO)))
-        if x is not None
-        for n in group
-    ]
-    columns = dict(zip(names, np.empty((len(names), len(contexts))), strict=True))
-    room, more = np.empty((2, max(ELEMENTS, int(contexts.sizes.max(initial=0)))))
+    for x, more in ((a, TILT), (u, UTILITY), (r, (*LEG, *RHO))):
+        names += [] if x is None else more
+    columns = np.empty((len(names), len(contexts)))
     for block in blocks(contexts):
-        weights = block.columns(w, room)
-        values = of_columns(weights, top)
+        out = block.columns_of(columns)
+        weights = block.gather(w, 0)
+        of_weights(block, weights, top, out[: len(WEIGHT)])
         if a is not None:
-            x = block.columns(a, more)
-            values += [x.min(axis=0), x.max(axis=0)]
+            _extremes(block, block.gather(a, 1), out[names.index(TILT[0]) :])
         if u is not None:
-            x = block.columns(u, more)
-            values += [x.sum(axis=0) / block.size, x.min(axis=0), x.max(axis=0)]
+            mean = names.index(UTILITY[0])
+            x = block.gather(u, 1)
+            block.reduce(np.add, x, out[mean])
+            out[mean] *= block.inverse
+            _extremes(block, x, out[mean + 1 :])
         if r is not None:
-            values += _of_policy(block, weights, block.columns(r, more), w, r)
-        for column, value in zip(columns.values(), values, strict=True):
-            column[block.contexts] = value
-    return columns
+            _of_policy(block, weights, block.gather(r, 1), (w, r), out[names.index(LEG[0]) :])
+        block.restore(out, columns)
+    return dict(zip(names, columns, strict=True))
 
 
-def of_columns(x: Float[np.ndarray, "K B"], top: int) -> list[Any]:
-    """Statistics of the columns of x, in the order of ``WEIGHT``; x becomes w over its largest."""
-    size = len(x)
-    largest = _largest(x, min(top, size))
-    valid = np.isfinite(largest[0])
-    shift = largest[0] if valid.all() else np.where(valid, largest[0], np.nan)
-    with np.errstate(over="ignore"):
-        x -= shift
-        held = sum((np.exp(row - shift) for row in largest[1:]), start=np.ones(len(shift)))
-        variance = _variance(x)
-    np.exp(x, out=x)
-    total = x.sum(axis=0)
-    heaviest = 1 / total
-    held *= heaviest
-    return [
-        np.clip(ess_of_sums(total, _squares(x)), 1, size),  # Cauchy–Schwarz holds to rounding only
-        heaviest,
-        np.minimum(held, 1, out=held),
-        variance,
-        np.log(total, out=total) + (shift - np.log(size)),
-    ]
+def of_weights(
+    block: "Block", x: Float[np.ndarray, " M"], top: int, out: Float[np.ndarray, "5 B"]
+) -> None:
+    """Statistics in the order of ``WEIGHT`` from gathered log-weights, which become w/max w.
 
-
-def _of_policy(block: "Block", w: Any, r: Any, log_w: Any, log_r: Any) -> list[Any]:
-    """``LEG`` and ``RHO``; w is e^ω over its largest, r is log π/μ and becomes ρ over its largest.
-
-    Where a ρ is too small for plain weights the equations apply, which carry logarithms.
+    An invalid context is NaN throughout from the shift on: ∞ − ∞.
     """
-    largest = r.max(axis=0)
-    usable = np.isfinite(largest)
+    effective, heaviest, held, variance, log_z = out
+    first, *others = block.largest(x, top)
     with np.errstate(over="ignore", invalid="ignore"):
-        r -= largest if usable.all() else np.where(usable, largest, 0.0)
-        np.exp(r, out=r)
-        sums = [largest, r.sum(axis=0), _squares(r)]
-    legs = legs_of_columns(w, r) if block.size > 1 and usable.all() else None
-    if legs is None:
-        omega, gap, groups = block.flat(log_w), block.flat(log_r), block.groups
-        legs = (
-            policy_proposal(gap, groups),
-            target_policy(omega, gap, groups),
-            carried_by(omega, gap, groups),
-        )
-    return [*legs, *sums]
+        block.subtract(x, first)
+        _variance(block, x, variance)
+        np.exp(x, out=x)
+        total = block.reduce(np.add, x, heaviest)
+        effective[:] = ess_of_sums(total, block.squares(x, held))
+        np.clip(effective, 1, block.sizes, out=effective)  # the bounds hold to rounding only
+        np.multiply(total, block.inverse, out=log_z)
+        np.log(log_z, out=log_z)
+        log_z += first
+        np.divide(1, total, out=heaviest)
+        held[:] = heaviest
+        for other in others:
+            other -= first
+            np.exp(other, out=other)
+            other *= heaviest
+            held += other
+        np.minimum(held, 1, out=held)
 
 
-def _largest(x: Any, top: int) -> list[Any]:
-    """The ``top`` largest of every column, largest first, NaN before all; by compare and exchange.
+def _variance(block: "Block", x: Any, out: Any) -> None:
+    """Variance of shifted log-weights, ddof 1, over finite entries; NaN below two of them.
 
-    Long columns are partitioned instead.
-    """
-    if len(x) >= WIDE:
-        return list(np.sort(np.partition(x, -top, axis=0)[-top:], axis=0)[::-1])
-    ordered: list[Any] = []
-    for row in x:
-        rest = row
-        for place, best in enumerate(ordered):
-            lower = np.minimum(best, rest) if place + 1 < top else None
-            np.maximum(best, rest, out=best)
-            rest = lower
-        if len(ordered) < top:
-            ordered.append(rest.copy())
-    return ordered
-
-
-def _squares(x: Any) -> Any:
-    """Σx² of every column."""
-    return np.einsum("kb,kb->b", x, x)
-
-
-def _variance(x: Any) -> Any:
-    """Variance of the columns of x, ddof 1, over finite entries; NaN below two of them.
-
-    Each column holds a 0, its largest: Σx² ≤ (K + 1) Σ(x − mean)², so that in short columns the
+    Each context holds a 0, its largest: Σx² ≤ (K + 1) Σ(x − mean)², so that in short contexts the
     difference Σx² − (Σx)²/K loses no more than K + 1 roundings.
     """
-    size, squares = len(x), _squares(x)
-    if 1 < size <= SHORT and np.isfinite(squares).all():
-        total = x.sum(axis=0)
-        total *= total / size
-        squares -= total
-        squares /= size - 1
-        return squares
-    finite = np.isfinite(x)  # some column holds −∞, or is invalid and NaN throughout
-    count = np.count_nonzero(finite, axis=0)
-    deviation = np.where(finite, x, 0.0)
-    deviation -= deviation.sum(axis=0) / np.maximum(count, 1)
-    deviation *= finite
-    return np.divide(
-        _squares(deviation), count - 1, out=np.full(len(count), np.nan), where=count > 1
-    )
+    block.squares(x, out)
+    if block.longest < WIDE and out.max() < np.inf:
+        total = block.reduce(np.add, x)
+        total *= total
+        total *= block.inverse
+        out -= total
+        count = block.sizes
+    else:
+        finite = np.isfinite(x)  # some context holds −∞, or is invalid and NaN throughout
+        deviation = np.where(finite, x, 0.0)
+        count = block.reduce(np.add, finite.astype(np.float64))
+        block.subtract(deviation, block.reduce(np.add, deviation) / np.maximum(count, 1))
+        deviation *= finite
+        block.squares(deviation, out)
+    out *= np.divide(1, count - 1, out=np.full(np.shape(count), np.nan), where=np.greater(count, 1))
 
 
-@dataclass(frozen=True)
+def _extremes(block: "Block", x: Any, out: Any) -> None:
+    """Smallest and largest of every context."""
+    block.reduce(np.minimum, x, out[0])
+    block.reduce(np.maximum, x, out[1])
+
+
+def _of_policy(block: "Block", w: Any, r: Any, flat: tuple[Any, Any], out: Any) -> None:
+    """``LEG`` and ``RHO``; w is e^ω over its largest, r is log π/μ and becomes ρ over its largest.
+
+    With s = w²/ρ the legs are (Σρ)²/(K Σρ²), (Σw)²/(Σρ Σs) and (Σs)²/Σs². Where some ρ is too small
+    for plain weights the equations of ``overlap`` apply, which carry logarithms, to ``flat``, the
+    log-weights and log π/μ of all contexts.
+    """
+    proposal, policy, carried, largest, total, squares = out
+    block.reduce(np.maximum, r, largest)
+    usable = np.isfinite(largest)
+    with np.errstate(over="ignore", invalid="ignore"):
+        block.subtract(r, largest if usable.all() else np.where(usable, largest, 0.0))
+        np.exp(r, out=r)
+        block.reduce(np.add, r, total)
+        block.squares(r, squares)
+    if block.shortest < 2 or not usable.all() or not r.min() > SMALLEST_RHO:  # NaN too
+        omega, gap = (block.values(x) for x in flat)
+        groups = Groups(block.counts)
+        proposal[:] = block.ordered(policy_proposal(gap, groups))
+        policy[:] = block.ordered(target_policy(omega, gap, groups))
+        carried[:] = block.ordered(carried_by(omega, gap, groups))
+        return
+    s = w * w
+    s /= r
+    total_s = block.reduce(np.add, s)
+    proposal[:] = ess_of_sums(total, squares) / block.sizes
+    policy[:] = leg_of_sums(block.reduce(np.add, w), total, total_s)
+    carried[:] = ess_of_sums(total_s, block.squares(s))
+
+
+@dataclass(frozen=True, eq=False)
 class Block:
-    """B contexts of K candidates.
+    """Consecutive contexts, gathered into rows: M candidates, B contexts.
 
     Attributes:
-        contexts: Their places among all contexts.
-        size: K.
-        start: First candidate of each, [B].
-        together: Whether they lie one behind the other.
+        first: Place of the first context.
+        counts: K of each, in their order.
+        start: First candidate of all.
+        total: M.
+        shortest: The smallest K.
+        longest: The largest K.
+        room: Memory for gathered values, used again by the next block.
     """
 
-    contexts: slice | Int[np.ndarray, " B"]
-    size: int
-    start: Int[np.ndarray, " B"]
-    together: bool
+    first: int
+    counts: Int[np.ndarray, " B"]
+    start: int
+    total: int
+    shortest: int
+    longest: int
+    room: Float[np.ndarray, "4 R"]
+
+    @cached_property
+    def order(self) -> Int[np.ndarray, " B"] | None:
+        """The contexts from the largest to the smallest; None where all are equal."""
+        if self.longest == self.shortest:
+            return None
+        narrow = np.uint8 if self.longest < 1 << 8 else np.uint16  # the narrower, the faster
+        return np.argsort((self.longest - self.counts).astype(narrow), kind="stable")
 
     @property
-    def groups(self) -> Groups:
-        """The contexts of this block alone."""
-        return Groups.equal(len(self.start), self.size)
+    def contexts(self) -> slice:
+        """Their places among all contexts."""
+        return slice(self.first, self.first + len(self.counts))
 
-    def columns(self, x: Any, room: Any) -> Any:
-        """Their values [K, B], one context a column, copied into ``room``."""
-        count, size = len(self.start), self.size
-        block = room[: count * size]
-        rows = block.reshape(count, size)
-        if self.together:
-            first = int(self.start[0])
-            values = x[first : first + count * size].reshape(count, size)
-            if size < WIDE:
-                block = block.reshape(size, count)
-                block[...] = values.T
-                return block
-            rows[...] = values
-        elif size < WIDE:
-            block = block.reshape(size, count)
-            place = self.start.copy()
-            for row in block:
-                x.take(place, out=row, mode="clip")
-                place += 1
-            return block
-        else:
-            for row, first in zip(rows, self.start.tolist(), strict=True):
-                row[:] = x[first : first + size]
-        return rows.T
+    @cached_property
+    def sizes(self) -> Any:
+        """K of every column, as a float; one for all where they are equal."""
+        if self.order is None:
+            return float(self.longest)
+        return self.counts[self.order].astype(np.float64)
 
-    def flat(self, x: Any) -> Any:
-        """Their values [N], one context behind the other."""
-        return self.columns(x, np.empty(len(self.start) * self.size)).T.reshape(-1)
+    @cached_property
+    def inverse(self) -> Any:
+        """1/K of every column."""
+        return 1 / self.sizes
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Length of every row: how many contexts hold more than k candidates."""
+        found = np.bincount(self.counts, minlength=self.longest)
+        return (len(self.counts) - np.cumsum(found[: self.longest])).tolist()  # type: ignore[no-any-return]
+
+    def columns_of(self, columns: Any) -> Any:
+        """Where to write [n, B]: the columns themselves, or memory for `restore`."""
+        if self.order is None:
+            return columns[:, self.contexts]
+        return np.empty((len(columns), len(self.counts)))
+
+    def restore(self, values: Any, columns: Any) -> None:
+        """What was written, into the columns in the order of the contexts."""
+        if self.order is None:
+            return
+        place = np.empty_like(self.order)
+        place[self.order] = np.arange(len(place))
+        for value, column in zip(values, columns[:, self.contexts], strict=True):
+            value.take(place, out=column, mode="clip")
+
+    def values(self, x: Any) -> Float[np.ndarray, " M"]:
+        """Their values as they lie."""
+        return x[self.start : self.start + self.total]  # type: ignore[no-any-return]
+
+    def ordered(self, y: Any) -> Any:
+        """One value per context [B], in the order of the columns."""
+        return y if self.order is None else y[self.order]
+
+    def gather(self, x: Any, part: int) -> Any:
+        """Their values [M] row by row, copied into a part of the room."""
+        values, copy = self.values(x), self.room[part, : self.total]
+        if self.order is not None:
+            place = (np.cumsum(self.counts) - self.counts)[self.order]
+            for row in self.rows(copy):
+                values.take(place[: len(row)], out=row, mode="clip")
+                place[: len(row)] += 1
+            return copy
+        self.table(copy)[...] = values.reshape(len(self.counts), self.longest).T
+        return copy
+
+    def table(self, p: Any) -> Float[np.ndarray, "K B"]:
+        """Gathered values of equal contexts; long ones lie as they were."""
+        if self.longest >= WIDE:
+            return p.reshape(len(self.counts), self.longest).T  # type: ignore[no-any-return]
+        return p.reshape(self.longest, len(self.counts))  # type: ignore[no-any-return]
+
+    def rows(self, p: Any) -> Iterator[Any]:
+        """Row by row."""
+        stop = 0
+        for length in self.lengths:
+            start, stop = stop, stop + length
+            yield p[start:stop]
+
+    def reduce(self, operation: np.ufunc, p: Any, out: Any = None) -> Any:
+        """Over the candidates of every context, [B]."""
+        if self.order is None:
+            return operation.reduce(self.table(p), axis=0, out=out)
+        rows = self.rows(p)
+        out = np.empty(len(self.counts)) if out is None else out
+        out[:] = next(rows)
+        for row in rows:
+            part = out[: len(row)]
+            operation(part, row, out=part)
+        return out
+
+    def squares(self, p: Any, out: Any = None) -> Any:
+        """Σx² of every context, [B]."""
+        if self.order is None:
+            return np.einsum("kb,kb->b", self.table(p), self.table(p), out=out)
+        return self.reduce(np.add, np.multiply(p, p, out=self.room[2, : self.total]), out)
+
+    def subtract(self, p: Any, y: Float[np.ndarray, " B"]) -> None:
+        """One value per context from all its candidates, in place."""
+        if self.order is None:
+            table = self.table(p)
+            table -= y
+            return
+        for row in self.rows(p):
+            row -= y[: len(row)]
+
+    def largest(self, p: Any, top: int) -> list[Any]:
+        """The ``top`` largest of every context, largest first, −∞ where it has fewer; NaN spreads.
+
+        By compare and exchange; long contexts are partitioned.
+        """
+        top = min(top, self.longest)
+        if self.longest >= WIDE:
+            last = np.partition(self.table(p), -top, axis=0)[-top:]
+            return list(np.sort(last, axis=0)[::-1])
+        ordered: list[Any] = []
+        spare = self.room[2].reshape(2, -1)
+        for row in self.table(p) if self.order is None else self.rows(p):
+            rest, length = row, len(row)
+            for place, best in enumerate(ordered):
+                part, lower = best[:length], None
+                if place + 1 < top:
+                    lower = np.minimum(part, rest, out=spare[place % 2, :length])
+                np.maximum(part, rest, out=part)
+                rest = lower
+            if len(ordered) < top:
+                ordered.append(np.full(len(self.counts), -np.inf))
+                ordered[-1][:length] = rest
+        return ordered
 
 
 def blocks(contexts: Groups) -> Iterator[Block]:
-    """Every context once, in blocks of about ``ELEMENTS`` candidates."""
-    offsets, sizes, count = contexts.offsets, contexts.sizes, len(contexts)
-    if contexts.uniform is not None:
-        for part in _cut(0, count, contexts.uniform):
-            yield Block(part, contexts.uniform, offsets[:-1][part], together=True)
-        return
-    largest = int(sizes.max(initial=0))
-    keys = sizes.astype(np.uint16) if largest < 1 << 16 else sizes  # radix sort when narrow
-    for first in range(0, count, STRETCH * max(largest, 1)):
-        order = first + np.argsort(keys[first : first + STRETCH * largest], kind="stable")
-        ordered = sizes[order]
-        edges = [0, *(np.flatnonzero(np.diff(ordered)) + 1).tolist(), len(order)]
-        for low, high in pairwise(edges):
-            for part in _cut(low, high, int(ordered[low])):
-                members = order[part]
-                yield Block(members, int(ordered[low]), offsets[members], together=False)
-
-
-def _cut(low: int, high: int, size: int) -> Iterator[slice]:
-    """Places low to high in stretches of at most ``ELEMENTS`` candidates."""
-    step = max(1, ELEMENTS // size)
-    return (slice(first, min(first + step, high)) for first in range(low, high, step))
+    """Every context once, in blocks of at most ``ELEMENTS`` candidates; a wide one is alone."""
+    offsets, sizes, count, size = contexts.offsets, contexts.sizes, len(contexts), contexts.uniform
+    room = np.empty((4, 2 * max(ELEMENTS, CONTEXTS, int(sizes.max(initial=0)))))
+    wide = np.flatnonzero(sizes >= WIDE).tolist() if size is None else []
+    alone = iter([*wide, count])
+    first, barrier = 0, next(alone)
+    while first < count:
+        if size is not None:
+            last = first + max(1, ELEMENTS // size)
+        elif first == barrier:
+            last, barrier = first + 1, next(alone)
+        else:
+            last = int(np.searchsorted(offsets, offsets[first] + ELEMENTS, side="right")) - 1
+        last = max(min(last, first + CONTEXTS, barrier), first + 1)
+        part, start, stop = sizes[first:last], int(offsets[first]), int(offsets[last])
+        span = (size, size) if size is not None else (int(part.min()), int(part.max()))
+        yield Block(first, part, start, stop - start, *span, room)
+        first = last
 
 
 def _float64(x: Any, total: int) -> Any:

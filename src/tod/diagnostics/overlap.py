@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Array, Groups, constant_like, namespace
-from tod.diagnostics.ess import centre, ess_of_sums, ess_rel
+from tod.diagnostics.ess import centre, ess_rel
 
 LEGS = ("target_proposal", "policy_proposal", "target_policy")
 SMALLEST_RHO = 1e-60
@@ -76,25 +76,9 @@ def carried_by(
     return _unknown_alone(ess_rel(log_s, contexts) * count, contexts)  # type: ignore[no-any-return]
 
 
-def legs_of_columns(
-    w: Float[np.ndarray, "K B"], r: Float[np.ndarray, "K B"]
-) -> tuple[Any, Any, Any] | None:
-    """The legs π/μ and q*/π and what carries the latter, of columns of weights; K > 1.
-
-    From w = e^ω and ρ = e^r relative to their largest: (Σρ)²/(K Σρ²), (Σw)²/(Σρ Σs) and
-    (Σs)²/Σs² with s = w²/ρ. None where some ρ is so small, or unusable, that s has to be carried
-    as a logarithm: the equations above then apply.
-    """
-    if not r.min(initial=1.0) > SMALLEST_RHO:  # NaN too
-        return None
-    s = w * w
-    s /= r
-    total_w, total_r, total_s = w.sum(axis=0), r.sum(axis=0), s.sum(axis=0)
-    return (
-        ess_of_sums(total_r, np.einsum("kb,kb->b", r, r)) / len(r),
-        total_w * total_w / (total_r * total_s),
-        ess_of_sums(total_s, np.einsum("kb,kb->b", s, s)),
-    )
+def leg_of_sums(total_w: Any, total_r: Any, total_s: Any) -> Any:
+    """``target_policy`` from Σw, Σρ and Σs with s = w²/ρ, w and ρ each up to one common factor."""
+    return total_w * total_w / (total_r * total_s)
 
 
 def harmonic_mean(leg: Float[np.ndarray, " C"]) -> float:
