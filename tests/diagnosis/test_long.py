@@ -9,10 +9,10 @@ import jsonschema
 import numpy as np
 import polars as pl
 import pytest
-from rich.console import Console
 
 from tod.diagnosis import Diagnosis, diagnose
 from tod.formats import read
+from tod.show.screen import Screen
 from tod.show.terminal import diagnosis as _diagnosis_text
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/diagnosis-1.schema.json").read_text())
@@ -56,9 +56,7 @@ def diagnoses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Diagnosis]:
 
 def shown(found: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> str:
     out = io.StringIO()
-    monkeypatch.setattr(
-        "rich.console.Console", lambda **_: Console(file=out, width=80, highlight=False)
-    )
+    monkeypatch.setattr("tod.show.screen.Screen", lambda: Screen(file=out, width=80))
     _diagnosis_text.show(found, [])
     assert max(map(len, out.getvalue().splitlines())) <= 80
     return " ".join(out.getvalue().split())
