@@ -132,8 +132,8 @@ WORLDS = {
 INTRO = """# What popular settings truly aim at
 
 `python benchmarks/audit_table.py` ({seconds:.0f} CPU-seconds). Each operator is
-iterated to rest from the base on exact expected gradients (infinitely many candidates) by
-the project's own update rules, at η = 1.5 (0.9 where a z-score stands beside a KL: above
+iterated from the base to its fixed point, on exact expected gradients (infinitely many
+candidates) by the project's own update rules, at η = 1.5 (0.9 where a z-score stands beside a KL: above
 it no finite law exists in some context). *On*: μ and π_old are the policy at every step.
 *Off*: one batch of a fixed μ ≠ π, which is also π_old. TV is to the declared target; η̂ is
 the sharpness of the nearest b·exp(η̂U) and *left* what remains to it; *aims at* is the law

@@ -30,7 +30,7 @@ def procedure(target: object, **action: object) -> Procedure:
     return Procedure(target=target, operator=Operator(action=rule))
 
 
-def at_rest(push: Callable[[np.ndarray], np.ndarray], steps: int = 60_000) -> np.ndarray:
+def stationary(push: Callable[[np.ndarray], np.ndarray], steps: int = 60_000) -> np.ndarray:
     """π where E_π[push·∇log π] = 0, by ascent on logits: ∂/∂z_j = π_j(push_j − E push)."""
     logits = np.log(REF).copy()
     for _ in range(steps):
@@ -108,7 +108,7 @@ def test_the_law_is_where_the_expected_gradient_vanishes(name: str) -> None:
     action, push = CASES[name]
     law = law_of(procedure(ScalarReward(eta=1 / BETA, utility="r"), **action))
     assert law.shape in ("exponential", "rational")
-    np.testing.assert_allclose(at_rest(push), density(law), atol=2e-6)
+    np.testing.assert_allclose(stationary(push), density(law), atol=2e-6)
 
 
 def test_importance_gives_k3_the_gradient_of_the_reverse_kl() -> None:

@@ -66,7 +66,7 @@ def test_the_literal_form_of_a_teacher_climbs_and_says_so() -> None:
     assert compare(literal, margin).same_target == "no"
 
 
-def test_a_regression_to_two_anchors_names_where_it_rests() -> None:
+def test_a_regression_to_two_anchors_names_its_fixed_point() -> None:
     target = TwoAnchor(tau=0.15, beta=0.05, utility="r")
     effects = [c.effect for c in structural(Procedure(target=target, operator=WEIGHTED))]
     assert len(effects) == 1

@@ -40,12 +40,12 @@ def test_the_order_does_not_matter(pair: tuple[str, str]) -> None:
 
 
 def test_two_spellings_of_one_law() -> None:
-    """π_old moves: τ = .15, β = .05 comes to rest at π_ref·exp(20r), as does η = 20."""
+    """π_old moves: τ = .15, β = .05 converges to π_ref·exp(20r), as does η = 20."""
     assert compare(of(TWO), of(ScalarReward(eta=20.0, utility="r"))).same_target == "yes"
 
 
 def test_one_update_is_not_the_fixed_point() -> None:
-    """η = 5 is the two-anchor sharpness of one update from π_old = π_ref, 20 where it rests."""
+    """η = 5 is the two-anchor sharpness of one update from π_old = π_ref, 20 at its fixed point."""
     found = compare(of(TWO), of(ScalarReward(eta=5.0, utility="r")))
     assert found.same_target == "one_update_only"
     assert "20" in found.reasons[0]
@@ -67,7 +67,7 @@ def test_a_stale_proposal_breaks_an_on_policy_law() -> None:
 
 
 def test_one_action_on_two_kinds_of_proposal_is_not_one_procedure() -> None:
-    """Clipped, a frozen μ leaves the policy at the boundary: TV 0.5 from q* where one rests."""
+    """Clipped, a frozen μ leaves the policy at the boundary: TV 0.5 from q* at the fixed point."""
     target = ScalarReward(eta=2.0, utility="r")
     frozen = of(target, RESIDUAL.revised(proposal=Proposal(source="ref", refresh=None)))
     found = compare(frozen, of(target), regime("swap_stable"))

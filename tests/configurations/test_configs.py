@@ -19,7 +19,7 @@ class Expected:
         recipe: Nearest named recipe; None: not asserted, for recipes may be added.
         eta: Sharpness of q* of one update; None: no finite target.
         anchor: Exponents of b.
-        shape: Where it comes to rest.
+        shape: Of its fixed point.
         scale: What divides the reward there.
         silent: Setting (as spelled) and a word of its effect.
         unknown: Keys not known here.

@@ -76,7 +76,7 @@ def test_the_batch_scale_is_one_number(backend, rng, tmp_path: Path) -> None:
 
 
 def test_per_update_sharpness_of_our_own_two_anchor_run(backend, rng) -> None:
-    """q* of one update has η = 1/(τ+β) = 5, though it comes to rest at 1/β = 20."""
+    """q* of one update has η = 1/(τ+β) = 5, though its fixed point has 1/β = 20."""
     c = candidates(backend, rng)
     found = locate(CONFIGS / "own_two_anchor.yaml")
     assert found.law.etas == pytest.approx({"correct": 20.0})

@@ -129,7 +129,7 @@ def test_a_penalty_that_is_no_kl_is_named_and_nothing_else_said_of_it(tmp_path: 
     )
     found = script(tmp_path, text, "a.yaml")
     effects = [c.effect for c in found.silent_changes if c.setting.endswith("=abs")]
-    assert effects == ["no estimator of a KL's gradient: where it rests is not known"]
+    assert effects == ["no estimator of a KL's gradient: its fixed point is not known"]
 
 
 def test_an_interpolation_of_another_key_is_its_value(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_rule_that_is_not_its_law_is_refuted(monkeypatch):
     assert not audit(procedure, sizes=(4,)).passed
 
 
-def test_a_weighted_rule_off_policy_at_k_rests_at_the_resampled_law(policies, small):
+def test_a_weighted_rule_off_policy_at_k_converges_to_the_resampled_law(policies, small):
     """Σ w̄ ∇log π has its zero at E[w̄]: weighted likelihood learns what resampling puts out."""
     procedure = RECIPES["weighted_mle"].procedure
     procedure = procedure.revised(target=procedure.target.turned({"eta": 1.0}))

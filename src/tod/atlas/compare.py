@@ -31,8 +31,8 @@ class ProcedureComparison:
     Attributes:
         a: Name of the first.
         b: Name of the second.
-        same_target: ``yes``: iterated, both come to rest at one law; ``one_update_only``: one
-            update of either aims at the same, where they come to rest differs or does not exist.
+        same_target: ``yes``: iterated, both converge to one law; ``one_update_only``: one update of
+            either aims at the same, their fixed points differ or do not exist.
         same_proposal: Whether candidates come about alike.
         differences: Part by part.
         swap_licensed: On data: true only if the target is shared and the regime is swap-stable.
@@ -68,7 +68,7 @@ class Side:
 
     Attributes:
         name: What to call it.
-        law: Where it comes to rest.
+        law: Its fixed point.
         operator: (μ, A), if known.
         target: q* of one update, if there is one.
         claims: What the atlas claims of it, if it is a named recipe.
@@ -141,7 +141,7 @@ def _same(left: Side, right: Side) -> tuple[SameTarget, str]:
         stale = _stale(left) or _stale(right)
         if stale:
             return "no", f"{stale}: its law holds only while μ follows π, and it does not"
-        ends = "come to rest at" if _trains(left) or _trains(right) else "put out, as K → ∞,"
+        ends = "converge to" if _trains(left) or _trains(right) else "put out, as K → ∞,"
         return "yes", f"both {ends} {left.law.letters}"
     if _one_update(left, right):
         return (
@@ -241,7 +241,7 @@ def _licence(same: SameTarget, regime: Regime | None) -> tuple[bool | None, list
 def _claims(sides: Sequence[Side]) -> list[str]:
     """What the atlas claims of named recipes, where it is not a plain yes."""
     said = {
-        "no": "does not come to rest at the target it states",
+        "no": "does not converge to the target it states",
         "one_update": "reaches its stated target in one update only",
         "on_policy": "reaches its stated target only while μ follows π",
     }

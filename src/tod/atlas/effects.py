@@ -237,7 +237,7 @@ def _weights(
         effect = "every token is weighted by its own π: sharper than the data"
         found.append(SilentChange(said["by_probability"], effect))
     if law.by_length:
-        effect = f"every sequence is divided by its length: it rests at {law.letters}"
+        effect = f"every sequence is divided by its length: it converges to {law.letters}"
         found.append(SilentChange(said["aggregation"], effect))
     if biased(procedure.operator):
         size = procedure.operator.proposal.size

@@ -1,4 +1,4 @@
-"""Laws: where a procedure comes to rest when its updates are iterated, in a normal form.
+"""Laws: fixed points of procedures whose updates are iterated, in a normal form.
 
 Two procedures share a target when their laws are equal, whatever their settings are called. The
 law is read off the structure: the pull, the advantage, the weights, and what moves with the policy.
@@ -43,7 +43,7 @@ _SAME = 1e-9
 
 @dataclass(frozen=True)
 class Law:
-    """Where iterated updates come to rest; of a selection, what it puts out as K → ∞.
+    """Fixed point of iterated updates; of a selection, what it puts out as K → ∞.
 
     Attributes:
         shape: ``exponential``: b·exp(Σ η_k U_k); ``rational``: b/(1 − η(U − Ū)); ``accepted``:
@@ -79,7 +79,7 @@ class Law:
     support: tuple[str, ...] = ()
 
     def same(self, other: "Law") -> bool:
-        """Whether both come to rest at one law; never for two that come to rest nowhere."""
+        """Whether both have one fixed point; never for two that have none."""
         return (
             self.finite
             and self._form == other._form
@@ -188,7 +188,7 @@ def law_of(procedure: Procedure) -> Law:
     if isinstance(action, NoCredit):
         return _of_auxiliary(operator)
     if isinstance(action, Listwise):
-        return _at_rest(target, operator)
+        return _of_vanishing(target, operator)
     return _of_selection(target, operator)
 
 
@@ -224,9 +224,9 @@ def moves(operator: Operator) -> bool:
 
 
 def biased(operator: Operator) -> bool:
-    """Whether groups of K rest off the law by O(1/K): weights q*/μ of an uncentred regression.
+    """Whether fixed points of groups of K are off the law by O(1/K): weights q*/μ of an uncentred regression.
 
-    While μ follows π they are even at rest, and nothing is left.
+    While μ follows π the weights are even at the fixed point, and nothing is left.
     """
     action = operator.action
     return (
@@ -240,7 +240,7 @@ def _etas(target: Target) -> dict[str, float]:
     return {tilt.utility: tilt.eta for tilt in target.tilts if tilt.eta != 0.0}
 
 
-def _at_rest(
+def _of_vanishing(
     target: Target, operator: Operator, holds: Literal["always", "on_policy"] = "always"
 ) -> Law:
     """The fixed point of an update that vanishes at π = q*, π_old moving with π."""
@@ -277,7 +277,7 @@ def _of_gradient(target: Target, operator: Operator, action: PolicyGradient) -> 
         return Law("other", etas=_etas(target), why=why)
     if isinstance(action.pull, Residual):
         frozen = action.pull.at == "old"
-        return _at_rest(target, operator, "on_policy" if hard or frozen else "always")
+        return _of_vanishing(target, operator, "on_policy" if hard or frozen else "always")
     if target.support:
         return Law("other", why="a hard constraint beside a KL pull: nothing here says its law")
     law = _of_pull(target, action.pull, scale, epsilon)
@@ -327,7 +327,7 @@ def _of_weights(target: Target, operator: Operator, action: WeightedRegression) 
     if powers == {"data": 1.0} and kind in ("uniform", *PROJECTING):
         return Law("exponential", {"data": 1.0})
     if kind in PROJECTING:
-        return _at_rest(target, operator)
+        return _of_vanishing(target, operator)
     etas = _etas(target)
     if kind == "kl_budget" and "old" not in powers:
         return Law("other", etas=etas, why="η is what the KL budget allows, whatever is declared")
@@ -363,7 +363,7 @@ def _of_preference(target: Target, operator: Operator, action: Preference) -> La
     if kind == "robust_dpo":
         return Law("other", why="right only for labels that are flipped with probability ε")
     if kind == "dpo":
-        return _at_rest(target, operator)
+        return _of_vanishing(target, operator)
     return Law("other", why=f"{kind} does not fit the choice model that defines the target")
 
 

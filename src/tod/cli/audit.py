@@ -35,12 +35,12 @@ def audit_command(
         str | None, typer.Option("--json", help="Write JSON to a file, or - for stdout.")
     ] = None,
 ) -> None:
-    """Iterate a recipe's operator to rest on every sequence of a small language; exit 3 if refuted.
+    """Find a recipe's fixed point on every sequence of a small language; exit 3 if refuted.
 
     Prints TV to the declared target, the sharpness that fits best, and what is left. A recipe of
     the atlas passes when its claim is what was found; a YAML file, which claims nothing, when it
-    shares its target at least while mu follows the policy. A selection at test time comes to no
-    rest: the law of what it puts out is drawn and compared, by the number of candidates.
+    shares its target at least while mu follows the policy. A selection at test time has no
+    fixed point: the law of what it puts out is drawn and compared, by the number of candidates.
 
     Example: tod atlas audit grpo sir --k 2,16
     """

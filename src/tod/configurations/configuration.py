@@ -70,7 +70,7 @@ class Configuration:
         updates: Optimiser steps on every batch.
         epsilon: Added to σ where rewards are z-scored.
         likely: Recipes to prefer among equally near ones.
-        law: Where it comes to rest, if the composition does not say.
+        law: Its fixed point, if the composition does not say.
     """
 
     framework: str

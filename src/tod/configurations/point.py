@@ -1,4 +1,4 @@
-"""What locating a file gives: the triple, the law it comes to rest at, and what is silent in it."""
+"""What locating a file gives: the triple, its fixed point, and the silent changes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class Located:
         operator: (μ, A); None if the action has no composition here.
         target_family: Row of Table 1; None if there is no target.
         operator_family: Row of Table 2.
-        law: Where it comes to rest.
+        law: Its fixed point.
         rule: The implied sharpness; None without a finite target.
         silent_changes: Settings that change the target without saying so.
         unknown: Keys that are not known here, and settings whose value is not in the file.

@@ -222,7 +222,7 @@ def _pull(config: Configuration, s: Settings, place: str) -> tuple[KLPull, float
     if kind is None:
         config.no_target = f"{s.said(name)} is no estimator of a KL's gradient"
         config.law = Law("other", why=config.no_target)
-        config.change(name, "no estimator of a KL's gradient: where it rests is not known")
+        config.change(name, "no estimator of a KL's gradient: its fixed point is not known")
         return KLPull(kind="k2", place=place), beta
     if place == "reward":
         return KLPull(kind=kind, place="reward"), beta

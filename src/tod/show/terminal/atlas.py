@@ -9,16 +9,16 @@ from tod.atlas.law import follows
 from tod.atlas.measured import EMBEDDED, words
 from tod.configurations import Located, composition, letters
 
-_LABEL = 11
+_LABEL = 13
 
 
 def located_text(located: Located, width: int = 80) -> str:
-    """The triple, the law it comes to rest at, and what is silent in it."""
+    """The triple, its fixed point, and what is silent in it."""
     operator = located.operator
     of = f" (defaults: {located.version})" if located.version else ""
     lines = [f"{located.framework} {located.method}{of}", ""]
     lines.append(_row("target", _target(located), width))
-    lines.append(_row("rests at", _rest(located), width))
+    lines.append(_row("fixed point", _fixed_point(located), width))
     lines.append(_row("operator", composition(operator) or "no composition here", width))
     if operator is not None:
         proposal = operator.proposal
@@ -44,7 +44,7 @@ def _target(located: Located) -> str:
     }[located.status]
 
 
-def _rest(located: Located) -> str:
+def _fixed_point(located: Located) -> str:
     """The law, and whether μ is what it needs."""
     if located.status in ("unknown", "not_composed"):
         return "unknown"
