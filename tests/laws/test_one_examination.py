@@ -77,7 +77,7 @@ def batch_of_study(policies: Policies, target: Any, monkeypatch: Any) -> tuple[C
         return found
 
     monkeypatch.setattr(study, "examine", watched)
-    plan = study.Plan(steps=2, size=8, rate=0.5, refresh=2)
+    plan = study.TrainingPlan(steps=2, size=8, rate=0.5, refresh=2)
     study.train(Procedure(target, operator()), policies, plan)
     batch, found = seen[-1]
     return batch, found.summary
