@@ -97,6 +97,8 @@ class Format:
         home: The directory of a file's run, where rows of one step may come from several files.
         fields: The files' own names of roles, for refusals.
         settings: What ``--map`` may say of its files beside ``utility``; None: any role.
+        specificity: Rank in detection: of formats that recognise a file the highest counts, of
+            equal ones the first by name.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Format:
     home: Home | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     settings: tuple[str, ...] | None = ()
+    specificity: int = 50
 
 
 def group_size(rows: Rows) -> int | None:

@@ -59,6 +59,7 @@ FORMAT = Format(
     recognises=recognises,
     read=read,
     forbidden=True,
+    specificity=0,
     home=run_of,
     settings=None,
     needs={

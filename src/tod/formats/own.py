@@ -97,6 +97,7 @@ FORMAT = Format(
     recognises=recognises,
     read=read,
     forbidden=True,
+    specificity=100,
     home=run_of,
     needs={
         "mu": "a log_mu column: sums over the completion of the sampler's own log-probs",
