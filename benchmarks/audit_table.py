@@ -131,13 +131,13 @@ WORLDS = {
 
 INTRO = """# What popular settings truly aim at
 
-`python benchmarks/audit_table.py` ({seconds:.0f} CPU-seconds). Each operator is
-iterated from the base to its fixed point, on exact expected gradients (infinitely many
-candidates) by the project's own update rules, at η = 1.5 (0.9 where a z-score stands beside a KL: above
-it no finite law exists in some context). *On*: μ and π_old are the policy at every step.
-*Off*: one batch of a fixed μ ≠ π, which is also π_old. TV is to the declared target; η̂ is
-the sharpness of the nearest b·exp(η̂U) and *left* what remains to it; *aims at* is the law
-predicted in closed form from the composition, the column after it the TV to that law.
+`python benchmarks/audit_table.py` ({seconds:.0f} CPU-seconds). Each operator is iterated from the
+base to its fixed point, on exact expected gradients (infinitely many candidates) by the project's
+own update rules, at η = 1.5 (0.9 where a z-score stands beside a KL: above it no finite law
+exists in some context). *On*: μ and π_old are the policy at every step. *Off*: one batch of a
+fixed μ ≠ π, which is also π_old. TV is to the declared target; η̂ is the sharpness of the nearest
+b·exp(η̂U) and *left* what remains to it; *aims at* is the law predicted in closed form from the
+composition, the column after it the TV to that law.
 
 Beyond one token a KL term in the loss is credited to its own token alone, so that not even
 k2, or k3 with the importance ratio, has the target of the KL between sequences."""

@@ -28,8 +28,8 @@ from tod.operators import (
 )
 from tod.operators import Preference as PreferenceRule
 from tod.procedure import Procedure, batch_of
-from tod.study.credit import _completed, _critic, choice_credit, population_credit
 from tod.study.population import Multiples, Policies
+from tod.study.population_credit import _completed, _critic, choice_credit, population_credit
 from tod.study.sampled import draw, sampled
 from tod.study.world import perturbed
 from tod.targets import Preference as PreferenceTarget

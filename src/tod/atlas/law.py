@@ -224,9 +224,10 @@ def moves(operator: Operator) -> bool:
 
 
 def biased(operator: Operator) -> bool:
-    """Whether fixed points of groups of K are off the law by O(1/K): weights q*/μ of an uncentred regression.
+    """Whether fixed points of groups of K are off the law by O(1/K).
 
-    While μ follows π the weights are even at the fixed point, and nothing is left.
+    They are for weights q*/μ of an uncentred regression. While μ follows π those weights are even
+    at the fixed point, and nothing is left.
     """
     action = operator.action
     return (

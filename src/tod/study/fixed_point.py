@@ -8,10 +8,10 @@ from tod.base import Groups
 from tod.operators import Gae, NoCredit, PolicyGradient, Preference, UpdateRule
 from tod.procedure import Procedure, batch_of
 from tod.study.auxiliary_slope import auxiliary_slope
-from tod.study.credit import population_credit
 from tod.study.distances import mean_variation
 from tod.study.policy import Adam, FinitePolicy, Tabular, slope_of_logits
 from tod.study.population import Policies
+from tod.study.population_credit import population_credit
 from tod.study.sampled import draw, sampled
 from tod.study.world import Law, log_softmax, normalised
 

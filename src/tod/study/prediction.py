@@ -20,7 +20,6 @@ from tod.operators import (
     ReturnToGo,
 )
 from tod.procedure import Procedure
-from tod.study.credit import chooser_noise
 from tod.study.distances import geometric
 from tod.study.laws import (
     squared_choices,
@@ -31,6 +30,7 @@ from tod.study.laws import (
     weighted,
 )
 from tod.study.population import Policies
+from tod.study.population_credit import chooser_noise
 from tod.study.world import Law
 from tod.targets import Mixture
 
