@@ -130,6 +130,14 @@ def test_the_input_is_left_alone(rng):
     assert x.tolist() == before.tolist()
 
 
+def test_memory_for_the_result_may_be_given(ragged, rng):
+    memory = np.full((5, len(ragged)), np.pi)
+    for x in rng.normal(size=(2, ragged.total)):
+        found = weight_statistics(x, ragged, out=memory)
+        assert_same(found, by_equations(x, ragged, 2), x, 16)
+        assert all(np.shares_memory(getattr(found, name), memory) for name in NAMES)
+
+
 def test_backends_agree(backend, batch):
     log_w, contexts = batch
     got = weight_statistics(backend.make(log_w), contexts)
