@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from tod.base import SpecError, TodError
 from tod.cli.diagnose import diagnose_command
-from tod.cli.target import parse_map
+from tod.cli.options import parse_map
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/diagnosis-1.schema.json").read_text())
 

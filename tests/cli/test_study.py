@@ -13,8 +13,8 @@ import yaml
 from typer.testing import CliRunner
 
 from tod.base import SpecError, TodError
+from tod.cli.options import thresholds_of
 from tod.cli.study import study
-from tod.cli.target import thresholds_of
 from tod.regimes import Thresholds
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 
 from tod.diagnosis import diagnose
 from tod.formats import read
-from tod.show.terminal.diagnosis import show
+from tod.show.terminal.diagnosis_screen import show
 
 POLICIES = ("mu", "old", "policy", "ref")
 OWNERS = {"mu": "sampler", "old": "old policy", "policy": "policy", "ref": "reference"}
@@ -77,7 +77,7 @@ def test_the_planted_cases_of_a_person(
     assert "length" in said["entropy"].needs
     assert "old policy" in said["staleness"].why
     assert said["staleness"].needs.startswith("a log_old column")
-    show(found, [])
+    show(found, [], verbose=True)
     shown = " ".join(capsys.readouterr().out.split())
     for item in found.cannot:
         assert f"{item.why}; needs {item.needs}" in shown

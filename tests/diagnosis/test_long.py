@@ -13,7 +13,7 @@ import pytest
 from tod.diagnosis import Diagnosis, diagnose
 from tod.formats import read
 from tod.show.screen import Screen
-from tod.show.terminal import diagnosis as _diagnosis_text
+from tod.show.terminal import diagnosis_screen
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/diagnosis-1.schema.json").read_text())
 CONTEXTS, K = 40, 16
@@ -56,8 +56,8 @@ def diagnoses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Diagnosis]:
 
 def shown(found: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> str:
     out = io.StringIO()
-    monkeypatch.setattr("tod.show.screen.Screen", lambda: Screen(file=out, width=80))
-    _diagnosis_text.show(found, [])
+    monkeypatch.setattr(diagnosis_screen, "Screen", lambda: Screen(file=out, width=80))
+    diagnosis_screen.show(found, [], verbose=True)
     assert max(map(len, out.getvalue().splitlines())) <= 80
     return " ".join(out.getvalue().split())
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from tod.base import SpecError
-from tod.cli.target import gate_of
+from tod.cli.options import gate_of
 from tod.diagnosis import diagnose
 from tod.formats import Gate, read
 from tod.operators import Clip, DualClip, Mask, SoftGate

@@ -14,7 +14,7 @@ from tod.show.page.headline import facts
 from tod.show.page.run_data import RunView, load
 from tod.show.page.verdict import verdict
 from tod.show.search import gained, measure
-from tod.show.wording import sentence
+from tod.show.words import sentence
 
 
 def point(k, utility, coverage=None, interval=None):

@@ -2,8 +2,8 @@
 
 import re
 
+from tod.base.text import plainly
 from tod.show.figures.plot import Plot, Series, cursor_data, describe, figure
-from tod.show.figures.scales import plainly
 
 
 def plot(y, **more):

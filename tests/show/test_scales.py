@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tod.show.figures.scales import DASH, Scale, counted, fixed, nice, percent, plainly
+from tod.base.text import DASH, fixed, large, percent, plainly
+from tod.show.figures.scales import Scale, nice
 
 finite = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False)
 
@@ -43,7 +44,7 @@ def test_nice_domain_holds_everything(values):
 
 
 def test_unknown_is_a_dash_never_zero():
-    for show in (plainly, fixed, percent, counted):
+    for show in (plainly, fixed, percent, large):
         assert show(None) == DASH
         assert show(math.nan) == DASH
         assert show(0.0) != DASH
@@ -65,6 +66,6 @@ def test_three_digits(value, said):
 
 
 def test_counts_have_units():
-    assert counted(12_345) == "12.3 k"
-    assert counted(9_999) == "9,999"
-    assert counted(3.7e12) == "3.7 T"
+    assert large(12_345) == "12.3 k"
+    assert large(9_999) == "9,999"
+    assert large(3.7e12) == "3.7 T"

@@ -1,6 +1,10 @@
 """Text for people: numbers and counts in words, and text from files made safe to print."""
 
+import math
 import unicodedata
+
+DASH = "–"
+"""Stands for a number that is not known."""
 
 # Joiners spell words (Persian, Indic, emoji) and prefix marks are drawn: no text hides behind them.
 _SPELLING = frozenset("\u200c\u200d\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd") | {
@@ -40,23 +44,6 @@ def visible(text: str) -> str:
     return text if text.isprintable() else text.translate(_VISIBLE)
 
 
-def number(value: float | None) -> str:
-    """Three digits; a question mark is unknown."""
-    if value is None:
-        return "?"
-    if value != 0 and not 1e-3 <= abs(value) < 1e4:
-        return f"{value:.1e}"
-    return f"{value + 0.0:.3g}"  # -0 is 0
-
-
-def interval(bounds: list[float | None] | None) -> str:
-    """An interval after its value; nothing where there is none."""
-    if bounds is None:
-        return ""
-    low, high = bounds
-    return f" [{number(low)}, {number(high)}]"
-
-
 def what_is(value: object) -> str:
     """What a value of a YAML or JSON file is, in words.
 
@@ -73,3 +60,51 @@ def what_is(value: object) -> str:
 def counted(count: int, noun: str) -> str:
     """``1 file``, ``1,024 files``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def plainly(value: float | None) -> str:
+    """Three significant digits; a dash for unknown.
+
+    >>> plainly(0.12345), plainly(12.0), plainly(None), plainly(-3.2e-5)
+    ('0.123', '12', '–', '−3.2e−5')
+    """
+    if value is None or not math.isfinite(value):
+        return DASH
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e5:
+        digits = max(0, 2 - math.floor(math.log10(abs(value))))
+        shown = f"{value:,.{digits}f}"
+        shown = shown.rstrip("0").rstrip(".") if "." in shown else shown
+    else:
+        shown = f"{value:.2g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+    return shown.replace("-", "−")
+
+
+def fixed(value: float | None) -> str:
+    """Two decimals, for shares and ESS_rel: columns of them line up."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{value:.2f}".replace("-", "−")
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """A share in percent."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{100 * value:.{digits}f} %".replace("-", "−")
+
+
+def large(value: float | None) -> str:
+    """A large count with a unit: 1.2 M, 3.4 G, 5.6 T.
+
+    >>> large(1234567), large(950), large(None), large(2.5e15)
+    ('1.23 M', '950', '–', '2.5 P')
+    """
+    if value is None or not math.isfinite(value):
+        return DASH
+    for size, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            scaled = value / (1e3 if unit == "k" else size)
+            return f"{plainly(scaled)} {unit}"
+    return plainly(value)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tod.cli.options import Json
+
 if TYPE_CHECKING:
     from tod.arc import ArcConfig, ArcState, Decision
 
@@ -25,9 +27,7 @@ def replay_command(
     steps: Annotated[
         int | None, typer.Option(help="Length of the run, for the deadline; default: as logged.")
     ] = None,
-    json_out: Annotated[
-        str | None, typer.Option("--json", help="Write JSON to a file, or - for stdout.")
-    ] = None,
+    json_out: Json = None,
 ) -> None:
     """Dry-run the controller on a run's logged diagnostics; nothing is trained or changed.
 

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from tod.cli.audit import audit_command
-
-Json = Annotated[str | None, typer.Option("--json", help="Write JSON to a file, or - for stdout.")]
+from tod.cli.options import Json, Map
 
 atlas = typer.Typer(
     help="Named recipes and training configurations as points (target, operator).",
@@ -153,9 +152,7 @@ def compare_command(
     on: Annotated[
         Path | None, typer.Option(help="A run directory or rollouts that decide on a swap.")
     ] = None,
-    mapping: Annotated[
-        list[str] | None, typer.Option("--map", help="Columns of --on by role, as in tod diagnose.")
-    ] = None,
+    mapping: Map = None,
     json_out: Json = None,
 ) -> None:
     """Whether two procedures share a target, what differs, and on data: may one be swapped.
@@ -171,7 +168,7 @@ def compare_command(
     found = compare(a, b)
     if on is not None:
         from tod.cli.evidence import regime_on
-        from tod.cli.target import parse_map
+        from tod.cli.options import parse_map
 
         left, right = side(a), side(b)
         regime, remark = regime_on(on, left, right, parse_map(mapping or []))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tod.base.text import what_is
+from tod.cli.options import Json
 
 if TYPE_CHECKING:
     from tod.atlas import Recipe
@@ -31,9 +32,7 @@ def audit_command(
         str | None,
         typer.Option("--k", help="Also with groups of so many candidates, such as 2,4,8,16,64."),
     ] = None,
-    json_out: Annotated[
-        str | None, typer.Option("--json", help="Write JSON to a file, or - for stdout.")
-    ] = None,
+    json_out: Json = None,
 ) -> None:
     """Find a recipe's fixed point on every sequence of a small language; exit 3 if refuted.
 

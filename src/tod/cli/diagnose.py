@@ -1,87 +1,118 @@
-"""`tod diagnose PATH...`: is this run healthy; if not, which contexts and why?"""
+"""`tod diagnose PATH...`: is this run healthy; if not, which prompts and why?"""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tod.cli.options import (
+    JUDGE,
+    READ,
+    WRITE,
+    Aim,
+    Bounds,
+    Config,
+    Eta,
+    Format,
+    Html,
+    Json,
+    Map,
+    Paths,
+    Steps,
+)
+
+MORE = "More measures"
+
 
 def diagnose_command(
-    paths: Annotated[
-        list[str], typer.Argument(help="Rollout files, globs, directories, or a run directory.")
-    ],
-    format_: Annotated[
-        str, typer.Option("--format", help="auto, or a format's name (see docs/formats).")
-    ] = "auto",
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="The target: a recipe of the atlas, a YAML file, or YAML such as "
-            "'{anchor: {mu: 1}, tilts: [{utility: score, eta: 2}]}'."
-        ),
-    ] = None,
-    eta: Annotated[
-        float | None, typer.Option(help="Sharpness in nats per unit of utility.")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="Training configuration; the target is located in it by the atlas."),
-    ] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map", help="Columns by role: utility=reward,context=prompt_id,log_mu=logp."
-        ),
-    ] = None,
-    steps: Annotated[str | None, typer.Option(help="Steps a:b, both included.")] = None,
+    paths: Paths,
+    format_: Format = "auto",
+    mapping: Map = None,
+    steps: Steps = None,
     group_by: Annotated[
         str,
         typer.Option(
-            help="step: a prompt that comes again at another step is another context; "
-            "context: one context over all steps."
+            help="step: a prompt that comes again at another step is another group; context: one "
+            "group over all steps.",
+            rich_help_panel=READ,
         ),
     ] = "step",
-    on_policy: Annotated[
-        bool, typer.Option("--on-policy", help="Declare that the sampler was the policy itself.")
-    ] = False,
-    worst: Annotated[int, typer.Option(help="How many fragile contexts to show.", min=0)] = 5,
-    ess_target: Annotated[float, typer.Option(help="ESS_rel that the feasible eta keeps.")] = 0.5,
     max_rejected: Annotated[
-        float, typer.Option(help="Share of unusable rows beyond which reading fails.")
+        float,
+        typer.Option(
+            help="Share of unusable rows beyond which reading fails.", rich_help_panel=READ
+        ),
     ] = 0.01,
+    target: Aim = None,
+    config: Config = None,
+    eta: Eta = None,
+    on_policy: Annotated[
+        bool,
+        typer.Option(
+            "--on-policy",
+            help="Declare that the sampler was the policy itself.",
+            rich_help_panel=JUDGE,
+        ),
+    ] = False,
+    ess_target: Annotated[
+        float,
+        typer.Option(help="ESS_rel that the feasible eta keeps.", rich_help_panel=JUDGE),
+    ] = 0.5,
+    thresholds: Bounds = None,
     clip: Annotated[
         str | None,
-        typer.Option(help="Clip LOW,HIGH whose share of the recorded tokens is given: 0.2,0.28."),
+        typer.Option(
+            help="Clip LOW,HIGH: the share of the recorded tokens that it takes, as 0.2,0.28.",
+            rich_help_panel=MORE,
+        ),
     ] = None,
     operator: Annotated[
         str | None,
-        typer.Option(help="Operator whose trust region is read so: a recipe's name or YAML file."),
-    ] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option(help="YAML of bounds, as `tod study calibrate` writes it.")
+        typer.Option(
+            help="Operator whose trust region is read so: a recipe's name or YAML file.",
+            rich_help_panel=MORE,
+        ),
     ] = None,
     below: Annotated[
-        float, typer.Option(help="ESS_rel whose share of contexts below it is given.")
+        float,
+        typer.Option(help="ESS_rel: the share of prompts below it.", rich_help_panel=MORE),
     ] = 0.3,
     bootstrap: Annotated[
-        int, typer.Option(help="Resamples of contexts, for bootstrap intervals of ESS_rel.", min=0)
+        int,
+        typer.Option(
+            help="Resamples of prompts for bootstrap intervals of ESS_rel; 0 for none.",
+            min=0,
+            rich_help_panel=MORE,
+        ),
     ] = 0,
     texts: Annotated[
-        bool, typer.Option("--texts", help="Read completions again: distinct-n and self-BLEU.")
+        bool,
+        typer.Option(
+            "--texts",
+            help="Read completions again: distinct-n and self-BLEU.",
+            rich_help_panel=MORE,
+        ),
     ] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a self-contained report.")] = None,
-    json_out: Annotated[
-        str | None, typer.Option("--json", help="Write the diagnosis to a file, or - for stdout.")
-    ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Show all that is known.", rich_help_panel=WRITE),
+    ] = False,
+    worst: Annotated[
+        int,
+        typer.Option(help="How many fragile prompts to show.", min=0, rich_help_panel=WRITE),
+    ] = 5,
+    html: Html = None,
+    json_out: Json = None,
     per_context: Annotated[
-        Path | None, typer.Option(help="Write one row per context as Parquet.")
+        Path | None,
+        typer.Option(help="Write one row per prompt as Parquet.", rich_help_panel=WRITE),
     ] = None,
 ) -> None:
     """Diagnose rollouts that any framework wrote.
 
     Example: tod diagnose outputs/completions --config grpo.yaml --html report.html
     """
-    from tod.cli.target import gate_of, parse_map, target_of, thresholds_of
+    from tod.cli.options import gate_of, parse_map, target_of, thresholds_of
     from tod.diagnosis import Shown, diagnose
     from tod.formats import read
     from tod.show.output import put_json
@@ -117,6 +148,6 @@ def diagnose_command(
 
         write_diagnosis(found, html, remarks)
     if put_json(found.to_dict(), json_out):
-        from tod.show.terminal.diagnosis import show
+        from tod.show.terminal.diagnosis_screen import show
 
-        show(found, remarks)
+        show(found, remarks, verbose)

@@ -1,57 +1,60 @@
 """`tod plan PATH...`: what sharpness, K and staleness can I afford?"""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tod.cli.options import Aim, Bounds, Config, Eta, Format, Json, Map, Paths, Steps
+
+WANTED = "What is wanted"
+
 
 def plan_command(
-    paths: Annotated[
-        list[str], typer.Argument(help="Rollouts of a pilot batch: files, globs, a run directory.")
-    ],
+    paths: Paths,
+    format_: Format = "auto",
+    mapping: Map = None,
+    steps: Steps = None,
+    target: Aim = None,
+    config: Config = None,
+    eta: Eta = None,
     target_ess: Annotated[
-        float, typer.Option("--target-ess", help="ESS_rel to keep, between 0 and 1.")
+        float,
+        typer.Option(
+            "--target-ess", help="ESS_rel to keep, between 0 and 1.", rich_help_panel=WANTED
+        ),
     ] = 0.5,
     utility: Annotated[
-        str | None, typer.Option(help="Plan for this utility alone, at the target's anchor.")
+        str | None,
+        typer.Option(
+            help="Plan for this reward alone, at the target's anchor.", rich_help_panel=WANTED
+        ),
     ] = None,
     k: Annotated[
         int | None,
-        typer.Option("--k", help="Candidates per context that are planned, of those drawn."),
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Training configuration; the target is located in it.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="The target: a recipe's name, a YAML file, or YAML.")
-    ] = None,
-    eta: Annotated[
-        float | None, typer.Option(help="Sharpness in nats per unit of utility.")
+        typer.Option(
+            "--k",
+            help="Rollouts per prompt that are planned, of those drawn.",
+            rich_help_panel=WANTED,
+        ),
     ] = None,
     count: Annotated[
-        float, typer.Option(help="Effective candidates wanted per context.", min=1.0)
+        float,
+        typer.Option(help="Effective rollouts wanted per prompt.", min=1.0, rich_help_panel=WANTED),
     ] = 8.0,
     error: Annotated[
-        float, typer.Option(help="Error wanted, for statistics bounded by 1.", min=1e-6)
+        float,
+        typer.Option(
+            help="Error wanted, for statistics bounded by 1.", min=1e-6, rich_help_panel=WANTED
+        ),
     ] = 0.25,
-    format_: Annotated[str, typer.Option("--format", help="auto, or a format's name.")] = "auto",
-    mapping: Annotated[
-        list[str] | None, typer.Option("--map", help="Columns by role, as in tod diagnose.")
-    ] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option(help="YAML of bounds, as `tod study calibrate` writes it.")
-    ] = None,
-    steps: Annotated[str | None, typer.Option(help="Steps a:b, both included.")] = None,
-    json_out: Annotated[
-        str | None, typer.Option("--json", help="Write the plan to a file, or - for stdout.")
-    ] = None,
+    thresholds: Bounds = None,
+    json_out: Json = None,
 ) -> None:
     """Plan a run from a pilot batch: feasible sharpness, needed K, affordable staleness.
 
     Example: tod plan pilot/ --target-ess 0.5 --json plan.json
     """
-    from tod.cli.target import parse_map, target_of, thresholds_of
+    from tod.cli.options import parse_map, target_of, thresholds_of
     from tod.diagnosis import plan
     from tod.formats import read
     from tod.show.output import put_json

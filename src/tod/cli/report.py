@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from tod.cli.options import Bounds
+
 
 def report_command(
     runs: Annotated[
@@ -18,10 +20,7 @@ def report_command(
         Path | None,
         typer.Option("--output", "-o", help="HTML file. By default report.html in the first run."),
     ] = None,
-    thresholds: Annotated[
-        Path | None,
-        typer.Option(help="YAML of bounds, as `tod study calibrate` writes it: judge again."),
-    ] = None,
+    thresholds: Bounds = None,
     table: Annotated[bool, typer.Option("--table/--no-table", help="Also print a table.")] = True,
 ) -> None:
     """Write one self-contained HTML file about one run, or several side by side.
@@ -32,7 +31,7 @@ def report_command(
     Example: tod report runs/quickstart diagnosis.json -o compare.html
     """
     from tod import show
-    from tod.cli.target import thresholds_of
+    from tod.cli.options import thresholds_of
     from tod.show.output import put
     from tod.show.screen import Screen
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tod.base import SpecError
+from tod.cli.options import Json
 
 if TYPE_CHECKING:
     from tod.engine.settings import RunSettings
@@ -40,9 +41,7 @@ def run(
         typer.Option(min=1, help="CPU threads; default: what the machine has free."),
     ] = None,
     html: Annotated[bool, typer.Option(help="Write report.html at the end.")] = True,
-    json_out: Annotated[
-        str | None, typer.Option("--json", help="Write the last record to a file, or - for stdout.")
-    ] = None,
+    json_out: Json = None,
 ) -> None:
     """Run a recipe; writes a run directory and a report.
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tod.cli.options import Json
+
 if TYPE_CHECKING:
     from tod.regimes import Cut, Thresholds
 
@@ -39,9 +41,7 @@ def calibrate_command(
         Path | None,
         typer.Option("--output", "-o", help="Write the YAML that --thresholds reads."),
     ] = None,
-    json_out: Annotated[
-        str | None, typer.Option("--json", help="Write the fit to a file, or - for stdout.")
-    ] = None,
+    json_out: Json = None,
 ) -> None:
     """Refit the thresholds of the regimes on conditions in which operators were compared.
 

@@ -46,7 +46,7 @@ class Screen(Console):
 
 def table(words: Sequence[str], numbers: Sequence[str] = (), **options: Any) -> Table:
     """An empty table of columns of words, which fold, and then of numbers, to the right."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, **options)
+    made = Table(**{"box": box.SIMPLE_HEAD, "pad_edge": False, **options})
     for name in words:
         made.add_column(name, overflow="fold")
     for name in numbers:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from tod.show.figures.scales import DASH, percent
+from tod.base.text import DASH, percent
 from tod.show.page.run_data import at
 
 Measure = Literal["pass_rate", "utility"]

@@ -1,8 +1,79 @@
-"""A diagnosis in words, for the terminal and the page alike: its target and further measures."""
+"""A diagnosis in words, for the terminal and the page alike: verdict, target, further measures."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from tod.base.text import interval, number
+from tod.base.text import plainly
+from tod.runs.facts import listed
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a verdict is written.
+
+    Attributes:
+        name: As people write it.
+        colour: The class of its colour on a page.
+        style: Its colour in a terminal.
+        means: What it means, in a sentence.
+        searched: The same of a run that selects and trains nothing.
+    """
+
+    name: str
+    colour: str
+    style: str
+    means: str
+    searched: str = ""
+
+
+VERDICTS = {
+    "swap_stable": Verdict(
+        "swap-stable",
+        "stable",
+        "green",
+        "Operators that share this target should be interchangeable here.",
+        "Rules that select for this target should be interchangeable here.",
+    ),
+    "transition": Verdict(
+        "transition",
+        "transition",
+        "yellow",
+        "Between the regimes: how the operator works may matter as much as the target.",
+        "Between the regimes: how the rule selects may matter as much as the target.",
+    ),
+    "operator_dominated": Verdict(
+        "operator-dominated",
+        "dominated",
+        "red",
+        "The operator, not the target, decides what is learned here.",
+        "The rule that selects, not the target, decides what is put out here.",
+    ),
+    "undetermined": Verdict(
+        "undetermined", "undetermined", "magenta", "The data do not tell which regime this is."
+    ),
+}
+
+_UNJUDGED = Verdict("not judged", "undetermined", "bright_black", "No step of this run was judged.")
+
+
+def verdict_words(name: object) -> Verdict:
+    """How a verdict of a record is written; of one without, that it was not judged."""
+    return VERDICTS.get(str(name), _UNJUDGED)
+
+
+def sentence(name: object, *, searched: bool = False) -> str:
+    """What the verdict means, in a sentence; of a run that selected, if ``searched``."""
+    found = verdict_words(name)
+    return (searched and found.searched) or found.means
+
+
+def last_regime(steps: list[dict[str, Any]]) -> tuple[int, dict[str, Any]] | None:
+    """The last record that was judged: its step and its regime."""
+    for record in reversed(steps):
+        regime = record.get("regime")
+        if isinstance(regime, dict) and regime.get("verdict"):
+            return int(record["step"]), regime
+    return None
 
 
 def target(found: dict[str, Any] | None) -> str:
@@ -52,22 +123,22 @@ def measures(data: dict[str, Any]) -> list[tuple[str, str]]:
         )
     drawn = data["bootstrap"]
     if drawn is not None:
-        parts = [f"{name}{interval(drawn[f'{name}_ci90'])}" for name in ("median", "q10", "mean")]
+        parts = [f"{name} {listed(drawn[f'{name}_ci90'])}" for name in ("median", "q10", "mean")]
         found.append(("bootstrap", f"{', '.join(parts)} ({drawn['resamples']} resamples)"))
     weights = data["weights"]
     if weights is not None:
         orders = weights["ess_rel_alpha"]
-        family = ", ".join(number(value) for value in orders.values())
+        family = ", ".join(plainly(value) for value in orders.values())
         found.append(
             (
                 "weights",
-                f"KL(q*, mu) {number(weights['kl_target_proposal'])}, KL(mu, q*) "
-                f"{number(weights['kl_proposal_target'])}, chi2 {number(weights['chi2'])}, log Z "
-                f"{number(weights['log_z'])}; ESS_rel of order {', '.join(orders)}: {family}",
+                f"KL(q*, mu) {plainly(weights['kl_target_proposal'])}, KL(mu, q*) "
+                f"{plainly(weights['kl_proposal_target'])}, chi2 {plainly(weights['chi2'])}, log Z "
+                f"{plainly(weights['log_z'])}; ESS_rel of order {', '.join(orders)}: {family}",
             )
         )
     parts = [
-        f"{item['utility']} {number(item['median'])} (q10 {number(item['q10'])}, eta "
+        f"{item['utility']} {plainly(item['median'])} (q10 {plainly(item['q10'])}, eta "
         f"{item['eta']:.3g})"
         for item in data["per_utility"]
     ]
@@ -100,8 +171,8 @@ def _diversity(found: dict[str, Any] | None) -> list[tuple[str, str]]:
     texts = found["texts"]
     if texts is not None:
         parts.append(
-            f"unique texts {number(texts['unique_texts'])}, distinct-1 "
-            f"{number(texts['distinct_1'])}, distinct-2 {number(texts['distinct_2'])}, self-BLEU "
-            f"{number(texts['self_bleu'])} (words, {texts['contexts']} contexts)"
+            f"unique texts {plainly(texts['unique_texts'])}, distinct-1 "
+            f"{plainly(texts['distinct_1'])}, distinct-2 {plainly(texts['distinct_2'])}, self-BLEU "
+            f"{plainly(texts['self_bleu'])} (words, {texts['contexts']} contexts)"
         )
     return [("diversity", "; ".join(parts))]

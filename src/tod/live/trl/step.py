@@ -10,6 +10,7 @@ from tod.diagnostics import Summary, activation_of_clip
 from tod.live.export import LiveBatch
 from tod.procedure import Declared, Examined, examine
 from tod.regimes import Regime, classify
+from tod.runs import facts
 
 VERDICTS = {"undetermined": -1.0, "operator_dominated": 0.0, "transition": 1.0, "swap_stable": 2.0}
 """``tod/verdict`` as a number, for trackers that draw numbers only."""
@@ -68,17 +69,9 @@ def judge(
 
 def metrics(found: Judged, knobs: dict[str, float | None]) -> dict[str, float]:
     """What goes to the trainer's log, under ``tod/``; what is not known is absent."""
-    summary, total = found.summary, max(found.summary.contexts.total, 1)
     values = {
-        "ess_rel_median": summary.ess_rel.median,
-        "ess_rel_q10": summary.ess_rel.q10,
-        "max_weight_median": summary.tails.max_weight_median,
-        "overlap_min": summary.overlap.minimum,
-        "zero_information": (summary.contexts.zero_information or 0) / total,
-        "informative": float(summary.contexts.informative or 0),
-        "left_out": float(found.left_out),
-        "drift_ref": summary.drift.ref,
-        "mismatch_k3": None if summary.mismatch is None else summary.mismatch.k3,
+        **facts.metrics(found.summary.to_dict()),
+        "left_out": found.left_out,
         "verdict": VERDICTS[found.regime.verdict],
         **knobs,
     }

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from tod.base.text import fixed, plainly
+from tod.runs.facts import BY_PATH, FACTS, PLOTS, listed
 from tod.show.figures.plot import Plot, Series
-from tod.show.figures.scales import fixed, nice, percent, plainly
+from tod.show.figures.scales import nice
 from tod.show.page.run_data import RunView, at, thresholds
 
 Show = Callable[[float | None], str]
 Lines = list[tuple[str, tuple[str, ...]]]
-UNIT = (0.0, 1.0)
 
 
 def curves(
@@ -48,75 +49,34 @@ def curves(
     return Plot(title, drawn, reach, show, note)
 
 
-def tails(runs: list[RunView]) -> Plot | None:
-    """The largest weight and the mass of the largest ones."""
-    lines: Lines = [
-        ("largest weight", ("tails", "max_weight_median")),
-        ("mass of the top 2", ("tails", "top_mass_median")),
-    ]
-    note = "Medians over informative contexts of the normalised weights."
-    return curves(runs, "Tails of the weights", lines, fixed, nice([1.0]), note)
+def figures(runs: list[RunView]) -> list[Plot]:
+    """A plot of every group of figures (`tod.runs.facts`) of which something is known."""
+    found = []
+    for title, (note, reach) in PLOTS.items():
+        facts = [fact for fact in FACTS if fact.plot == title]
+        if len(runs) > 1 and title == "Overlap":
+            facts = [BY_PATH["overlap.minimum"]]
+        lines = [(fact.label, tuple(fact.path.split("."))) for fact in facts]
+        unit = facts[0].unit
+        domain = None
+        if reach is not None:
+            known = [v for run in runs for _, path in lines for v in run.values(*path)]
+            domain = nice([*known, *reach])
+        note = f"{note} Unit: {unit}." if unit else note
+        plot = curves(runs, title, lines, facts[0].show, domain, note)
+        if plot is not None:
+            found.append(_with_bounds(plot, runs) if title == "Overlap" else plot)
+    return found
 
 
-def pareto(runs: list[RunView]) -> Plot | None:
-    """The pooled Pareto k̂, on its own scale: a few contexts can make it spike."""
-    lines: Lines = [("pooled k̂", ("tails", "pareto_k_pooled"))]
-    note = "Tail index of the pooled weights of informative contexts; heavy above 0.7."
-    return curves(runs, "Tail index", lines, fixed, None, note)
-
-
-def spread(runs: list[RunView]) -> Plot | None:
-    """The variance of the log-weights."""
-    lines: Lines = [("median variance", ("tails", "log_w_variance_median"))]
-    note = "Variance of log w within a context, nats², median over informative contexts."
-    return curves(runs, "Spread of log w", lines, plainly, None, note)
-
-
-def overlap(runs: list[RunView]) -> Plot | None:
-    """The three legs."""
-    lines: Lines = [
-        ("target / proposal", ("overlap", "target_proposal")),
-        ("policy / proposal", ("overlap", "policy_proposal")),
-        ("target / policy", ("overlap", "target_policy")),
-    ]
-    if len(runs) > 1:
-        lines = [("smallest leg", ("overlap", "minimum"))]
-    declared = sorted({str(n) for run in runs for n in _declared(run)})
-    note = "ESS_rel of each leg, median over contexts at equal K, before the policy saw the batch."
-    if declared:
-        note += f" 1 by declaration: {', '.join(name.replace('_', ' / ') for name in declared)}."
+def _with_bounds(plot: Plot, runs: list[RunView]) -> Plot:
+    """The legs with the bounds that the verdict reads, and what was declared of them."""
     bounds = thresholds(runs)
     high, low = bounds.overlap_stable, bounds.overlap_dominated
+    declared = sorted({str(name) for run in runs for name in _declared(run)})
+    note = plot.note + f" 1 by declaration: {listed(declared)}." * bool(declared)
     note += f" Dotted: swap-stable above {high:g}, operator-dominated below {low:g}."
-    plot = curves(runs, "Overlap", lines, fixed, UNIT, note)
-    return None if plot is None else replace(plot, limits=[(high, "stable"), (low, "dominated")])
-
-
-def drift(runs: list[RunView]) -> Plot | None:
-    """KL from the anchors."""
-    lines: Lines = [("from ref", ("drift", "ref")), ("from old", ("drift", "old"))]
-    note = "KL(π‖anchor) per sequence, nats; an estimate, so it can fall below zero."
-    return curves(runs, "Drift", lines, plainly, None, note)
-
-
-def activation(runs: list[RunView]) -> Plot | None:
-    """How much the trust region removes."""
-    note = "Share of the gradient's weight that the trust region changes, for every operator alike."
-    values = [value for run in runs for value in run.values("activation")]
-    top = nice([*values, 0.1])[1]
-    return curves(runs, "Activation", [("activation", ("activation",))], percent, (0.0, top), note)
-
-
-def entropy(runs: list[RunView]) -> Plot | None:
-    """Of the sampled tokens."""
-    return curves(runs, "Entropy", [("per token, nats", ("entropy",))], plainly)
-
-
-def mismatch(runs: list[RunView]) -> Plot | None:
-    """Training forward against sampler."""
-    lines: Lines = [("mean |log π_old − log μ|", ("mismatch", "mean_abs"))]
-    note = "The training forward against the engine that sampled, per token, nats."
-    return curves(runs, "Train–inference mismatch", lines, plainly, None, note)
+    return replace(plot, note=note, limits=[(high, "stable"), (low, "dominated")])
 
 
 def knobs(runs: list[RunView]) -> list[Plot]:

@@ -1,7 +1,7 @@
 """How ESS_rel is distributed over contexts, step by step; and what the contexts are."""
 
+from tod.base.text import percent
 from tod.show.figures.plot import Plot, Series
-from tod.show.figures.scales import percent
 from tod.show.page.run_data import QUANTILES, RunView
 
 CLASSES = (

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Groups, to_numpy
+from tod.base.text import plainly
 from tod.diagnostics import ess_rel, quantile
 from tod.show.figures.plot import Plot, Series
-from tod.show.figures.scales import plainly
 
 POINTS, HIGH = 61, 0.6
 BEYOND = 2.2

@@ -3,10 +3,11 @@
 import math
 from typing import Any
 
+from tod.base.text import plainly
 from tod.show.figures.plot import WIDTH, canvas
-from tod.show.figures.scales import Scale, plainly
+from tod.show.figures.scales import Scale
 from tod.show.figures.svg import Html, join, tag
-from tod.show.wording import colour, short
+from tod.show.words import verdict_words
 
 HEIGHT, BAR, TOP = 62.0, 18.0, 20.0
 
@@ -36,12 +37,17 @@ def eta_strip(intervals: list[dict[str, Any]], eta: float) -> Html | None:
         ),
     ]
     said = "; ".join(
-        f"{plainly(p['eta'][0])} to {plainly(p['eta'][1])}: {short(p['verdict'])}"
+        f"{plainly(p['eta'][0])} to {plainly(p['eta'][1])}: {verdict_words(p['verdict']).name}"
         for p in intervals
     )
     names = list(dict.fromkeys(part["verdict"] for part in intervals))
     keys = [
-        tag("span", tag("i", class_=f"swatch {colour(name)}"), short(name), class_="key")
+        tag(
+            "span",
+            tag("i", class_=f"swatch {verdict_words(name).colour}"),
+            verdict_words(name).name,
+            class_="key",
+        )
         for name in names
     ]
     return tag(
@@ -61,8 +67,8 @@ def _cell(x: Scale, part: dict[str, Any]) -> Html:
     low, high = (x(_root(end)) for end in part["eta"])
     return tag(
         "rect",
-        tag("title", short(part["verdict"])),
-        class_=f"cell {colour(part['verdict'])}",
+        tag("title", verdict_words(part["verdict"]).name),
+        class_=f"cell {verdict_words(part['verdict']).colour}",
         x=low,
         y=TOP,
         width=max(high - low - 1.0, 0.5),

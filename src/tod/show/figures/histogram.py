@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from tod.base.text import fixed, percent
 from tod.show.figures.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, canvas, grid, guide
-from tod.show.figures.scales import Scale, fixed, nice, percent
+from tod.show.figures.scales import Scale, nice
 from tod.show.figures.svg import Html, join, tag
 
 BINS = 20

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tod.base.text import fixed, percent
 from tod.show.figures.plot import (
     BOTTOM,
     HEIGHT,
@@ -15,7 +16,7 @@ from tod.show.figures.plot import (
     curve,
 )
 from tod.show.figures.plot import tick as label
-from tod.show.figures.scales import Scale, fixed, nice, percent
+from tod.show.figures.scales import Scale, nice
 from tod.show.figures.svg import Html, join, tag
 from tod.show.page.run_data import RunView, at
 from tod.show.search import Measure, measure, refuses

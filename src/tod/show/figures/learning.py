@@ -1,7 +1,8 @@
 """The learning curve: utilities in training and the held-out evaluation with its errors."""
 
+from tod.base.text import fixed
 from tod.show.figures.plot import Plot, Series
-from tod.show.figures.scales import fixed, nice
+from tod.show.figures.scales import nice
 from tod.show.page.run_data import RunView
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from tod.base.text import large, percent
 from tod.show.figures.curves import known_numbers
-from tod.show.figures.scales import counted, percent
 from tod.show.figures.svg import Html, tag
 from tod.show.page.run_data import RunView
 
@@ -41,8 +41,8 @@ def _run(run: RunView, named: bool) -> Html | None:
         tag(
             "tr",
             tag("th", tag("i", class_=f"swatch s{i}"), label, scope="row"),
-            tag("td", counted(tokens)),
-            tag("td", counted(flops)),
+            tag("td", large(tokens)),
+            tag("td", large(flops)),
             tag("td", percent(share)),
         )
         for i, ((label, tokens, flops), share) in enumerate(zip(rows, shares, strict=True))
@@ -53,8 +53,8 @@ def _run(run: RunView, named: bool) -> Html | None:
     total = tag(
         "tr",
         tag("th", "whole run", scope="row"),
-        tag("td", counted(sum(tokens for _, tokens, _ in rows))),
-        tag("td", counted(total_flops(run))),
+        tag("td", large(sum(tokens for _, tokens, _ in rows))),
+        tag("td", large(total_flops(run))),
         tag("td", ""),
         class_="total",
     )

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from tod.base.text import fixed
 from tod.regimes import Thresholds
 from tod.show.figures.plot import HEIGHT, RIGHT, WIDTH, canvas, tick
-from tod.show.figures.scales import Scale, fixed
+from tod.show.figures.scales import Scale
 from tod.show.figures.svg import Html, join, tag
 from tod.show.page.run_data import at
 

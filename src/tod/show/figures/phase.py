@@ -3,9 +3,10 @@
 import math
 from itertools import pairwise
 
+from tod.base.text import fixed
 from tod.regimes import Thresholds
 from tod.show.figures.plot import canvas, tick
-from tod.show.figures.scales import Scale, fixed
+from tod.show.figures.scales import Scale
 from tod.show.figures.svg import Html, join, number, tag
 from tod.show.page.run_data import ContextPoint, RunView, at, thresholds
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tod.show.figures.scales import Scale, fixed, plainly
+from tod.base.text import fixed, plainly
+from tod.show.figures.scales import Scale
 from tod.show.figures.svg import Html, join, number, tag
 
 WIDTH, HEIGHT = 460.0, 196.0

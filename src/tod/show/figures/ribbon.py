@@ -2,7 +2,7 @@
 
 from tod.show.figures.svg import Html, tag
 from tod.show.page.run_data import RunView
-from tod.show.wording import VERDICTS, short
+from tod.show.words import VERDICTS, verdict_words
 
 WIDTH, HEIGHT, CELLS = 1000.0, 14.0, 240
 
@@ -19,8 +19,8 @@ def ribbon(run: RunView, most: int = CELLS) -> Html | None:
     cells = [
         tag(
             "rect",
-            tag("title", f"step {step}: {short(verdict)}"),
-            class_=f"cell {VERDICTS[verdict]}",
+            tag("title", f"step {step}: {verdict_words(verdict).name}"),
+            class_=f"cell {VERDICTS[verdict].colour}",
             x=i * wide,
             y=0.0,
             width=max(wide - 1, wide * 0.8),
@@ -30,12 +30,17 @@ def ribbon(run: RunView, most: int = CELLS) -> Html | None:
     ]
     counts = {name: sum(verdict == name for _, verdict in known) for name in VERDICTS}
     said = [
-        tag("span", tag("i", class_=f"swatch {VERDICTS[name]}"), f"{short(name)} {n}", class_="key")
+        tag(
+            "span",
+            tag("i", class_=f"swatch {VERDICTS[name].colour}"),
+            f"{verdict_words(name).name} {n}",
+            class_="key",
+        )
         for name, n in counts.items()
         if n
     ]
     words = ", ".join(
-        f"{short(name)}: {n} of {len(known)} steps" for name, n in counts.items() if n
+        f"{verdict_words(name).name}: {n} of {len(known)} steps" for name, n in counts.items() if n
     )
     svg = tag(
         "svg",

@@ -1,6 +1,6 @@
 """What the controller did, and why."""
 
-from tod.show.figures.scales import plainly
+from tod.base.text import plainly
 from tod.show.figures.svg import Html, tag
 from tod.show.page.run_data import RunView
 

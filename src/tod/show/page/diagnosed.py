@@ -1,18 +1,16 @@
 """The head of a diagnosis: verdict, headline numbers, what was read and what it is judged by."""
 
 import re
-from typing import Any
 
+from tod.base.text import DASH, plainly
 from tod.candidates import POLICIES
 from tod.show.figures.eta_strip import eta_strip
 from tod.show.figures.ribbon import ribbon
-from tod.show.figures.scales import DASH, fixed, percent, plainly
 from tod.show.figures.svg import Html, join, tag
 from tod.show.page.diagnosis_data import DiagnosisView
-from tod.show.page.headline import Fact, blind_contexts, interval_of, tiled
-from tod.show.page.run_data import at
+from tod.show.page.headline import Tile, figures, size, tiled
 from tod.show.page.verdict import missing, reasons
-from tod.show.wording import colour, sentence, short
+from tod.show.words import sentence, verdict_words
 
 NOTES_SHOWN, FILES_SHOWN = 8, 40
 ORIGIN = {
@@ -50,7 +48,7 @@ def verdict(seen: DiagnosisView) -> Html:
     regime = seen.data["regime"]
     name = regime["verdict"]
     steps = len(seen.run.steps)
-    eyebrow = [tag("span", short(name), class_=f"badge {colour(name)}")]
+    eyebrow = [tag("span", verdict_words(name).name, class_=f"badge {verdict_words(name).colour}")]
     if steps > 1:
         eyebrow.append(tag("span", f"over {steps} steps", class_="muted"))
     return tag(
@@ -70,28 +68,9 @@ def tiles(seen: DiagnosisView) -> Html:
     """The headline numbers; a dash is unknown."""
     data = seen.data
     shown = [
-        Fact(
-            "ESS_rel, median",
-            fixed(at(data, "ess_rel", "median")),
-            interval_of(data, "median_ci90"),
-            "Share of the candidates that effectively count, typical informative context.",
-        ),
-        Fact(
-            "ESS_rel, worst tenth",
-            fixed(at(data, "ess_rel", "q10")),
-            interval_of(data, "q10_ci90"),
-            "A tenth of the informative contexts lies below.",
-        ),
-        Fact(
-            "Largest weight",
-            percent(at(data, "tails", "max_weight_median")),
-            "of a typical context, on one candidate",
-        ),
+        *figures(data),
         _feasible(seen),
-        _informative(data),
-        blind_contexts(data),
-        _size(data),
-        _passing(data),
+        size(seen.run),
     ]
     return tiled(shown)
 
@@ -177,45 +156,15 @@ def _source(seen: DiagnosisView) -> Html:
     )
 
 
-def _feasible(seen: DiagnosisView) -> Fact:
+def _feasible(seen: DiagnosisView) -> Tile:
     name, possible = "Largest feasible η", seen.data["feasible"]
     hint = "The sharpness at which the median ESS_rel is still at its goal, candidates held fixed."
     if possible is None:
-        return Fact(name, DASH)
+        return Tile(name, DASH)
     several = len(seen.data["target"]["tilts"]) > 1
     now = "" if seen.eta is None else f"now {'Σ|η| = ' * several}{plainly(seen.eta)}, "
     beside = f"{now}keeps ESS_rel at {possible['ess_rel_target']:g}"
     limit = possible["eta_max"]
     words = {"unbounded": "no limit", "never": "none", None: DASH}
     shown = plainly(limit) if limit is not None else words[possible["attained"]]
-    return Fact(name, shown, beside, hint)
-
-
-def _informative(data: dict[str, Any]) -> Fact:
-    found, total = at(data, "contexts", "informative"), at(data, "contexts", "total")
-    name = "Informative contexts"
-    if found is None or total is None:
-        return Fact(name, DASH)
-    singles, invalid = (at(data, "contexts", key) or 0 for key in ("singleton", "invalid"))
-    beside = f"of {total:,.0f}"
-    beside += f", {singles:g} singletons" if singles else ""
-    beside += f", {invalid:g} invalid" if invalid else ""
-    return Fact(name, f"{found:,.0f}", beside)
-
-
-def _passing(data: dict[str, Any]) -> Fact:
-    value = at(data, "coverage", "pass_at_k")
-    beside = (
-        "the utility is not binary" if value is None else "contexts where some candidate passes"
-    )
-    return Fact("pass@K", percent(value), beside)
-
-
-def _size(data: dict[str, Any]) -> Fact:
-    sizes = data["contexts"]["candidates_per_context"] or {}
-    low, high, middle = (at(sizes, key) for key in ("min", "max", "median"))
-    if low is None or high is None:
-        return Fact("Candidates K", DASH)
-    if low == high:
-        return Fact("Candidates K", f"{low:g}", f"ESS_rel cannot read below {1 / low:.3g}")
-    return Fact("Candidates K", f"{low:g} to {high:g}", f"median {plainly(middle)}")
+    return Tile(name, shown, beside, hint)

@@ -15,6 +15,7 @@ from tod.show.figures.svg import Html, join, tag
 from tod.show.output import put
 from tod.show.page import diagnosed
 from tod.show.page.diagnosis_data import POINTS_DRAWN, DiagnosisView, view
+from tod.show.page.headline import table
 from tod.show.page.page import document, over_steps, plots_over_steps, section
 from tod.show.page.provenance import environment
 from tod.show.page.run_data import STEPS_DRAWN, thinned, thresholds
@@ -70,7 +71,10 @@ def _page(seen: DiagnosisView) -> Html:
             section("Most fragile contexts", worst(seen.run)),
             section("What these files do not tell", unknown(seen.data["cannot"])),
             section(
-                "Provenance", join([diagnosed.files(seen), _bounds(seen), environment(seen.run)])
+                "Provenance",
+                join(
+                    [table(seen.data), diagnosed.files(seen), _bounds(seen), environment(seen.run)]
+                ),
             ),
         ),
         tag("div", class_="tip", id="tip", role="status", hidden=True),

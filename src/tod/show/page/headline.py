@@ -1,19 +1,21 @@
 """The numbers a reader looks for first: tiles for one run, a table for several."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from tod.base.text import DASH, fixed, large, percent, plainly
+from tod.runs.facts import FACTS, by_block, lookup
 from tod.show.figures.ledger import total_flops
-from tod.show.figures.scales import DASH, counted, fixed, percent, plainly
 from tod.show.figures.svg import Html, tag
 from tod.show.page.run_data import RunView, at
 from tod.show.search import measure
-from tod.show.wording import colour, short
+from tod.show.words import verdict_words
 
 
 @dataclass(frozen=True)
-class Fact:
+class Tile:
     """A number with its name and what qualifies it."""
 
     name: str
@@ -22,40 +24,49 @@ class Fact:
     hint: str = ""
 
 
-def facts(run: RunView) -> list[Fact]:
-    """The headline facts of a run; a dash is unknown."""
-    last = run.last
-    untrained = "" if run.search is None else "nothing is trained"
+def facts(run: RunView) -> list[Tile]:
+    """The headline figures of a run; a dash is unknown."""
     return [
         _held_out(run) if run.search is None else _selected(run.search),
-        Fact(
-            "ESS_rel, median",
-            fixed(at(last, "ess_rel", "median")),
-            interval_of(last, "median_ci90"),
-            "Share of the candidates that effectively count, typical informative context.",
-        ),
-        Fact(
-            "ESS_rel, worst tenth",
-            fixed(at(last, "ess_rel", "q10")),
-            interval_of(last, "q10_ci90"),
-            "A tenth of the informative contexts lies below.",
-        ),
-        blind_contexts(last),
-        Fact(
-            "Drift from ref",
-            plainly(at(last, "drift", "ref")),
-            "nats per sequence" if at(last, "drift", "ref") is not None else untrained,
-            "KL(π‖ref), estimated on sequences.",
-        ),
-        Fact(
-            "Activation",
-            percent(at(last, "activation")),
-            untrained,
-            "Share of the gradient's weight that the trust region changes.",
-        ),
-        _size(run),
-        Fact("Compute", counted(total_flops(run)), "FLOPs", "From the ledger, the whole run."),
+        *figures(run.last, "" if run.search is None else "nothing is trained"),
+        size(run),
+        Tile("Compute", large(total_flops(run)), "FLOPs", "From the ledger, the whole run."),
     ]
+
+
+def figures(record: Mapping[str, Any], lacking: str = "") -> list[Tile]:
+    """A tile for every figure with a title; ``lacking`` stands by what is not known."""
+    tiles = []
+    for fact in FACTS:
+        value = at(record, *fact.path.split("."))
+        whole = None if fact.of is None else at(record, *fact.of.split("."))
+        if not fact.title:
+            continue
+        if value is not None and whole:
+            tiles.append(Tile(fact.title, percent(value / whole), _parts(record), fact.hint))
+            continue
+        beside = lacking if value is None else fact.unit
+        bounds = None if fact.ci is None else lookup(record, fact.ci)
+        if bounds is not None and any(bound is not None for bound in bounds):
+            beside = f"90 % interval {' to '.join(fact.show(bound) for bound in bounds)}"
+        tiles.append(Tile(fact.title, fact.show(value), beside, fact.hint))
+    return tiles
+
+
+def table(record: Mapping[str, Any]) -> Html | None:
+    """Every figure that is known, under its block, with what it is; folded."""
+    rows = []
+    for block, known in by_block(record):
+        head = tag("th", block, scope="rowgroup", rowspan=len(known), class_="left")
+        for place, (fact, text) in enumerate(known):
+            name = tag("td", fact.label, class_="left")
+            said = tag("td", text, tag("small", fact.unit) if fact.unit else None)
+            hint = tag("td", fact.hint, class_="left")
+            rows.append(tag("tr", head if place == 0 else None, name, said, hint))
+    if not rows:
+        return None
+    body = tag("table", tag("tbody", rows), class_="numbers prose")
+    return tag("details", tag("summary", "All figures"), tag("div", body, class_="wide"))
 
 
 def tiles(run: RunView) -> Html:
@@ -63,7 +74,7 @@ def tiles(run: RunView) -> Html:
     return tiled(facts(run))
 
 
-def tiled(shown: Sequence[Fact]) -> Html:
+def tiled(shown: Sequence[Tile]) -> Html:
     """Facts as tiles, four to a row."""
     return tag(
         "dl",
@@ -107,7 +118,12 @@ def _verdict_row(runs: Sequence[RunView]) -> Html:
     for run in runs:
         judged = run.judged
         name = judged[1].get("verdict") if judged else None
-        cells.append(tag("td", tag("span", short(name), class_=f"badge {colour(name)}")))
+        cells.append(
+            tag(
+                "td",
+                tag("span", verdict_words(name).name, class_=f"badge {verdict_words(name).colour}"),
+            )
+        )
     return tag("tr", tag("th", "Verdict", scope="row"), cells)
 
 
@@ -126,16 +142,14 @@ def _target_row(runs: Sequence[RunView]) -> list[Html]:
     return [tag("tr", tag("th", "Target", scope="row"), cells)]
 
 
-def _whole(run: RunView) -> list[Fact]:
+def _whole(run: RunView) -> list[Tile]:
     """What is known of rollouts beside the tiles of a run."""
     last = run.last
     possible = last.get("feasible") if run.diagnosis is not None else None
     limit = at(possible or {}, "eta_max")
     beside = f"keeps ESS_rel at {possible['ess_rel_target']:g}" if possible else ""
     return [
-        Fact("Policy / proposal", fixed(at(last, "overlap", "policy_proposal"))),
-        Fact("pass@K", percent(at(last, "coverage", "pass_at_k"))),
-        Fact("Largest feasible η", DASH if limit is None else plainly(limit), beside),
+        Tile("Largest feasible η", DASH if limit is None else plainly(limit), beside),
     ]
 
 
@@ -152,7 +166,7 @@ def _equal_k(runs: Sequence[RunView]) -> Html | None:
     )
 
 
-def _held_out(run: RunView) -> Fact:
+def _held_out(run: RunView) -> Tile:
     """pass@1 before → after, with the standard error of the difference."""
     found = [
         (at(r, "held_out", "pass_at_1"), at(r, "held_out", "standard_error")) for r in run.steps
@@ -160,17 +174,17 @@ def _held_out(run: RunView) -> Fact:
     known = [(value, error) for value, error in found if value is not None]
     hint = "Same prompts before and after; the error assumes independence and is thus cautious."
     if not known:
-        return Fact("Held-out pass@1", DASH)
+        return Tile("Held-out pass@1", DASH)
     (first, error0), (last, error1) = known[0], known[-1]
     if len(known) == 1:
-        return Fact("Held-out pass@1", percent(last, 1), _error(error1))
+        return Tile("Held-out pass@1", percent(last, 1), _error(error1))
     both = None if error0 is None or error1 is None else math.hypot(error0, error1)
     gain = f"{100 * (last - first):+.1f}".replace("-", "−")
     beside = f"{gain} points" + ("" if both is None else f" ± {100 * both:.1f} s.e.")
-    return Fact("Held-out pass@1", f"{100 * first:.1f} → {100 * last:.1f} %", beside, hint)
+    return Tile("Held-out pass@1", f"{100 * first:.1f} → {100 * last:.1f} %", beside, hint)
 
 
-def _selected(search: dict[str, object]) -> Fact:
+def _selected(search: dict[str, object]) -> Tile:
     """Candidates → what was selected, with the standard error of the paired gain.
 
     Where the rule refuses: the pass rate over all prompts, a refusal being a miss.
@@ -189,7 +203,7 @@ def _selected(search: dict[str, object]) -> Fact:
         if by == "pass_rate"
         else "Mean utility of all candidates, and of those selected"
     )
-    return Fact(
+    return Tile(
         "Selected", f"{fixed(before)} → {fixed(after)}", beside, f"{hint}; clustered by prompt."
     )
 
@@ -198,39 +212,25 @@ def _error(error: float | None) -> str:
     return "" if error is None else f"± {100 * error:.1f} s.e."
 
 
-def interval_of(record: dict[str, object], name: str) -> str:
-    """A 90 % interval of ESS_rel in words; empty when unknown."""
-    interval = (record.get("ess_rel") or {}).get(name)  # type: ignore[attr-defined]
-    if not isinstance(interval, list | tuple) or len(interval) != 2:
-        return ""
-    low, high = (value if isinstance(value, int | float) else None for value in interval)
-    if low is None and high is None:
-        return ""
-    return f"90 % interval {fixed(low)} to {fixed(high)}"
-
-
-def blind_contexts(record: dict[str, object]) -> Fact:
-    """The share of contexts that say nothing about the target."""
-    total, blind = (at(record, "contexts", key) for key in ("total", "zero_information"))
-    name = "Blind contexts"
-    if not total or blind is None:
-        return Fact(name, DASH)
-    parts = [
+def _parts(record: Mapping[str, Any]) -> str:
+    """How many of the zero-variance groups pass and fail; how many there are where not known."""
+    counts = [
         f"{count:g} {word}"
         for word, key in (("all pass", "all_pass"), ("all fail", "all_fail"))
         if (count := at(record, "contexts", key)) is not None
     ]
-    hint = "All candidates have the same utility: such a context says nothing about the target."
-    return Fact(name, percent(blind / total), ", ".join(parts) or f"{blind:g} of {total:g}", hint)
+    blind, total = (at(record, "contexts", key) for key in ("zero_information", "total"))
+    return ", ".join(counts) or f"{blind:g} of {total:g}"
 
 
-def _size(run: RunView) -> Fact:
+def size(run: RunView) -> Tile:
+    """How many rollouts a prompt has."""
     sizes = (run.last.get("contexts") or {}).get("candidates_per_context") or {}
     low, high = at(sizes, "min"), at(sizes, "max")
     total = at(run.last, "contexts", "total")
     a_step = " a step" if run.diagnosis is None else ""
-    beside = "" if total is None else f"in {total:g} contexts{a_step}"
+    beside = "" if total is None else f"in {total:g} prompts{a_step}"
     if low is None or high is None:
-        return Fact("Candidates K", DASH, beside)
+        return Tile("Rollouts per prompt", DASH, beside)
     value = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    return Fact("Candidates K", value, beside)
+    return Tile("Rollouts per prompt", value, beside)

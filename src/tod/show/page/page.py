@@ -16,7 +16,7 @@ from tod.show.figures.phase import phase_data, phase_diagram
 from tod.show.figures.plot import Plot, cursor_data, figure
 from tod.show.figures.svg import Html, join, tag
 from tod.show.page.decisions import decisions
-from tod.show.page.headline import comparison, tiles
+from tod.show.page.headline import comparison, table, tiles
 from tod.show.page.provenance import environment, recipe, recipe_differences
 from tod.show.page.run_data import STEPS_DRAWN, RunView, thinned
 from tod.show.page.verdict import verdict
@@ -182,15 +182,8 @@ def plots_over_steps(runs: list[RunView]) -> list[Plot]:
     found = [
         learning(runs),
         *bands,
-        curves.overlap(runs),
-        curves.tails(runs),
+        *curves.figures(runs),
         *kinds,
-        curves.spread(runs),
-        curves.pareto(runs),
-        curves.drift(runs),
-        curves.activation(runs),
-        curves.entropy(runs),
-        curves.mismatch(runs),
         *curves.knobs(runs),
     ]
     return [plot for plot in found if plot is not None]
@@ -221,7 +214,7 @@ def _rest(runs: list[RunView]) -> Html:
         parts += [
             section(f"Controller{suffix}", decisions(run)),
             section(f"Most fragile contexts{suffix}", worst(run)),
-            section(f"Provenance{suffix}", join([recipe(run), environment(run)])),
+            section(f"Provenance{suffix}", join([table(run.last), recipe(run), environment(run)])),
         ]
     return join(parts)
 

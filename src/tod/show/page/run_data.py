@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tod.regimes import Thresholds
 from tod.runs import RunDirectory
-from tod.show.wording import last_regime
+from tod.show.words import last_regime
 
 if TYPE_CHECKING:
     import polars as pl
@@ -106,7 +106,7 @@ class RunView:
         return [int(record["step"]) for record in self.steps]
 
 
-def at(record: dict[str, Any], *path: str) -> float | None:
+def at(record: Mapping[str, Any], *path: str) -> float | None:
     """A number deep in a record; None when any part of the path is missing or null."""
     value: Any = record
     for key in path:

@@ -1,12 +1,12 @@
 """The verdict first: a sentence, why, and what to turn."""
 
+from tod.base.text import fixed
 from tod.diagnostics.summary import Summary
 from tod.regimes import classify_run, ess_two
 from tod.show.figures.ribbon import ribbon
-from tod.show.figures.scales import fixed
 from tod.show.figures.svg import Html, tag
 from tod.show.page.run_data import RunView, at, thresholds
-from tod.show.wording import colour, sentence, short
+from tod.show.words import sentence, verdict_words
 
 REASONS_SHOWN = 4
 
@@ -16,7 +16,7 @@ def verdict(run: RunView, named: bool = False) -> Html:
     judged = run.judged
     step, regime = judged if judged is not None else (None, {})
     name = regime.get("verdict")
-    eyebrow = [tag("span", short(name), class_=f"badge {colour(name)}")]
+    eyebrow = [tag("span", verdict_words(name).name, class_=f"badge {verdict_words(name).colour}")]
     if step is None and len(run.steps) > 1 and run.diagnosis is not None:
         eyebrow.append(tag("span", f"over {len(run.steps)} steps", class_="muted"))
     if step is not None:
@@ -91,7 +91,7 @@ def _whole(run: RunView) -> str | None:
     if len(summaries) < 2:
         return None
     two = ess_two(summaries)
-    whole = short(classify_run(summaries, thresholds([run])).verdict)
+    whole = verdict_words(classify_run(summaries, thresholds([run])).verdict).name
     if run.search is not None:
         return f"The run as a whole, over {len(summaries)} batches: {whole}."
     known = f"ESS_two {fixed(two)}" if two is not None else "ESS_two is not known"

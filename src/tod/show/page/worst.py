@@ -1,6 +1,6 @@
 """The most fragile contexts, with every candidate's weight and utilities."""
 
-from tod.show.figures.scales import fixed, percent, plainly
+from tod.base.text import fixed, percent, plainly
 from tod.show.figures.svg import Html, tag
 from tod.show.page.run_data import Candidate, RunView, WorstContext
 

@@ -9,13 +9,8 @@ from tod.diagnostics import Summary
 from tod.engine.settings import RunSettings
 from tod.engine.train import Events
 from tod.runs import StepRecord
+from tod.show.words import VERDICTS
 
-_VERDICTS = {
-    "swap_stable": ("swap-stable", "green"),
-    "transition": ("transition", "yellow"),
-    "operator_dominated": ("operator-dominated", "red"),
-    "undetermined": ("undetermined", "dim"),
-}
 _LINE_EVERY = 10
 
 
@@ -94,7 +89,7 @@ class Progress:
                 f"({after.prompts} prompts x {after.samples} samples)"
             )
         counts = Counter(self._verdicts).most_common()
-        self.say("regime: " + ", ".join(f"{_VERDICTS[v][0]} in {n} steps" for v, n in counts))
+        self.say("regime: " + ", ".join(f"{VERDICTS[v].name} in {n} steps" for v, n in counts))
 
     def _record(self, record: StepRecord) -> None:
         if record.held_out is not None and self._first is None:
@@ -173,7 +168,7 @@ def _cells(record: StepRecord) -> list[tuple[str, str]]:
         ("overlap", _number(_smallest_leg(s))),
         ("drift", _number(s.drift.ref, 3)),
         ("active", _percent(s.activation)),
-        ("", _VERDICTS[verdict][0]),
+        ("", VERDICTS[verdict].name),
     ]
 
 
@@ -184,7 +179,7 @@ def _smallest_leg(summary: Summary) -> float | None:
 
 
 def _style(value: str) -> str:
-    return dict(_VERDICTS.values()).get(value, "")
+    return next((v.style for v in VERDICTS.values() if v.name == value), "")
 
 
 def _number(value: float | None, digits: int = 2) -> str:

@@ -3,20 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tod.show.figures.scales import fixed, percent, plainly
+from tod.base.text import fixed, percent, plainly
 from tod.show.page.run_data import RunView, at
-from tod.show.wording import short
+from tod.show.words import verdict_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
-
-COLOURS = {
-    "swap_stable": "green",
-    "transition": "yellow",
-    "operator_dominated": "red",
-    "undetermined": "bright_black",
-}
 
 
 def summary_panel(record: Mapping[str, Any], reasons: int = 3) -> "RenderableType":
@@ -39,8 +32,10 @@ def summary_panel(record: Mapping[str, Any], reasons: int = 3) -> "RenderableTyp
         parts.append(Text(f"\n• {item.get('why', '')}"))
         if item.get("remedy"):
             parts.append(Text(f"  → {item['remedy']}", "dim"))
-    style = COLOURS.get(str(verdict), "bright_black")
-    title = Text.assemble(f"step {data.get('step', '?')}: ", (short(verdict), f"bold {style}"))
+    style = verdict_words(verdict).style
+    title = Text.assemble(
+        f"step {data.get('step', '?')}: ", (verdict_words(verdict).name, f"bold {style}")
+    )
     return Panel(Group(*parts), title=title, title_align="left", border_style=style, width=80)
 
 
@@ -61,7 +56,7 @@ def run_table(runs: Sequence[RunView]) -> "Table":
         last = run.last
         table.add_row(
             Text(run.name),
-            Text(short(verdict), COLOURS.get(str(verdict), "bright_black")),
+            Text(verdict_words(verdict).name, verdict_words(verdict).style),
             _gain(run),
             fixed(at(last, "ess_rel", "median")),
             fixed(at(last, "ess_rel", "q10")),

@@ -1,12 +1,74 @@
-"""What ``--map``, ``--target``, ``--config`` and ``--thresholds`` say, for every command."""
+"""Options that several commands share, and what they say: a target, columns, bounds, a clip."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
+    from tod.configurations import Located
     from tod.formats import Gate, Reading
     from tod.operators import Operator
     from tod.regimes import Thresholds
+
+READ, AIM, JUDGE, WRITE = "What is read", "The target", "How it is judged", "Where it is written"
+
+Paths = Annotated[
+    list[str], typer.Argument(help="Rollout files, globs, directories, or a run directory.")
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format", help="auto, or a format's name (see docs/formats).", rich_help_panel=READ
+    ),
+]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        help="Columns by role: utility=reward,context=prompt_id,log_mu=logp.",
+        rich_help_panel=READ,
+    ),
+]
+Steps = Annotated[str | None, typer.Option(help="Steps a:b, both included.", rich_help_panel=READ)]
+Aim = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="A recipe of the atlas, a YAML file, or YAML such as "
+        "'{anchor: {mu: 1}, tilts: [{utility: score, eta: 2}]}'.",
+        rich_help_panel=AIM,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="Training configuration: the target that it implies.", rich_help_panel=AIM),
+]
+Eta = Annotated[
+    float | None,
+    typer.Option(help="Sharpness in nats per unit of reward.", rich_help_panel=AIM),
+]
+Bounds = Annotated[
+    Path | None,
+    typer.Option(
+        "--thresholds",
+        help="YAML of bounds, as `tod study calibrate` writes it.",
+        rich_help_panel=JUDGE,
+    ),
+]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", help="Write JSON to a file, or - for stdout.", rich_help_panel=WRITE),
+]
+Html = Annotated[
+    Path | None, typer.Option(help="Write a self-contained page.", rich_help_panel=WRITE)
+]
+
+_STILL = (
+    "what may still be read: groups, rewards and zero-variance groups as they are; ESS_rel, the "
+    "verdict and the feasible eta as functions of an eta that you choose (--eta); with log-probs, "
+    "pi/mu, mismatch and drift, which need no target"
+)
 
 
 def parse_map(items: list[str]) -> dict[str, str]:
@@ -120,9 +182,7 @@ def target_of(
     if given is not None:
         return reading, _declared(given), "declared", []
     if config is not None:
-        from tod.cli.located import located
-
-        return located(config, reading)
+        return _located(config, reading)
     return reading, None, None, []
 
 
@@ -140,3 +200,47 @@ def _declared(given: str) -> Any:
     from tod.atlas import recipe
 
     return recipe(given).target
+
+
+def _located(config: Path, reading: "Reading") -> tuple["Reading", Any, Any, list[str]]:
+    """The reading, the target that a configuration implies for it, ``located``, and remarks.
+
+    Where it implies no finite target (no KL term) the target is None, to be assumed, and the first
+    remark says so. Where rewards are z-scored the reading gains the standardised utility, which
+    the sharpness multiplies.
+    """
+    from tod.configurations import locate
+
+    found = locate(config)
+    remarks = [f"located: {found.framework} {found.method}", *found.notes]
+    remarks += [f"{change.setting}: {change.effect}" for change in found.silent_changes]
+    implied = found.target_for(reading)
+    if implied is None:
+        remarks.insert(1, f"{config.name} implies no finite target: one is assumed below")
+        remarks.append(_STILL)
+        return reading, None, None, remarks
+    if implied.etas is not None:
+        remarks.append(_spread_of_eta(implied.etas))
+    same: Any = implied.candidates
+    return same, implied.target, _kind(found), remarks
+
+
+def _kind(found: "Located") -> str:
+    """A recipe of ours declares its target; a framework's settings only imply it."""
+    return "declared" if found.framework == "tod" else "located"
+
+
+def _spread_of_eta(etas: Any) -> str:
+    """What z-scoring makes of η, context by context."""
+    import numpy as np
+
+    from tod.diagnostics import quantile
+
+    known = np.asarray(etas)[np.asarray(etas) > 0]
+    if not known.size:
+        return "rewards are z-scored and no context has any spread: eta_c is 0 everywhere"
+    low, middle, high = (quantile(known, p) for p in (0.1, 0.5, 0.9))
+    return (
+        f"rewards are z-scored, so the implied eta_c differs by context: median {middle:.4g}, "
+        f"10 % {low:.4g}, 90 % {high:.4g}"
+    )
