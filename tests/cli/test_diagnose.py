@@ -52,7 +52,7 @@ def test_terminal_output_fits_80_columns(app: typer.Typer, dump: Path) -> None:
     result = run(app, dump)
     assert result.exit_code == 0, result.output
     assert max(len(line) for line in result.output.splitlines()) <= 80
-    for text in ("verl", "tier D", "regime", "transition", "assumed", "K = 8", "feasible", "trend"):
+    for text in ("verl", "tier D", "regime", "transition", "assumed", "K 8", "feasible", "trend"):
         assert text in result.output
     assert "[bold]" in result.output
 
@@ -207,3 +207,16 @@ def test_the_page_names_only_flags_that_exist() -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page))
     assert named <= known, named - known
     assert {"--below", "--bootstrap", "--texts", "--clip", "--operator", "--thresholds"} <= named
+
+
+def test_the_default_screen_fits_a_terminal_and_says_the_verdict_first(
+    app: typer.Typer, dump: Path
+) -> None:
+    """0.1 printed 77 lines; the verdict had scrolled away."""
+    lines = run(app, dump).output.splitlines()
+    assert lines[0].startswith("regime: transition")
+    assert len(lines) <= 24
+    more = run(app, dump, "--verbose").output
+    assert len(more.splitlines()) > 24
+    assert more.startswith("regime: transition")
+    assert "needs" in more

@@ -135,11 +135,15 @@ def test_terminal_says_it(
     diagnoses: dict[str, Diagnosis], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = shown(diagnoses[name], monkeypatch)
-    wanted = {"engine": "0% staleness, 100%", "stale": "100% staleness, 0%", "both": "staleness,"}
+    wanted = {
+        "engine": "0 % staleness, 100 %",
+        "stale": "100 % staleness, 0 %",
+        "both": "staleness,",
+    }
     assert wanted[name] in text
     assert "length_root" in text
-    assert "never q*/mu" in text
-    assert "pi/mu by K" in text
+    assert "never q*/μ" in text
+    assert "π/μ by K" in text
     assert "per sequence" in text
 
 

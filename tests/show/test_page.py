@@ -108,7 +108,7 @@ def test_verdict_reasons_and_remedies_come_first(html, run_path):
 def test_figures_are_there(html):
     wanted = (
         *("Phase diagram", "Learning curve", "ESS_rel over contexts", "Overlap", "Drift"),
-        *("Tails of the weights", "What the contexts are", "Activation", "Knob: η"),
+        *("Largest weights", "What the contexts are", "Activation", "Knob: η"),
         "Compute (evaluation left out)",
         *("Controller", "Most fragile contexts", "Resolved recipe", "Versions and hardware"),
     )

@@ -216,11 +216,11 @@ def _located(config: Path, reading: "Reading") -> tuple["Reading", Any, Any, lis
     remarks += [f"{change.setting}: {change.effect}" for change in found.silent_changes]
     implied = found.target_for(reading)
     if implied is None:
-        remarks.insert(1, f"{config.name} implies no finite target: one is assumed below")
+        remarks.insert(0, f"{config.name} implies no finite target: one is assumed below")
         remarks.append(_STILL)
         return reading, None, None, remarks
     if implied.etas is not None:
-        remarks.append(_spread_of_eta(implied.etas))
+        remarks.insert(0, _spread_of_eta(implied.etas))
     same: Any = implied.candidates
     return same, implied.target, _kind(found), remarks
 

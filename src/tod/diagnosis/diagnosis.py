@@ -162,12 +162,11 @@ class Diagnosis:
         """Plain data in the schema ``tod.diagnosis/1``."""
         from tod.runs import plain
 
-        summary = self.summary.to_dict()
         data = {
             "schema": SCHEMA,
             "source": self.reading.source.to_dict(),
             "target": None if self.sourced is None else self.sourced.to_dict(),
-            **{name: summary[name] for name in _BLOCKS},
+            **self.summary.to_dict(),
             "regime": self.regime.to_dict(),
             "feasible": self.feasible,
             "cannot": [item.to_dict() for item in self.cannot],
@@ -204,20 +203,6 @@ class Diagnosis:
         frame = pl.DataFrame(columns, strict=False)
         floats = [name for name, kind in frame.schema.items() if kind.is_float()]
         frame.with_columns(pl.col(floats).fill_nan(None)).write_parquet(path)
-
-
-_BLOCKS = (
-    "contexts",
-    "ess_rel",
-    "tails",
-    "overlap",
-    "coverage",
-    "mismatch",
-    "staleness",
-    "drift",
-    "activation",
-    "entropy",
-)
 
 
 def diagnose(

@@ -260,7 +260,6 @@ FACTS: tuple[Fact, ...] = (
         "tails.pareto_k_pooled",
         "k̂",
         "Tail index of the weights of all informative prompts together.",
-        "share",
         better="lower",
         plot="Tail index",
     ),

@@ -34,8 +34,8 @@ def show(found: "Diagnosis", remarks: list[str], verbose: bool = False) -> None:
         lines = [*_figures(data), *_by_leg(data), *measures(data), *_long(data)]
     else:
         lines = _watched(data)
-        lines += [("remarks", f"{remarks[0]} ({len(remarks)}: --verbose)")] if remarks else []
-    lines += [*_feasible(data), *_trend_line(data)]
+        lines += [("remarks", f"{remarks[0]} (all {len(remarks)}: --verbose)")] if remarks else []
+    lines += [*_tilt_only(data), *_feasible(data), *_trend_line(data)]
     figures = table(("", ""), show_header=False, box=None, padding=(0, 2, 0, 0))
     figures.columns[0].no_wrap = True
     for name, text in lines:
@@ -108,13 +108,17 @@ def _phrase(item: tuple[Fact, str]) -> str:
 
 
 def _by_leg(data: dict[str, Any]) -> Iterator[Line]:
-    """ESS_rel against K, and of the tilts alone where q*/μ cannot be weighed."""
+    """ESS_rel against K."""
     for leg in ("target_proposal", "policy_proposal"):
         points = [item for item in data["k_trend"] if item["leg"] == leg]
         if len(points) > 1:
             values = ", ".join(plainly(item["median"]) for item in points)
             sizes = ", ".join(str(item["k"]) for item in points)
             yield f"{_LEGS[leg]} by K", f"ESS_rel {values} at K = {sizes}"
+
+
+def _tilt_only(data: dict[str, Any]) -> Iterator[Line]:
+    """ESS_rel of the tilts alone, where q*/μ cannot be weighed."""
     alone = data["tilt_only"]
     if alone is not None:
         yield (
