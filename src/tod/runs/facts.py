@@ -258,7 +258,7 @@ FACTS: tuple[Fact, ...] = (
     ),
     Fact(
         "tails.pareto_k_pooled",
-        "k̂",
+        "tail index",
         "Tail index of the weights of all informative prompts together.",
         better="lower",
         plot="Tail index",
