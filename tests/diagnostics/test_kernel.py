@@ -179,8 +179,10 @@ def test_blocks_cover_everything_once(limit, most, wide, ragged, rng, monkeypatc
         rows = [x[ragged.offsets[c] : ragged.offsets[c + 1]] for c in places]
         copy = block.gather(x, 0)
         assert block.reduce(np.add, copy) == pytest.approx([row.sum() for row in rows])
+        total, squares = block.sums(copy, *np.empty((2, len(rows))))
+        assert total == pytest.approx([row.sum() for row in rows])
         assert block.reduce(np.minimum, copy).tolist() == [row.min() for row in rows]
-        assert block.squares(copy) == pytest.approx([row @ row for row in rows])
+        assert squares == pytest.approx([row @ row for row in rows])
         largest = block.largest(copy, 2)
         for place, row in enumerate(rows):
             known = [values[place] for values in largest]

@@ -25,10 +25,10 @@ from tod.diagnostics.overlap import (
     target_policy,
 )
 
-ELEMENTS = 1 << 16
-"""Most candidates of a block of several contexts: 512 KiB in float64, a quarter of a usual L2."""
-CONTEXTS = 1 << 13
-"""Most contexts of a block: 64 KiB a row."""
+ELEMENTS = 3 << 15
+"""Most candidates of a block of several contexts: 768 KiB in float64, within L2 with its rows."""
+CONTEXTS = 3 << 12
+"""Most contexts of a block: 96 KiB a row."""
 WIDE = 512
 """From this K on a context is a long row by itself, and reductions run along it as it lies."""
 
@@ -134,8 +134,8 @@ def of_weights(
         block.subtract(x, first)
         _variance(block, x, variance)
         np.exp(x, out=x)
-        total = block.reduce(np.add, x, heaviest)
-        effective[:] = ess_of_sums(total, block.squares(x, held))
+        total, squares = block.sums(x, heaviest, held)
+        effective[:] = ess_of_sums(total, squares)
         np.clip(effective, 1, block.sizes, out=effective)  # the bounds hold to rounding only
         np.multiply(total, block.inverse, out=log_z)
         np.log(log_z, out=log_z)
@@ -156,9 +156,8 @@ def _variance(block: "Block", x: Any, out: Any) -> None:
     Each context holds a 0, its largest: Σx² ≤ (K + 1) Σ(x − mean)², so that in short contexts the
     difference Σx² − (Σx)²/K loses no more than K + 1 roundings.
     """
-    block.squares(x, out)
+    total, _ = block.sums(x, np.empty_like(out), out)
     if block.longest < WIDE and out.max() < np.inf:
-        total = block.reduce(np.add, x)
         total *= total
         total *= block.inverse
         out -= total
@@ -169,7 +168,7 @@ def _variance(block: "Block", x: Any, out: Any) -> None:
         count = block.reduce(np.add, finite.astype(np.float64))
         block.subtract(deviation, block.reduce(np.add, deviation) / np.maximum(count, 1))
         deviation *= finite
-        block.squares(deviation, out)
+        block.sums(deviation, total, out)
     out *= np.divide(1, count - 1, out=np.full(np.shape(count), np.nan), where=np.greater(count, 1))
 
 
@@ -192,8 +191,7 @@ def _of_policy(block: "Block", w: Any, r: Any, flat: tuple[Any, Any], out: Any) 
     with np.errstate(over="ignore", invalid="ignore"):
         block.subtract(r, largest if usable.all() else np.where(usable, largest, 0.0))
         np.exp(r, out=r)
-        block.reduce(np.add, r, total)
-        block.squares(r, squares)
+        block.sums(r, total, squares)
     if block.shortest < 2 or not usable.all() or not r.min() > SMALLEST_RHO:  # NaN too
         omega, gap = (block.values(x) for x in flat)
         groups = Groups(block.counts)
@@ -203,10 +201,10 @@ def _of_policy(block: "Block", w: Any, r: Any, flat: tuple[Any, Any], out: Any) 
         return
     s = w * w
     s /= r
-    total_s = block.reduce(np.add, s)
+    total_s, squares_s = block.sums(s, np.empty_like(total), np.empty_like(total))
     proposal[:] = ess_of_sums(total, squares) / block.sizes
     policy[:] = leg_of_sums(block.reduce(np.add, w), total, total_s)
-    carried[:] = ess_of_sums(total_s, block.squares(s))
+    carried[:] = ess_of_sums(total_s, squares_s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,11 +319,21 @@ class Block:
             operation(part, row, out=part)
         return out
 
-    def squares(self, p: Any, out: Any = None) -> Any:
-        """Σx² of every context, [B]."""
+    def sums(self, p: Any, total: Any, squares: Any) -> tuple[Any, Any]:
+        """Σx and Σx² of every context, written to ``total`` and ``squares``."""
         if self.order is None:
-            return np.einsum("kb,kb->b", self.table(p), self.table(p), out=out)
-        return self.reduce(np.add, np.multiply(p, p, out=self.room[2, : self.total]), out)
+            table = self.table(p)
+            np.add.reduce(table, axis=0, out=total)
+            return total, np.einsum("kb,kb->b", table, table, out=squares)
+        total[:] = squares[:] = 0
+        product = self.room[2]
+        for row in self.rows(p):
+            length = len(row)
+            part = total[:length]
+            part += row
+            part = squares[:length]
+            part += np.multiply(row, row, out=product[:length])
+        return total, squares
 
     def subtract(self, p: Any, y: Float[np.ndarray, " B"]) -> None:
         """One value per context from all its candidates, in place."""
