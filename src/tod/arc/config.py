@@ -16,7 +16,7 @@ class ArcConfig(Spec):
 
     The defaults are the setting that did best on exact worlds: a median-ESS target of one half
     to 0.7, a slew limit, and a deadline floor. Without the floor a high target stalls; with it
-    the controller ties an open-loop linear ramp, which is therefore always reported beside it.
+    the controller ties an open-loop linear ramp, which is therefore always reported with it.
     """
 
     knob: Literal["eta", "anchors", "both"] = "eta"
@@ -62,8 +62,8 @@ class ArcConfig(Spec):
     """Operators in order, cheapest last; the next is authorised by sustained health."""
     solver: Literal["pi", "gaussian", "feasible"] = "pi"
     """How far sharpness moves: ``pi`` integrates the log error; ``gaussian`` solves
-    ln ESS_rel ∝ −eta² at once; ``feasible`` goes to the largest feasible eta that the caller found
-    on the batch. All are slew-limited."""
+    ln ESS_rel ∝ −eta² at once; ``feasible`` goes to the largest feasible eta of the
+    batch, which the caller computes. All are slew-limited."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

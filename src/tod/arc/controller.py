@@ -86,7 +86,7 @@ def _blocked(
         return "refuse", f"{lacking[0]} is not known for this batch, and it is what is steered by"
     if config.solver == "feasible" and (eta_feasible is None or isnan(eta_feasible)):
         return "refuse", (
-            "no eta is feasible on this batch (or none was given): change the anchor or the "
+            "no eta is feasible on this batch (or none is known): change the anchor or the "
             "proposal, sharpness cannot help"
         )
     return None
@@ -222,13 +222,13 @@ def replay(
     Args:
         config: The controller to try.
         records: Lines of ``steps.jsonl``: ``step`` and the fields of a summary; ``knobs`` of the
-            first one declare the goal when no state is given; ``feasible.eta_max`` is used where
+            first one declare the goal without a state; ``feasible.eta_max`` is used where
             it is there.
         state: State to begin with.
         steps: Length of the run, for the deadline.
 
     Raises:
-        SpecError: No state was given and the first record has no knobs.
+        SpecError: No state, and no knobs in the first record.
     """
     decisions: list[Decision] = []
     for index, record in enumerate(records):

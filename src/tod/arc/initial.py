@@ -20,7 +20,7 @@ def initial(
     operator: str | None = None,
     steps: int | None = None,
 ) -> ArcState:
-    """The state before the first batch; the values given are remembered as the goal.
+    """The state before the first batch; these values are remembered as the goal.
 
     Args:
         config: Bounds and speeds.

@@ -1,4 +1,14 @@
-"""Floor 1, third wing: what a batch's weights say, per context, and what they cannot see."""
+"""Diagnostics D: what a batch's importance weights say per context, and what they cannot see.
+
+    log_w = np.array([0.0, -0.5, -1.2, -3.0])     # log q*/μ of four candidates of one context, nats
+    ess(log_w, Groups.equal(1, 4))                # [2.62]: of four candidates 2.6 count
+
+Every statistic is a function of flat arrays [N] and of `Groups`, candidates in contexts, and
+answers per context [C]; a number that is not defined is NaN, and None in a record. ``ess``,
+``tails``, ``overlap``, ``coverage``, ``pareto``, ``drift``, ``finite_k``, ``diversity`` and
+``activation`` hold the equations, one idea a file. ``kernel`` computes those of the weights in one
+pass, `measure` all of a batch, and `Diagnostics.summary` makes one record of them.
+"""
 
 from tod.diagnostics.activation import (
     ClipFractions,

@@ -68,14 +68,14 @@ class RhoSums:
         return cls(largest, total, squares, contexts.sizes)
 
     @classmethod
-    def join(cls, parts: Sequence["RhoSums"]) -> "RhoSums | None":
+    def join(cls, batches: Sequence["RhoSums"]) -> "RhoSums | None":
         """Of all contexts of several batches; None of none."""
-        columns = zip(*(part.columns for part in parts), strict=True)
-        return cls(*map(np.concatenate, columns)) if parts else None
+        columns = zip(*(batch.columns for batch in batches), strict=True)
+        return cls(*map(np.concatenate, columns)) if batches else None
 
-    def take(self, chosen: Any) -> "RhoSums":
+    def take(self, places: Any) -> "RhoSums":
         """Some contexts."""
-        return RhoSums(*(x[chosen] for x in self.columns))
+        return RhoSums(*(x[places] for x in self.columns))
 
     @property
     def columns(self) -> tuple[Any, Any, Any, Any]:

@@ -63,11 +63,11 @@ def self_bleu(
     if n < 1:
         raise DataError(f"n={n}: an n-gram holds at least one token.")
     split = sequences.split(np.asarray(ids))
-    found = np.full(len(contexts), np.nan)
-    for at, members in enumerate(contexts.split(np.arange(len(sequences)))):
+    bleu = np.full(len(contexts), np.nan)
+    for place, members in enumerate(contexts.split(np.arange(len(sequences)))):
         if len(members) > 1:
-            found[at] = np.mean(_bleu_of_each([split[i] for i in members], n))
-    return found
+            bleu[place] = np.mean(_bleu_of_each([split[i] for i in members], n))
+    return bleu
 
 
 def _bleu_of_each(texts: list[list[int]], n: int) -> list[float]:
@@ -98,9 +98,9 @@ def _two_largest(counts: list[Counter[tuple[int, ...]]]) -> dict[tuple[int, ...]
     return most
 
 
-def _brevity(at: int, sizes: list[int]) -> float:
-    """Log of the brevity penalty of one candidate."""
-    own = sizes[at]
-    others = (size for place, size in enumerate(sizes) if place != at)
+def _brevity(i: int, sizes: list[int]) -> float:
+    """Log of the brevity penalty of candidate i."""
+    own = sizes[i]
+    others = sizes[:i] + sizes[i + 1 :]
     nearest = min(others, key=lambda size: (abs(size - own), size))
     return min(0.0, 1 - nearest / own)

@@ -132,19 +132,19 @@ def drift_and_reasons(
     rho = _normalised(log_rho) if names else None
     if rho is None:
         return Drift(), tuple(_too_far(name) for name in names)
-    found: dict[str, float | None] = {}
+    record: dict[str, float | None] = {}
     reasons = []
     for name in names:
         with np.errstate(over="ignore", invalid="ignore"):
             x = to_numpy(k1(log_pi, anchors[name])).astype(np.float64)
             mean = float(np.mean(x * rho))
             error = float(np.sqrt(np.mean((rho * (x - mean)) ** 2) / max(x.size, 1)))
-        value = found[name] = nonnegative(mean, error)
+        value = record[name] = nonnegative(mean, error)
         if value is None:
             reasons.append(_impossible(name, mean, error))
         elif lengths is not None and np.any(lengths):
-            found[f"{name}_token"] = finite(value / np.mean(np.asarray(lengths) * rho))
-    return Drift(**found), tuple(reasons)
+            record[f"{name}_token"] = finite(value / np.mean(np.asarray(lengths) * rho))
+    return Drift(**record), tuple(reasons)
 
 
 def gap(

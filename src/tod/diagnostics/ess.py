@@ -109,9 +109,9 @@ def log_ess_alpha(log_w: Float[Array, " N"], contexts: Groups, alpha: float) -> 
     log_bar = log_weights_normalised(log_w, contexts)
     if alpha == 0:
         zero = xp.zeros_like(log_bar)
-        kept = xp.where(log_bar == -float("inf"), zero, zero + 1)  # type: ignore[comparison-overlap]
-        kept = xp.where(xp.isnan(log_bar), log_bar, kept)
-        return xp.log(contexts.sum(kept))  # type: ignore[no-any-return]
+        counted = xp.where(log_bar == -float("inf"), zero, zero + 1)  # type: ignore[comparison-overlap]
+        counted = xp.where(xp.isnan(log_bar), log_bar, counted)
+        return xp.log(contexts.sum(counted))  # type: ignore[no-any-return]
     if alpha == 1:
         return entropy(log_w, contexts)
     if alpha == float("inf"):
@@ -195,5 +195,5 @@ def d_kl(
 def _mean(e: Any, x: Any, contexts: Groups) -> Any:
     """Mean of x under weights proportional to e; where e is 0, x may be infinite."""
     xp = namespace(e)
-    kept = xp.where(e == 0, xp.zeros_like(e), x)
-    return contexts.sum(e * kept) / contexts.sum(e)
+    counted = xp.where(e == 0, xp.zeros_like(e), x)
+    return contexts.sum(e * counted) / contexts.sum(e)

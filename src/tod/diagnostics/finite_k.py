@@ -56,10 +56,10 @@ def k_trend(
     reached = [k for k in sorted(set(sizes)) if 1 < k <= contexts.sizes[valid].max(initial=0)]
     if not reached:
         return []
-    chosen = np.flatnonzero(valid & (contexts.sizes >= reached[-1]))
-    kept, rows = contexts.take(chosen)
+    reaching = np.flatnonzero(valid & (contexts.sizes >= reached[-1]))
+    large, rows = contexts.take(reaching)
     rng = np.random.default_rng(seed)
-    many = Groups(np.tile(kept.sizes, resamples))
+    many = Groups(np.tile(large.sizes, resamples))
     shuffled = _shuffled(np.tile(x[rows], resamples), many, rng)
     return [_point(shuffled, many, resamples, k) for k in reached]
 

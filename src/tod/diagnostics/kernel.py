@@ -257,8 +257,8 @@ class Block:
     @cached_property
     def lengths(self) -> list[int]:
         """Length of every row: how many contexts hold more than k candidates."""
-        found = np.bincount(self.counts, minlength=self.longest)
-        return (len(self.counts) - np.cumsum(found[: self.longest])).tolist()  # type: ignore[no-any-return]
+        of_size = np.bincount(self.counts, minlength=self.longest)
+        return (len(self.counts) - np.cumsum(of_size[: self.longest])).tolist()  # type: ignore[no-any-return]
 
     def columns_of(self, columns: Any) -> Any:
         """Where to write [n, B]: the columns themselves, or memory for `restore`."""

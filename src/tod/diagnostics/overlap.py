@@ -16,7 +16,7 @@ from tod.diagnostics.ess import centre, ess_rel
 LEGS = ("target_proposal", "policy_proposal", "target_policy")
 SMALLEST_RHO = 1e-60
 """ρ relative to its largest down to which s = w²/ρ and s² stay far inside the float range; a w that
-underflows then has an s below 1e-580, beside a Σs of at least 1."""
+underflows then has an s below 1e-580, and Σs is at least 1."""
 
 
 def target_proposal(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:

@@ -103,10 +103,10 @@ def pareto_k(log_w: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, "
     Source: Vehtari et al. 2024, JMLR 25(72) (equation pareto-k)
     """
     values = to_numpy(log_w).astype(np.float64)
-    found = np.full(len(contexts), np.nan)
+    shapes = np.full(len(contexts), np.nan)
     for c in np.flatnonzero(contexts.sizes >= SMALLEST):
-        found[c] = fit_tail(values[contexts.offsets[c] : contexts.offsets[c + 1]]).k
-    return found
+        shapes[c] = fit_tail(values[contexts.offsets[c] : contexts.offsets[c + 1]]).k
+    return shapes
 
 
 def pareto_k_pooled(
@@ -129,19 +129,19 @@ def pareto_k_pooled(
         max_weight: Largest w̄ of every context, if it is known already.
         log_mean: ``log_z`` of every context, if it is known already.
     """
-    kept = np.arange(len(contexts)) if keep is None else np.flatnonzero(keep)
-    draws = int(contexts.sizes[kept].sum())
+    places = np.arange(len(contexts)) if keep is None else np.flatnonzero(keep)
+    draws = int(contexts.sizes[places].sum())
     if draws < SMALLEST:
         return None
     known = weight_statistics(log_w, contexts).max_weight if max_weight is None else max_weight
-    tops = contexts.sizes[kept] * known[kept]
+    tops = contexts.sizes[places] * known[places]
     largest = tail_length(draws) + 1
-    if len(kept) > largest:
+    if len(places) > largest:
         least = np.partition(tops, -largest)[-largest] * (1 - 1e-9)  # rounding must drop nothing
-        kept = kept[~(tops < least)]
-    group, rows = contexts.take(kept)
+        places = places[~(tops < least)]
+    group, rows = contexts.take(places)
     x = to_numpy(log_w)[rows].astype(np.float64, copy=False)
-    x = x - group.spread(log_z(x, group) if log_mean is None else log_mean[kept])
+    x = x - group.spread(log_z(x, group) if log_mean is None else log_mean[places])
     k = fit_tail(x, draws).k
     return None if math.isnan(k) else k
 

@@ -176,7 +176,7 @@ class Mismatch(Record):
 
 @dataclass(frozen=True)
 class Drift(Record):
-    """KL(π‖anchor) by name of the anchor, nats, k1 on sequences; per token beside it."""
+    """KL(π‖anchor) by name of the anchor, nats, k1 on sequences, and per token."""
 
     ref: float | None = None
     old: float | None = None
@@ -384,9 +384,9 @@ class _Sorted:
         """The column of informative (or all readable) contexts, perhaps of the common K only."""
         key = (name, readable, at_k and not self._equal)
         if key not in self._known:
-            chosen = self._readable if readable else self._informative
-            chosen = chosen & (self._d.k == self.k) if key[2] else chosen
-            self._known[key] = Ordered(getattr(self._d, name)[chosen])
+            mask = self._readable if readable else self._informative
+            mask = mask & (self._d.k == self.k) if key[2] else mask
+            self._known[key] = Ordered(getattr(self._d, name)[mask])
         return self._known[key]
 
 
@@ -419,12 +419,12 @@ def _overlap(d: Diagnostics, columns: _Sorted) -> Overlap:
 
     Legs with q* read informative contexts, π/μ every one that is neither singleton nor invalid.
     """
-    found: dict[str, Ordered] = {}
+    by_leg: dict[str, Ordered] = {}
     for leg in LEGS:
         name = "ess_rel" if leg == "target_proposal" else leg
         if leg not in d.legs_not_applicable and getattr(d, name) is not None:
-            found[leg] = columns(name, readable=leg == "policy_proposal", at_k=True)
-    medians = {leg: x.quantile(0.5) for leg, x in found.items()}
+            by_leg[leg] = columns(name, readable=leg == "policy_proposal", at_k=True)
+    medians = {leg: x.quantile(0.5) for leg, x in by_leg.items()}
     declared = _declared(d, medians)
     medians |= declared
     known = [value for value in medians.values() if value is not None]
@@ -436,24 +436,22 @@ def _overlap(d: Diagnostics, columns: _Sorted) -> Overlap:
         declared=tuple(declared),
         k=columns.k,
         contexts=len(columns("ess_rel", at_k=True)),
-        q10={leg: q for leg, x in found.items() if (q := x.quantile(0.1)) is not None},
+        q10={leg: q for leg, x in by_leg.items() if (q := x.quantile(0.1)) is not None},
         carried_by=None if carried is None else carried.quantile(0.5),
-        unknown=max((x.unknown for x in found.values()), default=0),
+        unknown=max((x.unknown for x in by_leg.values()), default=0),
     )
 
 
 def _declared(d: Diagnostics, medians: dict[str, Any]) -> dict[str, Any]:
     """Legs that follow from π = μ and were not measured (docs/equations.md C.12)."""
     on_policy = "policy_proposal" in d.legs_declared and "policy_proposal" not in medians
-    found: dict[str, Any] = {"policy_proposal": 1.0} if on_policy else {}
+    legs: dict[str, Any] = {"policy_proposal": 1.0} if on_policy else {}
     if "target_policy" not in medians and (on_policy or "target_policy" in d.legs_declared):
-        found["target_policy"] = medians.get("target_proposal")
-    return {
-        leg: v for leg, v in found.items() if leg not in d.legs_not_applicable and v is not None
-    }
+        legs["target_policy"] = medians.get("target_proposal")
+    return {leg: v for leg, v in legs.items() if leg not in d.legs_not_applicable and v is not None}
 
 
-def _coverage(d: Diagnostics, given: Coverage | None) -> Coverage:
+def _coverage(d: Diagnostics, more: Coverage | None) -> Coverage:
     rho = d.mean_rho
     mass = None if d.missing_mass is None else d.missing_mass[d.informative]
     measured = Coverage(
@@ -462,7 +460,7 @@ def _coverage(d: Diagnostics, given: Coverage | None) -> Coverage:
         mean_rho=None if rho is None else finite(rho.value),
         mean_rho_z=None if rho is None or rho.z is None else finite(rho.z),
     )
-    known = {name: v for name, v in (given.to_dict() if given else {}).items() if v is not None}
+    known = {name: v for name, v in (more.to_dict() if more else {}).items() if v is not None}
     return replace(measured, **known)
 
 

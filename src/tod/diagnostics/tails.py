@@ -64,18 +64,18 @@ def top_mass(log_w: Float[Array, " N"], contexts: Groups, m: int = 2) -> Float[A
         raise DataError(f"m={m}: the mass of the m largest weights needs m ≥ 1.")
     xp = namespace(log_w)
     x = centre(log_w, contexts)
-    x = at(x, ascending(x, contexts))
+    x = taken(x, ascending(x, contexts))
     e = xp.exp(x)
     from_end = contexts.spread(contexts.sizes) - contexts.position
-    chosen = constant_like(from_end <= m, log_w)
-    return contexts.sum(xp.where(chosen, e, xp.zeros_like(e))) / contexts.sum(e)  # type: ignore[no-any-return]
+    heavy = constant_like(from_end <= m, log_w)
+    return contexts.sum(xp.where(heavy, e, xp.zeros_like(e))) / contexts.sum(e)  # type: ignore[no-any-return]
 
 
 def max_minus_median(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
     """Max ω − median ω, nats, ≥ 0; the median is the ⌈K/2⌉-th smallest, +∞ if that one is −∞."""
     x = centre(log_w, contexts)
     middle = contexts.offsets[:-1] + (contexts.sizes + 1) // 2 - 1
-    return 0 - at(x, ascending(x, contexts)[middle])  # type: ignore[no-any-return]
+    return 0 - taken(x, ascending(x, contexts)[middle])  # type: ignore[no-any-return]
 
 
 def gini(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
@@ -84,7 +84,7 @@ def gini(log_w: Float[Array, " N"], contexts: Groups) -> Float[Array, " C"]:
     G = Σ_i (2i − K − 1) w̄_(i) / K with w̄ sorted upwards (Martino et al., arXiv 1602.03572).
     """
     x = centre(log_w, contexts)
-    e = namespace(log_w).exp(at(x, ascending(x, contexts)))
+    e = namespace(log_w).exp(taken(x, ascending(x, contexts)))
     rank = 2.0 * contexts.position + 1 - contexts.spread(contexts.sizes)
     scale = contexts.sizes_like(log_w) * contexts.sum(e)
     return contexts.sum(constant_like(rank.astype(to_numpy(x).dtype), log_w) * e) / scale  # type: ignore[no-any-return]
@@ -146,6 +146,6 @@ def ascending(x: Float[Array, " N"], contexts: Groups) -> Int[np.ndarray, " N"]:
     return np.lexsort((values, contexts.owner))
 
 
-def at(x: Array, index: Int[np.ndarray, " n"]) -> Any:
+def taken(x: Array, index: Int[np.ndarray, " n"]) -> Any:
     """``x[index]`` for either library."""
     return x[index] if is_numpy(x) else x[constant_like(index, x)]

@@ -88,13 +88,13 @@ def fit_cuts(records: Iterable[Mapping[str, Any]], *, limit: float = 0.1) -> dic
     rows = list(records)
     if any(row.get("excess") is None for row in rows):
         raise DataError("a condition has no `excess`: calibration needs a finished swap study.")
-    found: dict[str, Cut] = {}
+    cuts: dict[str, Cut] = {}
     for name in _BANDS:
         known = [row for row in rows if row.get(name) is not None]
         apart = np.array([row["excess"] > limit for row in known], dtype=bool)
         if 0 < int(apart.sum()) < len(known):
-            found[name] = youden(np.array([float(row[name]) for row in known]), apart)
-    return found
+            cuts[name] = youden(np.array([float(row[name]) for row in known]), apart)
+    return cuts
 
 
 def fit_thresholds(

@@ -70,7 +70,7 @@ def classify(
     bounds = thresholds or Thresholds()
     k = summary.contexts.candidates_per_context.get("median")
     advice = Advice(eta, eta_max, k_needed, k, eta_goal, anchors, needs, budget)
-    found = [
+    missed = [
         *reasons.evidence(summary, bounds),
         *reasons.overlap(summary, bounds, advice, band),
         *reasons.tails(summary, bounds, advice),
@@ -78,10 +78,10 @@ def classify(
         *still_out(changes, bounds),
         *reasons.target(assumed_target),
     ]
-    found.sort(key=lambda reason: -ORDER.index(reason.verdict))
+    missed.sort(key=lambda reason: -ORDER.index(reason.verdict))
     return Regime(
-        verdict=found[0].verdict if found else "swap_stable",
-        reasons=tuple(found),
+        verdict=missed[0].verdict if missed else "swap_stable",
+        reasons=tuple(missed),
         missing=missing_inputs(summary),
         point=phase_point(summary),
         eta_intervals=eta_intervals,
@@ -188,14 +188,14 @@ def _always(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(name for name in names[0] if all(name in other for other in names))
 
 
-def _counts(parts: Sequence[ContextCounts]) -> ContextCounts:
+def _counts(records: Sequence[ContextCounts]) -> ContextCounts:
     totals: dict[str, Any] = {}
     for item in fields(ContextCounts):
         if item.name != "candidates_per_context":
-            known = [getattr(part, item.name) for part in parts]
+            known = [getattr(record, item.name) for record in records]
             known = [value for value in known if value is not None]
             totals[item.name] = sum(known) if known else None
-    sizes = [part.candidates_per_context for part in parts if part.candidates_per_context]
+    sizes = [record.candidates_per_context for record in records if record.candidates_per_context]
     pick = {"min": min, "median": _mean, "max": max}
     totals["candidates_per_context"] = {
         name: choose([size[name] for size in sizes if name in size])  # type: ignore[operator]
@@ -205,14 +205,14 @@ def _counts(parts: Sequence[ContextCounts]) -> ContextCounts:
     return ContextCounts(**totals)
 
 
-def _merge(parts: list[Any]) -> Any:
+def _merge(records: list[Any]) -> Any:
     """Average every float of equal dataclasses; None where nothing is known."""
-    known = [part for part in parts if part is not None]
+    known = [record for record in records if record is not None]
     if not known:
         return None
     merged: dict[str, Any] = {}
     for item in fields(known[0]):
-        values = [getattr(part, item.name) for part in known]
+        values = [getattr(record, item.name) for record in known]
         if any(is_dataclass(value) for value in values):
             merged[item.name] = _merge(values)
         elif all(value is None or isinstance(value, int | float) for value in values):

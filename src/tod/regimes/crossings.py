@@ -127,16 +127,16 @@ def crossings(
             f"{len(values)} values at {len(steps)} steps, leave = {leave}, enter = {enter}: needs "
             "one value per increasing step and leave <= enter."
         )
-    found: list[Crossing] = []
-    parts = segments(np.array(values, dtype=np.float64), least=least)
-    inside = bool(parts) and parts[0].median >= leave
-    for before, after in pairwise(parts):
+    changes: list[Crossing] = []
+    stretches = segments(np.array(values, dtype=np.float64), least=least)
+    inside = bool(stretches) and stretches[0].median >= leave
+    for before, after in pairwise(stretches):
         event: Literal["left", "entered"] = "left" if inside else "entered"
         if after.median < leave if inside else after.median >= enter:
             levels = before.median, after.median
-            found.append(Crossing(steps[after.start], event, *levels, what, parts[-1].median))
+            changes.append(Crossing(steps[after.start], event, *levels, what, stretches[-1].median))
             inside = not inside
-    return tuple(found)
+    return tuple(changes)
 
 
 def stable_crossings(
@@ -161,36 +161,36 @@ def stable_crossings(
         raise DataError(f"{len(summaries)} summaries at {len(steps)} steps: give one per step.")
     bounds = thresholds or Thresholds()
     read = [legs(s) | {"ess_rel.q10": s.ess_rel.q10} for s in summaries]
-    found: list[Crossing] = []
+    changes: list[Crossing] = []
     for name in (*LEGS, "ess_rel.q10"):
         edge = bounds.overlap_stable if name in LEGS else bounds.ess_q10_dominated
-        kept = [
+        known = [
             (step, value)
             for step, summary, values in zip(steps, summaries, read, strict=True)
             if (value := values[name]) is not None and name not in summary.overlap.declared
         ]
-        found += crossings(
-            [step for step, _ in kept],
-            [value for _, value in kept],
+        changes += crossings(
+            [step for step, _ in known],
+            [value for _, value in known],
             enter=edge,
             leave=edge * (1 - hysteresis),
             least=least,
             what=name.replace("_", "/") if name in LEGS else name,
         )
-    return tuple(sorted(found, key=lambda crossing: crossing.step))
+    return tuple(sorted(changes, key=lambda crossing: crossing.step))
 
 
-def still_out(found: Sequence[Crossing], thresholds: Thresholds) -> Iterator[Reason]:
+def still_out(changes: Sequence[Crossing], thresholds: Thresholds) -> Iterator[Reason]:
     """Statistics that left the stable region and are out of it when the series ends.
 
     The mean over steps hides a late fall: six steps at 0.2 after 54 at 1 read 0.92.
 
     Args:
-        found: Crossings in the order of their steps.
+        changes: Crossings in the order of their steps.
         thresholds: A leg whose last level is below ``overlap_dominated`` caps at
             ``operator_dominated``, any other at ``transition``.
     """
-    latest = {crossing.what: crossing for crossing in found}
+    latest = {crossing.what: crossing for crossing in changes}
     for crossing in latest.values():
         if crossing.event == "left":
             leg = crossing.what.replace("/", "_") in LEGS
@@ -211,8 +211,8 @@ def _noise(x: Float[np.ndarray, " n"]) -> float:
     would read the noise of the other as changes.
     """
     steps = np.diff(x)
-    parts = np.array_split(steps, min(8, max(1, len(steps) // 20)))
-    return max(_deviation(part) for part in parts)
+    stretches = np.array_split(steps, min(8, max(1, len(steps) // 20)))
+    return max(_deviation(part) for part in stretches)
 
 
 def _deviation(steps: Float[np.ndarray, " n"]) -> float:

@@ -56,8 +56,8 @@ def eta_for_ess(
     answer[~finite] = np.nan
     open_ = np.flatnonzero(finite & ~tight & (limit < goal - 1e-12))
     if open_.size:
-        chosen, rows = contexts.take(open_)
-        answer[open_] = _roots(depth[rows], alive[rows], chosen, goal[open_])
+        selected, rows = contexts.take(open_)
+        answer[open_] = _roots(depth[rows], alive[rows], selected, goal[open_])
     return np.minimum(answer, eta_max)  # type: ignore[no-any-return]
 
 

@@ -84,7 +84,7 @@ class PhasePoint:
     def region(self, thresholds: Thresholds | None = None) -> Verdict:
         """The region of the plane: lower right stable, upper left dominated, between transition.
 
-        It ignores the policy, missed modes and how much was measured: shown beside the verdict,
+        It ignores the policy, missed modes and how much was measured: shown with the verdict,
         never instead of it. A missing coordinate gives ``undetermined``.
         """
         bounds = thresholds or Thresholds()

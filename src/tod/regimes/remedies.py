@@ -1,7 +1,7 @@
 """What to turn, and what to expect of it: the second half of every reason.
 
 An effect is promised only where it was computed on the candidates or is exact for that very leg;
-elsewhere the direction is given, without a number.
+elsewhere only its direction is told.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Advice:
 
 
 def nearer_target(goal: float, advice: Advice, *, batch: bool) -> str:
-    """For the target/proposal leg: eta down to what was found feasible, or K up.
+    """For the target/proposal leg: eta down to what is feasible, or K up.
 
     Args:
         goal: The bound that the leg misses.
@@ -45,7 +45,7 @@ def nearer_target(goal: float, advice: Advice, *, batch: bool) -> str:
         batch: Whether the leg is a median, which ``eta_max`` is about, and not a mean over steps.
     """
     eta, limit = advice.eta, advice.eta_max
-    if eta is None or limit is None or limit < eta or _kept(advice, goal) < goal:
+    if eta is None or limit is None or limit < eta or _kept_at(advice, goal) < goal:
         text = less_sharp(advice, goal)
     elif batch:
         text = (
@@ -60,9 +60,9 @@ def nearer_target(goal: float, advice: Advice, *, batch: bool) -> str:
     if advice.k_needed is None:
         return text
     now = f" from {advice.k:g}" if advice.k is not None else ""
-    kept = "eta" if advice.budget is None else "it"
+    knob = "eta" if advice.budget is None else "it"
     return (
-        f"{text}; or keep {kept} and raise K{now} to at least {advice.k_needed}: not ESS_rel but "
+        f"{text}; or keep {knob} and raise K{now} to at least {advice.k_needed}: not ESS_rel but "
         "the number of effective candidates grows"
     )
 
@@ -77,10 +77,10 @@ def less_sharp(advice: Advice, goal: float = 0.0) -> str:
     if advice.budget is not None:
         return f"lower the KL budget, operator.action.weights.budget, from {advice.budget:g} nats"
     down = "lower eta" if eta is None else f"lower eta from {eta:.3g}"
-    kept = _kept(advice, goal)
-    if limit is None or kept < goal or (eta is not None and eta <= limit):
+    held = _kept_at(advice, goal)
+    if limit is None or held < goal or (eta is not None and eta <= limit):
         return down + _by_anchors(None, advice)
-    keeps = f"keeps the median ESS_rel at {kept:g}" if kept > 0 else "is feasible"
+    keeps = f"keeps the median ESS_rel at {held:g}" if held > 0 else "is feasible"
     if limit == 0:
         return f"change the anchor or the proposal: no eta {keeps} here"
     if limit == inf:
@@ -88,7 +88,7 @@ def less_sharp(advice: Advice, goal: float = 0.0) -> str:
     return f"{down} to at most {limit:.3g}, which {keeps} here{_by_anchors(limit, advice)}"
 
 
-def _kept(advice: Advice, goal: float) -> float:
+def _kept_at(advice: Advice, goal: float) -> float:
     return goal if advice.eta_goal is None else advice.eta_goal
 
 
