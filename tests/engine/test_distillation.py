@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tod.engine.distillation import divergence
+from tod.engine.losses import auxiliary_loss, divergence, forward
 from tod.engine.prepare import prepare
 from tod.engine.proposals import propose
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
-from tod.engine.terms import auxiliary_loss, forward
 from tod.operators import Auxiliary, FullVocabulary, Totals
 
 Make = Callable[..., RunSettings]

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -7,9 +5,9 @@ import transformers as hf
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from tod.base import DataError, Groups
+from tod.base import Groups
+from tod.engine.costs import ModelCost, Work, spent
 from tod.engine.forward import LAYOUTS, Index, token_log_probs
-from tod.engine.ledger import Ledger, ModelCost, Work
 from tod.engine.rollouts import Rollouts
 
 
@@ -117,24 +115,19 @@ def test_embeddings_are_no_matrices_and_experts_count_as_used():
     assert cost.matrices == 4 * 32 * 32 + 4 * 32 + 2 * 3 * 32 * 48
 
 
-def test_entries_add_up_and_survive_a_record():
-    cost, work, useful = ModelCost(7, 5, 3, 2, head_trained=False), Work(9, 20, 4), Work(6, 11, 4)
-    total = (
-        Ledger.sampled(cost, work, useful)
-        + Ledger.scored(cost, work, useful)
-        + Ledger.trained(cost, work, useful)
-    )
-    assert (total.sample_tokens, total.score_tokens, total.train_tokens) == (4, 4, 4)
-    assert total.flops == 2 * cost.forward(work) + cost.training(work)
-    assert total.useful_flops == 2 * cost.forward(useful) + cost.training(useful)
-    assert total + Ledger() == total
-    assert Ledger.from_dict(json.loads(json.dumps(total.to_dict()))) == total
+def test_a_steps_ledger_adds_up():
+    cost, other = ModelCost(7, 5, 3, 2, head_trained=False), ModelCost(3, 0, 2, 2, False)
+    drawn, work = Work(6, 11, 4), Work(9, 20, 5)
+    total = spent((cost, drawn), [(cost, work), (other, work)], [(cost, work), (cost, drawn)])
+    assert (total.sample_tokens, total.score_tokens, total.train_tokens) == (4, 10, 5)
+    assert total.sample_flops == cost.forward(drawn)
+    assert total.score_flops == cost.forward(work) + other.forward(work)
+    assert total.train_flops == cost.training(work) + cost.training(drawn)
+    assert total.flops == total.sample_flops + total.score_flops + total.train_flops
 
 
-@pytest.mark.parametrize(
-    "record", [{}, {"flops": 1.5}, {"flops": -1}, {"flops": True}, {"flops": 1, "watts": 3}]
-)
-def test_a_damaged_record_is_refused(record):
-    full = Ledger().to_dict() | record if record else {}
-    with pytest.raises(DataError, match="ledger"):
-        Ledger.from_dict(full)
+def test_a_search_trains_nothing():
+    cost, drawn = ModelCost(7, 5, 3, 2, head_trained=False), Work(6, 11, 4)
+    total = spent((cost, drawn))
+    assert (total.score_tokens, total.train_tokens, total.train_flops) == (0, 0, 0.0)
+    assert total.flops == cost.forward(drawn)

@@ -138,7 +138,7 @@ def test_evaluation_reports_what_is_read_off_the_text(small: Make) -> None:
 
 def test_a_search_selects_the_likeliest(small: Make) -> None:
     from tod.engine.distributed import World
-    from tod.engine.search.evidence import gather, open_search, prompts_of
+    from tod.engine.search.drawing import gather, open_search, prompts_of
 
     settings = RunSettings.parse(
         {

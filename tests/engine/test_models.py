@@ -7,6 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tod.base import ModelError, SpecError
+from tod.engine.distributed import cgroup_quota, free_threads
 from tod.engine.models import (
     LoraSpec,
     context_length,
@@ -15,7 +16,6 @@ from tod.engine.models import (
     load_model,
     pad_id,
 )
-from tod.engine.threads import cgroup_quota, free_threads
 
 SIZES = {
     "vocab_size": 50,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tod.engine.notes import aim
+from tod.engine.forecast import aim
 from tod.engine.settings import RunSettings
 
 CONFIGS = Path(__file__).parents[2] / "configs"

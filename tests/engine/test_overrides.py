@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from tod.base import SpecError
-from tod.engine.overrides import apply_override
 from tod.engine.session import open_session
-from tod.engine.settings import RunSettings
+from tod.engine.settings import RunSettings, apply_override
 
 Make = Callable[..., RunSettings]
 GRPO = Path(__file__).parents[2] / "configs" / "grpo.yaml"

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from tod.engine.schedule import learning_rate
 from tod.engine.settings import Train
+from tod.engine.update import learning_rate
 
 UPDATES = 10
 RATES = {

@@ -12,16 +12,16 @@ from tod.live.guard import harmless
 MODULES = (
     "tod.live.export",
     "tod.live.trl.callback",
-    "tod.live.trl.gather",
+    "tod.live.trl.generated",
     "tod.live.trl.hooks",
     "tod.live.trl.step",
     "tod.live.trl.trainer",
     "tod.procedure.procedure",
     "tod.runs.atomic",
     "tod.runs.directory",
-    "tod.runs.jsonl",
+    "tod.runs.json_lines",
     "tod.runs.lock",
-    "tod.runs.parts",
+    "tod.runs.tables",
     "tod.runs.records",
 )
 WRAPPED = ("Hooks._generate", "Hooks._rewards", "Hooks._forward")

@@ -6,7 +6,7 @@ import pytest
 
 from tod.base import DataError
 from tod.runs import Parts
-from tod.runs.parts import ROLLOUTS
+from tod.runs.tables import ROLLOUTS
 
 
 def rows(step, n=3):

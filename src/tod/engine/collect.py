@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 
 from tod.candidates import Candidates, Labels, Tokens
+from tod.engine.costs import Work
 from tod.engine.data import Example, prompt_text
 from tod.engine.forward import token_log_probs
-from tod.engine.ledger import Work
 from tod.engine.rollouts import Rollouts
 from tod.engine.sampling import SamplingParams, sample
 from tod.engine.session import Session

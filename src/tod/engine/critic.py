@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tod.base import ModelError
+from tod.engine.costs import Work
 from tod.engine.distributed import World
 from tod.engine.forward import token_states
-from tod.engine.ledger import Work
 from tod.engine.rollouts import Rollouts
 from tod.operators import Critic
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from tod.base import SpecError
 from tod.engine.consistency import frozen_names, lags
+from tod.engine.costs import ModelCost, Work
 from tod.engine.data import Task, fitting_ids
-from tod.engine.data.pool import CANDIDATES, read_pool
-from tod.engine.ledger import ModelCost, Work
+from tod.engine.data.load import CANDIDATES, read_pool
 from tod.engine.memory import Estimate, Load, ModelSize, estimate
 from tod.engine.models import context_length, load_tokenizer, skeleton
 from tod.engine.settings import RunSettings
-from tod.operators import PoolProposal
+from tod.operators import NoCredit, PoolProposal, WeightedRegression, WithinBudget
 
 _PROBED = 64
 """Prompts that are tokenised to learn how long prompts are."""
@@ -167,3 +167,18 @@ def _work(load: Load) -> Work:
     tokens = load.prompts * prompt + candidates * (length - 1)
     pairs = candidates * (length * prompt + length * (length + 1) // 2)
     return Work(tokens, pairs, candidates * length)
+
+
+def aim(settings: RunSettings) -> str:
+    """The target in letters, with the η that the run will have."""
+    target, action = settings.target.target, settings.operator.action
+    if isinstance(action, NoCredit):
+        return f"{target} (not read: action 'auxiliary' trains on the auxiliary terms alone)"
+    if not (isinstance(action, WeightedRegression) and isinstance(action.weights, WithinBudget)):
+        return str(target)
+    total = sum(abs(tilt.eta) for tilt in target.tilts)
+    shares = [(tilt.eta / total, tilt.utility) for tilt in target.tilts]
+    value = " + ".join(name if share == 1 else f"{share:.3g}·{name}" for share, name in shares)
+    value = value if len(shares) == 1 else f"({value})"
+    base = str(target.revised(tilts=()))
+    return f"{base}·exp(η·{value}), η from the KL budget ε = {action.weights.budget:g}"

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from tod.base import ModelError, Spec
 from tod.base.extras import load, require
-from tod.engine.threads import default_threads
+from tod.engine.distributed import default_threads
 
 __all__ = [
     "LoraSpec",

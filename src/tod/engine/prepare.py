@@ -10,11 +10,11 @@ from jaxtyping import Float
 from tod.base import Groups, SpecError
 from tod.candidates import Candidates
 from tod.engine.collect import NOTHING, Evidence
+from tod.engine.costs import Work
 from tod.engine.critic import Returns
 from tod.engine.forward import token_log_probs
 from tod.engine.forward.head import apply, log_prob_head
 from tod.engine.forward.log_probs import token_states
-from tod.engine.ledger import Work
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session
 from tod.operators import (

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from tod.candidates import Candidates
+from tod.candidates import Candidates, Labels
 from tod.engine.collect import NOTHING, Evidence
+from tod.engine.costs import ModelCost, spent
 from tod.engine.forward import Index
-from tod.engine.ledger import ModelCost
 from tod.engine.session import Session
 from tod.engine.update import Updated
 from tod.procedure import Declared, Examined, Procedure, examine
-from tod.runs import Ledger
+from tod.runs import Ledger, RunDirectory
 
 
 def diagnose(procedure: Procedure, evidence: Evidence, updated: Updated) -> Examined:
@@ -68,22 +68,32 @@ def ledger(session: Session, evidence: Evidence, updated: Updated) -> Ledger:
     if not session.operator.proposal.samplers or evidence.rollouts.log_mu is None:
         useful = NOTHING
     cost = ModelCost.of(session.policy)
-    sampled = cost.forward(useful)
-    scoring = [*evidence.work.items(), *updated.scored.items()]
-    scored = sum(
-        ModelCost.of(session.frozen.get(name, session.policy)).forward(work)
-        for name, work in scoring
+    scored = [*evidence.work.items(), *updated.scored.items()]
+    return spent(
+        (cost, useful),
+        [(cost_of(session, name), work) for name, work in scored],
+        [(cost, updated.work), (cost, updated.critic_work)],
     )
-    trained = cost.training(updated.work) + cost.training(updated.critic_work)
-    return Ledger(
-        sample_tokens=useful.states,
-        score_tokens=sum(work.states for _, work in scoring),
-        train_tokens=updated.work.states,
-        flops=float(sampled + scored + trained),
-        sample_flops=float(sampled),
-        score_flops=float(scored),
-        train_flops=float(trained),
-    )
+
+
+def cost_of(session: Session, name: str) -> ModelCost:
+    """What a scoring model costs; the policy where the name is not of a frozen one."""
+    return ModelCost.of(session.frozen.get(name, session.policy))
+
+
+def write_tables(
+    directory: RunDirectory,
+    step: int,
+    session: Session,
+    evidence: Evidence,
+    examined: Examined,
+    **more: Any,
+) -> None:
+    """The rows of a step in ``contexts/`` and ``rollouts/``, the latter with ``more`` columns."""
+    rows = examined.diagnostics.rows(Labels(context=examined.candidates.labels.context))
+    directory.write_contexts(step, {**rows, "step": [step] * len(rows["k"])})
+    columns = rollout_columns(session, evidence, examined.candidates, examined.log_w)
+    directory.write_rollouts(step, columns | more)
 
 
 def rollout_columns(

@@ -1,5 +1,7 @@
 """The run: collect, update, diagnose, decide, record, again. One direction, one explicit state."""
 
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -11,14 +13,13 @@ from typing import Any, Self
 from tod.arc import ArcState, initial
 from tod.arc import step as arc_step
 from tod.base import RunError
-from tod.candidates import Labels
 from tod.engine import checkpoint as checkpoints
 from tod.engine.checkpoint import State
+from tod.engine.collect import Evidence
 from tod.engine.distributed import World
 from tod.engine.evaluate import evaluate
-from tod.engine.interrupts import Interrupts
 from tod.engine.proposals import propose
-from tod.engine.record import diagnose, ledger, now, optimiser, rollout_columns
+from tod.engine.record import diagnose, ledger, now, optimiser, write_tables
 from tod.engine.session import Session, open_session
 from tod.engine.settings import MAY_DIFFER, RunSettings
 from tod.engine.update import update
@@ -217,8 +218,7 @@ class _Run:
         if updated.eta is not None:
             procedure = at_budget(procedure, updated.eta)
         examined = diagnose(procedure, evidence, updated)
-        candidates, summary = examined.candidates, examined.summary
-        regime = classify(summary, **_turnable(procedure))
+        regime = classify(examined.summary, **_turnable(procedure))
         state, decision = self._decide(replace(state, step=step), examined, step)
         clock.mark("diagnose")
         held_out = self._evaluate() if self._evaluates(step) else None
@@ -226,26 +226,29 @@ class _Run:
         record = StepRecord(
             step=step,
             utility={name: float(values.mean()) for name, values in evidence.utility.items()},
-            summary=summary,
+            summary=examined.summary,
             regime=regime.to_dict(),
             knobs=_knobs(procedure.target),
             ledger=ledger(self.session, evidence, updated),
             decision=decision,
             held_out=held_out,
-            optimiser=optimiser(evidence, updated, procedure.tilt.surpassed(candidates)),
+            optimiser=optimiser(evidence, updated, procedure.tilt.surpassed(examined.candidates)),
             world_size=self.world.size,
         )
-        if self.directory is not None:
-            labels = Labels(context=candidates.labels.context)
-            rows = examined.diagnostics.rows(labels)
-            self.directory.write_contexts(step, {**rows, "step": [step] * len(rows["k"])})
-            columns = rollout_columns(self.session, evidence, candidates, examined.log_w)
-            self.directory.write_rollouts(step, columns)
-            if decision is not None:
-                self.directory.decide(decision)
+        self._write(step, evidence, examined, decision)
         clock.mark("write")
         self._record(replace(record, time=now(), seconds=clock.seconds))
         return state
+
+    def _write(
+        self, step: int, evidence: Evidence, examined: Examined, decision: dict[str, Any] | None
+    ) -> None:
+        """The tables of a step, and what the controller decided."""
+        if self.directory is None:
+            return
+        write_tables(self.directory, step, self.session, evidence, examined)
+        if decision is not None:
+            self.directory.decide(decision)
 
     def _decide(
         self, state: State, examined: Examined, step: int
@@ -356,3 +359,37 @@ def _anchors(target: TargetSpec) -> tuple[float, float] | None:
     """τ and β where they are what makes the sharpness."""
     knobs = target.knobs()
     return (knobs["tau"], knobs["beta"]) if {"tau", "beta"} <= set(knobs) else None
+
+
+class Interrupts:
+    """Asked once, the run ends after the step under way; asked twice, at once.
+
+    Outside the main thread, where signals cannot be handled, nothing is changed.
+    """
+
+    def __init__(self, noticed: Callable[[], None]) -> None:
+        self.asked = False
+        self._noticed = noticed
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        """Take over SIGINT."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Give SIGINT back."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, number: int, frame: Any) -> None:  # noqa: ARG002
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        self._noticed()

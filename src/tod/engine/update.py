@@ -4,6 +4,7 @@ loss = −Σ_t credit_t·log π_θ(y_t), credit a constant: its gradient is the 
 over the vocabulary, an entropy bonus and a critic are added to it.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,14 +16,14 @@ from tod.base import ModelError
 from tod.candidates import Candidates
 from tod.diagnostics.activation import activation_sums, share_of
 from tod.engine.collect import NOTHING, Evidence
+from tod.engine.costs import Work
 from tod.engine.critic import value_loss
 from tod.engine.forward import micro_batches
-from tod.engine.ledger import Work
+from tod.engine.losses import auxiliary_loss, forward
 from tod.engine.prepare import Prepared, prepare
 from tod.engine.rollouts import Rollouts
-from tod.engine.schedule import learning_rate
 from tod.engine.session import Session
-from tod.engine.terms import auxiliary_loss, forward
+from tod.engine.settings import Train
 from tod.operators import Credit, UpdateRule
 from tod.procedure import batch_of
 from tod.targets import Target
@@ -65,7 +66,7 @@ class Updated:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _MicroBatch:
     """One micro-batch: which contexts, where its tokens lie in the batch, and its candidates."""
 
     chosen: Int[np.ndarray, " c"]
@@ -110,7 +111,7 @@ def update(
     return seen
 
 
-def _parts(session: Session, evidence: Evidence, candidates: Candidates) -> list[_Part]:
+def _parts(session: Session, evidence: Evidence, candidates: Candidates) -> list[_MicroBatch]:
     mine = session.world.share(len(evidence.rollouts.contexts))
     if not len(mine):
         return []
@@ -121,7 +122,7 @@ def _parts(session: Session, evidence: Evidence, candidates: Candidates) -> list
         chosen = mine[cut]
         _, rows = evidence.rollouts.contexts.take(chosen)
         _, tokens = evidence.rollouts.sequences.take(rows)
-        parts.append(_Part(chosen, tokens, candidates.take(chosen)))
+        parts.append(_MicroBatch(chosen, tokens, candidates.take(chosen)))
     return parts
 
 
@@ -136,7 +137,7 @@ class _Backward:
     prepared: Prepared
     seen: Updated
 
-    def backward(self, part: _Part, *, first: bool) -> Values:
+    def backward(self, part: _MicroBatch, *, first: bool) -> Values:
         """Forward, credit, backward of one micro-batch; ``first``: before any update of the batch.
 
         Returns:
@@ -165,7 +166,7 @@ class _Backward:
             gated = activation_sums(credit.gate, credit.token_advantage)
         return np.array([*gated, _number(extra), _number(value)])
 
-    def _credit(self, part: _Part, log_policy: Values) -> Credit:
+    def _credit(self, part: _MicroBatch, log_policy: Values) -> Credit:
         """What the action gives every token of the part."""
         old, prepared = self.evidence.anchors.get("old"), self.prepared
         log_old = (self.seen.log_policy if old is None else old)[part.tokens]
@@ -173,7 +174,7 @@ class _Backward:
         batch = batch_of(self.target, part.candidates, log_policy, log_old, prepared.totals, critic)
         return self.action.credit(prepared.completed(batch, self.action, part.candidates))
 
-    def _value_loss(self, rollouts: Rollouts, states: torch.Tensor, part: _Part) -> Any:
+    def _value_loss(self, rollouts: Rollouts, states: torch.Tensor, part: _MicroBatch) -> Any:
         """The critic's loss on one micro-batch, 0 without a critic."""
         critic, returns = self.session.critic, self.prepared.returns
         if critic is None or returns is None:
@@ -229,7 +230,7 @@ def _everywhere(session: Session, sums: Values) -> Values:
     return total
 
 
-def _share_first_forward(session: Session, seen: Updated, parts: list[_Part]) -> None:
+def _share_first_forward(session: Session, seen: Updated, parts: list[_MicroBatch]) -> None:
     """Give every process the log-probs and entropies that its peers computed."""
     if session.world.size == 1:
         return
@@ -248,3 +249,20 @@ def _sum_work(session: Session, seen: Updated) -> None:
         seen.work, seen.critic_work = seen.work + work, seen.critic_work + critic
         for name, used in scored.items():
             seen.score(name, used)
+
+
+def learning_rate(train: Train, update: int) -> float:
+    """Rate of update ``update`` (from 0) of steps·updates_per_batch in all.
+
+    Linear warm-up over a share of the updates, then constant, or decay to zero at the end.
+    """
+    total = train.steps * train.updates_per_batch
+    warm = round(train.warmup * total)
+    if update < warm:
+        return train.learning_rate * (update + 1) / warm
+    if train.schedule == "constant":
+        return train.learning_rate
+    progress = (update - warm) / max(total - warm, 1)
+    if train.schedule == "linear":
+        return train.learning_rate * (1.0 - progress)
+    return train.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))

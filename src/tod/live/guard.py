@@ -31,13 +31,13 @@ class Guard:
         self.failures: dict[str, int] = {}
         self._said: set[tuple[str, str]] = set()
 
-    def __call__(self, doing: str) -> "Block":
+    def __call__(self, doing: str) -> "GuardedBlock":
         """The guard of one block.
 
         Args:
             doing: What the block does, for the message.
         """
-        return Block(self, doing)
+        return GuardedBlock(self, doing)
 
     def caught(self, doing: str, error: Exception) -> None:
         """Count an error, and say it the first time."""
@@ -56,7 +56,7 @@ class Guard:
         logger.debug("tod: where %s failed", doing, exc_info=error)
 
 
-class Block:
+class GuardedBlock:
     """One block under a guard.
 
     Attributes:

@@ -4,11 +4,11 @@ from tod.runs.atomic import atomic_directory, write_atomic
 from tod.runs.checkpoints import checkpoint_steps, latest_checkpoint, prune_checkpoints
 from tod.runs.directory import RunDirectory
 from tod.runs.environment import collect_environment
-from tod.runs.jsonl import JsonLines
+from tod.runs.json_lines import JsonLines
 from tod.runs.lock import DirectoryLock
 from tod.runs.manifest import SCHEMA, Manifest, differences
-from tod.runs.parts import Parts
 from tod.runs.records import HeldOut, Ledger, StepRecord, comparable, plain
+from tod.runs.tables import Parts
 
 __all__ = [
     "SCHEMA",

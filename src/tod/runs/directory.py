@@ -13,12 +13,12 @@ from tod.runs.checkpoints import (
     new_checkpoint,
     prune_checkpoints,
 )
-from tod.runs.jsonl import JsonLines
+from tod.runs.json_lines import JsonLines
 from tod.runs.lock import NAME as LOCK
 from tod.runs.lock import DirectoryLock, Writer, writer_of
 from tod.runs.manifest import Manifest, differences
-from tod.runs.parts import CONTEXTS, ROLLOUTS, Parts
 from tod.runs.records import StepRecord, validated
+from tod.runs.tables import CONTEXTS, ROLLOUTS, Parts
 
 MANIFEST = "manifest.json"
 PURPOSE = "run"

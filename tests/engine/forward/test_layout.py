@@ -4,7 +4,7 @@ import torch
 import transformers as hf
 
 from tod.base import ModelError, SpecError
-from tod.engine.forward import LAYOUTS, choose, parts, refusal, token_log_probs
+from tod.engine.forward import LAYOUTS, choose, model_parts, refusal, token_log_probs
 
 SERVED = {
     "llama": ["packed", "shared_prompt", "rows"],
@@ -90,8 +90,8 @@ def test_positions_by_mask_only_fall_back(toy, rollouts):
 
 def test_a_wrong_layout_is_caught_by_the_trial(toy, monkeypatch):
     model = toy.build("llama")
-    right = parts.logits
-    monkeypatch.setattr(parts, "logits", lambda *args: right(*args) * 1.01)
+    right = model_parts.logits
+    monkeypatch.setattr(model_parts, "logits", lambda *args: right(*args) * 1.01)
     with pytest.raises(ModelError, match="log-probs differ by"):
         choose(model)
 

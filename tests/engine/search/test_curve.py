@@ -10,15 +10,15 @@ from scipy.stats import chisquare
 
 from tod.base import Groups
 from tod.engine.search import Table, outcomes
+from tod.engine.search.answers import similarity
 from tod.engine.search.curve import sizes
+from tod.engine.search.results import mean_over_contexts
 from tod.engine.search.selecting import (
     in_parts,
     select,
     select_by_pairs,
     selection_uniforms,
 )
-from tod.engine.search.similarity import similarity
-from tod.engine.search.summary import mean_over_contexts
 from tod.operators import (
     BestOfK,
     MajorityVote,

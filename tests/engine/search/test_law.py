@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 
 from tod.diagnostics.coverage import pass_at_k
 from tod.engine.search import best_of_k_law
-from tod.engine.search.law import subsets
+from tod.engine.search.curve import subsets
 
 MU = np.array([0.5, 0.3, 0.2])
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tod.engine.search.answers import answer, answer_codes
-from tod.engine.search.similarity import similarity
+from tod.engine.search.answers import answer, answer_codes, similarity
 
 
 @pytest.mark.parametrize(

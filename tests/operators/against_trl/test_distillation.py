@@ -10,7 +10,7 @@ from trl.experimental.iw_opd.iw_opd_trainer import IWOPDTrainer
 from trl.experimental.sdpo.loss_utils import compute_divergence
 from trl.experimental.server_distillation.server_distillation_trainer import _add_tail_bucket
 
-from tod.engine.distillation import divergence
+from tod.engine.losses import divergence
 from tod.operators import FullVocabulary, PolicyGradient
 from tolerance import of_credit
 

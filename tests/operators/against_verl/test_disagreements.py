@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tod.engine.distillation import divergence
+from tod.engine.losses import divergence
 from tod.operators import FullVocabulary, PolicyGradient
 from tolerance import of_credit, rounding
 

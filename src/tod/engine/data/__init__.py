@@ -2,7 +2,8 @@
 
 from tod.engine.data.load import load_task
 from tod.engine.data.prompts import fitting_ids, prompt_ids, prompt_text, unknown_message
-from tod.engine.data.specs import (
+from tod.engine.data.task import Example, Prompt, Task
+from tod.engine.data.task_specs import (
     CountdownTask,
     DatasetsTask,
     JsonlTask,
@@ -10,7 +11,6 @@ from tod.engine.data.specs import (
     ReasoningGymTask,
     TaskSpec,
 )
-from tod.engine.data.task import Example, Prompt, Task
 
 __all__ = [
     "CountdownTask",

@@ -1,15 +1,17 @@
-"""From a ``task:`` block to examples: the split by hash, and one reader for each kind."""
+"""From a ``task:`` block or a pool to examples: the split by hash, one reader for each kind."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from tod.base import DataError
 from tod.engine.data import readers
-from tod.engine.data.specs import (
+from tod.engine.data.task import Example, Prompt, Task
+from tod.engine.data.task_specs import (
     CountdownTask,
     DatasetsTask,
     JsonlTask,
@@ -17,8 +19,8 @@ from tod.engine.data.specs import (
     ReasoningGymTask,
     TaskSpec,
 )
-from tod.engine.data.task import Example, Prompt, Task
 from tod.engine.tasks import countdown
+from tod.runs import RunDirectory
 
 HELD_OUT_SEED = -1
 """The stream of held-out countdown problems, whatever the seed of the run."""
@@ -139,3 +141,48 @@ def _is_held_out(prompt: Prompt, share: float) -> bool:
     text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True, default=str)
     digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") < share * 2**64
+
+
+CANDIDATES = "candidates"
+"""Column of an example that holds its candidates, a row each."""
+
+
+def read_pool(path: Path, seed: int) -> Task:
+    """The file's contexts as examples, their candidates in a column of their own.
+
+    Raises:
+        DataError: No rows, or no ``context``, ``prompt`` or ``completion`` in one.
+    """
+    rows = _rows_of_pool(path)
+    contexts: dict[str, list[dict[str, Any]]] = {}
+    for where, row in _whole_rows(rows):
+        key = f"{row['step']}/{row['context']}" if row.get("step") is not None else row["context"]
+        contexts.setdefault(str(key), []).append({**row, "where": where})
+    if not contexts:
+        raise DataError(f"{path}: no rows, so there are no candidates. Check the path.")
+    examples = [
+        Example(candidates[0]["prompt"], {**candidates[0], CANDIDATES: candidates}, name)
+        for name, candidates in contexts.items()
+    ]
+    return Task(examples, [], seed)
+
+
+def _rows_of_pool(path: Path) -> readers.Rows:
+    """Rows of a file, or of the rollouts that a run directory holds."""
+    if not path.is_dir():
+        return (
+            readers.jsonl(path) if path.suffix in (".jsonl", ".ndjson") else readers.parquet(path)
+        )
+    parts = RunDirectory.open(path).rollouts.paths()
+    return (row for part in parts for row in readers.parquet(part))
+
+
+def _whole_rows(rows: Iterator[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for where, row in rows:
+        for name in ("context", "prompt", "completion"):
+            if row.get(name) is None:
+                raise DataError(
+                    f"{where}: no {name!r}. A pool has the columns context, prompt, completion, "
+                    f"utility.* and log_mu; this row has {', '.join(sorted(row))}."
+                )
+        yield where, row

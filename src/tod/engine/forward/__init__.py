@@ -10,7 +10,7 @@ from tod.engine.forward.log_probs import (
     token_statistics,
 )
 from tod.engine.forward.micro_batches import context_tokens, micro_batches
-from tod.engine.forward.parts import logits
+from tod.engine.forward.model_parts import logits
 
 __all__ = [
     "LAYOUTS",

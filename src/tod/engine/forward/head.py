@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from tod.engine.forward.parts import logits, plain
+from tod.engine.forward.model_parts import logits, plain
 
 Head = Callable[[Tensor, Tensor], Tensor]
 """(logits [m, V], flat token indices [m]) to a statistic [m] or [m, s]."""

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int
 
-from tod.engine.ledger import Work
+from tod.engine.costs import Work
 from tod.engine.rollouts import Rollouts
 
 

@@ -10,14 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from tod.base import Groups, ModelError, SpecError
-from tod.engine.forward import packed, parts, rows, shared_prompt
+from tod.engine.forward import model_parts, packed, padded_rows, shared_prompt
 from tod.engine.rollouts import Rollouts
 
 Layout = Literal["auto", "packed", "shared_prompt", "rows"]
-LAYOUTS: dict[str, ModuleType] = {"packed": packed, "shared_prompt": shared_prompt, "rows": rows}
+LAYOUTS: dict[str, ModuleType] = {
+    "packed": packed,
+    "shared_prompt": shared_prompt,
+    "rows": padded_rows,
+}
 """Each has ``plan(rollouts)`` with a ``work``, and ``states(model, plan)``; best first."""
 
-_REFUSALS = (parts.Unsupported, TypeError, ValueError, RuntimeError, AttributeError, LookupError)
+_REFUSALS = (
+    model_parts.Unsupported,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    LookupError,
+)
 
 
 @dataclass
@@ -43,7 +54,7 @@ def choose(model: nn.Module, layout: Layout = "auto") -> str:
     names = list(LAYOUTS) if layout == "auto" else [layout]
     if not set(names) <= set(LAYOUTS):
         raise SpecError(f"layout {layout!r} is none of {['auto', *LAYOUTS]}. Use 'auto'.")
-    recomputed = parts.checkpointing(model)
+    recomputed = model_parts.checkpointing(model)
     why = {}
     for name in names:
         if recomputed and name != "rows":
@@ -54,7 +65,7 @@ def choose(model: nn.Module, layout: Layout = "auto") -> str:
             return name
         why[name] = reason
     text = "; ".join(f"{name}: {reason}" for name, reason in why.items())
-    kind = type(parts.plain(model)).__name__
+    kind = type(model_parts.plain(model)).__name__
     if layout == "auto":
         raise ModelError(f"no layout reproduces the forward of {kind} ({text}). Use another model.")
     raise SpecError(f"layout {layout!r} cannot serve {kind} ({text}). Use layout='auto'.")
@@ -73,7 +84,7 @@ def refusal(model: nn.Module, name: str) -> str | None:
         model.eval()
         try:
             # a caller's autocast would be judged by the precision of the weights
-            with torch.autocast(parts.device(model).type, enabled=False):
+            with torch.autocast(model_parts.device(model).type, enabled=False):
                 verdicts.reasons[name] = _trial(model, name)
         finally:
             for module in training:
@@ -83,11 +94,11 @@ def refusal(model: nn.Module, name: str) -> str | None:
 
 @torch.no_grad()
 def _trial(model: nn.Module, name: str) -> str | None:
-    embedding = parts.plain(model).get_input_embeddings()
+    embedding = model_parts.plain(model).get_input_embeddings()
     rollouts = _sample(int(embedding.weight.shape[0]))
     try:
         states = LAYOUTS[name].states(model, LAYOUTS[name].plan(rollouts))
-        ours = torch.log_softmax(parts.logits(model, states).double(), -1)
+        ours = torch.log_softmax(model_parts.logits(model, states).double(), -1)
     except _REFUSALS as error:
         return f"{type(error).__name__}: {error}"
     theirs = torch.log_softmax(_one_by_one(model, rollouts).double(), -1)
@@ -118,6 +129,6 @@ def _one_by_one(model: Any, rollouts: Rollouts) -> Tensor:
     for i, c in enumerate(rollouts.contexts.owner):
         own = rollouts.ids[rollouts.sequences.offsets[i] : rollouts.sequences.offsets[i + 1]]
         row = torch.from_numpy(np.concatenate([rollouts.prompts[c], own])[None])
-        z = model(input_ids=row.to(parts.device(model)), use_cache=False).logits[0]
+        z = model(input_ids=row.to(model_parts.device(model)), use_cache=False).logits[0]
         found.append(z[len(rollouts.prompts[c]) - 1 : -1])
     return torch.cat(found)

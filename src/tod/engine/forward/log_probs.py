@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from tod.base import SpecError
+from tod.engine.costs import Work
 from tod.engine.forward.head import Head, apply, log_prob_head
 from tod.engine.forward.layout import LAYOUTS, Layout, choose
-from tod.engine.forward.parts import device
-from tod.engine.ledger import Work
+from tod.engine.forward.model_parts import device
 from tod.engine.rollouts import Rollouts
 
 

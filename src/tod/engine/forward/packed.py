@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from tod.engine.costs import Work
 from tod.engine.forward.buckets import buckets
 from tod.engine.forward.index import Index
-from tod.engine.forward.parts import Unsupported, attention, body, device, windows
-from tod.engine.ledger import Work
+from tod.engine.forward.model_parts import Unsupported, attention, body, device, windows
 from tod.engine.rollouts import Rollouts
 
 NAME = "tod_packed"
@@ -47,7 +47,7 @@ class Rectangle:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PackedLayout:
     """A batch laid out as one row, and the rectangles of its attention."""
 
     index: Index
@@ -60,15 +60,15 @@ class Plan:
         return Work(len(self.index.stream[0]), pairs, self.index.rollouts.sequences.total)
 
 
-def plan(rollouts: Rollouts) -> Plan:
+def plan(rollouts: Rollouts) -> PackedLayout:
     """The rectangles of a batch: prompts right-padded, completions by like length."""
     index = Index(rollouts)
     cut = [_prompts(index, rows) for rows in buckets(index.prompt_sizes, overhead=_OVERHEAD)]
     cut += [_completions(index, rows) for rows in buckets(index.inputs, overhead=_OVERHEAD)]
-    return Plan(index, tuple(cut))
+    return PackedLayout(index, tuple(cut))
 
 
-def states(model: nn.Module, batch: Plan) -> Tensor:
+def states(model: nn.Module, batch: PackedLayout) -> Tensor:
     """The hidden state [M, d] that predicts every flat token.
 
     Raises:
@@ -107,7 +107,7 @@ def _completions(index: Index, rows: Int[np.ndarray, " B"]) -> Rectangle:
 class _Running:
     """The plan on the device, with the masks of every window width that has been asked for."""
 
-    batch: Plan
+    batch: PackedLayout
     where: torch.device
     windows: list[int | None]
     calls: int = 0

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 from transformers.cache_utils import DynamicCache
 
+from tod.engine.costs import Work
 from tod.engine.forward.buckets import buckets
 from tod.engine.forward.index import Index
-from tod.engine.forward.parts import Unsupported, body, device, plain, windows
-from tod.engine.ledger import Work
+from tod.engine.forward.model_parts import Unsupported, body, device, plain, windows
 from tod.engine.rollouts import Rollouts
 
 _OVERHEAD = 200.0  # tokens that cost as much as one more forward of the layers; measured, CPU
 
 
 @dataclass(frozen=True)
-class Plan:
+class SharedPrompt:
     """One rectangle of prompts, and candidates in buckets of like completion length."""
 
     index: Index
@@ -42,13 +42,13 @@ class Plan:
         return Work(tokens, pairs, self.index.rollouts.sequences.total)
 
 
-def plan(rollouts: Rollouts) -> Plan:
+def plan(rollouts: Rollouts) -> SharedPrompt:
     """Buckets of completions by the tokens they feed."""
     index = Index(rollouts)
-    return Plan(index, tuple(buckets(index.inputs, overhead=_OVERHEAD)))
+    return SharedPrompt(index, tuple(buckets(index.inputs, overhead=_OVERHEAD)))
 
 
-def states(model: nn.Module, batch: Plan) -> Tensor:
+def states(model: nn.Module, batch: SharedPrompt) -> Tensor:
     """The hidden state [M, d] that predicts every flat token.
 
     Raises:

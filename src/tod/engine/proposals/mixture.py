@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 
 from tod.base import Groups
 from tod.engine.collect import Evidence, decoded, draw, everywhere, scored
+from tod.engine.costs import Work
 from tod.engine.data import Example
 from tod.engine.forward import token_log_probs
-from tod.engine.ledger import Work
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session
 from tod.operators import MixtureProposal

@@ -17,7 +17,7 @@ _MOST_GPU = 4096
 
 
 @dataclass(frozen=True)
-class Batch:
+class DrawBatch:
     """Candidates drawn together.
 
     Attributes:
@@ -48,7 +48,9 @@ class Drawn:
     truncated: np.ndarray
 
 
-def batches(lengths: Int[np.ndarray, " C"], size: int, rows: int, *, even: bool) -> Iterator[Batch]:
+def batches(
+    lengths: Int[np.ndarray, " C"], size: int, rows: int, *, even: bool
+) -> Iterator[DrawBatch]:
     """Cut C contexts of ``size`` candidates each into batches of at most ``rows`` candidates.
 
     Contexts with prompts of like length go together, to save padding. A group may be cut; its
@@ -68,7 +70,7 @@ def batches(lengths: Int[np.ndarray, " C"], size: int, rows: int, *, even: bool)
         for start in range(0, len(stretch), rows):
             part = stretch[start : start + rows]
             new = np.diff(context[part], prepend=-1) != 0  # where the next group begins
-            yield Batch(context[part][new], np.cumsum(new) - 1, candidate[part])
+            yield DrawBatch(context[part][new], np.cumsum(new) - 1, candidate[part])
 
 
 def left_padded(

@@ -34,7 +34,7 @@ def decode(
 
     Runs under the caller's ``no_grad`` and evaluation mode.
     """
-    state = _Rows(model, prompts, owner, params, pad_id)
+    state = _Decoding(model, prompts, owner, params, pad_id)
     n, most = len(owner), params.max_new_tokens
     ids, log_mu = np.zeros((n, most), np.int64), np.zeros((n, most), np.float32)
     lengths, truncated = np.full(n, most), np.ones(n, dtype=bool)
@@ -62,7 +62,7 @@ def decode(
     return Drawn(ids, log_mu, lengths, truncated)
 
 
-class _Rows:
+class _Decoding:
     """The decoding state of the rows still in the batch: prompts run once, then expanded."""
 
     def __init__(

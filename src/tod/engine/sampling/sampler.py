@@ -9,12 +9,12 @@ from jaxtyping import Int
 from tod.base import DataError, Groups, ModelError
 from tod.engine.models import context_length
 from tod.engine.rollouts import Rollouts
-from tod.engine.sampling.batching import Batch, Drawn, batches, fitting_rows
-from tod.engine.sampling.coverage import Path, sampler_path
+from tod.engine.sampling.batching import DrawBatch, Drawn, batches, fitting_rows
 from tod.engine.sampling.fallback import generate
 from tod.engine.sampling.forward import bare, evaluating
 from tod.engine.sampling.native import decode
 from tod.engine.sampling.params import SamplingParams
+from tod.engine.sampling.sampler_path import Path, sampler_path
 from tod.engine.sampling.uniforms import row_keys
 
 
@@ -70,7 +70,7 @@ def sample(
     rows = batch_size or fitting_rows(model, int(lengths.max()) + params.max_new_tokens)
     way = path or sampler_path(model)[0]
     run = decode if way == "native" else generate
-    parts: list[tuple[Batch, Drawn]] = []
+    parts: list[tuple[DrawBatch, Drawn]] = []
     done = 0
     with evaluating(model):
         for batch in batches(lengths, size, rows, even=way == "generate"):
@@ -110,7 +110,7 @@ def _check(
 def _gathered(
     prompts: tuple[Int[np.ndarray, " P"], ...],
     size: int,
-    parts: list[tuple[Batch, Drawn]],
+    parts: list[tuple[DrawBatch, Drawn]],
     *,
     greedy: bool,
 ) -> Rollouts:

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from tod.base import SpecError, to_numpy
-from tod.candidates import Candidates, Labels
+from tod.candidates import Candidates
 from tod.engine.collect import Evidence
+from tod.engine.costs import ModelCost, spent
 from tod.engine.data import Example
 from tod.engine.distributed import World
 from tod.engine.forward import Index
-from tod.engine.ledger import ModelCost
-from tod.engine.record import now, rollout_columns
-from tod.engine.search.evidence import candidates_of, gather, open_search, prompts_of
+from tod.engine.record import cost_of, now, write_tables
+from tod.engine.search.answers import similarity
+from tod.engine.search.drawing import candidates_of, gather, open_search, prompts_of
+from tod.engine.search.results import bound_note, summarise
 from tod.engine.search.selecting import select, select_by_pairs, selection_uniforms
-from tod.engine.search.similarity import similarity
-from tod.engine.search.summary import bound_note, summarise
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings, Search
 from tod.engine.train import Events, Place
@@ -120,7 +120,7 @@ class _Job:
         candidates, answers = candidates_of(evidence, self.search.answer)
         triple = Procedure(self.settings.target, self.settings.operator)
         examined = examine(triple, candidates)
-        diagnostics, log_w = examined.diagnostics, examined.log_w
+        log_w = examined.log_w
         chosen = self._select(candidates, evidence, first)
         seconds = {"sample": drawn - began, "select": time.perf_counter() - drawn}
         eta, summary = _sharpness(self.settings), examined.summary
@@ -137,13 +137,12 @@ class _Job:
             seconds={name: round(value, 4) for name, value in seconds.items()},
         )
         if self.directory is not None:
-            labels = Labels(context=candidates.labels.context)
-            contexts = {**diagnostics.rows(labels), "step": [step] * len(diagnostics)}
-            rollouts = rollout_columns(self.session, evidence, candidates, log_w)
             selected = np.zeros(len(candidates), dtype=bool)
             selected[chosen.rows[chosen.accepted]] = True
-            rollouts |= {"answer": answers, "selected": selected}
-            _write(self.directory, record, (contexts, rollouts))
+            more = {"answer": answers, "selected": selected}
+            write_tables(self.directory, step, self.session, evidence, examined, **more)
+            self.directory.record(record)  # after its tables: a step with a record is whole
+            self.directory.sync()
         self.events.record(record)
 
     def _select(self, candidates: Candidates, evidence: Evidence, first: int) -> Selection:
@@ -162,19 +161,6 @@ class _Job:
             )
 
         return select_by_pairs(rule, pool, draws, pairs)
-
-
-def _write(
-    directory: RunDirectory,
-    record: StepRecord,
-    tables: tuple[dict[str, Any], dict[str, Any]],
-) -> None:
-    """Tables first: a step counts as done when its record is there."""
-    contexts, rollouts = tables
-    directory.write_contexts(record.step, contexts)
-    directory.write_rollouts(record.step, rollouts)
-    directory.record(record)
-    directory.sync()
 
 
 def _means(candidates: Candidates, chosen: Selection) -> dict[str, float | None]:
@@ -202,18 +188,8 @@ def _sharpness(settings: RunSettings) -> float | None:
 
 def _ledger(session: Session, evidence: Evidence) -> Ledger:
     """Tokens and operations of one batch; every prompt is counted once."""
-    useful = Index(evidence.rollouts).useful
-    sampled = ModelCost.of(session.sampler).forward(useful)
-    models = {"old": session.policy, **session.frozen}
-    scored = sum(ModelCost.of(models[name]).forward(work) for name, work in evidence.work.items())
-    return Ledger(
-        sample_tokens=useful.states,
-        score_tokens=sum(work.states for work in evidence.work.values()),
-        flops=float(sampled + scored),
-        sample_flops=float(sampled),
-        score_flops=float(scored),
-        train_flops=0.0,
-    )
+    sampled = (ModelCost.of(session.sampler), Index(evidence.rollouts).useful)
+    return spent(sampled, [(cost_of(session, n), work) for n, work in evidence.work.items()])
 
 
 def _whole(directory: RunDirectory) -> int:

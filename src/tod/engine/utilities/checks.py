@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from tod.base import UtilityError
 from tod.engine.utilities.functions import Row
-from tod.engine.utilities.specs import TextUtility
+from tod.engine.utilities.utility_specs import TextUtility
 from tod.engine.utilities.worker import WorkerDied, WorkerTimeout
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tod.base import SpecError
 from tod.base.extras import load
 from tod.engine.tasks import countdown
-from tod.engine.utilities.specs import (
+from tod.engine.utilities.utility_specs import (
     CountdownUtility,
     CustomUtility,
     ExactMatchUtility,

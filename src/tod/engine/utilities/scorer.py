@@ -14,7 +14,7 @@ from tod.base.extras import require
 from tod.engine.data import Example
 from tod.engine.utilities.checks import Places, combined_none, finite
 from tod.engine.utilities.functions import Row, complaint, load_function, score_rows
-from tod.engine.utilities.specs import CustomUtility, TextUtility
+from tod.engine.utilities.utility_specs import CustomUtility, TextUtility
 from tod.engine.utilities.worker import UtilityFailed, Worker, WorkerDied, WorkerTimeout
 
 Scores = dict[str, npt.NDArray[np.float64]]

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 from tod.engine.utilities.functions import Row, complaint, score_rows
-from tod.engine.utilities.specs import TextUtility
+from tod.engine.utilities.utility_specs import TextUtility
 
 _PROGRAM = "from tod.engine.utilities.worker import serve; serve()"
 _HEADER = struct.Struct("<Q")

@@ -14,7 +14,7 @@ from tod.arc import step as arc_step
 from tod.base import RunError, SpecError
 from tod.live.export import LiveBatch
 from tod.live.guard import Guard, harmless
-from tod.live.trl.gather import appended, batch_of, gathered
+from tod.live.trl.generated import appended, batch_of, gathered
 from tod.live.trl.hooks import Hooks, Seen, check
 from tod.live.trl.step import Judged, judge, metrics, utility_means
 from tod.live.trl.trainer import Aim, advantage, aim, check_arc, pull, sampled_exactly

@@ -1,9 +1,8 @@
 """What `tod run --dry-run` shows: the triple as resolved, and what it will cost."""
 
 from tod.engine.data import load_task
-from tod.engine.forecast import forecast
+from tod.engine.forecast import aim, forecast
 from tod.engine.memory import available
-from tod.engine.notes import aim
 from tod.engine.settings import RunSettings
 
 _GIB, _MIB = 2**30, 2**20

@@ -1,19 +1,21 @@
-"""One forward of the policy, and everything that a loss reads of it."""
+"""One forward of the policy, and the losses that are not credit: distillation and entropy."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import log_softmax
 
 from tod.engine.collect import NOTHING
-from tod.engine.distillation import divergence
+from tod.engine.costs import Work
 from tod.engine.forward import Head, logits, token_states
 from tod.engine.forward.head import apply, log_prob_head
-from tod.engine.ledger import Work
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session
-from tod.operators import Auxiliary, Totals
+from tod.operators import Auxiliary, FullVocabulary, Totals
+from tod.operators import divergence as of_laws
 
 
 @dataclass(frozen=True)
@@ -104,3 +106,21 @@ def _with_terms(
         return torch.stack(found, dim=1)
 
     return head
+
+
+def divergence(
+    term: FullVocabulary, student: Float[Tensor, "m V"], teacher: Float[Tensor, "m V"]
+) -> Float[Tensor, " m"]:
+    """D of every token, nats, from logits that are already divided by the temperature.
+
+    The teacher gets no gradient. Half precision is computed in float32. See
+    `tod.operators.divergence` for the equation.
+    """
+    log_q, log_p = (log_softmax(_exact(z), dim=-1) for z in (student, teacher.detach()))
+    few = term.top_k is not None and term.top_k < log_p.shape[-1]
+    top = log_p.topk(term.top_k or 1, dim=-1).indices if few else None
+    return of_laws(term, log_p, log_q, top)  # type: ignore[return-value]
+
+
+def _exact(z: Tensor) -> Tensor:
+    return z if z.dtype == torch.float64 else z.float()

@@ -8,17 +8,17 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from tod.engine.costs import Work
 from tod.engine.forward.buckets import buckets
 from tod.engine.forward.index import Index
-from tod.engine.forward.parts import body, device
-from tod.engine.ledger import Work
+from tod.engine.forward.model_parts import body, device
 from tod.engine.rollouts import Rollouts
 
 _OVERHEAD = 200.0  # tokens that cost as much as one more forward of the layers; measured, CPU
 
 
 @dataclass(frozen=True)
-class Plan:
+class PaddedRows:
     """Candidates in buckets of like row length, the last completion token never fed."""
 
     index: Index
@@ -38,14 +38,14 @@ class Plan:
         return Work(tokens, pairs, self.index.rollouts.sequences.total)
 
 
-def plan(rollouts: Rollouts) -> Plan:
+def plan(rollouts: Rollouts) -> PaddedRows:
     """Buckets of rows by length of prompt and completion together."""
     index = Index(rollouts)
     rows = index.prompt_sizes[index.context] + index.inputs
-    return Plan(index, tuple(buckets(rows, overhead=_OVERHEAD)))
+    return PaddedRows(index, tuple(buckets(rows, overhead=_OVERHEAD)))
 
 
-def states(model: nn.Module, batch: Plan) -> Tensor:
+def states(model: nn.Module, batch: PaddedRows) -> Tensor:
     """The hidden state [M, d] that predicts every flat token.
 
     Causal models never look at the padding on the right, so no mask is given (a mask would be

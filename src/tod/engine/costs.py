@@ -1,4 +1,4 @@
-"""The compute ledger: tokens and floating-point operations, as a value that adds up.
+"""What forwards and backwards cost: tokens and floating-point operations.
 
 "Matched compute" is a comparison of two ledgers. Every matrix product of [m, k] by [k, n] counts
 2·m·k·n; element-wise work is not counted. For one forward over ``Work`` (T positions through the
@@ -12,10 +12,11 @@ layers of heads × head width, d × V the output embedding and h = 1 when it is 
 parameters trained, training is 6·P per token, the usual rule, plus attention and the logits.
 """
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from tod.base import DataError
+from tod.runs import Ledger
 
 
 @dataclass(frozen=True)
@@ -104,80 +105,28 @@ class ModelCost:
         return self.forward(work) + layers + head + again
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """Tokens and operations spent; ledgers add.
+def spent(
+    sampled: tuple[ModelCost, Work],
+    scored: Sequence[tuple[ModelCost, Work]] = (),
+    trained: Sequence[tuple[ModelCost, Work]] = (),
+) -> Ledger:
+    """The ledger of one step.
 
-    Attributes:
-        sample_tokens: Completion tokens drawn.
-        score_tokens: Completion tokens scored without gradient, once per scoring model.
-        train_tokens: Completion tokens with a loss, once per pass over them.
-        flops: Operations carried out, padding included.
-        useful_flops: Operations that the same results need without padding, every prompt once
-            and causal pairs only.
+    Args:
+        sampled: What drew the candidates, and what that needs at least: every prompt once.
+        scored: Forwards without gradient, once per scoring model.
+        trained: Forwards with a backward pass; the first is the policy's and its positions with
+            logits are the trained tokens, others are of a critic.
     """
-
-    sample_tokens: int = 0
-    score_tokens: int = 0
-    train_tokens: int = 0
-    flops: int = 0
-    useful_flops: int = 0
-
-    @classmethod
-    def sampled(cls, cost: ModelCost, work: Work, useful: Work) -> "Ledger":
-        """The entry of sampling ``useful.states`` tokens."""
-        return cls(
-            sample_tokens=useful.states,
-            flops=cost.forward(work),
-            useful_flops=cost.forward(useful),
-        )
-
-    @classmethod
-    def scored(cls, cost: ModelCost, work: Work, useful: Work) -> "Ledger":
-        """The entry of scoring ``useful.states`` tokens under one model."""
-        return cls(
-            score_tokens=useful.states,
-            flops=cost.forward(work),
-            useful_flops=cost.forward(useful),
-        )
-
-    @classmethod
-    def trained(
-        cls, cost: ModelCost, work: Work, useful: Work, *, recomputed: bool = False
-    ) -> "Ledger":
-        """The entry of one forward and backward over ``useful.states`` tokens."""
-        return cls(
-            train_tokens=useful.states,
-            flops=cost.training(work, recomputed=recomputed),
-            useful_flops=cost.training(useful),
-        )
-
-    def __add__(self, other: "Ledger") -> "Ledger":
-        """Both spent."""
-        names = (f.name for f in fields(self))
-        return Ledger(**{name: getattr(self, name) + getattr(other, name) for name in names})
-
-    def to_dict(self) -> dict[str, int]:
-        """The fields by name, for records."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "Ledger":
-        """The ledger of a record.
-
-        Raises:
-            DataError: A field is missing, unknown, or not an integer >= 0.
-        """
-        names = {f.name for f in fields(cls)}
-        if set(record) != names:
-            raise DataError(
-                f"a ledger has the fields {sorted(names)}, this record has {sorted(record)}. "
-                "It comes from another version, or is damaged."
-            )
-        for name, value in record.items():
-            if type(value) is not int or value < 0:
-                raise DataError(
-                    f"ledger field {name} is {value!r}: it counts, so it is an integer >= 0. "
-                    "The record is damaged."
-                )
-        return cls(**record)
+    sampling = float(sampled[0].forward(sampled[1]))
+    scoring = float(sum(cost.forward(work) for cost, work in scored))
+    training = float(sum(cost.training(work) for cost, work in trained))
+    return Ledger(
+        sample_tokens=sampled[1].states,
+        score_tokens=sum(work.states for _, work in scored),
+        train_tokens=trained[0][1].states if trained else 0,
+        flops=sampling + scoring + training,
+        sample_flops=sampling,
+        score_flops=scoring,
+        train_flops=training,
+    )

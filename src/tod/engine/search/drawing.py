@@ -11,11 +11,11 @@ from jaxtyping import Int
 from tod.base import DataError
 from tod.candidates import Candidates
 from tod.engine.collect import Evidence, draw, joined, scored
+from tod.engine.costs import Work
 from tod.engine.data import Example, Task, load_task
 from tod.engine.distributed import World
 from tod.engine.forecast import forecast
 from tod.engine.forward import token_log_probs
-from tod.engine.ledger import Work
 from tod.engine.memory import available, require
 from tod.engine.models import load_model
 from tod.engine.rollouts import Rollouts

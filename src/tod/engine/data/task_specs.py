@@ -19,7 +19,7 @@ class CountdownTask(Spec):
     """Problems in an epoch."""
 
 
-class _Rows(Spec):
+class _RowsTask(Spec):
     prompt: str = "prompt"
     """Column that holds the prompt: text, or a list of messages with `role` and `content`."""
     chat: bool = False
@@ -28,7 +28,7 @@ class _Rows(Spec):
     """Share of the prompts kept for evaluation, by a hash of the prompt."""
 
 
-class JsonlTask(_Rows):
+class JsonlTask(_RowsTask):
     """One JSON object a line."""
 
     kind: Literal["jsonl"] = "jsonl"
@@ -38,7 +38,7 @@ class JsonlTask(_Rows):
     """File of prompts for evaluation; given, nothing is held out from `path`."""
 
 
-class ParquetTask(_Rows):
+class ParquetTask(_RowsTask):
     """A Parquet file."""
 
     kind: Literal["parquet"] = "parquet"
@@ -48,7 +48,7 @@ class ParquetTask(_Rows):
     """File of prompts for evaluation; given, nothing is held out from `path`."""
 
 
-class DatasetsTask(_Rows):
+class DatasetsTask(_RowsTask):
     """A data set of the `datasets` library: an id on the hub, or a local directory."""
 
     kind: Literal["datasets"] = "datasets"
