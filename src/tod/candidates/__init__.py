@@ -1,4 +1,4 @@
-"""Floor 0: what μ produced."""
+"""Candidates: what the proposal μ produced, with log-probs, rewards and tokens."""
 
 from tod.candidates.candidates import POLICIES, Candidates, Labels
 from tod.candidates.tokens import Tokens

@@ -1,1 +1,1 @@
-"""The roof: commands. They wire everything and own nothing."""
+"""The `tod` command, one file a subcommand."""

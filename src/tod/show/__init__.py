@@ -1,4 +1,4 @@
-"""The roof's window: one offline HTML file, and tables for the terminal."""
+"""HTML reports and terminal tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
