@@ -21,7 +21,7 @@ MODULES = (
     "tod.runs.directory",
     "tod.runs.json_lines",
     "tod.runs.lock",
-    "tod.runs.tables",
+    "tod.runs.table_parts",
     "tod.runs.records",
 )
 WRAPPED = ("Hooks._generate", "Hooks._rewards", "Hooks._forward")

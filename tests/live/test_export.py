@@ -385,7 +385,7 @@ def hooked(kind, folder):
 @pytest.mark.parametrize("fault", [name for name in faults.KINDS if name != "interrupt"])
 def test_no_fault_of_ours_reaches_the_trainer(tmp_path, rng, kind, fault):
     """Every function on the way, found by introspection, one at a time and at every call."""
-    modules = (f"tod.live.{kind}", "tod.live.export", "tod.runs.tables", "tod.runs.atomic")
+    modules = (f"tod.live.{kind}", "tod.live.export", "tod.runs.table_parts", "tod.runs.atomic")
     modules += ("tod.runs.lock",)
     reached = 0
     for number, place in enumerate(faults.places(modules)):

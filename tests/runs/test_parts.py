@@ -6,7 +6,7 @@ import pytest
 
 from tod.base import DataError
 from tod.runs import Parts
-from tod.runs.tables import ROLLOUTS
+from tod.runs.table_parts import ROLLOUTS
 
 
 def rows(step, n=3):

@@ -15,7 +15,7 @@ from tod.base import DataError, Groups
 from tod.candidates import POLICIES, Candidates, Labels, Tokens
 from tod.live.guard import Guard, harmless
 from tod.runs import DirectoryLock, Parts
-from tod.runs.tables import ROLLOUTS
+from tod.runs.table_parts import ROLLOUTS
 
 
 @dataclass(frozen=True, eq=False)

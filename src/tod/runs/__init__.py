@@ -8,7 +8,7 @@ from tod.runs.json_lines import JsonLines
 from tod.runs.lock import DirectoryLock
 from tod.runs.manifest import SCHEMA, Manifest, differences
 from tod.runs.records import HeldOut, Ledger, StepRecord, comparable, plain
-from tod.runs.tables import Parts
+from tod.runs.table_parts import Parts
 
 __all__ = [
     "SCHEMA",

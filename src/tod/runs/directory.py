@@ -18,7 +18,7 @@ from tod.runs.lock import NAME as LOCK
 from tod.runs.lock import DirectoryLock, Writer, writer_of
 from tod.runs.manifest import Manifest, differences
 from tod.runs.records import StepRecord, validated
-from tod.runs.tables import CONTEXTS, ROLLOUTS, Parts
+from tod.runs.table_parts import CONTEXTS, ROLLOUTS, Parts
 
 MANIFEST = "manifest.json"
 PURPOSE = "run"
