@@ -10,7 +10,7 @@ import pytest
 
 from tod.base import DataError
 from tod.formats import read
-from tod.formats.rows import Rejection
+from tod.formats.columns import Rejection
 
 HUGE = (10**30, 10**400, -(10**19))
 NAMED = ("1e30", "1e400", "-1e19")

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from tod.formats import read
-from tod.formats.reward_columns import Logged, rewards_among, utilities
-from tod.formats.rows import Rows
+from tod.formats.columns import Rows
+from tod.formats.rewards import Logged, rewards_among, utilities
 
 K, GROUPS, STEPS = 8, 4, 6
 

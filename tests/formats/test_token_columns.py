@@ -87,7 +87,7 @@ def test_sums_are_those_of_plain_python(tmp_path: Path) -> None:
         for a, b in zip(row["log_old_tokens"], row["log_mu_tokens"], strict=True)
     ]
     sums = reading.gaps["old", "mu"][1]
-    assert (sums.tokens, sums.sequences) == (len(gaps), len(fresh))
+    assert sums.tokens == len(gaps)
     assert sums.total == pytest.approx(math.fsum(gaps))
     assert sums.k3 == pytest.approx(math.fsum(math.exp(x) - 1 - x for x in gaps))
 

@@ -12,7 +12,7 @@ import pytest
 from tod.base import DataError
 from tod.diagnosis import diagnose
 from tod.formats import read
-from tod.formats.token_rows import runs
+from tod.formats.row_by_row import runs
 
 
 def trl_table(step: int, prompts: list[str], rewards: list[float], **extra: Any) -> pd.DataFrame:

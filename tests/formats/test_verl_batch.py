@@ -144,7 +144,7 @@ def test_offsets_beyond_the_values_are_damage(tmp_path: Path) -> None:
 
 def test_a_deep_object_cannot_grow_when_it_is_shown(tmp_path: Path) -> None:
     """Lists that share their parts: short in a pickle, 2^60 entries when written out."""
-    from tod.formats.rows import shorten
+    from tod.formats.columns import shorten
     from tod.formats.untrusted.tensordicts import plain
 
     deep: list[Any] = ["x"]

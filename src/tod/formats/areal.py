@@ -6,19 +6,20 @@ say whether a sample spans policy versions.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from tod.formats.format import Format, Probe
-from tod.formats.jsonl import Count, Whole, decode_lines, texts
-from tod.formats.rows import Rows
+from tod.formats.columns import Rows
+from tod.formats.format import Format, by_keys, read_lines
+from tod.formats.jsonl import Count, Whole, texts_of
+from tod.formats.row_by_row import FileRows
 from tod.formats.several_runs import run_of
-from tod.formats.token_rows import Sink
 
 
-class Row(msgspec.Struct, gc=False):
+class Sample(msgspec.Struct, gc=False):
     """The needed fields of a row."""
 
     task_id: Whole | str
@@ -30,72 +31,45 @@ class Row(msgspec.Struct, gc=False):
     prompt_len: Count | None = None
 
 
-class Text(msgspec.Struct, gc=False):
-    """The text of a row."""
-
-    prompt: str = ""
-    completion: str = ""
-
-
-def recognises(probe: Probe) -> str | None:
-    """By its keys."""
-    if probe.suffix != ".jsonl" or not probe.has("task_id", "sample_idx", "reward", "tail_version"):
-        return None
-    return "JSON lines with task_id, sample_idx, reward and tail_version (AReaL)"
-
-
 def read(files: Sequence[Path], rows: Rows) -> None:
     """All files; a group belongs to the step at which its first member ended."""
-    groups: dict[int | str, int] = {}
-    for path in files:
-        sink = Sink(path, rows)
-        heads: set[int] = set()
-        for number, item in decode_lines(path, Row, rows):
-            step = groups.setdefault(item.task_id, item.tail_version)
-            if not rows.wanted(step):
-                continue
-            if item.head_version is not None and item.head_version < item.tail_version:
-                heads.add(item.head_version)
-            code = rows.context(step, item.task_id)
-            length = (item.seqlen or 0) - (item.prompt_len or 0)
-            sink.put(
-                number,
-                code,
-                {"reward": item.reward},
-                length=length if length > 0 else None,
-                identity=item.sample_idx,
-            )
-        sink.close()
-        if any(head > 0 for head in heads):
-            rows.note("some samples span policy versions (head_version < tail_version)")
-        if any(head <= 0 for head in heads):
-            rows.note(
-                "head_version is that of the prompt or of padding: whether samples span policy "
-                "versions cannot be known"
-            )
+    steps: dict[int | str, int] = {}
+    heads: set[int] = set()
 
+    def put(number: int, item: Sample, out: FileRows) -> None:
+        step = steps.setdefault(item.task_id, item.tail_version)
+        if not rows.wanted(step):
+            return
+        if item.head_version is not None and item.head_version < item.tail_version:
+            heads.add(item.head_version)
+        length = max((item.seqlen or 0) - (item.prompt_len or 0), 0) or None
+        utility = {"reward": item.reward}
+        out.put(number, step, item.task_id, utility, length=length, identity=item.sample_idx)
 
-def _run_of(path: Path) -> Path:
-    """Above ``rollout/{tail_version}``."""
-    return run_of(path, re.compile(r"rollout|\d+"))
-
-
-def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
-    """Prompt and completion."""
-    return texts(path, wanted, Text, lambda item: (item.prompt, item.completion))
+    read_lines(files, rows, Sample, put)
+    if any(head > 0 for head in heads):
+        rows.note("some samples span policy versions (head_version < tail_version)")
+    if any(head <= 0 for head in heads):
+        rows.note(
+            "head_version is that of the prompt or of padding: whether samples span policy "
+            "versions cannot be known"
+        )
 
 
 FORMAT = Format(
     name="areal",
     title="AReaL rollout dump",
-    recognises=recognises,
+    recognises=by_keys(
+        "JSON lines with task_id, sample_idx, reward and tail_version (AReaL)",
+        "task_id", "sample_idx", "reward", "tail_version",
+    ),
     read=read,
-    home=_run_of,
-    texts=read_texts,
+    home=partial(run_of, inner=re.compile(r"rollout|\d+")),
+    texts=texts_of("prompt", "completion"),
     required=("reward",),
     needs={
         "mu": "the TOD format written from the workflow: AReaL's dump holds no log-probs",
         "old": "the TOD format written from the trainer",
         "ref": "the TOD format written from the trainer",
     },
-)
+)  # fmt: skip

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import DataError, SpecError
+from tod.formats.columns import Rows
 from tod.formats.files import base_suffix, open_binary, stem
-from tod.formats.rows import Rows
+from tod.formats.jsonl import decode_lines
+from tod.formats.row_by_row import FileRows
 from tod.formats.several_runs import Home, newest_of_all
 
 Texts = Callable[[Path, Sequence[int]], Iterator[tuple[int, str, str]]]
@@ -113,6 +115,22 @@ class Format:
     fields: Mapping[str, str] = field(default_factory=dict)
     settings: tuple[str, ...] | None = ()
     specificity: int = 50
+
+
+def by_keys(says: str, *keys: str) -> Callable[[Probe], str | None]:
+    """Recognises JSON lines that have all these keys, and says so."""
+    return lambda probe: says if probe.suffix == ".jsonl" and probe.has(*keys) else None
+
+
+def read_lines(
+    files: Sequence[Path], rows: Rows, kind: Any, put: Callable[[int, Any, FileRows], None]
+) -> None:
+    """Every line of JSONL files as ``kind``, given with its number to ``put``."""
+    for path in files:
+        out = FileRows(path, rows)
+        for number, item in decode_lines(path, kind, rows):
+            put(number, item, out)
+        out.close()
 
 
 def group_size(rows: Rows) -> int | None:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from tod.formats.columns import Rows
 from tod.formats.files import MAX_LINE, Chunk, chunks
-from tod.formats.rows import Rows
 
 Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 """A step, a place or a token id: what a double and eight bytes hold exactly."""
@@ -279,12 +279,25 @@ def _first_loose(line: bytes) -> dict[str, msgspec.Raw] | None:
     return {key: msgspec.Raw(json.dumps(value).encode()) for key, value in loose.items()}
 
 
-def texts(
-    path: Path, wanted: Iterable[int], kind: Any, pick: Callable[[Any], tuple[str, str]]
-) -> Iterator[tuple[int, str, str]]:
-    """Row, prompt and completion of some rows, in a second pass that stops at the last of them."""
-    for number, item in chosen_lines(path, wanted, kind):
-        yield (number, *pick(item))
+def texts_of(
+    prompt: str, completion: str, shown: Callable[[Any], str] | None = None
+) -> Callable[[Path, Sequence[int]], Iterator[tuple[int, str, str]]]:
+    """Reads two columns again: row, prompt and completion of some rows, in a second pass.
+
+    Args:
+        prompt: Column of prompts.
+        completion: Column of completions.
+        shown: A value as text; strings and conversations by themselves.
+    """
+    fields = [("prompt", Any, None), ("completion", Any, None)]
+    names = {"prompt": prompt, "completion": completion}
+    kind, text = msgspec.defstruct("Texts", fields, rename=names), shown or plain_text
+
+    def read(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+        for number, item in chosen_lines(path, wanted, kind):
+            yield number, text(item.prompt), text(item.completion)
+
+    return read
 
 
 def chosen_lines(path: Path, wanted: Iterable[int], kind: Any) -> Iterator[tuple[int, Any]]:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tod.base import SpecError
+from tod.formats.columns import Rows
 from tod.formats.format import Format, Probe
 from tod.formats.roles import LOGS, ROLES, Roles
-from tod.formats.rows import Rows
 from tod.formats.several_runs import run_of
 from tod.formats.table import read_table
 

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from tod.formats.columns import Rows
 from tod.formats.format import Format, Probe, group_size
 from tod.formats.jsonl import chosen_lines, decode_lines, plain_text
-from tod.formats.reward_columns import Logged, rewards_among, utilities
-from tod.formats.rows import Rows
+from tod.formats.rewards import Logged, rewards_among, utilities
+from tod.formats.row_by_row import FileRows, as_float, is_number, runs
 from tod.formats.several_runs import newest_of_all
-from tod.formats.token_rows import Sink, as_float, is_number, runs
 
 _PLAIN = frozenset({"step", "prompt", "completion", "advantages", "entropy", "images", "solution"})
 ROWS = 1 << 20
@@ -53,11 +53,11 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     logged = [x for lines in found for _, x in lines.values() if x is not None]
     chosen = rewards_among(Logged.of(logged), rows)
     for path, lines in zip(files, found, strict=True):
-        sink = Sink(path, rows)
+        out = FileRows(path, rows)
         last = {number: step for step, (number, _) in lines.items() if rows.wanted(step)}
         for number, item in chosen_lines(path, last, dict[str, Any]):
-            _put_line(number, last[number], item, sink, chosen)
-        sink.close()
+            _put_line(number, last[number], item, out, chosen)
+        out.close()
 
 
 def _newest_lines(path: Path, rows: Rows) -> dict[int, tuple[int, Logged | None]]:
@@ -110,7 +110,7 @@ def _step(item: dict[str, Any]) -> int | None:
 
 
 def _put_line(
-    number: int, step: int, item: dict[str, Any], sink: Sink, chosen: Sequence[str]
+    number: int, step: int, item: dict[str, Any], out: FileRows, chosen: Sequence[str]
 ) -> None:
     n = len(item["step"])
     lengths = {name: len(v) if isinstance(v, list) else -1 for name, v in item.items()}
@@ -118,22 +118,22 @@ def _put_line(
     if wrong is not None:
         for _ in range(n):
             why = f"not a list of {n} values like step"
-            sink.reject(number, wrong, lengths[wrong], why)
+            out.reject(number, wrong, lengths[wrong], why)
         return
-    told = sink.rows.mapping.get("utility")
+    told = out.rows.mapping.get("utility")
     used = [name for name in dict.fromkeys((*chosen, told)) if name in item]
     columns = {name: _numbers(item[name]) for name in used}
-    values = utilities(chosen, columns, sink.rows) if columns else {}
+    values = utilities(chosen, columns, out.rows) if columns else {}
     prompts = _prompts(item)
-    for place, group in enumerate(_groups(item, sink.rows)):
+    for place, group in enumerate(_groups(item, out.rows)):
         digest = blake2b(prompts[place].encode("utf-8", "replace"), digest_size=4).hexdigest()
-        code = sink.rows.context(step, group, f"{step}/{group}-{digest}")
         bad = next((k for k in used if isinstance(item[k][place], str | list | dict)), None)
         if bad is not None:
-            sink.reject(number, bad, item[bad][place], "not a number")
+            out.reject(number, bad, item[bad][place], "not a number")
         else:
             own = {name: float(column[place]) for name, column in values.items()}
-            sink.put(number * ROWS + place, code, own)
+            label = f"{step}/{group}-{digest}"
+            out.put(number * ROWS + place, step, group, own, label=label)
 
 
 def _rewards(item: dict[str, Any]) -> list[str]:

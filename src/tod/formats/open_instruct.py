@@ -4,18 +4,18 @@ Shards of ten thousand rows, appended; a resumed run appends its steps again. Wr
 zero-deviation groups were filtered (the default), so all-pass and all-fail contexts are missing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from tod.formats.format import Format, Probe
-from tod.formats.jsonl import Whole, decode_lines, texts
-from tod.formats.rows import Rows
-from tod.formats.token_rows import Sink
+from tod.formats.columns import Rows
+from tod.formats.format import Format, by_keys, read_lines
+from tod.formats.jsonl import Whole, texts_of
+from tod.formats.row_by_row import FileRows
 
 
-class Row(msgspec.Struct, gc=False):
+class Response(msgspec.Struct, gc=False):
     """The needed fields of a row."""
 
     step: Whole
@@ -26,47 +26,32 @@ class Row(msgspec.Struct, gc=False):
     logprobs: list[float] | None = None
 
 
-class Text(msgspec.Struct, gc=False):
-    """What there is of text: token ids."""
-
-    prompt_tokens: list[Whole] = []
-    response_tokens: list[Whole] = []
-
-
-def recognises(probe: Probe) -> str | None:
-    """By its keys."""
-    if probe.suffix != ".jsonl" or not probe.has("prompt_idx", "response_tokens", "reward", "step"):
-        return None
-    return "JSON lines with step, prompt_idx, response_tokens and reward (open-instruct)"
-
-
 def read(files: Sequence[Path], rows: Rows) -> None:
     """All shards in order."""
     rows.note(
         "open-instruct drops groups without deviation by default (filter_zero_std_samples): "
         "all-pass and all-fail contexts may be missing from these files"
     )
-    for path in files:
-        sink = Sink(path, rows)
-        for number, item in decode_lines(path, Row, rows):
-            if rows.wanted(item.step):
-                _put(number, item, sink)
-        sink.close()
+    read_lines(files, rows, Response, _put)
 
 
-def _put(number: int, item: Row, sink: Sink) -> None:
-    log: dict[str, float] | None = {}
-    if item.logprobs is not None:
-        if len(item.logprobs) != len(item.response_tokens):
-            shown = f"{len(item.logprobs)} for {len(item.response_tokens)} tokens"
-            sink.reject(number, "logprobs", shown, "another length than response_tokens")
-            return
-        log = sink.sums(number, item.step, {"mu": item.logprobs})
-    if log is None:
-        return
-    code = sink.rows.context(item.step, item.prompt_idx)
+def _put(number: int, item: Response, out: FileRows) -> None:
     length = len(item.response_tokens)
-    sink.put(number, code, {"reward": item.reward}, log, length=length, identity=item.sample_idx)
+    if not out.rows.wanted(item.step):
+        return
+    if item.logprobs is not None and len(item.logprobs) != length:
+        shown = f"{len(item.logprobs)} for {length} tokens"
+        out.reject(number, "logprobs", shown, "another length than response_tokens")
+        return
+    out.put(
+        number,
+        item.step,
+        item.prompt_idx,
+        {"reward": item.reward},
+        tokens={"mu": item.logprobs},
+        length=length,
+        identity=item.sample_idx,
+    )
 
 
 def _run_of(path: Path) -> Path:
@@ -74,23 +59,16 @@ def _run_of(path: Path) -> Path:
     return path.absolute().parent / path.name.rpartition("_rollouts_")[0]
 
 
-def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
-    """Token ids: the format keeps no text."""
-    return texts(
-        path,
-        wanted,
-        Text,
-        lambda item: (f"token ids {item.prompt_tokens}", f"token ids {item.response_tokens}"),
-    )
-
-
 FORMAT = Format(
     name="open-instruct",
     title="open-instruct traces",
-    recognises=recognises,
+    recognises=by_keys(
+        "JSON lines with step, prompt_idx, response_tokens and reward (open-instruct)",
+        "prompt_idx", "response_tokens", "reward", "step",
+    ),
     read=read,
     home=_run_of,
-    texts=read_texts,
+    texts=texts_of("prompt_tokens", "response_tokens", lambda ids: f"token ids {ids or []}"),
     required=("reward",),
     fields={"log_mu": "logprobs"},
     needs={
@@ -98,4 +76,4 @@ FORMAT = Format(
         "old": "the training forward's log-probs, which are not saved",
         "ref": "reference log-probs, which are not saved",
     },
-)
+)  # fmt: skip

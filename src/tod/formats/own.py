@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import DataError, RunError
+from tod.formats.columns import Rows
 from tod.formats.format import Format, Probe
 from tod.formats.jsonl import first_keys
 from tod.formats.roles import LOGS, ROLES, Roles
-from tod.formats.rows import Rows
 from tod.formats.several_runs import run_of
 from tod.formats.table import read_table
 

@@ -1,14 +1,20 @@
 """prime-rl: ``rollouts/step_N/train/{all,effective}/traces.jsonl`` and ``token_exports``.
 
-One episode per line with its traces; a trace is a graph of nodes (``prime_trace``), and
-``logprobs`` has one entry per True in the node's mask. ``effective`` is the batch that was trained
-on, ``all`` also what was dropped: where both are there, ``effective`` counts. Token exports hold
-the trainer's log-probs of packed sequences without any name: they are matched by token ids.
-Batch N trains weights N − 1; the weights that began to sample an episode are in its policy span.
+One episode per line with its traces. A trace is a graph: every message once, and its branches are
+found by walking to the root. A node adds its own tokens to the sequence of its parent; a path from
+a root to a leaf is a branch, and each branch is trained as one sequence; a sampled node that
+several branches share (a fork) is trained in the first of them only. What a trace sampled is all
+its sampled nodes, each once; ``logprobs`` has one entry per True in the node's mask.
+
+``effective`` is the batch that was trained on, ``all`` also what was dropped: where both are there,
+``effective`` counts. Token exports hold the trainer's log-probs of packed sequences without any
+name: they are matched by token ids. Batch N trains weights N − 1; the weights that began to sample
+an episode are in its policy span.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +22,124 @@ import msgspec
 import numpy as np
 
 from tod.base.text import counted
+from tod.formats.columns import Rows
 from tod.formats.format import Format, Probe
 from tod.formats.jsonl import Whole, chosen_lines, decode_lines, plain_text
-from tod.formats.prime_trace import (
-    Node,
-    Trained,
-    digest,
-    leaves,
-    sampled_tokens,
-    trained_log_probs,
-)
-from tod.formats.rows import Rows
+from tod.formats.row_by_row import FileRows
 from tod.formats.several_runs import run_of
-from tod.formats.token_rows import Sink
 
 _PER_LINE = 1 << 16
+Trained = dict[bytes, dict[int, Any]]
+"""Log-probs of the trainer on the trained tokens of a sequence, by digest of its ids and step."""
+
+
+_MOST = 1 << 24
+"""Tokens of all branches of one trace that are put together: beyond, no trace of a rollout."""
+
+
+class Node(msgspec.Struct, gc=False):
+    """One message of a trace."""
+
+    sampled: bool = False
+    parent: Whole | None = None
+    token_ids: list[Whole] | None = None
+    mask: list[bool] | None = None
+    logprobs: list[float] | None = None
+    reference_logprobs: list[float] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many of its tokens the policy sampled."""
+        return sum(self.mask or ()) if self.sampled else 0
+
+
+def leaves(nodes: Sequence[Node]) -> list[int]:
+    """Places of the nodes that no other continues, one per branch.
+
+    Where no node names a parent the trace is one chain.
+    """
+    inner = {node.parent for node in nodes}
+    if inner == {None}:
+        return [len(nodes) - 1]
+    return [place for place in range(len(nodes)) if place not in inner]
+
+
+def _paths(nodes: Sequence[Node]) -> list[list[int]]:
+    """Places of the nodes of every branch, from root to leaf; none if they are too many to walk."""
+    ends = leaves(nodes)
+    if len(ends) == 1:
+        return [list(range(len(nodes)))]
+    size: list[int] = []
+    for node in nodes:  # parents come first
+        before = 0 if node.parent is None else size[node.parent]
+        size.append(before + 1 + len(node.token_ids or ()))
+    if sum(size[end] for end in ends) > _MOST:
+        return []
+    found = []
+    for end in ends:
+        path, at = [end], nodes[end].parent
+        while at is not None:
+            path.append(at)
+            at = nodes[at].parent
+        found.append(path[::-1])
+    return found
+
+
+def sampled_tokens(row: int, nodes: Sequence[Node], out: FileRows) -> dict[str, Any] | None:
+    """Log-probs of all sampled nodes, in order; None when the row was rejected."""
+    mu: list[float] = []
+    ref: list[float] = []
+    whole = True
+    for place, node in enumerate(nodes):
+        if node.parent is not None and not 0 <= node.parent < place:
+            out.reject(row, "parent", node.parent, f"node {place} does not come after its parent")
+            return None
+        count = node.count
+        if not count:
+            continue
+        if node.logprobs is None or len(node.logprobs) != count:
+            shown = f"{len(node.logprobs or ())} for {count} tokens"
+            out.reject(row, "logprobs", shown, "another length than the mask")
+            return None
+        mu += node.logprobs
+        whole &= node.reference_logprobs is not None and len(node.reference_logprobs) == count
+        ref += node.reference_logprobs or []
+    tokens = {"mu": mu, "ref": ref if whole else []}
+    return {name: values for name, values in tokens.items() if values}
+
+
+def trained_log_probs(
+    nodes: Sequence[Node], trained: Trained, step: int, matched: set[bytes]
+) -> Any:
+    """The trainer's log-probs of all sampled tokens, in order; None unless every branch was found.
+
+    Of exports of one sequence at several steps the nearest to ``step`` counts.
+    """
+    known: dict[int, Any] = {}
+    if not trained:
+        return None
+    counts = [node.count for node in nodes]
+    for path in _paths(nodes):
+        fresh = [place for place in path if counts[place] and place not in known]
+        if not fresh:
+            continue
+        name = digest([t for place in path for t in nodes[place].token_ids or ()])
+        by_step = trained.get(name)
+        if by_step is None:
+            return None
+        matched.add(name)
+        values = by_step[min(by_step, key=lambda other: abs(other - step))]
+        ends = np.cumsum([counts[place] for place in fresh])
+        if ends[-1] != len(values):
+            return None
+        known |= dict(zip(fresh, np.split(values, ends[:-1]), strict=True))
+    return np.concatenate([known[place] for place in sorted(known)]) if known else None
+
+
+def digest(ids: Any) -> bytes:
+    """A short name of a sequence of token ids."""
+    array = np.ascontiguousarray(ids, dtype=np.int64)
+    return blake2b(array.tobytes(), digest_size=16).digest()
 
 
 class Reward(msgspec.Struct, gc=False):
@@ -46,7 +155,7 @@ class Agent(msgspec.Struct, gc=False):
     trainable: bool = True
 
 
-class Trace(msgspec.Struct, gc=False):
+class Sampled(msgspec.Struct, gc=False):
     """One rollout; a reward that was not scored is null."""
 
     nodes: list[Node]
@@ -62,25 +171,25 @@ class Group(msgspec.Struct, gc=False):
     id: str
 
 
-class Policy(msgspec.Struct, gc=False):
+class Versions(msgspec.Struct, gc=False):
     """Policy versions a rollout began and ended with."""
 
     start: Whole | None = None
     end: Whole | None = None
 
 
-class Work(msgspec.Struct, gc=False):
+class Purpose(msgspec.Struct, gc=False):
     """Which step the rollout was made for."""
 
     step: Whole
     type: str = "train"
-    policy: Policy | None = None
+    policy: Versions | None = None
 
 
 class Run(msgspec.Struct, gc=False):
     """The run's place."""
 
-    work: Work
+    work: Purpose
     type: str = "train"
 
 
@@ -89,7 +198,7 @@ class Episode(msgspec.Struct, gc=False):
 
     group: Group
     run: Run
-    traces: list[Trace]
+    traces: list[Sampled]
     id: str = ""
     ok: bool = True
 
@@ -150,13 +259,13 @@ def _effective(files: Sequence[Path], rows: Rows) -> list[Path]:
 
 
 def _read_export(path: Path, rows: Rows, trained: Trained, *, alone: bool) -> None:
-    sink = Sink(path, rows)
+    out = FileRows(path, rows)
     for number, item in decode_lines(path, Export, rows):
         if not rows.wanted(item.step):
             continue
         columns = (item.token_ids, item.position_ids, item.loss_mask, item.inference_logprobs)
         if len({len(item.trainer_logprobs), *map(len, columns)}) != 1:
-            sink.reject(number, "trainer_logprobs", None, "another length than token_ids")
+            out.reject(number, "trainer_logprobs", None, "another length than token_ids")
             continue
         ids, mask = np.array(item.token_ids, dtype=np.int64), np.array(item.loss_mask, dtype=bool)
         mu = np.array(item.inference_logprobs, dtype=np.float64)
@@ -169,13 +278,17 @@ def _read_export(path: Path, rows: Rows, trained: Trained, *, alone: bool) -> No
             if not alone:
                 trained.setdefault(digest(ids[a:b]), {})[item.step] = policy[a:b][on]
                 continue
-            tokens = {"mu": mu[a:b][on], "policy": policy[a:b][on]}
-            sums = sink.sums(number, item.step, tokens)
-            if sums is not None:
-                row = number * _PER_LINE + place
-                code = rows.context(item.step, (str(path), row), f"{item.step}/{path.stem}/{row}")
-                sink.put(row, code, {}, sums, length=int(on.sum()))
-    sink.close()
+            row = number * _PER_LINE + place
+            out.put(
+                row,
+                item.step,
+                (str(path), row),
+                {},
+                label=f"{item.step}/{path.stem}/{row}",
+                tokens={"mu": mu[a:b][on], "policy": policy[a:b][on]},
+                length=int(on.sum()),
+            )
+    out.close()
 
 
 @dataclass
@@ -209,7 +322,7 @@ class _Seen:
 
 
 def _read_traces(path: Path, rows: Rows, trained: Trained, seen: _Seen) -> None:
-    sink = Sink(path, rows)
+    out = FileRows(path, rows)
     batch = _batch(path)
     for number, item in decode_lines(path, Episode, rows):
         work = item.run.work
@@ -223,8 +336,8 @@ def _read_traces(path: Path, rows: Rows, trained: Trained, seen: _Seen) -> None:
             if not (trace.ok and trace.agent.trainable):
                 rows.note("traces that failed or are of agents not trained (judges) are left out")
                 continue
-            _put(number * _PER_LINE + place, step, item, trace, sink, trained, seen)
-    sink.close()
+            _put(number * _PER_LINE + place, step, item, trace, out, trained, seen)
+    out.close()
 
 
 def _batch(path: Path) -> int | None:
@@ -236,34 +349,31 @@ def _batch(path: Path) -> int | None:
 
 
 def _put(
-    row: int, step: int, item: Episode, trace: Trace, sink: Sink, trained: Trained, seen: _Seen
+    row: int, step: int, item: Episode, trace: Sampled, out: FileRows, trained: Trained, seen: _Seen
 ) -> None:
-    tokens = sampled_tokens(row, trace.nodes, sink)
+    tokens = sampled_tokens(row, trace.nodes, out)
     utility = _utility(trace)
     if tokens is None:
         return
     if not utility:
-        sink.reject(row, "rewards", None, "missing")
+        out.reject(row, "rewards", None, "missing")
         return
     policy = trained_log_probs(trace.nodes, trained, step, seen.matched)
     if policy is not None:
         tokens["policy"] = policy
     span = item.run.work.policy
     lag = None if span is None or span.start is None else max(step - 1 - span.start, 0)
-    sums = sink.sums(row, step, tokens, lag=lag)
-    if sums is None:
-        return
     seen.branching += len(leaves(trace.nodes)) > 1
     seen.spanning += span is not None and (span.end or 0) > (span.start or 0)
     seen.frozen += lag is None
     seen.steps.setdefault(item.group.id, set()).add(step)
-    code = sink.rows.context(step, item.group.id)
     length = len(tokens["mu"]) if "mu" in tokens else None
     identity = hash((item.id, trace.id)) if item.id or trace.id else row
-    sink.put(row, code, utility, sums, length=length, lag=lag, identity=identity)
+    key = item.group.id
+    out.put(row, step, key, utility, tokens=tokens, length=length, lag=lag, identity=identity)
 
 
-def _utility(trace: Trace) -> dict[str, float]:
+def _utility(trace: Sampled) -> dict[str, float]:
     """The weighted sum, and every reward by itself when there are several."""
     found: dict[str, float] = {}
     total = 0.0

@@ -9,20 +9,13 @@ import numpy as np
 from tod.base import DataError, SpecError, Unknown
 from tod.base.text import counted
 from tod.candidates import Labels
+from tod.formats.checks import check_values, drop_duplicates, refuse_if_too_many
+from tod.formats.columns import Columns, Rows, arrange, merge_steps
 from tod.formats.detect import choose
 from tod.formats.files import expand
 from tod.formats.format import Format
-from tod.formats.gather import (
-    Columns,
-    arrange,
-    check_values,
-    drop_duplicates,
-    merge_steps,
-    refuse_if_too_many,
-)
 from tod.formats.gating import Gate
 from tod.formats.reading import Reading, Source
-from tod.formats.rows import Rows
 from tod.formats.several_runs import settle
 from tod.formats.target_samples import samples_of
 

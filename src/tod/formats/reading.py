@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from tod.base import DataError, Unknown
 from tod.candidates import Candidates
 from tod.diagnostics import GapSums
+from tod.formats.columns import Rejection
 from tod.formats.gating import Gate
-from tod.formats.rows import Rejection
 
 TIERS = {
     "A": "sampler, old and reference log-probs: every target and every leg",

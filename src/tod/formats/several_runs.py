@@ -16,8 +16,8 @@ import numpy as np
 
 from tod.base import DataError
 from tod.base.text import counted
+from tod.formats.columns import Rows
 from tod.formats.files import natural
-from tod.formats.rows import Rows
 
 Home = Callable[[Path], Path]
 _INNER = re.compile(

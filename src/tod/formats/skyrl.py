@@ -10,7 +10,7 @@ Evaluations (``dumped_evals/global_step_{N}_evals/{source}.jsonl``) hold text an
 or one per token; their groups are runs of equal prompts. They are read where no training input is.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,12 @@ import numpy as np
 
 from tod.base import DataError
 from tod.base.text import counted
+from tod.formats.columns import Rows, shorten
 from tod.formats.files import base_suffix, whole_file
 from tod.formats.format import Format, Probe, group_size, newest_per_step, step_in_name
-from tod.formats.jsonl import decode_blocks, texts
-from tod.formats.reward_files import Beside, beside
-from tod.formats.rows import Rows, shorten
-from tod.formats.skyrl_worth import Worth
-from tod.formats.token_rows import Sink, runs
+from tod.formats.jsonl import decode_lines, texts_of
+from tod.formats.rewards import RewardFile, explains, reward_file
+from tod.formats.row_by_row import FileRows, runs
 from tod.formats.untrusted.pickles import Names, Opaque, load
 from tod.formats.untrusted.torch_files import load_torch, shape_of
 
@@ -77,7 +76,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
             "names, so their steps are unknown. Rename them, or read one at a time."
         )
     steps = newest_per_step(named, rows) + [(0, path) for path in plain]
-    given = beside(rows, len(steps))
+    given = reward_file(rows, len(steps))
     for step, path in steps:
         _read_file(path, step, rows, given)
     if given is not None and given.leftover():
@@ -97,7 +96,7 @@ class _Dump:
     values: Any
 
 
-def _read_file(path: Path, step: int, rows: Rows, given: Beside | None) -> None:
+def _read_file(path: Path, step: int, rows: Rows, given: RewardFile | None) -> None:
     state = load(whole_file(path), NAMES, path)
     if not isinstance(state, dict) or not isinstance(state.get("batch_dict"), dict):
         raise DataError(f"{path}: a pickle without batch_dict: it is no SkyRL training input.")
@@ -125,32 +124,126 @@ def _read_file(path: Path, step: int, rows: Rows, given: Beside | None) -> None:
     _put_all(path, step, rows, dump, given)
 
 
-def _put_all(path: Path, step: int, rows: Rows, dump: _Dump, given: Beside | None) -> None:
-    sink = Sink(path, rows)
-    worth = Worth(dump, given, rows)
-    places: list[int] = []
+def _put_all(path: Path, step: int, rows: Rows, dump: _Dump, given: RewardFile | None) -> None:
+    out, worth = FileRows(path, rows), Worth(dump, given, rows)
+    kept: list[tuple[int, Any, dict[str, float]]] = []
     for row in range(len(dump.mask)):
         on = dump.mask[row]
         if not on.any() and dump.spare is not None and dump.spare.shape[1] == dump.mask.shape[1]:
             on = dump.spare[row] != 0
+        utility = worth.utility(step, row, on) if on.any() and dump.owner[row] >= 0 else None
         if not on.any():
-            sink.reject(row, "loss_mask", 0, "no token of the policy")
-            continue
-        group = int(dump.owner[row])
-        if group < 0:
-            sink.reject(row, "policy_prompt_boundaries", None, "the row is in no group")
-            continue
-        utility = worth.utility(step, row, on)
-        if utility is None:
-            sink.reject(row, "rewards", None, f"{path.name} row {row} has none in the file beside")
-            continue
-        sums = sink.sums(row, step, {name: values[row][on] for name, values in dump.logs.items()})
-        if sums is not None:
-            places.append(row)
-            code = rows.context(step, group, f"{step}/{group}")
-            sink.put(row, code, utility, sums, length=int(on.sum()))
-    worth.explain(sink, dump.owner[places], path)
-    sink.close()
+            out.reject(row, "loss_mask", 0, "no token of the policy")
+        elif dump.owner[row] < 0:
+            out.reject(row, "policy_prompt_boundaries", None, "the row is in no group")
+        elif utility is None:
+            why = f"{path.name} row {row} has none in the file of rewards"
+            out.reject(row, "rewards", None, why)
+        else:
+            kept.append((row, on, utility))
+    owner = dump.owner[[row for row, _, _ in kept]]
+    names = worth.explained([utility for _, _, utility in kept], owner, path)
+    for (row, on, utility), group in zip(kept, owner.tolist(), strict=True):
+        out.put(
+            row,
+            step,
+            group,
+            {name: utility[name] for name in names if name in utility},
+            label=f"{step}/{group}",
+            tokens={name: values[row][on] for name, values in dump.logs.items()},
+            length=int(on.sum()),
+        )
+    out.close()
+
+
+@dataclass
+class Worth:
+    """The utilities of the rows of one dump, and what is to be said of them.
+
+    Attributes:
+        dump: Arrays ``advantages``, ``returns`` and ``values``, [rows, tokens] or None.
+        given: Rewards from a file beside the dump, or None.
+        rows: Where notes go.
+        varied: Whether some row's advantages differ from token to token.
+        curved: Whether some row's returns do.
+    """
+
+    dump: Any
+    given: RewardFile | None
+    rows: Rows
+    varied: bool = False
+    curved: bool = False
+
+    def utility(self, step: int, row: int, on: Any) -> dict[str, float] | None:
+        """All that may be a utility of a row; None where a file beside lacks it."""
+        found: dict[str, float] = {}
+        if self.given is not None:
+            known = self.given.of(step, row)
+            if known is None:
+                return None
+            found |= known
+        if self.dump.values is not None and self.dump.returns is not None:
+            returns = self.dump.returns[row][on]
+            self.curved |= _varies(returns)
+            found.setdefault("return", float(returns[0]))
+        if self.dump.advantages is not None:
+            own = self.dump.advantages[row][on]
+            self.varied |= _varies(own)
+            found["advantage"] = float(own[-1])
+        return found
+
+    def explained(self, found: Sequence[dict[str, float]], owner: Any, path: Path) -> list[str]:
+        """Names of the utilities that mean something, with a note on what they are.
+
+        Args:
+            found: All that may be a utility, of every row.
+            owner: Group of every row.
+            path: The dump, for notes.
+        """
+        names = list(dict.fromkeys(name for item in found for name in item))
+        given = [name for name in names if name not in ("advantage", "return")]
+        if self.given is not None:
+            self._check(found, given, owner, path)
+            return given
+        if "return" in names and not self.curved:
+            self.rows.note(
+                "SkyRL drops the rewards before this dump; the critic's returns are one number per "
+                "answer (gamma = lambda = 1), so they are the rewards, KL penalties included"
+            )
+            return ["return"]
+        if "advantage" in names and not self.varied:
+            self.rows.extras["stand_in"] = True
+            self.rows.note(
+                "SkyRL drops the rewards before this dump; `advantage` stands in for them. Within "
+                "a context it is the reward shifted and scaled, so eta is per unit of advantage: "
+                "tier B at most. --map rewards=FILE brings the rewards themselves"
+            )
+            return ["advantage"]
+        if "advantage" in names:
+            self.rows.note(
+                "advantages differ from token to token (a critic): they cannot stand for rewards"
+            )
+        return []
+
+    def _check(
+        self, found: Sequence[dict[str, float]], given: list[str], owner: Any, path: Path
+    ) -> None:
+        """Whether the rewards are in the order of the rows, as far as advantages can tell."""
+        reward, advantage = (
+            np.array([item.get(name, np.nan) for item in found])
+            for name in (given[0] if given else "", "advantage")
+        )
+        if np.isnan(advantage).all() or self.varied:
+            self.rows.note("the order of the rewards cannot be checked: no advantages per answer")
+        elif not explains(reward, advantage, np.asarray(owner)):
+            self.rows.note(
+                f"{path.name}: its advantages do not follow the rewards given: another order of "
+                "rows, another file, or advantages that are not the centred reward"
+            )
+
+
+def _varies(values: Any) -> bool:
+    return bool(np.ptp(values) > 1e-6 * max(1.0, float(np.abs(values).max())))
 
 
 def _whole(value: Any) -> int:
@@ -206,17 +299,10 @@ class Evaluated(msgspec.Struct, gc=False):
     score: float | bool | list[float]
 
 
-class Texts(msgspec.Struct, gc=False):
-    """The text of one."""
-
-    input_prompt: str = ""
-    output_response: str = ""
-
-
 def _read_evaluations(files: Sequence[Path], rows: Rows) -> None:
     """One file per step and source; samples of a prompt follow each other."""
     rows.grouping = "runs"
-    rows.texts = _texts
+    rows.texts = texts_of("input_prompt", "output_response")
     rows.fields["utility.score"] = "score"
     rows.note("evaluations: sampled with the settings of evaluation, never trained on")
     rows.needs |= {
@@ -228,22 +314,14 @@ def _read_evaluations(files: Sequence[Path], rows: Rows) -> None:
         step = step_in_name(path.absolute().parent) or 0
         if not rows.wanted(step):
             continue
-        kept = [
-            (number, item)
-            for numbers, items in decode_blocks(path, Evaluated, rows)
-            for number, item in zip(numbers, items, strict=True)
-        ]
-        prompts = [item.input_prompt for _, item in kept]
-        sink = Sink(path, rows)
-        for group, (number, item) in zip(runs(prompts, size), kept, strict=True):
+        kept = list(decode_lines(path, Evaluated, rows))
+        out = FileRows(path, rows)
+        groups = runs([item.input_prompt for _, item in kept], size)
+        for group, (number, item) in zip(groups, kept, strict=True):
             score = float(sum(item.score)) if isinstance(item.score, list) else item.score
-            code = rows.context(step, (path.name, group), f"{step}/{path.stem}/{group}")
-            sink.put(number, code, {"score": score})
-        sink.close()
-
-
-def _texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
-    return texts(path, wanted, Texts, lambda item: (item.input_prompt, item.output_response))
+            label = f"{step}/{path.stem}/{group}"
+            out.put(number, step, (path.name, group), {"score": score}, label=label)
+        out.close()
 
 
 FORMAT = Format(

@@ -13,6 +13,7 @@ import numpy as np
 
 from tod.base import DataError
 from tod.base.text import counted
+from tod.formats.columns import Rows, shorten
 from tod.formats.files import COMPRESSED, whole_file
 from tod.formats.format import (
     Format,
@@ -22,8 +23,7 @@ from tod.formats.format import (
     step_in_name,
 )
 from tod.formats.jsonl import plain_text
-from tod.formats.rows import Rows, shorten
-from tod.formats.token_rows import Sink, as_float
+from tod.formats.row_by_row import FileRows, as_float
 from tod.formats.untrusted.numpy_values import NAMES
 from tod.formats.untrusted.torch_files import is_torch_file, load_torch
 
@@ -97,20 +97,20 @@ def _trained(path: Path, rows: Rows) -> dict[int, dict[str, Any]]:
 
 
 def _read_rollout(path: Path, step: int, rows: Rows, trained: dict[int, dict[str, Any]]) -> None:
-    sink = Sink(path, rows)
+    out = FileRows(path, rows)
     samples = _load(path)["samples"]
     newest = max((v for s in samples if (v := _version(s)) is not None), default=None)
     spared = _spared(step, samples, trained, rows)
     for place, sample in enumerate(samples):
         if not isinstance(sample, dict):
-            sink.reject(place, "samples", sample, "not a sample")
+            out.reject(place, "samples", sample, "not a sample")
             continue
         if spared and _group(sample) in spared:
             continue
         version = _version(sample)
         lag = None if newest is None or version is None else newest - version
-        _put(place, step, sample, trained.get(place, {}), sink, lag)
-    sink.close()
+        _put(place, step, sample, trained.get(place, {}), out, lag)
+    out.close()
 
 
 def _group(sample: Any) -> int | str | None:
@@ -136,48 +136,49 @@ def _spared(step: int, samples: list[Any], trained: dict[int, Any], rows: Rows) 
     return found if whole else set()
 
 
-def _put(place: int, step: int, sample: Any, other: Any, sink: Sink, lag: int | None) -> None:
+def _put(place: int, step: int, sample: Any, other: Any, out: FileRows, lag: int | None) -> None:
     group, length = sample.get("group_index"), sample.get("response_length")
-    utility = _utility(sample.get("reward"), sink.rows)
+    utility = _utility(sample.get("reward"), out.rows)
     if not isinstance(group, int | str) or utility is None:
         name = "reward" if isinstance(group, int | str) else "group_index"
-        sink.reject(place, name, sample.get(name), "missing, or not a number")
+        out.reject(place, name, sample.get(name), "missing, or not a number")
         return
     mask = other.get("loss_masks", sample.get("loss_mask"))
     tokens: dict[str, Any] = {"mu": sample.get("rollout_log_probs")}
     tokens |= {name: other[key] for name, key in _TRAIN.items() if other.get(key) is not None}
     tokens["teacher"] = other.get("teacher_log_probs", sample.get("teacher_log_probs"))
-    sums = _sums(place, step, tokens, mask, length, sink, lag)
-    if sums is not None:
-        code = sink.rows.context(step, group, f"{step}/{shorten(group, 20)}")
+    kept = _of_policy(place, tokens, mask, length, out)
+    if kept is not None:
         length = length if isinstance(length, int) else None
-        sink.put(place, code, utility, sums, length=length, lag=lag)
+        label = f"{step}/{shorten(group, 20)}"
+        out.put(place, step, group, utility, label=label, tokens=kept, length=length, lag=lag)
 
 
-def _sums(
-    place: int, step: int, tokens: Any, mask: Any, length: Any, sink: Sink, lag: int | None
-) -> dict[str, float] | None:
+def _of_policy(
+    place: int, tokens: Any, mask: Any, length: Any, out: FileRows
+) -> dict[str, Any] | None:
+    """Log-probs of the tokens that the mask admits, by policy; None when the row was refused."""
     on = None if mask is None else _numbers(mask)
     if mask is not None and on is None:
-        sink.reject(place, "loss_mask", mask, "not a list of one number per token")
+        out.reject(place, "loss_mask", mask, "not a list of one number per token")
         return None
     kept: dict[str, Any] = {}
     for name, given in tokens.items():
         if given is None:
             continue
-        values, field = _numbers(given), sink.rows.field(f"log_{name}")
+        values, field = _numbers(given), out.rows.field(f"log_{name}")
         if values is None:
-            sink.reject(place, field, given, "not a list of one number per token")
+            out.reject(place, field, given, "not a list of one number per token")
             return None
         if not values.size:
             continue
         wrong = isinstance(length, int) and len(values) != length
         if wrong or (on is not None and len(values) != len(on)):
             shown = f"{len(values)} for a response of {length}"
-            sink.reject(place, field, shown, "another length than the response")
+            out.reject(place, field, shown, "another length than the response")
             return None
         kept[name] = values[on != 0] if on is not None and on.any() else values
-    return sink.sums(place, step, kept, lag=lag)
+    return kept
 
 
 def _numbers(values: Any) -> Any:
@@ -224,12 +225,12 @@ def _read_train_alone(path: Path, step: int, rows: Rows, trained: dict[int, Any]
             "rollout_data directory, or give the number of samples per prompt with --map "
             "group_size=N."
         )
-    sink = Sink(path, rows)
+    out = FileRows(path, rows)
     for position, other in sorted(trained.items()):
         sample = {"group_index": position // size, "reward": other["raw_reward"]}
         sample["response_length"] = other.get("response_lengths")
-        _put(position, step, sample, other, sink, None)
-    sink.close()
+        _put(position, step, sample, other, out, None)
+    out.close()
 
 
 def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:

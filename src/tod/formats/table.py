@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from tod.base import DataError
+from tod.formats.columns import Rows
 from tod.formats.files import base_suffix
 from tod.formats.jsonl import (
     ColumnLines,
@@ -21,10 +22,9 @@ from tod.formats.jsonl import (
 )
 from tod.formats.parquet import columns_of
 from tod.formats.parquet import texts as parquet_texts
-from tod.formats.roles import TEXTS, Roles
-from tod.formats.rows import Rows
+from tod.formats.roles import LOGS, TEXTS, Roles
+from tod.formats.row_by_row import FileRows
 from tod.formats.table_parquet import read_parquet
-from tod.formats.token_rows import Sink
 
 
 def keep_texts(roles: Roles, there: Collection[str], rows: Rows) -> None:
@@ -79,15 +79,15 @@ def read_table(path: Path, roles: Roles, rows: Rows) -> None:
     there = first_keys(path)
     roles.check(path, there)
     keep_texts(roles, there, rows)
-    sink = Sink(path, rows)
+    out = FileRows(path, rows)
     names = _fields(path, roles)
     columns = list(names)
     lines = ColumnLines([(column, *names[column]) for column in columns])
     place = {role: f"c{columns.index(c)}" for role, c in roles.columns.items() if c in names}
     for numbers, items in decode_blocks(path, lines, rows):
         for line, item in zip(numbers, items, strict=True):
-            _put(line, {role: getattr(item, name) for role, name in place.items()}, sink)
-    sink.close()
+            _put(line, {role: getattr(item, name) for role, name in place.items()}, out)
+    out.close()
 
 
 def _fields(path: Path, roles: Roles) -> dict[str, tuple[Any, bool]]:
@@ -128,28 +128,28 @@ def _shape(role: str) -> str:
     return "list" if role.endswith("_tokens") else "number"
 
 
-def _put(line: int, got: Mapping[str, Any], sink: Sink) -> None:
+def _put(line: int, got: Mapping[str, Any], out: FileRows) -> None:
     """One row by role."""
-    step = got.get("step", 0)
-    label = _label(got)
+    step, label = got.get("step", 0), _label(got)
     if label is None:
         grouping = "context" if "context" in got else "prompt"
-        sink.reject(line, sink.rows.field(grouping), got[grouping], "missing, or out of range")
+        out.reject(line, out.rows.field(grouping), got[grouping], "missing, or out of range")
         return
-    if not sink.rows.wanted(step):
-        return
-    tokens = _tokens(got)
-    log = _log_probs(line, step, got, tokens, sink)
-    if log is None:
+    if not out.rows.wanted(step):
         return
     answer, length = got.get("answer"), got.get("length")
-    if length is None:
-        length = next((len(values) for values in tokens.values()), None)
-    sink.put(
+    out.put(
         line,
-        sink.rows.context(step, label),
+        step,
+        label,
         {role[8:]: value for role, value in got.items() if role.startswith("utility.")},
-        log,
+        log={
+            role[4:]: float(value)
+            for role, value in got.items()
+            if role in LOGS and isinstance(value, int | float)
+        },
+        tokens={role[4:-7]: values for role, values in got.items() if role.endswith("_tokens")},
+        stated=length,
         length=length,
         answer=None if answer is None else hash(answer if isinstance(answer, str) else str(answer)),
         lag=got.get("lag"),
@@ -167,25 +167,3 @@ def _label(got: Mapping[str, Any]) -> str | None:
         return str(key)
     text = key.encode("utf-8", "replace") if isinstance(key, str) else msgspec.json.encode(key)
     return blake2b(text, digest_size=8).hexdigest()
-
-
-def _tokens(got: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Lists by policy."""
-    lists = {role[4:-7]: values for role, values in got.items() if role.endswith("_tokens")}
-    return {name: values for name, values in lists.items() if values is not None}
-
-
-def _log_probs(
-    line: int, step: int, got: Mapping[str, Any], tokens: Mapping[str, list[float]], sink: Sink
-) -> dict[str, float] | None:
-    """Sequence sums by policy, from lists where there are any; None when the row was rejected."""
-    plain = {
-        role[4:]: float(value)
-        for role, value in got.items()
-        if role.startswith("log_") and isinstance(value, int | float)
-    }
-    if not tokens:
-        return plain
-    sample, stated = got.get("drawn_from") == "target", got.get("length")
-    sums = sink.sums(line, step, tokens, lag=got.get("lag"), sample=sample, stated=stated)
-    return None if sums is None else plain | sums

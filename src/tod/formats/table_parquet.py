@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tod.base import DataError
+from tod.formats.checks import TokenColumns, TokenLists
+from tod.formats.columns import SHOWN, Rows
 from tod.formats.parquet import collect, columns_of, scan
 from tod.formats.roles import Roles
-from tod.formats.rows import SHOWN, Rows
-from tod.formats.table_tokens import Tokens
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,9 +44,10 @@ def read_parquet(path: Path, roles: Roles, rows: Rows) -> None:
 
 def _usable(
     path: Path, table: "pl.DataFrame", row: Any, roles: Roles, rows: Rows
-) -> tuple[Tokens, Any]:
+) -> tuple[TokenColumns, Any]:
     """The lists of rows that have good ones, and the mask of these rows."""
-    tokens = Tokens.of(table, roles.tokens)
+    lists = {name: TokenLists.of_column(table[f"t.{name}"]) for name in roles.tokens}
+    tokens = TokenColumns.of(lists, len(table))
     stated = table["length"].cast(float).to_numpy() if "length" in table.columns else None
     good = tokens.refuse(path, row, rows, stated)
     counted = good & ~_target(table)
@@ -93,7 +94,7 @@ def _add(
     row: Any,
     roles: Roles,
     rows: Rows,
-    tokens: Tokens | None,
+    tokens: TokenColumns | None,
 ) -> None:
     def column_of(role: str) -> Any:
         found = table[role] if role in table.columns else None

@@ -6,7 +6,8 @@ import numpy as np
 
 from tod.base import Groups
 from tod.candidates import Candidates
-from tod.formats.gather import TOLERANCE, Columns, drop_duplicates, whole
+from tod.formats.checks import TOLERANCE, drop_duplicates, whole
+from tod.formats.columns import Columns
 from tod.formats.reading import TargetSamples
 
 

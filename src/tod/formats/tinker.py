@@ -7,22 +7,24 @@ ahead (``-wal``): while its daemon lives, or after it died, the newest rows are 
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tod.base import DataError
+from tod.formats.columns import Rows
 from tod.formats.files import COMPRESSED
-from tod.formats.format import Format, Probe
-from tod.formats.jsonl import Count, Whole, decode_lines
-from tod.formats.rows import Rows
+from tod.formats.format import Format, Probe, read_lines
+from tod.formats.jsonl import Count, Whole
+from tod.formats.row_by_row import FileRows
 from tod.formats.several_runs import run_of
-from tod.formats.token_rows import Sink
 
 _KEY = "iteration, group_idx, traj_idx"
+_Place = tuple[int, int, int]
 
 
 class Step(msgspec.Struct, gc=False):
@@ -31,7 +33,7 @@ class Step(msgspec.Struct, gc=False):
     ac_len: Count = 0
 
 
-class Row(msgspec.Struct, gc=False):
+class Summary(msgspec.Struct, gc=False):
     """The needed fields of a summary."""
 
     iteration: Whole
@@ -75,51 +77,42 @@ def read(files: Sequence[Path], rows: Rows) -> None:
             f"{captures[0]}: a capture store holds tokens and log-probs, but no rewards. Add the "
             "*_rollout_summaries.jsonl files of the same run (their directory is enough)."
         )
-    captured: dict[tuple[int, int, int], list[float]] = {}
+    captured: dict[_Place, list[float]] = {}
     for path in captures:
         captured |= _captured(path, rows)
-    for path in summaries:
-        _read_summaries(path, rows, captured)
+    read_lines(summaries, rows, Summary, partial(_put, captured=captured))
 
 
-def _read_summaries(path: Path, rows: Rows, captured: dict[tuple[int, int, int], Any]) -> None:
-    sink = Sink(path, rows)
-    for number, item in decode_lines(path, Row, rows):
-        if not rows.wanted(item.iteration) or item.split != "train":
-            continue
-        known = captured.get((item.iteration, item.group_idx, item.traj_idx))
-        length = sum(step.ac_len for step in item.steps)
-        if known is not None and length and len(known) != length:
-            known = None
-            rows.note(
-                "the samples captured of some trajectories are not those of their turns (some are "
-                "missing, or a grader's are among them): log mu is not known there"
-            )
-        behind = item.sampling_client_step
-        lag = None if behind is None else max(item.iteration - behind, 0)
-        sums: dict[str, float] | None = {}
-        if known is not None:
-            sums = sink.sums(number, item.iteration, {"mu": known}, lag=lag)
-        if sums is None:
-            continue
-        code = rows.context(item.iteration, item.group_idx, f"{item.iteration}/{item.group_idx}")
-        sink.put(
-            number,
-            code,
-            {"total_reward": item.total_reward},
-            sums,
-            length=length or None,
-            lag=lag,
-            identity=item.traj_idx,
+def _put(number: int, item: Summary, out: FileRows, captured: Mapping[_Place, Any]) -> None:
+    if not out.rows.wanted(item.iteration) or item.split != "train":
+        return
+    known = captured.get((item.iteration, item.group_idx, item.traj_idx))
+    length = sum(step.ac_len for step in item.steps)
+    if known is not None and length and len(known) != length:
+        known = None
+        out.rows.note(
+            "the samples captured of some trajectories are not those of their turns (some are "
+            "missing, or a grader's are among them): log mu is not known there"
         )
-    sink.close()
+    behind = item.sampling_client_step
+    out.put(
+        number,
+        item.iteration,
+        item.group_idx,
+        {"total_reward": item.total_reward},
+        label=f"{item.iteration}/{item.group_idx}",
+        tokens={"mu": known},
+        length=length or None,
+        lag=None if behind is None else max(item.iteration - behind, 0),
+        identity=item.traj_idx,
+    )
 
 
-def _captured(path: Path, rows: Rows) -> dict[tuple[int, int, int], list[float]]:
+def _captured(path: Path, rows: Rows) -> dict[_Place, list[float]]:
     """Log-probs of every trajectory, its turns one after the other."""
     decode = msgspec.json.Decoder(list[float]).decode
-    found: dict[tuple[int, int, int], list[float]] = {}
-    attempts: dict[tuple[int, int, int], int] = {}
+    found: dict[_Place, list[float]] = {}
+    attempts: dict[_Place, int] = {}
     for cursor, iteration, group, trajectory, attempt, tokens, logprobs in _wire_rows(path):
         if None in (iteration, group, trajectory) or not isinstance(iteration, int):
             continue

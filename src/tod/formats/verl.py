@@ -1,25 +1,33 @@
 """verl: one JSON line per rollout, one file per global step (``trainer.rollout_data_dir``).
 
-Cached batches of its rollout queue (``tq_batch.pt``) are read beside them, see ``verl_batch``.
+Cached batches of its rollout queue (``{dump_dir}/…/{step}/{inner}/tq_batch.pt``,
+``skip.rollout_tq``) are what the trainer takes from its queue, saved at sampling time: token ids,
+the sampler's log-probs where ``calculate_log_probs`` is on, token rewards unless a reward model
+scores later, and in the tags the weight versions that wrote every trajectory. Their keys are those
+of the JSONL's ``uid``.
 
 V1 rows carry ``uid`` = ``{uid}_{session}_{output}``: a group is what stays without the last two
 parts. V0 rows carry no group at all: candidates of one step with the same input text are one.
 Text is decoded without special tokens, so no log-prob can be recomputed from it exactly.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from tod.formats import verl_batch
-from tod.formats.files import base_suffix
+from tod.base import DataError
+from tod.formats.columns import Rows
+from tod.formats.files import COMPRESSED, base_suffix, whole_file
 from tod.formats.format import Format, Probe, newest_per_step, step_in_name
-from tod.formats.jsonl import ColumnLines, Whole, decode_blocks, first_object, texts
-from tod.formats.rows import Rows
+from tod.formats.jsonl import ColumnLines, Whole, decode_blocks, first_object, plain_text, texts_of
+from tod.formats.row_by_row import FileRows, as_float, masked
 from tod.formats.several_runs import newest_of_all, run_of
+from tod.formats.untrusted.tensordicts import NAMES, column, plain
+from tod.formats.untrusted.torch_files import load_torch
 
 _PLAIN = frozenset({"input", "output", "gts", "score", "step", "uid", "request_id"})
 Number = float | bool
@@ -33,17 +41,10 @@ class V1(msgspec.Struct, gc=False):
     uid: str
 
 
-class Text(msgspec.Struct, gc=False):
-    """The text of a row."""
-
-    input: str = ""
-    output: str = ""
-
-
 def recognises(probe: Probe) -> str | None:
     """By its keys, or as a cached batch of the rollout queue."""
     if probe.suffix in (".pt", ".dp"):
-        return verl_batch.recognises(probe.path.name, probe.head)
+        return _recognised(probe.path.name, probe.head)
     if probe.suffix != ".jsonl" or not probe.has("input", "output", "score", "step"):
         return None
     if probe.has("uid"):
@@ -77,12 +78,12 @@ def _read_batches(batches: Sequence[Path], lines: Sequence[Path], rows: Rows) ->
     """Cached batches, with the scores of the JSONL of their step; the steps that were read."""
     files = {step_in_name(path): path for path in lines}
     found: set[int] = set()
-    steps = {path: verl_batch.step_of(path) for path in batches}
+    steps = {path: _step_of(path) for path in batches}
     known = [(step, path) for path, step in steps.items() if step is not None]
-    newest = [path for _, path in newest_of_all(known, rows, verl_batch.run_of)]
+    newest = [path for _, path in newest_of_all(known, rows, _above_steps)]
     for path in [*newest, *(path for path, step in steps.items() if step is None)]:
-        beside = files.get(verl_batch.step_of(path))
-        step = verl_batch.read_batch(path, rows, _scores(beside) if beside else {})
+        beside = files.get(_step_of(path))
+        step = _read_batch(path, rows, _scores(beside) if beside else {})
         found |= set() if step is None else {step}
     return found
 
@@ -164,11 +165,168 @@ def _read_v0(path: Path, rows: Rows, extras: list[str]) -> None:
         rows.add(file, code, numbers, utility)
 
 
+Scores = Mapping[str, float]
+LEGACY = (
+    "{path}: the rollout cache of verl's old trainer (a pickled DataProto), made at sampling time: "
+    "it is not read. Set trainer.use_v1=true with skip.rollout_tq.enable=true for tq_batch.pt, "
+    "trainer.rollout_data_dir for JSON lines, or use the TOD exporter for verl."
+)
+
+
+def _recognised(name: str, head: bytes) -> str | None:
+    """By its name, or by what its pickle names first."""
+    if name.startswith("gen_batch.dp"):
+        return "a pickled DataProto (verl rollout cache)"
+    if name.startswith("tq_batch.pt") or b"tensordict._reductions" in head:
+        return "a saved queue batch (verl rollout cache)"
+    return None
+
+
+def _step_of(path: Path) -> int | None:
+    """The step that its directories say: ``{step}/{inner}/tq_batch.pt``, or ``{step}/tq_batch.pt``.
+
+    Older writers have no inner directory, so a number whose parent is no number is the step.
+    """
+    parent, above = path.absolute().parent.name, path.absolute().parent.parent.name
+    name = above if above.isdigit() and parent.isdigit() else parent
+    return int(name) if name.isascii() and name.isdigit() and len(name) < 16 else None
+
+
+def _above_steps(path: Path) -> Path:
+    """The directory above those of its steps."""
+    folder = path.absolute().parent
+    while folder.name.isdigit():
+        folder = folder.parent
+    return folder
+
+
+def _read_batch(path: Path, rows: Rows, scores: Scores) -> int | None:
+    """One file; its step, or None when that was not asked for.
+
+    Args:
+        path: The file.
+        rows: What it fills.
+        scores: Rewards by key from the JSONL of the same step, for files without rewards.
+
+    Raises:
+        DataError: It is no such batch, or holds neither rewards nor keys that have one.
+    """
+    if path.name.startswith("gen_batch.dp"):
+        raise DataError(LEGACY.format(path=path))
+    step, keys, tags, fields = _parts(path)
+    rows.text_roles = ("prompt",)
+    if not rows.wanted(step):
+        return None
+    if fields.get("rm_scores") is None and not any(key in scores for key in keys):
+        rows.note(
+            f"{path.parent}: no rm_scores (a reward model scores after this dump) and no JSONL of "
+            "the same step to take them from: set trainer.rollout_data_dir too"
+        )
+    out = FileRows(path, rows)
+    for place, key in enumerate(keys):
+        item = {name: values[place] for name, values in fields.items() if values is not None}
+        extra = item.pop("extra_fields", None)
+        wrong = [n for n, v in item.items() if not isinstance(v, np.ndarray) or v.ndim != 1]
+        if wrong:
+            out.reject(place, wrong[0], None, "not a tensor with one number per token")
+            continue
+        _put(place, step, key, tags[place], item, extra, scores, out)
+    out.close()
+    return step
+
+
+_FIELDS = ("responses", "response_mask", "rollout_log_probs", "rm_scores", "extra_fields")
+
+
+def _parts(path: Path) -> tuple[int, list[str], list[Any], dict[str, Any]]:
+    data = load_torch(whole_file(path) if path.suffix in COMPRESSED else path, path, NAMES)
+    keys = data.get("keys") if isinstance(data, dict) else None
+    held = data.get("tensordict") if isinstance(data, dict) else None
+    if not isinstance(keys, list) or not isinstance(held, dict):
+        raise DataError(f"{path}: no keys and tensordict in it: it is no verl queue batch.")
+    if not all(isinstance(key, str) for key in keys):
+        raise DataError(f"{path}: keys that are no text: it is no verl queue batch.")
+    tags = data.get("tags")
+    tags = tags if isinstance(tags, list) and len(tags) == len(keys) else [{}] * len(keys)
+    said, folder = data.get("global_steps"), _step_of(path)
+    step = said if type(said) is int and abs(said) < 1 << 53 else folder
+    if step is None:
+        raise DataError(f"{path}: neither the file nor its directories say its step.")
+    return step, keys, tags, {name: column(held.get(name), len(keys)) for name in _FIELDS}
+
+
+def _put(
+    place: int,
+    step: int,
+    key: str,
+    tag: Any,
+    item: dict[str, Any],
+    extra: Any,
+    scores: Scores,
+    out: FileRows,
+) -> None:
+    tag = tag if isinstance(tag, dict) else {}
+    if tag.get("is_padding"):
+        out.rows.note("padding trajectories are left out")
+        return
+    group = key.rsplit("_", 2)[0]
+    if key.count("_") < 2 or not group:
+        out.reject(place, "keys", key, "not of the form uid_session_output")
+        return
+    reward = item.get("rm_scores")
+    score = scores.get(key) if reward is None else float(reward.sum())
+    if score is None:
+        out.reject(place, "rm_scores", None, "no reward, here or in a JSONL of the same step")
+        return
+    oldest = tag.get("min_global_steps")
+    lag = max(step - 1 - oldest, 0) if type(oldest) is int else None
+    mu, mask = item.get("rollout_log_probs"), item.get("response_mask")
+    length = None if mask is None else int(np.count_nonzero(mask))
+    tokens: dict[str, Any] = {}
+    if mu is not None:
+        tokens["mu"] = masked(mu, np.ones(len(mu)) if mask is None else mask)
+        if tokens["mu"] is None:
+            why = "another length than response_mask"
+            out.reject(place, "rollout_log_probs", len(mu), why)
+            return
+    if lag:
+        out.rows.note("some rollouts were sampled by older weights than the step trains on (lag)")
+    out.put(
+        place,
+        step,
+        group,
+        {"score": score, **_reported(extra)},
+        tokens=tokens,
+        length=length,
+        lag=lag,
+        identity=hash(key),
+    )
+
+
+def _reported(fields: Any) -> dict[str, float]:
+    """Numbers that the reward function reported beside the score."""
+    found = fields.get("reward_extra_info") if isinstance(fields, dict) else None
+    known = found.items() if isinstance(found, dict) else ()
+    numbers = {str(k): as_float(v) for k, v in known if k != "score"}
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _prompts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+    """The messages of the prompt; the completion is kept as tokens only."""
+    data = load_torch(whole_file(path) if path.suffix in COMPRESSED else path, path, NAMES)
+    prompts = column(data["tensordict"].get("raw_prompt"), len(data["keys"]))
+    for place in wanted:
+        yield place, "" if prompts is None else plain_text(plain(prompts[place])), ""
+
+
 def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
     """Input and output."""
     if base_suffix(path) == ".pt":
-        return verl_batch.read_texts(path, wanted)
-    return texts(path, wanted, Text, lambda item: (item.input, item.output))
+        return _prompts(path, wanted)
+    return _texts(path, wanted)
+
+
+_texts = texts_of("input", "output")
 
 
 FORMAT = Format(

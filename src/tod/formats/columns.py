@@ -1,4 +1,4 @@
-"""Rows on their way from files to candidates: interned contexts, flat columns, refusals.
+"""Columns on their way from files to candidates: interned contexts, flat values, refusals.
 
 Only scalars stay: utilities, log-prob sums, a place in a file. Text is read again when it is
 asked for. A reader appends one ``Block`` per file (or per some ten thousand rows) and calls
@@ -7,6 +7,7 @@ asked for. A reader appends one ``Block`` per file (or per some ten thousand row
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from reprlib import Repr
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tod.base import Groups
 from tod.diagnostics import GapSums
 
 GROUPINGS = {
@@ -264,3 +266,129 @@ def shorten(value: object, most: int = 60) -> str:
     text = value if isinstance(value, str) else _Brief().repr(value)
     text = text if len(text) <= most else text[: most - 3] + "..."
     return repr(text) if isinstance(value, str) and value else text
+
+
+class Columns:
+    """All blocks of a reader as flat columns, and the mask of rows that are still in."""
+
+    def __init__(self, rows: Rows) -> None:
+        blocks = rows.blocks
+        self.rows = rows
+        sizes = [len(block.code) for block in blocks]
+        self.file = np.repeat(np.array([b.file for b in blocks], dtype=np.int32), sizes)
+        self.code = _stack([b.code for b in blocks], np.int64)
+        self.row = _stack([b.row for b in blocks], np.int64)
+        self.utility = _named([b.utility for b in blocks], sizes)
+        self.log = _named([b.log for b in blocks], sizes)
+        self.taken = _named([b.taken for b in blocks], sizes, np.float32)
+        self.length = _optional([b.length for b in blocks], sizes)
+        self.answer = _optional([b.answer for b in blocks], sizes)
+        self.lag = _optional([b.lag for b in blocks], sizes)
+        self.identity = _optional([b.identity for b in blocks], sizes)
+        self.alive = np.ones(len(self.code), dtype=bool)
+        self.sample = _marks([b.sample for b in blocks], sizes)
+
+    def part(self, mask: Any) -> "Columns":
+        """Some of the rows, as columns of their own."""
+        found = copy(self)
+        for name, values in vars(self).items():
+            if isinstance(values, np.ndarray):
+                setattr(found, name, values[mask])
+            elif isinstance(values, dict):
+                setattr(found, name, {key: x[mask] for key, x in values.items()})
+        return found
+
+    def drop(self, wrong: Any, name: str, values: Any, why: str) -> None:
+        """Reject the rows where ``wrong``; the first ones are kept as examples.
+
+        Args:
+            wrong: Which rows, [N].
+            name: The role that is no use: ``utility.NAME`` or ``log_NAME``.
+            values: What they hold, [N]; None where that is nothing.
+            why: Why that is no use.
+        """
+        field = self.rows.field(name)
+        wrong = wrong & self.alive
+        places = np.flatnonzero(wrong)
+        for at in places[:SHOWN].tolist():
+            path = self.rows.files[int(self.file[at])]
+            held = None if values is None else float(values[at])
+            self.rows.reject(path, int(self.row[at]), field, held, why)
+        more = len(places) - SHOWN
+        if more > 0:
+            self.rows.rejected += more
+            self.rows.reasons[field, why] += more
+        self.alive &= ~wrong
+
+
+def merge_steps(columns: Columns) -> None:
+    """Make contexts with the same key one context, whatever their step; it keeps the first."""
+    first: dict[Any, int] = {}
+    known = [first.setdefault(key, code) for code, (_, key) in enumerate(columns.rows.contexts)]
+    columns.code = np.array(known, dtype=np.int64)[columns.code]
+
+
+def arrange(columns: Columns) -> tuple[Any, Groups, Any, Any]:
+    """Row order that makes contexts contiguous, their sizes, codes and steps.
+
+    Contexts come by step, then by first appearance; candidates in the order of the files. The
+    order is a full slice where nothing moves.
+    """
+    whole = bool(columns.alive.all())
+    kept: Any = slice(None) if whole else np.flatnonzero(columns.alive)
+    code = columns.code[kept]
+    steps = np.array(columns.rows.context_steps, dtype=np.int64)
+    sizes = np.bincount(code, minlength=len(steps))
+    used = np.flatnonzero(sizes)
+    if bool((code[1:] >= code[:-1]).all()) and bool((np.diff(steps[used]) >= 0).all()):
+        return kept, Groups(sizes[used]), used, steps[used]
+    first = np.zeros(len(steps), dtype=np.int64)
+    first[code[::-1]] = np.arange(len(code))[::-1]  # of repeated places the last assignment stays
+    ranked = used[np.lexsort((first[used], steps[used]))]
+    rank = np.empty(len(steps), dtype=np.int64)
+    rank[ranked] = np.arange(len(ranked))
+    packed = (rank[code] << 32) | np.arange(len(code))  # both fit: sorting integers is fast
+    packed.sort()
+    order = packed & 0xFFFFFFFF
+    return order if whole else kept[order], Groups(sizes[ranked]), ranked, steps[ranked]
+
+
+def _stack(parts: list[Any], kind: Any) -> Any:
+    if not parts:
+        return np.zeros(0, dtype=kind)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _optional(parts: list[Any], sizes: list[int]) -> Any:
+    """A column that some rows may lack, masked there; None where no row has it."""
+    if all(part is None for part in parts):
+        return None
+    whole = [
+        np.ma.MaskedArray(np.zeros(size, dtype=np.int64), mask=True) if part is None else part
+        for part, size in zip(parts, sizes, strict=True)
+    ]
+    if any(isinstance(part, np.ma.MaskedArray) for part in whole):
+        return np.ma.concatenate(whole)  # type: ignore[no-untyped-call]
+    return _stack(whole, None)
+
+
+def _marks(parts: list[Any], sizes: list[int]) -> Any:
+    """One mark per row; None if no block has any."""
+    if all(part is None for part in parts):
+        return None
+    pairs = zip(parts, sizes, strict=True)
+    return np.concatenate([np.zeros(n, dtype=bool) if part is None else part for part, n in pairs])
+
+
+def _named(parts: list[Any], sizes: list[int], kind: Any = np.float64) -> dict[str, Any]:
+    names = list(dict.fromkeys(name for part in parts for name in part))
+    return {
+        name: _stack(
+            [
+                part[name] if name in part else np.full(size, np.nan, kind)
+                for part, size in zip(parts, sizes, strict=True)
+            ],
+            kind,
+        )
+        for name in names
+    }
