@@ -34,8 +34,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("base", "targets", "operators", "diagnostics", "procedure", "regimes", "arc")
-EXTRA = ("candidates", "laws")
-"""Further test directories that try the packages."""
+EXTRA = (
+    "candidates",
+    "laws/test_possible_numbers.py",
+    "laws/test_selection_rules.py",
+    "laws/test_targets.py",
+    "laws/test_trust_regions.py",
+    "laws/test_updates.py",
+)
+"""Further tests of the packages that need neither a model nor a run."""
 MEMORY = 6 << 30
 """Bytes of data that a child may hold: a mutant may make an array of any size."""
 
@@ -218,7 +225,7 @@ class Calls:
     def __init__(self, source: Path) -> None:
         """Functions of the files under ``source``."""
         self.source = f"{source}{os.sep}"
-        self.seen: set[tuple[str, int]] = set()
+        self.seen: set[Any] = set()
         self.tests: dict[str, dict[str, Any]] = {}
         self.failed: list[str] = []
 
@@ -229,8 +236,8 @@ class Calls:
 
     def profile(self, frame: Any, event: str, _: Any) -> None:
         """Note a call."""
-        if event == "call" and frame.f_code.co_filename.startswith(self.source):
-            self.seen.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
+        if event == "call":
+            self.seen.add(frame.f_code)
 
     def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> None:  # noqa: ARG002
         """Begin a test."""
@@ -241,7 +248,9 @@ class Calls:
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """End a test."""
         sys.setprofile(None)
-        calls = sorted({f"src/tod/{name[len(self.source) :]}:{line}" for name, line in self.seen})
+        own = [code for code in self.seen if code.co_filename.startswith(self.source)]
+        places = {(code.co_filename[len(self.source) :], code.co_firstlineno) for code in own}
+        calls = sorted(f"src/tod/{name}:{line}" for name, line in places)
         self.tests[nodeid] = {"seconds": time.perf_counter() - self.start, "calls": calls}
 
 
@@ -330,7 +339,7 @@ def copied(work: Path) -> None:
 
 def called_by(work: Path, rooms: list[str], store: Path) -> dict[str, dict[str, Any]]:
     """Functions that every test calls; kept beside the results until a file changes."""
-    folders = [f"tests/{name}" for name in (*rooms, *EXTRA) if (work / "tests" / name).is_dir()]
+    folders = [f"tests/{name}" for name in (*rooms, *EXTRA) if (work / "tests" / name).exists()]
     files = sorted(p for top in ("src", "tests") for p in (work / top).rglob("*.py"))
     state = hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest() + " ".join(folders)
     if store.is_file():
