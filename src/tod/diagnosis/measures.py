@@ -23,6 +23,7 @@ from tod.diagnostics import (
     kl_target_proposal,
     log_ess_alpha,
     log_z,
+    max_weight,
     quantile,
     renyi_divergence,
     self_bleu,
@@ -158,9 +159,9 @@ def smoothed(log_w: Any, contexts: Groups, informative: Any) -> dict[str, Any]:
         found["pareto_k"][at] = fit_tail(w).k
         if math.isnan(found["pareto_k"][at]):
             continue
-        weight = np.exp(smoothed_log_weights(w))
-        found["ess_rel_smoothed"][at] = 1.0 / float((weight**2).sum()) / len(weight)
-        found["max_weight_smoothed"][at] = float(weight.max())
+        smoothed, alone = smoothed_log_weights(w), Groups.equal(1, len(w))
+        found["ess_rel_smoothed"][at] = ess_rel(smoothed, alone)[0]
+        found["max_weight_smoothed"][at] = max_weight(smoothed, alone)[0]
     return found
 
 
