@@ -77,8 +77,8 @@ class Words:
         return Code(self.rng.choice((b"}(" + inside + b"u", b"(" + inside + b"d")))
 
     def deep(self) -> Code:
-        """One object in another, up to 30 000 of them; as a key half of the time."""
-        count = self.rng.choice((10, 63, 65, 500, 5000, 30_000))
+        """One object in another, up to 10 000 of them; as a key half of the time."""
+        count = self.rng.choice((10, 63, 65, 500, 5000, 10_000))
         wrap = self.rng.choice((b"\x85", b"list", b"dict", b"state"))
         if wrap == b"\x85":
             code = b")" + b"\x85" * count

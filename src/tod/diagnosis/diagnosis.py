@@ -19,7 +19,7 @@ from tod.diagnosis.cannot import cannot, in_words
 from tod.diagnosis.long import Long, long_sequences, tilt_only, trends
 from tod.diagnosis.target import SourcedTarget, TargetSource, choose, triple, unweighable
 from tod.diagnostics import Diagnostics, Mismatch, Summary
-from tod.formats.gating import Gated, of_reading
+from tod.formats.gating import Gated
 from tod.formats.reading import Reading
 from tod.procedure import Declared, Examined, Weights, examine, steps_of, weigh
 from tod.regimes import (
@@ -242,7 +242,7 @@ def diagnose(
     sourced = choose(reading, target, eta, target_source)
     lack = unweighable(reading, sourced)
     weighable = None if lack is not None else sourced
-    gated = of_reading(reading, _signal(reading, weighable))
+    gated = reading.gated(_signal(reading, weighable))
     examined = _examined(reading, weighable, lack, on_policy, gated)
     by_step = {step: examined.part(at).summary for step, at in steps_of(reading)}
     largest = None if lack is not None else largest_sharpness(examined, ess_target)

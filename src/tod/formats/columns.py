@@ -1,7 +1,7 @@
 """Columns on their way from files to candidates: interned contexts, flat values, refusals.
 
 Only scalars stay: utilities, log-prob sums, a place in a file. Text is read again when it is
-asked for. A reader appends one ``Block`` per file (or per some ten thousand rows) and calls
+asked for. A reader appends one ``RowBlock`` per file (or per some ten thousand rows) and calls
 ``reject`` for every row that cannot be used.
 """
 
@@ -55,7 +55,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class RowBlock:
     """Some rows of one file as columns; NaN, or a masked entry, is "not recorded".
 
     ``sample`` marks rows that were drawn from the target, not from μ; None: no row was. ``taken``
@@ -74,7 +74,7 @@ class Block:
     sample: Any = None
     taken: Mapping[str, Any] = field(default_factory=dict)
 
-    def part(self, mask: Any) -> "Block":
+    def part(self, mask: Any) -> "RowBlock":
         """Some of the rows."""
 
         def of(x: Any) -> Any:
@@ -114,7 +114,7 @@ class Rows:
     fields: dict[str, str] = field(default_factory=dict)
     gate: Any = None
     files: list[Path] = field(default_factory=list)
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[RowBlock] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     context_steps: list[int] = field(default_factory=list)
     gaps: dict[tuple[str, str], dict[int, GapSums]] = field(default_factory=dict)
@@ -229,7 +229,7 @@ class Rows:
             return None if x is None else np.asarray(x, dtype=kind)
 
         self.blocks.append(
-            Block(
+            RowBlock(
                 file=file,
                 code=of(code, np.int64),
                 row=of(row, np.int64),

@@ -7,7 +7,7 @@ which is not known before the whole context was read. So a reader keeps four num
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -24,9 +24,6 @@ from tod.operators import (
     at_level,
 )
 from tod.operators.advantages import ByToken
-
-if TYPE_CHECKING:
-    from tod.formats.reading import Reading
 
 PAIRS = (("policy", "old"), ("policy", "mu"))
 """Policies whose ratio the gate reads; the second where the old one is not recorded."""
@@ -226,40 +223,6 @@ def gated(
             if (share := activation(steps == step)) is not None
         },
     )
-
-
-def of_reading(reading: "Reading", utility: Any) -> Gated | None:
-    """What the gate that a reading was made with takes of its tokens; None if not recorded.
-
-    Args:
-        reading: The candidates, read with a gate.
-        utility: What tells the sign of the advantage, [N]; None: nothing does.
-    """
-    gate, length = reading.gate, reading.labels.length
-    if gate is None or length is None or not int(length.min(initial=1)):
-        return None
-    size = length.astype(np.float64)
-    found = _recorded(gate, reading, size)
-    if found is None:
-        return None
-    of, taken = found
-    advantage = None if utility is None else gate.advantages(utility, reading.contexts)
-    steps = np.repeat(reading.steps, reading.contexts.sizes)
-    return gated(gate, of, taken, size, steps, advantage)
-
-
-def _recorded(gate: Gate, reading: "Reading", size: Any) -> tuple[tuple[str, str], Any] | None:
-    """The pair of policies and what the gate takes of every candidate."""
-    for first, second in PAIRS:
-        columns = [reading.taken.get(f"{first}/{second}/{i}") for i in range(4)]
-        if columns[0] is not None and not np.isnan(columns[0]).any():
-            return (first, second), np.stack(columns, axis=1)  # type: ignore[arg-type]
-        if {first, second} <= set(reading.recorded):
-            log_rho = reading.log_prob(first, "") - reading.log_prob(second, "")
-            whole = gate.of_sequences(log_rho, size)
-            if whole is not None:
-                return (first, second), whole
-    return None
 
 
 def _share(values: Any, total: float) -> float:

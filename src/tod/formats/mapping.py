@@ -4,41 +4,24 @@
 Without ``context``, rows with the same ``prompt`` text are one context.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tod.base import SpecError
 from tod.formats.columns import Rows
-from tod.formats.format import Format, Probe
-from tod.formats.roles import LOGS, ROLES, Roles
+from tod.formats.format import Format
+from tod.formats.roles import Roles
 from tod.formats.several_runs import run_of
 from tod.formats.table import read_table
 
-_KNOWN = (*ROLES, *LOGS)
 
-
-def recognises(probe: Probe) -> str | None:  # noqa: ARG001 - nothing is recognised by itself
-    """Never by itself: a person names the columns."""
-    return None
-
-
-def roles_of(mapping: dict[str, str]) -> Roles:
-    """Roles from what a person wrote.
+def roles_of(mapping: Mapping[str, str]) -> Roles:
+    """Roles from what a person wrote, which `check_roles` has admitted.
 
     Raises:
-        SpecError: An unknown role, or no utility.
+        SpecError: No utility among them.
     """
-    roles: dict[str, str] = {}
-    for role, column in mapping.items():
-        if role == "utility":
-            roles[f"utility.{column}"] = column
-        elif role.startswith("utility.") or role in _KNOWN or role.removesuffix("_tokens") in LOGS:
-            roles[role] = column
-        else:
-            raise SpecError(
-                f"--map {role}={column}: no role {role!r}. Roles: utility, utility.NAME, "
-                f"{', '.join(_KNOWN)}, and log_*_tokens."
-            )
+    roles = {f"utility.{c}" if role == "utility" else role: c for role, c in mapping.items()}
     if not any(role.startswith("utility.") for role in roles):
         raise SpecError("--map names no utility: add utility=COLUMN.")
     return Roles(roles)
@@ -46,7 +29,7 @@ def roles_of(mapping: dict[str, str]) -> Roles:
 
 def read(files: Sequence[Path], rows: Rows) -> None:
     """All files, with the same columns."""
-    roles = roles_of(dict(rows.mapping))
+    roles = roles_of(rows.mapping)
     for path in files:
         read_table(path, roles, rows)
     if "step" not in roles.columns:
@@ -56,7 +39,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
 FORMAT = Format(
     name="mapping",
     title="columns named by --map",
-    recognises=recognises,
+    recognises=lambda _: None,  # a person names the columns
     read=read,
     forbidden=True,
     specificity=0,

@@ -12,7 +12,7 @@ from tod.base import DataError, Unknown
 from tod.candidates import Candidates
 from tod.diagnostics import GapSums
 from tod.formats.columns import Rejection
-from tod.formats.gating import Gate
+from tod.formats.gating import Gate, Gated, gated
 
 TIERS = {
     "A": "sampler, old and reference log-probs: every target and every leg",
@@ -184,6 +184,36 @@ class Reading(Candidates):
         nothing = Text("", "")
         pairs = zip(contexts, first.tolist(), strict=True) if found else ()
         return {int(at): found.get(self._place(row), nothing).prompt for at, row in pairs}
+
+    def gated(self, utility: Any) -> Gated | None:
+        """What the gate that was read with takes of the tokens; None if that is not recorded.
+
+        Args:
+            utility: What tells the sign of the advantage, [N]; None: nothing does.
+        """
+        gate, length = self.gate, self.labels.length
+        if gate is None or length is None or not int(length.min(initial=1)):
+            return None
+        size = length.astype(np.float64)
+        known = self._taken(gate, size)
+        if known is None:
+            return None
+        advantage = None if utility is None else gate.advantages(utility, self.contexts)
+        steps = np.repeat(self.steps, self.contexts.sizes)
+        return gated(gate, *known, size, steps, advantage)
+
+    def _taken(self, gate: Gate, size: Any) -> tuple[tuple[str, str], Any] | None:
+        """The pair of policies and what the gate takes of every candidate."""
+        for first, second in gate.pairs:
+            columns = [self.taken.get(f"{first}/{second}/{i}") for i in range(4)]
+            if columns[0] is not None and not np.isnan(columns[0]).any():
+                return (first, second), np.stack(columns, axis=1)  # type: ignore[arg-type]
+            if {first, second} <= set(self.recorded):
+                log_rho = self.log_prob(first, "") - self.log_prob(second, "")
+                whole = gate.of_sequences(log_rho, size)
+                if whole is not None:
+                    return (first, second), whole
+        return None
 
     def _of_rows(self, rows: Int[np.ndarray, " n"]) -> dict[tuple[int, int], Text]:
         found: dict[tuple[int, int], Text] = {}

@@ -33,7 +33,7 @@ class Step(msgspec.Struct, gc=False):
     ac_len: Count = 0
 
 
-class Summary(msgspec.Struct, gc=False):
+class Trajectory(msgspec.Struct, gc=False):
     """The needed fields of a summary."""
 
     iteration: Whole
@@ -80,10 +80,10 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     captured: dict[_Place, list[float]] = {}
     for path in captures:
         captured |= _captured(path, rows)
-    read_lines(summaries, rows, Summary, partial(_put, captured=captured))
+    read_lines(summaries, rows, Trajectory, partial(_put, captured=captured))
 
 
-def _put(number: int, item: Summary, out: FileRows, captured: Mapping[_Place, Any]) -> None:
+def _put(number: int, item: Trajectory, out: FileRows, captured: Mapping[_Place, Any]) -> None:
     if not out.rows.wanted(item.iteration) or item.split != "train":
         return
     known = captured.get((item.iteration, item.group_idx, item.traj_idx))
