@@ -75,3 +75,36 @@ def test_one_place_parses_yaml() -> None:
     files = {p.relative_to(root).as_posix() for p in root.rglob("*.py")}
     using = {name for name in files if pattern.search((root / name).read_text())}
     assert using == {"base/yaml_data.py"}
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize(
+    ("at_most", "beyond"),
+    [
+        (nested(64), nested(65)),
+        (f"[{'1,' * 99_999}]", f"[{'1,' * 100_000}]"),  # the list counts as one of them
+        ("a: &a [1, 1]\nb: [*a, *a]", f"a: &a [{'1,' * 49_998}]\nb: [*a]"),
+        (f"x: {'1' * 400}", f"x: {'1' * 401}"),
+        (f"x: 0.{'1' * 398}", f"x: 0.{'1' * 399}"),
+        ("#" * (1 << 20), "#" * ((1 << 20) + 1)),
+        ("1: a\n1: b", "x: a\nx: b"),
+    ],
+    ids=["depth", "items", "aliases", "digits", "decimals", "bytes", "keys"],
+)
+def test_bounds_from_both_sides(at_most: str, beyond: str) -> None:
+    parse_yaml(at_most, "text")
+    with pytest.raises(SpecError, match="text: "):
+        parse_yaml(beyond, "text")
+
+
+def test_a_deep_neighbour_does_not_make_another_deep() -> None:
+    assert parse_yaml(f"a: {nested(60)}\nb: {nested(60)}", "text")["b"] != []
+
+
+def test_a_file_is_cut_no_shorter_than_the_bound(tmp_path: Path) -> None:
+    path = tmp_path / "long.yaml"
+    path.write_text("#" * ((1 << 20) - 5) + "\nx: 1")
+    assert read_yaml(path) == {"x": 1}

@@ -26,7 +26,7 @@ def falling_roots(function: Falling, guess: Float[np.ndarray, " n"]) -> Float[np
         low, high = np.where(value >= 0, x, low), np.where(value >= 0, high, x)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             newton = x - value / slope
-        inside = (newton > low) & (newton < high)
+        inside = (newton >= low) & (newton <= high)
         following = np.where(value == 0, x, np.where(inside, newton, (low + high) / 2))
         done = np.abs(following - x) <= 2 * np.finfo(np.float64).eps * x
         x = following
