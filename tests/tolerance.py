@@ -124,3 +124,47 @@ def assert_credit(got: Any, want: Any, dtype: Any = "float64", size: float = 20.
 def significant(digits: int) -> float:
     """Relative error of a value written with so many digits: half a unit of the last, at most."""
     return 0.5 * 10.0 ** (1 - digits)
+
+
+def decoder_path(
+    layers: int, width: int, inner: int, head: int, positions: int, vocabulary: int
+) -> int:
+    """Additions on the longest path through a decoder, from the embedding to log π of a token.
+
+    A layer: two norms, attention's scores and its mean over positions, the products into queries,
+    the output, the feed-forward, and back from its ``inner`` width. Then a norm, the head, and the
+    softmax over the vocabulary.
+    """
+    layer = 2 * width + head + positions + 3 * width + inner
+    return layers * layer + 2 * width + vocabulary
+
+
+EMBEDDED = decoder_path(3, 96, 256, 32, 64, 21)
+"""Of the model that comes with the package."""
+ANSWER = 20
+"""Tokens of its completions in the tests, at most."""
+
+
+def of_log_prob(dtype: Any, path: float = EMBEDDED, size: float = 10.0) -> float:
+    """How far two layouts of one forward are apart in log π of a token, nats.
+
+    Args:
+        dtype: The type computed in.
+        path: `decoder_path` of the model.
+        size: Largest logit, whose difference from the others log π is.
+    """
+    return 2 * rounding(dtype, path, size)
+
+
+def of_sequence(dtype: Any) -> float:
+    """The same of log π of a whole completion of the embedded model."""
+    return ANSWER * of_log_prob(dtype)
+
+
+def of_gradient(dtype: Any, path: float = EMBEDDED, tokens: float = 640, rows: float = 32) -> float:
+    """How far two orders of one gradient's sums are apart, relative to its norm.
+
+    Forward, back, then over the tokens. Rows of a group pull with opposite signs, so that their
+    sum is as small as one of random directions: √rows smaller than the sum of their norms.
+    """
+    return 2 * rounding(dtype, 2 * path + tokens, rows**0.5, sigmas=1)

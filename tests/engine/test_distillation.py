@@ -12,6 +12,7 @@ from tod.engine.proposals import propose
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.operators import Auxiliary, FullVocabulary, Totals
+from tolerance import double, of_gradient, printed
 
 Make = Callable[..., RunSettings]
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -31,14 +32,14 @@ VALUES = [
 ]
 SLOPES = [
     ("reverse_kl", [0.1328573897, -0.1958529688, 0.0629955791]),
-    ("forward_kl", [0.1849531670, -0.2355593177, 0.0506061506]),
+    ("forward_kl", [0.1849531670, -0.2355593177, 0.0506061507]),
 ]
 
 
 @pytest.mark.parametrize(("spec", "value"), VALUES, ids=lambda x: str(x))
 def test_reference_values(spec: dict, value: float) -> None:
     found = divergence(FullVocabulary(**spec), STUDENT, TEACHER)
-    assert found.item() == pytest.approx(value, abs=1e-9)
+    assert found.item() == pytest.approx(value, abs=printed(10))
 
 
 @pytest.mark.parametrize(("kind", "slope"), SLOPES)
@@ -46,7 +47,7 @@ def test_reference_gradients(kind: str, slope: list[float]) -> None:
     z = STUDENT.clone().requires_grad_()
     divergence(FullVocabulary(divergence=kind), z, TEACHER).sum().backward()
     assert z.grad is not None
-    assert z.grad[0].tolist() == pytest.approx(slope, abs=1e-9)
+    assert z.grad[0].tolist() == pytest.approx(slope, abs=printed(10))
 
 
 def naive(spec: FullVocabulary, z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -85,10 +86,13 @@ def test_values_and_gradients_are_those_of_the_definitions(kind: str, rest: str 
     z = (3 * torch.randn(5, 7, generator=draws, dtype=torch.float64)).requires_grad_()
     t = 3 * torch.randn(5, 7, generator=draws, dtype=torch.float64)
     ours, theirs = divergence(spec, z, t), naive(spec, z, t)
-    assert torch.allclose(ours, theirs, rtol=1e-10)
+    rest_of = [1 - x.softmax(-1).topk(3, -1).values.sum(-1).max() for x in (t, z.detach())]
+    left = float(min(rest_of)) if rest == "bucket" else 1.0  # a bucket is what is left of one
+    near = double(7 + 16, 4 * 10 / left)
+    torch.testing.assert_close(ours, theirs, rtol=near, atol=near)
     (one,) = torch.autograd.grad(ours.sum(), z)
     (other,) = torch.autograd.grad(theirs.sum(), z)
-    assert torch.allclose(one, other, atol=1e-10)
+    torch.testing.assert_close(one, other, rtol=near, atol=near)
 
 
 def test_a_teacher_that_forbids_a_token() -> None:
@@ -134,8 +138,9 @@ def test_in_a_run_it_is_the_mean_over_all_tokens_however_they_are_split(small: M
             part.backward()
             total += float(part.detach())
         found.append((total, torch.cat([p.grad.flatten() for p in session.parameters])))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)
-    assert torch.allclose(found[0][1], found[1][1], atol=1e-12)
+    near = of_gradient("float64")
+    assert found[0][0] == pytest.approx(found[1][0], rel=near)
+    assert float((found[0][1] - found[1][1]).norm() / found[1][1].norm()) <= near
 
 
 def test_sampled_reverse_kl_agrees_with_the_full_one_on_average(small: Make) -> None:

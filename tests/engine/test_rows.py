@@ -14,6 +14,7 @@ from tod.base import SpecError
 from tod.engine.settings import RunSettings
 from tod.engine.train import train
 from tod.runs import RunDirectory, comparable
+from tolerance import double, of_sequence, of_weights
 
 Make = Callable[..., RunSettings]
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -206,7 +207,7 @@ def test_row_trains(small: Make, row: str) -> None:
     elif on_policy and settings.operator.proposal.source in ("old", "pairs"):
         refreshed = settings.operator.proposal.refresh == 1
         assert record["overlap"]["policy_proposal"] == pytest.approx(
-            1.0, abs=1e-4 if refreshed else 1
+            1.0, abs=of_sequence("float32") ** 2 if refreshed else 1
         )
 
 
@@ -259,9 +260,11 @@ def test_a_budget_is_spent_and_its_sharpness_recorded(small: Make) -> None:
         assert eta != 5.0
         u = eta * rows["utility.correct"].to_numpy().reshape(-1, 4)
         log_w = rows["log_w"].to_numpy().reshape(-1, 4)
-        assert np.allclose(log_w - log_w[:, :1], u - u[:, :1])
+        np.testing.assert_allclose(log_w - log_w[:, :1], u - u[:, :1], rtol=0, atol=double(4, 60))
         w = np.exp(u) / np.exp(u).sum(1, keepdims=True)
-        assert (w * np.log(4 * w)).sum(1).mean() == pytest.approx(0.15, rel=1e-6)
+        assert (w * np.log(4 * w)).sum(1).mean() == pytest.approx(
+            0.15, rel=of_weights("float64", 4, 20.0)
+        )
         assert not re.search(r"\beta\b", str(record["regime"]["reasons"]))
 
 
@@ -282,12 +285,16 @@ def test_contexts_that_need_no_selectivity_are_counted(small: Make) -> None:
 
 
 def test_drift_from_mu_follows_the_schedule(small: Make) -> None:
-    """KL(π‖π_old) is nil exactly at the steps before which the policy was copied into μ."""
-    settings = small(operator__proposal={**DRAWN, "refresh": [1, 3, 2]}, train__steps=8)
+    """π is π_old exactly at the steps before which the policy was copied into μ."""
+    settings = small(
+        operator__proposal={**DRAWN, "refresh": [1, 3, 2]}, train__steps=8, train__dtype="float64"
+    )
     train(settings)
     records = list(RunDirectory.open(settings.directory).steps.read())
-    fresh = [r["step"] for r in records if abs(r["drift"]["old"]) < 1e-4]
-    assert fresh == [1, 2, 5, 7]
+    near = of_sequence("float32")
+    fresh = [r for r in records if r["overlap"]["policy_proposal"] > 1 - near**2]
+    assert [record["step"] for record in fresh] == [1, 2, 5, 7]
+    assert all(abs(record["drift"]["old"]) <= near for record in fresh)
 
 
 def test_choices_of_a_data_set(small: Make, tmp_path: Path) -> None:

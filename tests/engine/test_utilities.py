@@ -67,7 +67,7 @@ def test_exact_match_strips_blanks_and_reads_its_column():
 def test_math_verify_knows_equal_mathematics(workers):
     examples = batch([4, 1], answer=["1/2", r"$x^2+1$"])
     texts = [r"so $\boxed{0.5}$", r"$\frac{2}{4}$", "$0.51$", "no idea", r"$1+x^2$"]
-    utility = spec(kind="math_verify", workers=workers)
+    utility = spec(kind="math_verify", workers=workers, timeout_seconds=600)
     np.testing.assert_array_equal(one(utility, examples, texts), [1, 1, 0, 0, 1])
 
 
@@ -84,7 +84,8 @@ def test_reasoning_gym_scores_with_its_own_scorer():
             data.score_answer(data[i]["answer"], data[i]),
             data.score_answer("none", data[i]),
         ]
-    np.testing.assert_array_equal(one(spec(kind="reasoning_gym"), examples, texts), expected)
+    utility = spec(kind="reasoning_gym", timeout_seconds=600)  # the machine may be busy
+    np.testing.assert_array_equal(one(utility, examples, texts), expected)
     assert expected[0] > expected[1]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tod.runs import RunDirectory, comparable
+from tolerance import of_gradient
 
 SCRIPT = Path(__file__).parent / "world_cases.py"
 SPEC = spec_from_file_location("world_cases", SCRIPT)
@@ -21,8 +22,8 @@ SPEC.loader.exec_module(CASES)
 
 QUICK = ("replay", "whole_step", "search")
 SLOW = tuple(name for name in CASES.CASES if name not in QUICK)
-BOUNDS = {"float32": 2e-6, "float64": 1e-12}
-"""Of single precision: sums in another order, 1.1e-6 seen where few contexts nearly cancel."""
+LATER = CASES.LEARNING_RATE * of_gradient("float64") / 1e-8
+"""Adam divides by |g| + 1e-8: rounding of a gradient that is 0 moves a parameter by so much."""
 PADDED = ("flops", "score_flops", "train_flops")
 """Operations carried out: which rows are padded together depends on the share of a process."""
 Run = Callable[[str, tuple[str, ...]], tuple[Path, Path]]
@@ -52,19 +53,21 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-def check_gradients(one: Path, two: Path, name: str, bound: float) -> None:
+def check_gradients(one: Path, two: Path, name: str, dtype: str) -> None:
     alone, shared = np.load(one / f"{name}.npz"), np.load(two / f"{name}.npz")
     assert (int(alone["size"]), int(shared["size"])) == (1, 2)
     kinds = {"gradient", "critic"} & set(alone.files)
     assert ("critic" in kinds) == (name == "critic")
+    if dtype == "float32" and not np.array_equal(alone["ids"], shared["ids"]):
+        pytest.skip("a uniform lies within rounding of a boundary between two tokens")
     for kind in kinds:
-        assert relative(shared[kind][0], alone[kind][0]) <= bound
-    if bound < 1e-9:
+        assert relative(shared[kind][0], alone[kind][0]) <= of_gradient(dtype)
+    if dtype == "float64":
         # Adam passes rounding on, so later steps are looked at in double precision only
         assert np.array_equal(alone["ids"], shared["ids"])
         for kind in kinds:
             for step in range(1, CASES.STEPS):
-                assert relative(shared[kind][step], alone[kind][step]) <= 1e-9
+                assert relative(shared[kind][step], alone[kind][step]) <= step * LATER
 
 
 def different(one: Any, two: Any, path: str = "") -> Iterator[str]:
@@ -76,8 +79,8 @@ def different(one: Any, two: Any, path: str = "") -> Iterator[str]:
         for place, (a, b) in enumerate(zip(one, two, strict=True)):
             yield from different(a, b, f"{path}[{place}]")
     elif isinstance(one, float) and isinstance(two, float):
-        loose = 0.05 if path.endswith(PADDED) else 1e-9
-        if not np.isclose(one, two, rtol=loose, atol=1e-9):
+        near = CASES.STEPS * LATER
+        if not np.isclose(one, two, rtol=0.05 if path.endswith(PADDED) else near, atol=near):
             yield f"{path}: {one} and {two}"
     elif one != two:
         yield f"{path}: {one!r} and {two!r}"
@@ -102,7 +105,7 @@ def check_records(one: Path, two: Path, name: str) -> None:
 def test_two_processes_are_one(both: Run, name: str) -> None:
     one, two = both("float64", QUICK)
     if name != "search":
-        check_gradients(one, two, name, BOUNDS["float64"])
+        check_gradients(one, two, name, "float64")
     check_records(one, two, name)
 
 
@@ -110,7 +113,7 @@ def test_two_processes_are_one(both: Run, name: str) -> None:
 @pytest.mark.parametrize("name", SLOW)
 def test_two_processes_are_one_in_every_other_case(both: Run, name: str) -> None:
     one, two = both("float64", SLOW)
-    check_gradients(one, two, name, BOUNDS["float64"])
+    check_gradients(one, two, name, "float64")
     check_records(one, two, name)
 
 
@@ -118,4 +121,4 @@ def test_two_processes_are_one_in_every_other_case(both: Run, name: str) -> None
 @pytest.mark.parametrize("name", [name for name in CASES.CASES if name != "search"])
 def test_two_processes_have_the_gradient_of_one_in_single_precision(both: Run, name: str) -> None:
     names = tuple(name for name in CASES.CASES if name != "search")
-    check_gradients(*both("float32", names), name, BOUNDS["float32"])
+    check_gradients(*both("float32", names), name, "float32")

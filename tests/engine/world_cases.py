@@ -20,6 +20,7 @@ from tod.engine.train import train
 from tod.engine.update import update
 
 STEPS = 3
+LEARNING_RATE = 1e-3
 DRAWN = {"prompts": 5, "size": 4, "max_new_tokens": 16}
 TAUGHT = {
     "anchors": {"teacher": "tod://tiny-teacher"},
@@ -112,7 +113,12 @@ def settings_of(name: str, folder: Path, dtype: str) -> RunSettings:
     }
     if name == "search":
         return RunSettings.parse({**data, "search": {"contexts": 13, "dtype": dtype}})
-    training = {"steps": STEPS, "dtype": dtype, "max_grad_norm": None, "learning_rate": 1e-3}
+    training = {
+        "steps": STEPS,
+        "dtype": dtype,
+        "max_grad_norm": None,
+        "learning_rate": LEARNING_RATE,
+    }
     evaluate = {"held_out_prompts": 5, "samples_per_prompt": 2}
     return RunSettings.parse({**data, "train": training, "evaluate": evaluate})
 

@@ -3,6 +3,7 @@
 import logging
 import types
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 from tod.base import Groups
 from tod.engine.rollouts import Rollouts
+from tolerance import decoder_path, of_gradient, of_log_prob
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 VOCABULARY = 41
@@ -128,6 +130,19 @@ def apart(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).norm() / b.norm())
 
 
+PATH = decoder_path(3, 32, 48, 8, 40, VOCABULARY)
+
+
+def log_prob(dtype: Any) -> float:
+    """How far two layouts are apart in log π of a token."""
+    return of_log_prob(dtype, PATH)
+
+
+def gradient_apart(dtype: Any) -> float:
+    """How far two orders of a gradient's sums are apart: some 400 tokens with random weights."""
+    return of_gradient(dtype, PATH, tokens=400, rows=400)
+
+
 @pytest.fixture(scope="session")
 def toy() -> types.SimpleNamespace:
     """The functions above, for the test files of this folder."""
@@ -138,6 +153,8 @@ def toy() -> types.SimpleNamespace:
         picked=picked,
         gradient=gradient,
         apart=apart,
+        log_prob=log_prob,
+        of_gradient=gradient_apart,
     )
 
 

@@ -22,16 +22,16 @@ def split_gradient(toy, model, rollouts, parts, layout):
 
 @pytest.mark.parametrize("layout", list(LAYOUTS))
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
-def test_parts_give_the_gradient_of_the_whole(toy, family, layout, dtype, bound):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_parts_give_the_gradient_of_the_whole(toy, family, layout, dtype):
     model, rollouts = toy.build(family, dtype), toy.rollouts(2, contexts=16)
     whole = split_gradient(toy, model, rollouts, [np.arange(16)], layout)
     total = int(context_tokens(rollouts).sum())
-    counts = set()
+    counts, near = set(), toy.of_gradient(dtype)
     for share in (1, 2, 4, 8):
         parts = micro_batches(rollouts, -(-total // share) + 20)
         counts.add(len(parts))
-        assert toy.apart(split_gradient(toy, model, rollouts, parts, layout), whole) <= bound
+        assert toy.apart(split_gradient(toy, model, rollouts, parts, layout), whole) <= near
     assert counts >= {1, 2, 4}
 
 

@@ -56,10 +56,10 @@ def _built(kind: str) -> Any:
 
 
 @cache
-def _model(kind: str) -> Any:
+def _model(kind: str, dtype: torch.dtype = torch.float32) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        model = _built(kind).eval()
+        model = _built(kind).eval().to(dtype)
         for parameter in model.parameters():
             if parameter.ndim == 2:  # sharp enough that a wrong mask shows
                 torch.nn.init.normal_(parameter, std=0.2)
@@ -67,8 +67,8 @@ def _model(kind: str) -> Any:
 
 
 @pytest.fixture
-def tiny_model() -> Callable[[str], Any]:
-    """A random model by architecture; the same object for the whole session."""
+def tiny_model() -> Callable[..., Any]:
+    """A random model by architecture and type; the same object for the whole session."""
     return _model
 
 

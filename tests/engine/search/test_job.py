@@ -14,6 +14,7 @@ from tod.engine.settings import RunSettings, Search
 from tod.engine.train import Events
 from tod.runs import RunDirectory, comparable
 from tod.show import build
+from tolerance import double, of_sequence
 
 Make = Callable[..., RunSettings]
 NAMES = ["best_of_k", "sir", "soft_best_of_n", "rejection", "majority_vote", "weighted_vote", "mbr"]
@@ -109,8 +110,10 @@ def test_pass_rate_of_best_of_k_is_the_mean_of_one_minus_all_misses(small: Make)
     found = summary(few)["selected"]["pass_rate"]
     assert abs(found - expected.mean()) < 3.5 * error
     assert abs(p.mean() - expected.mean()) > 4 * error, "the test can tell it from pass@1"
+    # with and without replacement differ by k(k − 1)/2n·p(1 − p)^(k − 1), at most 27/256
+    near = 4 * 3 / 2 / 256 * 27 / 256
     curve = {point["k"]: point for point in summary(many)["curve"]}
-    assert curve[4]["pass_rate"] == pytest.approx(expected.mean(), abs=0.01)
+    assert curve[4]["pass_rate"] == pytest.approx(expected.mean(), abs=near)
 
 
 def test_resampling_under_an_anchor_of_its_own_scores_it(small: Make) -> None:
@@ -125,7 +128,9 @@ def test_resampling_under_an_anchor_of_its_own_scores_it(small: Make) -> None:
     )
     rows = rollouts(path)
     expected = rows["log_teacher"] - rows["log_mu"] + 5 * rows["utility.correct"]
-    np.testing.assert_allclose(rows["log_w"].to_numpy(), expected.to_numpy(), atol=1e-9)
+    np.testing.assert_allclose(
+        rows["log_w"].to_numpy(), expected.to_numpy(), rtol=0, atol=double(4, 100)
+    )
     assert (rows["log_teacher"] - rows["log_mu"]).abs().max() > 0.1
     record = next(iter(RunDirectory.open(path).steps.read()))
     assert record["ledger"]["score_tokens"] > 0
@@ -140,7 +145,7 @@ def test_the_reference_is_the_model_itself_and_costs_nothing(small: Make) -> Non
 def test_a_truncated_proposal_pays_for_its_missing_support(small: Make) -> None:
     rows = rollouts(search(small("sir", "run", "operator.proposal.top_k=3")))
     gap = (rows["log_ref"] - rows["log_mu"]).to_numpy()
-    assert (gap < 1e-4).all()
+    assert (gap <= of_sequence("float32")).all()
     assert gap.min() < -0.01
 
 

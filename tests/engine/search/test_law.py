@@ -9,6 +9,7 @@ from scipy.stats import chisquare
 from tod.diagnostics.coverage import pass_at_k
 from tod.engine.search import best_of_k_law
 from tod.engine.search.curve import subsets
+from tolerance import chance, double
 
 MU = np.array([0.5, 0.3, 0.2])
 
@@ -28,7 +29,9 @@ def enumerated(values, k):
 def test_best_of_k_law_is_that_of_all_subsets(k):
     values = np.array([[0.0, 2.0, 1.0, 1.0, 0.0, 1.0, -3.0], [5.0, 4.0, 3.0, 2.0, 1.0, 0.5, 9.0]])
     law = best_of_k_law(values, k)
-    np.testing.assert_allclose(law, [enumerated(row, k) for row in values], atol=1e-14)
+    np.testing.assert_allclose(
+        law, [enumerated(row, k) for row in values], rtol=0, atol=double(35 + 8)
+    )
 
 
 def test_best_of_four_from_sets_of_five_has_the_law_of_best_of_four():
@@ -37,7 +40,7 @@ def test_best_of_four_from_sets_of_five_has_the_law_of_best_of_four():
     weight = MU[sets].prod(axis=1)
     law = best_of_k_law(sets.astype(float), 4)
     pmf = [(weight[:, None] * law * (sets == level)).sum() for level in range(3)]
-    np.testing.assert_allclose(pmf, [0.0625, 0.3471, 0.5904], atol=1e-12)
+    np.testing.assert_allclose(pmf, [0.0625, 0.3471, 0.5904], rtol=0, atol=double(3**5))
 
 
 def test_best_of_k_of_passes_is_pass_at_k(rng):
@@ -45,7 +48,7 @@ def test_best_of_k_of_passes_is_pass_at_k(rng):
     for k in (1, 4, 10):
         ours = (best_of_k_law(passed, k) * passed).sum(axis=1)
         theirs = pass_at_k(np.full(30, 10), passed.sum(axis=1).astype(int), k)
-        np.testing.assert_allclose(ours, theirs, atol=1e-12)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=double(16 * 10))
 
 
 def test_many_candidates_do_not_overflow():
@@ -63,7 +66,7 @@ def test_subsets_are_disjoint_blocks_and_uniform():
     seen = np.unique(codes, return_counts=True)[1]
     assert len(seen) == 30
     assert chisquare(seen).pvalue > 1e-3
-    assert abs(draws.mean() - 0.5) < 0.02
+    assert abs(draws.mean() - 0.5) < chance(12**-0.5, draws.size)
 
 
 def test_subsets_of_a_context_depend_on_its_number_alone():
