@@ -20,6 +20,7 @@ from tod.operators import (
 )
 from tod.procedure import Procedure
 from tod.targets import Data, ScalarReward, TwoAnchor
+from tolerance import central_difference, double
 
 REF = np.array([0.4, 0.25, 0.2, 0.1, 0.05])
 U = np.array([0.0, 0.3, 1.0, 0.6, 1.4])
@@ -49,7 +50,7 @@ def rational(eta: float) -> np.ndarray:
         total = (REF / (1 - eta * (U - c))).sum()
         low, high = (c, high) if total > 1 else (low, c)
     pi = REF / (1 - eta * (U - c))
-    assert pi @ U == pytest.approx(c, abs=1e-9)
+    assert pi @ U == pytest.approx(c, rel=double(5 * 8, 1 + eta * 10))
     return pi
 
 
@@ -108,7 +109,11 @@ def test_the_law_is_where_the_expected_gradient_vanishes(name: str) -> None:
     action, push = CASES[name]
     law = law_of(procedure(ScalarReward(eta=1 / BETA, utility="r"), **action))
     assert law.shape in ("exponential", "rational")
-    np.testing.assert_allclose(stationary(push), density(law), atol=2e-6)
+    found = stationary(push)
+    # where g is flat to ε the law is off by ε over the least curvature, π·β
+    left = np.abs(push(found) - found @ push(found)).max()
+    wanted = density(law)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=left / BETA + double(64, 16))
 
 
 def test_importance_gives_k3_the_gradient_of_the_reverse_kl() -> None:
@@ -132,7 +137,7 @@ def test_importance_gives_k3_the_gradient_of_the_reverse_kl() -> None:
     for j in range(5):
         e = np.eye(5)[j] * step
         slopes = [(f(logits + e) - f(logits - e)) / (2 * step) for f in (loss, reverse)]
-        assert slopes[0] == pytest.approx(slopes[1], abs=1e-8)
+        assert slopes[0] == pytest.approx(slopes[1], abs=2 * central_difference(step, 8.0, 64))
 
 
 def test_two_anchors_iterated_tend_to_one_over_beta() -> None:
@@ -143,7 +148,7 @@ def test_two_anchors_iterated_tend_to_one_over_beta() -> None:
         pi = pi**0.75 * REF**0.25 * np.exp(U / 0.4)
         pi /= pi.sum()
     assert law.etas == pytest.approx({"r": 10.0})
-    np.testing.assert_allclose(density(law), pi, atol=1e-9)
+    np.testing.assert_allclose(density(law), pi, rtol=0, atol=double(5 * 16, 16))
 
 
 @pytest.mark.parametrize(

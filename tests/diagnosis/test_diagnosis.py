@@ -15,6 +15,7 @@ from tod.base import SpecError
 from tod.diagnosis import diagnose, parse_target
 from tod.formats import read
 from tod.targets import Target
+from tolerance import of_weights, significant
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/diagnosis-1.schema.json").read_text())
 
@@ -233,11 +234,11 @@ def test_contexts_that_no_eta_saves_count_against_it(
         rel = w.sum(1) ** 2 / (16 * (w**2).sum(1))
         return float(np.quantile(rel, 0.5, method="inverted_cdf"))
 
-    grid = np.linspace(0, 8, 4000)
+    grid, step = np.linspace(0, 8, 4000, retstep=True)
     good = [eta for eta in grid if median(eta) >= 0.7]
     assert bool(good) == (attained == "yes")
     if good:
-        assert found["eta_max"] == pytest.approx(max(good), abs=0.01)
+        assert found["eta_max"] == pytest.approx(max(good), abs=step)
 
 
 def test_every_step_has_its_own_drift_and_entropy(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -295,7 +296,9 @@ def test_worst_contexts_have_their_prompt(tmp_path: Path, rng: np.random.Generat
     first = found.to_dict()["worst_contexts"][0]
     assert first["id"] == "c5"
     assert first["prompt"] == "p5"
-    assert first["ess_rel"] == pytest.approx(1 / 16, rel=1e-6)
+    assert first["ess_rel"] == pytest.approx(
+        1 / 16, rel=16 * 2 * np.exp(-30.0)
+    )  # the others, over 30 nats away
     assert len(found.worst) == 3
 
 
@@ -318,7 +321,9 @@ def test_permuting_rows_changes_nothing(tmp_path: Path, rng: np.random.Generator
     mixed = diagnose(read(path), eta=1.0).to_dict()
     for block in ("ess_rel", "tails", "overlap"):
         flat = lambda d: [v for v in d.values() if isinstance(v, float)]  # noqa: E731
-        np.testing.assert_allclose(flat(mixed[block]), flat(plain[block]), rtol=1e-12)
+        np.testing.assert_allclose(
+            flat(mixed[block]), flat(plain[block]), rtol=of_weights("float64", 5, 30)
+        )
 
 
 def test_eta_of_a_target_without_tilt_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -388,7 +393,9 @@ def test_at_unequal_k_the_remedy_brings_the_leg_that_was_read(
     remedy = next(r.remedy for r in found.regime.reasons if "target/proposal" in r.why)
     advised = float(remedy.split("at most ")[1].split(",")[0])
     again = diagnose(read(path), eta=advised).summary.overlap
-    assert again.target_proposal == pytest.approx(0.7, abs=2e-3)
+    assert again.target_proposal == pytest.approx(
+        0.7, abs=significant(3) * 1.5 * 2 * np.ptp(columns["utility.r"])
+    )
 
 
 @pytest.mark.parametrize("anchor", ["log_ref", None])
@@ -448,7 +455,9 @@ def test_a_selectivity_is_weighed_and_has_no_single_eta(
     mixed = (p > 0) & (p < 1)
     rel = 1 / (np.maximum(0.8, p) ** 2 / p + (1 - np.maximum(0.8, p)) ** 2 / (1 - p))[mixed]
     np.testing.assert_allclose(
-        found.diagnostics.ess_rel[found.diagnostics.informative & mixed].max(), rel.max(), rtol=1e-9
+        found.diagnostics.ess_rel[found.diagnostics.informative & mixed].max(),
+        rel.max(),
+        rtol=of_weights("float64", 16, 10),
     )
     data = found.to_dict()
     jsonschema.validate(data, SCHEMA)

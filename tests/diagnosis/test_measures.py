@@ -18,6 +18,7 @@ from tod.diagnosis import Shown, diagnose
 from tod.formats import read
 from tod.show.words import measures
 from tod.targets import Target
+from tolerance import chance, double, of_weights
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/diagnosis-1.schema.json").read_text())
 
@@ -84,7 +85,7 @@ def test_the_weights_block_is_its_definitions(tmp_path: Path, rng: np.random.Gen
             continue
         block, _, key = name.partition(".")
         value = found[block][key] if key else found[block]
-        assert value == pytest.approx(middle(values), rel=1e-9), name
+        assert value == pytest.approx(middle(values), rel=of_weights("float64", 12, 40)), name
 
 
 def test_the_share_below_is_a_count_with_a_beta_interval(
@@ -98,7 +99,9 @@ def test_the_share_below_is_a_count_with_a_beta_interval(
     assert 0 < count < n
     assert (found["count"], found["contexts"], found["share"]) == (count, n, count / n)
     exact = stats.beta(1 + count, 1 + n - count).ppf([0.05, 0.95])
-    assert found["share_ci90"] == pytest.approx(exact.tolist(), abs=1e-9)
+    assert found["share_ci90"] == pytest.approx(
+        exact.tolist(), abs=double(64, 4 * n * np.log(n)) / 0.05
+    )
 
 
 def test_bootstrap_intervals_are_those_of_resampled_contexts(
@@ -111,7 +114,9 @@ def test_bootstrap_intervals_are_those_of_resampled_contexts(
     resampled = values[rng.integers(len(values), size=(4000, len(values)))]
     spread = float(values.std() / math.sqrt(len(values)))
     exact = np.quantile(resampled.mean(axis=1), [0.05, 0.95])
-    assert found["mean_ci90"] == pytest.approx(exact.tolist(), abs=0.15 * spread)
+    # a 5 % quantile of draws: √(0.05·0.95)/φ(−1.645) standard deviations, of 2000 and of 4000
+    near = spread * chance(0.218 / 0.103, 2000) * math.sqrt(1.5)
+    assert found["mean_ci90"] == pytest.approx(exact.tolist(), abs=near)
     for name, p in (("median_ci90", 0.5), ("q10_ci90", 0.1)):
         drawn = np.quantile(resampled, p, axis=1, method="inverted_cdf")
         ends = np.quantile(drawn, [0.05, 0.95], method="inverted_cdf")
@@ -133,7 +138,7 @@ def test_every_tilt_alone_reads_its_own_contexts(tmp_path: Path, rng: np.random.
         w = np.exp(gap.reshape(-1, 12) + eta * u)[kept]
         exact = w.sum(axis=1) ** 2 / (w**2).sum(axis=1) / 12
         assert (item["utility"], item["eta"], item["contexts"]) == (name, eta, int(kept.sum()))
-        assert item["median"] == pytest.approx(middle(exact), rel=1e-12)
+        assert item["median"] == pytest.approx(middle(exact), rel=of_weights("float64", 12, 40))
     assert diagnose(read(tmp_path), eta=1.0).measures["per_utility"] == []
 
 
@@ -148,10 +153,11 @@ def test_pareto_columns_are_arvizs(tmp_path: Path, rng: np.random.Generator) -> 
             assert np.isnan(rows["pareto_k"][at])
             continue
         smooth, khat = array_stats.psislw(-log_w)
+        near = double(60, 8 * 12 * 100)  # exceedances of twelve weights that cancel to a hundredth
         weight = np.exp(smooth)
-        assert rows["pareto_k"][at] == pytest.approx(float(khat), abs=1e-9)
+        assert rows["pareto_k"][at] == pytest.approx(float(khat), abs=near)
         exact = float(weight.sum() ** 2 / (weight**2).sum()) / k
-        assert rows["ess_rel_smoothed"][at] == pytest.approx(exact, rel=1e-6)
+        assert rows["ess_rel_smoothed"][at] == pytest.approx(exact, rel=10 * near)
     whole.write_contexts(tmp_path / "rows.out")
     table = pl.read_parquet(tmp_path / "rows.out")
     assert table["pareto_k"].null_count() == int((~whole.diagnostics.informative).sum())

@@ -18,6 +18,7 @@ from tod.formats import Reading, Source, read
 from tod.live import RolloutWriter
 from tod.procedure import examine
 from tod.regimes import feasible_eta
+from tolerance import of_weights
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/plan-1.schema.json").read_text())
 
@@ -98,7 +99,7 @@ def test_feasible_eta_of_another_anchor_follows_the_interval_in_force(pilot):
         return brute_quantile(brute_ess_rel(base + eta * reward, sizes)[informative], 0.5)
 
     grid = np.linspace(0.3, best.eta_max, 400)
-    assert all(at(eta) >= 0.5 - 1e-12 for eta in grid)
+    assert all(at(eta) >= 0.5 - of_weights("float64", 64, 30) for eta in grid)
     assert at(best.eta_max + 1e-6) < 0.5
     assert best.ci90 is None
     assert feasible_eta(examine(target, reading), 0.5) == pytest.approx(best.eta_max)
@@ -120,8 +121,10 @@ def test_table_holds_the_sharpness_in_force_and_reads_as_brute_force(pilot):
     reward, sizes = np.asarray(reading.utility["reward"]), reading.contexts.sizes
     rel = brute_ess_rel(1.7 * reward, sizes)[alive(reward, sizes)]
     assert row["eta"] == 1.7
-    assert row["median"] == pytest.approx(brute_quantile(rel, 0.5), rel=1e-12)
-    assert row["q10"] == pytest.approx(brute_quantile(rel, 0.1), rel=1e-12)
+    assert row["median"] == pytest.approx(
+        brute_quantile(rel, 0.5), rel=of_weights("float64", 64, 30)
+    )
+    assert row["q10"] == pytest.approx(brute_quantile(rel, 0.1), rel=of_weights("float64", 64, 30))
     assert row["below"] == pytest.approx((rel < 0.5).mean())
     assert row["k"] == brute_quantile(np.ceil(6 / rel), 0.5)
     needed = found.needed_k
@@ -195,8 +198,10 @@ def test_staleness_by_recorded_lag():
     found = plan(stale_reading([0, 1, 2, 3], legs), eta=1.0).refresh
     assert found["age_from"] == "lag"
     assert [row["age"] for row in found["by_age"]] == [0, 1, 2, 3]
+    # midpoint quantiles leave out what is beyond norm.ppf(1/2K): 2·E[e^{2σz}; z > 3.66] at most
+    near = 2 * norm.sf(norm.ppf(1 - 0.5 / 4000) - 2 * np.sqrt(-np.log(min(legs))))
     read_off = [row["policy_proposal"] for row in found["by_age"]]
-    assert read_off == pytest.approx(legs, abs=0.003)  # K is finite
+    assert read_off == pytest.approx(legs, abs=near)
     assert found["largest_age"] == 2
     assert not found["extrapolated"]
 

@@ -9,6 +9,7 @@ import pytest
 
 from tod.diagnosis import diagnose
 from tod.formats import read
+from tolerance import of_weights, rounding
 
 ALL = {"mu", "old", "ref"}
 CASES = {
@@ -79,35 +80,40 @@ def test_groups_utilities_and_sums_are_those_of_the_world(case: Any) -> None:
         found = sorted(tuple(sorted(part)) for part in mine.contexts.split(mine.utilities(main)))
         value = "advantage" if main == "advantage" else "reward"
         wanted = sorted(tuple(sorted(getattr(r, value) for r in part)) for part in theirs)
-        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+        np.testing.assert_allclose(found, wanted, rtol=rounding("float32", 1))
         for policy in recorded:
             key = {"policy": "old"}.get(policy, policy)
             sums = sorted(sum(getattr(r, key)) for part in theirs for r in part)
-            np.testing.assert_allclose(np.sort(mine.log_prob(policy, "")), sums, rtol=1e-5)
+            np.testing.assert_allclose(
+                np.sort(mine.log_prob(policy, "")), sums, rtol=rounding("float32", 40)
+            )
 
 
 def test_diagnostics_are_those_of_an_independent_calculation(case: Any) -> None:
     reading, name, _, recorded, main, world = case
     found = diagnose(reading, eta=1.5)
     wanted = expected(world, 1.5, advantage=main == "advantage")
+    largest = max(abs(sum(x)) for r in world.rollouts for x in (r.mu, r.old, r.ref))
+    near = of_weights("float32", world.k, largest)  # some formats keep single precision
     for key in ("ess_rel", "max_weight"):
         mine = np.sort(getattr(found.diagnostics, key))
-        np.testing.assert_allclose(mine, np.sort(wanted[key]), rtol=1e-5)
+        np.testing.assert_allclose(mine, np.sort(wanted[key]), rtol=near)
     mean = np.sort(found.diagnostics.utility_mean)
-    np.testing.assert_allclose(mean, np.sort(wanted["utility"]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(mean, np.sort(wanted["utility"]), rtol=near, atol=near)
     if {"mu", "old"} <= recorded or {"mu", "policy"} <= recorded:
         legs = np.sort(found.diagnostics.policy_proposal)
-        np.testing.assert_allclose(legs, np.sort(wanted["policy"]), rtol=1e-5)
+        np.testing.assert_allclose(legs, np.sort(wanted["policy"]), rtol=near)
     if {"mu", "old"} <= recorded:
         gaps = [a - b for r in world.rollouts for a, b in zip(r.old, r.mu, strict=True)]
         assert found.summary.mismatch is not None
         assert found.summary.mismatch.kl_sequence == pytest.approx(
-            -sum(gaps) / len(world.rollouts), rel=1e-4
+            -sum(gaps) / len(world.rollouts), abs=rounding("float32", 40, 2 * largest)
         )
         if name != "tod" or reading.gaps:
             assert found.summary.mismatch.tokens == len(gaps)
             assert found.summary.mismatch.k3 == pytest.approx(
-                sum(math.exp(g) - 1 - g for g in gaps) / len(gaps), rel=1e-4
+                sum(math.exp(g) - 1 - g for g in gaps) / len(gaps),
+                abs=rounding("float32", 1, 2 * largest),
             )
     else:
         assert found.summary.mismatch is None

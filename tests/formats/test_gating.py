@@ -17,6 +17,7 @@ from tod.diagnosis import diagnose
 from tod.formats import Gate, read
 from tod.operators import Clip, DualClip, Mask, SoftGate
 from tod.show.words import measures
+from tolerance import double, rounding
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/diagnosis-1.schema.json").read_text())
 
@@ -82,14 +83,14 @@ def test_a_clip_counts_the_tokens_it_acts_on(
     gate = data["gate"]
     assert 0.05 < (low + high) / tokens < 0.95
     assert (gate["of"], gate["level"], gate["tokens"]) == (["policy", "old"], "token", tokens)
-    assert gate["negative"] == pytest.approx(low / tokens, rel=1e-9)
-    assert gate["positive"] == pytest.approx(high / tokens, rel=1e-9)
+    assert gate["negative"] == pytest.approx(low / tokens, rel=double(2000))
+    assert gate["positive"] == pytest.approx(high / tokens, rel=double(2000))
     weights = np.sum(list(by_step.values()), axis=0)
-    assert gate["activation"] == pytest.approx(weights[0] / weights[1], rel=1e-9)
-    assert gate["active"] == pytest.approx((low + high) / active, rel=1e-9)
-    assert gate["either"] == pytest.approx(outside / tokens, rel=1e-9)
+    assert gate["activation"] == pytest.approx(weights[0] / weights[1], rel=double(2000))
+    assert gate["active"] == pytest.approx((low + high) / active, rel=double(2000))
+    assert gate["either"] == pytest.approx(outside / tokens, rel=double(2000))
     shares = [taken / of for taken, of in by_step.values()]
-    assert data["activation"] == pytest.approx(sum(shares) / 2, rel=1e-9)
+    assert data["activation"] == pytest.approx(sum(shares) / 2, rel=double(2000))
     assert "activation" not in [item["what"] for item in data["cannot"]]
     assert next(name for name, _ in measures(data)) == "activation"
 
@@ -119,8 +120,9 @@ def test_other_gates_by_sign(
             lost.append(1 - keep(r, a))
             size.append(abs(a))
             worst.append(max(1 - keep(r, 1.0), 1 - keep(r, -1.0)))
-    assert gate["activation"] == pytest.approx(np.average(lost, weights=size), rel=1e-5)
-    assert gate["either"] == pytest.approx(np.mean(worst), rel=1e-5)
+    near = rounding("float32", 1)  # a candidate keeps its sums in single precision
+    assert gate["activation"] == pytest.approx(np.average(lost, weights=size), rel=near)
+    assert gate["either"] == pytest.approx(np.mean(worst), rel=near)
 
 
 @pytest.mark.parametrize("sums_only", [False, True])
@@ -145,7 +147,7 @@ def test_a_sequence_gate_weighs_whole_answers(
         ]
     data = diagnose(read(write(tmp_path, found, "jsonl"), gate=gate), eta=1.0).to_dict()
     assert 0.1 < gated / tokens < 0.9
-    assert data["gate"]["activation"] == pytest.approx(gated / tokens, rel=1e-6)
+    assert data["gate"]["activation"] == pytest.approx(gated / tokens, rel=double(2000))
 
 
 def test_what_is_missing_is_named(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tod.diagnosis import diagnose
 from tod.formats import read
+from tolerance import double
 
 
 def table(seed: int = 0) -> pl.DataFrame:
@@ -129,6 +130,8 @@ def test_a_step_of_many_reads_as_it_does_alone(tmp_path: Path) -> None:
     for step, summary in whole.summaries.items():
         alone = diagnose(read(tmp_path, steps=(step, step)), eta=1.0)
         one, other = summary.to_dict(), alone.summary.to_dict()
-        assert one["tails"] == pytest.approx(other["tails"], rel=1e-12)  # k̂ up to its last digit
+        assert one["tails"] == pytest.approx(
+            other["tails"], rel=double(200, 100)
+        )  # k̂ up to its last digit
         for name in ("contexts", "ess_rel", "overlap", "coverage"):
             assert one[name] == other[name], (step, name)

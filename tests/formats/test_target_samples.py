@@ -14,9 +14,14 @@ from tod.base import DataError
 from tod.cli.main import app
 from tod.diagnosis import diagnose, parse_target
 from tod.formats import read
+from tolerance import of_weights
 
 ETA = 0.3
 TARGET = {"anchor": {"ref": 1.0}, "tilts": [{"utility": "r", "eta": ETA}]}
+
+
+NEAR = of_weights("float64", 200, 20.0)
+"""Means over draws, then over contexts, of weights within e^±20."""
 
 
 def world(hole: float, contexts: int = 128, k: int = 16, m: int = 8, seed: int = 0) -> pl.DataFrame:
@@ -78,7 +83,7 @@ def test_a_missed_mode_is_found_through_the_command(tmp_path: Path, kind: str) -
     path = tmp_path / f"x.{kind}"
     frame.write_parquet(path) if kind == "parquet" else frame.write_ndjson(path)
     found = run(path)
-    assert found["coverage"]["reverse_ess"] == pytest.approx(expected(frame), rel=1e-9)
+    assert found["coverage"]["reverse_ess"] == pytest.approx(expected(frame), rel=NEAR)
     assert found["coverage"]["reverse_ess"] < 1e-4
     assert found["ess_rel"]["median"] > 0.8
     assert found["overlap"]["minimum"] > 0.8
@@ -109,7 +114,7 @@ def test_with_no_hole_both_sides_agree(tmp_path: Path) -> None:
     frame = world(hole=0.35)
     frame.write_parquet(tmp_path / "x.parquet")
     found = run(tmp_path / "x.parquet")
-    assert found["coverage"]["reverse_ess"] == pytest.approx(expected(frame), rel=1e-9)
+    assert found["coverage"]["reverse_ess"] == pytest.approx(expected(frame), rel=NEAR)
     assert found["coverage"]["reverse_ess"] > 0.8
     assert found["regime"]["verdict"] == "swap_stable"
 
@@ -120,7 +125,7 @@ def test_a_mapping_names_the_column(tmp_path: Path) -> None:
     frame.rename(names).write_parquet(tmp_path / "x.parquet")
     roles = "utility=r,context=q,step=it,drawn_from=origin,log_mu=log_mu,log_ref=log_ref"
     found = run(tmp_path / "x.parquet", "--map", roles)
-    assert found["coverage"]["reverse_ess"] == pytest.approx(expected(frame), rel=1e-9)
+    assert found["coverage"]["reverse_ess"] == pytest.approx(expected(frame), rel=NEAR)
 
 
 def test_every_step_has_its_own(tmp_path: Path) -> None:
@@ -133,8 +138,8 @@ def test_every_step_has_its_own(tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "x.parquet")
     found = diagnose(read(tmp_path), parse_target(TARGET))
     one, two = (found.summaries[step].coverage.reverse_ess for step in (1, 2))
-    assert one == pytest.approx(expected(frame.filter(pl.col("step") == 1)), rel=1e-9)
-    assert two == pytest.approx(expected(frame.filter(pl.col("step") == 2)), rel=1e-9)
+    assert one == pytest.approx(expected(frame.filter(pl.col("step") == 1)), rel=NEAR)
+    assert two == pytest.approx(expected(frame.filter(pl.col("step") == 2)), rel=NEAR)
 
 
 def test_what_the_proposal_can_never_draw_reads_zero(tmp_path: Path) -> None:
@@ -153,7 +158,7 @@ def test_samples_of_few_contexts_and_of_none(tmp_path: Path) -> None:
     lone = frame.filter(few & (pl.col("drawn_from") == "target")).with_columns(context=pl.lit("n"))
     pl.concat([lone, kept]).write_parquet(tmp_path / "x.parquet")
     found = run(tmp_path / "x.parquet")
-    assert found["coverage"]["reverse_ess"] == pytest.approx(expected(kept), rel=1e-9)
+    assert found["coverage"]["reverse_ess"] == pytest.approx(expected(kept), rel=NEAR)
     assert found["contexts"]["total"] == 32
     (note,) = [n for n in found["source"]["notes"] if "samples of the target" in n]
     assert "in 3 contexts" in note

@@ -12,6 +12,7 @@ import pytest
 from tod.base import DataError
 from tod.formats import read
 from tod.formats import table_parquet as _table_parquet
+from tolerance import double
 
 BAD: dict[int, dict[str, list[float]]] = {
     3: {"log_mu_tokens": []},
@@ -62,7 +63,7 @@ def test_columns_are_what_rows_are(
     assert one.labels.length.tolist() == other.labels.length.tolist()
     assert one.lag.tolist() == other.lag.tolist()
     for name in ("mu", "old", "ref"):
-        np.testing.assert_allclose(one.log_prob(name, ""), other.log_prob(name, ""), rtol=1e-12)
+        np.testing.assert_allclose(one.log_prob(name, ""), other.log_prob(name, ""), rtol=double(9))
     assert one.gaps.keys() == other.gaps.keys()
     assert ("old", "mu, stale") in one.gaps
     for pair, by_step in one.gaps.items():
@@ -70,7 +71,11 @@ def test_columns_are_what_rows_are(
         for step, sums in by_step.items():
             for name, value in vars(sums).items():
                 wanted = getattr(other.gaps[pair][step], name)
-                assert value == pytest.approx(wanted, rel=1e-9, abs=1e-12), (pair, step, name)
+                assert value == pytest.approx(wanted, rel=double(200, 10), abs=double(200, 10)), (
+                    pair,
+                    step,
+                    name,
+                )
 
 
 def test_sums_are_those_of_plain_python(tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_sums_are_those_of_plain_python(tmp_path: Path) -> None:
     path, _ = save(table, tmp_path)
     reading = read(path)
     assert reading.log_mu.tolist() == pytest.approx(
-        [math.fsum(min(x, 0.0) for x in row["log_mu_tokens"]) for row in table], rel=1e-12
+        [math.fsum(min(x, 0.0) for x in row["log_mu_tokens"]) for row in table], rel=double(9)
     )
     fresh = [row for row in table if row["lag"] == 0 and row["step"] == 1]
     gaps = [

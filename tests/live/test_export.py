@@ -14,6 +14,7 @@ import torch
 from tod.base import DataError, RunError, SpecError
 from tod.formats import read
 from tod.live import LiveBatch, OpenRLHFExporter, RolloutWriter, VerlExporter
+from tolerance import double, rounding
 
 
 def ragged(rng, lengths):
@@ -48,12 +49,14 @@ def test_round_trip_through_the_reader(tmp_path, rows):
     wanted = [rows["utility"]["score"][i] for i in order]
     assert np.asarray(found.utility["score"]).tolist() == wanted * 2
     sums = [rows["log"]["mu"][i].sum() for i in order]
-    np.testing.assert_allclose(np.asarray(found.log_mu)[:5], sums, rtol=1e-6)  # tokens are float32
+    np.testing.assert_allclose(
+        np.asarray(found.log_mu)[:5], sums, rtol=rounding("float32", 8)
+    )  # tokens are float32
     assert [text.completion for text in found.texts([0])[0]] == ["4", "5", "22"]
     frame = pl.read_parquet(tmp_path / "out" / "part-000001-000001.parquet")
     assert frame["token_ids"].to_list()[1] == [10, 11, 12, 13]
     assert frame["length"].to_list() == [3, 4, 5, 1, 2]
-    np.testing.assert_allclose(frame["log_mu"].to_numpy(), sums, rtol=1e-12)
+    np.testing.assert_allclose(frame["log_mu"].to_numpy(), sums, rtol=double(8))
 
 
 def test_pieces_of_a_step_become_one_part(tmp_path, rows):
@@ -188,13 +191,17 @@ def test_openrlhf_experiences(tmp_path, rng):
     np.testing.assert_allclose(
         np.asarray(found.log_mu)[:2],
         [first.rollout_log_probs[0, 1:4].sum(), first.rollout_log_probs[1, 1:3].sum()],
-        rtol=1e-6,
+        rtol=rounding("float32", 8),
     )
     np.testing.assert_allclose(
-        np.asarray(found.log_anchor["old"])[1], first.action_log_probs[1, 1:3].sum(), rtol=1e-6
+        np.asarray(found.log_anchor["old"])[1],
+        first.action_log_probs[1, 1:3].sum(),
+        rtol=rounding("float32", 8),
     )
     np.testing.assert_allclose(
-        np.asarray(found.log_anchor["ref"])[0], first.base_action_log_probs[0, 1:4].sum(), rtol=1e-6
+        np.asarray(found.log_anchor["ref"])[0],
+        first.base_action_log_probs[0, 1:4].sum(),
+        rtol=rounding("float32", 8),
     )
     assert set(found.utility) == {"reward", "score"}
     text = found.texts([0])[0][0].completion
@@ -280,7 +287,9 @@ def test_verl_batch(tmp_path, rng):
     old = data.batch["old_log_probs"].numpy()
     mask = data.batch["response_mask"].numpy()
     np.testing.assert_allclose(
-        np.asarray(found.log_anchor["old"]), (old * mask).sum(axis=1)[[0, 2, 1, 3]], rtol=1e-6
+        np.asarray(found.log_anchor["old"]),
+        (old * mask).sum(axis=1)[[0, 2, 1, 3]],
+        rtol=rounding("float32", 8),
     )
     scores = data.batch["token_level_scores"].sum(1).numpy()[[0, 2, 1, 3]]
     np.testing.assert_allclose(np.asarray(found.utility["score"]), scores)

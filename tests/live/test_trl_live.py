@@ -18,6 +18,7 @@ import pytest
 from tod.base import SpecError
 from tod.diagnosis import diagnose
 from tod.formats import read
+from tolerance import double, of_log_prob, of_weights, rounding
 
 pytest.importorskip("trl")
 SCRIPT = Path(__file__).with_name("trl_script.py")
@@ -167,10 +168,13 @@ def test_log_probs_are_those_of_an_independent_forward(runs, name):
         with torch.no_grad():
             log_p = model(ids).logits.double().log_softmax(-1)[0, len(prompt) - 1 : -1]
         wanted = log_p[torch.arange(len(row["token_ids"])), row["token_ids"]].numpy()
-        np.testing.assert_allclose(row[f"log_{policy}_tokens"], wanted, atol=2e-5)  # float32
-        assert row[f"log_{policy}"] == pytest.approx(wanted.sum(), abs=1e-4)
+        near = of_log_prob("float32")
+        np.testing.assert_allclose(row[f"log_{policy}_tokens"], wanted, rtol=0, atol=near)
+        assert row[f"log_{policy}"] == pytest.approx(wanted.sum(), abs=near * len(wanted))
     assert first["log_mu"].to_list() == first["log_old"].to_list()
-    assert last["log_old"].to_list() != pytest.approx(last["log_ref"].to_list(), abs=1e-3)
+    assert last["log_old"].to_list() != pytest.approx(
+        last["log_ref"].to_list(), abs=of_log_prob("float32")
+    )
 
 
 def ess_rel(log_w):
@@ -191,11 +195,15 @@ def test_diagnostics_against_a_plain_loop(runs, name):
         informative = reward.max(1) > reward.min(1)
         values = np.sort([ess_rel(g) for g in groups[informative]])
         median = values[max(int(np.ceil(len(values) / 2)) - 1, 0)]
-        assert record["ess_rel"]["median"] == pytest.approx(median, rel=1e-6)
-        assert entry["tod/ess_rel_median"] == pytest.approx(median, rel=1e-6)
+        assert record["ess_rel"]["median"] == pytest.approx(
+            median, rel=of_weights("float64", 4, 20.0)
+        )
+        assert entry["tod/ess_rel_median"] == pytest.approx(
+            median, rel=of_weights("float64", 4, 20.0)
+        )
         assert entry["tod/zero_information"] == pytest.approx(1 - informative.mean())
         drift = float((part["log_old"] - part["log_ref"]).mean())
-        assert entry["tod/drift_ref"] == pytest.approx(drift, rel=1e-6, abs=1e-9)
+        assert entry["tod/drift_ref"] == pytest.approx(drift, abs=double(64, 20))
         assert entry["tod/verdict"] == -1  # four contexts say nothing
         assert record["regime"]["verdict"] == "undetermined"
         assert record["overlap"]["policy_proposal"] == pytest.approx(1.0)
@@ -245,7 +253,9 @@ def test_generation_in_pieces_is_one_step(runs):
     assert reading.recorded == ()
     rows = rows_of(runs / "elsewhere")
     total = rows["utility.length"] + 2 * rows["utility.digits"]
-    assert rows["utility.reward"].to_list() == pytest.approx(total.to_list(), abs=1e-6)
+    assert rows["utility.reward"].to_list() == pytest.approx(
+        total.to_list(), rel=rounding("float32", 4)
+    )
     overlap = records(runs / "elsewhere")[0]["overlap"]
     assert overlap["declared"] == ["policy_proposal", "target_policy"]
 
@@ -380,7 +390,9 @@ def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path):
     after = records(tmp_path / "tod")
     assert [record["step"] for record in after] == [1, 2, 3, 4]
     assert after[2]["knobs"] == before[2]["knobs"]
-    assert after[2]["ess_rel"]["median"] == pytest.approx(before[2]["ess_rel"]["median"], rel=1e-6)
+    assert after[2]["ess_rel"]["median"] == pytest.approx(
+        before[2]["ess_rel"]["median"], rel=of_weights("float32", 4, 20.0)
+    )
     assert (tmp_path / "tod" / "arc.jsonl").read_text() == states
 
 

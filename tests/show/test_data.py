@@ -9,6 +9,7 @@ from synthetic_run import make_run
 
 from tod.runs import RunDirectory
 from tod.show.page.run_data import at, load, shorten, thinned
+from tolerance import double, of_weights
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def test_bands_are_quantiles_of_informative_contexts(view, run_path):
     for step in (0, 17, 40):
         of = frame.filter((pl.col("step") == step) & (pl.col("class") == "informative"))
         wanted = np.quantile(of["ess_rel"].to_numpy(), [0.1, 0.25, 0.5, 0.75, 0.9])
-        assert view.bands[step] == pytest.approx(tuple(wanted), rel=1e-12)
+        assert view.bands[step] == pytest.approx(tuple(wanted), rel=double(8))
 
 
 def test_points_are_the_informative_contexts_of_the_last_step(view, run_path):
@@ -45,7 +46,9 @@ def test_worst_contexts_and_their_weights(view, run_path):
     for item in view.worst:
         weights = np.array([candidate.weight for candidate in item.candidates])
         assert weights.sum() == pytest.approx(1.0)
-        assert 1 / (len(weights) * (weights**2).sum()) == pytest.approx(item.ess_rel, rel=1e-9)
+        assert 1 / (len(weights) * (weights**2).sum()) == pytest.approx(
+            item.ess_rel, rel=of_weights("float64", 16, 20.0)
+        )
         assert list(weights) == sorted(weights, reverse=True)
         assert max(weights) == pytest.approx(item.max_weight)
 
