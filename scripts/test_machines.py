@@ -26,6 +26,8 @@ ROOMS = (
     "regimes",
     "arc",
     "study",
+    "laws",
+    "atlas",
     "engine",
 )
 """Folders of tests whose numbers the machine's arithmetic can change."""
