@@ -16,7 +16,7 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check --no-compile -c cons
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow test-machines mutants lint format types contracts unit doctest bench tiny clean
+.PHONY: demo test test-slow test-machines mutants lint format types contracts unit doctest bench tiny schemas clean
 
 demo: $(TRAIN)
 	$(VENV)/bin/tod demo --output runs/demo --overwrite
@@ -57,6 +57,9 @@ bench: $(STAMP)
 
 tiny: $(STAMP)
 	$(PY) scripts/make_tiny.py
+
+schemas: $(STAMP)
+	$(VENV)/bin/tod schema --all docs/schema
 
 clean:
 	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from tod.cli.failures import told
 from tod.cli.plan import plan_command
 from tod.cli.report import report_command
 from tod.cli.run import run
+from tod.cli.schema import schema_command
 from tod.cli.study import study
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ for _name, _body in (
     ("diagnose", diagnose_command),
     ("plan", plan_command),
     ("report", report_command),
+    ("schema", schema_command),
 ):
     app.command(_name, cls=Command)(_body)
 app.add_typer(atlas, name="atlas")

@@ -1,0 +1,472 @@
+"""The JSON of `tod diagnose` and `tod plan` as types; the schemas are generated from them.
+
+The figures of a summary stand beside these keys, as `tod.diagnostics.Summary` has them.
+"""
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from tod.base.unknown import UnknownKind
+from tod.diagnosis.target import TargetSource
+from tod.regimes.regime import Verdict
+
+Share = Annotated[float, Field(ge=0, le=1.000000001)] | None
+Count = Annotated[int, Field(ge=0)]
+Interval = tuple[float | None, float | None] | None
+"""Distribution-free 90 % interval; an end is null when the sample cannot bound it."""
+Leg = Literal["target_proposal", "policy_proposal", "target_policy"]
+Tier = Literal["A", "B", "C", "D", "E"]
+
+document = with_config(ConfigDict(extra="forbid", use_attribute_docstrings=True))
+
+
+@document
+class SourceBlock(TypedDict):
+    """What was read."""
+
+    format: str
+    files: Count
+    rows: Count
+    rejected: Count
+    steps: tuple[int, int] | None
+    tier: Tier
+    detected: str
+    notes: list[str]
+    rejections: list[str]
+    """The first refused rows: file, row, field, value, reason."""
+
+
+@document
+class TiltBlock(TypedDict):
+    """A reward and its sharpness; null where every prompt has one of its own."""
+
+    utility: str
+    eta: float | None
+
+
+@document
+class TargetBlock(TypedDict):
+    """The target q*."""
+
+    source: TargetSource
+    anchor: dict[str, Any]
+    """Exponents by policy name, or {kind: mixture, weights}."""
+    tilts: list[TiltBlock]
+    support: list[str]
+
+
+@document
+class ReasonBlock(TypedDict):
+    """Why the verdict is not better, and what to turn."""
+
+    why: str
+    remedy: str
+    kind: NotRequired[str]
+
+
+@document
+class PointBlock(TypedDict):
+    """The batch in the plain phase diagram."""
+
+    coverage: float | None
+    tail: float | None
+    coverage_kind: Literal["median", "q10"]
+    tail_kind: Literal["max_weight", "log_w_variance"]
+    region: Verdict
+
+
+@document
+class EtaBlock(TypedDict):
+    """A range of sharpness over which the verdict is the same."""
+
+    eta: tuple[float, float]
+    verdict: Verdict
+
+
+@document
+class RegimeBlock(TypedDict):
+    """The verdict, with all that is needed to act on it."""
+
+    verdict: Verdict
+    reasons: list[ReasonBlock]
+    missing: list[str]
+    point: PointBlock
+    eta_intervals: list[EtaBlock]
+    thresholds: dict[str, float]
+
+
+@document
+class FeasibleBlock(TypedDict):
+    """The largest sharpness at which a quantile of ESS_rel is at its goal, candidates held fixed.
+
+    ``eta_max`` is null unless ``attained`` is yes: unbounded (no sharpness is too much), never
+    (none is small enough), null (no informative prompt).
+    """
+
+    ess_rel_target: float
+    eta_max: float | None
+    attained: Literal["yes", "unbounded", "never"] | None
+    quantile: float
+
+
+@document
+class CannotBlock(TypedDict):
+    """A figure that is not known, why, and what would make it known."""
+
+    what: str
+    why: str
+    needs: str
+    kind: NotRequired[UnknownKind]
+
+
+@document
+class WorstBlock(TypedDict):
+    """A fragile prompt."""
+
+    position: Count
+    id: str
+    step: int
+    k: Count
+    ess_rel: Share
+    max_weight: Share
+    utility_mean: float | None
+    prompt: str | None
+
+
+@document
+class TrendBlock(TypedDict):
+    """A step of several."""
+
+    step: int
+    ess_rel_q10: Share
+    ess_rel_median: Share
+    max_weight_median: Share
+    utility_mean: float | None
+    informative: Count | None
+    contexts: Count
+    policy_proposal: Share
+    regime: Verdict
+
+
+@document
+class KBlock(TypedDict):
+    """ESS_rel of k candidates drawn without replacement from the same prompts."""
+
+    leg: Leg
+    k: Count
+    contexts: Count
+    median: Share
+    q10: Share
+    mean: Share
+
+
+@document
+class LengthBlock(TypedDict):
+    """Tokens of a candidate."""
+
+    median: Count
+    q90: Count
+    max: Count
+
+
+@document
+class SurrogateBlock(TypedDict):
+    """ESS_rel of a log-weight and of a named stand-in for it."""
+
+    leg: Literal["policy_proposal", "mismatch", "staleness", "target_proposal"]
+    name: Literal["length_mean", "length_root", "tilt_only"]
+    true: Share
+    median: Share
+    q10: Share
+
+
+@document
+class LongBlock(TypedDict):
+    """What remains readable when sequence weights are near 1/K.
+
+    A surrogate is never q*/μ: length_mean is log ρ/L, length_root log ρ/√L, tilt_only the rewards
+    without the anchor. The shares divide the variance of log π − log μ within prompts.
+    """
+
+    length: LengthBlock
+    contexts: Count
+    surrogates: list[SurrogateBlock]
+    mismatch_share: float | None
+    staleness_share: float | None
+
+
+@document
+class SubsampleBlock(TypedDict):
+    """Prompts, evenly spread, that the searches over sharpness read."""
+
+    contexts: Count
+    of: Count
+    used_for: list[str]
+
+
+@document
+class TiltOnlyBlock(TypedDict):
+    """ESS_rel of the tilts alone, were the anchor μ: a stand-in where q*/μ cannot be weighed."""
+
+    median: Share
+    q10: Share
+    contexts: Count
+
+
+@document
+class GateBlock(TypedDict):
+    """What a trust region (--clip, --operator, --config) takes of the recorded tokens, as shares.
+
+    ``of``: the two policies of ρ. ``positive`` and ``negative``: where the advantage (reward less
+    its prompt's mean) is above and below 0: for a clip, its upper and lower clip fraction.
+    ``active``: of the tokens with A ≠ 0. ``either``: at the worse sign of A, without a reward.
+    """
+
+    trust_region: dict[str, Any]
+    level: Literal["token", "sequence_mean", "sequence_sum", "sequence_mean_of_clipped"]
+    of: tuple[str, str]
+    tokens: Count
+    activation: float | None
+    positive: float | None
+    negative: float | None
+    active: float | None
+    either: float | None
+
+
+AlphaBlock = TypedDict(
+    "AlphaBlock", {"0": Share, "0.5": Share, "1": Share, "2": Share, "inf": Share}
+)
+RenyiBlock = TypedDict(
+    "RenyiBlock",
+    {"0.5": float | None, "1": float | None, "2": float | None, "inf": float | None},
+)
+
+
+@document
+class WeightsBlock(TypedDict):
+    """The weights in other words, medians over some informative prompts of the most common K.
+
+    ``ess_rel_alpha``: the Hill number of order α over K (0 non-zero weights, 1 perplexity, 2 ESS,
+    inf 1/largest). ``renyi``: D_α(q*‖μ) = −ln of it. A divergence read off K candidates is at most
+    ln K. ``log_z``: log of the mean unnormalised weight.
+    """
+
+    contexts: Count
+    ess_rel_alpha: AlphaBlock
+    renyi: RenyiBlock
+    kl_target_proposal: float | None
+    kl_proposal_target: float | None
+    chi2: float | None
+    log_z: float | None
+
+
+@document
+class BelowBlock(TypedDict):
+    """Share of the prompts below the limit ``ess_rel``, with the central 90 % of its Beta law."""
+
+    ess_rel: float
+    count: Count
+    contexts: Count
+    share: Share
+    share_ci90: Interval
+
+
+@document
+class BootstrapBlock(TypedDict):
+    """90 % percentile intervals of the statistics of ``ess_rel``, whole prompts resampled."""
+
+    resamples: Count
+    contexts: Count
+    median_ci90: Interval
+    q10_ci90: Interval
+    mean_ci90: Interval
+
+
+@document
+class PerUtilityBlock(TypedDict):
+    """ESS_rel of one tilt alone, at the target's anchor and its own sharpness."""
+
+    utility: str
+    eta: float
+    contexts: Count
+    median: Share
+    q10: Share
+
+
+@document
+class TextsBlock(TypedDict):
+    """How different completions are, as words: distinct-n, self-BLEU (1: all alike)."""
+
+    contexts: Count
+    distinct_1: Share
+    distinct_2: Share
+    self_bleu: Share
+    unique_texts: Share
+
+
+@document
+class DiversityBlock(TypedDict):
+    """How different the candidates of one prompt are; ``unique_answers``: distinct ones over K."""
+
+    contexts: Count
+    unique_answers: Share
+    texts: TextsBlock | None
+
+
+@document
+class DiagnosisDocument(TypedDict):
+    """A diagnosis of rollouts (tod diagnose --json).
+
+    null means not computable from these files; the reason and the remedy are in ``cannot``.
+    Logarithms are natural, divergences in nats.
+    """
+
+    schema: Literal["tod.diagnosis/1"]
+    source: SourceBlock
+    target: TargetBlock | None
+    regime: RegimeBlock
+    feasible: FeasibleBlock | None
+    cannot: list[CannotBlock]
+    worst_contexts: list[WorstBlock]
+    trend: list[TrendBlock]
+    changes: list[str]
+    """Steps at which the run left or entered the stable region, in words."""
+    k_trend: NotRequired[list[KBlock]]
+    """Still falling at the right end: K is too small to read the population."""
+    long_sequences: NotRequired[LongBlock | None]
+    subsample: NotRequired[SubsampleBlock | None]
+    tilt_only: NotRequired[TiltOnlyBlock | None]
+    gate: NotRequired[GateBlock | None]
+    weights: NotRequired[WeightsBlock | None]
+    below: NotRequired[BelowBlock | None]
+    bootstrap: NotRequired[BootstrapBlock | None]
+    per_utility: NotRequired[list[PerUtilityBlock]]
+    diversity: NotRequired[DiversityBlock | None]
+
+
+@document
+class PlanCounts(TypedDict):
+    """Prompts of the pilot."""
+
+    total: Count
+    informative: Count
+    read: Count
+
+
+@document
+class PlanK(TypedDict):
+    """Rollouts of a prompt."""
+
+    min: Count
+    median: Count
+    max: Count
+
+
+@document
+class PlanFeasible(TypedDict):
+    """The largest sharpness for one goal."""
+
+    utility: str | None
+    """The one reward that tilts; null for the target as a whole."""
+    quantile: Literal["median", "q10"]
+    eta_max: float | None
+    attained: Literal["yes", "unbounded", "never"]
+    ci90: Interval
+    contexts: Count
+
+
+@document
+class PlanRow(TypedDict):
+    """ESS_rel at one sharpness."""
+
+    eta: Annotated[float, Field(ge=0)]
+    median: Share
+    q10: Share
+    below: Share
+    """Share of prompts below the goal."""
+    max_weight: Share
+    k: int | None
+    """K for the wanted number of effective candidates."""
+    mark: str | None
+
+
+@document
+class NeededBlock(TypedDict):
+    """K for one wish, over prompts."""
+
+    wanted: float | None
+    median: int | None
+    q90: int | None
+    at_floor: Share
+
+
+@document
+class NeededK(TypedDict):
+    """K for an effective number, for an error, and for averages to settle."""
+
+    ess_count: NeededBlock
+    error: NeededBlock
+    kl: NeededBlock
+
+
+@document
+class PlanByK(TypedDict):
+    """ESS_rel with fewer candidates."""
+
+    k: Count
+    contexts: Count
+    median: Share
+    q10: Share
+    ess: float | None
+    informative: Share
+
+
+@document
+class StepLeg(TypedDict):
+    """The policy's leg at a step."""
+
+    step: int
+    policy_proposal: Share
+
+
+@document
+class AgeLeg(TypedDict):
+    """The policy's leg at an age of the proposal."""
+
+    age: int
+    policy_proposal: Share
+
+
+@document
+class RefreshBlock(TypedDict):
+    """How old the proposal may become."""
+
+    goal: float
+    trend: list[StepLeg]
+    age_from: Literal["lag", "leg"] | None
+    by_age: list[AgeLeg]
+    largest_age: int | None
+    extrapolated: bool
+
+
+@document
+class PlanDocument(TypedDict):
+    """A plan from a pilot batch (tod plan --json)."""
+
+    schema: Literal["tod.plan/1"]
+    source: SourceBlock
+    target: TargetBlock
+    ess_target: Annotated[float, Field(gt=0, lt=1)]
+    """ESS_rel to keep."""
+    contexts: PlanCounts
+    k: PlanK
+    eta: Annotated[float, Field(ge=0)]
+    """Sharpness in force, nats per unit of reward."""
+    feasible: list[PlanFeasible]
+    table: list[PlanRow]
+    needed_k: NeededK
+    by_k: list[PlanByK]
+    refresh: RefreshBlock | None
+    cannot: list[CannotBlock]
