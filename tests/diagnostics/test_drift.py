@@ -206,6 +206,7 @@ def test_bounds_are_on_rho_itself():
     x = np.log([0.25, 4.0, 4.0, 1.0])
     assert fraction_outside(x, 0.5, 5.0) == 0.25
     assert fraction_outside(np.array([-np.inf, 0.0]), 0.0, 2.0) == 0.0
+    assert fraction_outside(np.log([0.49, 0.51, 1.9, 2.1, 2.9]), 0.5, 2.0) == pytest.approx(3 / 5)
     with pytest.raises(DataError, match="ordered"):
         fraction_outside(x, 5.0, 0.5)
 
@@ -222,3 +223,14 @@ def test_what_is_infinite_is_none():
     found = gap(old, MU, SENTENCES, ONE)
     assert (found.k1, found.k3, found.kl_sequence) == (None, None, None)
     assert found.chi2_token is not None
+
+
+@pytest.mark.parametrize("shift", [-900.0, 0.0, 900.0])
+def test_a_constant_in_the_weights_changes_no_drift(shift, rng):
+    log_pi, log_ref, log_rho = rng.normal(size=(3, 50)) * 0.3
+    found = drift(log_pi, {"ref": log_ref}, None, log_rho + shift)
+    rho = np.exp(log_rho)
+    gap_mean = float(np.sum(rho * (log_pi - log_ref)) / rho.sum())
+    error = np.sqrt(np.mean((rho / rho.mean() * (log_pi - log_ref - gap_mean)) ** 2) / 50)
+    expected = max(gap_mean, 0.0) if gap_mean >= -3 * error else None
+    assert found.ref == pytest.approx(expected, rel=1e-9)

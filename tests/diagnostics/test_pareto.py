@@ -18,6 +18,7 @@ from tod.diagnostics import (
     tail_length,
     weight_statistics,
 )
+from tod.diagnostics.pareto import fit_generalised_pareto
 from tolerance import chance, double, printed
 
 
@@ -200,3 +201,22 @@ def test_true_shape_is_recovered(rng):
             assert fit_tail(x).k == pytest.approx(
                 shape, abs=chance(1 + shape, tail_length(200_000))
             )
+
+
+@pytest.mark.parametrize("draws", [5, 30, 1000])
+def test_the_rate_near_one_half(draws):
+    """L'Hôpital at k = ½: S/(S − 1) − 1/ln S, of which the published limit is that of large S."""
+    near = [convergence_rate(0.5 + step, draws) for step in (-1e-5, 1e-5)]
+    limit = draws / (draws - 1) - 1 / np.log(draws)
+    assert near == pytest.approx([limit, limit], abs=1e-4)
+    assert convergence_rate(0.3, 10) == pytest.approx(0.8465409743, abs=1e-10)
+
+
+def test_a_grid_point_of_the_exponential_law_is_its_limit():
+    """M = 20: the ninth of 34 points is 1 − √(34/8.5) = −1, so that b = 0 where x_M = 3 x_q."""
+    x = np.linspace(0.05, 0.9, 20)
+    x[4], x[-1] = 1 / 3, 1.0
+    near = x.copy()
+    near[-1] += 1e-9
+    for exact, close in zip(fit_generalised_pareto(x), fit_generalised_pareto(near), strict=True):
+        assert exact == pytest.approx(close, rel=1e-6)

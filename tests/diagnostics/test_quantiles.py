@@ -132,3 +132,9 @@ def test_cluster_bootstrap_recovers_the_standard_error(rng):
     assert found.low < x.mean() < found.high
     again = cluster_bootstrap(lambda c: float(x[c].mean()), 400, resamples=2000, seed=1)
     assert again == found
+
+
+@pytest.mark.parametrize("n", [1, 7])
+def test_the_certain_and_the_impossible_outcome(n):
+    assert [v.tolist() if hasattr(v, "tolist") else v for v in binomial_cdf(n, 0.0)] == [0, [1.0]]
+    assert [v.tolist() if hasattr(v, "tolist") else v for v in binomial_cdf(n, 1.0)] == [n, [1.0]]

@@ -60,3 +60,22 @@ def test_one_class_or_no_outcome_is_refused():
         fit_thresholds([{"ess_two": 0.5}])
     with pytest.raises(DataError, match="either class"):
         youden(np.array([0.1, 0.2]), np.array([True, True]))
+
+
+def test_one_condition_of_either_class_is_enough_for_a_cut():
+    for value, excess in ((0.01, 0.3), (0.99, 0.0)):
+        records = [{"ess_two": 0.5, "excess": 0.3 - excess}] * 4
+        records.append({"ess_two": value, "excess": excess})
+        assert fit_cuts(records)["ess_two"].count == 5
+
+
+@pytest.mark.parametrize(("apart", "edge"), [(1, 0.0), (2, 0.05)])
+def test_a_stable_edge_tolerates_one_of_twenty(apart, edge):
+    """The smallest value at and above which at most 5 % are apart."""
+    x, bad = np.arange(20) / 20, np.zeros(20, dtype=bool)
+    bad[-1] = True
+    bad[0] = apart == 2
+    assert youden(x, bad).stable == (edge if apart == 1 else None)
+    assert youden(np.append(x, x[1:]), np.append(bad, np.zeros(19, bool))).stable == edge
+    assert youden(x[10:], np.arange(10) == 0, tolerated=0.1).stable == 0.5
+    assert youden(x[11:], np.arange(9) == 0, tolerated=0.2).stable is None  # nine are too few

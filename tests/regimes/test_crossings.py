@@ -195,3 +195,11 @@ def test_a_crossing_tells_both_levels_and_the_last_one(event, rng):
     (crossing,) = found
     assert crossing.step == 25
     assert (crossing.before, crossing.after, crossing.last) == pytest.approx(levels, abs=0.02)
+
+
+def test_a_region_with_one_edge():
+    x = [0.9] * 10 + [0.1] * 9 + [0.100001] + [0.8] * 10
+    found = crossings(range(30), x, enter=0.5, leave=0.5)
+    assert [(c.event, c.step) for c in found] == [("left", 10), ("entered", 20)]
+    with pytest.raises(DataError, match="leave"):
+        crossings(range(30), x, enter=0.5, leave=0.500001)

@@ -1,6 +1,6 @@
 """The largest sharpness that a batch affords: over contexts, with candidates held fixed.
 
-`tod.regimes.feasible` has the root of one context for b = μ, `tod.regimes.component` the interval
+`tod.regimes.feasible` has the root of one context for b = μ, and the interval
 of one context for any anchor; here a quantile over contexts decides.
 """
 
