@@ -1,13 +1,14 @@
 """The grid: 42 cells, every recipe in one, and a page that loads nothing."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 from tod.atlas import RECIPES, grid
 from tod.atlas.grid import OPERATORS, TARGETS, document
 from tod.atlas.measured import Position, embedded, words
-from tod.show.page.grid import fragment, page
+from tod.show.page.atlas_page import atlas_page
 from tod.show.terminal.atlas import grid_text
 
 GALLERY = Path(__file__).parents[2] / "docs" / "results" / "gallery.json"
@@ -52,7 +53,7 @@ def test_unknown_is_none_and_measured_is_what_was_measured() -> None:
     (here,) = [cell for cell in cells if "grpo" in cell.recipes]
     assert here.measured == {"grpo": at}
     assert all(cell.measured is None for cell in cells if cell is not here)
-    assert "transition (ESS_rel 0.50, activation 0.12)" in fragment(cells)
+    assert "transition (ESS_rel 0.50, activation 0.12)" in atlas_page(cells)
     assert "transition (ESS_rel 0.50, activation 0.12)" in grid_text(cells)
     assert all(cell["measured"] is None for cell in document(grid({}))["cells"])
 
@@ -68,7 +69,7 @@ def test_the_package_brings_what_the_gallery_measured() -> None:
     assert data["measured_on"] == "the embedded models"
     (cell,) = [cell for cell in data["cells"] if "grpo" in cell["recipes"]]
     assert cell["measured"]["grpo"] == embedded()["grpo"].to_dict()
-    for text in (grid_text(grid()), page(grid())):
+    for text in (grid_text(grid()), atlas_page(grid())):
         assert "measured" in text
         assert "on the embedded models" in text
 
@@ -97,12 +98,13 @@ def test_the_document() -> None:
 def test_the_page_is_well_formed_and_loads_nothing() -> None:
     tags = Tags()
     hostile = grid({"grpo": Position("<b>&\"'")})
-    tags.feed(page(hostile, "<b>&\"'"))
+    tags.feed(atlas_page(hostile, "<b>&\"'"))
     assert tags.open == []
-    assert tags.loads == []
+    assert set(tags.loads) <= {"href"}  # the empty icon
+    assert re.findall(r'(?:href|src)="(?!data:,")', atlas_page(hostile)) == []
     assert (tags.count["tr"], tags.count["td"], tags.count["th"]) == (8, 43, 13)
     assert "script" not in tags.count
-    assert "<b>&\"'" not in fragment(hostile)
+    assert "<b>&\"'" not in atlas_page(hostile)
 
 
 def test_the_terminal_holds_eighty_columns() -> None:

@@ -23,7 +23,7 @@ from tod.show.figures.eta_feasibility import by_eta
 from tod.show.figures.eta_strip import eta_strip
 from tod.show.figures.k_trend import by_k, k_trend
 from tod.show.figures.phase import REACH, _spread
-from tod.show.page import diagnosed, diagnosis_data
+from tod.show.page import diagnosis_data, diagnosis_page
 from tolerance import of_weights
 
 TARGET = {"anchor": {"old": 1.0}, "tilts": [{"utility": "u", "eta": 1.5}]}
@@ -174,7 +174,7 @@ def test_many_contexts_are_cut_evenly_and_the_rule_is_stated(declared, monkeypat
     assert drawn[0] == every[0]
     assert drawn[-1] == every[-1]
     page = show.diagnosis_page(declared)
-    assert f"9 of {len(every)} informative contexts are drawn, evenly spaced" in page
+    assert f"9 of {len(every)} informative prompts are drawn, evenly spaced" in page
 
 
 def test_curves_of_many_candidates_say_how_many_they_read(declared, monkeypatch):
@@ -230,7 +230,7 @@ def test_files_without_utility_say_so_and_show_no_weights(tmp_path):
     path = write_own(tmp_path / "r.jsonl", utility=None)
     page = show.diagnosis_page(diagnose(read([str(path)], "tod")))
     Tags(page)
-    assert "No target: the files hold no utility" in page
+    assert "No target: the files hold no reward" in page
     assert "Phase diagram" not in page
     assert "ESS_rel over contexts" not in page
     assert '<dd class="value">–</dd>' in page
@@ -403,4 +403,4 @@ def test_no_sideways_scrolling(browser, page, width):
     ],
 )
 def test_target_is_typeset_and_its_utilities_are_text(text, html):
-    assert html in str(diagnosed._typeset(text))
+    assert html in str(diagnosis_page._typeset(text))

@@ -11,8 +11,8 @@ from tod import show
 from tod.show.figures.k_scaling import k_scaling
 from tod.show.figures.learning import learning
 from tod.show.page.headline import facts
+from tod.show.page.judged import judged
 from tod.show.page.run_data import RunView, load
-from tod.show.page.verdict import verdict
 from tod.show.search import gained, measure
 from tod.show.words import sentence
 from tolerance import printed
@@ -178,7 +178,8 @@ def test_a_verdict_on_a_search_does_not_speak_of_learning(tmp_path):
     trained = load(path)
     trained.steps[-1]["regime"]["verdict"] = "operator_dominated"
     searched = replace(trained, search=view().search)
-    before, after = verdict(trained), verdict(searched)
+    said = (judged(trained), judged(searched))
+    before, after = (f"{one['span']} {one['lead']} {one['whole']}" for one in said)
     for word in ("decides what is learned here", "ESS_two", "at step 2"):
         assert word in before
         assert word not in after

@@ -110,7 +110,7 @@ def test_figures_are_there(html):
         *("Phase diagram", "Learning curve", "ESS_rel over contexts", "Overlap", "Drift"),
         *("Largest weights", "What the contexts are", "Activation", "Knob: η"),
         "Compute (evaluation left out)",
-        *("Controller", "Most fragile contexts", "Resolved recipe", "Versions and hardware"),
+        *("Controller", "Most fragile prompts", "Resolved recipe", "Versions and hardware"),
     )
     assert [name for name in wanted if name not in html] == []
     assert "kind: two_anchor" in html

@@ -14,7 +14,7 @@ from tod.diagnosis import diagnose
 from tod.diagnostics import Summary
 from tod.formats import read
 from tod.regimes import Thresholds, classify_run
-from tod.show.page.headline import comparison, facts
+from tod.show.page.headline import compared, facts
 
 
 @pytest.fixture
@@ -140,12 +140,12 @@ def test_a_run_is_judged_again_step_by_step(run_path):
 
 def test_rows_that_nobody_knows_are_left_out(own, run_path, tmp_path):
     views = show.load_all([saved(tmp_path / "d.json", diagnose(read(own), eta=1.0)), own])
-    html = comparison(views, ["r0", "r1"])
-    assert "Held-out" not in html
+    html = {row[0].name for row in compared(views)}
+    assert "Held-out pass@1" not in html
     assert "Compute" not in html
-    assert "Largest feasible" in html
-    mixed = comparison(show.load_all([run_path, own]), ["r0", "r1"])
-    assert "Held-out" in mixed
+    assert "Largest feasible η" in html
+    mixed = compared(show.load_all([run_path, own]))
+    assert "Held-out pass@1" in {row[0].name for row in mixed}
 
 
 def test_what_is_neither_is_refused(tmp_path):

@@ -102,7 +102,7 @@ def grid_command(
     from tod.atlas.measured import EMBEDDED
     from tod.cli.evidence import positions
     from tod.show.output import put, put_json
-    from tod.show.page.grid import page
+    from tod.show.page.atlas_page import atlas_page
     from tod.show.screen import Screen
     from tod.show.terminal.atlas import grid_text
 
@@ -110,7 +110,7 @@ def grid_command(
     on = EMBEDDED if runs is None else str(runs)
     free = put_json(document(cells, on), json_out)
     if html is not None:
-        path = put(page(cells, on), html, "nothing else", "--html")
+        path = put(atlas_page(cells, on), html, "nothing else", "--html")
         if free:
             Screen().print(str(path), soft_wrap=True)
     elif json_out is None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from tod.base import RunError
 from tod.regimes import Thresholds
 from tod.show.output import put
-from tod.show.page.diagnosis import diagnosis_page, write_diagnosis
-from tod.show.page.page import page
+from tod.show.page.diagnosis_page import diagnosis_page, write_diagnosis
 from tod.show.page.run_data import RunView
+from tod.show.page.run_page import page
 from tod.show.page.sources import load, load_all
 from tod.show.terminal.tables import run_table, summary_panel
 

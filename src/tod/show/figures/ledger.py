@@ -1,8 +1,8 @@
 """The compute ledger: what the run cost, by phase."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from tod.base.text import large, percent
 from tod.show.figures.curves import known_numbers
 from tod.show.figures.svg import Html, tag
 from tod.show.page.run_data import RunView
@@ -10,10 +10,9 @@ from tod.show.page.run_data import RunView
 PHASES = (("sampling", "sample"), ("scoring", "score"), ("training", "train"))
 
 
-def ledger(runs: Sequence[RunView]) -> Html | None:
-    """Tokens and FLOPs of each phase over the whole run, with their shares; no evaluation."""
-    blocks = [block for run in runs if (block := _run(run, len(runs) > 1)) is not None]
-    return tag("div", blocks, class_="ledger") if blocks else None
+def ledger(runs: Sequence[RunView]) -> list[dict[str, Any]]:
+    """Tokens and FLOPs of each phase over every run, with their shares; no evaluation."""
+    return [cost for run in runs if (cost := _cost(run)) is not None]
 
 
 def total_flops(run: RunView) -> float | None:
@@ -23,43 +22,28 @@ def total_flops(run: RunView) -> float | None:
     return sum(known) if known and len(known) == len(trained) else None
 
 
-def _run(run: RunView, named: bool) -> Html | None:
-    rows = []
+def _cost(run: RunView) -> dict[str, Any] | None:
+    phases: list[dict[str, Any]] = []
     for label, key in PHASES:
         tokens = known_numbers(run, "ledger", f"{key}_tokens")
         flops = known_numbers(run, "ledger", f"{key}_flops")
         if tokens:
-            rows.append((label, sum(tokens), sum(flops) if flops else None))
-    if not rows:
+            spent = sum(flops) if flops else None
+            phases.append({"label": label, "tokens": sum(tokens), "flops": spent})
+    if not phases:
         return None
-    by_flops = all(flops is not None for _, _, flops in rows)
-    sizes = [(flops if by_flops else tokens) or 0.0 for _, tokens, flops in rows]
-    whole = sum(sizes) or 1.0
-    shares = [size / whole for size in sizes]
-    basis = "FLOPs" if by_flops else "tokens"
-    body = [
-        tag(
-            "tr",
-            tag("th", tag("i", class_=f"swatch s{i}"), label, scope="row"),
-            tag("td", large(tokens)),
-            tag("td", large(flops)),
-            tag("td", percent(share)),
-        )
-        for i, ((label, tokens, flops), share) in enumerate(zip(rows, shares, strict=True))
-    ]
-    head = tag(
-        "tr", [tag("th", n, scope="col") for n in ("phase", "tokens", "FLOPs", f"share of {basis}")]
-    )
-    total = tag(
-        "tr",
-        tag("th", "whole run", scope="row"),
-        tag("td", large(sum(tokens for _, tokens, _ in rows))),
-        tag("td", large(total_flops(run))),
-        tag("td", ""),
-        class_="total",
-    )
-    table = tag("table", tag("thead", head), tag("tbody", body, total), class_="numbers")
-    return tag("div", tag("h3", run.name) if named else None, _bar(shares), table)
+    basis = "tokens" if any(phase["flops"] is None for phase in phases) else "flops"
+    whole = sum(phase[basis] for phase in phases) or 1.0
+    for phase in phases:
+        phase["share"] = phase[basis] / whole
+    return {
+        "name": run.name,
+        "basis": {"flops": "FLOPs"}.get(basis, basis),
+        "bar": _bar([phase["share"] for phase in phases]),
+        "phases": phases,
+        "tokens": sum(phase["tokens"] for phase in phases),
+        "flops": total_flops(run),
+    }
 
 
 def _bar(shares: list[float]) -> Html:

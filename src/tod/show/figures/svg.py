@@ -5,24 +5,28 @@ goes in as it is. So a prompt cannot become markup by anyone's forgetfulness.
 """
 
 import math
-import re
 from html import escape
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from tod.base.text import visible
+
 _VOID = frozenset({"meta", "link", "br", "hr"})
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is markup already, for templates too."""
 
     __slots__ = ()
+
+    def __html__(self) -> "Html":
+        """The markup itself."""
+        return self
 
 
 def text(value: object) -> Html:
     """Escaped text; control, bidirectional-override and surrogate characters become visible."""
     if isinstance(value, Html):
         return value
-    return Html(escape(_CONTROL.sub(_visible, str(value)), quote=True))
+    return Html(escape(visible(str(value)), quote=True))
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Html:
@@ -61,8 +65,3 @@ def _attribute(key: str, value: object) -> str:
         return f" {name}"
     shown = number(value) if isinstance(value, float) else value
     return f' {name}="{text(shown)}"'
-
-
-def _visible(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return chr(0x2400 + code) if code < 0x20 else "\ufffd"

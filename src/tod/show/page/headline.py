@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tod.base.text import DASH, fixed, large, percent, plainly
-from tod.runs.facts import FACTS, by_block, lookup
+from tod.runs.facts import FACTS, lookup
 from tod.show.figures.ledger import total_flops
-from tod.show.figures.svg import Html, tag
 from tod.show.page.run_data import RunView, at
 from tod.show.search import measure
-from tod.show.words import verdict_words
+from tod.show.words import target
 
 
 @dataclass(frozen=True)
@@ -53,93 +52,22 @@ def figures(record: Mapping[str, Any], lacking: str = "") -> list[Tile]:
     return tiles
 
 
-def table(record: Mapping[str, Any]) -> Html | None:
-    """Every figure that is known, under its block, with what it is; folded."""
-    rows = []
-    for block, known in by_block(record):
-        head = tag("th", block, scope="rowgroup", rowspan=len(known), class_="left")
-        for place, (fact, text) in enumerate(known):
-            name = tag("td", fact.label, class_="left")
-            said = tag("td", text, tag("small", fact.unit) if fact.unit else None)
-            hint = tag("td", fact.hint, class_="left")
-            rows.append(tag("tr", head if place == 0 else None, name, said, hint))
-    if not rows:
-        return None
-    body = tag("table", tag("tbody", rows), class_="numbers prose")
-    return tag("details", tag("summary", "All figures"), tag("div", body, class_="wide"))
+def compared(runs: Sequence[RunView]) -> list[tuple[Tile, ...]]:
+    """The headline figures of several runs, a row each, without those that no run knows."""
+    columns = ([_target(run), *facts(run), *_whole(run)] for run in runs)
+    return [row for row in zip(*columns, strict=True) if any(tile.value != DASH for tile in row)]
 
 
-def tiles(run: RunView) -> Html:
-    """The headline facts of a run as tiles."""
-    return tiled(facts(run))
+def unequal_k(runs: Sequence[RunView]) -> bool:
+    """Whether K differs: ESS_rel is then not comparable, bounded below by 1/K and biased upward."""
+    sizes = {at(run.last, "contexts", "candidates_per_context", "median") for run in runs}
+    return len(sizes) > 1
 
 
-def tiled(shown: Sequence[Tile]) -> Html:
-    """Facts as tiles, four to a row."""
-    return tag(
-        "dl",
-        [
-            tag(
-                "div",
-                tag("dt", fact.name),
-                tag("dd", fact.value, class_="value"),
-                tag("dd", fact.beside or "\u00a0", class_="beside"),
-                class_="tile",
-                title=fact.hint or None,
-            )
-            for fact in shown
-        ],
-        class_="tiles",
-    )
-
-
-def comparison(runs: Sequence[RunView], style: Sequence[str]) -> Html:
-    """The headline facts of several runs, a column each."""
-    heads = [
-        tag("th", tag("i", class_=f"swatch {style[i]}"), run.name, scope="col")
-        for i, run in enumerate(runs)
-    ]
-    rows = [_verdict_row(runs), *_target_row(runs)]
-    for row in zip(*([*facts(run), *_whole(run)] for run in runs), strict=True):
-        if all(fact.value == DASH for fact in row):
-            continue
-        cells = [
-            tag("td", fact.value, tag("small", fact.beside) if fact.beside else None)
-            for fact in row
-        ]
-        rows.append(tag("tr", tag("th", row[0].name, scope="row"), cells))
-    head = tag("tr", tag("th", "", scope="col"), heads)
-    table = tag("table", tag("thead", head), tag("tbody", rows), class_="numbers compare")
-    return tag("div", table, _equal_k(runs), class_="wide")
-
-
-def _verdict_row(runs: Sequence[RunView]) -> Html:
-    cells = []
-    for run in runs:
-        judged = run.judged
-        name = judged[1].get("verdict") if judged else None
-        cells.append(
-            tag(
-                "td",
-                tag("span", verdict_words(name).name, class_=f"badge {verdict_words(name).colour}"),
-            )
-        )
-    return tag("tr", tag("th", "Verdict", scope="row"), cells)
-
-
-def _target_row(runs: Sequence[RunView]) -> list[Html]:
-    """What diagnoses were made for; nothing where no rollouts were diagnosed."""
-    from tod.show.words import target
-
-    if all(run.diagnosis is None for run in runs):
-        return []
-    cells = []
-    for run in runs:
-        known = None if run.diagnosis is None else run.diagnosis["target"]
-        said = DASH if known is None else target(known)
-        beside = None if known is None else tag("small", known["source"])
-        cells.append(tag("td", said, beside))
-    return [tag("tr", tag("th", "Target", scope="row"), cells)]
+def _target(run: RunView) -> Tile:
+    """What a diagnosis was made for; a dash where no rollouts were diagnosed."""
+    known = None if run.diagnosis is None else run.diagnosis["target"]
+    return Tile("Target", DASH) if known is None else Tile("Target", target(known), known["source"])
 
 
 def _whole(run: RunView) -> list[Tile]:
@@ -151,19 +79,6 @@ def _whole(run: RunView) -> list[Tile]:
     return [
         Tile("Largest feasible η", DASH if limit is None else plainly(limit), beside),
     ]
-
-
-def _equal_k(runs: Sequence[RunView]) -> Html | None:
-    """ESS_rel of different K is not comparable: it is bounded below by 1/K and biased upward."""
-    sizes = {at(run.last, "contexts", "candidates_per_context", "median") for run in runs}
-    if len(sizes) < 2:
-        return None
-    return tag(
-        "p",
-        "These runs have different numbers of candidates K. ESS_rel cannot read below 1/K and is "
-        "biased upward at small K: do not compare it across these columns.",
-        class_="warning",
-    )
 
 
 def _held_out(run: RunView) -> Tile:
