@@ -208,7 +208,7 @@ def test_a_run_in_a_terminal_shows_progress_and_nothing_else_that_steers(tmp_pat
     data = yaml.safe_load((ROOT / "configs/quickstart.yaml").read_text())
     evil = "x\x1b[8m\u202e\x9b"
     data["utilities"][0]["name"] = data["target"]["utility"] = evil
-    data |= {"name": f"n{evil}", "evaluate": None, "output": str(tmp_path / f"run{evil}")}
+    data |= {"name": "plain", "evaluate": None, "output": str(tmp_path / f"run{evil}")}
     data["train"] |= {"steps": 1, "updates_per_batch": 1}
     data["operator"]["proposal"] |= {"prompts": 2, "size": 2}
     recipe = tmp_path / "r.yaml"

@@ -42,6 +42,8 @@ def schema(name: str) -> dict[str, Any]:
         properties |= figures["properties"]
         shared |= figures["$defs"]
         _describe(properties, shared)
+    if name == "tod.diagnosis/1":  # a diagnosis writes every block, null where it is unknown
+        made["required"] = [*made["required"], *figures["properties"]]
     return {
         "$schema": DIALECT,
         "$id": name,
