@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tod.arc import scale_anchors, weigh_reference
+from tod.arc.knobs import scale_anchors, weigh_reference
 from tod.base import SpecError
 from tolerance import double
 

@@ -5,8 +5,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from tod.atlas import RECIPES, grid
-from tod.atlas.grid import OPERATORS, TARGETS, document
+from tod.atlas import RECIPES
+from tod.atlas.grid import OPERATORS, TARGETS, document, grid
 from tod.atlas.measured import Position, embedded, words
 from tod.show.page.atlas_page import atlas_page
 from tod.show.terminal.atlas import grid_text

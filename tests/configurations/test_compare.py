@@ -9,7 +9,8 @@ from tod.base import SpecError
 from tod.configurations import compare
 from tod.operators import Operator, PolicyGradient, Proposal, WeightedRegression
 from tod.procedure import Procedure
-from tod.regimes import Reason, Regime
+from tod.regimes import Regime
+from tod.regimes.regime import Reason
 from tod.targets import ScalarReward, TwoAnchor
 
 CONFIGS = Path(__file__).parent / "files"

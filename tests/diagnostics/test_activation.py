@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tod.base import DataError, Groups
-from tod.diagnostics import (
+from tod.diagnostics import activation_of_clip
+from tod.diagnostics.activation import (
     activation,
-    activation_of_clip,
     activation_sums,
     changed,
     clip_fractions,

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from tod.base import Groups
-from tod.diagnostics import (
-    CLASSES,
-    all_pass_all_fail,
-    binary_levels,
-    constant_within,
-    context_classes,
-    ess_rel,
-    passes,
-)
+from tod.diagnostics import constant_within, context_classes, ess_rel
+from tod.diagnostics.classes import CLASSES, all_pass_all_fail, binary_levels, passes
 
 INFORMATIVE, ZERO_INFORMATION, SINGLETON, INVALID = range(4)
 

@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 
 from tod.base import DataError, Groups, to_numpy
-from tod.diagnostics import (
-    ess_rel,
-    expected_coverage,
-    harmonic_mean,
-    mean_rho,
-    missing_mass,
-    pass_at_k,
-    policy_proposal,
-    reverse_ess,
-    target_proposal,
-)
+from tod.diagnostics import ess_rel, harmonic_mean, mean_rho, policy_proposal, reverse_ess
+from tod.diagnostics.coverage import expected_coverage, missing_mass, pass_at_k
+from tod.diagnostics.overlap import target_proposal
 from tolerance import chance, double, of_weights, printed
 
 

@@ -4,20 +4,8 @@ import numpy as np
 import pytest
 
 from tod.base import DataError, Groups, to_numpy
-from tod.diagnostics import (
-    Drift,
-    drift,
-    drift_and_reasons,
-    fraction_outside,
-    gap,
-    gap_of_sequences,
-    k1,
-    k2,
-    k3,
-    kl,
-    kl_per_sequence,
-    policy_proposal,
-)
+from tod.diagnostics import Drift, drift_and_reasons, gap_of_sequences, policy_proposal
+from tod.diagnostics.drift import drift, fraction_outside, gap, k1, k2, k3, kl, kl_per_sequence
 from tolerance import chance, double, printed
 
 NEW = np.array([-0.5, -2.1, -0.5, -1.2, -0.2, -2.4, -0.35])

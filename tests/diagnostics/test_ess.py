@@ -12,22 +12,17 @@ from scipy.stats import entropy as scipy_entropy
 from tod.base import DataError, Groups, to_numpy
 from tod.diagnostics import (
     chi2,
-    d_ess,
-    d_kl,
-    d_log_ess,
-    entropy,
     ess,
-    ess_alpha,
     ess_rel,
-    gini,
     kl_proposal_target,
     kl_target_proposal,
     log_ess,
     log_ess_alpha,
-    log_weights_normalised,
     log_z,
     renyi_divergence,
 )
+from tod.diagnostics.ess import d_ess, d_kl, d_log_ess, entropy, ess_alpha, log_weights_normalised
+from tod.diagnostics.tails import gini
 from tolerance import central_difference, chance, double, of_weights, printed
 
 W = np.array([0.0, -0.5, -1.2, -3.0])

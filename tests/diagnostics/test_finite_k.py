@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 
 from tod.base import Groups
-from tod.diagnostics import (
+from tod.diagnostics import ess_rel, k_trend, target_policy
+from tod.diagnostics.finite_k import (
     LegMoments,
     delta_ess_rel,
     delta_target_policy,
-    ess_rel,
-    k_trend,
     rare_pass_ess_rel,
-    target_policy,
 )
 from tolerance import chance, printed
 

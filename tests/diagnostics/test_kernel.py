@@ -9,23 +9,22 @@ from hypothesis import strategies as st
 
 from tod.base import DataError, Groups
 from tod.diagnostics import (
-    CLASSES,
-    RhoSums,
-    WeightStatistics,
-    carried_by,
     context_classes,
     ess,
     kernel,
-    log_w_variance,
     log_z,
     max_weight,
     mean_rho,
     measure,
     policy_proposal,
     target_policy,
-    top_mass,
     weight_statistics,
 )
+from tod.diagnostics.classes import CLASSES
+from tod.diagnostics.coverage import RhoSums
+from tod.diagnostics.kernel import WeightStatistics
+from tod.diagnostics.overlap import carried_by
+from tod.diagnostics.tails import log_w_variance, top_mass
 from tolerance import of_weights
 
 NAMES = [item.name for item in fields(WeightStatistics)]

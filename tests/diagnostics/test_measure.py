@@ -17,9 +17,9 @@ from tod.diagnostics import (
     fit_tail,
     mean_rho,
     measure,
-    missing_mass,
     target_policy,
 )
+from tod.diagnostics.coverage import missing_mass
 from tolerance import double, of_weights
 
 ETA = 2.0

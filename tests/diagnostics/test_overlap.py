@@ -6,14 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tod.base import Groups, to_numpy
-from tod.diagnostics import (
-    carried_by,
-    ess_rel,
-    harmonic_mean,
-    policy_proposal,
-    target_policy,
-    target_proposal,
-)
+from tod.diagnostics import ess_rel, harmonic_mean, policy_proposal, target_policy
+from tod.diagnostics.overlap import carried_by, target_proposal
 from tolerance import double, of_weights, printed
 
 W = np.array([0.0, -0.5, -1.2, -3.0])

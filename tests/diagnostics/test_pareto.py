@@ -7,18 +7,15 @@ import pytest
 from arviz_stats.base import array_stats
 
 from tod.base import Groups
-from tod.diagnostics import (
+from tod.diagnostics import fit_tail, pareto_k, smoothed_log_weights, weight_statistics
+from tod.diagnostics.pareto import (
     convergence_rate,
-    fit_tail,
+    fit_generalised_pareto,
     khat_threshold,
     min_sample_size,
-    pareto_k,
     pareto_k_pooled,
-    smoothed_log_weights,
     tail_length,
-    weight_statistics,
 )
-from tod.diagnostics.pareto import fit_generalised_pareto
 from tolerance import chance, double, printed
 
 

@@ -10,15 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tod.base import DataError
-from tod.diagnostics import (
+from tod.diagnostics import cluster_bootstrap, fraction_interval, quantile, quantile_interval
+from tod.diagnostics.quantiles import (
     Ordered,
     binomial_cdf,
-    cluster_bootstrap,
     fraction_exceeds,
-    fraction_interval,
     incomplete_beta,
-    quantile,
-    quantile_interval,
     quantile_ranks,
 )
 from tolerance import chance, double, printed

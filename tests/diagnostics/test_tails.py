@@ -7,15 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tod.base import DataError, Groups, to_numpy
-from tod.diagnostics import (
+from tod.diagnostics import ess_rel, length_mean, length_root, max_weight
+from tod.diagnostics.tails import (
     SURROGATES,
-    ess_rel,
     infinite_count,
-    length_mean,
-    length_root,
     log_w_variance,
     max_minus_median,
-    max_weight,
     top_mass,
     truncated,
 )

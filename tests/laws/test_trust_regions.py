@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from spec_values import instances, kind_of, members
 from tod.base import Groups, SpecError
-from tod.operators import AggregationSpec, Batch, Level, PolicyGradient, Totals, TrustRegionSpec
+from tod.operators import Batch, Level, PolicyGradient, Totals, TrustRegionSpec
+from tod.operators.aggregation import AggregationSpec
 
 REGIONS = members(TrustRegionSpec)
 LEVELS = [level for level in get_args(Level) if level != "sequence_mean_of_clipped"]

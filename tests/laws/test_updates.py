@@ -18,27 +18,26 @@ from spec_values import instances, kind_of, members
 from tod.base import Groups, Spec, SpecError, to_numpy
 from tod.operators import (
     AdvantageSpec,
-    AggregationSpec,
-    AnyCorrection,
     Batch,
     Kto,
     Listwise,
     Operator,
-    Pairs,
     PolicyGradient,
-    PreferenceLoss,
-    ProposalSpec,
-    Pull,
     Residual,
     Totals,
     TrustRegionSpec,
     UpdateRule,
     WeightedRegression,
-    WeightsSpec,
     estimator,
 )
 from tod.operators.advantages import ByCandidate
+from tod.operators.aggregation import AggregationSpec
+from tod.operators.corrections import AnyCorrection
 from tod.operators.operator import Action
+from tod.operators.preference import Pairs, PreferenceLoss
+from tod.operators.proposals import ProposalSpec
+from tod.operators.pulls import Pull
+from tod.operators.weighted_regression import WeightsSpec
 
 UPDATES = [member for member in members(Action) if issubclass(member, UpdateRule)]
 CONTEXTS = Groups(np.array([3, 1, 4, 2]))

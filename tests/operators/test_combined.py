@@ -13,23 +13,20 @@ from tod.operators import (
     GeometricRejection,
     KLPull,
     PolicyGradient,
-    Product,
     Raw,
     SequenceMask,
     SequenceMeanTokenMean,
     SequenceMeanTokenSum,
-    SequenceRejection,
     SequenceTruncation,
-    Shrunk,
     StaleNegatives,
-    TargetOfStep,
-    TargetWeights,
     TokenMask,
     TokenMean,
     TokenTruncation,
     Totals,
     WeightedRegression,
 )
+from tod.operators.corrections import Product, SequenceRejection, Shrunk
+from tod.operators.weighted_regression import TargetOfStep, TargetWeights
 from tolerance import assert_credit, double, of_weights, printed
 
 CLIP = Clip(low=0.2, high=0.28)

@@ -14,14 +14,13 @@ from tod.operators import (
     PolicyGradient,
     Raw,
     SequenceMask,
-    SequenceRejection,
     SequenceTruncation,
     StaleNegatives,
     TokenMask,
     TokenMean,
     TokenTruncation,
-    log_gap,
 )
+from tod.operators.corrections import SequenceRejection, log_gap
 from tolerance import assert_credit, double, printed
 
 CLIP = Clip(low=0.2, high=0.28)

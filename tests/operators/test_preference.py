@@ -24,8 +24,8 @@ from tod.operators import (
     SigmoidNorm,
     SimPo,
     Totals,
-    log1mexp,
 )
+from tod.operators.preference import log1mexp
 from tolerance import assert_credit, double, of_credit, printed
 
 

@@ -20,6 +20,8 @@ from tod.operators import (
     RejectionSampling,
     Resample,
     WeightedVote,
+)
+from tod.operators.selection import (
     best,
     first_accepted,
     minimum_risk,

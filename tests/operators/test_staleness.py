@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tod.base import SpecError
-from tod.operators import LinearRefresh, Proposal, due
+from tod.operators import Proposal, due
+from tod.operators.proposals import LinearRefresh
 
 
 def copies(refresh, steps=40):

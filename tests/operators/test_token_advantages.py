@@ -24,9 +24,9 @@ from tod.operators import (
     Truncate,
     Unbounded,
     Whitening,
-    discounted,
     gae,
 )
+from tod.operators.advantages import discounted
 from tolerance import assert_credit, double, printed
 
 

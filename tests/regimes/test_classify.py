@@ -17,16 +17,9 @@ from tod.diagnostics import (
     Summary,
     Tails,
 )
-from tod.regimes import (
-    Thresholds,
-    classify,
-    classify_run,
-    ess_two,
-    missing_inputs,
-    phase_point,
-    pooled,
-)
-from tod.regimes.regime import ORDER
+from tod.regimes import Thresholds, classify, classify_run, ess_two
+from tod.regimes.classify import missing_inputs, pooled
+from tod.regimes.regime import ORDER, phase_point
 from tolerance import printed, significant
 
 K16 = {"min": 16, "median": 16, "max": 16}

@@ -8,15 +8,8 @@ import pytest
 
 from tod.base import DataError
 from tod.diagnostics import ContextCounts, EssRel, Overlap, Summary
-from tod.regimes import (
-    Crossing,
-    Thresholds,
-    classify_run,
-    crossings,
-    segments,
-    stable_crossings,
-    still_out,
-)
+from tod.regimes import Crossing, Thresholds, classify_run, stable_crossings, still_out
+from tod.regimes.crossings import crossings, segments
 
 LEGS = ("target_proposal", "policy_proposal", "target_policy")
 

@@ -10,17 +10,13 @@ from scipy.special import logsumexp
 from tod.base import Groups, SpecError
 from tod.base.roots import falling_roots
 from tod.diagnostics import ess_rel
-from tod.regimes import (
-    eta_for_ess,
+from tod.operators import kl_budget
+from tod.regimes import eta_for_ess, eta_for_quantile, k_for_error, k_for_ess, k_for_kl
+from tod.regimes.feasible import (
     eta_for_ess_binary,
     eta_for_fraction,
-    eta_for_quantile,
     feasible_interval,
     gaussian_step,
-    k_for_error,
-    k_for_ess,
-    k_for_kl,
-    kl_budget,
     path_temperature,
 )
 from tolerance import of_weights, printed

@@ -7,7 +7,7 @@ import pytest
 
 from tod.base import Groups, to_numpy
 from tod.diagnostics import ess_rel
-from tod.regimes import eta_for_ess_binary
+from tod.regimes.feasible import eta_for_ess_binary
 from tod.regimes.largest import (
     Largest,
     largest_eta,

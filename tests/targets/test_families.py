@@ -10,18 +10,18 @@ from tod.base import DataError, Groups, MissingLogProbs, Spec, SpecError, to_num
 from tod.candidates import Candidates
 from tod.targets import (
     Data,
-    FiniteCandidates,
     Mixture,
-    MultiObjective,
     Preference,
     ScalarReward,
-    Selectivity,
     Target,
     TargetSpec,
     Teacher,
     TwoAnchor,
     Verifier,
 )
+from tod.targets.finite_candidates import FiniteCandidates
+from tod.targets.multi_objective import MultiObjective
+from tod.targets.selectivity import Selectivity
 from tod.targets.target import LARGEST
 from tolerance import double, of_weights, printed
 

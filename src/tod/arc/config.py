@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from tod.base import Spec, SpecError
 
+__all__ = ["ArcConfig", "check_connected"]
+
 _NO_PULL = (None, "", "none")
 """Names of a pull that is none."""
 

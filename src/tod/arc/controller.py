@@ -24,6 +24,8 @@ from tod.arc.state import Action, ArcState, BoundCheck, Decision
 from tod.base import SpecError
 from tod.diagnostics.summary import Summary
 
+__all__ = ["replay", "step"]
+
 
 def step(
     config: ArcConfig,

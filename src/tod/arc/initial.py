@@ -8,6 +8,8 @@ from tod.arc.sharpness import ramp
 from tod.arc.state import ArcState
 from tod.base import SpecError
 
+__all__ = ["initial", "linear_ramp"]
+
 _NEEDS = {"eta": {"eta"}, "anchors": {"tau", "beta"}, "both": {"eta", "tau", "beta"}}
 
 

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from tod.base import SpecError
 
+__all__ = ["ArcState", "Decision"]
+
 Action = Literal["hold", "sharpen", "soften", "anchor", "freeze", "swap", "revert", "refuse"]
 
 

@@ -2,43 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tod.atlas.compare import Difference, ProcedureComparison, Side
-from tod.atlas.effects import SilentChange
-from tod.atlas.entries import (
-    Entry,
-    OperatorFamily,
-    Recipe,
-    SharesTarget,
-    own_copy,
-    recipe,
-    recipe_file,
-    recipes,
-)
-from tod.atlas.grid import Cell, grid
-from tod.atlas.law import Law, law_of
+from tod.atlas.entries import *
 
 if TYPE_CHECKING:
     RECIPES: dict[str, Recipe]
-
-__all__ = [
-    "RECIPES",
-    "Cell",
-    "Difference",
-    "Entry",
-    "Law",
-    "OperatorFamily",
-    "ProcedureComparison",
-    "Recipe",
-    "SharesTarget",
-    "Side",
-    "SilentChange",
-    "grid",
-    "law_of",
-    "own_copy",
-    "recipe",
-    "recipe_file",
-    "recipes",
-]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,8 @@ from tod.operators import Operator
 from tod.procedure import Procedure
 from tod.targets import TargetSpec
 
+__all__ = ["Entry", "Recipe", "SharesTarget", "own_copy", "recipe", "recipe_file", "recipes"]
+
 FOLDER = Path(__file__).parent / "recipes"
 """Where the files are; ``configs`` of the repository is a link to it."""
 

@@ -19,6 +19,8 @@ from tod.configurations.verl import locate_verl
 from tod.procedure import Procedure
 from tod.regimes import Regime
 
+__all__ = ["compare", "locate", "side"]
+
 
 def locate(path: Path | str, framework: str | None = None, method: str | None = None) -> Located:
     """The point of the atlas that a configuration file is.

@@ -14,6 +14,8 @@ from tod.operators import Operator
 from tod.procedure import Procedure
 from tod.targets import Target, TargetSpec
 
+__all__ = ["Located", "composition", "letters"]
+
 SCHEMA = "tod.locate/1"
 
 

@@ -19,6 +19,8 @@ from jaxtyping import Float
 from tod.base import Array, DataError, to_numpy
 from tod.diagnostics.quantiles import quantile
 
+__all__ = ["activation_of_clip"]
+
 LEVELS = (0.01, 0.05, 0.5, 0.95, 0.99)
 """Quantiles at which log ρ is reported."""
 

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 from tod.base import Array, Groups, to_numpy
 
+__all__ = ["constant_within", "context_classes"]
+
 CLASSES = ("informative", "zero_information", "singleton", "invalid")
 """Names of the class codes, in the order of the codes."""
 INFORMATIVE, ZERO_INFORMATION, SINGLETON, INVALID = range(4)

@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 from tod.base import Array, DataError, Groups, namespace, to_numpy
 from tod.diagnostics.ess import ess_of_sums, weights
 
+__all__ = ["mean_rho", "reverse_ess"]
+
 ROUNDING = 1e-9
 """Relative error of ρ below which all are the same: sums of 10⁶ nats hold 2·10⁻¹⁰ in float64."""
 FEWEST = 100

@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 
 from tod.base import DataError, Groups
 
+__all__ = ["distinct_n", "self_bleu", "unique_answers"]
+
 
 def distinct_n(
     ids: Int[np.ndarray, " M"], sequences: Groups, contexts: Groups, n: int = 2

@@ -19,6 +19,8 @@ from tod.diagnostics.ess import ess_rel
 from tod.diagnostics.quantiles import quantile
 from tod.diagnostics.summary import Drift, Mismatch, finite
 
+__all__ = ["GapSums", "drift_and_reasons", "gap_of_sequences"]
+
 MOST_ERRORS = 3.0
 """Standard errors below 0 at which an estimate of a KL is still 0 and its noise."""
 FEWEST_SHARE = 0.1

@@ -12,6 +12,18 @@ from jaxtyping import Float
 
 from tod.base import Array, DataError, Groups, detach, namespace
 
+__all__ = [
+    "chi2",
+    "ess",
+    "ess_rel",
+    "kl_proposal_target",
+    "kl_target_proposal",
+    "log_ess",
+    "log_ess_alpha",
+    "log_z",
+    "renyi_divergence",
+]
+
 
 def centre(log_w: Float[Array, " N"], contexts: Groups) -> Any:
     """log_w minus the largest of its context, [N]: at most 0, and 0 at least once per context.

@@ -10,6 +10,8 @@ from tod.base import Array, Groups, to_numpy
 from tod.diagnostics.ess import ess_rel
 from tod.diagnostics.quantiles import Ordered
 
+__all__ = ["TrendPoint", "k_trend"]
+
 
 @dataclass(frozen=True)
 class TrendPoint:

@@ -25,6 +25,8 @@ from tod.diagnostics.overlap import (
     target_policy,
 )
 
+__all__ = ["weight_statistics"]
+
 ELEMENTS = 3 << 15
 """Most candidates of a block of several contexts: 768 KiB in float64, within L2 with its rows."""
 CONTEXTS = 3 << 12

@@ -11,6 +11,8 @@ from tod.diagnostics.overlap import LEGS
 from tod.diagnostics.pareto import pareto_k_pooled
 from tod.diagnostics.summary import Diagnostics
 
+__all__ = ["measure"]
+
 
 def measure(
     log_w: Float[Array, " N"],

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from tod.base import Array, Groups, constant_like, namespace
 from tod.diagnostics.ess import centre, ess_rel
 
+__all__ = ["harmonic_mean", "policy_proposal", "target_policy"]
+
 LEGS = ("target_proposal", "policy_proposal", "target_policy")
 SMALLEST_RHO = 1e-60
 """ρ relative to its largest down to which s = w²/ρ and s² stay far inside the float range; a w that

@@ -14,6 +14,8 @@ from tod.base import Array, Groups, to_numpy
 from tod.diagnostics.ess import log_z
 from tod.diagnostics.kernel import weight_statistics
 
+__all__ = ["fit_tail", "pareto_k", "smoothed_log_weights"]
+
 SMALLEST = 25
 """Fewest draws for a k̂: the tail then holds five (docs/equations.md C.7)."""
 ROUNDING = 1e-9

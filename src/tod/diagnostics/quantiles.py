@@ -14,6 +14,8 @@ from jaxtyping import Float, Int
 
 from tod.base import DataError
 
+__all__ = ["cluster_bootstrap", "fraction_interval", "quantile", "quantile_interval"]
+
 
 def quantile(x: Float[np.ndarray, " n"], p: float) -> float:
     """The ⌈np⌉-th smallest of x (the smallest for p = 0).

@@ -28,6 +28,18 @@ from tod.diagnostics.overlap import LEGS
 from tod.diagnostics.pareto import pareto_k_pooled
 from tod.diagnostics.quantiles import Ordered, quantile
 
+__all__ = [
+    "ContextCounts",
+    "Coverage",
+    "Diagnostics",
+    "Drift",
+    "EssRel",
+    "Mismatch",
+    "Overlap",
+    "Summary",
+    "Tails",
+]
+
 
 @cache
 def _hints(record: type) -> dict[str, Any]:

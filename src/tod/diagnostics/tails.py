@@ -11,6 +11,8 @@ from jaxtyping import Float, Int, Num
 from tod.base import Array, DataError, Groups, constant_like, is_numpy, namespace, to_numpy
 from tod.diagnostics.ess import centre
 
+__all__ = ["length_mean", "length_root", "max_weight"]
+
 
 def log_w_variance(
     log_w: Float[Array, " N"], contexts: Groups, ddof: int = 1

@@ -28,6 +28,22 @@ from tod.base import (
 from tod.operators.batch import Batch, Moments
 from tod.operators.pulls import KLPull, Residual
 
+__all__ = [
+    "AdvantageSpec",
+    "BatchZScore",
+    "Critic",
+    "Gae",
+    "GroupMean",
+    "GroupZScore",
+    "LeaveOneOut",
+    "LeaveOneOutZScore",
+    "Raw",
+    "ReturnToGo",
+    "Whitening",
+    "gae",
+    "rewards_of",
+]
+
 Epsilon = Annotated[FiniteFloat, Field(ge=0.0)]
 Discount = Annotated[FiniteFloat, Field(ge=0.0, le=1.0)]
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]

@@ -14,6 +14,8 @@ from pydantic import Field
 from tod.base import Array, Groups, Named, Spec, namespace, tagged
 from tod.operators.batch import Totals
 
+__all__ = ["ConstantLength", "SequenceMeanTokenMean", "SequenceMeanTokenSum", "TokenMean"]
+
 
 class Aggregation(Spec):
     """How the losses of tokens are added up to the loss of a step."""

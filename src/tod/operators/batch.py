@@ -13,6 +13,8 @@ from jaxtyping import Float
 
 from tod.base import Array, Groups, Spec, to_numpy
 
+__all__ = ["Batch", "Credit", "Moments", "Totals", "UpdateRule"]
+
 
 @dataclass(frozen=True)
 class Moments:

@@ -19,6 +19,18 @@ from tod.base import Array, Groups, Named, Spec, SpecError, namespace, tagged, t
 from tod.operators.aggregation import AggregationSpec
 from tod.operators.batch import Batch, Totals
 
+__all__ = [
+    "GeometricRejection",
+    "Product",
+    "SequenceMask",
+    "SequenceRejection",
+    "SequenceTruncation",
+    "Shrunk",
+    "StaleNegatives",
+    "TokenMask",
+    "TokenTruncation",
+]
+
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 Bound = Annotated[FiniteFloat, Field(ge=0.0)]
 

@@ -14,6 +14,8 @@ from tod.base import Array, Spec, namespace
 from tod.base.arrays import log_sum_exp, put_along
 from tod.operators.aggregation import AggregationSpec, TokenMean
 
+__all__ = ["FullVocabulary", "divergence"]
+
 
 class FullVocabulary(Spec):
     """weight·Σ_t a_t·D(P_t, Q_t), P the teacher's next-token law and Q the policy's.

@@ -6,6 +6,8 @@ from tod.base import DataError, SpecError, namespace
 from tod.operators.batch import Batch, Credit, UpdateRule
 from tod.operators.weighted_regression import TargetWeights, normalised
 
+__all__ = ["Listwise"]
+
 
 class Listwise(UpdateRule):
     """q = softmax(log q̃*/μ), p = softmax(log π_θ/μ): −Σ q log p, or KL(p‖q); a mean over contexts.

@@ -13,6 +13,8 @@ from tod.operators.policy_gradient import EntropyBonus
 from tod.operators.proposals import Proposal, ProposalSpec
 from tod.operators.selection import SelectionRule
 
+__all__ = ["Auxiliary", "NoCredit", "Operator"]
+
 
 class NoCredit(UpdateRule):
     """No credit on sampled tokens: the auxiliary terms alone train the policy."""

@@ -25,6 +25,8 @@ from tod.operators.trust_regions import (
     mean_of_clipped,
 )
 
+__all__ = ["EntropyBonus", "PolicyGradient"]
+
 
 class PolicyGradient(UpdateRule):
     """Σ_t credit_t·∇log π_θ(y_t), credit_t = a_t·g(ρ_t, A_i)·ρ_t·A_i (+ a KL pull in the loss).

@@ -18,6 +18,21 @@ from pydantic import Field, FiniteFloat
 from tod.base import Array, Grid, Named, Spec, SpecError, constant_like, namespace, tagged, to_numpy
 from tod.operators.batch import Batch, Credit, UpdateRule
 
+__all__ = [
+    "ConservativeDpo",
+    "Dpo",
+    "Exo",
+    "Hinge",
+    "Ipo",
+    "Kto",
+    "Nca",
+    "OrPo",
+    "Preference",
+    "RobustDpo",
+    "SigmoidNorm",
+    "SimPo",
+]
+
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 Flip = Annotated[FiniteFloat, Field(ge=0.0, lt=0.5)]
 Slopes = tuple[Any, Any]

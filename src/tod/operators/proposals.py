@@ -6,6 +6,21 @@ from pydantic import BeforeValidator, Discriminator, Field, FiniteFloat, Tag, mo
 
 from tod.base import Spec, SpecError
 
+__all__ = [
+    "CHOICE",
+    "AlternatingProposal",
+    "AnyProposal",
+    "DatasetProposal",
+    "Dynamic",
+    "LinearRefresh",
+    "MixtureProposal",
+    "PairsProposal",
+    "PoolProposal",
+    "Proposal",
+    "ReplayProposal",
+    "due",
+]
+
 Sampler = Literal["old", "ref", "teacher"]
 """``old``: the policy as it was at the last refresh. ``ref``, ``teacher``: frozen models."""
 Semantics = Literal["sampled", "fixed"]

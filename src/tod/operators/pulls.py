@@ -27,6 +27,8 @@ from pydantic import Field, model_validator
 from tod.base import Array, Named, Spec, SpecError, namespace
 from tod.operators.batch import Batch
 
+__all__ = ["KLPull", "Residual", "estimator"]
+
 
 class Residual(Spec):
     """R = Σ_k η_k U_k + log b − log π in the place of the utility, gradient stopped.

@@ -17,6 +17,18 @@ from pydantic import FiniteFloat
 
 from tod.base import Array, DataError, Grid, Groups, Spec, SpecError, to_numpy
 
+__all__ = [
+    "BestOfK",
+    "MajorityVote",
+    "MinimumBayesRisk",
+    "Pool",
+    "RejectionSampling",
+    "Resample",
+    "Selection",
+    "SelectionRule",
+    "WeightedVote",
+]
+
 
 @dataclass(frozen=True)
 class Selection:

@@ -16,6 +16,20 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from tod.base import Array, Groups, Named, Spec, detach, namespace, tagged
 
+__all__ = [
+    "Clip",
+    "DualClip",
+    "Level",
+    "Mask",
+    "RootLengthClip",
+    "SoftGate",
+    "Truncate",
+    "TrustRegionSpec",
+    "Unbounded",
+    "at_level",
+    "mean_of_clipped",
+]
+
 Width = Annotated[FiniteFloat, Field(ge=0.0)]
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 

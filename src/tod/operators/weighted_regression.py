@@ -29,6 +29,19 @@ from tod.operators.advantages import GroupMean, LeaveOneOut, Raw
 from tod.operators.aggregation import AggregationSpec
 from tod.operators.batch import Batch, Credit, Totals, UpdateRule
 
+__all__ = [
+    "Accepted",
+    "Best",
+    "Exponentiated",
+    "KLBudget",
+    "TargetOfStep",
+    "TargetWeights",
+    "Uniform",
+    "WeightedRegression",
+    "WithinBudget",
+    "kl_budget",
+]
+
 
 class CandidateWeights(Spec):
     """Which candidates of a context count in a weighted regression, and how much."""

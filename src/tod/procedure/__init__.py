@@ -5,35 +5,6 @@ of candidates and gives every token. ``examine``: the diagnostics of a batch, th
 batch is measured.
 """
 
-from tod.procedure.credit import batch_of, credit, pool_of, totals_of, utility_value
-from tod.procedure.examine import (
-    Declared,
-    Examined,
-    Weights,
-    examine,
-    measured_at,
-    steps_of,
-    weigh,
-    weights_at,
-)
-from tod.procedure.procedure import Procedure, check_compatible, log_weights, pulled_names
-
-__all__ = [
-    "Declared",
-    "Examined",
-    "Procedure",
-    "Weights",
-    "batch_of",
-    "check_compatible",
-    "credit",
-    "examine",
-    "log_weights",
-    "measured_at",
-    "pool_of",
-    "pulled_names",
-    "steps_of",
-    "totals_of",
-    "utility_value",
-    "weigh",
-    "weights_at",
-]
+from tod.procedure.credit import *
+from tod.procedure.examine import *
+from tod.procedure.procedure import *

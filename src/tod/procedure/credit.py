@@ -17,6 +17,8 @@ from tod.operators import (
 from tod.procedure.procedure import Procedure, pulled_names
 from tod.targets import Mixture, Target
 
+__all__ = ["batch_of", "credit", "pool_of", "totals_of", "utility_value"]
+
 
 def batch_of(
     target: Target,

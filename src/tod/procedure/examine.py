@@ -56,6 +56,17 @@ from tod.operators import (
 from tod.procedure.procedure import Procedure
 from tod.targets import Target, TargetFamily
 
+__all__ = [
+    "Declared",
+    "Examined",
+    "Weights",
+    "examine",
+    "measured_at",
+    "steps_of",
+    "weigh",
+    "weights_at",
+]
+
 Knobs = Mapping[int, Mapping[str, float]]
 """Knobs of a target in force, by step."""
 Gaps = Mapping[tuple[str, str], Mapping[int, GapSums]]

@@ -17,6 +17,8 @@ from tod.operators import (
 )
 from tod.targets import Mixture, Target, TargetSpec
 
+__all__ = ["Procedure", "check_compatible", "log_weights"]
+
 
 class Procedure(Spec):
     """A post-training or inference-control procedure. Source: TOD framework, section 1."""

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float
 from tod.base import DataError
 from tod.regimes.thresholds import Thresholds
 
+__all__ = ["Cut", "fit_cuts", "fit_thresholds"]
+
 _BANDS = {
     "ess_tri": "overlap",
     "ess_two": "ess_two",

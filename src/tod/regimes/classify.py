@@ -16,6 +16,8 @@ from tod.regimes.regime import ORDER, EtaInterval, Regime, phase_point
 from tod.regimes.remedies import Advice
 from tod.regimes.thresholds import Thresholds
 
+__all__ = ["classify", "classify_run", "ess_two"]
+
 _TWO = ("target_proposal", "policy_proposal")
 """Legs whose step-means tell most of a run."""
 

@@ -14,6 +14,8 @@ from tod.regimes.reasons import LEGS, legs
 from tod.regimes.regime import Reason
 from tod.regimes.thresholds import Thresholds
 
+__all__ = ["Crossing", "stable_crossings", "still_out"]
+
 
 @dataclass(frozen=True)
 class Segment:

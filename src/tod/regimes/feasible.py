@@ -16,6 +16,8 @@ from tod.base import Array, Groups, SpecError, to_numpy
 from tod.base.roots import falling_roots
 from tod.diagnostics import log_ess, quantile
 
+__all__ = ["eta_for_ess", "eta_for_quantile"]
+
 
 def eta_for_ess(
     utility: Float[Array, " N"], contexts: Groups, target: float, *, eta_max: float = np.inf

@@ -14,6 +14,8 @@ from tod.regimes.classify import classify
 from tod.regimes.regime import ORDER, EtaInterval, Verdict
 from tod.regimes.thresholds import Thresholds
 
+__all__ = ["capped", "verdict_by_eta"]
+
 
 def verdict_by_eta(
     log_w0: Float[Array, " N"] | None,

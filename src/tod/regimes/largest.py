@@ -15,6 +15,8 @@ from tod.diagnostics import ess_rel, quantile, quantile_interval
 from tod.procedure import Examined, weights_at
 from tod.regimes.feasible import eta_for_ess
 
+__all__ = ["QUANTILES", "Largest", "feasible_eta", "largest_sharpness"]
+
 QUANTILES = {"median": 0.5, "q10": 0.1}
 POINTS = 512
 """Sharpnesses at which an ESS_rel that need not be monotone is looked at: between two of them a

@@ -5,6 +5,8 @@ from jaxtyping import Float
 
 from tod.base import Array, SpecError, to_numpy
 
+__all__ = ["k_for_error", "k_for_ess", "k_for_kl"]
+
 
 def k_for_ess(ess_rel: Float[Array, " C"], count: float) -> Float[np.ndarray, " C"]:
     """K with an expected ESS of ``count``: ⌈count·(1+χ²)⌉ = ⌈count/ESS_rel⌉, at least 1.

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from tod.diagnostics.summary import Summary
 from tod.regimes.thresholds import Thresholds
 
+__all__ = ["EtaInterval", "Regime"]
+
 Verdict = Literal["swap_stable", "transition", "operator_dominated", "undetermined"]
 
 ORDER: tuple[Verdict, ...] = ("swap_stable", "transition", "operator_dominated", "undetermined")

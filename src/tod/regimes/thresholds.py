@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from tod.base import Spec
 
+__all__ = ["Thresholds"]
+
 
 class Thresholds(Spec):
     """Provisional bounds of the regimes; application dependent, refit them with `calibrate`.

@@ -25,17 +25,17 @@ To add a family, put a file here that defines a subclass of `TargetFamily` with 
 from typing import TYPE_CHECKING
 
 from tod.base import load_all, tagged
-from tod.targets.anchor import Anchor, Mixture, PolicyName
-from tod.targets.data import Data
-from tod.targets.finite_candidates import FiniteCandidates
-from tod.targets.multi_objective import MultiObjective
-from tod.targets.preference import Preference
-from tod.targets.scalar_reward import ScalarReward
-from tod.targets.selectivity import Selectivity
-from tod.targets.target import Target, TargetFamily, Tilt
-from tod.targets.teacher import Teacher
-from tod.targets.two_anchor import TwoAnchor
-from tod.targets.verifier import Verifier
+from tod.targets.anchor import *
+from tod.targets.data import *
+from tod.targets.finite_candidates import *
+from tod.targets.multi_objective import *
+from tod.targets.preference import *
+from tod.targets.scalar_reward import *
+from tod.targets.selectivity import *
+from tod.targets.target import *
+from tod.targets.teacher import *
+from tod.targets.two_anchor import *
+from tod.targets.verifier import *
 
 load_all(__name__, __path__)
 
@@ -44,22 +44,3 @@ if TYPE_CHECKING:
 else:
     TargetSpec = tagged(TargetFamily)
 """Any target family, told apart by its ``kind``."""
-
-__all__ = [
-    "Anchor",
-    "Data",
-    "FiniteCandidates",
-    "Mixture",
-    "MultiObjective",
-    "PolicyName",
-    "Preference",
-    "ScalarReward",
-    "Selectivity",
-    "Target",
-    "TargetFamily",
-    "TargetSpec",
-    "Teacher",
-    "Tilt",
-    "TwoAnchor",
-    "Verifier",
-]

@@ -10,6 +10,8 @@ from pydantic import Discriminator, Field, FiniteFloat, Tag
 from tod.base import Array, Spec, SpecError, namespace
 from tod.candidates import Candidates
 
+__all__ = ["Anchor", "Mixture", "PolicyName"]
+
 PolicyName = Literal["mu", "old", "ref", "teacher", "policy"]
 Share = Annotated[FiniteFloat, Field(gt=0.0)]
 

@@ -5,6 +5,8 @@ from typing import Literal, Self
 from tod.base import SpecError
 from tod.targets.target import Target, TargetFamily
 
+__all__ = ["Data"]
+
 
 class Data(TargetFamily):
     """q* = q̂_data: the explicit target of supervised fine-tuning, b = q̂_data and η = 0.

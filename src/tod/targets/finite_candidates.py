@@ -7,6 +7,8 @@ from pydantic import Field
 from tod.targets.anchor import Anchor, at_ref
 from tod.targets.target import ByEta, Target, Tilt
 
+__all__ = ["FiniteCandidates"]
+
 
 class FiniteCandidates(ByEta):
     """q* ∝ b·exp(η·U) on the candidate set C, 0 off it; how C came about is part of the target.

@@ -8,6 +8,8 @@ from tod.base import SpecError
 from tod.targets.anchor import Anchor, at_ref
 from tod.targets.target import Sharpness, Target, TargetFamily, Tilt
 
+__all__ = ["MultiObjective"]
+
 
 class MultiObjective(TargetFamily):
     """q* ∝ b·exp(Σ_k η_k·U_k)·1{constraints}: several utilities and hard constraints.

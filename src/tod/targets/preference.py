@@ -9,6 +9,8 @@ from tod.base import SpecError
 from tod.targets.anchor import Anchor, at_ref
 from tod.targets.target import Target, TargetFamily, Tilt, usable
 
+__all__ = ["Preference"]
+
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 
 

@@ -7,6 +7,8 @@ from pydantic import Field
 from tod.targets.anchor import Anchor, at_ref
 from tod.targets.target import ByEta, Target, Tilt
 
+__all__ = ["ScalarReward"]
+
 
 class ScalarReward(ByEta):
     """q* ∝ b·exp(η·r): the KL-regularised reward tilt, η = 1/β of E[r] − β·KL(π‖b).

@@ -8,6 +8,8 @@ from pydantic import Field
 from tod.base import Array, DataError, Spec, namespace, to_numpy
 from tod.candidates import Candidates
 
+__all__ = ["Selectivity"]
+
 
 class Selectivity(Spec):
     """η_c = max(0, logit s − logit p_c): the least tilt that gives passes the mass s.

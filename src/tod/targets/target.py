@@ -17,6 +17,8 @@ from tod.candidates import Candidates
 from tod.targets.anchor import Anchor, Mixture, letters, names_of, powers, renamed
 from tod.targets.selectivity import Selectivity
 
+__all__ = ["Target", "TargetFamily", "Tilt"]
+
 LARGEST = 1e9
 """Largest |η|: of log b + ηU float64 keeps 1e-7 nats of log b there, and loses it beyond."""
 

@@ -7,6 +7,8 @@ from pydantic import model_validator
 from tod.targets.anchor import PolicyName
 from tod.targets.target import ByEta, Target, Tilt
 
+__all__ = ["Teacher"]
+
 
 class Teacher(ByEta):
     """A target driven by a teacher's log-probs, in three forms that are three distributions.

@@ -9,6 +9,8 @@ from tod.base import SpecError
 from tod.targets.anchor import PolicyName
 from tod.targets.target import Target, TargetFamily, Tilt, usable
 
+__all__ = ["TwoAnchor"]
+
 Coefficient = Annotated[FiniteFloat, Field(ge=0.0)]
 
 

@@ -9,6 +9,8 @@ from tod.targets.anchor import Anchor, at_ref
 from tod.targets.selectivity import Selectivity
 from tod.targets.target import Sharpness, Target, TargetFamily, Tilt
 
+__all__ = ["Verifier"]
+
 
 class Verifier(TargetFamily):
     """q* ∝ b·exp(η·U) with U ∈ {0, 1} or partial credit from a verifier.

@@ -19,13 +19,13 @@ from tod.operators import (
     LeaveOneOut,
     Moments,
     PolicyGradient,
-    Product,
     Raw,
     StaleNegatives,
     TokenTruncation,
     Totals,
     Truncate,
 )
+from tod.operators.corrections import Product
 from tolerance import of_credit
 
 TOL = of_credit("float64")

@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 from trl.experimental.gmpo.gmpo_trainer import GMPOTrainer
 
-from tod.operators import (
-    KLPull,
-    PolicyGradient,
-    Truncate,
-    at_level,
-    estimator,
-    gated,
-    mean_of_clipped,
-)
+from tod.operators import KLPull, PolicyGradient, Truncate, at_level, estimator, mean_of_clipped
+from tod.operators.trust_regions import gated
 from tolerance import of_credit
 
 TOL = of_credit("float64")

@@ -14,9 +14,9 @@ from tod.operators import (
     Truncate,
     at_level,
     estimator,
-    gated,
     mean_of_clipped,
 )
+from tod.operators.trust_regions import gated
 from tolerance import of_credit
 
 TOL = of_credit("float64") + 1e-8
