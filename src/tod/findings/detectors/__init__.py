@@ -1,0 +1,1 @@
+"""One detector a file; a new file is asked without being listed anywhere."""

@@ -1,0 +1,102 @@
+"""The share of a batch that gives no gradient, and what another group size would leave of it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tod.base import Unknown
+from tod.findings.change import window
+from tod.findings.detector import Detector, unreadable
+from tod.findings.finding import Finding, Remedy
+from tod.findings.pass_rates import PassRates, fit_pass_rates
+from tod.findings.rollout_series import passed
+from tod.findings.run import Rollouts, TrainingRun
+from tod.findings.settings import setting
+from tod.findings.words import number, per_cent
+
+SHARE = 0.5
+"""Zero-variance share from which it is worth a note."""
+HIGH = 0.7
+"""Share from which, with a low pass rate, it is a warning."""
+HARD = 0.15
+"""Mean pass rate below which the prompts are too hard."""
+
+
+class ShrinkingSignal(Detector):
+    """Zero-variance groups: their share at the end of the run and its price, 1/(1 − share)."""
+
+    kind = "shrinking_signal"
+    checks = "share of prompts without a gradient"
+    order = 65
+
+    def look(self, run: TrainingRun) -> tuple[Finding, ...] | Unknown:
+        """See `Detector.look`."""
+        share = run.get("zero_variance", 3)
+        if share is None:
+            return unreadable(
+                self.kind,
+                "the share of zero-variance groups is not recorded",
+                "rollouts in groups, or a log of that share",
+            )
+        width = window(len(share))
+        end = float(share.values[-width:].mean())
+        if end < SHARE or end > 0.995:
+            return ()
+        rollouts = run.rollouts
+        law = None if rollouts is None else _law(rollouts, int(share.steps[-width]))
+        reward = run.get("reward")
+        rate = law.mean if law is not None else None
+        hard = end >= HIGH and rate is not None and rate < HARD
+        evidence = [("no gradient from", f"{per_cent(end)} of the prompts (last {width} steps)")]
+        for name, word in (("all_fail", "all answers fail"), ("all_pass", "all answers pass")):
+            member = run.get(name)
+            if member is not None:
+                evidence.append((word, per_cent(float(member.values[-width:].mean()))))
+        remedies: tuple[Remedy, ...] = ()
+        if law is not None and rollouts is not None:
+            k = int(np.median(rollouts.groups.sizes))
+            remedies = tuple(_more_samples(run, law, k))
+        if end >= HIGH:
+            remedies += (Remedy("skip_equal_groups", setting("skip_equal_groups", run.framework)),)
+        return (
+            Finding(
+                self.kind,
+                "warning" if hard else "note",
+                f"{per_cent(end)} of the prompts give no gradient: a useful sample costs "
+                f"{1 / (1 - end):.1f} samples.",
+                None,
+                tuple(evidence),
+                {
+                    "share": end,
+                    "cost": 1 / (1 - end),
+                    "pass_rate": rate,
+                    "reward": None if reward is None else float(reward.values[-width:].mean()),
+                },
+                remedies=remedies,
+                series=("zero_variance", "all_fail", "all_pass"),
+            ),
+        )
+
+
+def _law(rollouts: Rollouts, first: int) -> PassRates | None:
+    """Pass rates over the prompts of the steps from ``first`` on; None without pass and fail."""
+    if not rollouts.binary:
+        return None
+    recent = rollouts.step >= first
+    count = rollouts.groups.sum(passed(rollouts))[recent]
+    return fit_pass_rates(count, rollouts.groups.sizes[recent])
+
+
+def _more_samples(run: TrainingRun, law: PassRates, k: int) -> Iterator[Remedy]:
+    """The group size with most informative groups per sample, where it brings 10 % and more."""
+    best = law.best_size()
+    now, then = law.informative(k), law.informative(best)
+    if best == k or then / best < 1.1 * now / k:
+        return
+    yield Remedy(
+        "group_size",
+        f"{setting('samples_per_prompt', run.framework)} = {best}",
+        f"{per_cent(1 - then)} of the prompts without a gradient instead of "
+        f"{per_cent(1 - now)}, {number(then / best / (now / k))} times the useful prompts a sample",
+        {"zero_variance": 1 - then},
+    )

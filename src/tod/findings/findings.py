@@ -1,0 +1,112 @@
+"""All detectors asked of one run: findings in the order of their onsets, and what was checked."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tod.base import Unknown
+from tod.findings.causes import explained
+from tod.findings.detector import Detector, detectors
+from tod.findings.finding import SEVERITIES, Finding, Severity
+from tod.findings.rollout_series import series_of
+from tod.findings.run import TrainingRun
+
+TIE = 1
+"""Steps by which two onsets may differ and still be ordered by mechanism."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was seen in a run.
+
+    Attributes:
+        run: The run, with every series that was read or computed.
+        faults: Findings of severity warning and critical, the first cause first.
+        notes: What is worth knowing and no fault.
+        clear: What was checked with nothing seen, in words.
+        unknown: What could not be checked, by detector.
+    """
+
+    run: TrainingRun
+    faults: tuple[Finding, ...] = ()
+    notes: tuple[Finding, ...] = ()
+    clear: tuple[str, ...] = ()
+    unknown: Mapping[str, Unknown] = field(default_factory=dict)
+
+    @property
+    def all(self) -> tuple[Finding, ...]:
+        """Faults, then notes."""
+        return self.faults + self.notes
+
+    @property
+    def first(self) -> Finding | None:
+        """The first cause, or None for a healthy run."""
+        return self.faults[0] if self.faults else None
+
+    @property
+    def severity(self) -> Severity | None:
+        """The worst severity of all findings; None without any."""
+        return min((f.severity for f in self.all), key=SEVERITIES.index, default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "severity": self.severity,
+            "findings": [finding.to_dict() for finding in self.all],
+            "clear": list(self.clear),
+            "unknown": {name: item.to_dict() for name, item in self.unknown.items()},
+        }
+
+
+def find(run: TrainingRun, only: Iterable[str] | None = None) -> Findings:
+    """Ask every detector.
+
+    Args:
+        run: Series, rollouts or both. What the rollouts tell stands before what a log says.
+        only: Kinds of detectors to ask; all if None.
+    """
+    if run.rollouts is not None:
+        run = replace(run, series={**run.series, **series_of(run.rollouts)})
+    wanted = None if only is None else set(only)
+    findings: list[Finding] = []
+    clear: list[str] = []
+    unknown: dict[str, Unknown] = {}
+    places: dict[str, int] = {}
+    for detector in detectors():
+        if wanted is not None and detector.kind not in wanted:
+            continue
+        seen = detector.look(run)
+        if isinstance(seen, Unknown):
+            unknown[detector.kind] = seen
+            continue
+        for finding in seen:
+            places[finding.kind] = detector.order
+        findings += seen
+        if not seen:
+            clear.append(detector.checks)
+    findings = [explained(finding, findings) for finding in findings]
+    faults = ordered([f for f in findings if f.fault], places)
+    notes = ordered([f for f in findings if not f.fault], places)
+    return Findings(run, tuple(faults), tuple(notes), tuple(clear), unknown)
+
+
+def ordered(findings: list[Finding], places: Mapping[str, int]) -> list[Finding]:
+    """By onset; onsets at most one step apart by mechanism. Without an onset: from the start."""
+
+    def first(finding: Finding) -> int:
+        onset = finding.onset
+        return -(10**9) if onset is None or onset.step is None else onset.step
+
+    rest = sorted(findings, key=lambda f: (first(f), places[f.kind]))
+    result: list[Finding] = []
+    while rest:
+        together = [f for f in rest if first(f) - first(rest[0]) <= TIE]
+        earliest = min(together, key=lambda f: (places[f.kind], first(f)))
+        result.append(earliest)
+        rest.remove(earliest)
+    return result
+
+
+def asked() -> tuple[Detector, ...]:
+    """Every detector there is, in the order of their mechanisms."""
+    return detectors()

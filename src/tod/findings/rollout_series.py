@@ -1,0 +1,202 @@
+"""Figures by training step of rollouts: rewards, zero-variance groups, lengths, texts."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tod.base import Groups
+from tod.findings.run import Rollouts, Series
+
+ATOM = 5
+"""Completions at the greatest length from which that length is taken for the limit."""
+
+
+def series_of(rollouts: Rollouts) -> dict[str, Series]:
+    """Every figure that the rollouts tell, by canonical name."""
+    named = [*_rewards(rollouts), *_groups(rollouts), *_lengths(rollouts), *_texts(rollouts)]
+    return {series.name: series for series in named}
+
+
+def fail_level(rollouts: Rollouts) -> float:
+    """Reward of a failed answer: the smallest reward of the run; NaN if none can be named.
+
+    Where all rewards of the run are equal, that reward is a failure if it is 0 or less.
+    """
+    low, high = rollouts.range
+    return low if low < high or low <= 0 else float("nan")
+
+
+def pass_level(rollouts: Rollouts) -> float:
+    """Reward of a passed answer: the greatest reward of the run; NaN if none can be named.
+
+    Where all rewards of the run are equal, that reward is a pass if it is greater than 0.
+    """
+    low, high = rollouts.range
+    return high if low < high or high > 0 else float("nan")
+
+
+def passed(rollouts: Rollouts) -> Bool[np.ndarray, " N"]:
+    """Whether a rollout is right: its reward is nearer to the greatest than to the smallest."""
+    low, high = rollouts.range
+    return rollouts.reward > (low + high) / 2
+
+
+def group_classes(rollouts: Rollouts) -> dict[str, Bool[np.ndarray, " G"]]:
+    """Groups of several rollouts by what they teach.
+
+    ``zero_variance``, and of these ``all_fail``, ``all_pass`` and ``all_tie`` (equal rewards
+    between the two).
+    """
+    low = np.asarray(rollouts.groups.min(rollouts.reward))
+    high = np.asarray(rollouts.groups.max(rollouts.reward))
+    several = rollouts.groups.sizes > 1
+    same = several & (low == high)
+    fail, good = same & (high == fail_level(rollouts)), same & (low == pass_level(rollouts))
+    return {
+        "zero_variance": same,
+        "all_fail": fail,
+        "all_pass": good & ~fail,
+        "all_tie": same & ~fail & ~good,
+    }
+
+
+def _rewards(rollouts: Rollouts) -> Iterator[Series]:
+    means = _means(rollouts, rollouts.reward)
+    yield _of_groups(rollouts, "reward", means)
+    if not rollouts.rewards:
+        return
+    for name, values in rollouts.rewards.items():
+        yield _of_groups(rollouts, f"reward.{name}", _means(rollouts, values))
+
+
+def _means(rollouts: Rollouts, values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " G"]:
+    """Mean of a figure over the rollouts of every prompt."""
+    return np.asarray(rollouts.groups.mean(values))
+
+
+def _of_groups(
+    rollouts: Rollouts, name: str, values: Float[np.ndarray, " G"], unit: str = ""
+) -> Series:
+    """Mean over the prompts of a step, with its standard error: prompts are the sample."""
+    groups = rollouts.by_step
+    count = groups.sizes
+    error = np.sqrt(np.asarray(groups.variance(values)) / count)
+    return Series(name, rollouts.steps, np.asarray(groups.mean(values)), error, unit)
+
+
+def _groups(rollouts: Rollouts) -> Iterator[Series]:
+    several = (rollouts.groups.sizes > 1).astype(float)
+    total = np.asarray(rollouts.by_step.sum(several))
+    if not rollouts.grouped or not total.any():
+        return
+    for name, member in group_classes(rollouts).items():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = rollouts.by_step.sum(member.astype(float)) / total
+            error = np.sqrt(np.maximum(share * (1 - share), 0.25 / total) / total)
+        yield Series(name, rollouts.steps, share, error)
+
+
+def length_limit(rollouts: Rollouts) -> int | None:
+    """The greatest length if several completions have exactly it: an atom is the limit."""
+    if rollouts.length is None or not len(rollouts.length):
+        return None
+    top = int(rollouts.length.max())
+    at_top = int((rollouts.length == top).sum())
+    just_below = int(((rollouts.length < top) & (rollouts.length >= 0.95 * top)).sum())
+    return top if at_top >= max(ATOM, just_below) and top > int(rollouts.length.min()) else None
+
+
+def at_limit(rollouts: Rollouts) -> Bool[np.ndarray, " N"] | None:
+    """Which completions were cut: by the files' own word, else those at the greatest length."""
+    if rollouts.truncated is not None:
+        return rollouts.truncated
+    limit = length_limit(rollouts)
+    if rollouts.length is None:
+        return None
+    return np.zeros(len(rollouts.length), bool) if limit is None else rollouts.length == limit
+
+
+def _lengths(rollouts: Rollouts) -> Iterator[Series]:
+    if rollouts.length is None:
+        return
+    length, unit = rollouts.length.astype(float), rollouts.length_unit
+    yield _of_groups(rollouts, "length", _means(rollouts, length), unit)
+    right = passed(rollouts)
+    low, high = rollouts.range
+    if low < high:
+        for name, member in (("length_right", right), ("length_wrong", ~right)):
+            yield _of_rows(rollouts, name, length, member, unit)
+    cut = at_limit(rollouts)
+    if cut is not None and cut.any():
+        yield _of_groups(rollouts, "truncated", _means(rollouts, cut.astype(float)))
+    yield _of_groups(rollouts, "empty", _means(rollouts, (length == 0).astype(float)))
+
+
+def _of_rows(
+    rollouts: Rollouts,
+    name: str,
+    values: Float[np.ndarray, " N"],
+    member: Bool[np.ndarray, " N"],
+    unit: str,
+) -> Series:
+    """Mean over some rollouts of a step; NaN where there are fewer than three."""
+    rows = rollouts.rows_of_step
+    count = rows.sum(member)
+    total = rows.sum(np.where(member, values, 0.0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(count >= 3, total / count, np.nan)
+        square = rows.sum(np.where(member, (values - rows.spread(mean)) ** 2, 0.0))
+        error = np.sqrt(square / np.maximum(count - 1, 1) / count)
+    return Series(name, rollouts.steps, mean, error, unit)
+
+
+def distinct_per_group(groups: Groups, codes: Int[np.ndarray, " N"]) -> Int[np.ndarray, " G"]:
+    """Number of different codes in every group, [G]."""
+    order = np.lexsort((codes, groups.owner))
+    owner, sorted_codes = groups.owner[order], codes[order]
+    fresh = np.ones(len(codes), dtype=bool)
+    fresh[1:] = (owner[1:] != owner[:-1]) | (sorted_codes[1:] != sorted_codes[:-1])
+    return np.bincount(owner[fresh], minlength=len(groups))
+
+
+def _texts(rollouts: Rollouts) -> Iterator[Series]:
+    if rollouts.text is None:
+        return
+    groups, text = rollouts.groups, rollouts.text
+    several = groups.sizes > 1
+    if several.any() and rollouts.grouped:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            unique = (distinct_per_group(groups, text) - 1) / (groups.sizes - 1)
+        of_several = np.where(several, unique, np.nan)
+        yield _mean_of_known(rollouts, "unique", of_several)
+    yield _of_groups(rollouts, "same_text", _has_modal_text(rollouts))
+
+
+def _mean_of_known(rollouts: Rollouts, name: str, values: Float[np.ndarray, " G"]) -> Series:
+    there = np.isfinite(values)
+    count = rollouts.by_step.sum(there)
+    filled = np.where(there, values, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = rollouts.by_step.sum(filled) / count
+        square = rollouts.by_step.sum(
+            np.where(there, (filled - rollouts.by_step.spread(mean)) ** 2, 0)
+        )
+        error = np.sqrt(square / np.maximum(count - 1, 1) / count)
+    return Series(name, rollouts.steps, mean, error)
+
+
+def _has_modal_text(rollouts: Rollouts) -> Float[np.ndarray, " G"]:
+    """1 for a group that holds the most frequent completion of its step, else 0."""
+    assert rollouts.text is not None  # noqa: S101 - the caller has texts
+    step = np.repeat(np.arange(len(rollouts.steps)), rollouts.rows_of_step.sizes)
+    width = int(rollouts.text.max(initial=0)) + 1
+    keys, inverse, count = np.unique(
+        step * width + rollouts.text, return_inverse=True, return_counts=True
+    )
+    of_step = keys // width
+    order = np.lexsort((keys, -count, of_step))
+    first = np.unique(of_step[order], return_index=True)[1]
+    modal = keys[order[first]]
+    is_modal = keys[inverse] == modal[step]
+    return np.asarray(rollouts.groups.max(is_modal.astype(float)))

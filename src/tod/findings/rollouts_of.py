@@ -1,0 +1,84 @@
+"""Rollouts of any format as the table that findings read."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tod.base import DataError
+from tod.findings.run import Rollouts
+from tod.formats.reading import Reading
+
+TOTALS = ("reward", "score", "total", "total_reward")
+"""Names of a utility that is the total of the others."""
+
+
+def rollouts_of(reading: Reading, texts: bool = True) -> Rollouts | None:
+    """The rollouts that were read; None where no column holds a reward.
+
+    Args:
+        reading: What a reader of rollouts returned.
+        texts: Read texts again, to tell equal completions and prompts apart by codes.
+    """
+    if not reading.utility or not len(reading):
+        return None
+    rewards = {name: _finite(np.asarray(values, float)) for name, values in reading.utility.items()}
+    total = next((rewards[name] for name in TOTALS if name in rewards), None)
+    if total is None:
+        total = np.sum(list(rewards.values()), axis=0)
+    prompt, text, characters = _codes(reading) if texts else (None, None, None)
+    length, unit = reading.labels.length, "tokens"
+    if length is None or not int(length.max(initial=0)):
+        length, unit = characters, "characters"
+    return Rollouts(
+        groups=reading.contexts,
+        step=reading.steps,
+        reward=total,
+        rewards=rewards if len(rewards) > 1 else {},
+        prompt=None if prompt is None else prompt[reading.contexts.offsets[:-1]],
+        input=prompt,
+        text=text,
+        length=length,
+        length_unit="characters" if unit == "characters" else "tokens",
+        grouped=reading.source.grouped,
+    )
+
+
+def _finite(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """A forbidden answer (−∞) counts as the smallest finite reward."""
+    there = np.isfinite(values)
+    if there.all() or not there.any():
+        return values
+    return np.where(there, values, values[there].min())
+
+
+def _codes(
+    reading: Reading,
+) -> tuple[
+    Int[np.ndarray, " N"] | None, Int[np.ndarray, " N"] | None, Int[np.ndarray, " N"] | None
+]:
+    """Codes of prompts and completions and the completions' lengths, by a second pass."""
+    if reading.read_texts is None or reading.file is None or reading.row is None:
+        return None, None, None
+    size = len(reading)
+    prompt, text = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    characters = np.zeros(size, np.int64)
+    for index in np.unique(reading.file).tolist():
+        places = np.flatnonzero(reading.file == index)
+        places = places[np.argsort(reading.row[places], kind="stable")]
+        rows = reading.row[places]
+        path = reading.files[index]
+        try:
+            for row, asked, answered in reading.read_texts(path, rows.tolist()):
+                at = places[np.searchsorted(rows, row)]
+                prompt[at], text[at], characters[at] = hash(asked), hash(answered), len(answered)
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise DataError(
+                f"{path}: changed since it was read ({type(error).__name__}: {error}). Run the "
+                "command again."
+            ) from error
+    return _coded(prompt), _coded(text), characters if characters.any() else None
+
+
+def _coded(hashes: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"] | None:
+    """Small codes of hashes; None where all are equal to that of no text."""
+    values, codes = np.unique(hashes, return_inverse=True)
+    return None if len(values) == 1 and values[0] == hash("") else codes
