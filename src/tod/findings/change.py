@@ -80,14 +80,14 @@ def rss_of_lines(
 def _without_one_change(values: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
     """Residuals of the best pair of lines, so that a change does not hide itself as noise."""
     size = len(values)
+    rest = np.asarray(values - values.mean())
     if size < 6:
-        return values - values.mean()
+        return rest
     sums = sums_of_lines(values)
     splits = np.arange(3, size - 2)
     start, end = np.zeros_like(splits), np.full_like(splits, size)
     rss = rss_of_lines(sums, start, splits) + rss_of_lines(sums, splits, end)
     best = int(splits[np.argmin(rss)])
-    rest = np.empty(size)
     for piece in (slice(0, best), slice(best, size)):
         t = np.arange(size)[piece]
         slope, level = np.polyfit(t - t.mean(), values[piece], 1)
