@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tod.atlas import RECIPES, Recipe
     from tod.base import Groups
     from tod.candidates import Candidates, Tokens
-    from tod.configurations import compare, locate
+    from tod.configurations.locate import compare, locate
     from tod.diagnosis import diagnose, plan
     from tod.diagnostics import Diagnostics, Summary, ess, ess_rel, log_ess, measure, pareto_k
     from tod.formats import Reading, read

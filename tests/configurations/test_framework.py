@@ -12,7 +12,7 @@ FRAMEWORKS = ("trl", "verl", "openrlhf", "nemo_rl")
 def test_what_is_said_of_a_setting_is_of_one_that_is_read(framework: str) -> None:
     known = facts(framework)
     read = {name for defaults in known.defaults.values() for name in defaults}
-    assert set(known.when_on) <= read
+    assert {*known.when_on, *known.when_set} <= read
     assert {key.removeprefix(key.partition("Config.")[0] + "Config.") for key in known.outside} <= (
         read
     )

@@ -3,21 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import tod.operators as op
 from tod.atlas.law import PROJECTING, biased, close, exponents, law_of
-from tod.operators import (
-    Clip,
-    DualClip,
-    GroupZScore,
-    KLPull,
-    NoCredit,
-    PolicyGradient,
-    Preference,
-    Residual,
-    UpdateRule,
-    WeightedRegression,
-    WithinBudget,
-)
-from tod.operators.advantages import BatchZScore, LeaveOneOutZScore
 from tod.procedure import Procedure
 
 
@@ -67,14 +54,14 @@ def structural(
     spelled = {**_ours(procedure), **(said or {})}
     action = procedure.operator.action
     found: list[SilentChange] = []
-    if isinstance(action, PolicyGradient):
+    if isinstance(action, op.PolicyGradient):
         found += _advantage(procedure, action, spelled)
         found += _pull(procedure, action, spelled, updates)
-    if isinstance(action, WeightedRegression):
+    if isinstance(action, op.WeightedRegression):
         found += _weights(procedure, action, spelled)
-    if isinstance(action, Preference):
+    if isinstance(action, op.Preference):
         found += _labels(action, spelled)
-    if not isinstance(action, UpdateRule) and not law_of(procedure).finite:
+    if not isinstance(action, op.UpdateRule) and not law_of(procedure).finite:
         found.append(SilentChange(spelled["action"], law_of(procedure).why))
     term = procedure.operator.auxiliary.distillation
     if term is not None and term.top_k is not None:
@@ -85,7 +72,7 @@ def structural(
     if procedure.operator.auxiliary.entropy is not None:
         effect = "an entropy bonus: a second anchor, uniform over tokens"
         found.append(SilentChange(spelled["entropy"], effect))
-    if isinstance(action, NoCredit) and term is not None and not _states_teacher(procedure):
+    if isinstance(action, op.NoCredit) and term is not None and not _states_teacher(procedure):
         effect = "the auxiliary loss alone decides; the target's tilt and form are not read"
         found.append(SilentChange(spelled["target"], effect))
     found += _moving(procedure, spelled)
@@ -113,37 +100,39 @@ def _ours(procedure: Procedure) -> dict[str, str]:
         "distillation": "operator.auxiliary.distillation.top_k",
         "target": f"target.kind={procedure.target.kind}",
     }
-    if isinstance(action, PolicyGradient):
+    if isinstance(action, op.PolicyGradient):
         spelled["advantage"] = f"operator.action.advantage={action.advantage.kind}"
         pull = "null" if action.pull is None else action.pull.kind
-        place = f", place: {action.pull.place}" if isinstance(action.pull, KLPull) else ""
+        place = f", place: {action.pull.place}" if isinstance(action.pull, op.KLPull) else ""
         spelled["pull"] = f"operator.action.pull={{kind: {pull}{place}}}"
         spelled["trust_region"] = f"operator.action.trust_region={action.trust_region.kind}"
-    if isinstance(action, WeightedRegression):
+    if isinstance(action, op.WeightedRegression):
         spelled["weights"] = f"operator.action.weights={action.weights.kind}"
         kind = None if action.aggregation is None else action.aggregation.kind
         spelled["aggregation"] = f"operator.action.aggregation={kind}"
         spelled["by_probability"] = "operator.action.by_probability=True"
         spelled["size"] = f"operator.proposal.source={proposal.source}"
-    if isinstance(action, Preference):
+    if isinstance(action, op.Preference):
         spelled["loss"] = f"operator.action.loss={action.loss.kind}"
     return spelled
 
 
 def _advantage(
-    procedure: Procedure, action: PolicyGradient, said: Mapping[str, str]
+    procedure: Procedure, action: op.PolicyGradient, said: Mapping[str, str]
 ) -> list[SilentChange]:
     advantage, pull = action.advantage, action.pull
     whitening = getattr(advantage, "whiten", None)
     if whitening is None and not isinstance(
-        advantage, GroupZScore | LeaveOneOutZScore | BatchZScore
+        advantage, op.GroupZScore | op.LeaveOneOutZScore | op.BatchZScore
     ):
         return []
     epsilon = getattr(whitening or advantage, "epsilon", 0.0)
-    inside = isinstance(pull, Residual) or (isinstance(pull, KLPull) and pull.place == "reward")
+    inside = isinstance(pull, op.Residual) or (
+        isinstance(pull, op.KLPull) and pull.place == "reward"
+    )
     if inside:
         return []
-    by_step = whitening is not None or isinstance(advantage, BatchZScore)
+    by_step = whitening is not None or isinstance(advantage, op.BatchZScore)
     spread = "σ_batch" if by_step else "σ_c"
     if pull is None:
         whom = "contexts whose candidates rarely differ are pushed hardest"
@@ -178,13 +167,13 @@ def _strength(procedure: Procedure) -> float:
 
 
 def _pull(
-    procedure: Procedure, action: PolicyGradient, said: Mapping[str, str], updates: int
+    procedure: Procedure, action: op.PolicyGradient, said: Mapping[str, str], updates: int
 ) -> list[SilentChange]:
     pull, found = action.pull, []
     if pull is None:
         effect = "no KL: no finite target, only the trust region bounds a step; iterated it climbs"
         return [SilentChange(said["pull"], effect)]
-    if isinstance(pull, Residual):
+    if isinstance(pull, op.Residual):
         if pull.at == "old" and updates > 1:
             effect = "the residual is frozen at π_old: its own weight τ there is a dead knob"
             found.append(SilentChange(said["pull"], effect))
@@ -209,12 +198,12 @@ def _pull(
 
 
 def _weights(
-    procedure: Procedure, action: WeightedRegression, said: Mapping[str, str]
+    procedure: Procedure, action: op.WeightedRegression, said: Mapping[str, str]
 ) -> list[SilentChange]:
     """What the law of a regression is, where it is not the target."""
     law, found = law_of(procedure), []
     data = exponents(procedure.tilt, procedure.operator) == {"data": 1.0}
-    if isinstance(action.weights, WithinBudget):
+    if isinstance(action.weights, op.WithinBudget):
         declared = ", ".join(f"{tilt.eta:g}" for tilt in procedure.tilt.tilts)
         effect = (
             f"η is what {action.weights.budget:g} nats of KL allow in every step; the declared "
@@ -246,7 +235,7 @@ def _weights(
     return found
 
 
-def _labels(action: Preference, said: Mapping[str, str]) -> list[SilentChange]:
+def _labels(action: op.Preference, said: Mapping[str, str]) -> list[SilentChange]:
     kind = action.loss.kind
     text = {
         "dpo": "aims at b·exp(r/β) only if labels are random choices; hard (argmax) labels put the "
@@ -275,12 +264,12 @@ def _moving(procedure: Procedure, said: Mapping[str, str]) -> list[SilentChange]
     action = procedure.operator.action
     moves = powers.get("old", 0.0) > 0.0 and set(powers) != {"old"}
     if moves and proposal.refresh is not None and _drawn_to_base(action):
-        effect = _iterated(procedure, isinstance(getattr(action, "pull", None), KLPull))
+        effect = _iterated(procedure, isinstance(getattr(action, "pull", None), op.KLPull))
         found += [SilentChange(said["target"], effect)] if effect else []
-    gradient = isinstance(action, PolicyGradient)
+    gradient = isinstance(action, op.PolicyGradient)
     if gradient and proposal.refresh is None:
-        region = action.trust_region if isinstance(action, PolicyGradient) else None
-        if isinstance(region, Clip | DualClip):
+        region = action.trust_region if isinstance(action, op.PolicyGradient) else None
+        if isinstance(region, op.Clip | op.DualClip):
             effect = "μ is never refreshed: a hard clip freezes the policy at its boundary"
             found.append(SilentChange(said["refresh"], effect))
     return found
@@ -294,9 +283,9 @@ def _drifts(procedure: Procedure) -> bool:
 
 def _drawn_to_base(action: object) -> bool:
     """Whether an update vanishes at π = q*, or at the anchor its KL draws to."""
-    if isinstance(action, WeightedRegression):
+    if isinstance(action, op.WeightedRegression):
         return action.weights.kind in PROJECTING and not action.by_probability
-    return isinstance(action, PolicyGradient) and action.pull is not None
+    return isinstance(action, op.PolicyGradient) and action.pull is not None
 
 
 def _iterated(procedure: Procedure, by_kl: bool) -> str:
@@ -315,7 +304,7 @@ def _iterated(procedure: Procedure, by_kl: bool) -> str:
             f"π_old moves: q* (sharpness {target.sharpness:.4g}) is the target of one "
             f"update; iterated the sharpness tends to {rest}"
         )
-    if isinstance(procedure.operator.action, WeightedRegression):
+    if isinstance(procedure.operator.action, op.WeightedRegression):
         return ""
     where = f", {law.letters}" if law.shape == "climbs" else ""
     return f"π_old moves{where}: q* is the target of one update"

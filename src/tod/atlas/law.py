@@ -8,21 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tod.operators import (
-    Accepted,
-    Clip,
-    DualClip,
-    Exponentiated,
-    KLPull,
-    Listwise,
-    NoCredit,
-    Operator,
-    PolicyGradient,
-    Preference,
-    Residual,
-    UpdateRule,
-    WeightedRegression,
-)
+import tod.operators as op
 from tod.procedure import Procedure
 from tod.targets import Mixture, Target
 
@@ -179,20 +165,20 @@ def law_of(procedure: Procedure) -> Law:
         return Law("other", why="a selectivity gives every context its own η")
     if operator.auxiliary.entropy is not None:
         return Law("other", why="an entropy bonus pulls to the uniform law, token by token")
-    if isinstance(action, PolicyGradient):
+    if isinstance(action, op.PolicyGradient):
         return _of_gradient(target, operator, action)
-    if isinstance(action, WeightedRegression):
+    if isinstance(action, op.WeightedRegression):
         return _of_regression(target, operator, action)
-    if isinstance(action, Preference):
+    if isinstance(action, op.Preference):
         return _of_preference(target, operator, action)
-    if isinstance(action, NoCredit):
+    if isinstance(action, op.NoCredit):
         return _of_auxiliary(operator)
-    if isinstance(action, Listwise):
+    if isinstance(action, op.Listwise):
         return _of_vanishing(target, operator)
     return _of_selection(target, operator)
 
 
-def exponents(target: Target, operator: Operator) -> dict[str, float]:
+def exponents(target: Target, operator: op.Operator) -> dict[str, float]:
     """Exponents ρ_j of the target's anchor, μ read as the policy it is; a data target's as data.
 
     At test time nothing is updated: π_old is π_ref, the model that is searched.
@@ -206,24 +192,24 @@ def exponents(target: Target, operator: Operator) -> dict[str, float]:
     merged: dict[str, float] = {}
     for name, rho in given.items():
         known = source if name == "mu" else str(name)
-        if known == "old" and not isinstance(operator.action, UpdateRule):
+        if known == "old" and not isinstance(operator.action, op.UpdateRule):
             known = "ref"
         merged[known] = merged.get(known, 0.0) + rho
     return {name: rho for name, rho in merged.items() if rho != 0.0}
 
 
-def follows(operator: Operator) -> bool:
+def follows(operator: op.Operator) -> bool:
     """Whether μ is the policy as it was at the last refresh, and nothing older or beside it."""
     fresh = operator.proposal.source in ("old", "pairs")
     return fresh and operator.proposal.samplers == ("old",) and moves(operator)
 
 
-def moves(operator: Operator) -> bool:
+def moves(operator: op.Operator) -> bool:
     """Whether μ changes with the policy at all, as a buffer or a mixture may in part."""
     return "old" in operator.proposal.samplers and operator.proposal.refresh is not None
 
 
-def biased(operator: Operator) -> bool:
+def biased(operator: op.Operator) -> bool:
     """Whether fixed points of groups of K are off the law by O(1/K).
 
     They are for weights q*/μ of an uncentred regression. While μ follows π those weights are even
@@ -231,7 +217,7 @@ def biased(operator: Operator) -> bool:
     """
     action = operator.action
     return (
-        isinstance(action, WeightedRegression)
+        isinstance(action, op.WeightedRegression)
         and action.weights.kind in PROJECTING
         and not (action.centred or follows(operator))
     )
@@ -242,7 +228,7 @@ def _etas(target: Target) -> dict[str, float]:
 
 
 def _of_vanishing(
-    target: Target, operator: Operator, holds: Literal["always", "on_policy"] = "always"
+    target: Target, operator: op.Operator, holds: Literal["always", "on_policy"] = "always"
 ) -> Law:
     """The fixed point of an update that vanishes at π = q*, π_old moving with π."""
     powers = exponents(target, operator)
@@ -262,21 +248,21 @@ def _of_vanishing(
     return Law("exponential", anchor, etas, holds=holds, support=target.support)
 
 
-def _of_gradient(target: Target, operator: Operator, action: PolicyGradient) -> Law:
+def _of_gradient(target: Target, operator: op.Operator, action: op.PolicyGradient) -> Law:
     scale = _SCALES.get(action.advantage.kind, "constant")
     if not action.advantage.scale_free:
         scale = "constant"
     epsilon = float(getattr(action.advantage, "epsilon", 0.0))
-    hard = isinstance(action.trust_region, Clip | DualClip)
+    hard = isinstance(action.trust_region, op.Clip | op.DualClip)
     if action.pull is None:
         why = "no pull to an anchor: only the trust region bounds a step"
         return Law("climbs", etas=_etas(target), scale=scale, why=why)
     by_length = action.aggregation.kind == "sequence_mean_token_mean"
-    in_loss = isinstance(action.pull, KLPull) and action.pull.place == "loss"
+    in_loss = isinstance(action.pull, op.KLPull) and action.pull.place == "loss"
     if action.advantage.kind == "raw" and by_length and not in_loss:
         why = "no baseline, and sequences are divided by their lengths: short ones are pushed up"
         return Law("other", etas=_etas(target), why=why)
-    if isinstance(action.pull, Residual):
+    if isinstance(action.pull, op.Residual):
         frozen = action.pull.at == "old"
         return _of_vanishing(target, operator, "on_policy" if hard or frozen else "always")
     if target.support:
@@ -285,7 +271,7 @@ def _of_gradient(target: Target, operator: Operator, action: PolicyGradient) -> 
     return replace(law, by_length=by_length) if in_loss and law.finite else law
 
 
-def _of_pull(target: Target, pull: KLPull, scale: Scale, epsilon: float) -> Law:
+def _of_pull(target: Target, pull: op.KLPull, scale: Scale, epsilon: float) -> Law:
     powers = {
         str(name): rho
         for name, rho in (target.anchor if isinstance(target.anchor, dict) else {}).items()
@@ -312,7 +298,7 @@ def _of_pull(target: Target, pull: KLPull, scale: Scale, epsilon: float) -> Law:
     return Law("exponential", anchor, etas, scale, epsilon, "on_policy", by_token=True)
 
 
-def _of_regression(target: Target, operator: Operator, action: WeightedRegression) -> Law:
+def _of_regression(target: Target, operator: op.Operator, action: op.WeightedRegression) -> Law:
     """A projection of the weighted sample; divided by lengths, of another one."""
     law = _of_weights(target, operator, action)
     kind = "" if action.aggregation is None else action.aggregation.kind
@@ -320,7 +306,7 @@ def _of_regression(target: Target, operator: Operator, action: WeightedRegressio
     return replace(law, by_length=by_length)
 
 
-def _of_weights(target: Target, operator: Operator, action: WeightedRegression) -> Law:
+def _of_weights(target: Target, operator: op.Operator, action: op.WeightedRegression) -> Law:
     kind = action.weights.kind
     powers, source = exponents(target, operator), operator.proposal.samplers
     if action.by_probability:
@@ -337,10 +323,10 @@ def _of_weights(target: Target, operator: Operator, action: WeightedRegression) 
     mu = {str(source[0]) if len(source) == 1 else "mu": 1.0}
     if kind == "uniform":
         return Law("exponential", mu)
-    if isinstance(action.weights, Exponentiated):
+    if isinstance(action.weights, op.Exponentiated):
         centred = action.weights.baseline.kind != "raw"
         return Law("capped", mu, etas, bound=action.weights.cap, centred=centred)
-    if isinstance(action.weights, Accepted) and etas:
+    if isinstance(action.weights, op.Accepted) and etas:
         shares = {name: eta / target.sharpness for name, eta in etas.items()}
         return Law("accepted", mu, shares, bound=action.weights.threshold)
     return Law("other", etas=etas, why=f"weights {kind!r} of K candidates: no tilt of μ")
@@ -357,7 +343,7 @@ def _of_moving(kind: str, etas: Mapping[str, float]) -> Law:
     return Law("climbs", etas=etas, why=why)
 
 
-def _of_preference(target: Target, operator: Operator, action: Preference) -> Law:
+def _of_preference(target: Target, operator: op.Operator, action: op.Preference) -> Law:
     kind = action.loss.kind
     if kind in ("simpo", "orpo"):
         return Law("climbs", etas=_etas(target), why=f"{kind} has no anchor")
@@ -368,7 +354,7 @@ def _of_preference(target: Target, operator: Operator, action: Preference) -> La
     return Law("other", why=f"{kind} does not fit the choice model that defines the target")
 
 
-def _of_auxiliary(operator: Operator) -> Law:
+def _of_auxiliary(operator: op.Operator) -> Law:
     term = operator.auxiliary.distillation
     if term is None:
         return Law("other", why="no credit and no distillation: nothing is aimed at")
@@ -378,7 +364,7 @@ def _of_auxiliary(operator: Operator) -> Law:
     return Law("exponential", {"teacher": 1.0})
 
 
-def _of_selection(target: Target, operator: Operator) -> Law:
+def _of_selection(target: Target, operator: op.Operator) -> Law:
     kind = operator.action.kind
     if kind in ("resample", "rejection"):
         powers = exponents(target, operator)

@@ -1,8 +1,10 @@
 """From what a framework's reader understood to a located point: the part all of them share."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import tod.operators as op
 from tod.atlas.effects import SilentChange, structural
 from tod.atlas.entries import OperatorFamily, recipes
 from tod.atlas.law import Law, law_of
@@ -11,20 +13,13 @@ from tod.base import SpecError
 from tod.configurations.framework import Settings
 from tod.configurations.implied_target import rule_of
 from tod.configurations.point import Located
-from tod.operators import (
-    AnyProposal,
-    Auxiliary,
-    Critic,
-    EntropyBonus,
-    Operator,
-    Proposal,
-    UpdateRule,
-)
 from tod.procedure import Procedure
-from tod.targets import ScalarReward, Target, TargetSpec
+from tod.targets import Data, Preference, ScalarReward, Target, TargetSpec
 
 REWARD = "reward"
 """What the reward of a foreign configuration is called: no configuration names it."""
+SCORE = "preference"
+"""The latent score of choices; no configuration names it."""
 
 
 _SIZES = (
@@ -77,12 +72,12 @@ class Configuration:
     method: str
     settings: Settings
     family: OperatorFamily
-    action: UpdateRule | None = None
+    action: op.UpdateRule | None = None
     target: TargetSpec | None = None
     no_target: str = ""
-    known: list[tuple[UpdateRule, Mapping[str, str]]] = field(default_factory=list)
-    proposal: AnyProposal = field(default_factory=Proposal)
-    auxiliary: Auxiliary = field(default_factory=Auxiliary)
+    known: list[tuple[op.UpdateRule, Mapping[str, str]]] = field(default_factory=list)
+    proposal: op.AnyProposal = field(default_factory=op.Proposal)
+    auxiliary: op.Auxiliary = field(default_factory=op.Auxiliary)
     said: dict[str, str] = field(default_factory=dict)
     changes: list[SilentChange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -95,10 +90,18 @@ class Configuration:
         """Note a silent change by the name of a setting."""
         self.changes.append(SilentChange(self.settings.said(setting), effect))
 
-    def changes_when_on(self) -> None:
-        """Note every setting that is on and of which the facts say what it changes."""
-        for name, effect in self.settings.facts.when_on.items():
-            if self.settings.flag(name):
+    def refuse(self, why: str) -> None:
+        """There is no finite target, and no law of ours: why."""
+        self.target, self.no_target, self.law = None, why, Law("other", why=why)
+
+    def change_as_recorded(self) -> None:
+        """Note every setting that is on, or set, of which the facts say what it changes."""
+        s = self.settings
+        for name, effect in s.facts.when_on.items():
+            if name in s.defaults and s.flag(name):
+                self.change(name, effect)
+        for name, effect in s.facts.when_set.items():
+            if name in s.defaults and s[name] is not None:
                 self.change(name, effect)
 
     def located(self) -> Located:
@@ -131,9 +134,9 @@ class Configuration:
             updates=self.updates,
         )
 
-    def _with(self, action: UpdateRule) -> Procedure:
+    def _with(self, action: op.UpdateRule) -> Procedure:
         """The triple with that action; without a target π_old stands for one."""
-        operator = Operator(proposal=self.proposal, action=action, auxiliary=self.auxiliary)
+        operator = op.Operator(proposal=self.proposal, action=action, auxiliary=self.auxiliary)
         return Procedure(target=self.target or Target(anchor={"old": 1.0}), operator=operator)
 
     def _silent(self) -> tuple[SilentChange, ...]:
@@ -171,16 +174,59 @@ class Configuration:
         return (*first, *self.notes, *stale)
 
 
+def supervised(framework: str, method: str, s: Settings) -> Configuration:
+    """The likelihood of data, every token of the batch alike."""
+    config = Configuration(framework, method, s, "supervised", target=Data(), updates=None)
+    config.action = op.WeightedRegression(weights=op.Uniform(), aggregation=op.TokenMean())
+    config.proposal, config.likely = op.DatasetProposal(source="dataset"), ("sft",)
+    return config
+
+
+def pairs(framework: str, method: str, s: Settings, beta: float = 0.0) -> Configuration:
+    """A loss of pairs whose labels are choices with unit noise: π_ref·exp(r/β), or no target."""
+    config = Configuration(framework, method, s, "preference_surrogate", updates=None)
+    config.proposal, config.target_family = op.PairsProposal(source="pairs"), "preference"
+    config.notes.append(
+        "μ is the data set's unknown author: overlap cannot be computed without its log-probs"
+    )
+    if beta > 0:
+        config.target = Preference(utility=SCORE, beta=beta)
+    else:
+        config.no_target = "no KL coefficient: no finite target"
+    return config
+
+
+def clip(low: float, high: float, cap: float | None) -> op.Clip | op.DualClip:
+    """A clip, with a cap where A < 0 if there is one."""
+    if cap is None:
+        return op.Clip(low=low, high=high)
+    return op.DualClip(low=low, high=high, cap=cap)
+
+
+def log_clip(low: float, high: float) -> op.Clip:
+    """A clip of log ρ to [−low, high]: as bounds on ρ they are e^−low and e^high."""
+    return op.Clip(low=-math.expm1(-low), high=math.expm1(high))
+
+
+def cut_weights(kind: object, low: float, high: float) -> op.CorrectionSpec:
+    """Weights of a sampler's mismatch: ``icepop``, ``seq-mask-tis``, else cut token by token."""
+    if kind == "icepop":
+        return op.TokenMask(low=low, high=high)
+    if kind == "seq-mask-tis":
+        return op.GeometricRejection(low=low, high=high, weighted=True)
+    return op.TokenTruncation(floor=low, cap=high)
+
+
 def reward_tilt(beta: float) -> ScalarReward | None:
     """π_ref·exp(r/β), or None at β = 0."""
     return ScalarReward(eta=1.0 / beta, utility=REWARD) if beta > 0 else None
 
 
-def auxiliary(entropy: float = 0.0, critic: bool = False) -> Auxiliary:
+def auxiliary(entropy: float = 0.0, critic: bool = False) -> op.Auxiliary:
     """An entropy bonus and a critic, if there are any."""
-    return Auxiliary(
-        entropy=EntropyBonus(weight=entropy) if entropy > 0 else None,
-        critic=Critic() if critic else None,
+    return op.Auxiliary(
+        entropy=op.EntropyBonus(weight=entropy) if entropy > 0 else None,
+        critic=op.Critic() if critic else None,
     )
 
 
@@ -200,7 +246,7 @@ def coefficient(s: Settings, name: str) -> float:
 
 def proposal_of(
     s: Settings, names: Mapping[str, str], prompts: int | None = None, size: int | None = None
-) -> Proposal:
+) -> op.Proposal:
     """μ = π_old from decoding settings; ``top_k`` of −1, 0 or none keeps everything.
 
     Args:
@@ -220,7 +266,7 @@ def proposal_of(
             "positive temperature."
         )
     top_k = int(s.number(names["top_k"])) if "top_k" in names else 0
-    return Proposal(
+    return op.Proposal(
         source="old",
         prompts=prompts if prompts is not None else s.whole(names["prompts"]),
         size=size if size is not None else s.whole(names["size"]),

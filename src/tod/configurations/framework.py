@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
 
 from tod.base import Spec, SpecError, read_yaml
+
+T = TypeVar("T")
 
 
 def _flat_by_method(given: Any) -> Any:
@@ -50,6 +52,8 @@ class Facts(Spec):
     """Setting (TRL: ``Class.setting``): value that has no composition here: why."""
     when_on: dict[str, str] = Field(default_factory=dict)
     """Setting: what it changes as soon as it is on."""
+    when_set: dict[str, str] = Field(default_factory=dict)
+    """Setting: what it changes as soon as it has a value at all."""
     own: dict[str, frozenset[str]] = Field(default_factory=dict)
     """Configuration class: settings that only it has."""
     trainers: dict[str, str] = Field(default_factory=dict)
@@ -121,6 +125,10 @@ class Settings:
         """
         value = 0.0 if self[name] is None else self[name]
         return number(name, value)
+
+    def number_or(self, name: str, otherwise: T) -> float | T:
+        """The value as a number, or what stands in for it where it is none."""
+        return otherwise if self[name] is None else self.number(name)
 
     def numbers(self, name: str) -> tuple[float, ...]:
         """The value as numbers, one or several.

@@ -3,41 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import tod.configurations.configuration as common
+import tod.operators as op
 from tod.atlas.law import Law
 from tod.atlas.nearest import NO_BOUND
 from tod.base import SpecError
-from tod.configurations.configuration import Configuration, coefficient, proposal_of, reward_tilt
+from tod.configurations.configuration import Configuration
 from tod.configurations.framework import Settings, flat
 from tod.configurations.point import Located
-from tod.operators import (
-    Auxiliary,
-    Clip,
-    DatasetProposal,
-    Dpo,
-    DualClip,
-    GeometricRejection,
-    GroupMean,
-    GroupZScore,
-    KLPull,
-    LeaveOneOut,
-    LeaveOneOutZScore,
-    NoCredit,
-    PairsProposal,
-    PolicyGradient,
-    Preference,
-    ReturnToGo,
-    SequenceMeanTokenMean,
-    TokenMask,
-    TokenMean,
-    TokenTruncation,
-    Truncate,
-    Unbounded,
-    Uniform,
-    WeightedRegression,
-    Whitening,
-)
-from tod.targets import Data, Teacher
-from tod.targets import Preference as PreferenceTarget
+from tod.targets import Teacher
 
 L = "loss_fn."
 KL = L + "reference_policy_kl_penalty"
@@ -66,20 +40,24 @@ def locate_nemo_rl(
 def _grpo(s: Settings) -> Configuration:
     estimator = str(s["grpo.adv_estimator.name"])
     config = Configuration("nemo_rl", f"grpo: {estimator}", s, "verifier_rl")
-    in_reward, beta = s.flag(L + "use_kl_in_reward"), coefficient(s, KL)
-    config.target = reward_tilt(beta)
+    in_reward, beta = s.flag(L + "use_kl_in_reward"), common.coefficient(s, KL)
+    config.target = common.reward_tilt(beta)
     if beta == 0.0:
         config.no_target = f"{KL}=0: no finite target, only a trust region"
     _drawn(config, s, "grpo")
     advantage = _advantage(s, estimator)
     sequence = s.flag(L + "sequence_level_importance_ratios")
     kind = str(s[L + "reference_policy_kl_type"])
-    pull = KLPull(kind=kind, place="reward") if in_reward else KLPull(kind=kind, importance=True)
-    action = PolicyGradient(
+    pull = (
+        op.KLPull(kind=kind, place="reward") if in_reward else op.KLPull(kind=kind, importance=True)
+    )
+    action = op.PolicyGradient(
         level="sequence_mean" if sequence else "token",
         trust_region=_region(s),
-        advantage=advantage or GroupMean(),
-        aggregation=TokenMean() if s.flag(L + "token_level_loss") else SequenceMeanTokenMean(),
+        advantage=advantage or op.GroupMean(),
+        aggregation=op.TokenMean()
+        if s.flag(L + "token_level_loss")
+        else op.SequenceMeanTokenMean(),
         pull=pull if beta else None,
         correction=_correction(s),
     )
@@ -100,21 +78,23 @@ def _drawn(config: Configuration, s: Settings, section: str) -> None:
     names |= {"prompts": f"{section}.num_prompts_per_step"}
     names |= {"size": f"{section}.num_generations_per_prompt"}
     names["max_new_tokens"] = "policy.max_total_sequence_length"
-    config.proposal = proposal_of(s, names)
+    config.proposal = common.proposal_of(s, names)
     drawn = config.proposal.prompts * config.proposal.size
     config.updates = max(1, drawn // max(1, s.whole("policy.train_global_batch_size")))
 
 
 def _advantage(s: Settings, estimator: str) -> Any:
     if estimator == "reinforce_plus_plus":
-        baseline = {"baseline": GroupMean()} if s.flag("grpo.adv_estimator.minus_baseline") else {}
-        return ReturnToGo(whiten=Whitening(), **baseline)
+        baseline = (
+            {"baseline": op.GroupMean()} if s.flag("grpo.adv_estimator.minus_baseline") else {}
+        )
+        return op.ReturnToGo(whiten=op.Whitening(), **baseline)
     if estimator != "grpo":
         return None
     z = _either(s, "normalize_rewards")
     if _either(s, "use_leave_one_out_baseline"):
-        return LeaveOneOutZScore(epsilon=1e-6) if z else LeaveOneOut()
-    return GroupZScore(epsilon=1e-6) if z else GroupMean()
+        return op.LeaveOneOutZScore(epsilon=1e-6) if z else op.LeaveOneOut()
+    return op.GroupZScore(epsilon=1e-6) if z else op.GroupMean()
 
 
 def _either(s: Settings, name: str) -> bool:
@@ -126,26 +106,18 @@ def _either(s: Settings, name: str) -> bool:
 def _region(s: Settings) -> Any:
     low, high = s.number(L + "ratio_clip_min"), s.number(L + "ratio_clip_max")
     if s.flag(L + "use_cispo"):
-        return Truncate(cap=1 + high, floor=1 - low if low < 1 else None)
+        return op.Truncate(cap=1 + high, floor=1 - low if low < 1 else None)
     if s.flag(L + "disable_ppo_ratio"):
-        return Unbounded()
-    if s[L + "ratio_clip_c"] is None:
-        return Clip(low=low, high=high)
-    return DualClip(low=low, high=high, cap=s.number(L + "ratio_clip_c"))
+        return op.Unbounded()
+    return common.clip(low, high, s.number_or(L + "ratio_clip_c", None))
 
 
 def _correction(s: Settings) -> Any:
     if not s.flag(L + "use_importance_sampling_correction"):
         return None
-    kind = s[L + "truncated_importance_sampling_type"]
-    name = L + "truncated_importance_sampling_ratio"
-    high = s.number(name) if s[name] is not None else NO_BOUND
+    high = s.number_or(L + "truncated_importance_sampling_ratio", NO_BOUND)
     low = s.number(L + "truncated_importance_sampling_ratio_min")
-    if kind == "icepop":
-        return TokenMask(low=low, high=high)
-    if kind == "seq-mask-tis":
-        return GeometricRejection(low=low, high=high, weighted=True)
-    return TokenTruncation(floor=low, cap=high)
+    return common.cut_weights(s[L + "truncated_importance_sampling_type"], low, high)
 
 
 def _said(s: Settings, estimator: str) -> dict[str, str]:
@@ -163,20 +135,15 @@ def _changes(config: Configuration, s: Settings) -> None:
         config.change(
             L + "kl_output_clamp_value", "the KL term is clamped: no pull where π is far from π_ref"
         )
-    config.changes_when_on()
-    for name in ("grpo.advantage_clip_low", "grpo.advantage_clip_high"):
-        if s[name] is not None:
-            config.change(name, "advantages are cut: a biased push")
+    config.change_as_recorded()
     if s.flag(L + "use_cispo") and s.number(L + "ratio_clip_min") < 1.0:
         config.change(L + "ratio_clip_min", "a lower bound on ρ that CISPO's paper has not")
 
 
 def _dpo(s: Settings) -> Configuration:
-    beta = coefficient(s, "dpo.reference_policy_kl_penalty")
-    config = Configuration("nemo_rl", "dpo", s, "preference_surrogate", updates=None)
-    config.target = PreferenceTarget(utility="preference", beta=beta) if beta > 0 else None
-    config.action, config.likely = Preference(loss=Dpo()), ("dpo",)
-    config.proposal = PairsProposal(source="pairs")
+    beta = common.coefficient(s, "dpo.reference_policy_kl_penalty")
+    config = common.pairs("nemo_rl", "dpo", s, beta)
+    config.action, config.likely = op.Preference(loss=op.Dpo()), ("dpo",)
     config.said["loss"] = s.said("dpo.reference_policy_kl_penalty")
     if s.flag("dpo.preference_average_log_probs"):
         config.change("dpo.preference_average_log_probs", "log-ratios per token: tilts by length")
@@ -187,21 +154,19 @@ def _dpo(s: Settings) -> Configuration:
 
 
 def _sft(s: Settings) -> Configuration:
-    config = Configuration("nemo_rl", "sft", s, "supervised", target=Data(), updates=None)
-    config.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
-    config.proposal = DatasetProposal(source="dataset")
-    config.likely = ("sft",)
-    return config
+    return common.supervised("nemo_rl", "sft", s)
 
 
 def _distillation(s: Settings) -> Configuration:
     config = Configuration("nemo_rl", "distillation", s, "on_policy_distillation")
     config.target, config.target_family = Teacher(eta=1.0), "teacher"
-    config.action, config.likely = NoCredit(), ("gkd", "opd_full", "opd")
+    config.action, config.likely = op.NoCredit(), ("gkd", "opd_full", "opd")
     _drawn(config, s, "distillation")
     divergence = {"forward": "forward_kl", "reverse": "reverse_kl"}.get(str(s[L + "kl_type"]))
     spec = {"divergence": divergence or "jsd", "top_k": s.whole("distillation.topk_logits_k")}
-    config.auxiliary = Auxiliary.model_validate({"distillation": {**spec, "rest": "renormalised"}})
+    config.auxiliary = op.Auxiliary.model_validate(
+        {"distillation": {**spec, "rest": "renormalised"}}
+    )
     if divergence is None:
         config.notes.append("a weighted sum of both KLs stands here as a JSD")
     config.said["distillation"] = s.said("distillation.topk_logits_k")

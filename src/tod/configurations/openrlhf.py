@@ -6,53 +6,20 @@ Dotted options (2026) and the flat ones before them are read alike.
 from collections.abc import Mapping
 from typing import Any
 
+import tod.configurations.configuration as common
+import tod.operators as op
 from tod.atlas.law import Law
 from tod.base import SpecError
-from tod.configurations.configuration import (
-    REWARD,
-    Configuration,
-    auxiliary,
-    coefficient,
-    proposal_of,
-    reward_tilt,
-)
+from tod.configurations.configuration import Configuration
 from tod.configurations.framework import Settings
 from tod.configurations.point import Located
-from tod.operators import (
-    Clip,
-    ConservativeDpo,
-    DatasetProposal,
-    Dpo,
-    DualClip,
-    Gae,
-    GeometricRejection,
-    GroupMean,
-    GroupZScore,
-    Ipo,
-    KLPull,
-    LeaveOneOut,
-    PairsProposal,
-    PolicyGradient,
-    Preference,
-    Raw,
-    ReturnToGo,
-    SequenceMeanTokenMean,
-    TokenMask,
-    TokenMean,
-    TokenTruncation,
-    Uniform,
-    WeightedRegression,
-    Whitening,
-)
-from tod.targets import Data
-from tod.targets import Preference as PreferenceTarget
 
 E = "algo.advantage.estimator"
 _BASELINES = {
-    "reinforce": Raw(),
-    "rloo": LeaveOneOut(),
-    "reinforce_baseline": GroupMean(),
-    "dr_grpo": GroupMean(),
+    "reinforce": op.Raw(),
+    "rloo": op.LeaveOneOut(),
+    "reinforce_baseline": op.GroupMean(),
+    "dr_grpo": op.GroupMean(),
 }
 _LIKELY = {
     "gae": ("ppo_clip",),
@@ -75,15 +42,11 @@ def locate_openrlhf(
     name = (program or "openrlhf.cli.train_ppo_ray").rsplit(".", 1)[-1]
     if name in ("train_ppo_ray", "train_ppo"):
         return _ppo(Settings.of("openrlhf", "ppo", values), name).located()
-    pairs = Settings.of("openrlhf", "pairs", values)
+    data = Settings.of("openrlhf", "pairs", values)
     if name == "train_dpo":
-        return _dpo(pairs).located()
+        return _dpo(data).located()
     if name == "train_sft":
-        config = Configuration("openrlhf", name, pairs, "supervised", target=Data(), updates=None)
-        config.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
-        config.proposal = DatasetProposal(source="dataset")
-        config.likely = ("sft",)
-        return config.located()
+        return common.supervised("openrlhf", name, data).located()
     raise SpecError(
         f"{where}: no reader for {program}. Known: train_ppo_ray, train_dpo, train_sft of "
         "openrlhf.cli."
@@ -91,26 +54,26 @@ def locate_openrlhf(
 
 
 def _ppo(s: Settings, name: str) -> Configuration:
-    estimator, beta = str(s[E]), coefficient(s, "algo.kl.init_coef")
+    estimator, beta = str(s[E]), common.coefficient(s, "algo.kl.init_coef")
     config = Configuration("openrlhf", f"{name}: {estimator}", s, "verifier_rl")
     config.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
-    config.target = reward_tilt(beta)
+    config.target = common.reward_tilt(beta)
     if beta <= 0.0:
         config.no_target = "algo.kl.init_coef=0: no finite target, only a trust region"
     config.updates = _updates(s)
     names = {name: f"rollout.{name}" for name in ("temperature", "top_p")}
     names |= {"prompts": "rollout.batch_size", "size": "rollout.n_samples_per_prompt"}
-    config.proposal = proposal_of(s, names | {"max_new_tokens": "data.max_len"})
+    config.proposal = common.proposal_of(s, names | {"max_new_tokens": "data.max_len"})
     gspo = s["actor.policy_loss_type"] == "gspo"
-    config.action = PolicyGradient(
+    config.action = op.PolicyGradient(
         level="sequence_mean" if gspo else "token",
         trust_region=_region(s),
         advantage=_advantage(s, estimator),
-        aggregation=SequenceMeanTokenMean() if gspo else TokenMean(),
+        aggregation=op.SequenceMeanTokenMean() if gspo else op.TokenMean(),
         pull=_pull(s) if beta > 0 else None,
         correction=_correction(s),
     )
-    config.auxiliary = auxiliary(s.number("actor.entropy_coef"), critic=estimator == "gae")
+    config.auxiliary = common.auxiliary(s.number("actor.entropy_coef"), critic=estimator == "gae")
     config.likely = ("gspo",) if gspo else _LIKELY.get(estimator, ())
     config.said = {
         "advantage": s.said(E),
@@ -131,12 +94,10 @@ def _updates(s: Settings) -> int:
     return max(1, drawn // max(1, s.whole("train.batch_size"))) * s.whole("train.max_epochs")
 
 
-def _region(s: Settings) -> Clip | DualClip:
+def _region(s: Settings) -> op.Clip | op.DualClip:
     given = s["actor.eps_clip_low_high"] is not None
     low, high = _two(s, "actor.eps_clip_low_high") if given else (s.number("actor.eps_clip"),) * 2
-    if s["actor.dual_clip"] is None:
-        return Clip(low=low, high=high)
-    return DualClip(low=low, high=high, cap=s.number("actor.dual_clip"))
+    return common.clip(low, high, s.number_or("actor.dual_clip", None))
 
 
 def _two(s: Settings, name: str) -> tuple[float, float]:
@@ -148,34 +109,29 @@ def _two(s: Settings, name: str) -> tuple[float, float]:
 
 
 def _advantage(s: Settings, estimator: str) -> Any:
-    whiten = None if s.flag("algo.advantage.no_std_norm") else Whitening(epsilon=0.0, ddof=0)
+    whiten = None if s.flag("algo.advantage.no_std_norm") else op.Whitening(epsilon=0.0, ddof=0)
     gamma = s.number("algo.advantage.gamma")
     if estimator == "gae":
-        return Gae(discount=gamma, trace=s.number("algo.advantage.lambd"), whiten=whiten)
+        return op.Gae(discount=gamma, trace=s.number("algo.advantage.lambd"), whiten=whiten)
     if estimator == "group_norm":
-        return GroupZScore(epsilon=1e-9)
+        return op.GroupZScore(epsilon=1e-9)
     if estimator in ("rloo", "dr_grpo"):
-        return ReturnToGo(baseline=_BASELINES[estimator])
+        return op.ReturnToGo(baseline=_BASELINES[estimator])
     discount = gamma if estimator == "reinforce" else 1.0
     baseline = s.choice(E, _BASELINES)
-    return ReturnToGo(discount=discount, baseline=baseline, whiten=whiten)
+    return op.ReturnToGo(discount=discount, baseline=baseline, whiten=whiten)
 
 
-def _pull(s: Settings) -> KLPull:
+def _pull(s: Settings) -> op.KLPull:
     place = "loss" if s.flag("algo.kl.use_loss") else "reward"
-    return KLPull(kind=str(s["algo.kl.estimator"]), place=place)
+    return op.KLPull(kind=str(s["algo.kl.estimator"]), place=place)
 
 
 def _correction(s: Settings) -> Any:
     if not s.flag("algo.advantage.is_correction_enable"):
         return None
     low, high = _two(s, "algo.advantage.is_correction_threshold")
-    kind = s["algo.advantage.is_correction_type"]
-    if kind == "icepop":
-        return TokenMask(low=low, high=high)
-    if kind == "seq-mask-tis":
-        return GeometricRejection(low=low, high=high, weighted=True)
-    return TokenTruncation(floor=low, cap=high)
+    return common.cut_weights(s["algo.advantage.is_correction_type"], low, high)
 
 
 def _ppo_changes(config: Configuration, s: Settings, estimator: str, beta: float) -> None:
@@ -185,29 +141,24 @@ def _ppo_changes(config: Configuration, s: Settings, estimator: str, beta: float
             "the reward is divided by σ_c *before* the KL is subtracted: "
             f"η = {1 / beta:.4g}/(σ_c + 1e-09), another sharpness in every context",
         )
-        etas = {REWARD: 1 / beta}
+        etas = {common.REWARD: 1 / beta}
         config.law = Law("exponential", {"ref": 1.0}, etas, "group_std", 1e-9, "on_policy")
     if beta > 0 and s["algo.kl.target"] is not None:
         config.change("algo.kl.target", "β moves to hold that KL: η = 1/β is whatever it takes")
     if "reward.clip_range" in s.given:
         config.change("reward.clip_range", "U is the reward cut to that range, after a baseline")
-    config.changes_when_on()
-    for name in ("reward.overlong_buffer_len", "reward.stop_properly_penalty_coef"):
-        if s[name] is not None:
-            config.change(name, "U of long or cut answers is lowered: a second utility")
+    config.change_as_recorded()
 
 
 def _dpo(s: Settings) -> Configuration:
-    beta, smooth = coefficient(s, "model.beta"), s.number("model.label_smoothing")
-    config = Configuration("openrlhf", "train_dpo", s, "preference_surrogate", updates=None)
-    config.target = PreferenceTarget(utility="preference", beta=beta) if beta > 0 else None
-    loss: Any = ConservativeDpo(epsilon=smooth) if smooth else Dpo()
+    beta, smooth = common.coefficient(s, "model.beta"), s.number("model.label_smoothing")
+    config = common.pairs("openrlhf", "train_dpo", s, beta)
+    loss: Any = op.ConservativeDpo(epsilon=smooth) if smooth else op.Dpo()
     if s.flag("model.ipo_enable"):
-        loss = Ipo(by_length=False)
-    config.action, config.proposal = Preference(loss=loss), PairsProposal(source="pairs")
-    name = "model.ipo_enable" if s.flag("model.ipo_enable") else "model.label_smoothing"
-    config.said["loss"] = s.said(name)
-    config.likely = (loss.kind,)
+        loss = op.Ipo(by_length=False)
+    config.action, config.likely = op.Preference(loss=loss), (loss.kind,)
+    ipo = s.flag("model.ipo_enable")
+    config.said["loss"] = s.said("model.ipo_enable" if ipo else "model.label_smoothing")
     if smooth and s.flag("model.ipo_enable"):
         config.change("model.label_smoothing", "ignored by IPO: its labels are not smoothed")
     if s.number("model.nll_loss_coef"):

@@ -3,80 +3,29 @@
 from collections.abc import Mapping
 from typing import Any
 
+import tod.configurations.configuration as common
+import tod.operators as op
 from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law
 from tod.atlas.nearest import NO_BOUND
 from tod.base import SpecError
-from tod.configurations.configuration import (
-    REWARD,
-    Configuration,
-    auxiliary,
-    coefficient,
-    proposal_of,
-    reward_tilt,
-)
+from tod.configurations.configuration import Configuration
 from tod.configurations.framework import Settings, facts
 from tod.configurations.point import Located
-from tod.operators import (
-    AdvantageSpec,
-    AlternatingProposal,
-    Auxiliary,
-    BatchZScore,
-    Clip,
-    ConservativeDpo,
-    ConstantLength,
-    DatasetProposal,
-    Dpo,
-    Exo,
-    GroupMean,
-    GroupZScore,
-    Hinge,
-    Ipo,
-    KLPull,
-    Kto,
-    LeaveOneOut,
-    Nca,
-    NoCredit,
-    OrPo,
-    PairsProposal,
-    PolicyGradient,
-    Preference,
-    RobustDpo,
-    SequenceMask,
-    SequenceMeanTokenMean,
-    SequenceMeanTokenSum,
-    SequenceTruncation,
-    SigmoidNorm,
-    SimPo,
-    SoftGate,
-    StaleNegatives,
-    TokenMask,
-    TokenMean,
-    TokenTruncation,
-    Truncate,
-    Unbounded,
-    Uniform,
-    WeightedRegression,
-)
-from tod.operators.aggregation import AggregationSpec
-from tod.operators.corrections import CorrectionSpec
-from tod.operators.proposals import Proposal
-from tod.operators.trust_regions import TrustRegionSpec
-from tod.targets import Data, Teacher
-from tod.targets import Preference as PreferenceTarget
+from tod.targets import Teacher
 
-_AGGREGATION: dict[str, AggregationSpec] = {
-    "grpo": SequenceMeanTokenMean(),
-    "sapo": SequenceMeanTokenMean(),
-    "bnpo": TokenMean(),
-    "dapo": TokenMean(),
-    "cispo": TokenMean(),
-    "luspo": SequenceMeanTokenSum(),
+_AGGREGATION: dict[str, op.AggregationSpec] = {
+    "grpo": op.SequenceMeanTokenMean(),
+    "sapo": op.SequenceMeanTokenMean(),
+    "bnpo": op.TokenMean(),
+    "dapo": op.TokenMean(),
+    "cispo": op.TokenMean(),
+    "luspo": op.SequenceMeanTokenSum(),
 }
-_NONE, _GROUP = GroupMean(), GroupZScore(epsilon=1e-4)
-_SCALING: dict[str, AdvantageSpec] = {
+_NONE, _GROUP = op.GroupMean(), op.GroupZScore(epsilon=1e-4)
+_SCALING: dict[str, op.AdvantageSpec] = {
     "group": _GROUP,
-    "batch": BatchZScore(epsilon=1e-4),
+    "batch": op.BatchZScore(epsilon=1e-4),
     "none": _NONE,
     "True": _GROUP,
     "False": _NONE,
@@ -87,26 +36,21 @@ _LIKELY = {"grpo": ("grpo",), "dr_grpo": ("dr_grpo",), "sapo": ("sapo",), "cispo
 
 def grpo(s: Settings) -> Configuration:
     """GRPOConfig (and GMPOConfig): every ``loss_type`` that has a composition here."""
-    loss, beta = str(s["loss_type"]), coefficient(s, "beta")
+    loss, beta = str(s["loss_type"]), common.coefficient(s, "beta")
     sequence = s["importance_sampling_level"] == "sequence"
-    config = Configuration(
-        "trl", s.method, s, "verifier_rl", target=reward_tilt(beta), updates=_updates(s)
-    )
-    config.proposal = _proposal(s)
+    config = _drawn(s, beta, ("beta", "use_bias_correction_kl") if beta else ("beta",))
     config.likely = ("gspo",) if sequence else _LIKELY.get(loss, ("dapo", "grpo"))
-    config.said = _said(s, pull=("beta", "use_bias_correction_kl") if beta else ("beta",))
     composed = loss in {*_AGGREGATION, "dr_grpo"}
     if not composed:
         config.no_target = s.why_not("loss_type", loss, "GRPOConfig.loss_type")
-    elif beta == 0.0:
-        config.no_target = "beta=0: no finite target, only a trust region"
-    pull = KLPull(kind="k3", importance=s.flag("use_bias_correction_kl")) if beta else None
+    pull = op.KLPull(kind="k3", importance=s.flag("use_bias_correction_kl")) if beta else None
     level = "sequence_mean" if sequence else "token"
-    region = _region(s, loss) if composed else Unbounded()
+    region = _region(s, loss) if composed else op.Unbounded()
     if s.method == "GMPOConfig":
-        level, region = "sequence_mean_of_clipped", _log_clip(s)
+        # TRL's GMPO clips log ρ to ±ε
+        level, region = "sequence_mean_of_clipped", common.log_clip(s.number("epsilon"), _high(s))
         config.likely = ("gmpo",)
-    action = PolicyGradient(
+    action = op.PolicyGradient(
         level=level,
         trust_region=region,
         advantage=_advantage(s),
@@ -115,7 +59,7 @@ def grpo(s: Settings) -> Configuration:
         correction=_correction(s),
     )
     config.action, config.known = (action, []) if composed else (None, [(action, {})])
-    config.auxiliary = auxiliary(s.number("entropy_coef"))
+    config.auxiliary = common.auxiliary(s.number("entropy_coef"))
     config.said["entropy"] = s.said("entropy_coef")
     _grpo_changes(config, s, loss, sequence)
     _shared_changes(config, s)
@@ -124,84 +68,71 @@ def grpo(s: Settings) -> Configuration:
 
 def rloo(s: Settings) -> Configuration:
     """RLOOConfig: whole sequences, k1 in the reward."""
-    beta = coefficient(s, "beta")
-    config = Configuration(
-        "trl", s.method, s, "verifier_rl", target=reward_tilt(beta), updates=_updates(s)
-    )
-    config.proposal, config.likely = _proposal(s), ("rloo",)
-    config.said = _said(s, pull=("beta",))
-    if beta == 0.0:
-        config.no_target = "beta=0: no finite target, only a trust region"
-    config.action = PolicyGradient(
+    beta = common.coefficient(s, "beta")
+    config = _drawn(s, beta, ("beta",))
+    config.likely = ("rloo",)
+    config.action = op.PolicyGradient(
         level="sequence_sum",
-        trust_region=Clip(low=s.number("epsilon"), high=_high(s)),
-        advantage=LeaveOneOut(),
-        aggregation=SequenceMeanTokenSum(),
-        pull=KLPull(kind="k1", place="reward") if beta else None,
+        trust_region=op.Clip(low=s.number("epsilon"), high=_high(s)),
+        advantage=op.LeaveOneOut(),
+        aggregation=op.SequenceMeanTokenSum(),
+        pull=op.KLPull(kind="k1", place="reward") if beta else None,
     )
-    if s.flag("normalize_advantages"):
-        config.change(
-            "normalize_advantages",
-            "reward and KL are both inside the division by σ_batch: the law stays, steps scale",
-        )
-    if s["reward_clip_range"] is not None:
-        config.change("reward_clip_range", "the utility is the clipped reward, before the KL")
     _shared_changes(config, s)
     return config
 
 
+def _drawn(s: Settings, beta: float, pull: tuple[str, ...]) -> Configuration:
+    """A reward tilt over rollouts of the policy; ``pull`` are the settings that say its KL."""
+    config = Configuration("trl", s.method, s, "verifier_rl", target=common.reward_tilt(beta))
+    config.updates, config.proposal, config.said = _updates(s), _proposal(s), _said(s, pull)
+    if beta == 0.0:
+        config.no_target = "beta=0: no finite target, only a trust region"
+    return config
+
+
 def _high(s: Settings) -> float:
-    return s.number("epsilon_high" if s["epsilon_high"] is not None else "epsilon")
+    return s.number_or("epsilon_high", s.number("epsilon"))
 
 
-def _region(s: Settings, loss: str) -> TrustRegionSpec:
+def _region(s: Settings, loss: str) -> op.TrustRegionSpec:
     low, high = s.number("epsilon"), _high(s)
     if loss == "cispo":
-        return Truncate(cap=high)
+        return op.Truncate(cap=high)
     if loss == "sapo":
-        return SoftGate(
+        return op.SoftGate(
             tau_pos=s.number("sapo_temperature_pos"), tau_neg=s.number("sapo_temperature_neg")
         )
-    return Clip(low=low, high=high)
+    return op.Clip(low=low, high=high)
 
 
-def _log_clip(s: Settings) -> Clip:
-    """TRL's GMPO clips log ρ to ±ε: as bounds on ρ they are e^±ε."""
-    import math
-
-    low, high = s.number("epsilon"), _high(s)
-    return Clip(low=-math.expm1(-low), high=math.expm1(high))
-
-
-def _advantage(s: Settings) -> AdvantageSpec:
+def _advantage(s: Settings) -> op.AdvantageSpec:
     if s["multi_objective_aggregation"] == "normalize_then_sum":
-        return BatchZScore(epsilon=1e-4)
+        return op.BatchZScore(epsilon=1e-4)
     return s.choice("scale_rewards", _SCALING)  # type: ignore[no-any-return]
 
 
-def _aggregation(s: Settings, loss: str) -> AggregationSpec:
+def _aggregation(s: Settings, loss: str) -> op.AggregationSpec:
     if loss == "dr_grpo":
-        return ConstantLength(length=s.whole("max_completion_length"))
-    return _AGGREGATION.get(loss, TokenMean())
+        return op.ConstantLength(length=s.whole("max_completion_length"))
+    return _AGGREGATION.get(loss, op.TokenMean())
 
 
-def _correction(s: Settings) -> CorrectionSpec | None:
-    delta = s["off_policy_mask_threshold"]
-    if delta is not None:
-        return StaleNegatives(delta=s.number("off_policy_mask_threshold"))
+def _correction(s: Settings) -> op.CorrectionSpec | None:
+    if s["off_policy_mask_threshold"] is not None:
+        return op.StaleNegatives(delta=s.number("off_policy_mask_threshold"))
     if not (s.flag("use_vllm") and s.flag("vllm_importance_sampling_correction")):
         return None
-    name = "vllm_importance_sampling_clip_max"
-    high = s.number(name) if s[name] is not None else NO_BOUND
+    high = s.number_or("vllm_importance_sampling_clip_max", NO_BOUND)
     low = s.number("vllm_importance_sampling_clip_min")
     mode = s["vllm_importance_sampling_mode"]
     if mode == "sequence_mask":
-        return SequenceMask(low=low, high=high)
+        return op.SequenceMask(low=low, high=high)
     if mode == "token_mask":
-        return TokenMask(low=low, high=high)
+        return op.TokenMask(low=low, high=high)
     if mode == "sequence_truncate":
-        return SequenceTruncation(cap=high)
-    return TokenTruncation(cap=high, floor=low)
+        return op.SequenceTruncation(cap=high)
+    return op.TokenTruncation(cap=high, floor=low)
 
 
 def _updates(s: Settings) -> int:
@@ -212,10 +143,10 @@ def _updates(s: Settings) -> int:
     return s.whole("num_iterations") * windows
 
 
-def _proposal(s: Settings) -> Proposal:
+def _proposal(s: Settings) -> op.Proposal:
     names = {name: name for name in ("temperature", "top_p", "top_k")}
     names |= {"size": "num_generations", "max_new_tokens": "max_completion_length"}
-    return proposal_of(s, names, _prompts(s))
+    return common.proposal_of(s, names, _prompts(s))
 
 
 def _prompts(s: Settings) -> int:
@@ -247,8 +178,6 @@ def _grpo_changes(config: Configuration, s: Settings, loss: str, sequence: bool)
                 f"CISPO's cap is absolute here: every weight ρ ≤ {high:g}, also at ρ = 1, "
                 f"scales the whole update by {high:g}; 5.0 is recommended",
             )
-    if s["delta"] is not None:
-        config.change("delta", "ρ is capped from above for either sign of A: a second trust region")
     config.changes += _by_loss(s, loss, sequence)
     if (
         sequence
@@ -274,8 +203,6 @@ def _grpo_changes(config: Configuration, s: Settings, loss: str, sequence: bool)
         config.change(
             "top_entropy_quantile", "only the least certain tokens are trained: others stay put"
         )
-    if s.flag("use_adaptive_entropy"):
-        config.change("use_adaptive_entropy", "its weight moves to hold the entropy: no fixed law")
     if config.action is not None and getattr(config.action, "correction", None) is not None:
         config.changes.append(_of_correction(s))
 
@@ -308,19 +235,8 @@ def _by_loss(s: Settings, loss: str, sequence: bool) -> list[SilentChange]:
 
 
 def _shared_changes(config: Configuration, s: Settings) -> None:
-    if s.flag("sync_ref_model") and s.number("beta"):
-        config.change(
-            "sync_ref_model",
-            f"π_ref follows the policy every {s['ref_model_sync_steps']} steps: the anchor moves, "
-            "sharpness compounds at every sync and there is no fixed law",
-        )
-        config.law = Law("climbs", why="π_ref follows the policy")
-    if s.flag("mask_truncated_completions"):
-        config.change(
-            "mask_truncated_completions",
-            "answers cut at the limit get no push but stay in the baseline: the law is conditioned "
-            "on finishing",
-        )
+    _reference(config, s)
+    config.change_as_recorded()
     config.changes += cut_decoding(s)
 
 
@@ -340,66 +256,47 @@ def cut_decoding(s: Settings) -> list[SilentChange]:
     return found
 
 
-SCORE = "preference"
-"""The latent score of choices; no configuration names it."""
-
-
-def preference_target(beta: float) -> PreferenceTarget | None:
-    """π_ref·exp(r/β) of choices with unit noise; None at β = 0."""
-    return PreferenceTarget(utility=SCORE, beta=beta) if beta > 0 else None
-
-
 def dpo(s: Settings) -> Configuration:
     """DPOConfig; one ``loss_type``, or several with weights."""
-    beta = coefficient(s, "beta")
-    config = _pairs(s, preference_target(beta))
+    config = common.pairs("trl", s.method, s, common.coefficient(s, "beta"))
     losses = s["loss_type"] if isinstance(s["loss_type"], list) else [str(s["loss_type"])]
     if not losses:
         raise SpecError("loss_type: an empty list: there is no loss to locate.")
     if len(losses) > 1:
-        config.target, config.no_target = (
-            None,
-            f"{' + '.join(losses)}: a sum of losses has no target",
-        )
-        config.law = Law("other", why=config.no_target)
+        config.refuse(f"{' + '.join(losses)}: a sum of losses has no target")
         config.change("loss_type", "the optimum of a sum is the target of none of its parts")
         _reference(config, s)
         return config
     if losses[0] == "sft":
-        return _chosen_alone(config)
+        return _chosen_alone(s)
     loss = _dpo_loss(losses[0], s.number("label_smoothing"))
     if loss is None:
-        config.target, config.no_target = (
-            None,
-            s.why_not("loss_type", losses[0], "DPOConfig.loss_type"),
-        )
+        config.refuse(s.why_not("loss_type", losses[0], "DPOConfig.loss_type"))
     else:
-        config.action = Preference(loss=loss)
+        config.action = op.Preference(loss=loss)
         config.said["loss"] = s.said("loss_type")
     _dpo_changes(config, s, losses[0])
     return config
 
 
-def _chosen_alone(config: Configuration) -> Configuration:
+def _chosen_alone(s: Settings) -> Configuration:
     """``loss_type=sft``: the likelihood of the chosen answers, and nothing of a pair."""
-    config.target, config.target_family, config.family = Data(), None, "supervised"
-    config.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
-    config.proposal, config.likely = DatasetProposal(source="dataset"), ("sft",)
+    config = common.supervised("trl", s.method, s)
     config.change("loss_type", "fits the chosen answers: no pair, no π_ref and no β is read")
     return config
 
 
 def _dpo_loss(kind: str, smoothing: float) -> Any:
     if kind == "robust":
-        return RobustDpo(epsilon=smoothing)
+        return op.RobustDpo(epsilon=smoothing)
     if kind == "exo_pair":
-        return Exo(epsilon=smoothing or 1e-3)
+        return op.Exo(epsilon=smoothing or 1e-3)
     return {
-        "sigmoid": Dpo(),
-        "hinge": Hinge(),
-        "ipo": Ipo(by_length=True),
-        "nca_pair": Nca(),
-        "sigmoid_norm": SigmoidNorm(),
+        "sigmoid": op.Dpo(),
+        "hinge": op.Hinge(),
+        "ipo": op.Ipo(by_length=True),
+        "nca_pair": op.Nca(),
+        "sigmoid_norm": op.SigmoidNorm(),
     }.get(kind)
 
 
@@ -417,14 +314,9 @@ def _dpo_changes(config: Configuration, s: Settings, kind: str) -> None:
         config.change(
             "f_divergence_type", "another divergence to π_ref: q* is no exponential tilt of it"
         )
+        config.refuse("an f-divergence's target is no exponential tilt")
         config.law = Law("other", why=f"f-divergence {s['f_divergence_type']}")
-        config.target, config.no_target = None, "an f-divergence's target is no exponential tilt"
-    if s["ld_alpha"] is not None:
-        config.change(
-            "ld_alpha", "tokens beyond the shorter answer weigh less: log π is no density"
-        )
-    if s.flag("use_weighting"):
-        config.change("use_weighting", "pairs are weighted by π: other pairs count than were drawn")
+    config.change_as_recorded()
     _reference(config, s)
     config.change(
         "max_length", "answers beyond it are cut: the density compared is that of a prefix"
@@ -432,35 +324,27 @@ def _dpo_changes(config: Configuration, s: Settings, kind: str) -> None:
 
 
 def _reference(config: Configuration, s: Settings) -> None:
-    if s.flag("sync_ref_model"):
+    if s.flag("sync_ref_model") and s.number("beta"):
         config.change(
             "sync_ref_model",
-            f"π_ref follows the policy every {s['ref_model_sync_steps']} steps: sharpness "
-            "compounds, no fixed law",
+            f"π_ref follows the policy every {s['ref_model_sync_steps']} steps: the anchor moves, "
+            "sharpness compounds at every sync and there is no fixed law",
         )
         config.law = Law("climbs", why="π_ref follows the policy")
 
 
-def _pairs(s: Settings, target: Any) -> Configuration:
-    config = Configuration("trl", s.method, s, "preference_surrogate", target=target, updates=None)
-    config.proposal = PairsProposal(source="pairs")
-    config.target_family = "preference"
-    if target is None and not config.no_target:
-        config.no_target = "no KL coefficient: no finite target"
-    config.notes.append(
-        "μ is the data set's unknown author: overlap cannot be computed without its log-probs"
-    )
+def _without_reference(s: Settings) -> Configuration:
+    config = common.pairs("trl", s.method, s)
+    config.no_target = "no reference policy: nothing is tilted"
     return config
 
 
 def cpo(s: Settings) -> Configuration:
     """CPOConfig; with ``loss_type=simpo`` and ``cpo_alpha=0`` it is SimPO."""
-    config = _pairs(s, None)
-    config.no_target = "no reference policy: nothing is tilted"
-    kind = s["loss_type"]
+    config, kind = _without_reference(s), s["loss_type"]
     if kind == "simpo":
-        config.action = Preference(
-            loss=SimPo(scale=s.number("beta"), margin=s.number("simpo_gamma"))
+        config.action = op.Preference(
+            loss=op.SimPo(scale=s.number("beta"), margin=s.number("simpo_gamma"))
         )
         config.said["loss"], config.likely = s.said("loss_type"), ("simpo",)
     elif s.number("alpha"):
@@ -468,7 +352,7 @@ def cpo(s: Settings) -> Configuration:
             f"{s.said('alpha')}: not in the algebra: AlphaPO's reward (1 − π^−α)/α is no log π"
         )
     else:
-        config.action = Preference(loss=_flat_loss(s, str(kind)))
+        config.action = op.Preference(loss=_flat_loss(s, str(kind)))
         config.said["loss"] = s.said("loss_type")
         config.notes.append("scored without a reference: b is flat over strings of any length")
     if s.number("cpo_alpha"):
@@ -482,16 +366,15 @@ def cpo(s: Settings) -> Configuration:
 def _flat_loss(s: Settings, kind: str) -> Any:
     """CPO's loss of a pair; log-ratios to a flat b are the log-probs themselves."""
     smooth = s.number("label_smoothing")
-    logistic = ConservativeDpo(epsilon=smooth) if smooth else Dpo()
-    known = {"sigmoid": logistic, "hinge": Hinge(), "ipo": Ipo(by_length=True)}
+    logistic = op.ConservativeDpo(epsilon=smooth) if smooth else op.Dpo()
+    known = {"sigmoid": logistic, "hinge": op.Hinge(), "ipo": op.Ipo(by_length=True)}
     return s.choice("loss_type", {**known, "simpo": None}) if kind != "simpo" else None
 
 
 def orpo(s: Settings) -> Configuration:
     """ORPOConfig: its ``beta`` is the weight λ of the odds, no KL coefficient."""
-    config = _pairs(s, None)
-    config.no_target = "no reference policy: nothing is tilted"
-    config.action = Preference(loss=OrPo(weight=coefficient(s, "beta")))
+    config = _without_reference(s)
+    config.action = op.Preference(loss=op.OrPo(weight=common.coefficient(s, "beta")))
     config.said["loss"], config.likely = f"ORPO {s.said('beta')}", ("orpo",)
     config.change("beta", "λ of the odds ratio, not a KL coefficient: 1/β is no sharpness")
     return config
@@ -499,17 +382,17 @@ def orpo(s: Settings) -> Configuration:
 
 def kto(s: Settings) -> Configuration:
     """KTOConfig."""
-    config = _pairs(s, preference_target(coefficient(s, "beta")))
-    config.likely, config.proposal = ("kto",), DatasetProposal(source="dataset")
+    config = common.pairs("trl", s.method, s, common.coefficient(s, "beta"))
+    config.likely, config.proposal = ("kto",), op.DatasetProposal(source="dataset")
     if s["loss_type"] == "kto":
-        config.action = Preference(
-            loss=Kto(
+        config.action = op.Preference(
+            loss=op.Kto(
                 desirable=s.number("desirable_weight"), undesirable=s.number("undesirable_weight")
             )
         )
         config.said["loss"] = s.said("loss_type")
     else:
-        config.target, config.no_target = None, s.why_not("loss_type", key="KTOConfig.loss_type")
+        config.refuse(s.why_not("loss_type", key="KTOConfig.loss_type"))
     if s["desirable_weight"] != s["undesirable_weight"]:
         config.change("desirable_weight", "weights the two kinds: moves the optimum, not its shape")
     _reference(config, s)
@@ -518,14 +401,9 @@ def kto(s: Settings) -> Configuration:
 
 def sft(s: Settings) -> Configuration:
     """SFTConfig: likelihood of the data."""
-    config = Configuration("trl", s.method, s, "supervised", target=Data(), updates=None)
-    config.proposal = DatasetProposal(source="dataset")
-    kind = s["loss_type"]
-    config.action = WeightedRegression(
-        weights=Uniform(), aggregation=TokenMean(), by_probability=kind == "dft"
-    )
-    config.likely = ("dft",) if kind == "dft" else ("sft",)
-    if kind == "dft":
+    config = common.supervised("trl", s.method, s)
+    if s["loss_type"] == "dft" and config.action is not None:
+        config.action, config.likely = config.action.revised(by_probability=True), ("dft",)
         config.said["by_probability"] = s.said("loss_type")
     if s.flag("packing") and s["packing_strategy"] == "wrapped":
         config.change(
@@ -539,22 +417,20 @@ def sft(s: Settings) -> Configuration:
 
 def online_dpo(s: Settings) -> Configuration:
     """OnlineDPOConfig: of two draws of the policy the one with the larger reward is chosen."""
-    beta = coefficient(s, "beta")
-    config = _pairs(s, preference_target(beta))
+    config = common.pairs("trl", s.method, s, common.coefficient(s, "beta"))
     config.notes = [
-        f"two draws of π a prompt; labels are the larger {REWARD}, never a random choice"
+        f"two draws of π a prompt; labels are the larger {common.REWARD}, never a random choice"
     ]
     names = {name: name for name in ("temperature", "top_p", "top_k", "max_new_tokens")}
-    drawn = proposal_of(s, names, s.whole("per_device_train_batch_size"), size=2)
+    drawn = common.proposal_of(s, names, s.whole("per_device_train_batch_size"), size=2)
     config.proposal, config.updates = drawn, 1
-    losses = {"sigmoid": Dpo(), "ipo": Ipo(by_length=False)}
-    config.action = Preference(loss=s.choice("loss_type", losses))
+    losses = {"sigmoid": op.Dpo(), "ipo": op.Ipo(by_length=False)}
+    config.action = op.Preference(loss=s.choice("loss_type", losses))
     config.said["loss"] = s.said("loss_type")
     config.said |= {name: s.said(name) for name in ("temperature", "top_p", "top_k")}
     if s["loss_type"] == "sigmoid":
         config.law = Law("climbs", why="labels are hard: their optimum is at infinity")
-    if s["missing_eos_penalty"] is not None:
-        config.change("missing_eos_penalty", "U of cut answers is lowered: a second utility")
+    config.change_as_recorded()
     if s["reward_weights"] is not None:
         config.change("reward_weights", "U = Σ_k w_k U_k: pairs are ranked by the sum")
     config.changes += cut_decoding(s)
@@ -563,12 +439,12 @@ def online_dpo(s: Settings) -> Configuration:
 
 def distillation(s: Settings) -> Configuration:
     """DistillationConfig: divergence over the vocabulary on the student's own rollouts."""
-    return _distilled(s, 1.0, coefficient(s, "beta"))
+    return _distilled(s, 1.0, common.coefficient(s, "beta"))
 
 
 def gkd(s: Settings) -> Configuration:
     """GKDConfig: a share λ of student rollouts, a generalised JSD."""
-    return _distilled(s, s.number("lmbda"), coefficient(s, "beta"))
+    return _distilled(s, s.number("lmbda"), common.coefficient(s, "beta"))
 
 
 def _distilled(s: Settings, share: float, beta: float) -> Configuration:
@@ -591,13 +467,13 @@ def _distilled(s: Settings, share: float, beta: float) -> Configuration:
         "temperature": s.number("temperature"),
         "max_new_tokens": s.whole(longest),
     }
-    config.proposal = Proposal(source="old", **drawn)
+    config.proposal = op.Proposal(source="old", **drawn)
     if share < 1.0:
-        config.proposal = AlternatingProposal(source="alternating", on_policy=share, **drawn)
-    config.action = NoCredit()
+        config.proposal = op.AlternatingProposal(source="alternating", on_policy=share, **drawn)
+    config.action = op.NoCredit()
     divergence = {0.0: "forward_kl", 1.0: "reverse_kl"}.get(beta, "jsd")
     inner = {"beta": beta} if divergence == "jsd" else {}
-    config.auxiliary = Auxiliary.model_validate(
+    config.auxiliary = op.Auxiliary.model_validate(
         {"distillation": {"divergence": divergence, **inner}}
     )
     config.likely = ("gkd", "opd_full", "opd")

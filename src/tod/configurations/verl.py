@@ -3,57 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
+import tod.configurations.configuration as common
+import tod.operators as op
 from tod.atlas.law import Law
 from tod.base import SpecError
-from tod.configurations.configuration import (
-    Configuration,
-    auxiliary,
-    coefficient,
-    proposal_of,
-    reward_tilt,
-)
+from tod.configurations.configuration import Configuration
 from tod.configurations.framework import Settings, flat, number
 from tod.configurations.point import Located
-from tod.operators import (
-    Clip,
-    ConstantLength,
-    DatasetProposal,
-    DualClip,
-    Gae,
-    GroupMean,
-    GroupZScore,
-    KLPull,
-    LeaveOneOut,
-    Mask,
-    PolicyGradient,
-    ReturnToGo,
-    SequenceMask,
-    SequenceMeanTokenMean,
-    SequenceMeanTokenSum,
-    SequenceTruncation,
-    SoftGate,
-    TokenMask,
-    TokenMean,
-    TokenTruncation,
-    Truncate,
-    TrustRegionSpec,
-    Unbounded,
-    Uniform,
-    WeightedRegression,
-    Whitening,
-)
-from tod.targets import Data
 
 _ESTIMATORS = {
-    "rloo": LeaveOneOut(),
-    "rloo_vectorized": LeaveOneOut(),
-    "gpg": GroupMean(),
+    "rloo": op.LeaveOneOut(),
+    "rloo_vectorized": op.LeaveOneOut(),
+    "gpg": op.GroupMean(),
 }
 _LEVELS = {"gspo": "sequence_mean", "geo_mean": "sequence_mean_of_clipped"}
 _AGGREGATION = {
-    "token-mean": TokenMean(),
-    "seq-mean-token-mean": SequenceMeanTokenMean(),
-    "seq-mean-token-sum": SequenceMeanTokenSum(),
+    "token-mean": op.TokenMean(),
+    "seq-mean-token-mean": op.SequenceMeanTokenMean(),
+    "seq-mean-token-sum": op.SequenceMeanTokenSum(),
 }
 _PROGRAMS = ("main_ppo", "main_dapo", "fully_async_main", "main_ppo_split")
 _LIKELY = {
@@ -95,35 +62,36 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
     config.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
     config.proposal = _proposal(s)
     mode = _compose(config, s, estimator, mode)
-    config.auxiliary = auxiliary(s.number(A + "entropy_coeff"), critic=estimator == "gae")
+    config.auxiliary = common.auxiliary(s.number(A + "entropy_coeff"), critic=estimator == "gae")
     config.likely = _LIKELY.get(mode, _by_estimator(estimator))
     config.said |= _said(s)
     _trust_changes(config, s, mode)
     _reduction_changes(config, s, mode)
     _reward_changes(config, s, estimator)
     _other_changes(config, s)
+    config.change_as_recorded()
     return config.located()
 
 
 def _compose(config: Configuration, s: Settings, estimator: str, mode: str) -> str:
     """Fill in target and action, or why there is none; the loss's mode as it is composed."""
     pulls, beta = _pulls(config, s)
-    config.target = reward_tilt(beta)
+    config.target = common.reward_tilt(beta)
     if beta == 0.0 and not config.no_target:
         config.no_target = "no KL in the loss or the reward: no finite target, only a trust region"
     advantage = _advantage(s, estimator)
     region = _region(s, mode)
-    if mode == "geo_mean" and isinstance(advantage, Gae | ReturnToGo):
+    if mode == "geo_mean" and isinstance(advantage, op.Gae | op.ReturnToGo):
         mode, region = "geo_mean by token", None
     if advantage is None:
         config.no_target = s.why_not("algorithm.adv_estimator")
     elif region is None:
         config.no_target = s.why_not(A + "policy_loss.loss_mode", mode)
     rules = [
-        PolicyGradient(
+        op.PolicyGradient(
             level=_level(s, mode),
-            trust_region=region or Unbounded(),
-            advantage=advantage or GroupMean(),
+            trust_region=region or op.Unbounded(),
+            advantage=advantage or op.GroupMean(),
             aggregation=_aggregation(s, mode),
             pull=pull,
             correction=_correction(s),
@@ -140,10 +108,7 @@ def _compose(config: Configuration, s: Settings, estimator: str, mode: str) -> s
 
 def _sft(values: Mapping[str, Any], name: str) -> Located:
     s = Settings.of("verl", "sft", flat(values))
-    config = Configuration("verl", name, s, "supervised", target=Data(), updates=None)
-    config.proposal, config.likely = DatasetProposal(source="dataset"), ("sft",)
-    config.action = WeightedRegression(weights=Uniform(), aggregation=TokenMean())
-    return config.located()
+    return common.supervised("verl", name, s).located()
 
 
 def _mode(s: Settings) -> str:
@@ -178,10 +143,10 @@ def _updates(s: Settings) -> int:
 def _proposal(s: Settings) -> Any:
     names = {name: R + name for name in ("temperature", "top_p", "top_k")}
     names |= {"prompts": "data.train_batch_size", "size": R + "n"}
-    return proposal_of(s, names | {"max_new_tokens": "data.max_response_length"})
+    return common.proposal_of(s, names | {"max_new_tokens": "data.max_response_length"})
 
 
-Pulls = list[tuple[KLPull | None, str]]
+Pulls = list[tuple[op.KLPull | None, str]]
 
 
 def _pulls(config: Configuration, s: Settings) -> tuple[Pulls, float]:
@@ -214,75 +179,72 @@ _PLACES = {
 """Estimator and weight of a pull."""
 
 
-def _pull(config: Configuration, s: Settings, place: str) -> tuple[KLPull, float]:
+def _pull(config: Configuration, s: Settings, place: str) -> tuple[op.KLPull, float]:
     """The pull in the loss or in the reward; k2 stands in where it estimates no KL."""
     name, weight = _PLACES[place]
-    beta, spelled = coefficient(s, weight), str(s[name])
+    beta, spelled = common.coefficient(s, weight), str(s[name])
     kind = _KINDS.get(spelled.rstrip("+"))
     if kind is None:
         config.no_target = f"{s.said(name)} is no estimator of a KL's gradient"
         config.law = Law("other", why=config.no_target)
         config.change(name, "no estimator of a KL's gradient: its fixed point is not known")
-        return KLPull(kind="k2", place=place), beta
+        return op.KLPull(kind="k2", place=place), beta
     if place == "reward":
-        return KLPull(kind=kind, place="reward"), beta
+        return op.KLPull(kind=kind, place="reward"), beta
     if spelled.endswith("+") and kind != "k2":
         config.notes.append(f"{spelled}: the value of {spelled[:-1]}, the gradient of k2")
         kind = "k2"
     if kind == "k3" and beta:
         config.change(name, "k3 is clamped to 10 and its log-ratio to ±20: no pull beyond")
-    return KLPull(kind=kind), beta
+    return op.KLPull(kind=kind), beta
 
 
 def _advantage(s: Settings, estimator: str) -> Any:
     if estimator in ("grpo", "grpo_vectorized"):
         z = s.flag("algorithm.norm_adv_by_std_in_grpo")
-        return GroupZScore(epsilon=1e-6) if z else GroupMean()
-    whiten = Whitening(epsilon=1e-8, ddof=1)
+        return op.GroupZScore(epsilon=1e-6) if z else op.GroupMean()
+    whiten = op.Whitening(epsilon=1e-8, ddof=1)
     gamma = s.number("algorithm.gamma")
     if estimator == "gae":
-        return Gae(discount=gamma, trace=s.number("algorithm.lam"), whiten=whiten)
+        return op.Gae(discount=gamma, trace=s.number("algorithm.lam"), whiten=whiten)
     if estimator == "reinforce_plus_plus":
-        return ReturnToGo(discount=gamma, whiten=whiten)
+        return op.ReturnToGo(discount=gamma, whiten=whiten)
     if estimator == "reinforce_plus_plus_baseline":
-        return ReturnToGo(discount=gamma, baseline=GroupMean(), whiten=whiten)
+        return op.ReturnToGo(discount=gamma, baseline=op.GroupMean(), whiten=whiten)
     return _ESTIMATORS.get(estimator)
 
 
-def _region(s: Settings, mode: str) -> TrustRegionSpec | None:
+def _region(s: Settings, mode: str) -> op.TrustRegionSpec | None:
     low, high = (
-        s.number(A + name) if s[A + name] is not None else s.number(A + "clip_ratio")
+        s.number_or(A + name, s.number(A + "clip_ratio"))
         for name in ("clip_ratio_low", "clip_ratio_high")
     )
     cap = s.number(A + "clip_ratio_c")
     if mode == "vanilla":
-        return DualClip(low=low, high=high, cap=cap)
+        return op.DualClip(low=low, high=high, cap=cap)
     if mode in ("gspo", "geo_mean"):
-        return _log_clip(low, high) if mode == "geo_mean" else Clip(low=low, high=high)
+        return common.log_clip(low, high) if mode == "geo_mean" else op.Clip(low=low, high=high)
     if mode == "sapo":
-        return SoftGate(tau_pos=s.number(A + "tau_pos"), tau_neg=s.number(A + "tau_neg"))
+        return op.SoftGate(tau_pos=s.number(A + "tau_pos"), tau_neg=s.number(A + "tau_neg"))
     if mode == "cispo":
-        return Truncate(cap=1 + high, floor=1 - low if low < 1 else None)
-    plain = Truncate(cap=1.0, floor=1.0)
+        return op.Truncate(cap=1 + high, floor=1 - low if low < 1 else None)
+    plain = op.Truncate(cap=1.0, floor=1.0)
     if mode == "reinforce" and s[C + "rollout_is"] is not None:
         bounds = _bounds(s)
-        return Truncate(cap=bounds[1]) if bounds[0] is None else Mask(low=bounds[0], high=bounds[1])
+        return (
+            op.Truncate(cap=bounds[1])
+            if bounds[0] is None
+            else op.Mask(low=bounds[0], high=bounds[1])
+        )
     return plain if mode in ("gpg", "reinforce") else None
-
-
-def _log_clip(low: float, high: float) -> Clip:
-    """Bounds on log ρ as bounds on ρ."""
-    import math
-
-    return Clip(low=-math.expm1(-low), high=math.expm1(high))
 
 
 def _aggregation(s: Settings, mode: str) -> Any:
     if mode in ("geo_mean", "sapo"):
-        return SequenceMeanTokenMean()
+        return op.SequenceMeanTokenMean()
     given = s[A + "loss_scale_factor"] is not None
     length = s.whole(A + "loss_scale_factor" if given else "data.max_response_length")
-    return s.choice(A + "loss_agg_mode", {**_AGGREGATION, NORM: ConstantLength(length=length)})
+    return s.choice(A + "loss_agg_mode", {**_AGGREGATION, NORM: op.ConstantLength(length=length)})
 
 
 def _correction(s: Settings) -> Any:
@@ -291,8 +253,8 @@ def _correction(s: Settings) -> Any:
         return None
     low, high = _bounds(s)
     if low is not None:
-        return (SequenceMask if kind == "sequence" else TokenMask)(low=low, high=high)
-    return SequenceTruncation(cap=high) if kind == "sequence" else TokenTruncation(cap=high)
+        return (op.SequenceMask if kind == "sequence" else op.TokenMask)(low=low, high=high)
+    return op.SequenceTruncation(cap=high) if kind == "sequence" else op.TokenTruncation(cap=high)
 
 
 def _bounds(s: Settings) -> tuple[float | None, float]:
@@ -389,7 +351,6 @@ def _reward_changes(config: Configuration, s: Settings, estimator: str) -> None:
             f"β moves to hold the KL at {s['algorithm.kl_ctrl.target_kl']}: η = 1/β is whatever "
             "that takes",
         )
-    config.changes_when_on()
     if estimator == "gpg":
         config.change(
             "algorithm.adv_estimator",
@@ -410,14 +371,5 @@ def _other_changes(config: Configuration, s: Settings) -> None:
             inner + "loss_mode", "a divergence from a teacher, beside or instead of the reward"
         )
         what = "beside the reward: two pulls" if s.flag(inner + "use_task_rewards") else "alone"
-        config.no_target = (
-            f"distillation.enabled: a teacher {what}; only its settings are read here"
-        )
-        config.target, config.action = None, None
-        config.law = Law("other", why=config.no_target)
-    if s[C + "rollout_rs"] is not None:
-        config.change(
-            C + "rollout_rs",
-            "answers are dropped by −log ρ, so bounds lo_hi keep ρ in [1/hi, 1/lo]; the law is "
-            "conditioned on agreement of the two engines",
-        )
+        config.refuse(f"distillation.enabled: a teacher {what}; only its settings are read here")
+        config.action = None

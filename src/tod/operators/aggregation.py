@@ -14,7 +14,13 @@ from pydantic import Field
 from tod.base import Array, Groups, Named, Spec, namespace, tagged
 from tod.operators.batch import Totals
 
-__all__ = ["ConstantLength", "SequenceMeanTokenMean", "SequenceMeanTokenSum", "TokenMean"]
+__all__ = [
+    "AggregationSpec",
+    "ConstantLength",
+    "SequenceMeanTokenMean",
+    "SequenceMeanTokenSum",
+    "TokenMean",
+]
 
 
 class Aggregation(Spec):

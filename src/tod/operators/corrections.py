@@ -20,6 +20,7 @@ from tod.operators.aggregation import AggregationSpec
 from tod.operators.batch import Batch, Totals
 
 __all__ = [
+    "CorrectionSpec",
     "GeometricRejection",
     "Product",
     "SequenceMask",
