@@ -17,6 +17,9 @@ from typing import Any
 
 import numpy as np
 
+SMALLEST = float(np.finfo("float64").tiny)
+"""Below it a double has no relative precision."""
+
 
 def unit_roundoff(dtype: Any) -> float:
     """Largest relative error u of one rounded operation: half the gap between 1 and its successor.
@@ -79,6 +82,18 @@ def printed(decimals: int) -> float:
     return 0.5 * 10.0**-decimals
 
 
+def stated(value: float, source: str) -> float:
+    """A number that somebody else adds or stops at, as a bound: the one place for a literal.
+
+    Args:
+        value: It.
+        source: Who states it, and where it enters.
+    """
+    if not source:
+        raise ValueError(f"{value} needs a source: whose number is it?")
+    return value
+
+
 def chance(spread: float, draws: float, sigmas: float = 5.0) -> float:
     """How far the mean of independent draws may be from its expectation.
 
@@ -99,6 +114,17 @@ def central_difference(step: float, third: float, size: float = 1.0) -> float:
         size: Bound of |f| there, times the operations it takes.
     """
     return step**2 * third / 6 + unit_roundoff("float64") * size / step
+
+
+def minimum(dtype: Any, size: float, curvature: float) -> float:
+    """How far from a minimum its values cannot be told apart: √(2·u·|f|/f″).
+
+    Args:
+        dtype: The type that f is computed in.
+        size: |f| there, times the operations it takes.
+        curvature: f″ there.
+    """
+    return math.sqrt(2 * unit_roundoff(dtype) * size / curvature)
 
 
 def of_credit(dtype: Any, size: float = 20.0) -> float:

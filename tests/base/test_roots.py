@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tod.base.roots import falling_roots
+from tolerance import double
 
 
 @pytest.mark.parametrize("guess", [1e-12, 1.0, 1e12])
@@ -19,7 +20,9 @@ def test_roots_of_a_falling_exponential(guess):
 
     with np.errstate(under="ignore"):
         found = falling_roots(function, np.full(4, guess))
-    np.testing.assert_allclose(found, scale * np.log(factor), rtol=1e-14)
+    # a value is rounded where it crosses 0, and log C of the first is small
+    near = double(8, 1 + 1 / np.log(factor).min())
+    np.testing.assert_allclose(found, scale * np.log(factor), rtol=near)
 
 
 def test_a_function_that_never_falls_has_its_root_at_infinity_and_stops_no_other():
@@ -38,11 +41,11 @@ def test_a_function_that_never_falls_has_its_root_at_infinity_and_stops_no_other
 def test_newton_steps_out_of_the_bracket_are_halvings():
     """1 − x^9 is so flat below 1 that Newton's step from there leaves the bracket."""
     found = falling_roots(lambda x: (1 - x**9, -9 * x**8), np.array([0.3]))
-    assert found == pytest.approx([1.0], rel=1e-15)
+    assert found == pytest.approx([1.0], rel=double(4), abs=0)
     kink = falling_roots(
         lambda x: (np.where(x < 2, 1.0, 2 - x), np.where(x < 2, 0.0, -1.0)), np.ones(1)
     )
-    assert kink == pytest.approx([2.0], rel=1e-15)
+    assert kink == pytest.approx([2.0], rel=double(4), abs=0)
 
 
 def test_a_root_at_the_guess_is_the_guess():

@@ -18,6 +18,7 @@ from tod.engine.settings import RunSettings
 from tod.engine.train import train
 from tod.formats import read
 from tod.runs import plain
+from tolerance import of_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 BLOCKS = (
@@ -45,6 +46,10 @@ FAST = (
 """One a target family and one a kind of action."""
 
 
+NEAR = of_weights("float64", 64, 40.0)
+"""Both sides sum the same recorded log-probs of tokens in double precision."""
+
+
 def same(a: Any, b: Any, path: str = "") -> list[str]:
     """Paths at which two records differ: sums of log-probs are added in another order."""
     if isinstance(a, dict) and isinstance(b, dict):
@@ -53,7 +58,7 @@ def same(a: Any, b: Any, path: str = "") -> list[str]:
     if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
         return [p for x, y in zip(a, b, strict=True) for p in same(x, y, path)]
     if isinstance(a, int | float) and isinstance(b, int | float):
-        near = np.isclose(a, b, rtol=1e-7, atol=1e-9)
+        near = np.isclose(a, b, rtol=NEAR, atol=NEAR)
         return [] if near else [f"{path}: {a} and {b}"]
     return [] if a == b else [f"{path}: {a} and {b}"]
 

@@ -16,6 +16,7 @@ from spec_values import instances, kind_of, members
 from tod.base import Groups, Spec, SpecError, to_numpy
 from tod.candidates import Candidates
 from tod.targets import Mixture, Target, TargetSpec
+from tolerance import SMALLEST, double, of_weights
 
 FAMILIES = members(TargetSpec)
 families = pytest.mark.parametrize("family", FAMILIES, ids=kind_of)
@@ -77,8 +78,15 @@ def shares(log_x: Any) -> np.ndarray:
 
 
 def rounding(log_x: np.ndarray) -> float:
-    """Relative error of exp x that forty roundings of the exponent make, and forty of the sum."""
-    return float(40 * 2.3e-16 * (1 + np.abs(log_x[np.isfinite(log_x)]).max(initial=0.0)))
+    """Of shares exp x / Σ exp x, relative; absolute of x itself."""
+    size = np.abs(log_x[np.isfinite(log_x)]).max(initial=0.0)
+    return of_weights("float64", len(WORDS), float(size))
+
+
+COEFFICIENT = double(16)
+"""Of an η or a ρ: a few products and quotients of the declared fields."""
+FLAT, SHARP, GAP = 1e-12, 1e4, 1e-2
+"""Sharpness near 0 and large, and the least difference of utility that it can tell apart."""
 
 
 def semantics_of(target: Target) -> Any:
@@ -99,9 +107,9 @@ def test_density_and_weights_are_those_of_the_enumeration(family, data):
     log_q, log_w = (to_numpy(f(c)) for f in (target.log_density, target.log_weights))
     np.testing.assert_array_equal(np.isfinite(log_q), np.isfinite(log_want))
     want = shares(log_want)
-    np.testing.assert_allclose(shares(log_q), want, rtol=rounding(log_want), atol=1e-300)
+    np.testing.assert_allclose(shares(log_q), want, rtol=rounding(log_want), atol=SMALLEST)
     on_mu = log_w + to_numpy(c.log_mu) if c.semantics == "sampled" else log_w
-    np.testing.assert_allclose(shares(on_mu), want, rtol=rounding(log_want), atol=1e-300)
+    np.testing.assert_allclose(shares(on_mu), want, rtol=rounding(log_want), atol=SMALLEST)
     tilt, base = target.tilt_and_base(c)
     np.testing.assert_array_equal(to_numpy(target.log_weights(c)), to_numpy(tilt + base))
 
@@ -142,9 +150,9 @@ def test_what_the_family_declares_is_what_its_target_has(family, data):
         assert set(declared) <= set(target.utilities)
     eta = getattr(spec, "eta", None)
     if eta is not None and target.tilts:
-        assert target.sharpness == pytest.approx(abs(eta), rel=1e-14)
+        assert target.sharpness == pytest.approx(abs(eta), rel=COEFFICIENT, abs=0)
     if "eta" in spec.knobs() and target.tilts:
-        assert target.sharpness == pytest.approx(spec.knobs()["eta"], rel=1e-14)
+        assert target.sharpness == pytest.approx(spec.knobs()["eta"], rel=COEFFICIENT, abs=0)
 
 
 @families
@@ -167,7 +175,7 @@ def test_knobs_turn_a_family_to_itself_and_elsewhere(family, data):
         return
     assert type(turned) is family
     if turned.target.tilts:
-        assert turned.target.sharpness == pytest.approx(1.7, rel=1e-14)
+        assert turned.target.sharpness == pytest.approx(1.7, rel=COEFFICIENT, abs=0)
         # rounding of the coefficients alone: the anchor is made of the same ratio
         assert close(turned.target.anchor, spec.target.anchor)
 
@@ -197,7 +205,7 @@ def test_limits_of_the_sharpness(family, data):
     """η → 0 gives the anchor, η → ∞ the anchor on the best of what is inside."""
     spec = drawn(family, data)
     try:
-        flat, sharp = spec.sharpened(1e-12).target, spec.sharpened(1e4).target
+        flat, sharp = spec.sharpened(FLAT).target, spec.sharpened(SHARP).target
     except SpecError:
         return
     if not sharp.tilts or sharp.selectivity is not None:
@@ -205,16 +213,18 @@ def test_limits_of_the_sharpness(family, data):
     c = language(semantics_of(sharp))
     log_b = log_mass(Target(anchor=flat.anchor, support=flat.support), c)
     near = shares(flat.log_density(c))
-    np.testing.assert_allclose(near, shares(log_b), rtol=1e-11 + rounding(log_b), atol=1e-300)
-    score = sum(t.eta / 1e4 * to_numpy(c.utility[t.utility]) for t in sharp.tilts)
+    score = sum(t.eta / SHARP * to_numpy(c.utility[t.utility]) for t in sharp.tilts)
+    turned = np.expm1(2 * FLAT * np.ptp(score))
+    np.testing.assert_allclose(near, shares(log_b), rtol=turned + rounding(log_b), atol=SMALLEST)
     levels = np.unique(np.round(score, 12))
-    if len(levels) < 2 or np.diff(levels).min() < 1e-2:
-        return  # e^{−1e4·gap} has to vanish against 1
+    if len(levels) < 2 or np.diff(levels).min() < GAP:
+        return
     inside = np.where(np.isfinite(log_b), score, -np.inf).reshape(CONTEXTS, -1)
-    best = np.isclose(inside, inside.max(axis=1, keepdims=True), rtol=0, atol=1e-12).ravel()
+    best = (inside > inside.max(axis=1, keepdims=True) - GAP / 2).ravel()
     top = shares(np.where(best, log_b, -np.inf))
     log_q = to_numpy(sharp.log_density(c))
-    np.testing.assert_allclose(shares(log_q), top, rtol=rounding(log_q), atol=1e-30)
+    rest = np.exp(np.ptp(log_b[np.isfinite(log_b)]) - SHARP * GAP)
+    np.testing.assert_allclose(shares(log_q), top, rtol=rounding(log_q), atol=rest)
 
 
 @families
@@ -250,5 +260,5 @@ def close(one: Any, other: Any) -> bool:
     if isinstance(one, Spec):
         return type(one) is type(other) and close(one.model_dump(), other.model_dump())
     if isinstance(one, float) and isinstance(other, float):
-        return one == pytest.approx(other, rel=1e-14)
+        return one == pytest.approx(other, rel=COEFFICIENT, abs=0)
     return bool(one == other)

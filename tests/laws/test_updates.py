@@ -38,6 +38,7 @@ from tod.operators.preference import Pairs, PreferenceLoss
 from tod.operators.proposals import ProposalSpec
 from tod.operators.pulls import Pull
 from tod.operators.weighted_regression import WeightsSpec
+from tolerance import assert_credit, of_credit
 
 UPDATES = [member for member in members(Action) if issubclass(member, UpdateRule)]
 CONTEXTS = Groups(np.array([3, 1, 4, 2]))
@@ -107,9 +108,9 @@ def drawn(member: type[Spec], data: Any) -> tuple[Any, Batch]:
 
 
 def same(got: Any, want: Any) -> None:
-    """Equal but for the rounding of some hundred operations on weights up to e^10."""
-    scale = np.abs(want).max(initial=0.0)
-    np.testing.assert_allclose(to_numpy(got), want, rtol=1e-9, atol=1e-12 * (1 + scale))
+    """Equal but for the rounding of credits; where they cancel, of values near 1."""
+    scale, near = np.abs(want).max(initial=0.0), of_credit("float64")
+    np.testing.assert_allclose(to_numpy(got), want, rtol=near, atol=near * (1 + scale))
 
 
 @updates
@@ -269,7 +270,7 @@ def test_a_token_that_the_policy_itself_sampled_is_not_touched(member, data):
     ]
     if any(isinstance(b, tuple) for b in bounds) or any(hi < 1 or lo > 1 for lo, hi in limits):
         return
-    np.testing.assert_allclose(weight, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(weight, 1.0, rtol=of_credit("float64"))
 
 
 @walk(WeightsSpec)
@@ -300,7 +301,7 @@ def test_autograd_of_a_preference_loss_is_its_slope(member, data):
         batch = batch_of(3, torch.from_numpy)
         delta = (torch.tensor(rng.normal(size=N))).requires_grad_()
         want = torch.autograd.grad(loss.value(delta, batch).sum(), delta)[0]
-        torch.testing.assert_close(loss.slope(delta.detach(), batch), want, rtol=1e-10, atol=1e-14)
+        assert_credit(loss.slope(delta.detach(), batch), want)
         return
     leaves = [x.clone().requires_grad_() for x in log_pi]
 
@@ -311,7 +312,7 @@ def test_autograd_of_a_preference_loss_is_its_slope(member, data):
     want = torch.autograd.grad(loss.value(pairs(leaves)).sum(), leaves)
     got = loss.slopes(pairs(log_pi))
     for one, other in zip(got, want, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+        assert_credit(one, other)
 
 
 @walk(Pull)

@@ -10,6 +10,7 @@ from tod.base import DataError
 from tod.diagnostics import ContextCounts, EssRel, Overlap, Summary
 from tod.regimes import Crossing, Thresholds, classify_run, stable_crossings, still_out
 from tod.regimes.crossings import crossings, segments
+from tolerance import chance
 
 LEGS = ("target_proposal", "policy_proposal", "target_policy")
 
@@ -187,7 +188,9 @@ def test_a_crossing_tells_both_levels_and_the_last_one(event, rng):
     assert [c.event for c in found] == [event]
     (crossing,) = found
     assert crossing.step == 25
-    assert (crossing.before, crossing.after, crossing.last) == pytest.approx(levels, abs=0.02)
+    assert (crossing.before, crossing.after, crossing.last) == pytest.approx(
+        levels, abs=chance(0.01 * np.sqrt(np.pi / 2), 20)
+    )
 
 
 def test_a_region_with_one_edge():

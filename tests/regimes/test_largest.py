@@ -16,6 +16,7 @@ from tod.regimes.largest import (
     spread_out,
     varied,
 )
+from tolerance import of_weights
 
 PASSES = np.array([1, 2, 3, 4, 1, 2, 3, 2, 5])
 CONTEXTS = Groups.equal(9, 16)
@@ -23,6 +24,11 @@ CONTEXTS = Groups.equal(9, 16)
 
 def utility(passes=PASSES):
     return np.concatenate([np.repeat([1.0, 0.0], [n, 16 - n]) for n in passes])
+
+
+def near_root(goal):
+    """log ESS falls as slowly as n/16 − goal is small, and η is where it crosses."""
+    return of_weights("float64", 16, 20.0) / np.abs(PASSES / 16 - goal).min()
 
 
 def test_words_and_numbers():
@@ -39,7 +45,7 @@ def test_words_and_numbers():
 def test_the_order_statistic_of_the_roots(p, rank, goal):
     roots = np.sort(eta_for_ess_binary(PASSES, np.full(9, 16), goal))
     value, _ = largest_eta(None, utility(), CONTEXTS, goal, p, 1.0, 64.0)
-    assert value == pytest.approx(roots[rank - 1], rel=1e-12)
+    assert value == pytest.approx(roots[rank - 1], rel=near_root(goal), abs=0)
 
 
 def test_what_never_falls_and_what_never_rises():
@@ -55,7 +61,7 @@ def test_following_the_quantile_finds_the_same_root_where_both_apply(eta):
     """With log b − log μ = 0 the search over a grid must give the closed form."""
     roots = np.sort(eta_for_ess_binary(PASSES, np.full(9, 16), 0.5))
     value, interval = largest_eta(np.zeros(144), utility(), CONTEXTS, 0.5, 0.5, eta, 64.0)
-    assert value == pytest.approx(roots[4], rel=1e-12)
+    assert value == pytest.approx(roots[4], rel=near_root(0.5), abs=0)
     assert interval is None
     many = utility(np.full(9, 12))
     assert largest_eta(np.zeros(144), many, CONTEXTS, 0.7, 0.5, eta, 64.0)[0] == math.inf

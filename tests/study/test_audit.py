@@ -145,7 +145,7 @@ def test_the_token_laws_hold_on_sequences(name, small):
     found = audit(procedure, world=small)
     assert found.on_policy.tv > OTHER
     assert found.on_policy.predicted == formula
-    assert found.on_policy.predicted_tv <= 1e-3
+    assert found.on_policy.predicted_tv <= SAME / 20
 
 
 def test_a_k2_in_the_loss_shares_the_target_of_one_token_alone(flat, small):
@@ -153,7 +153,7 @@ def test_a_k2_in_the_loss_shares_the_target_of_one_token_alone(flat, small):
     assert audit(procedure, world=flat, eta=1.0).measured == "on_policy"
     found = audit(procedure, world=small)
     assert found.measured == "no"
-    assert found.on_policy.predicted_tv <= 1e-3
+    assert found.on_policy.predicted_tv <= SAME / 20
 
 
 def test_without_b_over_mu_a_fixed_mu_is_the_anchor(small):
@@ -179,7 +179,7 @@ def test_a_mean_over_tokens_divides_the_law_by_lengths(weights, formula):
     found = audit(_made(action), world=audit_world(ends=True))
     assert found.measured != "yes"
     assert found.off_policy.predicted.endswith(formula)
-    assert found.off_policy.predicted_tv <= 1e-2
+    assert found.off_policy.predicted_tv <= SAME / 2
 
 
 def test_an_off_policy_rest_point_is_held_to_its_law():

@@ -63,5 +63,9 @@ def test_adam_against_torch(rng):
 
 def test_rounding_at_a_stationary_point_moves_nothing():
     # without a large enough epsilon a gradient of 1e-17 becomes a full step
-    moved, _ = Adam.start(np.zeros(2)).step(np.zeros(2), np.array([1e-17, -1e-17]), 0.1)
-    assert np.abs(moved).max() < 1e-10
+    rate, gradient = 0.1, np.array([1e-17, -1e-17])
+    moved, _ = Adam.start(np.zeros(2)).step(np.zeros(2), gradient, rate)
+    # rate·g/(|g| + ε), ε = 1e-6; both means begin at 0 and are corrected for it
+    np.testing.assert_allclose(
+        moved, rate * gradient / (np.abs(gradient) + 1e-6), rtol=double(16), atol=0
+    )

@@ -124,17 +124,17 @@ def test_a_constant_added_to_a_utility_shifts_its_context(shift, eta):
 
 
 def test_zero_sharpness_leaves_the_anchor_and_large_sharpness_the_argmax(language):
-    c = language()
+    c, small = language(), 1e-9
     q = {
         eta: c.contexts.softmax(
             Target(anchor={"ref": 1.0}, tilts=(Tilt(utility="reward", eta=eta),)).log_density(c)
         )
-        for eta in (0.0, 1e-9, 1e5)
+        for eta in (0.0, small, 1e5)
     }
     b = np.exp(c.log_anchor["ref"])
     near = of_weights("float64", 27, np.abs(c.log_anchor["ref"]).max())
     np.testing.assert_allclose(q[0.0], b, rtol=near)
-    np.testing.assert_allclose(q[1e-9], b, rtol=near + 2e-9 * np.ptp(c.utility["reward"]))
+    np.testing.assert_allclose(q[small], b, rtol=near + 2 * small * np.ptp(c.utility["reward"]))
     best = c.contexts.spread(c.contexts.max(c.utility["reward"])) == c.utility["reward"]
     # what is below the best has less than e^{−1e5·gap} beside the anchor's share
     np.testing.assert_allclose(q[1e5], best.astype(float), rtol=0, atol=near)

@@ -11,9 +11,9 @@ import torch
 
 from tod.engine.losses import divergence
 from tod.operators import FullVocabulary, PolicyGradient
-from tolerance import of_credit, rounding
+from tolerance import of_credit, rounding, stated
 
-TOL = of_credit("float64") + 1e-8
+TOL = of_credit("float64") + stated(1e-8, "verl adds it to the tokens that a mean divides by")
 """Rounding, and what verl adds to the number of tokens that its means divide by."""
 SEEN = 1e-3
 """A difference that is no rounding."""
@@ -48,7 +48,9 @@ def test_a_lone_candidate(name: str, alone: bool, said: Any) -> None:
     first = slice(0, int(said.draw.lengths[0]))
     reward = float(said.draw.reward[0]) if alone else 0.0
     # verl divides by 1 + 1e-6 where a group has one candidate
-    assert said(name, "advantages")[first] == pytest.approx(reward, rel=2e-6)
+    assert said(name, "advantages")[first] == pytest.approx(
+        reward, rel=TOL + stated(1e-6, "verl divides by σ + 1e-6 with σ = 1")
+    )
     for kind in ("group_zscore", "leave_one_out"):
         assert not credit(said.batch("lone"), advantage=kind)[first].any()
 

@@ -17,9 +17,9 @@ from tod.operators import (
     mean_of_clipped,
 )
 from tod.operators.trust_regions import gated
-from tolerance import of_credit
+from tolerance import of_credit, stated
 
-TOL = of_credit("float64") + 1e-8
+TOL = of_credit("float64") + stated(1e-8, "verl adds it to the tokens that a mean divides by")
 """Rounding, and what verl adds to the number of tokens that its means divide by."""
 TOKENS = {"aggregation": "token_mean"}
 DUAL = {"trust_region": {"kind": "dual_clip", "cap": 3.0}}

@@ -12,10 +12,9 @@ import torch
 
 from tod.engine.critic import value_loss
 from tod.operators import gae
-from tolerance import of_credit
+from tolerance import assert_credit, of_credit, stated
 
-TOL = of_credit("float64") + 1e-8
-"""Rounding, and what verl adds to the number of tokens that its means divide by."""
+TOL = of_credit("float64") + stated(1e-8, "verl adds it to the tokens that a mean divides by")
 
 
 def test_value_loss(said: Any, gap: Any) -> None:
@@ -43,4 +42,4 @@ def test_installed_verl_says_the_same(script: Path, kept: dict[str, Any], tmp_pa
     found = dict(np.load(fresh))
     assert found.keys() == kept.keys()
     for name, numbers in kept.items():
-        assert found[name] == pytest.approx(numbers, rel=1e-9, abs=1e-12), name
+        assert_credit(found[name], numbers)
