@@ -84,7 +84,7 @@ def test_better_diagnostics_never_mean_less_sharpness(solver, history, low, high
     light, heavy = sorted(weights)
     worse, _ = step(config, state, seen(low, weight=heavy), step=20)
     better, _ = step(config, state, seen(high, weight=light), step=20)
-    assert sharp(worse.knobs) <= sharp(better.knobs) * (1 + 1e-12)
+    assert sharp(worse.knobs) <= sharp(better.knobs) * (1 + double(16))
 
 
 @pytest.mark.parametrize("knob", KNOBS)
@@ -107,7 +107,7 @@ def test_slew_bounds_and_goal(knob, solver, data):
         before = sharp(state.knobs)
         state, decision = step(config, state, summary, step=t, eta_feasible=feasible)
         now = sharp(state.knobs)
-        assert abs(math.log(now / before)) <= 0.2 + double(16)
+        assert abs(math.log(now / before)) <= config.slew + double(16)
         assert 0.5 * (1 - double(16)) <= now <= 5.0 * (1 + double(16))
         assert decision.after == state.knobs
         if decision.action == "hold":
@@ -239,7 +239,7 @@ def test_the_deadline_is_met_whatever_is_seen(deadline, readings, start, heavy):
     for t, (ess, weight) in enumerate(readings):
         ramp = linear_ramp(config, state, step=t)["eta"]
         slowest = 5.0 * math.exp(-0.25 * max(0, deadline - t))
-        assert state.knobs["eta"] >= min(ramp, slowest) * (1 - 1e-9)
+        assert state.knobs["eta"] >= min(ramp, slowest) * (1 - double(30 * 4))
         if t >= deadline:
             assert state.knobs["eta"] == 5.0
         state, _ = step(config, state, seen(ess, weight=weight if heavy else 0.1), step=t)

@@ -77,9 +77,9 @@ class Controller(RuleBasedStateMachine):
     @invariant()
     def bounded(self):
         goal = 5.0
-        assert 0.2 - 1e-12 <= self.sharpness(self.state) <= goal * (1 + 1e-12)
+        assert 0.2 * (1 - double(16)) <= self.sharpness(self.state) <= goal * (1 + double(16))
         moved = math.log(self.sharpness(self.state) / self.sharpness(self.before))
-        assert abs(moved) <= self.config.slew + 1e-9
+        assert abs(moved) <= self.config.slew + double(16)
         assert all(math.isfinite(v) and v >= 0 for v in self.state.knobs.values())
         assert len(self.state.window) <= self.config.window
 

@@ -13,6 +13,7 @@ import pytest
 
 from tod.base import TodError
 from tod.formats import FORMATS, read
+from tolerance import rounding
 
 NAMED = [name for name in FORMATS if name != "mapping"]
 """``mapping`` reads any table by a person's --map and writes nothing of its own."""
@@ -25,6 +26,10 @@ def writer_of(name: str, writers: Any) -> Any:
     fitting = [word for word in words if word.replace("_", "-") in name]
     assert fitting, f"format {name!r} has no writer: add `write_{name.replace('-', '_')}`"
     return getattr(writers, f"write_{max(fitting, key=len)}")
+
+
+ROUNDED, SUMMED = 2 * rounding("float32", 1), 2 * rounding("float32", 12)
+"""Files hold float32 at least; of a sum of some dozen log-probs, each kept so."""
 
 
 def values_of(contexts: Any, values: Any) -> list[tuple[float, ...]]:
@@ -43,16 +48,18 @@ def test_what_is_written_is_recognised_and_read_back(name, writers, world, tmp_p
     main = next(iter(reading.utility))
     given = "advantage" if main == "advantage" else "reward"
     wanted = sorted(tuple(sorted(getattr(r, given) for r in g)) for g in groups)
-    # files hold float32 at least: half a unit in the last of 24 bits
     np.testing.assert_allclose(
-        values_of(reading.contexts, reading.utilities(main)), wanted, rtol=2.0**-23
+        values_of(reading.contexts, reading.utilities(main)),
+        wanted,
+        rtol=ROUNDED,
     )
     for policy in reading.recorded:
         key = {"policy": "old"}.get(policy, policy)
         sums = sorted(tuple(sorted(sum(getattr(r, key)) for r in g)) for g in groups)
-        # a sum of some dozen log-probs, each kept in float32
         np.testing.assert_allclose(
-            values_of(reading.contexts, reading.log_prob(policy, "")), sums, rtol=2.0**-18
+            values_of(reading.contexts, reading.log_prob(policy, "")),
+            sums,
+            rtol=SUMMED,
         )
 
 

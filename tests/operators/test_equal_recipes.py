@@ -55,6 +55,10 @@ def test_rloo_is_a_stretched_group_mean_where_groups_are_equal(make_batch):
     assert_credit(rloo, stretch * mean)
 
 
+SOFT = 1e-6
+"""τ of a gate that hardly closes."""
+
+
 @pytest.mark.parametrize(
     ("region", "same"),
     [
@@ -62,7 +66,7 @@ def test_rloo_is_a_stretched_group_mean_where_groups_are_equal(make_batch):
         (Truncate(cap=1e9), Unbounded()),
         (Mask(low=0.0, high=1e9), Unbounded()),
         (Clip(low=1.0, high=1e9), Unbounded()),
-        (SoftGate(tau_pos=1e-6, tau_neg=1e-6), Unbounded()),
+        (SoftGate(tau_pos=SOFT, tau_neg=SOFT), Unbounded()),
     ],
     ids=lambda region: region.kind,
 )
@@ -70,9 +74,9 @@ def test_rloo_is_a_stretched_group_mean_where_groups_are_equal(make_batch):
 def test_a_region_without_bounds_is_unbounded(make_batch, region, same, level):
     batch = make_batch()
     got, want = (credit(PolicyGradient(level=level, trust_region=r), batch) for r in (region, same))
-    # 4p(1 − p) of a soft gate is 1 − (τ(ρ − 1)/2)², τ = 1e-6
+    # 4p(1 − p) of a soft gate is 1 − (τ(ρ − 1)/2)²
     rho = np.exp(np.abs(batch.sequences.sum(abs(batch.log_policy - batch.log_old))).max())
-    softness = (1e-6 * rho / 2) ** 2 if region.kind == "soft_gate" else 0.0
+    softness = (SOFT * rho / 2) ** 2 if region.kind == "soft_gate" else 0.0
     np.testing.assert_allclose(got, want, rtol=of_credit("float64") + softness)
 
 

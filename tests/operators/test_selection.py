@@ -56,12 +56,13 @@ def test_law_of_best_of_four(rng):
 
 def test_law_of_resampling_two():
     """SIR at η = 1: E[w̄] over the nine pairs; every u of a fine grid stands for itself."""
-    grid = (np.arange(2000) + 0.5) / 2000
+    points = 2000
+    grid = (np.arange(points) + 0.5) / points
     law = np.mean(
         [_law(2, lambda v, c, u=u: resample(v, c, np.full(len(v), u))) for u in grid], axis=0
     )
     # half a part in 2000 of probability a boundary, of the six sets of nine that have one inside
-    near = 0.5 / 2000 * (1 - (MU**2).sum()) + printed(10)
+    near = (1 - (MU**2).sum()) / (2 * points) + printed(10)
     np.testing.assert_allclose(law, [0.3545230108, 0.3415905442, 0.3038864450], rtol=0, atol=near)
     w = np.exp(R)
     exact = sum(

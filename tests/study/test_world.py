@@ -13,7 +13,7 @@ from tod.study.distances import (
     uncovered,
 )
 from tod.study.world import make_world, perturbed, proposal
-from tolerance import double, of_weights
+from tolerance import double, of_weights, stated
 
 
 def _moments(world):
@@ -89,7 +89,7 @@ def test_distances_by_hand():
 def test_the_best_sharpness_of_a_tilt_is_its_own(small, eta):
     found, left = best_sharpness(small.target(eta), small.base, small.utility)
     # thirty golden sections of two gaps of the grid; TV has the slope ½E|U − Ū|
-    width = 2 * max(0.2, 0.1 * eta) * 0.618**30
+    width = stated(0.2, "two gaps of a tenth") * max(2, eta) * np.power(0.618, 30)
     q, u = np.exp(small.target(eta)), small.utility
     slope = 0.5 * (q * np.abs(u - (q * u).sum(axis=1, keepdims=True))).sum(axis=1).mean()
     rounded = double(27 + 8, 1 + eta * np.abs(u).max())

@@ -149,13 +149,14 @@ def test_every_family_round_trips_and_turns_to_itself(language, family, mass):
 @pytest.mark.parametrize("name", ["scalar_reward", "preference", "multi_objective", "verifier"])
 def test_sharpness_of_zero_leaves_the_anchor_and_of_infinity_the_best_of_it(language, name):
     c, family = language(), FAMILIES[name][0]
-    tiny, huge = (family.turned({"eta": eta}).target for eta in (1e-12, 1e7))
+    small, large = 1e-12, 1e7
+    tiny, huge = (family.turned({"eta": eta}).target for eta in (small, large))
     b = family.target.log_anchor(c)
-    # e^{ηU} − 1 of η = 1e-12; adding ηU = 1e7·U to log b keeps 1e7·U roundings of it
+    # e^{ηU} − 1 of a small η; adding ηU of a large one to log b keeps ηU roundings of it
     value = family.target.value(c)
     size = np.abs(value[np.isfinite(value)]).max()
-    near = of_weights("float64", 27, np.abs(b[np.isfinite(b)]).max()) + 2e-12 * size
-    rounded = of_weights("float64", 27, 1e7 * size)
+    near = of_weights("float64", 27, np.abs(b[np.isfinite(b)]).max()) + 2 * small * size
+    rounded = of_weights("float64", 27, large * size)
     for support in family.target.support:
         b = np.where(c.utility[support] > 0, b, -np.inf)
     np.testing.assert_allclose(

@@ -111,7 +111,8 @@ def test_pass_rate_of_best_of_k_is_the_mean_of_one_minus_all_misses(small: Make)
     assert abs(found - expected.mean()) < 3.5 * error
     assert abs(p.mean() - expected.mean()) > 4 * error, "the test can tell it from pass@1"
     # with and without replacement differ by k(k − 1)/2n·p(1 − p)^(k − 1), at most 27/256
-    near = 4 * 3 / 2 / 256 * 27 / 256
+    k, n = 4, 256
+    near = k * (k - 1) / (2 * n) * 27 / 256
     curve = {point["k"]: point for point in summary(many)["curve"]}
     assert curve[4]["pass_rate"] == pytest.approx(expected.mean(), abs=near)
 
