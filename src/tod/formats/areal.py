@@ -9,13 +9,13 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from tod.formats.columns import Rows
 from tod.formats.format import Format, by_keys, read_lines
 from tod.formats.jsonl import Count, Whole, texts_of
-from tod.formats.row_by_row import FileRows
 from tod.formats.several_runs import run_of
 
 
@@ -36,17 +36,22 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     steps: dict[int | str, int] = {}
     heads: set[int] = set()
 
-    def put(number: int, item: Sample, out: FileRows) -> None:
-        step = steps.setdefault(item.task_id, item.tail_version)
-        if not rows.wanted(step):
-            return
-        if item.head_version is not None and item.head_version < item.tail_version:
-            heads.add(item.head_version)
-        length = max((item.seqlen or 0) - (item.prompt_len or 0), 0) or None
-        utility = {"reward": item.reward}
-        out.put(number, step, item.task_id, utility, length=length, identity=item.sample_idx)
+    def columns(items: list[Sample]) -> dict[str, Any]:
+        step = [steps.setdefault(x.task_id, x.tail_version) for x in items]
+        heads.update(
+            x.head_version
+            for x, at in zip(items, step, strict=True)
+            if x.head_version is not None and x.head_version < x.tail_version and rows.wanted(at)
+        )
+        return {
+            "step": step,
+            "key": [x.task_id for x in items],
+            "utility": {"reward": [x.reward for x in items]},
+            "length": [max((x.seqlen or 0) - (x.prompt_len or 0), 0) or None for x in items],
+            "identity": [x.sample_idx for x in items],
+        }
 
-    read_lines(files, rows, Sample, put)
+    read_lines(files, rows, Sample, columns)
     if any(head > 0 for head in heads):
         rows.note("some samples span policy versions (head_version < tail_version)")
     if any(head <= 0 for head in heads):

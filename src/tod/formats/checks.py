@@ -5,6 +5,7 @@ One checker for lists of log-probs, wherever they come from: flat arrays, withou
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +42,14 @@ class TokenLists:
     @classmethod
     def of_rows(cls, rows: Sequence[Any]) -> "TokenLists":
         """Of one list or array a row; None where a row has none."""
-        arrays = [np.zeros(0) if x is None else np.asarray(x, dtype=np.float64) for x in rows]
         known = np.array([x is not None for x in rows], dtype=bool)
-        sizes = np.array([len(x) for x in arrays], dtype=np.int64)
+        lists = [x for x in rows if x is not None]
+        sizes = np.zeros(len(rows), dtype=np.int64)
+        sizes[known] = [*map(len, lists)]
+        if all(type(x) is list for x in lists):
+            flat = np.fromiter(chain.from_iterable(lists), np.float64, int(sizes.sum()))
+            return cls(known, sizes, flat)
+        arrays = [np.asarray(x, dtype=np.float64) for x in lists]
         return cls(known, sizes, np.concatenate(arrays))
 
     @classmethod

@@ -226,6 +226,8 @@ class Rows:
         def of(x: Any, kind: Any) -> Any:
             if isinstance(x, np.ma.MaskedArray):
                 return x.astype(kind)
+            if isinstance(x, range):
+                return np.arange(x.start, x.stop, dtype=kind)
             return None if x is None else np.asarray(x, dtype=kind)
 
         self.blocks.append(
@@ -249,13 +251,13 @@ class Rows:
         return self.gaps.setdefault((first, second), {}).setdefault(step, GapSums())
 
 
-def some_unknown(values: Sequence[Any]) -> Any:
+def some_unknown(values: Sequence[Any] | None) -> Any:
     """A column of whole numbers in which None is unknown; None where nothing is known."""
+    if values is None or None not in values:
+        return values
     mask = np.array([value is None for value in values], dtype=bool)
     if mask.all():
         return None
-    if not mask.any():
-        return values
     return np.ma.MaskedArray([value or 0 for value in values], mask=mask)
 
 

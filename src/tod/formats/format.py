@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from tod.base import DataError, SpecError
 from tod.formats.columns import Rows
 from tod.formats.files import base_suffix, open_binary, stem
-from tod.formats.jsonl import decode_lines
-from tod.formats.row_by_row import FileRows
+from tod.formats.jsonl import decode_blocks
+from tod.formats.row_by_row import FileRows, Refusal
 from tod.formats.several_runs import Home, newest_of_all
 
 Texts = Callable[[Path, Sequence[int]], Iterator[tuple[int, str, str]]]
@@ -123,14 +123,32 @@ def by_keys(says: str, *keys: str) -> Callable[[Probe], str | None]:
 
 
 def read_lines(
-    files: Sequence[Path], rows: Rows, kind: Any, put: Callable[[int, Any, FileRows], None]
+    files: Sequence[Path],
+    rows: Rows,
+    kind: Any,
+    columns: Callable[[list[Any]], dict[str, Any]],
+    refusal: Callable[[Any], Refusal | None] | None = None,
 ) -> None:
-    """Every line of JSONL files as ``kind``, given with its number to ``put``."""
+    """All lines of JSONL files.
+
+    Args:
+        files: The files.
+        rows: What they fill.
+        kind: Type of a line, or ``Lines``.
+        columns: Of decoded lines: the columns that ``FileRows.extend`` takes.
+        refusal: What is wrong with a line whose ``key`` is None; None: it is left out in silence.
+    """
     for path in files:
         out = FileRows(path, rows)
-        for number, item in decode_lines(path, kind, rows):
-            put(number, item, out)
-        out.close()
+        for numbers, items in decode_blocks(path, kind, rows):
+            why = None if refusal is None else partial(_refusal_at, refusal, items)
+            out.extend(numbers, **columns(items), refusal=why)
+
+
+def _refusal_at(
+    refusal: Callable[[Any], Refusal | None], items: list[Any], place: int
+) -> Refusal | None:
+    return refusal(items[place])
 
 
 def group_size(rows: Rows) -> int | None:

@@ -57,7 +57,6 @@ def read(files: Sequence[Path], rows: Rows) -> None:
         last = {number: step for step, (number, _) in lines.items() if rows.wanted(step)}
         for number, item in chosen_lines(path, last, dict[str, Any]):
             _put_line(number, last[number], item, out, chosen)
-        out.close()
 
 
 def _newest_lines(path: Path, rows: Rows) -> dict[int, tuple[int, Logged | None]]:
@@ -124,16 +123,21 @@ def _put_line(
     used = [name for name in dict.fromkeys((*chosen, told)) if name in item]
     columns = {name: _numbers(item[name]) for name in used}
     values = utilities(chosen, columns, out.rows) if columns else {}
-    prompts = _prompts(item)
-    for place, group in enumerate(_groups(item, out.rows)):
-        digest = blake2b(prompts[place].encode("utf-8", "replace"), digest_size=4).hexdigest()
-        bad = next((k for k in used if isinstance(item[k][place], str | list | dict)), None)
-        if bad is not None:
-            out.reject(number, bad, item[bad][place], "not a number")
-        else:
-            own = {name: float(column[place]) for name, column in values.items()}
-            label = f"{step}/{group}-{digest}"
-            out.put(number * ROWS + place, step, group, own, label=label)
+    prompts, groups = _prompts(item), _groups(item, out.rows)
+    bad = {
+        place: (name, value, "not a number")
+        for name in reversed(used)
+        for place, value in enumerate(item[name])
+        if isinstance(value, str | list | dict)
+    }
+
+    def label(place: int) -> str:
+        name = blake2b(prompts[place].encode("utf-8", "replace"), digest_size=4).hexdigest()
+        return f"{step}/{groups[place]}-{name}"
+
+    key = [None if place in bad else group for place, group in enumerate(groups)]
+    row = range(number * ROWS, number * ROWS + n)
+    out.extend(row, [step] * n, key, values, label=label, refusal=bad.get)
 
 
 def _rewards(item: dict[str, Any]) -> list[str]:

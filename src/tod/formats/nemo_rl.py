@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from tod.base import DataError
 from tod.formats.columns import Rows
@@ -37,57 +38,50 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     """All training files; of a step that a resumed run wrote again the later file."""
     rows.grouping = "runs"
     for step, path in newest_per_step([p for p in files if "val_data" not in p.name], rows):
-        out = FileRows(path, rows)
-        whole = [(n, x) for n, x in decode_lines(path, Micro, rows) if _whole(n, x, out)]
-        whole.sort(key=lambda entry: (entry[1].idx, entry[0]))
-        groups = runs([_prompt(item) for _, item in whole], group_size(rows))
-        for group, (number, item) in zip(groups, whole, strict=True):
-            _put(number, step, group, item, out)
-        out.close()
+        _read_file(path, step, rows)
 
 
-def _whole(number: int, item: Micro, out: FileRows) -> bool:
-    """Whether a row holds one sequence with a reward."""
-    rewards = item.filtered_rewards or item.rewards
-    if len(rewards) == len(item.token_ids) == len(item.token_loss_mask) == 1:
-        return True
-    out.reject(number, "rewards", rewards[:3], "not a list of length one")
-    return False
+def _read_file(path: Path, step: int, rows: Rows) -> None:
+    """One step; its groups are known at the end, so rows stand for themselves until then."""
+    out = FileRows(path, rows)
+    order: list[tuple[int, int, bytes]] = []
+    for number, item in decode_lines(path, Micro, rows):
+        rewards = item.filtered_rewards or item.rewards
+        if not len(rewards) == len(item.token_ids) == len(item.token_loss_mask) == 1:
+            out.reject(number, "rewards", rewards[:3], "not a list of length one")
+            continue
+        on = np.array(item.token_loss_mask[0]) != 0
+        _put(number, step, len(order), item, on, out)
+        prompt = item.token_ids[0][: int(on.argmax()) if on.any() else len(on)]
+        name = blake2b(str(prompt).encode(), digest_size=16).digest()
+        order.append((item.idx, len(order), name))
+    out.close()
+    order.sort()
+    groups = runs([name for _, _, name in order], group_size(rows))
+    code = np.zeros(len(order), dtype=np.int64)
+    for group, (_, at, name) in zip(groups, order, strict=True):
+        code[at] = rows.context(step, group, f"{step}/{group}-{name[:4].hex()}")
+    out.regroup(code)
 
 
-def _put(number: int, step: int, group: int, item: Micro, out: FileRows) -> None:
+def _put(number: int, step: int, code: int, item: Micro, on: Any, out: FileRows) -> None:
     if item.filtered_rewards:
         out.rows.note("dynamic sampling: filtered_rewards is what was trained on; rewards is not")
     if item.sample_loss_mask and item.sample_loss_mask[0] == 0:
         out.rows.note("some samples are masked out of the loss; they are kept as candidates")
-    mask = item.token_loss_mask[0]
     tokens: dict[str, Any] = {}
     for name, column in (("mu", item.generation_logprobs), ("old", item.prev_logprobs)):
         if column is None:
             continue
-        tokens[name] = masked(column[0] if column else [], mask)
-        if tokens[name] is None or len(mask) != len(item.token_ids[0]):
+        tokens[name] = masked(column[0] if column else [], on)
+        if tokens[name] is None or len(on) != len(item.token_ids[0]):
             shown = f"{len(column[0]) if column else 0} for {len(item.token_ids[0])} token_ids"
             field = out.rows.field(f"log_{name}")
             out.reject(number, field, shown, "another length than token_ids")
             return
-    out.put(
-        number,
-        step,
-        group,
-        {"reward": (item.filtered_rewards or item.rewards)[0]},
-        label=f"{step}/{group}-{blake2b(_prompt(item), digest_size=4).hexdigest()}",
-        tokens=tokens,
-        length=sum(1 for on in mask if on),
-        identity=item.idx,
-    )
-
-
-def _prompt(item: Micro) -> bytes:
-    """The tokens before the first that the policy wrote."""
-    mask = item.token_loss_mask[0]
-    first = next((place for place, on in enumerate(mask) if on), len(mask))
-    return str(item.token_ids[0][:first]).encode()
+    utility = {"reward": (item.filtered_rewards or item.rewards)[0]}
+    length = int(np.count_nonzero(on))
+    out.put(number, step, None, utility, tokens=tokens, length=length, identity=item.idx, code=code)
 
 
 class _Content(msgspec.Struct, gc=False):

@@ -6,13 +6,14 @@ zero-deviation groups were filtered (the default), so all-pass and all-fail cont
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from tod.formats.columns import Rows
 from tod.formats.format import Format, by_keys, read_lines
 from tod.formats.jsonl import Whole, texts_of
-from tod.formats.row_by_row import FileRows
+from tod.formats.row_by_row import Refusal
 
 
 class Response(msgspec.Struct, gc=False):
@@ -32,26 +33,27 @@ def read(files: Sequence[Path], rows: Rows) -> None:
         "open-instruct drops groups without deviation by default (filter_zero_std_samples): "
         "all-pass and all-fail contexts may be missing from these files"
     )
-    read_lines(files, rows, Response, _put)
+    read_lines(files, rows, Response, _columns, _refusal)
 
 
-def _put(number: int, item: Response, out: FileRows) -> None:
-    length = len(item.response_tokens)
-    if not out.rows.wanted(item.step):
-        return
-    if item.logprobs is not None and len(item.logprobs) != length:
-        shown = f"{len(item.logprobs)} for {length} tokens"
-        out.reject(number, "logprobs", shown, "another length than response_tokens")
-        return
-    out.put(
-        number,
-        item.step,
-        item.prompt_idx,
-        {"reward": item.reward},
-        tokens={"mu": item.logprobs},
-        length=length,
-        identity=item.sample_idx,
-    )
+def _columns(items: list[Response]) -> dict[str, Any]:
+    return {
+        "step": [x.step for x in items],
+        "key": [None if _uneven(x) else x.prompt_idx for x in items],
+        "utility": {"reward": [x.reward for x in items]},
+        "tokens": {"mu": [x.logprobs for x in items]},
+        "length": [len(x.response_tokens) for x in items],
+        "identity": [x.sample_idx for x in items],
+    }
+
+
+def _uneven(item: Response) -> bool:
+    return item.logprobs is not None and len(item.logprobs) != len(item.response_tokens)
+
+
+def _refusal(item: Response) -> Refusal:
+    shown = f"{len(item.logprobs or ())} for {len(item.response_tokens)} tokens"
+    return "logprobs", shown, "another length than response_tokens"
 
 
 def _run_of(path: Path) -> Path:

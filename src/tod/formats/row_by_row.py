@@ -1,11 +1,13 @@
-"""Rows one at a time, for formats whose rows are decoded one at a time.
+"""The rows of one file on their way to columns, one at a time or many at once.
 
-They are gathered into columns; their lists of log-probs go through the checker of ``checks`` some
-million tokens at a time.
+Contexts are interned, and lists of log-probs go through the checker of ``checks``; what is handed
+on are scalars.
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,20 @@ from tod.formats.checks import TokenColumns, TokenLists
 from tod.formats.columns import Rows, some_unknown
 
 _TOKENS = 1 << 20
-"""Tokens that are held before they are checked: 8 MiB a policy."""
+"""Tokens of single rows that are held before they are checked: 8 MiB a policy."""
 _ROWS = 1 << 16
 _MOST = 1 << 31
 _OPTIONAL = ("length", "answer", "lag", "identity")
+_COLUMNS = (
+    "row", "step", "key", "utility", "label", "log", "tokens", "stated", "length", "answer", "lag",
+    "identity", "sample", "code",
+)  # fmt: skip
+Refusal = tuple[str, object, str]
+"""The field that is no use, what it holds, and why."""
 
 
 class FileRows:
-    """The rows of one file; ``close`` hands over what is left."""
+    """The rows of one file; ``close`` hands over what is left of single ones."""
 
     def __init__(self, path: Path, rows: Rows) -> None:
         self.path = path
@@ -31,7 +39,7 @@ class FileRows:
         self._clear()
 
     def _clear(self) -> None:
-        self.held: list[dict[str, Any]] = []
+        self.held: list[tuple[Any, ...]] = []
         self.count = 0
 
     def put(
@@ -50,6 +58,7 @@ class FileRows:
         lag: int | None = None,
         identity: int | None = None,
         sample: bool = False,
+        code: int | None = None,
     ) -> None:
         """One row; what is None or absent is unknown.
 
@@ -68,21 +77,15 @@ class FileRows:
             lag: Versions between the sampler and the trainer.
             identity: What tells it from others of its context.
             sample: Whether it was drawn from the target and not from μ.
+            code: What ``regroup`` will tell its context by, of a file whose contexts are known at
+                its end. All rows have one or none.
         """
-        for name, count in (("length", length), ("lag", lag)):
-            if count is not None and not abs(count) < _MOST:
-                self.reject(row, name, count, "out of range")
-                return
-        known = {name: list_ for name, list_ in (tokens or {}).items() if list_ is not None}
+        lists = tokens or {}
         self.held.append(
-            {
-                "row": row, "code": self.rows.context(step, key, label), "step": step,
-                "utility": utility, "log": log or {}, "tokens": known, "stated": stated,
-                "length": length, "answer": answer, "lag": lag, "identity": identity,
-                "sample": sample,
-            }
+            (row, step, key, utility, label, log or {}, lists, stated, length, answer, lag,
+             identity, sample, code)
         )  # fmt: skip
-        self.count += sum(map(len, known.values()))
+        self.count += sum(len(values) for values in lists.values() if values is not None)
         if self.count > _TOKENS or len(self.held) >= _ROWS:
             self.close()
 
@@ -91,65 +94,142 @@ class FileRows:
         self.rows.reject(self.path, row, name, value, why)
 
     def close(self) -> None:
-        """Check the tokens of the rows held, and hand the rows over."""
-        held, columns = self.held, _Held(self.held)
-        self._clear()
-        if not held:
+        """Hand over the single rows that are held."""
+        if not self.held:
             return
-        tokens, log = None, columns.named("log")
-        if any(item["tokens"] for item in held):
-            tokens, good = self._checked(held)
-            held = [item for item, usable in zip(held, good, strict=True) if usable]
-            columns = _Held(held)
-            if not held:
-                return
-            log = columns.named("log") | tokens.sums
-        length = columns.of("length")
-        if tokens is not None:
-            length = [n or None if said is None else said
-                      for said, n in zip(length, tokens.length.tolist(), strict=True)]  # fmt: skip
-        optional = {name: columns.of(name) for name in _OPTIONAL} | {"length": length}
-        sample = columns.of("sample")
+        lists = map(list, zip(*self.held, strict=True))
+        columns: dict[str, Any] = dict(zip(_COLUMNS, lists, strict=True))
+        self._clear()
+        columns["label"] = columns["label"].__getitem__
+        for name in ("utility", "log", "tokens"):
+            columns[name] = _by_name(columns[name])
+        self._add(columns)
+
+    def extend(
+        self,
+        row: Sequence[int],
+        step: Sequence[int],
+        key: Sequence[Hashable],
+        utility: Mapping[str, Sequence[Any]],
+        *,
+        refusal: Callable[[int], Refusal | None] | None = None,
+        **columns: Any,
+    ) -> None:
+        """Many rows: a column of each of what ``put`` takes; without one nothing is known.
+
+        Rows of steps that were not asked for are left out.
+
+        Args:
+            row: Their numbers in the file.
+            step: Their training steps.
+            key: What tells their contexts; None for a row that is no use.
+            utility: By name.
+            refusal: Of the place of such a row: what is wrong with it; None: it is not counted.
+            columns: The others of ``put``, by its names; ``label`` is a function of the place,
+                asked for the first row of a context.
+        """
+        columns |= {"row": row, "step": step, "key": key, "utility": utility}
+        if self.rows.steps != (None, None):
+            asked = {at: self.rows.wanted(at) for at in dict.fromkeys(step)}
+            columns = _some(columns, [asked[at] for at in step])
+        if refusal is not None and None in columns["key"]:
+            for place, known in enumerate(key):
+                if known is None and self.rows.wanted(step[place]):
+                    why = refusal(place)
+                    if why is not None:
+                        self.reject(row[place], *why)
+            columns = _some(columns, [known is not None for known in columns["key"]])
+        self._add(columns)
+
+    def regroup(self, code: Any) -> None:
+        """Give the rows added so far their contexts: by the ``code`` that they were added with."""
+        for place, block in enumerate(self.rows.blocks):
+            if block.file == self.file:
+                self.rows.blocks[place] = replace(block, code=code[block.code])
+
+    def _add(self, columns: dict[str, Any]) -> None:
+        for name in ("length", "lag"):
+            columns = self._in_range(columns, name)
+        if (columns.get("code") or [None])[0] is None:
+            columns["code"] = self._codes(columns)
+        lists = {
+            name: TokenLists.of_rows(values)
+            for name, values in (columns.get("tokens") or {}).items()
+            if any(x is not None for x in values)
+        }
+        tokens = None
+        if lists:
+            tokens, good = self._checked(lists, columns)
+            columns = columns if good.all() else _some(columns, good.tolist())
+            said = columns.get("length") or [None] * len(columns["row"])
+            pairs = zip(said, tokens.length.tolist(), strict=True)
+            columns["length"] = [n or None if told is None else told for told, n in pairs]
+        sample = columns.get("sample")
         self.rows.add(
             self.file,
-            columns.of("code"),
-            columns.of("row"),
-            columns.named("utility"),
-            log,
-            sample=sample if any(sample) else None,
+            columns["code"],
+            columns["row"],
+            columns["utility"],
+            (columns.get("log") or {}) | ({} if tokens is None else tokens.sums),
+            sample=sample if sample and any(sample) else None,
             taken=None if tokens is None else tokens.taken,
-            **{name: some_unknown(values) for name, values in optional.items()},
+            **{name: some_unknown(columns.get(name)) for name in _OPTIONAL},
         )
 
-    def _checked(self, held: list[dict[str, Any]]) -> tuple[TokenColumns, Any]:
+    def _in_range(self, columns: dict[str, Any], name: str) -> dict[str, Any]:
+        """Refuse rows whose length or lag four bytes do not hold."""
+        known = [n for n in columns.get(name) or () if n is not None]
+        if not known or (max(known) < _MOST and min(known) > -_MOST):
+            return columns
+        good = [n is None or abs(n) < _MOST for n in columns[name]]
+        for place, inside in enumerate(good):
+            if not inside:
+                self.reject(columns["row"][place], name, columns[name][place], "out of range")
+        return _some(columns, good)
+
+    def _codes(self, columns: Mapping[str, Any]) -> list[int]:
+        """The context of every row."""
+        label, known = columns.get("label"), self.rows.contexts
+        code = []
+        for place, pair in enumerate(zip(columns["step"], columns["key"], strict=True)):
+            found = known.get(pair)
+            if found is None:
+                found = self.rows.context(*pair, None if label is None else label(place))
+            code.append(found)
+        return code
+
+    def _checked(
+        self, lists: Mapping[str, TokenLists], columns: Mapping[str, Any]
+    ) -> tuple[TokenColumns, Any]:
         """Sums of the rows whose lists are good, and the mask of these rows."""
-        names = list(dict.fromkeys(name for item in held for name in item["tokens"]))
-        lists = {n: TokenLists.of_rows([item["tokens"].get(n) for item in held]) for n in names}
-        columns, tokens = _Held(held), TokenColumns.of(lists, len(held))
-        stated = np.array([math.nan if n is None else n for n in columns.of("stated")])
-        good = tokens.refuse(self.path, np.array(columns.of("row")), self.rows, stated)
-        drawn = good & ~np.array(columns.of("sample"))
-        behind = np.array([bool(lag) for lag in columns.of("lag")])
-        tokens.count_gaps(np.array(columns.of("step")), drawn, behind, self.rows)
+        n = len(columns["row"])
+        tokens = TokenColumns.of(lists, n)
+        stated = np.array(columns.get("stated") or [None] * n, dtype=np.float64)
+        good = tokens.refuse(self.path, np.asarray(columns["row"]), self.rows, stated)
+        drawn = good & ~np.array(columns.get("sample") or [False] * n)
+        behind = np.array([bool(lag) for lag in columns.get("lag") or [0] * n])
+        tokens.count_gaps(np.array(columns["step"]), drawn, behind, self.rows)
         return tokens.part(good, self.rows.gate), good
 
 
-class _Held:
-    """Rows that are held, as columns."""
+def _some(columns: Mapping[str, Any], mask: Sequence[bool]) -> dict[str, Any]:
+    """The rows where the mask is on; a ``label`` is asked by its place before."""
+    places = [*compress(range(len(mask)), mask)]
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self.rows = rows
+    def of(x: Any) -> Any:
+        if callable(x):
+            return lambda place: x(places[place])
+        if isinstance(x, Mapping):
+            return {name: of(values) for name, values in x.items()}
+        return None if x is None else [*compress(x, mask)]
 
-    def of(self, name: str) -> list[Any]:
-        return [row[name] for row in self.rows]
+    return {name: of(values) for name, values in columns.items()}
 
-    def named(self, name: str) -> dict[str, Any]:
-        """Columns by name of what every row has by name, NaN where it lacks one."""
-        inside = [row[name] for row in self.rows]
-        names = dict.fromkeys(key for item in inside for key in item)
-        return {
-            key: np.array([item.get(key) for item in inside], dtype=np.float64) for key in names
-        }
+
+def _by_name(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Columns of what every row has by name, None where it lacks one."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def as_float(value: object) -> float | None:

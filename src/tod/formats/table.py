@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,19 +12,19 @@ import msgspec
 from tod.base import DataError
 from tod.formats.columns import Rows
 from tod.formats.files import base_suffix
+from tod.formats.format import read_lines
 from tod.formats.jsonl import (
     ColumnLines,
     Natural,
     Whole,
     chosen_lines,
-    decode_blocks,
     first_keys,
     plain_text,
 )
 from tod.formats.parquet import columns_of
 from tod.formats.parquet import texts as parquet_texts
 from tod.formats.roles import LOGS, TEXTS, Roles
-from tod.formats.row_by_row import FileRows
+from tod.formats.row_by_row import Refusal
 from tod.formats.table_parquet import read_parquet
 
 
@@ -79,15 +80,18 @@ def read_table(path: Path, roles: Roles, rows: Rows) -> None:
     there = first_keys(path)
     roles.check(path, there)
     keep_texts(roles, there, rows)
-    out = FileRows(path, rows)
     names = _fields(path, roles)
-    columns = list(names)
-    lines = ColumnLines([(column, *names[column]) for column in columns])
-    place = {role: f"c{columns.index(c)}" for role, c in roles.columns.items() if c in names}
-    for numbers, items in decode_blocks(path, lines, rows):
-        for line, item in zip(numbers, items, strict=True):
-            _put(line, {role: getattr(item, name) for role, name in place.items()}, out)
-    out.close()
+    lines = ColumnLines([(column, *of) for column, of in names.items()])
+    places = {column: attrgetter(f"c{place}") for place, column in enumerate(names)}
+    get = {role: places[column] for role, column in roles.columns.items() if column in names}
+
+    def columns(items: list[Any]) -> dict[str, Any]:
+        return _columns({role: [*map(of, items)] for role, of in get.items()}, len(items))
+
+    def refusal(item: Any) -> Refusal:
+        return rows.field(roles.grouping), get[roles.grouping](item), "missing, or out of range"
+
+    read_lines([path], rows, lines, columns, refusal)
 
 
 def _fields(path: Path, roles: Roles) -> dict[str, tuple[Any, bool]]:
@@ -128,42 +132,40 @@ def _shape(role: str) -> str:
     return "list" if role.endswith("_tokens") else "number"
 
 
-def _put(line: int, got: Mapping[str, Any], out: FileRows) -> None:
-    """One row by role."""
-    step, label = got.get("step", 0), _label(got)
-    if label is None:
-        grouping = "context" if "context" in got else "prompt"
-        out.reject(line, out.rows.field(grouping), got[grouping], "missing, or out of range")
-        return
-    if not out.rows.wanted(step):
-        return
-    answer, length = got.get("answer"), got.get("length")
-    out.put(
-        line,
-        step,
-        label,
-        {role[8:]: value for role, value in got.items() if role.startswith("utility.")},
-        log={
-            role[4:]: float(value)
-            for role, value in got.items()
-            if role in LOGS and isinstance(value, int | float)
-        },
-        tokens={role[4:-7]: values for role, values in got.items() if role.endswith("_tokens")},
-        stated=length,
-        length=length,
-        answer=None if answer is None else hash(answer if isinstance(answer, str) else str(answer)),
-        lag=got.get("lag"),
-        identity=got.get("candidate"),
-        sample=got.get("drawn_from") == "target",
-    )
+def _columns(column: Mapping[str, list[Any]], count: int) -> dict[str, Any]:
+    """What ``FileRows.extend`` takes, of columns by role."""
+    found: dict[str, Any] = {"step": column.get("step", [0] * count), "key": _labels(column)}
+    found["utility"] = {r[8:]: x for r, x in column.items() if r.startswith("utility.")}
+    found["log"] = {r[4:]: x for r, x in column.items() if r in LOGS}
+    found["tokens"] = {r[4:-7]: x for r, x in column.items() if r.endswith("_tokens")}
+    answers = column.get("answer")
+    if answers is not None:
+        texts = (x if x is None or isinstance(x, str) else str(x) for x in answers)
+        found["answer"] = [None if text is None else hash(text) for text in texts]
+    length = column.get("length")
+    found |= {"length": length, "stated": length, "lag": column.get("lag")}
+    found["identity"] = column.get("candidate")
+    if "drawn_from" in column:
+        found["sample"] = [source == "target" for source in column["drawn_from"]]
+    return found
 
 
-def _label(got: Mapping[str, Any]) -> str | None:
-    """The context by its key, or a digest of what is no key: the prompt, or an object."""
-    key = got.get("context") if "context" in got else got.get("prompt")
+def _labels(column: Mapping[str, list[Any]]) -> list[str | None]:
+    """The context of every row by its key, or a digest of what is no key: the prompt, an object."""
+    keys = column.get("context")
+    if keys is None:
+        return [*map(_digest, column["prompt"])]
+    if {*map(type, keys)} == {str}:
+        return keys
+    return [_named(key) if isinstance(key, str | int) else _digest(key) for key in keys]
+
+
+def _named(key: str | int) -> str | None:
+    return None if isinstance(key, int) and key.bit_length() > 63 else str(key)
+
+
+def _digest(key: object) -> str | None:
     if key is None or (isinstance(key, int) and key.bit_length() > 63):
         return None
-    if "context" in got and isinstance(key, str | int):
-        return str(key)
     text = key.encode("utf-8", "replace") if isinstance(key, str) else msgspec.json.encode(key)
     return blake2b(text, digest_size=8).hexdigest()

@@ -20,7 +20,6 @@ from tod.formats.columns import Rows
 from tod.formats.files import COMPRESSED
 from tod.formats.format import Format, Probe, read_lines
 from tod.formats.jsonl import Count, Whole
-from tod.formats.row_by_row import FileRows
 from tod.formats.several_runs import run_of
 
 _KEY = "iteration, group_idx, traj_idx"
@@ -80,32 +79,37 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     captured: dict[_Place, list[float]] = {}
     for path in captures:
         captured |= _captured(path, rows)
-    read_lines(summaries, rows, Trajectory, partial(_put, captured=captured))
+    columns = partial(_columns, captured=captured, rows=rows)
+    read_lines(summaries, rows, Trajectory, columns, lambda _: None)  # evaluations are no refusals
 
 
-def _put(number: int, item: Trajectory, out: FileRows, captured: Mapping[_Place, Any]) -> None:
-    if not out.rows.wanted(item.iteration) or item.split != "train":
-        return
-    known = captured.get((item.iteration, item.group_idx, item.traj_idx))
-    length = sum(step.ac_len for step in item.steps)
-    if known is not None and length and len(known) != length:
-        known = None
-        out.rows.note(
-            "the samples captured of some trajectories are not those of their turns (some are "
-            "missing, or a grader's are among them): log mu is not known there"
-        )
-    behind = item.sampling_client_step
-    out.put(
-        number,
-        item.iteration,
-        item.group_idx,
-        {"total_reward": item.total_reward},
-        label=f"{item.iteration}/{item.group_idx}",
-        tokens={"mu": known},
-        length=length or None,
-        lag=None if behind is None else max(item.iteration - behind, 0),
-        identity=item.traj_idx,
-    )
+def _columns(
+    items: list[Trajectory], captured: Mapping[_Place, list[float]], rows: Rows
+) -> dict[str, Any]:
+    length = [sum(step.ac_len for step in x.steps) for x in items]
+    known = [captured.get((x.iteration, x.group_idx, x.traj_idx)) for x in items]
+    for place, (values, size) in enumerate(zip(known, length, strict=True)):
+        if values is None or not size or len(values) == size:
+            continue
+        known[place] = None
+        if items[place].split == "train" and rows.wanted(items[place].iteration):
+            rows.note(
+                "the samples captured of some trajectories are not those of their turns (some are "
+                "missing, or a grader's are among them): log mu is not known there"
+            )
+    return {
+        "step": [x.iteration for x in items],
+        "key": [x.group_idx if x.split == "train" else None for x in items],
+        "utility": {"total_reward": [x.total_reward for x in items]},
+        "label": lambda at: f"{items[at].iteration}/{items[at].group_idx}",
+        "tokens": {"mu": known},
+        "length": [size or None for size in length],
+        "lag": [
+            None if x.sampling_client_step is None else max(x.iteration - x.sampling_client_step, 0)
+            for x in items
+        ],
+        "identity": [x.traj_idx for x in items],
+    }
 
 
 def _captured(path: Path, rows: Rows) -> dict[_Place, list[float]]:

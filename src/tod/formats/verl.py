@@ -13,6 +13,7 @@ Text is decoded without special tokens, so no log-prob can be recomputed from it
 
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ import numpy as np
 from tod.base import DataError
 from tod.formats.columns import Rows
 from tod.formats.files import COMPRESSED, base_suffix, whole_file
-from tod.formats.format import Format, Probe, newest_per_step, step_in_name
+from tod.formats.format import Format, Probe, newest_per_step, read_lines, step_in_name
 from tod.formats.jsonl import ColumnLines, Whole, decode_blocks, first_object, plain_text, texts_of
-from tod.formats.row_by_row import FileRows, as_float, masked
+from tod.formats.row_by_row import FileRows, Refusal, as_float, masked
 from tod.formats.several_runs import newest_of_all, run_of
 from tod.formats.untrusted.tensordicts import NAMES, column, plain
 from tod.formats.untrusted.torch_files import load_torch
@@ -68,7 +69,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
         if first is None:
             rows.note(f"{path}: no JSON object in it: left out")
         elif "uid" in first:
-            _read_v1(path, rows)
+            read_lines([path], rows, V1, _v1, _bad_uid)
         else:
             rows.text_valued += [n for n, v in first.items() if n not in _PLAIN and _is_text(v)]
             _read_v0(path, rows, _extras(first))
@@ -98,35 +99,18 @@ def _scores(path: Path) -> dict[str, float]:
     }
 
 
-def _read_v1(path: Path, rows: Rows) -> None:
-    file, contexts, labels = rows.start(path), rows.contexts, rows.labels
-    every = rows.steps == (None, None)
-    for numbers, items in decode_blocks(path, V1, rows):
-        code: list[int] = []
-        bad: set[int] = set()
-        for place, item in enumerate(items):
-            key = (item.step, item.uid.rsplit("_", 2)[0])
-            found = contexts.get(key)
-            if found is None:
-                if item.uid.count("_") < 2 or not key[1]:
-                    why = "not of the form uid_session_output"
-                    rows.reject(path, numbers[place], "uid", item.uid, why)
-                    bad.add(place)
-                    continue
-                found = contexts[key] = len(labels)
-                labels.append(key[1])
-                rows.context_steps.append(key[0])
-            code.append(found)
-        if bad:
-            keep = [i for i in range(len(items)) if i not in bad]
-            numbers, items = [numbers[i] for i in keep], [items[i] for i in keep]
-        if not every:
-            keep = [i for i, item in enumerate(items) if rows.wanted(item.step)]
-            code = [code[i] for i in keep]
-            numbers, items = [numbers[i] for i in keep], [items[i] for i in keep]
-        score = [item.score for item in items]
-        identity = [hash(item.uid) for item in items]
-        rows.add(file, code, numbers, {"score": score}, identity=identity)
+def _v1(items: list[V1]) -> dict[str, Any]:
+    named = [x.uid.rsplit("_", 2) for x in items]
+    return {
+        "step": [x.step for x in items],
+        "key": [(name[0] or None) if len(name) == 3 else None for name in named],
+        "utility": {"score": [x.score for x in items]},
+        "identity": [hash(x.uid) for x in items],
+    }
+
+
+def _bad_uid(item: V1) -> Refusal:
+    return "uid", item.uid, "not of the form uid_session_output"
 
 
 def _is_text(raw: Any) -> bool:
@@ -147,22 +131,18 @@ def _read_v0(path: Path, rows: Rows, extras: list[str]) -> None:
     fields: list[Any] = [("step", Whole, True), ("input", msgspec.Raw, True)]
     fields += [("score", Number, True), *((name, Number | None, False) for name in extras)]
     lines = ColumnLines(fields)
-    file, contexts = rows.start(path), rows.contexts
-    for numbers, items in decode_blocks(path, lines, rows):
-        keep = [i for i, item in enumerate(items) if rows.wanted(item.c0)]
-        if len(keep) < len(items):
-            numbers, items = [numbers[i] for i in keep], [items[i] for i in keep]
-        code: list[int] = []
-        for item in items:
-            text = bytes(item.c1)
-            key = (item.c0, hash(text))
-            found = contexts.get(key)
-            if found is None:
-                found = rows.context(*key, blake2b(text, digest_size=8).hexdigest())
-            code.append(found)
-        values = {name: f"c{place}" for place, name in enumerate(("score", *extras), start=2)}
-        utility = {name: [getattr(item, c) for item in items] for name, c in values.items()}
-        rows.add(file, code, numbers, utility)
+    values = {name: attrgetter(f"c{place}") for place, name in enumerate(("score", *extras), 2)}
+
+    def columns(items: list[Any]) -> dict[str, Any]:
+        texts = [bytes(x.c1) for x in items]
+        return {
+            "step": [x.c0 for x in items],
+            "key": [*map(hash, texts)],
+            "label": lambda at: blake2b(texts[at], digest_size=8).hexdigest(),
+            "utility": {name: [*map(get, items)] for name, get in values.items()},
+        }
+
+    read_lines([path], rows, lines, columns)
 
 
 Scores = Mapping[str, float]
