@@ -1,0 +1,141 @@
+"""Entropy that is lost, or that explodes: exploration ends, or the policy comes apart."""
+
+import numpy as np
+
+from tod.base import Unknown
+from tod.findings.change import change, end_level, start_level, window_error
+from tod.findings.dating import ramp_onset
+from tod.findings.detector import Detector, unreadable
+from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
+from tod.findings.run import TrainingRun
+from tod.findings.settings import setting
+from tod.findings.since import before
+from tod.findings.words import cost_since, number, per_cent, resume, times
+
+LEAST = 12
+"""Steps below which a change of entropy cannot be told from noise."""
+LEFT = 0.2
+"""Share of the first entropy below which it has collapsed."""
+LEFT_LIMIT = 0.5
+"""The upper confidence limit of what is left must be below this."""
+GROWTH = 3.0
+"""Growth that is an explosion."""
+GROWTH_LIMIT = 2.0
+"""Its lower confidence limit must exceed this."""
+RISE = 0.05
+"""Rise of the reward with which growing entropy is no fault."""
+LEARNED = 0.9
+"""Mean reward (of its range) from which a sure policy is what was wanted."""
+
+
+class Entropy(Detector):
+    """End over start of the policy's entropy, in logarithms."""
+
+    kind = "entropy"
+    kinds = ("entropy_collapse", "entropy_explosion")
+    checks = "entropy"
+    order = 35
+
+    def look(self, run: TrainingRun) -> tuple[Finding, ...] | Unknown:
+        """See `Detector.look`."""
+        entropy = run.get("entropy")
+        if entropy is None:
+            return unreadable(self.kind, "no entropy is recorded", "a log of the entropy by step")
+        if len(entropy) < LEAST:
+            return unreadable(self.kind, f"{len(entropy)} steps", f"{LEAST} steps", few=True)
+        level = start_level(entropy.values)
+        if level <= 0:  # an entropy with a bonus or a sign in it tells nothing by its ratio
+            return ()
+        logs = np.log(np.maximum(entropy.values, 1e-3 * level))
+        moved = end_level(logs) - start_level(logs)
+        sure = change(abs(moved), window_error(logs))
+        end = end_level(entropy.values)
+        if moved < 0 and sure.passes(-float(np.log(LEFT)), -float(np.log(LEFT_LIMIT))):
+            return (_collapse(run, level, end, ramp_onset(entropy.steps, logs)),)
+        if moved > 0 and sure.passes(float(np.log(GROWTH)), float(np.log(GROWTH_LIMIT))):
+            return (_explosion(run, level, end, ramp_onset(entropy.steps, logs)),)
+        return ()
+
+
+def _reward(run: TrainingRun) -> tuple[float | None, float | None]:
+    """Rise of the reward and its last level, as shares of its range; None without rewards."""
+    reward = run.get("reward", 3)
+    if reward is None:
+        return None, None
+    if run.rollouts is not None:
+        low, high = run.rollouts.range
+    else:
+        low, high = min(0.0, float(reward.values.min())), max(1.0, float(reward.values.max()))
+    unit = max(high - low, 1e-9)
+    end = end_level(reward.values)
+    return (end - start_level(reward.values)) / unit, (end - low) / unit
+
+
+def _collapse(run: TrainingRun, start: float, end: float, onset: Onset) -> Finding:
+    _, level = _reward(run)
+    severity: Severity = "note" if level is not None and level >= LEARNED else "warning"
+    decide = "distinct answers to one prompt at K = 64, early and late"
+    best = before(onset)
+    return Finding(
+        "entropy_collapse",
+        severity,
+        f"Entropy collapses {onset.words}: {number(start)} to {number(end)} nats.",
+        onset,
+        (
+            ("entropy", f"{number(start)} to {number(end)}, {per_cent(end / start)} is left"),
+            ("reward", "unknown" if level is None else f"{level:.2f} of its range at the end"),
+        ),
+        {"start": start, "end": end, "reward": level},
+        causes=(
+            Cause(
+                "sharpening",
+                "each update makes likely answers likelier, and nothing holds against it",
+                "possible",
+                decide,
+            ),
+            Cause(
+                "clip_high",
+                "the upper clip bound stops unlikely tokens from growing",
+                "possible",
+                "share of clipped tokens with a positive advantage",
+            ),
+        ),
+        remedies=(
+            Remedy("entropy_bonus", f"raise {setting('entropy_coefficient', run.framework)}"),
+            Remedy("kl", f"or hold to the reference: {setting('kl_coefficient', run.framework)}"),
+            *(() if best is None else (resume(run, best),)),
+        ),
+        best_step=best,
+        cost=cost_since(run, onset),
+        series=("entropy", "reward"),
+    )
+
+
+def _explosion(run: TrainingRun, start: float, end: float, onset: Onset) -> Finding:
+    rise, _ = _reward(run)
+    severity: Severity = "note" if rise is not None and rise > RISE else "warning"
+    best = before(onset)
+    decide = "read three answers of before and of now"
+    return Finding(
+        "entropy_explosion",
+        severity,
+        f"Entropy grows {times(end / start)} {onset.words}: {number(start)} to {number(end)} nats.",
+        onset,
+        (
+            ("entropy", f"{number(start)} to {number(end)}"),
+            ("reward", "unknown" if rise is None else f"{rise:+.2f} of its range meanwhile"),
+        ),
+        {"start": start, "end": end, "reward_rise": rise},
+        causes=(
+            Cause("bonus", "the entropy bonus outweighs the reward", "possible", decide),
+            Cause("damaged", "updates damage the policy: its text comes apart", "possible", decide),
+        ),
+        remedies=(
+            Remedy("entropy_bonus", f"lower {setting('entropy_coefficient', run.framework)}"),
+            Remedy("learning_rate", f"or lower {setting('learning_rate', run.framework)}"),
+            *(() if best is None else (resume(run, best),)),
+        ),
+        best_step=best,
+        cost=cost_since(run, onset),
+        series=("entropy", "reward"),
+    )
