@@ -79,6 +79,12 @@ class World:
         word = "".join(self.rng.choice([*PAYLOADS, "a", "é", " "]) for _ in range(4))
         return word.replace("/", "-")
 
+    def label(self) -> str:
+        """What a column may be called: quotes, backslashes, controls, and a hostile word."""
+        return "".join(
+            self.rng.choice(['"', "'", "\\", "\n", "\0", "`", self.word()]) for _ in range(4)
+        )
+
     def put(self, name: str, text: str) -> Path:
         stem, dot, ending = name.partition(".")
         path = self.folder / f"{stem}{self.word()}{dot}{ending}"
@@ -86,7 +92,7 @@ class World:
         return path
 
     def rows(self) -> str:
-        extra, label = self.word(), "\x9bé\u202e"
+        extra, label = self.word(), self.rng.choice(["\x9bé\u202e", self.label(), self.label()])
         rows = [
             {
                 "prompt": f"{self.word()} {group}",

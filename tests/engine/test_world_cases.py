@@ -99,7 +99,9 @@ def check_records(one: Path, two: Path, name: str) -> None:
         for folder in (one, two)
     ]
     assert tables[0]["completion"].to_list() == tables[1]["completion"].to_list()
-    assert {r.get("world_size") for r in RunDirectory.open(two / name).steps.read()} >= {2}
+    for folder, size in ((one, 1), (two, 2)):
+        seen = list(RunDirectory.open(folder / name).steps.read())
+        assert [r["world_size"] for r in seen] == [size] * len(seen), "from the first record on"
 
 
 @pytest.mark.parametrize("name", QUICK)
