@@ -1,0 +1,165 @@
+"""From a table under a framework's keys to a log under canonical names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tod.base.text import counted
+from tod.logs.log import Figures, Log, Rejected
+from tod.logs.names import TRANSFORMS, Match, names
+from tod.logs.rows import Rows, Table
+
+_PART = "reward."
+
+
+def build(
+    kind: str,
+    rows: Rows,
+    *,
+    framework: str | None = None,
+    version: str | None = None,
+    checkpoints: tuple[tuple[int, Path], ...] = (),
+) -> Log:
+    """The log that rows make.
+
+    Args:
+        kind: What was read.
+        rows: All of it.
+        framework: Who wrote it, if that is known without the keys.
+        version: Its version, if a file beside the log tells.
+        checkpoints: Those beside it.
+    """
+    known = {alias.key for alias in names().aliases if alias.exact}
+    table = rows.table(known.__contains__)
+    keys = [*table.columns, *table.texts]
+    told = names().framework(keys) or framework
+    matches = names().matches(table.columns, told)
+    values = {name: _value(table, match) for name, match in matches.items()}
+    units = {name: match.alias.unit for name, match in matches.items()}
+    own = {name: match.key for name, match in matches.items()}
+    parts = [name for name in values if name.startswith(_PART)]
+    if len(parts) == 1 and "reward" not in values:
+        values["reward"], units["reward"] = values[parts[0]], units[parts[0]]
+        own["reward"] = own[parts[0]]
+    notes = [*_not_finite(table, own), *rows.notes]
+    if rows.rejections:
+        notes.append(f"{counted(rows.rejections, 'value or line')} could not be used")
+    used = set(own.values())
+    return Log(
+        steps=table.steps,
+        values=values,
+        other={key: column for key, column in table.columns.items() if key not in used},
+        keys=own,
+        units=units,
+        kind=kind,
+        framework=told,
+        version=version,
+        time=table.time,
+        files=tuple(dict.fromkeys(path for _, path in rows.files)),
+        notes=tuple(notes),
+        rejected=tuple(rows.rejected),
+        checkpoints=checkpoints,
+        not_finite=table.not_finite,
+    )
+
+
+def _value(table: Table, match: Match) -> Figures:
+    value = table.columns[match.key]
+    alias = match.alias
+    if alias.over:
+        whole = table.columns[alias.over]
+        value = np.divide(value, whole, out=np.full_like(value, np.nan), where=whole > 0)
+    return TRANSFORMS[alias.transform](value) if alias.transform else value
+
+
+def _not_finite(table: Table, own: Mapping[str, str]) -> list[str]:
+    """Where figures stood as NaN or infinity; those with a canonical name each get a sentence."""
+    named = set(own.values())
+    notes = []
+    for key, steps in table.not_finite.items():
+        if key in named:
+            times = counted(len(steps), "step")
+            notes.append(f"{key} is NaN or infinite at {times}, first at step {steps[0]}")
+    others = len(table.not_finite.keys() - named)
+    if others:
+        notes.append(f"{counted(others, 'other figure')} NaN or infinite at some step")
+    return notes
+
+
+def join(logs: list[Log]) -> Log:
+    """Several logs of one run as one, by step; of a figure that stands twice the denser one.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not logs:
+        raise ValueError("no log to join")
+    if len(logs) == 1:
+        return logs[0]
+    steps = np.unique(np.concatenate([log.steps for log in logs]))
+    notes = [note for log in logs for note in log.notes]
+    shared = set.intersection(*(set(log.steps.tolist()) for log in logs))
+    if not shared:
+        notes.append("the logs have no step in common: are they of one run, and count alike?")
+    best = _densest(logs, "values", notes)
+    values = {name: _on(steps, log, log.values[name]) for name, log in best.items()}
+    keys = {name: log.keys[name] for name, log in best.items()}
+    other = {
+        key: _on(steps, log, log.other[key]) for key, log in _densest(logs, "other", notes).items()
+    }
+    frameworks = list(dict.fromkeys(log.framework for log in logs if log.framework))
+    if len(frameworks) > 1:
+        notes.append(f"written by {' and '.join(frameworks)}: are they of one run?")
+    clocks = [log for log in logs if log.time is not None]
+    clock = max(clocks, key=lambda log: len(log.steps), default=None)
+    rejected: list[Rejected] = [one for log in logs for one in log.rejected]
+    not_finite = {key: steps for log in reversed(logs) for key, steps in log.not_finite.items()}
+    return Log(
+        steps=steps,
+        values=values,
+        other=other,
+        keys=keys,
+        units={name: log.units[name] for name, log in best.items()},
+        kind="+".join(dict.fromkeys(log.kind for log in logs)),
+        framework=frameworks[0] if frameworks else None,
+        version=next((log.version for log in logs if log.version), None),
+        time=None if clock is None or clock.time is None else _on(steps, clock, clock.time),
+        files=tuple(dict.fromkeys(path for log in logs for path in log.files)),
+        notes=tuple(dict.fromkeys(notes)),
+        rejected=tuple(rejected),
+        checkpoints=tuple(sorted({one for log in logs for one in log.checkpoints})),
+        not_finite=not_finite,
+    )
+
+
+def _densest(logs: list[Log], part: str, notes: list[str]) -> dict[str, Log]:
+    """Name → the log that knows it at most steps; the first of equals."""
+    best: dict[str, Log] = {}
+    for log in logs:
+        for name, figures in getattr(log, part).items():
+            before = best.get(name)
+            if before is None:
+                best[name] = log
+                continue
+            mine = int(np.isfinite(figures).sum())
+            theirs = int(np.isfinite(getattr(before, part)[name]).sum())
+            kept, left = (log, before) if mine > theirs else (before, log)
+            best[name] = kept
+            if part == "values":
+                notes.append(
+                    f"{name} stands in {_name(kept)} ({counted(max(mine, theirs), 'step')}) and in "
+                    f"{_name(left)} ({min(mine, theirs):,}): the first is taken"
+                )
+    return best
+
+
+def _name(log: Log) -> str:
+    return log.files[0].name if log.files else log.kind
+
+
+def _on(steps: Figures, log: Log, figures: Figures) -> Figures:
+    """Figures of a log on more steps."""
+    wide = np.full(len(steps), np.nan)
+    wide[np.searchsorted(steps, log.steps)] = figures
+    return wide

@@ -1,0 +1,78 @@
+"""Figures among the lines that a training printed."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from tod.logs.rows import STEPS, Rows
+from tod.logs.text_lines import LONGEST_LINE, lines
+
+_ANSI = re.compile(rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_VERL = re.compile(rb"\bstep:\s?(\d+) - (?=[^\s:]+:)")
+_PAIR = re.compile(r"(?P<key>\S[^:]*?):\s?(?P<value>\S+)$")
+_WRAPPED = re.compile(r"^(?:np\.\w+|tensor|array)\((?P<inner>[^(),]+)")
+_DICT = re.compile(rb"\{['\"][^{}]{1,200000}\}")
+_COUNTED = re.compile(rb"(?i)\b(?:step|rollout|iteration|iter)\W{0,2}(\d{1,15})\b\W{0,3}$")
+_ITEM = re.compile(
+    r"(?P<quote>['\"])(?P<key>[^'\"]{1,512})(?P=quote):\s*(?:(?:np\.\w+|tensor)\(|['\"])?"
+    r"(?P<value>[-+]?(?:[0-9][0-9_.]*(?:[eE][-+]?[0-9]+)?|nan|inf))(?:[^,}]*\)|['\"])?\s*(?=[,}])"
+)
+
+
+def read_console(path: Path, rows: Rows) -> None:
+    """Add what the lines of a console's text hold: other lines are no fault.
+
+    Known: ``step:3 - actor/loss:0.1 - …`` (verl), also behind the prefix that Ray gives a worker's
+    lines, and a dict as Python prints it (``{'loss': 0.1, 'epoch': 0.5}``, transformers), with
+    ``step 3:`` or ``rollout 3:`` before it or a step in it (slime).
+
+    Raises:
+        DataError: As ``blocks``.
+    """
+    rows.open(path)
+    for number, line, whole in lines(path):
+        row = figures(line)
+        if row is None:
+            continue
+        if not whole and _VERL.search(line):
+            last = next(reversed(row))
+            rows.note(f"line {number} is cut off: its last figure is left out")
+            row.pop(last)
+        rows.add(number, row)
+
+
+def figures(line: bytes) -> dict[str, Any] | None:
+    """The figures of a printed line, with their step where it is told; None without figures."""
+    if len(line) >= LONGEST_LINE or (b":" not in line):
+        return None
+    plain = _ANSI.sub(b"", line).rpartition(b"\r")[2] if b"\x1b" in line or b"\r" in line else line
+    plain = plain or line
+    start = _VERL.search(plain)
+    if start is not None:
+        return _verl(int(start[1]), plain[start.end() :].decode("utf-8", errors="replace"))
+    printed = _DICT.search(plain)
+    if printed is None:
+        return None
+    row = _printed(printed[0])
+    if row is None:
+        return None
+    counted = _COUNTED.search(plain[max(0, printed.start() - 40) : printed.start()])
+    if counted is not None and not row.keys() & set(STEPS):
+        row = {"step": int(counted[1]), **row}
+    return row
+
+
+def _verl(step: int, text: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"step": step}
+    for part in text.rstrip().split(" - "):
+        pair = _PAIR.match(part.strip())
+        if pair is not None:
+            wrapped = _WRAPPED.match(pair["value"])
+            row[pair["key"]] = wrapped["inner"] if wrapped else pair["value"]
+    return row
+
+
+def _printed(text: bytes) -> dict[str, Any] | None:
+    """Figures of a dict as Python prints it; texts and lists in it are dropped."""
+    pairs = _ITEM.finditer(text.decode("utf-8", errors="replace"))
+    return {pair["key"]: pair["value"] for pair in pairs} or None
