@@ -17,6 +17,7 @@ from tod.diagnostics.diversity import *
 from tod.diagnostics.drift import *
 from tod.diagnostics.ess import *
 from tod.diagnostics.finite_k import *
+from tod.diagnostics.gap_profile import *
 from tod.diagnostics.kernel import *
 from tod.diagnostics.measure import *
 from tod.diagnostics.overlap import *

@@ -13,6 +13,7 @@ import numpy as np
 
 from tod.base import DataError, Groups
 from tod.base.text import counted
+from tod.diagnostics import GapProfile
 from tod.formats.columns import Columns, Rows
 from tod.formats.jsonl import NOT_UTF8
 
@@ -178,6 +179,16 @@ class TokenColumns:
                     if mine.any():
                         tokens = np.repeat(mine, a.sizes[both])
                         rows.gap(first, other, at).add(log_rho[tokens])
+                        if other == "mu" and (first == "old" or "old" not in self.lists):
+                            self._profile(b, both, mine, log_rho[tokens], rows, at)
+
+    @staticmethod
+    def _profile(b: TokenLists, both: Any, mine: Any, gap: Any, rows: Rows, step: int) -> None:
+        """Add the shape of the gap between trainer and sampler over some rows of a step."""
+        sizes = b.sizes[both][mine]
+        log_mu = np.minimum(b.of(both), 0.0)[np.repeat(mine, b.sizes[both])]
+        profile = rows.profiles.setdefault(step, GapProfile())
+        profile.add(log_mu + gap, log_mu, Groups(sizes[sizes > 0]))
 
     def part(self, mask: Any, gate: Any) -> "TokenColumns":
         """Sums and lengths of some rows, and what a gate takes; the lists are not needed any more.

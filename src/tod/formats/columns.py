@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tod.base import Groups
-from tod.diagnostics import GapSums
+from tod.diagnostics import GapProfile, GapSums
 
 GROUPINGS = {
     "ids": "the files name the prompt or group of every row",
@@ -97,6 +97,7 @@ class Rows:
         labels: What people call them.
         context_steps: Their steps.
         gaps: Token sums by pair of policies and step.
+        profiles: Shape of the gap between trainer and sampler by step, of rows that are not stale.
         notes: What was noticed and repaired, for people.
         grouping: What tells contexts apart, one of ``GROUPINGS``.
         text_valued: Columns in the place of rewards that hold text, not numbers.
@@ -118,6 +119,7 @@ class Rows:
     labels: list[str] = field(default_factory=list)
     context_steps: list[int] = field(default_factory=list)
     gaps: dict[tuple[str, str], dict[int, GapSums]] = field(default_factory=dict)
+    profiles: dict[int, GapProfile] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     grouping: str = "ids"
     text_valued: list[str] = field(default_factory=list)

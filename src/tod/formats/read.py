@@ -123,6 +123,7 @@ def _reading(known: Format, why: str, rows: Rows, max_rejected: float, group_by:
         source=_source(known.name, why, rows, contexts.total, roles, steps),
         cannot=_cannot(needs, roles),
         gaps=rows.gaps,
+        profiles=rows.profiles,
         lag=lag,
         files=tuple(rows.files),
         file=columns.file[order],

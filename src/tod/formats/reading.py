@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from tod.base import DataError, Unknown
 from tod.candidates import Candidates
-from tod.diagnostics import GapSums
+from tod.diagnostics import GapProfile, GapSums
 from tod.formats.columns import Rejection
 from tod.formats.gating import Gate, Gated, gated
 
@@ -116,6 +116,8 @@ class Reading(Candidates):
         source: Where they came from.
         cannot: What these files do not allow anyone to know.
         gaps: Token sums of log a − log b by pair of policies and step.
+        profiles: Shape of log π_old − log μ over the tokens of every step, of rows that are not
+            stale; of log π − log μ where π_old was not recorded.
         lag: Policy versions between sampling and training of every candidate, [N], or None.
         files: The files, for a second look.
         file: File of every candidate, [N], a position in ``files``.
@@ -131,6 +133,7 @@ class Reading(Candidates):
     source: Source = field(default_factory=lambda: Source("", 0, 0, 0, None, "E"))
     cannot: tuple[Unknown, ...] = ()
     gaps: Mapping[tuple[str, str], Mapping[int, GapSums]] = field(default_factory=dict)
+    profiles: Mapping[int, GapProfile] = field(default_factory=dict)
     lag: Int[np.ndarray, " N"] | None = None
     files: tuple[Path, ...] = ()
     file: Int[np.ndarray, " N"] | None = None
