@@ -17,6 +17,8 @@ CORRELATION = 0.06
 """Correlation of the rewards of one prompt below which prompts do not matter."""
 QUANTILE = 2.054
 """Standard errors of a one-sided limit of 98 %."""
+LONE = 6.0
+"""Standard errors by which the mean of one step may differ from the others."""
 MIDDLE = (0.15, 0.85)
 """Mean rewards (of the range) between which the correlation is readable."""
 
@@ -155,10 +157,18 @@ class Noise(Detector):
 
 
 def _trend(reward: Series) -> bool:
-    """Whether the mean reward moves: rank correlation with the step, or unlike ends."""
+    """Whether the mean reward moves: rank correlation with the step, unlike ends, or a lone step.
+
+    A coin knows no steps: one whose mean is six of its standard errors off shows that rewards
+    follow something.
+    """
     values = reward.values
     if len(values) < 3:
         return False
+    if reward.error is not None and np.isfinite(reward.error).any():
+        error = float(np.nanmedian(reward.error))
+        if float(np.abs(values - np.median(values)).max()) > LONE * error > 0:
+            return True
     ranks = np.argsort(np.argsort(values)).astype(float)
     r = float(np.corrcoef(np.arange(len(values)), ranks)[0, 1])
     t = abs(r) * np.sqrt((len(values) - 2) / max(1 - r * r, 1e-12))
