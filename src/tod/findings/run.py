@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tod.base import DataError, Groups
+from tod.diagnostics import GapProfile
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +157,7 @@ class TrainingRun:
     Attributes:
         series: Figures by canonical name; those of the rollouts and those of metric logs.
         rollouts: The rollouts, or None where only logs were read.
+        gaps: Shape of log π_old − log μ over the tokens by step; empty without both log-probs.
         framework: Who wrote it (``trl``, ``verl``, …), for the names of settings; None if unknown.
         checkpoints: Steps and paths of checkpoints next to the files.
         expected: Settings of the run that the person's configuration states, by canonical name,
@@ -166,6 +168,7 @@ class TrainingRun:
 
     series: Mapping[str, Series] = field(default_factory=dict)
     rollouts: Rollouts | None = None
+    gaps: Mapping[int, GapProfile] = field(default_factory=dict)
     framework: str | None = None
     checkpoints: tuple[tuple[int, Path], ...] = ()
     expected: Mapping[str, object] = field(default_factory=dict)
@@ -176,6 +179,7 @@ class TrainingRun:
     def steps(self) -> Int[np.ndarray, " T"]:
         """All training steps of any series, ascending."""
         every = [s.steps for s in self.series.values()]
+        every += [np.array(sorted(self.gaps), dtype=np.int64)] if self.gaps else []
         return np.unique(np.concatenate(every)) if every else np.zeros(0, dtype=np.int64)
 
     def get(self, name: str, least: int = 1) -> Series | None:
