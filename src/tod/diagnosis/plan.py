@@ -4,6 +4,7 @@ Candidates are held fixed: the numbers are for the proposal and the K of the pil
 the policy, so start below them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -391,10 +392,10 @@ def informative_share(unit: Float[np.ndarray, " N"], contexts: Groups, k: int) -
 
 
 def _log_choose(n: Any, k: int) -> Any:
-    """Log C(n, k) by a sum over k; −∞ where n < k."""
-    with np.errstate(divide="ignore"):
-        terms = np.log(np.maximum(n[:, None] - np.arange(k), 0)) - np.log(np.arange(1, k + 1))
-    return terms.sum(axis=1)
+    """Log C(n, k) by a table of log n!; −∞ where n < k."""
+    table = np.array([math.lgamma(i + 1) for i in range(int(n.max(initial=k)) + 1)])
+    enough = n >= k
+    return np.where(enough, table[n] - table[k] - table[np.where(enough, n - k, 0)], -np.inf)
 
 
 def _sizes(k: int) -> list[int]:
