@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 from tod.base.text import plainly
-from tod.show.figures.plot import WIDTH, canvas
+from tod.show.figures.plot import WIDTH, canvas, key
 from tod.show.figures.scales import Scale
-from tod.show.figures.svg import Html, join, tag
+from tod.show.figures.svg import Html, tag
 from tod.show.words import verdict_words
 
 HEIGHT, BAR, TOP = 62.0, 18.0, 20.0
@@ -23,39 +23,29 @@ def eta_strip(intervals: list[dict[str, Any]], eta: float) -> Html | None:
         tag("text", plainly(v), class_="tick", x=x(_root(v)), y=TOP + BAR + 15, text_anchor=side)
         for v, side in _apart(x, edges)
     ]
-    place = x(_root(eta))
-    before = place > WIDTH / 2
-    here = [
-        tag("line", class_="strip-now", x1=place, x2=place, y1=TOP - 6, y2=TOP + BAR + 3),
-        tag(
-            "text",
-            f"assumed η {plainly(eta)}",
-            class_="leg-value",
-            x=place - 6 if before else place + 6,
-            y=TOP - 7,
-            text_anchor="end" if before else "start",
-        ),
-    ]
     said = "; ".join(
         f"{plainly(p['eta'][0])} to {plainly(p['eta'][1])}: {verdict_words(p['verdict']).name}"
         for p in intervals
     )
-    names = list(dict.fromkeys(part["verdict"] for part in intervals))
-    keys = [
-        tag(
-            "span",
-            tag("i", class_=f"swatch {verdict_words(name).colour}"),
-            verdict_words(name).name,
-            class_="key",
-        )
-        for name in names
-    ]
+    verdicts = [verdict_words(name) for name in dict.fromkeys(p["verdict"] for p in intervals)]
+    drawn = [cells, marks, _assumed(x(_root(eta)), eta)]
     return tag(
         "figure",
-        canvas("Verdict by sharpness", said, join([cells, marks, here]), WIDTH, HEIGHT),
-        tag("p", keys, class_="legend"),
+        canvas("Verdict by sharpness", said, drawn, WIDTH, HEIGHT),
+        tag("p", [key(verdict.colour, verdict.name) for verdict in verdicts], class_="legend"),
         class_="chart strip",
     )
+
+
+def _assumed(place: float, eta: float) -> list[Html]:
+    """The assumed sharpness at a pixel; its name lies on the side that has room."""
+    before = place > WIDTH / 2
+    x, side = (place - 6, "end") if before else (place + 6, "start")
+    name = f"assumed η {plainly(eta)}"
+    return [
+        tag("line", class_="strip-now", x1=place, x2=place, y1=TOP - 6, y2=TOP + BAR + 3),
+        tag("text", name, class_="leg-value", x=x, y=TOP - 7, text_anchor=side),
+    ]
 
 
 def _scale(intervals: list[dict[str, Any]]) -> Scale:

@@ -3,20 +3,8 @@
 from collections.abc import Sequence
 
 from tod.base.text import fixed, percent
-from tod.show.figures.plot import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    RIGHT,
-    TOP,
-    WIDTH,
-    Series,
-    band,
-    canvas,
-    curve,
-)
-from tod.show.figures.plot import tick as label
-from tod.show.figures.scales import Scale, nice
+from tod.show.figures.plot import Plot, Series, figure
+from tod.show.figures.scales import nice
 from tod.show.figures.svg import Html, join, tag
 from tod.show.page.run_data import RunView, at
 from tod.show.search import Measure, measure, refuses
@@ -32,35 +20,17 @@ def k_scaling(runs: Sequence[RunView], style: Sequence[str]) -> Html | None:
     by = measure([run.search or {} for run, _ in found])
     lines = [line for run, colour in found for line in _lines(run, colour, len(found) == 1, by)]
     reach = [v for line in lines for v in (*line.y, *(line.area or ()))]
-    sizes = sorted({k for line in lines for k in line.x})
-    across = (sizes[0], sizes[-1]) if len(sizes) > 1 else (sizes[0] * 0.5, sizes[0] * 2)
-    x = Scale((float(across[0]), float(across[1])), (LEFT, WIDTH - RIGHT), log=True)
-    y = Scale(nice(reach), (HEIGHT - BOTTOM, TOP))
-    drawn = [
-        _grid(x, y, sizes),
-        [band(x, y, line) for line in lines if line.area is not None],
-        [curve(x, y, line) for line in lines],
-    ]
-    keys = [
-        tag("span", tag("i", class_=f"swatch {mark(line)}"), line.name, class_="key")
-        for line in lines
-        if line.name
-    ]
     names = ", ".join(dict.fromkeys(str((run.search or {}).get("utility")) for run, _ in found))
-    drawing = tag(
-        "figure",
-        tag("figcaption", tag("p", keys, class_="legend")),
-        canvas(f"{SHOWN[by].capitalize()} against K", _said(lines), drawn, WIDTH, HEIGHT),
-        tag("p", _note(names, by), class_="note"),
-        class_="chart",
+    plot = Plot(
+        f"{SHOWN[by].capitalize()} against K",
+        lines,
+        nice(reach),
+        note=_note(names, by),
+        axis="K",
+        at=sorted({k for line in lines for k in line.x}),
     )
     tables = tag("div", [_table(run, len(found) > 1, by) for run, _ in found])
-    return tag("div", drawing, tables, class_="charts")
-
-
-def mark(line: Series) -> str:
-    """Classes of a line's swatch."""
-    return f"{line.style}{' dashed' if line.dashed else ''}"
+    return tag("div", figure(plot), tables, class_="charts")
 
 
 def _curve(run: RunView) -> list[dict[str, object]]:
@@ -95,32 +65,6 @@ def _end(point: dict[str, object], by: Measure, place: int) -> float | None:
     return at({"end": interval[place]}, "end")
 
 
-def _grid(x: Scale, y: Scale, sizes: Sequence[float]) -> Html:
-    left, right = x.pixels
-    bottom = y.pixels[0]
-    parts: list[Html] = []
-    for value in y.ticks(5):
-        height = y(value)
-        parts.append(tag("line", class_="grid", x1=left, x2=right, y1=height, y2=height))
-        parts.append(
-            tag(
-                "text",
-                label(value, fixed),
-                class_="tick",
-                x=left - 6,
-                y=height + 3.5,
-                text_anchor="end",
-            )
-        )
-    for size in sizes:
-        last = size == sizes[-1]
-        shown, anchor = (f"K = {size:g}", "end") if last else (f"{size:g}", "middle")
-        parts.append(
-            tag("text", shown, class_="tick", x=x(size), y=bottom + 16, text_anchor=anchor)
-        )
-    return join(parts)
-
-
 def _table(run: RunView, named: bool, by: Measure) -> Html:
     interval = f"95 % of the {SHOWN[by]}"
     heads = ["K", "utility", "pass rate", interval, "any passes", "put out"]
@@ -137,27 +81,8 @@ def _table(run: RunView, named: bool, by: Measure) -> Html:
     ]
     head = tag("tr", [tag("th", name, scope="col") for name in heads])
     body = [tag("tr", [tag("td", cell) for cell in row]) for row in rows]
-    title = tag("h3", run.name) if named else None
-    return join(
-        [
-            title,
-            tag(
-                "div",
-                tag("table", tag("thead", head), tag("tbody", body), class_="numbers"),
-                class_="wide",
-            ),
-        ]
-    )
-
-
-def _said(lines: Sequence[Series]) -> str:
-    said = []
-    for line in lines:
-        known = [(k, v) for k, v in zip(line.x, line.y, strict=True) if v is not None]
-        if line.name and known:
-            (a, first), (b, last) = known[0], known[-1]
-            said.append(f"{line.name}: {fixed(first)} at K {a}, {fixed(last)} at K {b}")
-    return "; ".join(said) or "no values"
+    table = tag("table", tag("thead", head), tag("tbody", body), class_="numbers")
+    return join([tag("h3", run.name) if named else None, tag("div", table, class_="wide")])
 
 
 def _note(names: str, by: Measure) -> str:

@@ -1,9 +1,12 @@
 """The compute ledger: what the run cost, by phase."""
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
+from tod.base.text import percent
 from tod.show.figures.curves import known_numbers
+from tod.show.figures.plot import canvas
 from tod.show.figures.svg import Html, tag
 from tod.show.page.run_data import RunView
 
@@ -39,27 +42,20 @@ def _cost(run: RunView) -> dict[str, Any] | None:
     return {
         "name": run.name,
         "basis": {"flops": "FLOPs"}.get(basis, basis),
-        "bar": _bar([phase["share"] for phase in phases]),
+        "bar": _bar({phase["label"]: phase["share"] for phase in phases}),
         "phases": phases,
         "tokens": sum(phase["tokens"] for phase in phases),
         "flops": total_flops(run),
     }
 
 
-def _bar(shares: list[float]) -> Html:
-    left, parts = 0.0, []
-    for i, share in enumerate(shares):
-        parts.append(
-            tag("rect", class_=f"fill s{i}", x=left, y=0.0, width=1000 * share, height=12.0)
-        )
-        left += 1000 * share
-    return tag(
-        "svg",
-        tag("title", "Share of compute by phase"),
-        parts,
-        class_="stack-bar",
-        view_box="0 0 1000 12",
-        preserveAspectRatio="none",
-        role="img",
-        aria_label="Share of compute by phase",
-    )
+def _bar(shares: dict[str, float]) -> Html:
+    """One bar of all phases; ``shares`` are by phase, and add up to 1."""
+    ends = [0.0, *accumulate(shares.values())]
+    drawn = [
+        tag("rect", class_=f"fill s{i}", x=1000 * a, y=0.0, width=1000 * (b - a), height=12.0)
+        for i, (a, b) in enumerate(pairwise(ends))
+    ]
+    said = ", ".join(f"{name} {percent(share)}" for name, share in shares.items())
+    shape = {"preserveAspectRatio": "none", "class_": "stack-bar"}
+    return canvas("Share of compute by phase", said, drawn, 1000.0, 12.0, **shape)

@@ -4,7 +4,7 @@ from typing import Any
 
 from tod.base.text import fixed
 from tod.regimes import Thresholds
-from tod.show.figures.plot import HEIGHT, RIGHT, WIDTH, canvas, tick
+from tod.show.figures.plot import RIGHT, WIDTH, chart, tick
 from tod.show.figures.scales import Scale
 from tod.show.figures.svg import Html, join, tag
 from tod.show.page.run_data import at
@@ -34,20 +34,14 @@ def legs(overlap: dict[str, Any], bounds: Thresholds, single: bool) -> Html:
     ]
     said = "; ".join(f"{name}: {_said(overlap, key)}" for key, name, _ in LEGS)
     size = overlap.get("k")
-    note = "Bars: ESS_rel of the leg in the median context; ticks: in the worst tenth. "
+    note = "Bars: ESS_rel of the leg for the median prompt; ticks: in the worst tenth. "
     note += f"At K = {size}. " if size else ""
     note += (
         f"Dotted: swap-stable above {limits[0][0]:g}, operator-dominated below {limits[1][0]:g}."
         if single
         else "Several steps are judged on step-means, with bands of their own."
     )
-    return tag(
-        "figure",
-        tag("figcaption", tag("div", tag("h3", "Legs of overlap"), class_="heading")),
-        canvas("Legs of overlap", said, join(drawn), WIDTH, HEIGHT),
-        tag("p", note, class_="note"),
-        class_="chart",
-    )
+    return chart("Legs of overlap", said, drawn, note=note)
 
 
 def _leg(overlap: dict[str, Any], row: int, key: str, name: str, about: str) -> Html:

@@ -18,7 +18,7 @@ class Series:
     """One line.
 
     Attributes:
-        name: What the legend says.
+        name: What the legend says; a line without a name is an edge, and has no entry there.
         x: Steps, or what else lies along the horizontal axis.
         y: Values; None leaves a gap.
         style: Class that gives its colour: ``s0``… for quantities, ``r0``… for runs.
@@ -88,8 +88,13 @@ class Plot:
         )
 
 
-def figure(plot: Plot, key: str) -> Html:
-    """The plot as a figure with its legend, which doubles as the cursor's read-out."""
+def figure(plot: Plot, key: str | None = None) -> Html:
+    """The plot as a figure with its legend, which doubles as the cursor's read-out.
+
+    Args:
+        plot: What to draw.
+        key: Of what the script knows of it (`cursor_data`); without one no cursor reads it.
+    """
     x, y = plot.scales()
     drawn = [
         grid(x, y, plot.show, plot.axis, plot.at),
@@ -102,28 +107,48 @@ def figure(plot: Plot, key: str) -> Html:
     ]
     resting = None if plot.rest is None else f"{plot.axis} {plainly(plot.rest)}"
     read_at = tag("span", resting, class_="at", data_at=True)
-    heading = tag("div", tag("h3", plot.title), read_at, class_="heading")
+    return chart(plot.title, describe(plot), drawn, legend(plot), plot.note, read_at, key)
+
+
+def chart(
+    title: str,
+    summary: str,
+    drawn: object,
+    keys: object = None,
+    note: str = "",
+    beside: Html | None = None,
+    plot: str | None = None,
+) -> Html:
+    """A drawing under its heading and legend, with a note below.
+
+    Args:
+        title: Heading.
+        summary: What is drawn, in words.
+        drawn: It.
+        keys: Entries of the legend.
+        note: What to know when reading it.
+        beside: What stands beside the heading.
+        plot: Key of what the script knows of it.
+    """
+    heading = tag("div", tag("h3", title), beside, class_="heading")
     return tag(
         "figure",
-        tag("figcaption", heading, legend(plot)),
-        canvas(plot.title, describe(plot), drawn, WIDTH, HEIGHT),
-        tag("p", plot.note, class_="note") if plot.note else None,
+        tag("figcaption", heading, tag("p", keys, class_="legend") if keys else None),
+        canvas(title, summary, drawn, WIDTH, HEIGHT),
+        tag("p", note, class_="note") if note else None,
         class_="chart",
-        data_plot=key,
+        data_plot=plot,
     )
 
 
-def canvas(title: str, summary: str, children: object, width: float, height: float) -> Html:
+def canvas(
+    title: str, summary: str, drawn: object, width: float, height: float, **attributes: object
+) -> Html:
     """An SVG that says in words what it shows."""
-    return tag(
-        "svg",
-        tag("title", title),
-        tag("desc", summary),
-        children,
-        view_box=f"0 0 {number(width)} {number(height)}",
-        role="img",
-        aria_label=f"{title}. {summary}",
-    )
+    named = (tag("title", title), tag("desc", summary))
+    said = {"role": "img", "aria_label": f"{title}. {summary}"}
+    box = f"0 0 {number(width)} {number(height)}"
+    return tag("svg", named, drawn, view_box=box, **said, **attributes)
 
 
 def grid(
@@ -198,15 +223,22 @@ def band(x: Scale, y: Scale, line: Series) -> Html:
     return tag("path", class_=f"area {line.style}", d="M" + "L".join(there + back) + "Z")
 
 
-def legend(plot: Plot) -> Html:
-    """A key per line, with its value at rest; the script writes the cursor's value there."""
-    keys = []
-    for i, line in enumerate(plot.series):
-        last = _resting(line, plot.rest)
-        mark = tag("i", class_=f"swatch {line.style}{' dashed' if line.dashed else ''}")
-        value = tag("output", plot.show(last), data_series=str(i))
-        keys.append(tag("span", mark, line.name, value, class_="key"))
-    return tag("p", keys, class_="legend")
+def key(style: str, name: str, value: Html | None = None) -> Html:
+    """An entry of a legend: its colour, its name, and its value if it has one."""
+    return tag("span", tag("i", class_=f"swatch {style}"), name, value, class_="key")
+
+
+def legend(plot: Plot) -> list[Html]:
+    """A key per named line, with its value at rest; the script writes the cursor's value there."""
+    return [
+        key(
+            f"{line.style}{' dashed' if line.dashed else ''}",
+            line.name,
+            tag("output", plot.show(_resting(line, plot.rest)), data_series=str(i)),
+        )
+        for i, line in enumerate(plot.series)
+        if line.name
+    ]
 
 
 def _resting(line: Series, rest: float | None) -> float | None:
@@ -235,7 +267,7 @@ def describe(plot: Plot) -> str:
     said = []
     for line in plot.series:
         known = [(step, v) for step, v in line.readings() if v is not None]
-        if known:
+        if known and line.name:
             (a, first), (b, last) = known[0], known[-1]
             ends = (f"{plot.show(first)} at {plot.axis} {a:g}", f"{plot.show(last)} at")
             said.append(f"{line.name}: {ends[0]}, {ends[1]} {plot.axis} {b:g}")

@@ -1,8 +1,11 @@
 """The verdict of every step in one line."""
 
+from collections import Counter
+
+from tod.show.figures.plot import canvas, key
 from tod.show.figures.svg import Html, tag
 from tod.show.page.run_data import RunView
-from tod.show.words import VERDICTS, verdict_words
+from tod.show.words import VERDICTS
 
 WIDTH, HEIGHT, CELLS = 1000.0, 14.0, 240
 
@@ -19,7 +22,7 @@ def ribbon(run: RunView, most: int = CELLS) -> Html | None:
     cells = [
         tag(
             "rect",
-            tag("title", f"step {step}: {verdict_words(verdict).name}"),
+            tag("title", f"step {step}: {VERDICTS[verdict].name}"),
             class_=f"cell {VERDICTS[verdict].colour}",
             x=i * wide,
             y=0.0,
@@ -28,29 +31,13 @@ def ribbon(run: RunView, most: int = CELLS) -> Html | None:
         )
         for i, (step, verdict) in enumerate(shown)
     ]
-    counts = {name: sum(verdict == name for _, verdict in known) for name in VERDICTS}
-    said = [
-        tag(
-            "span",
-            tag("i", class_=f"swatch {VERDICTS[name].colour}"),
-            f"{verdict_words(name).name} {n}",
-            class_="key",
-        )
-        for name, n in counts.items()
-        if n
-    ]
+    counts = Counter(verdict for _, verdict in known)
     words = ", ".join(
-        f"{verdict_words(name).name}: {n} of {len(known)} steps" for name, n in counts.items() if n
+        f"{item.name}: {counts[name]} of {len(known)} steps"
+        for name, item in VERDICTS.items()
+        if counts[name]
     )
-    svg = tag(
-        "svg",
-        tag("title", "Verdict by step"),
-        tag("desc", words),
-        cells,
-        view_box=f"0 0 {WIDTH:g} {HEIGHT:g}",
-        preserveAspectRatio="none",
-        role="img",
-        aria_label=f"Verdict by step. {words}",
-    )
+    keys = [key(v.colour, f"{v.name} {counts[n]}") for n, v in VERDICTS.items() if counts[n]]
+    svg = canvas("Verdict by step", words, cells, WIDTH, HEIGHT, preserveAspectRatio="none")
     ends = tag("span", f"steps {known[0][0]} to {known[-1][0]}", class_="muted")
-    return tag("div", svg, tag("p", said, ends, class_="legend"), class_="ribbon")
+    return tag("div", svg, tag("p", keys, ends, class_="legend"), class_="ribbon")
