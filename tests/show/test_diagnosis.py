@@ -232,7 +232,7 @@ def test_files_without_utility_say_so_and_show_no_weights(tmp_path):
     Tags(page)
     assert "No target: the files hold no reward" in page
     assert "Phase diagram" not in page
-    assert "ESS_rel over contexts" not in page
+    assert "ESS_rel over prompts" not in page
     assert '<dd class="value">–</dd>' in page
     assert "undetermined" in page
     assert "policy / proposal" in page  # that leg needs no target

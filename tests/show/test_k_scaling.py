@@ -110,7 +110,7 @@ def test_a_rule_that_refuses_is_drawn_by_its_pass_rate_with_the_share_it_puts_ou
 
 def test_a_rule_that_refuses_nothing_is_drawn_by_its_utility():
     assert measure([view().search]) == "utility"
-    assert "Utility against K" in k_scaling([view()], ["s0"])
+    assert "Reward against K" in k_scaling([view()], ["s0"])
     assert "anything is put out" not in k_scaling([view()], ["s0"])
 
 

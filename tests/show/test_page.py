@@ -107,8 +107,8 @@ def test_verdict_reasons_and_remedies_come_first(html, run_path):
 
 def test_figures_are_there(html):
     wanted = (
-        *("Phase diagram", "Learning curve", "ESS_rel over contexts", "Overlap", "Drift"),
-        *("Largest weights", "What the contexts are", "Activation", "Knob: η"),
+        *("Phase diagram", "Learning curve", "ESS_rel over prompts", "Overlap", "Drift"),
+        *("Largest weights", "What the prompts are", "Activation", "Knob: η"),
         "Compute (evaluation left out)",
         *("Controller", "Most fragile prompts", "Resolved recipe", "Versions and hardware"),
     )

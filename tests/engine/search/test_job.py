@@ -54,7 +54,7 @@ def test_every_config_searches_and_reports(name: str, small: Make) -> None:
     assert found["curve"][0]["coverage"] == pytest.approx(rows["utility.correct"].mean())
     html = build([path])
     assert "Selection against K" in html
-    assert "Utility by batch" in html
+    assert "Reward by batch" in html
 
 
 def test_best_of_k_takes_the_best_and_its_curve_ends_there(small: Make) -> None:

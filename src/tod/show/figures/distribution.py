@@ -1,4 +1,4 @@
-"""How ESS_rel is distributed over contexts, step by step; and what the contexts are."""
+"""How ESS_rel is distributed over prompts, step by step; and what the prompts are."""
 
 from tod.base.text import percent
 from tod.show.figures.plot import Plot, Series
@@ -6,16 +6,16 @@ from tod.show.page.run_data import QUANTILES, RunView
 
 CLASSES = (
     ("informative", "informative"),
-    ("all candidates pass", "all_pass"),
-    ("all candidates fail", "all_fail"),
-    ("blind otherwise", "blind"),
-    ("singleton", "singleton"),
+    ("all rollouts pass", "all_pass"),
+    ("all rollouts fail", "all_fail"),
+    ("zero-variance otherwise", "blind"),
+    ("single rollout", "singleton"),
     ("invalid", "invalid"),
 )
 
 
 def distribution(run: RunView, style: str = "s0", name: str = "") -> Plot | None:
-    """Median, middle half and middle four fifths of ESS_rel over informative contexts."""
+    """Median, middle half and middle four fifths of ESS_rel over informative prompts."""
     if not run.bands:
         return None
     steps = sorted(run.bands)
@@ -27,13 +27,13 @@ def distribution(run: RunView, style: str = "s0", name: str = "") -> Plot | None
         Series("q25", steps, columns[0.25], f"{style} faint"),
         Series("q10", steps, columns[0.1], f"{style} faint"),
     ]
-    title = "ESS_rel over contexts" + (f": {name}" if name else "")
-    note = "Informative contexts: median, middle half, and from the lowest to the highest tenth."
+    title = "ESS_rel over prompts" + (f": {name}" if name else "")
+    note = "Informative prompts: median, middle half, and from the lowest to the highest tenth."
     return Plot(title, series, note=note)
 
 
 def classes(run: RunView, name: str = "") -> Plot | None:
-    """Shares of the context classes, stacked to 1."""
+    """Shares of the classes of prompts, stacked to 1."""
     found = [_counts(record.get("contexts") or {}) for record in run.steps]
     kept = [(step, c) for step, c in zip(run.numbers(), found, strict=True) if any(c.values())]
     if not kept:
@@ -48,13 +48,13 @@ def classes(run: RunView, name: str = "") -> Plot | None:
         above = [low + part for low, part in zip(below, share, strict=True)]
         series.append(Series(label, steps, above, f"k{i} stack", area=below, read=share))
         below = above
-    title = "What the contexts are" + (f": {name}" if name else "")
-    note = "Only informative contexts count in the quantiles of ESS_rel; the others are blind."
+    title = "What the prompts are" + (f": {name}" if name else "")
+    note = "Only informative prompts count in the quantiles of ESS_rel; the others tell nothing."
     return Plot(title, series, show=percent, note=note)
 
 
 def _counts(contexts: dict[str, object]) -> dict[str, int]:
-    """Disjoint counts: zero-information contexts split by pass and fail where that is known."""
+    """Disjoint counts: zero-variance groups split by pass and fail where that is known."""
 
     def count(key: str) -> int:
         value = contexts.get(key)

@@ -1,4 +1,4 @@
-"""ESS_rel against sharpness: how sharp a target these candidates can carry."""
+"""ESS_rel against sharpness: how sharp a target these rollouts can carry."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -64,18 +64,18 @@ def eta_feasibility(
     if limit is not None:
         marked.insert(0, (limit, "stable", f"largest feasible η {plainly(limit)}"))
     guides = [(x, style + _side(points, x), name) for x, style, name in marked if x <= etas[-1]]
-    kept = f"Dotted: ESS_rel {goal:g}, what a feasible η keeps for the median context. "
+    kept = f"Dotted: ESS_rel {goal:g}, what a feasible η keeps for the median prompt. "
     if limit is None:
         kept = (
             f"Dotted: ESS_rel {goal:g}. No η is too much or none is small enough for the median. "
         )
     return Plot(
-        "How sharp a target these candidates can carry",
+        "How sharp a target these rollouts can carry",
         [
             Series("median ESS_rel", etas, [point.median for point in points], "s0"),
             Series("worst tenth", etas, [point.q10 for point in points], "s1"),
         ],
-        note=kept + "Candidates are held fixed; training moves them, so start below.",
+        note=kept + "Rollouts are held fixed; training moves them, so start below.",
         limits=[(goal, "stable")],
         axis="η",
         guides=guides,

@@ -1,4 +1,4 @@
-"""What selection at test time puts out of 1, 2, 4 … candidates: utility, or its pass rate."""
+"""What selection at test time puts out of 1, 2, 4 … rollouts: reward, or its pass rate."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from tod.show.figures.svg import Html, join, tag
 from tod.show.page.run_data import RunView, at
 from tod.show.search import Measure, measure, refuses
 
-SHOWN: dict[Measure, str] = {"pass_rate": "pass rate", "utility": "utility"}
+SHOWN: dict[Measure, str] = {"pass_rate": "pass rate", "utility": "reward"}
 
 
 def k_scaling(runs: Sequence[RunView], style: Sequence[str]) -> Html | None:
@@ -67,7 +67,7 @@ def _end(point: dict[str, object], by: Measure, place: int) -> float | None:
 
 def _table(run: RunView, named: bool, by: Measure) -> Html:
     interval = f"95 % of the {SHOWN[by]}"
-    heads = ["K", "utility", "pass rate", interval, "any passes", "put out"]
+    heads = ["K", "reward", "pass rate", interval, "any passes", "put out"]
     rows = [
         [
             f"{at(point, 'k') or 0:g}",
@@ -87,13 +87,13 @@ def _table(run: RunView, named: bool, by: Measure) -> Html:
 
 def _note(names: str, by: Measure) -> str:
     what = (
-        f"Mean {names} of what is put out of K candidates"
+        f"Mean {names} of what is put out of K rollouts"
         if by == "utility"
-        else f"Share of all prompts for which what is put out of K candidates passes ({names}); "
-        "where nothing is, that is a miss. The table's utility leaves those prompts out"
+        else f"Share of all prompts for which what is put out of K rollouts passes ({names}); "
+        "where nothing is, that is a miss. The table's reward leaves those prompts out"
     )
     return (
         f"{what}. From subsets without replacement of those drawn; intervals are ±1.96 standard "
-        "errors, clustered by prompt. Points of one curve share their candidates, so differences "
+        "errors, clustered by prompt. Points of one curve share their rollouts, so differences "
         "along it are surer than they look."
     )

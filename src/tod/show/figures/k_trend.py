@@ -1,4 +1,4 @@
-"""ESS_rel against K by subsampling: whether more candidates would say something else."""
+"""ESS_rel against K by subsampling: whether more rollouts would say something else."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,8 @@ from tod.diagnostics import TrendPoint
 from tod.diagnostics import k_trend as subsampled
 from tod.show.figures.plot import Plot, Series
 from tod.show.page.run_data import RunView
+
+AGAINST_K = "ESS_rel against the number of rollouts"
 
 
 def by_k(log_w: Float[np.ndarray, " N"], contexts: Groups) -> list[TrendPoint]:
@@ -38,8 +40,8 @@ def side_by_side(runs: Sequence[RunView], style: Sequence[str]) -> Plot | None:
     if not lines:
         return None
     floor = Series("floor 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True)
-    note = "Median over informative contexts; subsets without replacement. Compare at equal K."
-    title = "ESS_rel against the number of candidates"
+    note = "Median over informative prompts; subsets without replacement. Compare at equal K."
+    title = AGAINST_K
     return Plot(title, [*lines, floor], note=note, axis="K", at=sizes)
 
 
@@ -50,19 +52,19 @@ def k_trend(points: list[TrendPoint]) -> Plot | None:
     sizes = [point.k for point in points]
     fall = points[-2].mean - points[-1].mean
     ending = (
-        "Still falling at the right end: more candidates would read lower."
+        "Still falling at the right end: more rollouts would read lower."
         if fall > 0.02
-        else "Level at the right end: more candidates would change it little."
+        else "Level at the right end: more rollouts would change it little."
     )
     return Plot(
-        "ESS_rel against the number of candidates",
+        AGAINST_K,
         [
             Series("median ESS_rel", sizes, [point.median for point in points], "s0"),
             Series("mean", sizes, [point.mean for point in points], "s2"),
             Series("worst tenth", sizes, [point.q10 for point in points], "s1"),
             Series("floor 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True),
         ],
-        note=f"Subsets without replacement of {points[0].contexts} contexts. {ending}",
+        note=f"Subsets without replacement of {points[0].contexts} prompts. {ending}",
         axis="K",
         at=sizes,
     )

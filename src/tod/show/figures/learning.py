@@ -1,4 +1,4 @@
-"""The learning curve: utilities in training and the held-out evaluation with its errors."""
+"""The learning curve: rewards in training and the held-out evaluation with its errors."""
 
 from tod.base.text import fixed
 from tod.show.figures.plot import Plot, Series
@@ -7,7 +7,7 @@ from tod.show.page.run_data import RunView
 
 
 def learning(runs: list[RunView]) -> Plot | None:
-    """Mean utility of every batch and held-out pass@1 ± 2 standard errors."""
+    """Mean reward of every batch and held-out pass@1 ± 2 standard errors."""
     single = len(runs) == 1
     series = [line for i, run in enumerate(runs) for line in _lines(run, i, single)]
     drawn = [line for line in series if line.known()]
@@ -17,8 +17,8 @@ def learning(runs: list[RunView]) -> Plot | None:
     reach += [value for line in drawn for value in line.y]
     note = "Bars are two standard errors, clustered by prompt." if _held_out(runs) else ""
     if not single:
-        note = f"Dashed: training utility. {note}".strip()
-    title = "Utility by batch" if all(run.search for run in runs) else "Learning curve"
+        note = f"Dashed: training reward. {note}".strip()
+    title = "Reward by batch" if all(run.search for run in runs) else "Learning curve"
     return Plot(title, drawn, nice(reach), fixed, note)
 
 

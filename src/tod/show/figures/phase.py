@@ -18,10 +18,10 @@ GOLDEN = math.pi * (3 - math.sqrt(5))
 
 
 def phase_diagram(runs: list[RunView], style: list[str]) -> Html:
-    """Regions, the contexts of the last step (hover), and each run's path over the steps.
+    """Regions, the prompts of the last step (hover), and each run's path over the steps.
 
-    Coverage is the median ESS_rel over informative contexts, the tail the median of the largest
-    normalised weight; a point of a context shows its own two values.
+    Coverage is the median ESS_rel over informative prompts, the tail the median of the largest
+    normalised weight; a point of a prompt shows its own two values.
     """
     bounds = thresholds(runs)
     y = _tail_scale(runs, bounds)
@@ -38,7 +38,7 @@ def phase_diagram(runs: list[RunView], style: list[str]) -> Html:
 
 
 def phase_data(runs: list[RunView]) -> list[list[dict[str, object]]]:
-    """What hovering a context says, per run and point."""
+    """What hovering a prompt says, per run and point."""
     return [[_point_data(point) for point in run.points] for run in runs]
 
 
@@ -48,10 +48,10 @@ def _point_data(point: ContextPoint) -> dict[str, object]:
         ["ESS_rel", fixed(point.ess_rel)],
         ["top weights", weights] if weights else ["largest weight", fixed(point.max_weight)],
         ["K", str(point.k)],
-        ["mean utility", fixed(point.utility)],
+        ["mean reward", fixed(point.utility)],
     ]
     step = "" if point.step is None else f", step {point.step}"
-    return {"head": f"context {point.context}{step}", "prompt": point.prompt, "facts": facts}
+    return {"head": f"prompt {point.context}{step}", "prompt": point.prompt, "facts": facts}
 
 
 def _tail_scale(runs: list[RunView], bounds: Thresholds) -> Scale:

@@ -194,7 +194,7 @@ def _by_need(cannot: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any
 
 def _feasible(seen: DiagnosisView) -> Tile:
     name, possible = "Largest feasible η", seen.data["feasible"]
-    hint = "The sharpness at which the median ESS_rel is still at its goal, candidates held fixed."
+    hint = "The sharpness at which the median ESS_rel is still at its goal, rollouts held fixed."
     if possible is None:
         return Tile(name, DASH)
     several = len(seen.data["target"]["tilts"]) > 1

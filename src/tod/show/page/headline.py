@@ -116,7 +116,7 @@ def _selected(search: dict[str, object]) -> Tile:
     hint = (
         "Pass rate over all prompts, those without a selection being misses"
         if by == "pass_rate"
-        else "Mean utility of all candidates, and of those selected"
+        else "Mean reward of all rollouts, and of those selected"
     )
     return Tile(
         "Selected", f"{fixed(before)} → {fixed(after)}", beside, f"{hint}; clustered by prompt."
