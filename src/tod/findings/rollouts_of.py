@@ -21,9 +21,9 @@ def rollouts_of(reading: Reading, texts: bool = True) -> Rollouts | None:
     if not reading.utility or not len(reading):
         return None
     rewards = {name: _finite(np.asarray(values, float)) for name, values in reading.utility.items()}
-    total = next((rewards[name] for name in TOTALS if name in rewards), None)
-    if total is None:
-        total = np.sum(list(rewards.values()), axis=0)
+    named = next((name for name in TOTALS if name in rewards), None)
+    total = np.sum(list(rewards.values()), axis=0) if named is None else rewards[named]
+    parts = {name: values for name, values in rewards.items() if name != named}
     prompt, text, characters = _codes(reading) if texts else (None, None, None)
     length, unit = reading.labels.length, "tokens"
     if length is None or not int(length.max(initial=0)):
@@ -32,11 +32,12 @@ def rollouts_of(reading: Reading, texts: bool = True) -> Rollouts | None:
         groups=reading.contexts,
         step=reading.steps,
         reward=total,
-        rewards=rewards if len(rewards) > 1 else {},
+        rewards=parts if len(rewards) > 1 else {},
         prompt=None if prompt is None else prompt[reading.contexts.offsets[:-1]],
         input=prompt,
         text=text,
         length=length,
+        lag=reading.lag,
         length_unit="characters" if unit == "characters" else "tokens",
         grouped=reading.source.grouped,
     )

@@ -80,6 +80,11 @@ class Rollouts:
         length_unit: ``tokens`` or ``characters``.
         truncated: What the file itself says of a completion cut at the limit, [N]; None if silent.
         advantage: Advantage that the trainer logged, [N], NaN where it did not; None without any.
+        lag: Trainer version less the version that sampled a rollout, [N]; None where one of the two
+            was not recorded.
+        error: Whether the environment, a tool or the grader failed on a rollout, [N]; None if the
+            files do not say.
+        evaluation: Whether a rollout was drawn to evaluate, not to train, [N]; None likewise.
         grouped: Whether the files say which rollouts share a prompt.
     """
 
@@ -94,6 +99,9 @@ class Rollouts:
     length_unit: Literal["tokens", "characters"] = "tokens"
     truncated: Bool[np.ndarray, " N"] | None = None
     advantage: Float[np.ndarray, " N"] | None = None
+    lag: Int[np.ndarray, " N"] | None = None
+    error: Bool[np.ndarray, " N"] | None = None
+    evaluation: Bool[np.ndarray, " N"] | None = None
     grouped: bool = True
 
     def __post_init__(self) -> None:
