@@ -1,0 +1,125 @@
+"""Parts of a reward: weights, shares, one that decides alone, and a proxy that selects badly."""
+
+import numpy as np
+import pytest
+
+from tod.base import Groups, Unknown
+from tod.findings import Rollouts, TrainingRun
+from tod.findings.detectors.one_reward import OneReward
+from tod.findings.detectors.selection import SHARPNESS, Selection, tilted
+from tod.findings.reward_parts import shares, task_like
+
+K, PROMPTS = 8, 16
+
+
+def rollouts(parts, weights):
+    rewards = {name: np.asarray(x, float).reshape(-1) for name, x in parts.items()}
+    total = sum(weights[name] * x for name, x in rewards.items())
+    steps = len(total) // (PROMPTS * K)
+    count = steps * PROMPTS
+    return Rollouts(
+        Groups.equal(count, K), np.repeat(np.arange(1, steps + 1), PROMPTS), total, rewards
+    )
+
+
+def drawn(seed=0, steps=20, task=0.4, style=0.5):
+    rng = np.random.default_rng(seed)
+    size = (steps, PROMPTS, K)
+    return {
+        "correct": rng.random(size) < task,
+        "format": rng.random(size) < style,
+    }
+
+
+def test_shares_are_those_of_independent_parts():
+    table = rollouts(drawn(steps=100), {"correct": 1.0, "format": 0.5})
+    got = shares(table)
+    assert got.weight == pytest.approx({"correct": 1.0, "format": 0.5})
+    share, error = got.of("correct", np.ones(len(table.step), bool))
+    exact = 0.24 / (0.24 + 0.25 * 0.25)
+    assert abs(share - exact) < 5 * error
+    other, _ = got.of("format", np.ones(len(table.step), bool))
+    assert share + other == pytest.approx(1)
+
+
+def test_a_reward_that_decides_alone_is_named_with_the_weight_that_balances_it():
+    for seed in range(20):
+        table = rollouts(drawn(seed), {"correct": 0.1, "format": 1.0})
+        (finding,) = OneReward().look(TrainingRun(rollouts=table))
+        assert (finding.kind, finding.severity) == ("one_reward", "warning")
+        assert finding.onset.step is None
+        (remedy,) = finding.remedies
+        again = rollouts(drawn(seed), {"correct": 0.1 * remedy.promise["factor"], "format": 1.0})
+        late = again.step > 10
+        share, error = shares(again).of("correct", late)
+        assert abs(share - 0.5) < 5 * error
+
+
+def test_it_is_dated_where_it_begins():
+    parts = drawn(3)
+    parts["format"] = parts["format"].astype(float)
+    parts["format"][:12] *= 0.05
+    table = rollouts(parts, {"correct": 0.2, "format": 1.0})
+    (finding,) = OneReward().look(TrainingRun(rollouts=table))
+    assert abs(finding.onset.step - 13) <= 1
+
+
+@pytest.mark.parametrize("weight", [0.05, 0.2, 0.5, 1.0])
+def test_rewards_in_balance_are_silent(weight):
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        parts = drawn(seed, task=rng.uniform(0.2, 0.8), style=rng.uniform(0.3, 0.95))
+        table = rollouts(parts, {"correct": 1.0, "format": weight})
+        assert OneReward().look(TrainingRun(rollouts=table)) == ()
+        assert Selection().look(TrainingRun(rollouts=table)) == ()
+
+
+def test_a_learned_task_is_not_drowned_and_a_saturated_part_is_a_note():
+    table = rollouts(drawn(task=0.97), {"correct": 0.1, "format": 1.0})
+    assert OneReward().look(TrainingRun(rollouts=table)) == ()
+    table = rollouts(drawn(style=1.0), {"correct": 1.0, "format": 1.0})
+    (finding,) = OneReward().look(TrainingRun(rollouts=table))
+    assert (finding.kind, finding.severity) == ("saturated_reward", "note")
+
+
+def proxy(seed, harm):
+    rng = np.random.default_rng(seed)
+    size = (20, PROMPTS, K)
+    exploit = rng.normal(0, 1, size)
+    gold = (rng.normal(0, 1, size) - harm * np.maximum(exploit - 0.5, 0) > 0).astype(float)
+    return Rollouts(
+        Groups.equal(20 * PROMPTS, K),
+        np.repeat(np.arange(1, 21), PROMPTS),
+        (exploit + 0.5 * gold).reshape(-1),
+        {"accuracy": gold.reshape(-1)},
+    )
+
+
+def test_a_proxy_whose_best_answers_are_worse_is_named():
+    for seed in range(20):
+        (finding,) = Selection().look(TrainingRun(rollouts=proxy(seed, 3.0)))
+        assert (finding.kind, finding.severity) == ("selection_overoptimised", "warning")
+        assert Selection().look(TrainingRun(rollouts=proxy(seed, 0.0))) == ()
+
+
+def test_the_tilt_is_the_weighted_mean_of_every_group():
+    table = proxy(0, 1.0)
+    got = tilted(table, table.rewards["accuracy"])
+    reward, gold = table.reward.reshape(-1, K), table.rewards["accuracy"].reshape(-1, K)
+    scale = np.sqrt(reward.var(axis=1).mean())
+    for eta, mean in zip(SHARPNESS, got.mean, strict=True):
+        weight = np.exp(eta / scale * (reward - reward.max(axis=1, keepdims=True)))
+        expected = ((weight * gold).sum(axis=1) / weight.sum(axis=1)).mean()
+        assert mean == pytest.approx(expected)
+
+
+def test_names_of_tasks():
+    assert all(map(task_like, ("accuracy", "correct", "math_verify", "acc", "reward.answer")))
+    assert not any(map(task_like, ("format", "length_penalty", "think", "system", "embedding")))
+
+
+def test_what_is_missing_is_said():
+    one = Rollouts(Groups.equal(4, 2), np.ones(4, int), np.zeros(8))
+    for detector in (OneReward(), Selection()):
+        assert isinstance(detector.look(TrainingRun()), Unknown)
+        assert isinstance(detector.look(TrainingRun(rollouts=one)), Unknown)
