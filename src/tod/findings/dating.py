@@ -3,17 +3,26 @@
 These fits never decide whether something happened (`noise` does): every healthy run changes.
 """
 
-from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from tod.findings.change import MAD, rss_of_lines, sums_of_lines
+from tod.findings.change import MAD, rss_of_lines, sums_of_lines, window, window_error
 from tod.findings.finding import Onset
 
-RAMP = 0.5
-"""Share of the whole change that a ramp must carry itself."""
+PASSED = 0.75
+"""Share of the whole change that is made when its way is followed back to the onset."""
+ABRUPT = 0.5
+"""Share of the whole change that one step makes of a jump."""
+GAP = 0.6
+"""Share of it by which two lines must miss each other to be a jump beside a steep ramp."""
+EVIDENT = 16.0
+"""Fall of the scaled residual sum of squares by which a bend must be better than a line."""
+SAME_WAY = 0.6
+"""Slope before a bend over the slope after it from which there was no onset."""
+CURVED = 5.0
+"""Scaled sum of squares of a curve in the ramp from which less of the ramp is used."""
 SPAN = 10.0
 """Rise of the scaled residual sum of squares that an interval of the onset allows."""
 
@@ -124,148 +133,227 @@ def _best_split(values: Float[np.ndarray, " T"]) -> tuple[int, np.ndarray, np.nd
     return best, splits, loss / _variance_inflation(rest)
 
 
-def ramp_onset(steps: Int[np.ndarray, " T"], values: Float[np.ndarray, " T"]) -> Onset:
-    """Onset of a slow change: a line, a continuous bend at s, from e on a free line.
+@dataclass(frozen=True)
+class Bend:
+    """A line that bends once, fitted by least squares: y = a + b·t + c·max(0, t − s).
 
-    (s, e) are fitted together; a jump and a single line compete by BIC. The window starts at most
-    0.45·T before the step that passes 60 % of the way. Where the single line wins, or the slope
-    before the bend is at least 0.6 of the slope after it, it began with the first step.
+    Attributes:
+        place: s, the last position on the first line.
+        places: Positions that were tried.
+        loss: Residual sum of squares of each of them, in units of the residual variance.
+        gain: By how much the best is better than one line, in the same units.
+        before: Slope b.
+        after: Slope b + c.
+        rest: Residuals.
+    """
+
+    place: int
+    places: Int[np.ndarray, " n"]
+    loss: Float[np.ndarray, " n"]
+    gain: float
+    before: float
+    after: float
+    rest: Float[np.ndarray, " T"]
+
+
+def hinge_rss(y: Float[np.ndarray, " T"], places: Int[np.ndarray, " n"]) -> np.ndarray:
+    """Residual sums of squares of a line with one bend, at each of some places.
+
+    In closed form by prefix sums: the line's, less what the hinge max(0, t − s) adds to it.
+
+    Args:
+        y: Values at positions 0 … T−1.
+        places: s of every bend; the line's own where no value lies beyond it.
+    """
+    size = len(y)
+    sums = sums_of_lines(y)
+    n, t, total, ty, _, tt = sums[:, -1]
+    part = sums[:, [-1]] - sums[:, places]  # over s <= t
+    s = places - (size - 1) / 2
+    h = part[1] - s * part[0]
+    hh = part[5] - 2 * s * part[1] + s * s * part[0]
+    ht, hy = part[5] - s * part[1], part[3] - s * part[2]
+    spread = max(float(tt - t * t / n), 1e-300)
+    t_h, t_y = ht - t * h / n, ty - t * total / n
+    own = hh - h * h / n - t_h * t_h / spread
+    gain = hy - h * total / n - t_h * t_y / spread
+    line = rss_of_lines(sums, np.array([0]), np.array([size]))
+    part_of_hinge = np.where(own > 1e-9, gain**2 / np.where(own > 1e-9, own, 1.0), 0.0)
+    rss: np.ndarray = np.maximum(line - part_of_hinge, 0.0)
+    return rss
+
+
+def bend(y: Float[np.ndarray, " T"], floor: float = 0.0) -> Bend:
+    """The best place of one bend in a line, with two values before it and three after it.
+
+    Args:
+        y: At least six values.
+        floor: Variance of the noise at least, so that a few values on a line are no proof.
+    """
+    size = len(y)
+    places = np.arange(1, size - 2)
+    rss = hinge_rss(y, places)
+    best = int(places[np.argmin(rss)])
+    t = np.arange(size, dtype=float)
+    design = np.stack([np.ones(size), t, np.maximum(0, t - best)], axis=1)
+    (_, before, more), *_ = np.linalg.lstsq(design, y, rcond=None)
+    rest = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    variance = float(rss.min()) / max(size - 4, 1) * _variance_inflation(rest)
+    scale = max(variance, floor, 1e-24 * float((y * y).sum()) + 1e-300)
+    line = float(rss_of_lines(sums_of_lines(y), np.array([0]), np.array([size]))[0])
+    gain = (line - float(rss.min())) / scale
+    return Bend(best, places, rss / scale, gain, float(before), float(before + more), rest)
+
+
+def ramp_onset(
+    steps: Int[np.ndarray, " T"],
+    values: Float[np.ndarray, " T"],
+    best: tuple[int, float] | None = None,
+) -> Onset:
+    """Onset of a slow change, or of a jump if it is one.
+
+    From the step that has passed three quarters of the change its way is followed back, over ever
+    longer stretches, to the first evident bend of a line. Then only as much of the ramp is fitted
+    as its slope and the noise ask for, and as is straight: the rest could only bias the bend. Where
+    no bend is evident it began with the first step.
+
+    Args:
+        steps: Training steps, [T].
+        values: The series, in logarithms if it changes by factors.
+        best: Position and level that the change left, where they are not the series' start.
     """
     size = len(values)
     if size < 8:
         return jump_onset(steps, values)
-    width = max(3, size // 25)
-    smooth = np.convolve(np.pad(values, width // 2, mode="edge"), np.ones(width) / width, "valid")
-    low, high = float(smooth[: max(3, size // 5)].mean()), float(smooth[-3:].mean())
-    if _abrupt(values, abs(high - low)):
+    change, passage = _passage(values, best)
+    if _abrupt(values, change, passage):
         return jump_onset(steps, values)
-    beyond = np.flatnonzero((smooth - low) * np.sign(high - low) >= 0.6 * abs(high - low))
-    passage = int(beyond[0]) if len(beyond) else size - 1
-    first = max(0, passage - int(0.45 * size))
-    y = values[first:]
-    splits, loss, slopes, kind = _bend(y, RAMP * abs(high - low))
-    began = Onset(None, int(steps[0]), int(steps[0]))
-    if kind == "line":
-        return began
-    best = int(splits[np.argmin(loss)])
-    before = values[: first + best]
-    if kind == "bend" and first:
-        slopes = (float(np.polyfit(np.arange(len(before)), before, 1)[0]), slopes[1])
-    if kind == "bend" and _same_way(slopes):
-        return began
-    return _interval(steps[first:], splits, loss, best)
+    jump = _jump_beside_a_ramp(steps, values, change, passage)
+    if jump is not None:
+        return jump
+    floor = 2 * _variance(values)
+    reach, first, rough = 8, passage, None
+    while first > 0 and rough is None:
+        first = max(0, passage + 1 - reach)
+        rough = _evident(values[first : passage + 1], floor, float(np.sign(change)))
+        reach = reach if rough is not None else round(1.5 * reach)
+    if rough is None:
+        return Onset(None, int(steps[0]), int(steps[0]))
+    first, fine = _refined(values, first, rough, passage, 2 * reach, floor)
+    near = fine.places[fine.loss <= fine.loss.min() + SPAN] + first + 1
+    low, high = max(int(near.min()) - 1, 0), min(int(near.max()) + 1, size - 1)
+    at = min(first + fine.place + 1, size - 1)
+    return Onset(int(steps[at]), int(steps[low]), int(steps[high]))
 
 
-def _abrupt(values: Float[np.ndarray, " T"], change: float) -> bool:
-    """Whether one step alone makes half of the change, beyond four standard errors of noise."""
-    moves = np.abs(np.diff(values))
-    noise = MAD * float(np.median(moves)) / np.sqrt(2)
-    return bool(moves.max() >= max(0.5 * change, 4 * np.sqrt(2) * noise))
+def _passage(values: Float[np.ndarray, " T"], best: tuple[int, float] | None) -> tuple[float, int]:
+    """The whole change, with its sign, and the position that has passed three quarters of it."""
+    size = len(values)
+    width = _smoothing(size)
+    padded = np.pad(values, width // 2, mode="edge")
+    smooth = np.convolve(padded, np.ones(width) / width, "valid")
+    after, low = best or (0, float(np.median(values[: max(3, size // 5)])))
+    change = float(smooth[-3:].mean()) - low
+    beyond = (smooth - low) * np.sign(change) >= PASSED * abs(change)
+    beyond[:after] = False
+    return change, int(np.argmax(beyond)) if beyond.any() else size - 1
 
 
-def _same_way(slopes: tuple[float, float]) -> bool:
-    """Whether the slope before the bend is already 0.6 of the slope after it."""
-    before, after = slopes
-    return after != 0 and before / after >= 0.6
+def _smoothing(size: int) -> int:
+    """Values of a moving mean, an odd number."""
+    return max(3, size // 25) | 1
 
 
-def _bend(
-    y: Float[np.ndarray, " T"], least: float
-) -> tuple[np.ndarray, np.ndarray, tuple[float, float], Literal["line", "bend", "jump"]]:
-    """Best bend: its places, their scaled losses, slopes before and after, and what won by BIC.
+def _variance(values: Float[np.ndarray, " T"]) -> float:
+    """Variance of the noise of a step, by the median move."""
+    moves = np.diff(values)
+    return float(MAD * np.median(np.abs(moves - np.median(moves)))) ** 2 / 2
 
-    Only bends whose ramp itself moves by ``least``: else the free line would do the work of a jump.
-    """
+
+def _abrupt(values: Float[np.ndarray, " T"], change: float, passage: int) -> bool:
+    """Whether one step near the passage makes half of the change, beyond four errors of noise."""
+    moves = np.diff(values) * np.sign(change)
+    noise = MAD * float(np.median(np.abs(moves))) / np.sqrt(2)
+    near = _smoothing(len(values)) + 2
+    largest = moves[max(0, passage - near) : passage + near].max(initial=-np.inf)
+    return bool(largest >= max(ABRUPT * abs(change), 4 * np.sqrt(2) * noise))
+
+
+def _jump_beside_a_ramp(
+    steps: Int[np.ndarray, " T"], values: Float[np.ndarray, " T"], change: float, passage: int
+) -> Onset | None:
+    """The jump, if two lines around the passage miss each other and no ramp explains it better."""
+    reach = max(12, int(0.15 * len(values)))
+    first = max(0, passage - reach)
+    y = values[first : passage + reach]
     size = len(y)
+    if size < 8:
+        return None
+    at, splits, loss = _best_split(y)
+    if not 2 <= at <= size - 2:
+        return None
+    t = np.arange(size)
+    before, after = np.polyfit(t[:at], y[:at], 1), np.polyfit(t[at:], y[at:], 1)
+    if abs(np.polyval(after, at) - np.polyval(before, at - 1)) < GAP * abs(change):
+        return None
     sums = sums_of_lines(y)
-    line = float(rss_of_lines(sums, np.array([0]), np.array([size]))[0])
-    rss, slopes = _hinges(y, least)
-    ends = np.arange(size + 1)
-    tail = rss_of_lines(sums, ends, np.full(size + 1, size))
-    # a free line takes four steps at least; without one the bend runs to the end
-    tail[size - 3 : size] = np.inf
-    whole = rss + tail[None, :]
-    splits = np.arange(2, size - 2)
-    profile = whole[splits].min(axis=1)
-    free = whole[splits].argmin(axis=1) < size
-    bent = float(profile.min())
-    at = int(np.argmin(profile))
-    parameters = 5 if free[at] else 3
-    jump, jump_splits, jump_loss = _best_split(y)
-    pieces = [
-        float(rss_of_lines(sums, np.array([a]), np.array([b]))[0])
-        for a, b in ((0, jump), (jump, size))
-    ]
-    tiny = 1e-24 * float(sums[4, -1]) + 1e-300
-
-    def bic(residual: float, count: int) -> float:
-        # few steps for many parameters fit noise: the penalty grows as for corrected criteria
-        penalty = count * np.log(size) * size / max(size - count, 1)
-        return float(size * np.log(residual / size + tiny) + penalty)
-
-    # a place that is searched for costs two parameters
-    searched = 4 if free[at] else 2
-    scores = {
-        "line": bic(line, 2),
-        "bend": bic(bent, parameters + searched),
-        "jump": bic(sum(pieces), 4 + 2),
-    }
-    best = min(scores, key=lambda name: scores[name])
-    if best == "jump":
-        return jump_splits, jump_loss, (0.0, 0.0), "jump"
-    if best == "line":
-        return splits, profile, (0.0, 0.0), "line"
-    s, e = int(splits[at]), int(whole[splits[at]].argmin())
-    scale = max(bent / max(size - parameters, 1), tiny)
-    rest = _hinge_rest(y, s, e)
-    return splits, profile / (scale * _variance_inflation(rest)), slopes(s, e), "bend"
+    pieces = rss_of_lines(sums, np.array([0, at]), np.array([at, size])).sum()
+    ramp = _ramp_rss(y, sums)
+    if pieces - ramp > 6 * max(ramp / max(size - 5, 1), 1e-300):
+        return None
+    return _interval(steps[first:], splits, loss, at)
 
 
-def _hinges(
-    y: Float[np.ndarray, " T"], least: float
-) -> tuple[np.ndarray, Callable[[int, int], tuple[float, float]]]:
-    """RSS of a line with one bend at s over steps before e, [T, T+1]; ∞ where e < s + 3.
-
-    Closed form by prefix sums: the line's RSS less what the hinge max(0, t − s) adds to it.
-    """
+def _ramp_rss(y: Float[np.ndarray, " T"], sums: np.ndarray) -> float:
+    """Least residual sum of squares of a line with a bend, and from some step on a free line."""
     size = len(y)
-    sums = sums_of_lines(y)
-    zeros = np.zeros(size + 1, dtype=np.int64)
-    ends = np.arange(size + 1)
-    n, t, total, ty, _, tt = sums[:, ends]
-    rows = np.arange(size)[:, None]
-    s = rows - (size - 1) / 2
-    part = sums[:, None, :] - sums[:, :size, None]  # over s <= t < e
-    h = part[1] - s * part[0]
-    hh = part[5] - 2 * s * part[1] + s * s * part[0]
-    ht = part[5] - s * part[1]
-    hy = part[3] - s * part[2]
-    safe = np.maximum(n, 1)
-    spread = np.where(tt - t * t / safe > 0, tt - t * t / safe, 1.0)
-    t_y, t_h = ty - t * total / safe, ht - t * h / safe
-    own = hh - h * h / safe - t_h * t_h / spread
-    gain = hy - h * total / safe - t_h * t_y / spread
-    line = rss_of_lines(sums, zeros, ends)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rss = line[None, :] - np.where(own > 1e-9, gain * gain / np.where(own > 0, own, 1), 0.0)
-        moved = np.abs(gain / np.where(own > 1e-9, own, np.inf)) * (ends[None, :] - rows)
-    late = (ends[None, :] < rows + 3) | (moved < least)
-    rss = np.where(late, np.inf, np.maximum(rss, 0.0))
-
-    def slopes(s_at: int, e_at: int) -> tuple[float, float]:
-        bend = float(gain[s_at, e_at] / own[s_at, e_at])
-        before = float((t_y[e_at] - bend * t_h[s_at, e_at]) / spread[e_at])
-        return before, before + bend
-
-    return rss, slopes
+    ends = [end for end in range(5, size + 1) if end <= size - 4 or end == size]
+    tails = rss_of_lines(sums, np.array(ends), np.full(len(ends), size))
+    bent = [hinge_rss(y[:end], np.arange(1, end - 2)).min() for end in ends]
+    return float((np.array(bent) + tails).min())
 
 
-def _hinge_rest(y: Float[np.ndarray, " T"], s: int, e: int) -> Float[np.ndarray, " T"]:
-    """Residuals of the bent line before e and the free line from it on."""
-    t = np.arange(len(y), dtype=float)
-    design = np.zeros((len(y), 5))
-    design[:e, 0], design[:e, 1], design[:e, 2] = 1, t[:e], np.maximum(0, t[:e] - s)
-    design[e:, 3], design[e:, 4] = 1, t[e:]
-    used = design[:, np.abs(design).sum(axis=0) > 0]
-    rest: np.ndarray = y - used @ np.linalg.lstsq(used, y, rcond=None)[0]
-    return rest
+def _evident(y: Float[np.ndarray, " n"], floor: float, sign: float) -> Bend | None:
+    """The bend into the direction of the change, where it is beyond noise and not the same way."""
+    if len(y) < 6:
+        return None
+    fit = bend(y, floor)
+    same = fit.after * sign <= 0 or fit.before / fit.after >= SAME_WAY
+    return None if same or fit.gain < EVIDENT else fit
+
+
+def _refined(
+    values: Float[np.ndarray, " T"],
+    first: int,
+    fit: Bend,
+    passage: int,
+    most: int,
+    floor: float,
+) -> tuple[int, Bend]:
+    """The bend by as much of the ramp as its slope c and the noise ask for: 9·σ²/c² steps.
+
+    Over m steps the error of a bend is about 3·σ/(c·√m), σ² the long-run variance: one step then.
+    """
+    noise = window_error(values) * float(np.sqrt(window(len(values))))
+    straight = len(values)
+    for _ in range(8):
+        at, turn = first + fit.place, abs(fit.after - fit.before)
+        wanted = np.ceil(9 * noise**2 / max(turn, 1e-150) ** 2)
+        after = max(4, min(int(min(wanted, len(values))), passage + 1 - at, straight))
+        before = min(max(10, 2 * after), most)
+        start, end = max(0, at - before), min(len(values), at + after + 1)
+        if end - start < 7:
+            break
+        first, fit = start, bend(values[start:end], floor)
+        if after > 4 and _curve(fit.rest[fit.place :]) >= CURVED * floor:
+            straight = int(0.7 * after)
+    return first, fit
+
+
+def _curve(rest: Float[np.ndarray, " n"]) -> float:
+    """Sum of squares that a parabola takes out of residuals; 0 of fewer than six."""
+    if len(rest) < 6:
+        return 0.0
+    t = np.arange(len(rest)) - (len(rest) - 1) / 2
+    parabola = t * t - (t * t).mean()
+    return float((parabola * rest).sum() ** 2 / (parabola * parabola).sum())
