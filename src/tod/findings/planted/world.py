@@ -11,14 +11,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Groups
-from tod.findings.run import Rollouts
+from tod.findings.planted.metrics import healthy_metrics
+from tod.findings.run import Rollouts, Series, TrainingRun
 
 Curve = Float[np.ndarray, " T"]
+EXTREME = 4.0
+"""Difficulty, in logits, of the hard prompts of a mix; the easy ones have its negative."""
+WIDTH = 0.8
+"""Logits of difficulty around a curriculum's own from which it takes its prompts."""
 
 
 @dataclass
 class World:
-    """What a run draws from; a scenario changes its columns after some step.
+    """What a run draws from; a scenario changes its curves, then the columns that were drawn.
 
     Attributes:
         steps: Training steps, [T].
@@ -27,8 +32,17 @@ class World:
         rng: Its random numbers.
         repeated: Whether prompts return every epoch of a fixed set; else every step has new ones.
         skill: Skill by step, [T], in logits.
+        harder: Mean difficulty of the prompts of a step, [T], in logits; empty for 0.
         spread: Standard deviation of the prompts' difficulty, in logits.
-        length: Mean length by step, [T], in tokens.
+        mixed: Share of prompts that are far too easy, and the same again far too hard.
+        length: Mean length by step, [T], in tokens; empty for 60.
+        limit: Greatest length, or None.
+        alike: Share of rollouts that repeat the one before, text, length and reward.
+        answers: Distinct answers where they are as short as a number; None for long texts.
+        graded: Parts of which a reward is the passed share; 1 for a pass or a fail.
+        logged: Whether a metric log stands beside the rollouts.
+        at: Position of the step from which on a fault holds.
+        blur: Root-mean-square error, in steps, that noise leaves of a planted ramp's onset.
     """
 
     steps: Int[np.ndarray, " T"]
@@ -37,9 +51,17 @@ class World:
     rng: np.random.Generator
     repeated: bool = False
     skill: Curve = field(default_factory=lambda: np.zeros(0))
+    harder: Curve = field(default_factory=lambda: np.zeros(0))
     spread: float = 1.5
+    mixed: float = 0.0
     length: Curve = field(default_factory=lambda: np.zeros(0))
     limit: int | None = None
+    alike: float = 0.05
+    answers: int | None = None
+    graded: int = 1
+    logged: bool = False
+    at: int = 0
+    blur: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,27 +71,61 @@ class World:
     def draw(self) -> "Drawn":
         """Rewards, texts and lengths by step, prompt and rollout."""
         size = self.shape
-        if self.repeated:
-            pool = 4 * self.prompts
-            alpha = self.rng.normal(0, self.spread, pool)
-            order = np.concatenate(
-                [self.rng.permutation(pool) for _ in range(-(-size[0] * size[1] // pool))]
-            )
-            prompt = order[: size[0] * size[1]].reshape(size[:2])
-            difficulty = alpha[prompt]
-        else:
-            prompt = np.arange(size[0] * size[1]).reshape(size[:2])
-            difficulty = self.rng.normal(0, self.spread, size[:2])
+        prompt, difficulty = self._prompts()
         p = 1 / (1 + np.exp(-(self.skill[:, None] - difficulty)))
-        reward = (self.rng.random(size) < p[:, :, None]).astype(float)
+        if self.graded > 1:
+            reward = self.rng.binomial(self.graded, p[:, :, None], size) / self.graded
+        else:
+            reward = (self.rng.random(size) < p[:, :, None]).astype(float)
         level = self.length if len(self.length) else np.full(size[0], 60.0)
         length = level[:, None, None] * np.exp(self.rng.normal(0, 0.3, size))
-        again = (self.rng.random(size) < 0.05) & (np.arange(size[2]) > 0)
-        text = np.arange(int(np.prod(size))).reshape(size)
-        for i in range(1, self.k):  # an equal text has the same reward and length
-            for column in (text, reward, length):
-                column[..., i] = np.where(again[..., i], column[..., i - 1], column[..., i])
-        return Drawn(self, prompt, p, reward, np.maximum(length, 1), text)
+        if self.answers is not None:
+            text = self._short(prompt, reward)
+            length = 2.0 + text % 2
+        else:
+            again = (self.rng.random(size) < self.alike) & (np.arange(size[2]) > 0)
+            text = np.arange(int(np.prod(size))).reshape(size)
+            for i in range(1, self.k):  # an equal text has the same reward and length
+                for column in (text, reward, length):
+                    column[..., i] = np.where(again[..., i], column[..., i - 1], column[..., i])
+        metrics = healthy_metrics(p.mean(axis=1), self.rng) if self.logged else {}
+        return Drawn(self, prompt, p, reward, np.maximum(length, 1), text, metrics=metrics)
+
+    def _prompts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Codes and difficulties of the prompts of every step, [T, C] each."""
+        steps, prompts, _ = self.shape
+        harder = self.harder if len(self.harder) else np.zeros(steps)
+        if not self.repeated:
+            difficulty = harder[:, None] + self._difficulty((steps, prompts))
+            return np.arange(steps * prompts).reshape(steps, prompts), difficulty
+        pool = 4 * prompts
+        alpha = self._difficulty((pool,))
+        if np.ptp(harder) > 0:  # a curriculum takes those near its own difficulty, at random
+            chance = -(((alpha - harder[:, None]) / WIDTH) ** 2) / 2
+            keys = chance + self.rng.gumbel(size=(steps, pool))
+            prompt = np.argpartition(-keys, prompts - 1, axis=1)[:, :prompts]
+        else:
+            epochs = -(-steps * prompts // pool)
+            order = np.concatenate([self.rng.permutation(pool) for _ in range(epochs)])
+            prompt = order[: steps * prompts].reshape(steps, prompts)
+        return prompt, alpha[prompt]
+
+    def _difficulty(self, size: tuple[int, ...]) -> np.ndarray:
+        difficulty = self.rng.normal(0, self.spread, size)
+        if self.mixed:
+            kind = self.rng.random(size)
+            difficulty = np.where(kind < self.mixed, -EXTREME, difficulty)
+            difficulty = np.where(kind > 1 - self.mixed, EXTREME, difficulty)
+        return difficulty
+
+    def _short(self, prompt: np.ndarray, reward: np.ndarray) -> np.ndarray:
+        """Codes of answers such as numbers: one is right for a prompt, the others are wrong."""
+        assert self.answers is not None  # noqa: S101 - the caller has them
+        right = (prompt * 7919 + 13) % self.answers
+        other = 1 + np.rint(self.rng.exponential(3.0, reward.shape)).astype(np.int64)
+        wrong = (right[:, :, None] + other) % self.answers
+        wrong = np.where(wrong == right[:, :, None], (wrong + 1) % self.answers, wrong)
+        return np.where(reward > 0, right[:, :, None], wrong)
 
 
 @dataclass
@@ -84,6 +140,11 @@ class Drawn:
         length: Lengths, in tokens.
         text: Codes of the texts.
         rewards: Parts of the reward by name.
+        advantage: Advantages as a trainer would log them; None where it does not.
+        input: Codes of the input texts of every rollout, where they are not those of the prompts.
+        cut: Whether the files say that a completion was cut; None where they are silent.
+        single: Whether every rollout stands under an id of its own.
+        metrics: Figures of a metric log by name, [T] each; NaN where it is silent.
     """
 
     world: World
@@ -93,6 +154,11 @@ class Drawn:
     length: np.ndarray
     text: np.ndarray
     rewards: dict[str, np.ndarray] = field(default_factory=dict)
+    advantage: np.ndarray | None = None
+    input: np.ndarray | None = None
+    cut: np.ndarray | None = None
+    single: bool = False
+    metrics: dict[str, np.ndarray] = field(default_factory=dict)
 
     def rollouts(self) -> Rollouts:
         """The table that detectors read."""
@@ -100,17 +166,36 @@ class Drawn:
         length = np.rint(self.length).astype(np.int64)
         if self.world.limit is not None:
             length = np.minimum(length, self.world.limit)
+        inputs = np.repeat(self.prompt.reshape(-1), k) if self.input is None else self.input
+        groups, wide = Groups.equal(steps * prompts, k), prompts
+        prompt = self.prompt.reshape(-1)
+        if self.single:
+            groups, wide = Groups.equal(steps * prompts * k, 1), prompts * k
+            prompt = np.repeat(prompt, k)
         return Rollouts(
-            groups=Groups.equal(steps * prompts, k),
-            step=np.repeat(self.world.steps, prompts),
+            groups=groups,
+            step=np.repeat(self.world.steps, wide),
             reward=self.reward.reshape(-1),
             rewards={name: x.reshape(-1) for name, x in self.rewards.items()},
-            prompt=self.prompt.reshape(-1),
-            input=np.repeat(self.prompt.reshape(-1), k),
+            prompt=prompt,
+            input=inputs.reshape(-1),
             text=self.text.reshape(-1).astype(np.int64),
             length=length.reshape(-1),
+            truncated=None if self.cut is None else self.cut.reshape(-1),
+            advantage=None if self.advantage is None else self.advantage.reshape(-1),
         )
 
+    def run(self, rollouts: bool = True) -> TrainingRun:
+        """The run with its log, and with its rollouts if they were recorded."""
+        series = {
+            name: Series(name, self.world.steps[there], values[there], key=name)
+            for name, values in self.metrics.items()
+            if (there := np.isfinite(values)).any()
+        }
+        return TrainingRun(series=series, rollouts=self.rollouts() if rollouts else None)
 
-Change = Callable[[Drawn, int], None]
-"""Changes the columns from position ``at`` of the steps on."""
+
+Before = Callable[[World], None]
+"""Changes the curves, before anything is drawn."""
+Change = Callable[[Drawn], None]
+"""Changes the columns that were drawn."""

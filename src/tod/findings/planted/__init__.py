@@ -1,0 +1,23 @@
+"""Planted runs: the truth is known, so that what findings say of them can be counted.
+
+`FAULTS` and `HEALTHY` are tables of small functions over `World` and `Drawn`; `tod selftest` asks
+every detector of each.
+"""
+
+from tod.findings.planted.faults import FAULTS
+from tod.findings.planted.healthy import HEALTHY
+from tod.findings.planted.outcomes import Outcome, Tally, outcome, tallied
+from tod.findings.planted.scenario import Bounds, Planted, Scenario, Truth
+
+__all__ = [
+    "FAULTS",
+    "HEALTHY",
+    "Bounds",
+    "Outcome",
+    "Planted",
+    "Scenario",
+    "Tally",
+    "Truth",
+    "outcome",
+    "tallied",
+]

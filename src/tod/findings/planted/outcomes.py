@@ -1,0 +1,212 @@
+"""What findings said of planted runs, run by run and counted by scenario."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import comb
+from typing import Any
+
+from tod.findings.detector import detectors
+from tod.findings.findings import Findings, find
+from tod.findings.planted.scenario import Planted, Scenario, Truth
+
+CHANCE = 1e-3
+"""Probability of a count under its bound below which the bound is taken to be missed."""
+HEALTHY_FAULTS = 0.02
+"""Healthy runs with a fault, at most."""
+HEALTHY_CRITICAL = 0.002
+"""Healthy runs with a critical one, at most."""
+DATABLE = 1.0
+"""Blur of a ramp's onset, in steps, up to which it can be dated to two steps."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was said of one planted run.
+
+    Attributes:
+        scenario: Name of the scenario.
+        seed: Its seed.
+        steps: Training steps of the run.
+        first: Kind of the first fault; None where there is none.
+        faults: Kinds of all faults.
+        critical: Whether one of them is critical.
+        named: Whether the planted kind is among them.
+        named_first: Whether it is the first of them.
+        error: Onset less the truth, in steps of the grid; None where it was not named or has no
+            onset. The first step stands for an onset before it.
+        covered: Whether the interval of the onset holds the truth.
+        blur: Error that noise leaves of the onset, in steps.
+    """
+
+    scenario: str
+    seed: int
+    steps: int
+    first: str | None
+    faults: tuple[str, ...]
+    critical: bool
+    named: bool = False
+    named_first: bool = False
+    error: float | None = None
+    covered: bool = False
+    blur: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self), "faults": list(self.faults)}
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Outcome":
+        """What `to_dict` wrote."""
+        return cls(**{**data, "faults": tuple(data["faults"])})
+
+
+def outcome(scenario: Scenario, seed: int) -> Outcome:
+    """Plant a run, ask every detector of it, compare with the truth."""
+    planted = scenario.plant(seed)
+    return compared(scenario.name, seed, planted, find(planted.run))
+
+
+def compared(name: str, seed: int, planted: Planted, findings: Findings) -> Outcome:
+    """What findings say of a run beside what was planted in it."""
+    faults = tuple(fault.kind for fault in findings.faults)
+    critical = any(fault.severity == "critical" for fault in findings.faults)
+    steps, first = len(findings.run.steps), faults[0] if faults else None
+    truth = planted.truth
+    if truth is None or not set(truth.kinds) & set(faults):
+        blur = 0.0 if truth is None else truth.blur
+        return Outcome(name, seed, steps, first, faults, critical, blur=blur)
+    error, covered = _dated(truth, findings)
+    return Outcome(
+        name,
+        seed,
+        steps,
+        first,
+        faults,
+        critical,
+        True,
+        first in truth.kinds,
+        error,
+        covered,
+        truth.blur,
+    )
+
+
+def _dated(truth: Truth, findings: Findings) -> tuple[float | None, bool]:
+    """Onset less the truth, and whether the interval holds the truth."""
+    onset = next(f.onset for f in findings.faults if f.kind in truth.kinds)
+    if truth.shape == "whole" or onset is None:
+        return None, False
+    start = int(findings.run.steps[0])
+    at = start if truth.step is None else truth.step
+    step = start if onset.step is None else onset.step
+    return (step - at) / truth.grid, onset.low <= at <= onset.high
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts of the outcomes of one scenario.
+
+    Attributes:
+        scenario: What was planted.
+        runs: Planted runs.
+        named: Runs in which the planted kind is a fault.
+        first: Runs in which it is the first fault.
+        dated: Named runs of which an onset is asked.
+        within: Those whose onset is within the bound.
+        datable: Those that noise leaves datable to the bound.
+        datable_within: Those of them whose onset is within the bound.
+        covered: Dated runs whose interval holds the truth.
+        faults: Runs with any fault.
+        critical: Runs with a critical one.
+    """
+
+    scenario: Scenario
+    runs: int
+    named: int
+    first: int
+    dated: int
+    within: int
+    datable: int
+    datable_within: int
+    covered: int
+    faults: int
+    critical: int
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing was planted."""
+        return not self.scenario.kinds
+
+    @property
+    def asked(self) -> bool:
+        """Whether some detector gives a kind that names the fault."""
+        return self.healthy or bool(set(self.scenario.kinds) & known_kinds())
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """Bounds that the counts contradict, each in words; none of a fault that nobody looks for.
+
+        A bound is contradicted where counts as bad as these have a probability below 1/1000 if it
+        holds: four runs contradict less than fifty.
+        """
+        if self.healthy:
+            return ()  # counted over all families together
+        if not self.asked:
+            return ()
+        bounds = self.scenario.bounds
+        counts = (
+            ("named", self.named, self.runs, bounds.named),
+            ("onset", self.datable_within, self.datable, bounds.onset),
+            ("interval", self.covered, self.dated, bounds.covered),
+        )
+        return tuple(
+            f"{word} in {count} of {runs}, not {bound:.0%}"
+            for word, count, runs, bound in counts
+            if below(count, runs, bound)
+        )
+
+
+def known_kinds() -> frozenset[str]:
+    """Every kind of finding that a detector can give."""
+    return frozenset(kind for d in detectors() for kind in (d.kinds or (d.kind,)))
+
+
+def below(count: int, runs: int, bound: float) -> bool:
+    """Whether so few successes, or fewer, have a probability below 1/1000 at a chance ``bound``."""
+    if bound <= 0 or not runs:
+        return False
+    chance = sum(comb(runs, i) * bound**i * (1 - bound) ** (runs - i) for i in range(count + 1))
+    return chance < CHANCE
+
+
+def above(count: int, runs: int, bound: float) -> bool:
+    """Whether so many events, or more, have a probability below 1/1000 at a chance ``bound``."""
+    return below(runs - count, runs, 1 - bound)
+
+
+def tallied(scenarios: Sequence[Scenario], outcomes: Iterable[Outcome]) -> tuple[Tally, ...]:
+    """Counts by scenario, in the order of the scenarios."""
+    said: dict[str, list[Outcome]] = {scenario.name: [] for scenario in scenarios}
+    for item in outcomes:
+        if item.scenario in said:
+            said[item.scenario].append(item)
+    return tuple(_tally(scenario, said[scenario.name]) for scenario in scenarios)
+
+
+def _tally(scenario: Scenario, outcomes: list[Outcome]) -> Tally:
+    within = scenario.bounds.within
+    dated = [o for o in outcomes if o.error is not None]
+    near = [o for o in dated if o.error is not None and abs(o.error) <= within]
+    return Tally(
+        scenario,
+        len(outcomes),
+        sum(o.named for o in outcomes),
+        sum(o.named_first for o in outcomes),
+        len(dated),
+        len(near),
+        sum(o.blur <= DATABLE for o in dated),
+        sum(o.blur <= DATABLE for o in near),
+        sum(o.covered for o in dated),
+        sum(bool(o.faults) for o in outcomes),
+        sum(o.critical for o in outcomes),
+    )
