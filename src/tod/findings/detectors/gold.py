@@ -127,4 +127,4 @@ def _down(reward: Series, step: int) -> bool:
     if len(later) < 6:
         return end_level(reward.values) < start_level(reward.values)
     fall = start_level(later.values) - end_level(later.values)
-    return fall > 2 * np.sqrt(2) * window_error(later.values, later.error)
+    return bool(fall > 2 * np.sqrt(2) * window_error(later.values, later.error))
