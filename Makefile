@@ -44,7 +44,7 @@ unit: $(STAMP)
 test-slow: $(STAMP)
 	$(PY) -m pytest -m slow
 
-# other numbers of threads, fewer instructions; MACHINES="nehalem threads-2" runs those alone
+# other numbers of threads, fewer instructions; MACHINES="nehalem own-2" runs those alone
 test-machines: $(STAMP)
 	$(PY) scripts/test_machines.py $(MACHINES)
 

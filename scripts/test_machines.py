@@ -1,15 +1,20 @@
 """Run the numeric tests as other machines compute: fewer instructions, other numbers of threads.
 
-`python scripts/test_machines.py [MACHINE ...]` runs all machines, or the named ones, one after
-another and prints one line for each; exit status 1 when one of them is red. What pytest said of a
-machine is written to `runs/machines/MACHINE.txt`. Instruction sets can only be forced down: what
-the processor lacks it cannot be given, and the machine of that name then is the processor's own.
+`python scripts/test_machines.py [MACHINE ...] [--rooms base,arc]` runs all machines, or the named
+ones, one after another in one process and prints one line for each; exit status 1 when one of them
+is red. What pytest said of a machine is written to `runs/machines/MACHINE.txt`. Of each package the
+files of tests that compare numbers are run (`numeric`), and on every machine those of `ALWAYS`.
+Instruction sets can only be forced down: what the processor lacks it cannot be given, and the
+machine of that name then is the processor's own.
 """
 
+import argparse
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from numpy._core._multiarray_umath import __cpu_dispatch__ as dispatched
@@ -31,6 +36,26 @@ ROOMS = (
     "engine",
 )
 """Folders of tests whose numbers the machine's arithmetic can change."""
+ALWAYS = (
+    "tests/engine/test_resume.py",
+    "tests/engine/test_train.py",
+    "tests/engine/test_rows.py",
+    "tests/engine/test_world.py",
+)
+"""Runs that were stopped go on bit for bit, and two processes have the gradient of one."""
+COMPARED = re.compile(
+    r"\b(approx|isclose|allclose|assert_allclose|assert_close|assert_credit|assert_array_equal)\("
+    r"|\barray_equal\(|torch\.equal\(|^from tolerance import",
+    re.MULTILINE,
+)
+"""What a file that compares numbers holds."""
+
+
+def numeric(rooms: Iterable[str] = ROOMS) -> list[str]:
+    """Files of tests that compare numbers, of these folders, and those of `ALWAYS`."""
+    files = [path for room in rooms for path in sorted((ROOT / "tests" / room).rglob("test_*.py"))]
+    compared = [path for path in files if COMPARED.search(path.read_text(encoding="utf-8"))]
+    return list(dict.fromkeys([*(str(path.relative_to(ROOT)) for path in compared), *ALWAYS]))
 
 
 def numpy_without(*beginnings: str) -> str:
@@ -63,9 +88,9 @@ SANDYBRIDGE = machine(
 HASWELL = machine("avx2", "AVX2", "Haswell", "AVX2", numpy_without(*WIDE), "-AVX512F")
 FOUR = {"OMP_NUM_THREADS": "4", "MKL_DYNAMIC": "FALSE"}  # on however few cores
 MACHINES = {
-    "threads-1": {"OMP_NUM_THREADS": "1"},
-    "threads-2": {"OMP_NUM_THREADS": "2"},
-    "threads-4": FOUR,
+    "own-1": {"OMP_NUM_THREADS": "1"},
+    "own-2": {"OMP_NUM_THREADS": "2"},
+    "own-4": FOUR,
     "aten-default": {"ATEN_CPU_CAPABILITY": "default"},
     "aten-avx2": {"ATEN_CPU_CAPABILITY": "avx2"},
     "nehalem": NEHALEM,
@@ -82,10 +107,10 @@ def environment(name: str) -> dict[str, str]:
     return {**rest, "OMP_NUM_THREADS": "1", **MACHINES[name]}
 
 
-def run(name: str) -> bool:
+def run(name: str, rooms: Iterable[str] = ROOMS) -> bool:
     """Run the numeric tests as on one machine, print a line, and tell whether all passed."""
-    folders = [f"tests/{room}" for room in ROOMS]
-    command = [sys.executable, "-m", "pytest", "-m", "not slow", "-p", "no:cacheprovider", *folders]
+    options = ["-m", "not slow", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", *options, *numeric(rooms)]
     started = time.monotonic()
     done = subprocess.run(
         command, cwd=ROOT, env=environment(name), capture_output=True, text=True, check=False
@@ -97,14 +122,18 @@ def run(name: str) -> bool:
     return done.returncode == 0
 
 
-def main(names: list[str]) -> int:
+def main(words: list[str]) -> int:
     """All machines, or those named."""
-    unknown = [name for name in names if name not in MACHINES]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("machines", nargs="*", default=list(MACHINES), metavar="MACHINE")
+    parser.add_argument("--rooms", default=",".join(ROOMS))
+    options = parser.parse_args(words)
+    unknown = [name for name in options.machines if name not in MACHINES]
     if unknown:
         print(f"no machine {', '.join(unknown)}; there are {', '.join(MACHINES)}")
         return 2
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    red = [name for name in names or MACHINES if not run(name)]
+    red = [name for name in options.machines if not run(name, options.rooms.split(","))]
     return int(bool(red))
 
 
