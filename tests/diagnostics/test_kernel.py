@@ -263,3 +263,18 @@ def test_the_record_does_not_depend_on_the_blocks(ragged, rng, monkeypatch):
         else:
             assert a == b, item.name
     assert whole.mean_rho.value == pytest.approx(mean_rho(r, ragged).value, rel=near)
+
+
+@pytest.mark.parametrize("longest", [255, 256, 300, 511])
+def test_contexts_are_laid_from_the_largest_to_the_smallest_whatever_their_spread(longest, rng):
+    """Sizes 1 to 511 apart by more than a byte holds: every context reads as it does alone."""
+    sizes = np.array([3, longest, 40, 2, longest - 2, 7, longest // 2, 1, 90])
+    contexts = Groups(sizes)
+    x = rng.normal(size=contexts.total)
+    found = weight_statistics(x, contexts)
+    for c, rows in enumerate(contexts.split(x)):
+        alone = weight_statistics(np.asarray(rows), Groups.equal(1, len(rows)))
+        for name in NAMES:
+            one, other = getattr(found, name)[c], getattr(alone, name)[0]
+            near = of_weights("float64", longest, np.abs(x).max())
+            np.testing.assert_allclose(one, other, rtol=near, atol=near, err_msg=name)

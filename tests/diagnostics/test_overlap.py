@@ -157,3 +157,22 @@ def test_backends_agree(backend, batch, rng):
         np.testing.assert_allclose(
             to_numpy(leg(backend.make(w), backend.make(r), g)), leg(w, r, g), rtol=near
         )
+
+
+@pytest.mark.parametrize("where", ["w", "r", "both"])
+def test_a_log_prob_that_is_no_number_leaves_its_context_unknown_alone(where, backend, rng):
+    """Not a context of one fewer: NaN of either side is NaN of the leg, and of no other."""
+    contexts = Groups(np.array([3, 4, 2]))
+    w, r = rng.normal(size=(2, 9))
+    clean = to_numpy(target_policy(backend.make(w), backend.make(r), contexts))
+    if where in ("w", "both"):
+        w[4] = np.nan
+    if where in ("r", "both"):
+        r[4] = np.nan
+    found = to_numpy(target_policy(backend.make(w), backend.make(r), contexts))
+    assert np.isnan(found).tolist() == [False, True, False]
+    np.testing.assert_array_equal(found[[0, 2]], clean[[0, 2]])
+    if where == "r":
+        w[4] = -np.inf  # nothing of it is in q*, whatever the policy says of it
+        outside = to_numpy(target_policy(backend.make(w), backend.make(r), contexts))
+        assert np.isnan(outside).tolist() == [False, True, False]

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from tod.base import Groups
 from tod.diagnostics import (
     ContextCounts,
     Coverage,
@@ -13,6 +15,7 @@ from tod.diagnostics import (
     Overlap,
     Summary,
     Tails,
+    measure,
 )
 
 FULL = Summary(
@@ -42,3 +45,28 @@ def test_unknown_keys_of_newer_files_are_passed_over():
 
 def test_missing_keys_of_older_files_are_unknown():
     assert Summary.from_dict({"activation": 0.5}) == Summary(activation=0.5)
+
+
+def test_the_common_k_is_that_of_contexts_that_say_something():
+    """Two informative contexts of 4, five blind ones of 8: medians are of K = 4."""
+    contexts = Groups(np.array([8, 8, 4, 8, 4, 8, 8]))
+    u = np.zeros(contexts.total)
+    for at in (2, 4):
+        u[contexts.offsets[at]] = 1.0
+    found = measure(2 * u, u, contexts)
+    summary = found.summary()
+    assert (summary.overlap.k, summary.contexts.informative) == (4, 2)
+    w = np.array([np.exp(2.0), 1, 1, 1])
+    assert summary.ess_rel.median == pytest.approx(w.sum() ** 2 / (w**2).sum() / 4)
+    blind = measure(0 * u, 0 * u, contexts).summary()
+    assert (blind.overlap.k, blind.contexts.informative) == (8, 0)
+    assert blind.ess_rel.median is None
+
+
+def test_without_a_leg_no_leg_is_unknown():
+    contexts = Groups.equal(9, 4)
+    u = np.tile([0.0, 1.0, 0.0, 0.0], 9)
+    assert measure(u, u, contexts).summary().overlap.unknown == 0
+    log_r = np.zeros(36)
+    log_r[:8] = np.nan
+    assert measure(u, u, contexts, log_r=log_r).summary().overlap.unknown == 2
