@@ -115,3 +115,12 @@ def test_where_the_slew_is_slower_than_the_ramp_it_starts_in_time():
         wanted = 0.65 if t == 0 else math.exp(-0.05 * max(10 - t, 0))
         assert state.knobs["eta"] / 4.0 == pytest.approx(wanted, rel=double(12 * 4), abs=0)
         state, _ = step(config, state, Summary(counts, EssRel(0.01, 0.01, 0.01)), step=t)
+
+
+def test_a_deadline_that_the_slew_just_meets_is_kept():
+    """ln(goal/start) in one step of exactly that size; a step smaller by one unit is too small."""
+    slew = math.log(4.0 / 2.0)
+    state = initial(ArcConfig(start=0.5, deadline=1, slew=slew), eta=4.0)
+    assert state.knobs == {"eta": 2.0}
+    with pytest.raises(SpecError, match="too early"):
+        initial(ArcConfig(start=0.5, deadline=1, slew=math.nextafter(slew, 0)), eta=4.0)

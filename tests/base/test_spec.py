@@ -1,5 +1,6 @@
 """Complaints name the place as it was written, and the names that would have fitted there."""
 
+import re
 from typing import Literal
 
 import pytest
@@ -106,3 +107,13 @@ def test_a_revision_is_validated_again():
     assert tree.revised(height=3).height == 3
     with pytest.raises(SpecError, match="height"):
         tree.revised(height="tall")
+
+
+@pytest.mark.parametrize(("length", "whole"), [(77, True), (78, False), (500, False)])
+def test_a_long_value_is_cut_to_a_line(length, whole):
+    """80 characters with the quotes, of which the last three say that it goes on."""
+    with pytest.raises(SpecError) as caught:
+        Leaf.parse({"weight": "x" * length})
+    shown = re.search(r"\(got (.*)\)", str(caught.value)).group(1)
+    assert len(shown) == min(length + 2, 80)
+    assert shown.endswith("...") != whole

@@ -80,3 +80,14 @@ def test_a_stable_edge_tolerates_one_of_twenty(apart, edge):
     assert youden(np.append(x, x[1:]), np.append(bad, np.zeros(19, bool))).stable == edge
     assert youden(x[10:], np.arange(10) == 0, tolerated=0.1).stable == 0.5
     assert youden(x[11:], np.arange(9) == 0, tolerated=0.2).stable is None  # nine are too few
+
+
+def test_every_condition_needs_an_outcome_and_the_limit_itself_is_together():
+    """Apart is beyond the limit: at it a statistic has no second class to tell from."""
+    some = [{"ess_two": 0.2, "excess": 0.3}, {"ess_two": 0.8, "excess": None}]
+    with pytest.raises(DataError, match="no `excess`"):
+        fit_cuts(some)
+    at_limit = [{"ess_two": x, "excess": 0.1} for x in (0.2, 0.4)]
+    assert fit_cuts([*at_limit, {"ess_two": 0.9, "excess": 0.0}], limit=0.1) == {}
+    (cut,) = fit_cuts([*at_limit, {"ess_two": 0.9, "excess": 0.0}], limit=0.05).values()
+    assert (cut.sensitivity, cut.specificity, cut.count) == (1.0, 1.0, 3)

@@ -17,9 +17,10 @@ from tod.diagnostics import (
     Summary,
     Tails,
 )
-from tod.regimes import Thresholds, classify, classify_run, ess_two
+from tod.regimes import Thresholds, classify, classify_run, ess_two, remedies
 from tod.regimes.classify import missing_inputs, pooled
 from tod.regimes.regime import ORDER, phase_point
+from tod.regimes.remedies import more_contexts
 from tolerance import printed, significant
 
 K16 = {"min": 16, "median": 16, "max": 16}
@@ -464,3 +465,31 @@ def test_a_budget_is_turned_in_the_place_of_the_sharpness_it_finds() -> None:
     remedy = next(r.remedy for r in reasons if "budget" in r.remedy)
     assert "lower the KL budget, operator.action.weights.budget, from 0.5 nats" in remedy
     assert not any("lower eta" in r.remedy or "keep eta" in r.remedy for r in reasons)
+
+
+@pytest.mark.parametrize("name", sorted(Thresholds.model_fields))
+def test_a_bound_of_a_share_is_a_share(name):
+    """ESS_rel, legs, weights and shares are at most 1: a bound above would never be met."""
+    unbounded = ("log_w_variance", "pareto_k", "mean_rho", "min_")
+    if name.startswith(unbounded):
+        assert getattr(Thresholds(**{name: 2}), name) == 2
+        return
+    with pytest.raises(ValueError, match="less than"):
+        Thresholds(**{name: 1.5})
+
+
+def test_a_statistic_on_its_bound_is_inside():
+    bounds = Thresholds()
+    at = good(activation=bounds.activation_stable)
+    assert "trust_region" not in {r.kind for r in classify(at).reasons}
+    over = good(activation=bounds.activation_stable + 0.01)
+    assert "trust_region" in {r.kind for r in classify(over).reasons}
+
+
+def test_a_remedy_asks_for_twenty_times_the_contexts_at_the_most(monkeypatch):
+    """The width of an interval shrinks as 1/√n: four times nearer takes sixteen times as many."""
+    assert "about 160 informative contexts instead of 10" in more_contexts(10, 0.75, 0.25, 0.625)
+    monkeypatch.setattr(remedies, "MOST_TIMES", 16.0)
+    assert "about 160 informative contexts instead of 10" in more_contexts(10, 0.75, 0.25, 0.625)
+    monkeypatch.setattr(remedies, "MOST_TIMES", 15.9)
+    assert "on the bound" in more_contexts(10, 0.75, 0.25, 0.625)

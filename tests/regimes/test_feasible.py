@@ -289,3 +289,14 @@ def test_gaussian_step_refuses_what_is_no_ess_rel(value):
     with pytest.raises(SpecError, match="ess_rel"):
         gaussian_step(1.0, value, 0.5)
     assert gaussian_step(1.0, 1.0, 0.5) == np.inf
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, 1.5, 2.0, np.nan])
+def test_a_fraction_is_a_share(fraction):
+    with pytest.raises(SpecError, match="a share in"):
+        eta_for_fraction(np.array([1.0, 2.0]), fraction)
+
+
+def test_all_may_fail_at_a_fraction_of_one():
+    assert eta_for_fraction(np.array([1.0, np.nan, 2.0]), 1.0) == np.inf
+    assert eta_for_fraction(np.array([1.0, np.nan, 2.0]), 0.0) == 1.0

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from tod.base import Groups, to_numpy
+from tod.candidates import Candidates
 from tod.diagnostics import ess_rel
+from tod.procedure import examine
+from tod.regimes import feasible_eta
 from tod.regimes.feasible import eta_for_ess_binary
 from tod.regimes.largest import (
     Largest,
@@ -16,6 +19,7 @@ from tod.regimes.largest import (
     spread_out,
     varied,
 )
+from tod.targets import ScalarReward
 from tolerance import of_weights
 
 PASSES = np.array([1, 2, 3, 4, 1, 2, 3, 2, 5])
@@ -93,3 +97,25 @@ def test_the_scale_of_a_search():
     assert scale_of(np.ones(4), Groups.equal(2, 2)) == 1.0
     assert search_top(u, contexts, 0.0) == 64 * scale_of(u, contexts)
     assert search_top(u, contexts, 1000.0) == 4000.0
+
+
+@pytest.mark.parametrize("k", [0.01, 0.3, 1.0, 50.0])
+def test_the_scale_is_in_the_units_of_the_utility(k, rng):
+    """Sharpness is per unit of utility: k times the utility is 1/k of the scale."""
+    u = rng.normal(size=CONTEXTS.total)
+    assert scale_of(k * u, CONTEXTS) == pytest.approx(scale_of(u, CONTEXTS) / k)
+
+
+def test_what_a_controller_steers_to():
+    """A number; ∞ where none is too much; None where none can be, or nothing is weighed."""
+    target = ScalarReward(utility="r", eta=1.0, anchor={"mu": 1.0})
+
+    def batch(u):
+        return Candidates(CONTEXTS, {"r": u})
+
+    roots = np.sort(eta_for_ess_binary(PASSES, np.full(9, 16), 0.5))
+    assert feasible_eta(examine(target, batch(utility())), 0.5) == pytest.approx(roots[4])
+    many = utility(np.full(9, 12))
+    assert feasible_eta(examine(target, batch(many)), 0.7) == math.inf
+    assert feasible_eta(examine(target, batch(np.zeros(144))), 0.5) is None
+    assert feasible_eta(examine(None, batch(utility())), 0.5) is None
