@@ -84,7 +84,7 @@ def test_the_planted_cases_of_a_person(
 
 
 @pytest.mark.parametrize(
-    ("k", "outcome", "helps"), [(4, "fail", "never succeed"), (1, "mixed", "several candidates")]
+    ("k", "outcome", "helps"), [(4, "fail", "never succeed"), (1, "mixed", "several rollouts")]
 )
 def test_reasons_ask_for_contexts_where_log_probs_are_there(
     tmp_path: Path, rng: np.random.Generator, k: int, outcome: str, helps: str

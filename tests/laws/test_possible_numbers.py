@@ -102,7 +102,7 @@ def test_equal_ratios_have_no_z_and_still_alarm() -> None:
     assert summary.coverage.mean_rho == pytest.approx(math.exp(-0.25))
     assert summary.coverage.mean_rho_z is None
     assert not math.isfinite(mean_rho(np.full(256, -0.25), contexts).z or 0.0)
-    assert any("for every candidate alike" in item.why for item in classify(summary).reasons)
+    assert any("for every rollout alike" in item.why for item in classify(summary).reasons)
 
 
 def test_no_remedy_asks_for_more_contexts_than_anyone_draws() -> None:

@@ -97,7 +97,7 @@ def test_an_unresolved_median_is_not_stable():
     regime = classify(good(ess_rel=wide, overlap=overlap))
     assert regime.verdict == "transition"
     # the interval is 0.15 wide on that side and must shrink to 0.05: nine times the contexts
-    assert "measure about 1152 informative contexts instead of 128" in regime.reasons[0].remedy
+    assert "measure about 1152 informative prompts instead of 128" in regime.reasons[0].remedy
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_evidence_is_that_of_the_common_k():
     (first, *_) = classify(good(overlap=overlap)).reasons
     assert first.verdict == "undetermined"
     assert first.why.startswith(
-        "7 informative contexts at the most common K, 16: 128 at any K of 128"
+        "7 informative prompts at the most common K, 16: 128 at any K of 128"
     )
     assert "pool about 2 such batches" in first.remedy
     counts = replace(SIZES, informative=29)
@@ -132,7 +132,7 @@ def test_contexts_of_another_k_are_not_passed_over_in_silence(at_k, verdict):
     assert regime.verdict == verdict
     if verdict == "transition":
         (reason,) = regime.reasons
-        assert reason.why.startswith("13 of 128 informative contexts have another K than 16")
+        assert reason.why.startswith("13 of 128 informative prompts have another K than 16")
         assert "--per-context" in reason.remedy
 
 
@@ -150,7 +150,7 @@ def test_evidence_defaults_are_what_their_docstrings_derive():
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"tails": Tails(0.4, 0.1)}, "one candidate carries 40%"),
+        ({"tails": Tails(0.4, 0.1)}, "one rollout carries 40%"),
         ({"tails": Tails(0.1, 2.0)}, "variance of log w is 2.00"),
         ({"tails": Tails(0.1, 0.1, None, 0.9)}, "Pareto"),
         ({"activation": 0.5}, "changes 50%"),
@@ -219,14 +219,14 @@ def test_at_few_candidates_a_large_weight_is_a_matter_of_k(k, weight):
     assert reason.why.startswith(f"K is {k}")
     assert "eta" not in reason.remedy
     heavier = replace(few, tails=Tails(weight + 0.02, 0.1))
-    assert "one candidate carries" in classify(heavier, eta=1.0).reasons[1].why
+    assert "one rollout carries" in classify(heavier, eta=1.0).reasons[1].why
 
 
 def test_no_eta_reaches_what_the_policy_cannot():
     overlap = replace(good().overlap, target_policy=0.0)
     (reason,) = classify(good(overlap=overlap), eta=1.0, eta_max=0.5).reasons
     assert reason.verdict == "operator_dominated"
-    assert "probability 0 to candidates that the target wants" in reason.why
+    assert "probability 0 to rollouts that the target wants" in reason.why
     assert "no eta lifts" in reason.remedy
     assert "lower eta" not in reason.remedy
     tenth = replace(good().overlap, q10={"target_policy": 0.0})
@@ -243,7 +243,7 @@ def test_a_target_that_cannot_be_weighed_is_no_lack_of_the_policy():
     assert not any("log_policy" in reason.remedy for reason in classify(found).reasons)
     unscored = replace(good().overlap, target_policy=None, unknown=90)
     (reason,) = classify(good(overlap=unscored)).reasons
-    assert "not usable in 90 contexts" in reason.remedy
+    assert "not usable for 90 prompts" in reason.remedy
 
 
 def low_leg(value, **changes):
@@ -302,7 +302,7 @@ def test_a_run_says_that_it_is_read_on_means_over_steps():
     )
     assert "mean over steps" not in classify(low_leg(0.5)).reasons[0].why
     some = classify_run(steps, eta=1.0, eta_max=2.0, eta_goal=0.9).reasons[0].remedy
-    assert some == "over all contexts eta = 1 is feasible (up to 2): look for the steps that fell"
+    assert some == "over all prompts eta = 1 is feasible (up to 2): look for the steps that fell"
 
 
 def test_a_gap_between_policy_and_proposal_is_no_matter_of_eta():
@@ -329,7 +329,7 @@ def test_a_refresh_leaves_the_engine_mismatch():
 
 @pytest.mark.parametrize(
     ("passes", "fails", "words"),
-    [(1, 0, "1 context always succeeds: give"), (0, 1, "1 context never succeeds: raise K beyond")],
+    [(1, 0, "1 prompt always succeeds: give"), (0, 1, "1 prompt never succeeds: raise K beyond")],
 )
 def test_words_agree_in_number(passes, fails, words):
     counts = replace(SIZES, informative=7, zero_information=1, all_pass=passes, all_fail=fails)
@@ -339,8 +339,8 @@ def test_words_agree_in_number(passes, fails, words):
 def test_pooling_more_of_the_same_does_not_lower_the_blind_share():
     counts = replace(SIZES, informative=38, zero_information=90, all_pass=0, all_fail=90)
     (reason,) = classify(good(contexts=counts)).reasons
-    assert "carry no information" in reason.why
-    assert reason.remedy.startswith("90 contexts never succeed: raise K beyond 16")
+    assert "zero-variance groups" in reason.why
+    assert reason.remedy.startswith("90 prompts never succeed: raise K beyond 16")
     graded = replace(counts, all_fail=None, all_pass=None)
     assert "pool" not in classify(good(contexts=graded)).reasons[0].remedy
 

@@ -88,7 +88,7 @@ def test_rare_binary_reward_with_a_median_of_one(rng):
     assert np.median(everything) == 1.0  # what a reading over all contexts would show
     regime = classify(summary)
     assert regime.verdict == "operator_dominated"
-    assert "carry no information" in reasons(regime)
+    assert "zero-variance groups" in reasons(regime)
     assert "target/proposal leg" in reasons(regime)
 
 
@@ -109,9 +109,9 @@ def test_rare_binary_reward_read_over_all_contexts_is_not_stable_either():
     )
     regime = classify(summary)
     assert regime.verdict == "transition"
-    assert "88 of 128 contexts carry no information" in reasons(regime)
-    assert "a tenth of the contexts has ESS_rel at most 0.08" in reasons(regime)
-    assert any("88 contexts never succeed" in reason.remedy for reason in regime.reasons)
+    assert "88 of 128 prompts are zero-variance groups" in reasons(regime)
+    assert "a tenth of the prompts has ESS_rel at most 0.08" in reasons(regime)
+    assert any("88 prompts never succeed" in reason.remedy for reason in regime.reasons)
 
 
 def test_all_fail(rng):
@@ -121,7 +121,7 @@ def test_all_fail(rng):
         batch(rng, impossible, 4.0, mu=world.base, legs_declared=("policy_proposal",))
     )
     assert regime.verdict == "undetermined"
-    assert regime.reasons[0].why.startswith("0 informative contexts of 128")
+    assert regime.reasons[0].why.startswith("0 informative prompts of 128")
     assert "raise K" in regime.reasons[0].remedy
 
 

@@ -78,8 +78,8 @@ def _blocked(
     counts = summary.contexts
     if (counts.informative or 0) < config.min_informative:
         return "freeze", (
-            f"{counts.informative or 0} informative contexts of {counts.total}, fewer than "
-            f"{config.min_informative}: candidates that all have the same utility say nothing "
+            f"{counts.informative or 0} informative prompts of {counts.total}, fewer than "
+            f"{config.min_informative}: rollouts that all have the same reward say nothing "
             "about sharpness"
         )
     needed = [ess_name(config)] + (["drift.ref"] if config.drift_budget is not None else [])

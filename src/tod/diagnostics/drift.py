@@ -280,12 +280,12 @@ def _too_far(name: str) -> Unknown:
 
 def _impossible(name: str, mean: float, error: float) -> Unknown:
     if not math.isfinite(mean):
-        why = f"log policy - log {name} is infinite for some candidate"
+        why = f"log policy - log {name} is infinite for some rollout"
         return Unknown(f"drift.{name}", why, f"finite log-probs of policy and {name}", "unbounded")
     return Unknown(
         f"drift.{name}",
         f"its estimate, {mean:.3g} nats with a standard error of {error:.2g}, is no KL: the "
-        f"candidates are no draws of the policy, or log policy and log {name} are not of the same "
+        f"rollouts are no draws of the policy, or log policy and log {name} are not of the same "
         "tokens",
         "log_mu of the sampler, and log-probs of the same tokens and temperature",
         "impossible",

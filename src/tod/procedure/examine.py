@@ -569,32 +569,32 @@ def _unusable(what: str) -> tuple[Unknown, ...]:
 
 
 def _no_policy(what: str) -> tuple[Unknown, ...]:
-    why = "candidates are selected and no policy is trained"
+    why = "rollouts are selected and no policy is trained"
     return (Unknown(what, why, "nothing: it means nothing here", "not_applicable"),)
 
 
 def _no_draws(what: str) -> tuple[Unknown, ...]:
-    why = "the candidates are a fixed set and no draws of mu"
-    return (Unknown(what, why, "candidates that are sampled", "not_applicable"),)
+    why = "the rollouts are a fixed set and no draws of mu"
+    return (Unknown(what, why, "rollouts that are sampled", "not_applicable"),)
 
 
 def blind(summary: Summary) -> Unknown | None:
     """Why no context says anything of q*, where none does; the number has still to be named."""
     counts = summary.contexts
     if counts.singleton is None:
-        why = "it is not recorded which candidates share a prompt"
-        return Unknown("", why, "a group or prompt id of every candidate", lacks="context")
+        why = "it is not recorded which rollouts share a prompt"
+        return Unknown("", why, "a group or prompt id of every rollout", lacks="context")
     if counts.informative is None:
-        return Unknown("", "no utility is recorded", "a utility per candidate", lacks="utility")
+        return Unknown("", "no reward is recorded", "a reward per rollout", lacks="utility")
     if counts.informative:
         return None
     if counts.singleton == counts.total:
-        why, needs = "every context has a single candidate", "several candidates a context"
+        why, needs = "every prompt has a single rollout", "several rollouts a prompt"
     elif counts.all_pass is None and summary.ess_rel.median is None and counts.invalid:
-        why, needs = "no context has a usable weight", "finite utilities and log-probs"
+        why, needs = "no prompt has a usable weight", "finite rewards and log-probs"
     else:
-        why = "no context is informative: within each, all candidates weigh the same"
-        needs = "contexts of mixed outcome: more candidates, or easier or harder prompts"
+        why = "no prompt is informative: all rollouts of each weigh the same"
+        needs = "prompts of mixed outcome: more rollouts, or easier or harder prompts"
     return Unknown("", why, needs, "no_information")
 
 
@@ -610,8 +610,8 @@ def _no_weights(known: Known, summary: Summary) -> tuple[Unknown, ...]:
         return tuple(replace(lack, what=what) for what in names)
     if summary.tails.pareto_k_pooled is not None:
         return ()
-    why = "fewer than 25 pooled weights, or a tail of few distinct ones, as of a 0/1 utility"
-    needs = "more informative contexts, or a utility of more values"
+    why = "fewer than 25 pooled weights, or a tail of few distinct ones, as of a 0/1 reward"
+    needs = "more informative prompts, or a reward of more values"
     return (Unknown("tails.pareto_k_pooled", why, needs, "too_few"),)
 
 
@@ -638,8 +638,8 @@ def _no_legs(known: Known, summary: Summary) -> tuple[Unknown, ...]:
 def _no_coverage(known: Known, summary: Summary) -> tuple[Unknown, ...]:
     cover, found = summary.coverage, []
     if cover.pass_at_k is None:
-        what, needs = "coverage.pass_at_k", "a 0/1 utility"
-        why = "the utility is not binary" if known.candidates.utility else "no utility is recorded"
+        what, needs = "coverage.pass_at_k", "a 0/1 reward"
+        why = "the reward is not binary" if known.candidates.utility else "no reward is recorded"
         found.append(Unknown(what, why, needs, lacks="" if known.candidates.utility else "utility"))
     if cover.missing_mass is None:
         why = "it is not recorded which answers are the same"
@@ -650,8 +650,8 @@ def _no_coverage(known: Known, summary: Summary) -> tuple[Unknown, ...]:
         lacking = _no_policy(what) if known.selects else () if known.sampled else _no_draws(what)
         found += lacking or _missing(known, what, "mu", "policy|old") or _unusable(what)
     elif cover.mean_rho_z is None:
-        why = "fewer than 100 effective candidates carry it, or all have one ratio: it has no error"
-        found.append(Unknown("coverage.mean_rho_z", why, "more contexts", "too_few"))
+        why = "fewer than 100 effective rollouts carry it, or all have one ratio: it has no error"
+        found.append(Unknown("coverage.mean_rho_z", why, "more prompts", "too_few"))
     if cover.reverse_ess is None:
         found.append(_no_reverse(known))
     return tuple(found)
@@ -660,7 +660,7 @@ def _no_coverage(known: Known, summary: Summary) -> tuple[Unknown, ...]:
 def _no_reverse(known: Known) -> Unknown:
     what = "coverage.reverse_ess"
     if known.samples is None:
-        why = "no candidate is marked as a sample of the target"
+        why = "no rollout is marked as a sample of the target"
         needs = "verified solutions or teacher samples, with log_mu and `drawn_from` = `target`"
         return Unknown(what, why, needs, lacks="samples")
     mine, draws = known.candidates, known.samples[1]
@@ -741,7 +741,7 @@ def _fresh(known: Known) -> tuple[Any, str]:
         return None, ""
     proposal = known.operator.proposal
     if proposal.samplers != ("old",) or proposal.source == "replay":
-        return None, f"candidates of the proposal {proposal.source!r} are no draws of log old"
+        return None, f"rollouts of the proposal {proposal.source!r} are no draws of log old"
     if proposal.refresh != 1:
         return None, "mu is not refreshed every step: log old - log mu holds staleness too"
     if getattr(proposal, "top_p", 1.0) < 1 or getattr(proposal, "top_k", None) is not None:
@@ -785,7 +785,7 @@ def _drift(known: Known) -> tuple[Drift, tuple[Unknown, ...]]:
         no = _no_policy if known.selects else _no_draws
         return Drift(), tuple(item for name in names for item in no(f"drift.{name}"))
     if other and mu is None:
-        why = "the candidates are no draws of the policy, and log mu is not recorded"
+        why = "the rollouts are no draws of the policy, and log mu is not recorded"
         lacking = [Unknown(f"drift.{name}", why, "a log_mu column", lacks="mu") for name in names]
         return Drift(), tuple(lacking)
     lacking = [u for n, of in names.items() for u in _missing(known, f"drift.{n}", of, n)]
@@ -830,7 +830,7 @@ def _entropy(known: Known) -> float | None:
 def _no_entropy(known: Known, summary: Summary) -> tuple[Unknown, ...]:
     if summary.entropy is not None:
         return ()
-    why, needs = "it is not recorded how many tokens a candidate has", "a `length` column"
+    why, needs = "it is not recorded how many tokens a rollout has", "a `length` column"
     lacking = _missing(known, "entropy", "mu")
     return lacking or (Unknown("entropy", why, needs, lacks="length"),)
 

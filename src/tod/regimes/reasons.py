@@ -47,8 +47,8 @@ def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
     seen = (counts.informative or 0) + blind
     if blind > bounds.zero_information_share * seen:
         yield Reason(
-            f"{blind} of {seen} contexts carry no information (all candidates "
-            "have the same utility): the typical context is blind whatever its ESS_rel reads",
+            f"{blind} of {seen} prompts are zero-variance groups (all rollouts have the same "
+            "reward): the typical prompt tells nothing whatever its ESS_rel reads",
             remedies.more_sight(summary),
             kind="zero_information",
         )
@@ -56,10 +56,10 @@ def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
     if k is None or k < bounds.min_candidates:
         floor = "not known" if k is None else f"{k:g}, so ESS_rel cannot read below {1 / k:.3g}"
         yield Reason(
-            f"K is {floor}: a high ESS_rel at fewer than {bounds.min_candidates} candidates is not "
+            f"K is {floor}: a high ESS_rel at fewer than {bounds.min_candidates} rollouts is not "
             "evidence of overlap",
             f"raise K to {bounds.min_candidates}, or pool what several steps drew for the same "
-            "context; expect ESS_rel to fall as K grows",
+            "prompt; expect ESS_rel to fall as K grows",
             kind="few_candidates",
         )
 
@@ -70,7 +70,7 @@ def _few_contexts(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
     informative, blind = counts.informative or 0, counts.zero_information or 0
     if counts.informative is None:
         yield Reason(
-            f"nothing tells which of {counts.total} contexts are informative",
+            f"nothing tells which of {counts.total} prompts are informative",
             remedies.more_sight(summary),
             "undetermined",
         )
@@ -79,15 +79,15 @@ def _few_contexts(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
         at_k = f" at the most common K, {summary.overlap.k}: {informative} at any K"
     if n < bounds.min_informative:
         yield Reason(
-            f"{n} informative contexts{at_k} of {counts.total} ({blind} blind, "
-            f"{counts.singleton} singletons), fewer than {bounds.min_informative}",
+            f"{n} informative prompts{at_k} of {counts.total} ({blind} zero-variance, "
+            f"{counts.singleton} of one rollout), fewer than {bounds.min_informative}",
             remedies.more_evidence(summary, n, bounds.min_informative),
             "undetermined",
             kind="few_contexts",
         )
     elif n < bounds.min_informative_stable:
         yield Reason(
-            f"{n} informative contexts{at_k}, fewer than the {bounds.min_informative_stable} that "
+            f"{n} informative prompts{at_k}, fewer than the {bounds.min_informative_stable} that "
             "bound the worst tenth from below",
             remedies.more_evidence(summary, n, bounds.min_informative_stable),
             kind="few_contexts",
@@ -95,9 +95,9 @@ def _few_contexts(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
     if bounds.min_informative <= n < bounds.share_at_one_k * informative:
         left = informative - n
         yield Reason(
-            f"{left} of {informative} informative contexts have another K than "
+            f"{left} of {informative} informative prompts have another K than "
             f"{summary.overlap.k}: no median reads them",
-            "draw the same K everywhere, or subsample every context to one K and diagnose again; "
+            "draw the same K everywhere, or subsample every prompt to one K and diagnose again; "
             "--per-context holds their own ESS_rel",
             kind="unequal_k",
         )
@@ -116,7 +116,7 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
             remedies.more_sight(summary)
             if _nothing_to_read(summary, policy_only=False)
             else advice.needs
-            or "record utilities and the log-probs of mu and of the anchor, and declare the target",
+            or "record rewards and the log-probs of mu and of the anchor, and declare the target",
             "undetermined",
             kind="unknown_leg",
         )
@@ -127,7 +127,7 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
             yield _low_leg(name, value, bands, summary, advice, batch=band == "overlap")
         elif name == "target_policy" and value and summary.overlap.q10.get(name) == 0:
             yield Reason(
-                f"the target/policy leg of overlap is 0 in a tenth of contexts: {_OUT_OF_REACH}",
+                f"the target/policy leg of overlap is 0 for a tenth of the prompts: {_OUT_OF_REACH}",
                 remedies.wider_policy(),
                 kind="out_of_reach",
             )
@@ -136,7 +136,7 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
     yield from _unresolved(summary, stable)
 
 
-_OUT_OF_REACH = "the policy gives probability 0 to candidates that the target wants"
+_OUT_OF_REACH = "the policy gives probability 0 to rollouts that the target wants"
 
 
 def _low_leg(
@@ -177,12 +177,12 @@ def _unknown_leg(name: str, summary: Summary, advice: Advice) -> Reason:
         name == "target_policy" and legs(summary)["target_proposal"] is None
     ):
         remedy = advice.needs or (
-            "record utilities and the log-probs of mu and of the target's anchor"
+            "record rewards and the log-probs of mu and of the target's anchor"
         )
     elif summary.overlap.unknown:
         remedy = (
-            "score the policy's log-probs again: they are recorded and not usable in "
-            f"{summary.overlap.unknown} contexts"
+            "score the policy's log-probs again: they are recorded and not usable for "
+            f"{summary.overlap.unknown} prompts"
         )
     else:
         remedy = "record log_policy before the update, or declare the batch on-policy"
@@ -219,9 +219,9 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
     tails, q10 = summary.tails, summary.ess_rel.q10
     if q10 is not None and q10 < bounds.ess_q10_dominated:
         yield Reason(
-            f"a tenth of the contexts has ESS_rel at most {q10:.2f}, "
+            f"a tenth of the prompts has ESS_rel at most {q10:.2f}, "
             f"below {bounds.ess_q10_dominated:g}",
-            f"{remedies.less_sharp(advice)}; look at the worst contexts first",
+            f"{remedies.less_sharp(advice)}; look at the worst prompts first",
             kind="low_tenth",
         )
     weight = tails.max_weight_median
@@ -230,7 +230,7 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
         heavy = weight > dominated
         limit = dominated if heavy else stable
         yield Reason(
-            f"one candidate carries {weight:.0%} of a typical context's weight, over {limit:.0%}",
+            f"one rollout carries {weight:.0%} of a typical prompt's weight, over {limit:.0%}",
             remedies.less_sharp(advice),
             "operator_dominated" if heavy else "transition",
             "heavy_candidate",
@@ -322,7 +322,7 @@ def _misfit(rho: float, z: float | None) -> Reason:
     errors = "over 1000" if z is None or abs(z) > 1000 else f"{abs(z):.1f}"
     fact = f"mean rho is {rho:.3f}, {errors} standard errors from 1"
     if z is None:
-        fact = f"rho is {rho:.3f} for every candidate alike, and not 1"
+        fact = f"rho is {rho:.3f} for every rollout alike, and not 1"
     if rho < 1:
         return Reason(
             f"{fact}: the proposal never draws part of what the policy can",

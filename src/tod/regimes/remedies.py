@@ -54,7 +54,7 @@ def nearer_target(goal: float, advice: Advice, *, batch: bool) -> str:
         )
     else:
         text = (
-            f"over all contexts eta = {eta:.3g} is feasible (up to {limit:.3g}): look for the "
+            f"over all prompts eta = {eta:.3g} is feasible (up to {limit:.3g}): look for the "
             "steps that fell"
         )
     if advice.k_needed is None:
@@ -63,7 +63,7 @@ def nearer_target(goal: float, advice: Advice, *, batch: bool) -> str:
     knob = "eta" if advice.budget is None else "it"
     return (
         f"{text}; or keep {knob} and raise K{now} to at least {advice.k_needed}: not ESS_rel but "
-        "the number of effective candidates grows"
+        "the number of effective rollouts grows"
     )
 
 
@@ -192,39 +192,39 @@ def more_evidence(summary: Summary, now: int, wanted: int) -> str:
     """
     hint = _sight(summary)
     if not now:
-        return hint or "draw other contexts"
+        return hint or "draw other prompts"
     return f"pool about {ceil(wanted / now)} such batches" + (f"; {hint}" if hint else "")
 
 
 def more_sight(summary: Summary) -> str:
     """What makes blind contexts informative; more contexts of the kind leave their share."""
-    return _sight(summary) or "draw contexts whose candidates differ in utility, or grade finer"
+    return _sight(summary) or "draw prompts whose rollouts differ in reward, or grade finer"
 
 
 def _sight(summary: Summary) -> str:
     counts = summary.contexts
     if counts.singleton is None:
-        return "give the group or prompt id of every candidate, so that contexts are known"
+        return "give the group or prompt id of every rollout, so that groups are known"
     if counts.informative is None:
-        return "give a utility (a reward) of every candidate"
+        return "give a reward of every rollout"
     blind = counts.zero_information or 0
     if counts.total and counts.singleton == counts.total:
-        return "draw several candidates in every context: one alone has nothing to differ from"
+        return "draw several rollouts of every prompt: one alone has nothing to differ from"
     if counts.all_fail and counts.all_fail >= blind / 2:
         k = counts.candidates_per_context.get("median")
         more = f" beyond {k:g}" if k is not None else ""
         return (
-            f"{_contexts(counts.all_fail)} never succeed{_s(counts.all_fail)}: raise K{more} (a "
-            "success rate p is seen with probability 1 - (1 - p)^K) or give easier contexts or "
+            f"{_prompts(counts.all_fail)} never succeed{_s(counts.all_fail)}: raise K{more} (a "
+            "success rate p is seen with probability 1 - (1 - p)^K) or give easier prompts or "
             "partial credit"
         )
     if counts.all_pass and counts.all_pass >= blind / 2:
-        return f"{_contexts(counts.all_pass)} always succeed{_s(counts.all_pass)}: give harder ones"
+        return f"{_prompts(counts.all_pass)} always succeed{_s(counts.all_pass)}: give harder ones"
     return ""
 
 
-def _contexts(n: int) -> str:
-    return "1 context" if n == 1 else f"{n} contexts"
+def _prompts(n: int) -> str:
+    return "1 prompt" if n == 1 else f"{n} prompts"
 
 
 def _s(n: int) -> str:
@@ -242,5 +242,5 @@ def more_contexts(n: int, value: float, low: float, goal: float) -> str:
     """
     times = ((value - low) / (value - goal)) ** 2
     if times > MOST_TIMES:
-        return f"read it as {goal:.2g}, on the bound: more contexts within reach tell no more"
-    return f"measure about {ceil(n * times)} informative contexts instead of {n}"
+        return f"read it as {goal:.2g}, on the bound: more prompts within reach tell no more"
+    return f"measure about {ceil(n * times)} informative prompts instead of {n}"
