@@ -127,7 +127,7 @@ def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) ->
             yield _low_leg(name, value, bands, summary, advice, batch=band == "overlap")
         elif name == "target_policy" and value and summary.overlap.q10.get(name) == 0:
             yield Reason(
-                f"the target/policy leg of overlap is 0 for a tenth of the prompts: {_OUT_OF_REACH}",
+                f"the target/policy leg of overlap is 0 for a tenth of prompts: {_OUT_OF_REACH}",
                 remedies.wider_policy(),
                 kind="out_of_reach",
             )
