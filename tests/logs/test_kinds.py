@@ -132,6 +132,17 @@ def test_dicts_that_trainers_print(tmp_path: Path) -> None:
     assert listed(log, "reward") == [None, 0.25]
 
 
+def test_configurations_that_are_printed_are_no_figures(tmp_path: Path) -> None:
+    path = tmp_path / "verl_demo.log"
+    path.write_text(
+        "{'actor': {'optim': {'learning_rate': 1e-06, 'epochs': 3, 'epoch': 1}}}\n"
+        "step:1 - critic/score/mean:0.25 - actor/lr:1e-06\n"
+    )
+    log = read_log(path)
+    assert log.steps.tolist() == [1]
+    assert (set(log.values), set(log.other)) == ({"reward", "learning_rate"}, set())
+
+
 def test_updates_of_slime_stand_at_their_rollout(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = []
     for rollout in range(3):

@@ -94,6 +94,8 @@ def test_a_log_of_a_base_with_one_sign_of_its_child_is_the_childs() -> None:
     trl = ["completions/mean_length", "frac_reward_zero_std", "clip_ratio/low_mean", "reward"]
     assert names().framework(trl) == "trl"
     assert names().framework([*trl, "memory(GiB)"]) == "ms-swift"
+    sft = ["loss", "grad_norm", "learning_rate", "epoch", "memory(GiB)"]
+    assert names().framework(sft) == "ms-swift"
     assert names().framework(["reward", "steps_done"]) is None
 
 

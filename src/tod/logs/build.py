@@ -44,7 +44,7 @@ def build(
         own["reward"] = own[parts[0]]
     notes = [*_not_finite(table, own), *rows.notes]
     if rows.rejections:
-        notes.append(f"{counted(rows.rejections, 'value or line')} could not be used")
+        notes.append(f"{counted(rows.rejections, 'line')} or values could not be used")
     used = set(own.values())
     return Log(
         steps=table.steps,

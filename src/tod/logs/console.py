@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tod.logs.names import names
 from tod.logs.rows import STEPS, Rows
 from tod.logs.text_lines import LONGEST_LINE, lines
 
@@ -30,15 +31,26 @@ def read_console(path: Path, rows: Rows) -> None:
         DataError: As ``blocks``.
     """
     rows.open(path)
+    stepped: list[tuple[int, dict[str, Any]]] = []
+    others: list[tuple[int, dict[str, Any]]] = []
     for number, line, whole in lines(path):
         row = figures(line)
         if row is None:
             continue
         if not whole and _VERL.search(line):
-            last = next(reversed(row))
             rows.note(f"line {number} is cut off: its last figure is left out")
-            row.pop(last)
+            row.pop(next(reversed(row)))
+        if row.keys() & set(STEPS):
+            stepped.append((number, row))
+        elif told(row):
+            others.append((number, row))
+    for number, row in stepped or others:  # beside lines with a step, a dict is a configuration
         rows.add(number, row)
+
+
+def told(row: dict[str, Any]) -> bool:
+    """Whether a printed dict without a step is one of figures: two of its keys have a meaning."""
+    return len(names().matches(row, names().framework(row))) > 1
 
 
 def figures(line: bytes) -> dict[str, Any] | None:

@@ -31,13 +31,13 @@ def parse(text: bytes) -> Any:
             raise ValueError("nested too deep") from None
 
 
-def read_json_lines(path: Path, rows: Rows, take: Callable[[Row], Row] = lambda row: row) -> None:
+def read_json_lines(path: Path, rows: Rows, take: Callable[[Row], Row] | None = None) -> None:
     """Add the objects of a file, one a line; what is none is named by its line.
 
     Args:
         path: The file, compressed or not.
         rows: Where the rows go.
-        take: The row of figures that an object holds.
+        take: The row of figures that an object holds; the object itself without.
 
     Raises:
         DataError: The file cannot be read as text at all.
@@ -49,13 +49,12 @@ def read_json_lines(path: Path, rows: Rows, take: Callable[[Row], Row] = lambda 
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             objects = []
         if len(objects) == data.count(b"\n") + (not data.endswith(b"\n")):
-            for place, row in enumerate(objects):
-                rows.add(first + place, take(row))
+            rows.extend(first, objects if take is None else list(map(take, objects)))
         else:
             _line_by_line(first, data, rows, take)
 
 
-def _line_by_line(first: int, data: bytes, rows: Rows, take: Callable[[Row], Row]) -> None:
+def _line_by_line(first: int, data: bytes, rows: Rows, take: Callable[[Row], Row] | None) -> None:
     parts = data.split(b"\n")
     for place, line in enumerate(parts):
         if not line.strip():
@@ -74,7 +73,7 @@ def _line_by_line(first: int, data: bytes, rows: Rows, take: Callable[[Row], Row
                 rows.reject(number, "line", line[:60].decode(errors="replace"), _why(error))
             continue
         if isinstance(row, dict):
-            rows.add(number, take(row))
+            rows.add(number, row if take is None else take(row))
         else:
             rows.reject(number, "line", row, f"{what_is(row)}, not an object")
 

@@ -113,9 +113,17 @@ class Names:
         if best is None:
             return None
         for framework in self.frameworks.values():
-            if framework.base == best.name and self._signs(framework, keys) >= framework.least:
+            named = self._signs(framework, keys) >= framework.least
+            if named and best.name in self.bases(framework.name):
                 return framework.name
         return best.name
+
+    def bases(self, framework: str) -> list[str]:
+        """The frameworks whose names it writes too, nearest first."""
+        order: list[str] = []
+        while base := self.frameworks[order[-1] if order else framework].base:
+            order.append(base)
+        return order
 
     def matches(self, keys: Iterable[str], framework: str | None) -> dict[str, Match]:
         """Canonical name → the key that a log of these keys has for it.
@@ -150,10 +158,7 @@ class Names:
     def _order(self, framework: str | None) -> list[str]:
         if framework is None:
             return [PLAIN, *(name for name in self.frameworks if name != PLAIN)]
-        order = [framework]
-        while base := self.frameworks[order[-1]].base:
-            order.append(base)
-        return [*order, PLAIN]
+        return [framework, *self.bases(framework), PLAIN]
 
     @staticmethod
     def _signs(framework: Framework, keys: Collection[str]) -> int:

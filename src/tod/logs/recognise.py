@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tod.base import DataError
-from tod.logs.console import figures
+from tod.logs.console import figures, told
 from tod.logs.csv_table import header
 from tod.logs.json_lines import first_objects, parse, rows_in
 from tod.logs.names import names
@@ -180,12 +180,10 @@ def _console(path: Path) -> str | None:
         row = figures(line)
         if row is None:
             continue
-        known = names().matches(row, None)
-        if len(known) > 1 or (known and "step" in row):
-            good += 1
-            if good > 1 or "step" in row:
-                return "console"
-    return "console" if good else None
+        if "step" in row and names().matches(row, None):
+            return "console"
+        good += told(row)
+    return "console" if good > 1 else None
 
 
 _SNIFFERS: Mapping[tuple[str, ...], Callable[[Path], str | None]] = {

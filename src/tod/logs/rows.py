@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,10 @@ class _Shape:
     order: list[int] = field(default_factory=list)
     values: list[tuple[Any, ...]] = field(default_factory=list)
 
+    def column(self, at: int) -> list[Any]:
+        """The values of one key, in order."""
+        return [values[at] for values in self.values]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -110,14 +115,31 @@ class Rows:
         """One row of the file; mappings in it are flattened, their keys joined with ``/``."""
         if dict in map(type, row.values()):
             row = dict(_flat(row, "", DEEPEST))
-        keys = tuple(row)
-        shape = self._shapes.get(keys)
-        if shape is None:
-            shape = self._shapes[keys] = self._shape(keys)
+        shape = self._shape(tuple(row))
         shape.order.append(self.count)
         shape.values.append(tuple(row.values()))
         self._lines.append(line)
         self.count += 1
+
+    def extend(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of consecutive lines; those of the same keys, as most logs have, at once."""
+        keys = tuple(rows[0]) if rows else ()
+        alike = len(keys) > 1 and all(map(len(keys).__eq__, map(len, rows)))
+        try:
+            values = list(map(itemgetter(*keys), rows)) if alike else []
+        except KeyError:
+            values = []
+        if not values or any(
+            dict in set(map(type, column)) for column in zip(*values, strict=True)
+        ):
+            for line, row in enumerate(rows, start=first):
+                self.add(line, row)
+            return
+        shape = self._shape(keys)
+        shape.order.extend(range(self.count, self.count + len(values)))
+        shape.values.extend(values)
+        self._lines.extend(range(first, first + len(values)))
+        self.count += len(values)
 
     def reject(
         self, line: int, name: str, value: object, why: str, file: Path | None = None
@@ -150,18 +172,22 @@ class Rows:
         if again.count:
             first, last = again.span
             over = f"at step {first}" if first == last else f"between steps {first} and {last}"
-            self.note(
-                f"{counted(again.count, 'value')} written again {over} (a resumed run?): the last "
-                "counts"
-            )
+            placed = row_steps[row_steps >= 0]
+            back = " (a resumed run?)" if (np.diff(placed) < 0).any() else ""
+            values = counted(again.count, "value")
+            self.note(f"{values} written again {over}{back}: the last counts")
         return Table(steps, columns, self._times(row_steps, steps), not_finite, texts)
 
     def _shape(self, keys: tuple[str, ...]) -> _Shape:
-        def places(names: Sequence[str]) -> tuple[int, ...]:
-            return tuple(keys.index(name) for name in names if name in keys)
-
-        clock = next(iter(places(CLOCKS)), None)
-        return _Shape(keys, places(self.step_keys), places(COUNTERS), clock)
+        """Where rows of these keys go."""
+        if keys not in self._shapes:
+            places = [
+                tuple(keys.index(name) for name in names if name in keys)
+                for names in (self.step_keys, COUNTERS, CLOCKS)
+            ]
+            clock = places[2][0] if places[2] else None
+            self._shapes[keys] = _Shape(keys, places[0], places[1], clock)
+        return self._shapes[keys]
 
     def _place(self, order: int) -> tuple[Path, int]:
         file = next((path for start, path in reversed(self.files) if start <= order), Path())
@@ -176,6 +202,11 @@ class Rows:
         by_key: dict[str, list[int]] = {}
         for shape in shapes:
             places = shape.steps if primary else shape.counters
+            whole = _whole_steps(shape.column(places[0])) if places else None
+            if whole is not None:
+                steps[shape.order] = whole
+                by_key.setdefault(shape.keys[places[0]], []).extend(shape.order)
+                continue
             for order, values in zip(shape.order, shape.values, strict=True):
                 at = next((at for at in places if values[at] is not None), None)
                 if at is None:
@@ -220,16 +251,16 @@ class Rows:
     def _columns(
         self, row_steps: Steps, steps: Steps, named: set[str], wanted: Callable[[str], bool]
     ) -> tuple[dict[str, Figures], dict[str, Steps], frozenset[str], "_Again"]:
-        pieces: dict[str, list[tuple[list[int], list[Any]]]] = {}
+        pieces: dict[str, list[tuple[Steps, tuple[Any, ...]]]] = {}
         long = 0
         hidden = {*named, *STEPS, "_runtime", "_timestamp"}
         for shape in self._shapes.values():
-            by_column = list(zip(*shape.values, strict=True))
-            for key, values in zip(shape.keys, by_column, strict=True):
+            order = np.array(shape.order, np.int64)
+            for key, values in zip(shape.keys, zip(*shape.values, strict=True), strict=True):
                 if len(key) > LONGEST_KEY:
                     long += 1
                 elif key not in hidden:
-                    pieces.setdefault(key, []).append((shape.order, list(values)))
+                    pieces.setdefault(key, []).append((order, values))
         if long:
             self.note(f"{counted(long, 'key')} of more than {LONGEST_KEY} characters left out")
         columns: dict[str, Figures] = {}
@@ -238,16 +269,15 @@ class Rows:
         again = _Again()
         for key in self._affordable(pieces, len(steps)):
             shown = visible(key).replace("\n", "␊").replace("\t", "␉")
-            order, numbers, odd = self._numbers(key, pieces[key], wanted(key))
+            found, numbers, odd = self._numbers(key, pieces[key], wanted(key))
             if numbers is None:
                 texts.add(shown)
                 continue
-            placed = row_steps[order] >= 0
-            order, numbers, odd = order[placed], numbers[placed], odd[placed]
+            at = row_steps[found]
             if odd.any():
-                not_finite[shown] = np.unique(row_steps[order[odd]])
-            usable = np.isfinite(numbers)
-            where = np.searchsorted(steps, row_steps[order[usable]])
+                not_finite[shown] = np.unique(at[odd & (at >= 0)])
+            usable = np.isfinite(numbers) & (at >= 0)
+            where = np.searchsorted(steps, at[usable])
             column = np.full(len(steps), np.nan)
             column[where] = numbers[usable]
             again.see(steps[where[column[where] != numbers[usable]]])
@@ -265,11 +295,11 @@ class Rows:
         return [key for key in pieces if key in kept]
 
     def _numbers(
-        self, key: str, held: Sequence[tuple[list[int], list[Any]]], needed: bool
+        self, key: str, held: Sequence[tuple[Steps, tuple[Any, ...]]], needed: bool
     ) -> tuple[Any, Figures | None, Any]:
         """Row order, value (NaN for unknown) and whether NaN or infinity was written."""
-        order = np.concatenate([np.asarray(orders, np.int64) for orders, _ in held])
-        values = held[0][1] if len(held) == 1 else [value for _, some in held for value in some]
+        order = held[0][0] if len(held) == 1 else np.concatenate([orders for orders, _ in held])
+        values = held[0][1] if len(held) == 1 else tuple(v for _, some in held for v in some)
         try:
             numbers = np.array(values, dtype=np.float64)
             if numbers.shape != order.shape:
@@ -277,17 +307,21 @@ class Rows:
             bad: list[int] = []
         except (ValueError, TypeError, OverflowError):
             numbers, bad = _one_by_one(values)
-        if len(bad) == len(values) - values.count(None) - values.count("") and not needed:
-            return order, None, None
+        odd = ~np.isfinite(numbers)
+        if odd.all() and not needed:
+            empty = values.count(None) + values.count("")
+            if len(bad) + empty == len(values):
+                return order, None, None
         for at in bad:
             file, line = self._place(int(order[at]))
             self.reject(line, key, values[at], "not a number", file)
-        odd = ~np.isfinite(numbers)
         if odd.any():
             missing = np.fromiter((value is None or value == "" for value in values), bool)
             missing[bad] = True
             odd &= ~missing
             numbers[odd] = np.nan
+        if len(held) == 1:
+            return order, numbers, odd
         sort = np.argsort(order, kind="stable")
         return order[sort], numbers[sort], odd[sort]
 
@@ -354,6 +388,17 @@ def as_step(value: object) -> int | None:
     if type(value) is not float or not math.isfinite(value):
         return None
     return int(value) if 0 <= value <= MOST_STEP and value == int(value) else None
+
+
+def _whole_steps(values: list[Any]) -> Steps | None:
+    """A column of steps at once, where all of them are whole numbers; else None."""
+    if (
+        not values
+        or set(map(type, values)) != {int}
+        or not 0 <= min(values) <= max(values) <= MOST_STEP
+    ):
+        return None
+    return np.array(values, np.int64)
 
 
 def _seconds(value: object) -> float | None:

@@ -1,6 +1,5 @@
 """TensorBoard's event files, read with its own library."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,8 @@ from tod.logs.rows import Rows
 from tod.logs.text_lines import regular
 
 MARK = ".tfevents."
+_AROUND = 16
+"""Bytes of a record beside its content: a length of eight, and two checksums of four."""
 
 
 def read_events(path: Path, rows: Rows) -> None:
@@ -20,7 +21,15 @@ def read_events(path: Path, rows: Rows) -> None:
     """
     rows.open(regular(path))
     loader = load("tensorboard.backend.event_processing.event_file_loader")
-    for number, event in enumerate(_events(loader, path, rows), start=1):
+    parse = load("tensorboard.compat.proto.event_pb2").Event.FromString
+    number, read = 0, 0
+    for number, record in enumerate(loader.RawEventFileLoader(str(path)).Load(), start=1):
+        read += len(record) + _AROUND
+        try:
+            event = parse(record)
+        except Exception as error:  # protobuf's DecodeError, from either of its implementations
+            rows.reject(number, "record", None, f"not an event ({type(error).__name__})")
+            continue
         figures: dict[str, Any] = {}
         for value in event.summary.value if event.HasField("summary") else ():
             scalar = _scalar(value)
@@ -28,22 +37,9 @@ def read_events(path: Path, rows: Rows) -> None:
                 figures[value.tag] = scalar
         if figures:
             rows.add(number, {"_step": event.step, "_timestamp": event.wall_time, **figures})
-
-
-def _events(loader: Any, path: Path, rows: Rows) -> Iterator[Any]:
-    """The events up to the first that is damaged; a file whose writer still runs is not damaged."""
-    events = loader.LegacyEventFileLoader(str(path)).Load()
-    number = 0
-    while True:
-        try:
-            event = next(events)
-        except StopIteration:
-            return
-        except Exception as error:  # DataLossError, protobuf's DecodeError
-            rows.reject(number + 1, "record", None, f"damaged ({type(error).__name__}): the end")
-            return
-        number += 1
-        yield event
+    left = path.stat().st_size - read
+    if left > 0:  # the loader ends without a word where a record is cut off or damaged
+        rows.reject(number + 1, "record", None, f"cut off or damaged: {left:,} bytes are not read")
 
 
 def _scalar(value: Any) -> float | None:

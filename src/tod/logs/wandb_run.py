@@ -67,10 +67,11 @@ def _records(data: memoryview, rows: Rows) -> Iterator[memoryview]:
         if end > len(data):
             break
         body = data[start:end]
-        good = kind in (_FULL, _FIRST, _MIDDLE, _LAST) and size <= left - _RECORD.size
-        if not good or zlib.crc32(body, zlib.crc32(bytes([kind]))) != check:
+        if zlib.crc32(body, zlib.crc32(bytes([kind]))) != check or not _fits(data, at):
             rows.reject(number, "record", None, "damaged (its checksum does not fit)")
-            at, parts = at + left, []
+            parts = []
+            # its length can be believed only where a record begins after it
+            at = end if _fits(data, at) and _fits(data, end) else at + left
             continue
         at = end
         if kind in (_FULL, _FIRST):
@@ -82,6 +83,15 @@ def _records(data: memoryview, rows: Rows) -> Iterator[memoryview]:
             parts = []
     if at < len(data) or parts:
         rows.note("the file is cut off in a record: the run still writes, or was stopped")
+
+
+def _fits(data: memoryview, at: int) -> bool:
+    """Whether what stands there can be the head of a record: a known kind, inside its block."""
+    left = _BLOCK - at % _BLOCK
+    if left < _RECORD.size or at + _RECORD.size > len(data):
+        return True  # the end of a block, or of the file
+    _, size, kind = _RECORD.unpack_from(data, at)
+    return kind in (_FULL, _FIRST, _MIDDLE, _LAST) and size <= left - _RECORD.size
 
 
 def _row(history: memoryview) -> dict[str, Any]:
