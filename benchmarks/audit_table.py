@@ -37,8 +37,7 @@ from tod.study.audit import Audit, Point, audit, audit_world
 from tod.study.fixed_point import SIZES
 from tod.study.selection_audit import SelectionAudit
 from tod.study.world import make_world
-from tod.targets import Preference as PreferenceTarget
-from tod.targets import ScalarReward, TargetSpec, Teacher, TwoAnchor, Verifier
+from tod.targets import PreferenceTarget, ScalarReward, TargetSpec, Teacher, TwoAnchor, Verifier
 
 OUT = Path(__file__).parent.parent / "docs" / "results"
 REWARD = ScalarReward(utility="r", eta=1.0)

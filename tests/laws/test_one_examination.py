@@ -27,7 +27,7 @@ from tod.study.population import Policies
 from tod.study.world import make_world
 from tod.targets import (
     Data,
-    Preference,
+    PreferenceTarget,
     ScalarReward,
     Target,
     Teacher,
@@ -46,7 +46,7 @@ TARGETS = {
     "anchor": Target(anchor={"ref": 1.0}),
     "data": Data(),
     "selectivity": Verifier(utility="passed", selectivity=0.7, anchor={"mu": 1.0}),
-    "preference": Preference(utility="u", beta=0.5),
+    "preference": PreferenceTarget(utility="u", beta=0.5),
 }
 ONLY_ONE_KNOWS = {
     # The engine forwards the policy: its entropy is over the vocabulary, not estimated from log μ.

@@ -12,6 +12,7 @@ from tod.operators import (
     KLPull,
     Operator,
     PolicyGradient,
+    Preference,
     Residual,
     ReturnToGo,
     Totals,
@@ -19,7 +20,6 @@ from tod.operators import (
     WeightedVote,
     Whitening,
 )
-from tod.operators import Preference as PreferenceAction
 from tod.operators.preference import beta_of
 from tod.procedure import (
     Procedure,
@@ -31,7 +31,7 @@ from tod.procedure import (
     totals_of,
     utility_value,
 )
-from tod.targets import Mixture, Preference, ScalarReward, Target, Tilt, TwoAnchor
+from tod.targets import Mixture, PreferenceTarget, ScalarReward, Target, Tilt, TwoAnchor
 from tolerance import assert_credit, double, of_credit
 
 
@@ -288,10 +288,10 @@ def test_the_noise_of_choices_reaches_the_preference_loss():
     """β = 1/(ηs) is the declared β whatever s is."""
     c, policy, old = _rollouts(drift=0.5)
     for s in (1.0, 4.0):
-        target = Preference(utility="r", beta=0.3, noise_scale=s)
+        target = PreferenceTarget(utility="r", beta=0.3, noise_scale=s)
         batch = batch_of(target.target, c, policy, old)
         assert beta_of(batch) == pytest.approx(0.3)
-    dpo = Procedure(target=target, operator=Operator(action=PreferenceAction()))
+    dpo = Procedure(target=target, operator=Operator(action=Preference()))
     assert dpo.anchors_needed == {"ref"}
     assert np.abs(credit(dpo, c, policy, old).per_token).max() > 0
 

@@ -24,8 +24,7 @@ from tod.operators import Preference as PreferenceRule
 from tod.procedure import Procedure
 from tod.show.terminal.audit import sentence
 from tod.study.audit import OTHER, SAME, Audit, Point, audit, audit_world
-from tod.targets import Preference as PreferenceTarget
-from tod.targets import ScalarReward, Teacher, TwoAnchor, Verifier
+from tod.targets import PreferenceTarget, ScalarReward, Teacher, TwoAnchor, Verifier
 
 REWARD = ScalarReward(utility="r", eta=1.0)
 MU = Verifier(utility="r", eta=1.0, anchor={"mu": 1.0})

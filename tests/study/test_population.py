@@ -32,8 +32,7 @@ from tod.study.population import Multiples, Policies
 from tod.study.population_credit import _completed, _critic, choice_credit, population_credit
 from tod.study.sampled import draw, sampled
 from tod.study.world import perturbed
-from tod.targets import Preference as PreferenceTarget
-from tod.targets import TwoAnchor, Verifier
+from tod.targets import PreferenceTarget, TwoAnchor, Verifier
 from tolerance import double, of_credit
 
 IN_REWARD = KLPull(kind="k1", place="reward")

@@ -16,8 +16,7 @@ from tod.study.distances import total_variation
 from tod.study.fixed_point import FiniteK, depends_on_k, finite_point, finite_rows
 from tod.study.population import Policies
 from tod.study.world import make_world, normalised, perturbed
-from tod.targets import Preference as PreferenceTarget
-from tod.targets import ScalarReward, Verifier
+from tod.targets import PreferenceTarget, ScalarReward, Verifier
 from tolerance import double
 
 SELECTIONS = [name for name, entry in RECIPES.items() if entry.family == "test_time"]

@@ -11,7 +11,7 @@ from tod.candidates import Candidates
 from tod.targets import (
     Data,
     Mixture,
-    Preference,
+    PreferenceTarget,
     ScalarReward,
     Target,
     TargetSpec,
@@ -49,7 +49,7 @@ FAMILIES = {
         lambda c: _pi(c, "ref") ** 0.6 * np.exp(_u(c, "log_data")) ** 0.4,
     ),
     "preference": (
-        Preference(utility="reward", beta=0.5, noise_scale=2.0),
+        PreferenceTarget(utility="reward", beta=0.5, noise_scale=2.0),
         lambda c: _pi(c, "ref") * np.exp(_u(c, "reward") / 2.0 / 0.5),
     ),
     "multi_objective": (
@@ -177,7 +177,7 @@ def test_sharpness_of_zero_leaves_the_anchor_and_of_infinity_the_best_of_it(lang
         (MultiObjective, {"etas": {"r": math.inf}}),
         (Teacher, {"eta": math.inf}),
         (TwoAnchor, {"utility": "r", "tau": 1e-12, "beta": 0.0}),
-        (Preference, {"utility": "r", "beta": 1e-300, "noise_scale": 1e-300}),
+        (PreferenceTarget, {"utility": "r", "beta": 1e-300, "noise_scale": 1e-300}),
         (Target, {"anchor": {"ref": 1.0}, "tilts": [{"utility": "r", "eta": -math.inf}]}),
     ],
 )
@@ -387,7 +387,7 @@ def test_data_weigh_the_same_and_have_no_knob(language):
 
 
 def test_preference_sharpness_is_one_over_scale_times_beta():
-    family = Preference(utility="r", beta=0.1, noise_scale=4.0)
+    family = PreferenceTarget(utility="r", beta=0.1, noise_scale=4.0)
     assert family.eta == pytest.approx(2.5)
     assert family.turned({"eta": 5.0}).beta == pytest.approx(0.05)
     with pytest.raises(SpecError, match="outside"):

@@ -14,7 +14,7 @@ from tod.configurations.framework import Settings
 from tod.configurations.implied_target import rule_of
 from tod.configurations.point import Located
 from tod.procedure import Procedure
-from tod.targets import Data, Preference, ScalarReward, Target, TargetSpec
+from tod.targets import Data, PreferenceTarget, ScalarReward, Target, TargetSpec
 
 REWARD = "reward"
 """What the reward of a foreign configuration is called: no configuration names it."""
@@ -190,7 +190,7 @@ def pairs(framework: str, method: str, s: Settings, beta: float = 0.0) -> Config
         "μ is the data set's unknown author: overlap cannot be computed without its log-probs"
     )
     if beta > 0:
-        config.target = Preference(utility=SCORE, beta=beta)
+        config.target = PreferenceTarget(utility=SCORE, beta=beta)
     else:
         config.no_target = "no KL coefficient: no finite target"
     return config

@@ -16,7 +16,7 @@ from tod.study.population import Policies, candidates
 from tod.study.prediction import Prediction, predicted_off_policy, predicted_on_policy
 from tod.study.selection_audit import SIZES, SelectionAudit, audit_selection
 from tod.study.world import FiniteWorld, Law, draw_utility, make_world, normalised, perturbed
-from tod.targets import Preference, Teacher
+from tod.targets import PreferenceTarget, Teacher
 
 SAME, OTHER = 0.02, 0.1
 """Total variation up to which two laws are called the same, and beyond which another."""
@@ -225,7 +225,7 @@ def _at_sharpness(procedure: Procedure, eta: float) -> Procedure:
     a law that the choices identify is not reached in any number of steps.
     """
     target = procedure.target
-    if isinstance(target, Preference):
+    if isinstance(target, PreferenceTarget):
         target = target.revised(noise_scale=1.0)
     if not target.knobs() or (isinstance(target, Teacher) and target.utility is None):
         return procedure

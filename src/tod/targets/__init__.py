@@ -29,7 +29,7 @@ from tod.targets.anchor import *
 from tod.targets.data import *
 from tod.targets.finite_candidates import *
 from tod.targets.multi_objective import *
-from tod.targets.preference import *
+from tod.targets.preference_target import *
 from tod.targets.scalar_reward import *
 from tod.targets.selectivity import *
 from tod.targets.target import *

@@ -9,12 +9,12 @@ from tod.base import SpecError
 from tod.targets.anchor import Anchor, at_ref
 from tod.targets.target import Target, TargetFamily, Tilt, usable
 
-__all__ = ["Preference"]
+__all__ = ["PreferenceTarget"]
 
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 
 
-class Preference(TargetFamily):
+class PreferenceTarget(TargetFamily):
     """q* ∝ b·exp(η·r) with r the latent score of choices P(y₁ ≻ y₂) = σ((r₁ − r₂)/s), η = 1/(sβ).
 
     Choices identify only r/s, so the target that a preference loss with coefficient β fits is
