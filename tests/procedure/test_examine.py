@@ -128,7 +128,7 @@ def test_why_nothing_is_said_of_a_target():
     c = batch()
     bare = Candidates(Groups.equal(4, K), {}, c.log_mu, {"old": c.log_anchor["old"]})
     silent = reasons(examine(None, bare))["overlap.target_policy"]
-    assert (silent.why, silent.needs) == ("no utility is recorded", "a utility per candidate")
+    assert (silent.why, silent.needs) == ("no reward is recorded", "a reward per rollout")
     assert silent.lacks == "utility"
     reward = replace(bare, utility={"r": np.ones(len(c))}, log_anchor=c.log_anchor)
     level = reasons(examine(REWARD, reward))["ess_rel"]
@@ -198,7 +198,7 @@ def test_why_a_mismatch_is_no_mismatch_of_engines(proposal, why):
 
 def test_passes_are_of_a_binary_utility_alone():
     c = batch()
-    assert reasons(examine(REWARD, c))["coverage.pass_at_k"].why == "the utility is not binary"
+    assert reasons(examine(REWARD, c))["coverage.pass_at_k"].why == "the reward is not binary"
     passed = replace(c, utility={"r": (c.utility["r"] > 0).astype(float)})
     found = examine(REWARD, passed)
     assert "coverage.pass_at_k" not in reasons(found)
