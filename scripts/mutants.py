@@ -113,6 +113,10 @@ NAMES = {"min": "max", "minimum": "maximum", "any": "all", "floor": "ceil", "log
 NAMES |= {b: a for a, b in NAMES.items()}
 
 
+SYMMETRIC = {"min", "max", "minimum", "maximum", "logaddexp"}
+"""Functions of which the first two arguments may change places."""
+
+
 def changes(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
     """What an expression may become: (kind, expression)."""
     yield from changed_operators(node)
@@ -125,8 +129,9 @@ def changes(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
             yield "off by one", ast.Constant(value + 1)
         case ast.Constant(float() as value):
             yield "constant", ast.Constant(value * 2 if value else 1.0)
-        case ast.Call(function, [first, second, *rest], keywords) if not any(
-            isinstance(x, ast.Starred) for x in (first, second)
+        case ast.Call(function, [first, second, *rest], keywords) if (
+            not any(isinstance(x, ast.Starred) for x in (first, second))
+            and ast.unparse(function).split(".")[-1] not in SYMMETRIC
         ):
             yield "swapped arguments", ast.Call(function, [second, first, *rest], keywords)
         case ast.Attribute(value, str() as name) if name in NAMES:
@@ -153,23 +158,32 @@ def changed_operators(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
             yield "dropped minus", operand
 
 
+def computing(node: ast.AST) -> list[ast.AST] | None:
+    """The part of a statement that computes, where that is not all of it; else None."""
+    match node:
+        case (
+            ast.FunctionDef(args=arguments, body=body)
+            | ast.AsyncFunctionDef(args=arguments, body=body)
+        ):
+            late = [x for x in arguments.kw_defaults if x is not None]
+            return [*arguments.defaults, *late, *body]
+        case ast.Raise() | ast.JoinedStr() | ast.Import() | ast.ImportFrom():
+            return []
+        case ast.With(body=body):  # `np.errstate(over="ignore")` does not compute
+            return list(body)
+        case ast.If(test=test, orelse=orelse) if "TYPE_CHECKING" in ast.unparse(test):
+            return list(orelse)  # the rest is for type checkers alone
+    return None
+
+
 def expressions(node: ast.AST, function: int = 0) -> Iterator[tuple[ast.expr, int]]:
     """Every expression that computes, with the line of its function; no text and no annotation."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        arguments = node.args
-        inner: list[ast.AST] = [
-            *arguments.defaults,
-            *(x for x in arguments.kw_defaults if x is not None),
-            *node.body,
-        ]
-        first = min([node.lineno, *(x.lineno for x in node.decorator_list)])
-        for child in inner:
-            yield from expressions(child, first)
-        return
-    if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom | ast.With):
-        if isinstance(node, ast.With):  # its body computes, `np.errstate(over="ignore")` does not
-            for child in node.body:
-                yield from expressions(child, function)
+    own = computing(node)
+    if own is not None:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            function = min([node.lineno, *(x.lineno for x in node.decorator_list)])
+        for child in own:
+            yield from expressions(child, function)
         return
     if isinstance(node, ast.expr):
         yield node, function

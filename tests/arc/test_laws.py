@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tod.arc import ArcConfig, ArcState, initial, linear_ramp, replay, step
+from tod.arc.health import ess_name, health_of
 from tod.base import SpecError
 from tod.diagnostics import ContextCounts, Drift, EssRel, Summary, Tails
 from tolerance import double
@@ -360,3 +361,23 @@ def test_replay_is_the_loop_on_logged_records():
     assert replay(config, []) == []
     with pytest.raises(SpecError, match="no `knobs`"):
         replay(config, [seen().to_dict()])
+
+
+@pytest.mark.parametrize("solver", ["pi", "gaussian"])
+def test_without_any_effective_candidate_sharpness_falls_as_fast_as_it_may(solver):
+    """ESS_rel = 0 is as far below the target as there is: no solver may read it as room."""
+    config = ArcConfig(solver=solver, slew=0.2, window=1, dwell=1)
+    state = initial(config, eta=5.0)
+    for t in range(4):
+        before = state.knobs["eta"]
+        state, decision = step(config, state, seen(0.0), step=t)
+        assert decision.action == "soften"
+        assert state.knobs["eta"] == pytest.approx(before * math.exp(-0.2))
+
+
+def test_the_edge_of_the_dead_band_is_healthy():
+    config = ArcConfig()
+    edge = config.ess_target * (1 - config.hysteresis)
+    name = ess_name(config)
+    assert not health_of(config, {name: edge}).unhealthy
+    assert health_of(config, {name: math.nextafter(edge, 0)}).unhealthy
