@@ -4,8 +4,8 @@ One checker for lists of log-probs, wherever they come from: flat arrays, withou
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass, field, replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-3
 """How far above 0 a log-prob may be: rounding of half-precision engines, as in Candidates."""
+_BLOCK = 1 << 14
+"""Tokens whose gaps are summed at once: what is computed of them stays in the cache."""
 PAIRS = (("old", "mu"), ("policy", "old"), ("policy", "mu"), ("old", "ref"), ("policy", "ref"))
 """Policies whose gap is kept token by token: log first − log second."""
 
@@ -72,14 +74,14 @@ class TokenLists:
 
     def of(self, mask: Any) -> Any:
         """The tokens of some rows."""
-        return self.values[np.repeat(mask, self.sizes)]
+        return self.values if mask.all() else self.values[np.repeat(mask, self.sizes)]
 
-    def reduce(self, how: Any, values: Any, empty: float = np.nan) -> Any:
+    def reduce(self, how: Any, empty: float = np.nan) -> Any:
         """A ufunc over the tokens of every row, [N]; ``empty`` for rows without any."""
         found = np.full(len(self.sizes), empty)
         filled = self.sizes > 0
         if filled.any():
-            found[filled] = how.reduceat(values, self.starts[filled])
+            found[filled] = how.reduceat(self.values, self.starts[filled])
         return found
 
 
@@ -90,23 +92,30 @@ class TokenColumns:
     Attributes:
         lists: By policy.
         sums: Sequence sums by policy, [N]; NaN where a row has no list.
+        top: The largest value of every row by policy, [N]; NaN where a value is, −∞ without any.
         length: Tokens of every row, [N]; 0 without any list.
         taken: What a trust region takes of every row's tokens, [N], by name.
     """
 
     lists: Mapping[str, TokenLists]
     sums: dict[str, Any]
+    top: Mapping[str, Any]
     length: Any
     taken: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, lists: Mapping[str, TokenLists], rows: int) -> "TokenColumns":
         """The lists of ``rows`` rows by policy; values above 0 by rounding count as 0."""
-        sums = {n: x.reduce(np.add, np.minimum(x.values, 0.0)) for n, x in lists.items()}
+        top = {n: x.reduce(np.maximum, empty=-np.inf) for n, x in lists.items()}
+        lists = {
+            n: replace(x, values=np.minimum(x.values, 0.0)) if (top[n] > 0).any() else x
+            for n, x in lists.items()
+        }
+        sums = {n: x.reduce(np.add) for n, x in lists.items()}
         size = np.zeros(rows, dtype=np.int64)
         for x in reversed(list(lists.values())):
             size = np.where(x.known, x.sizes, size)
-        return cls(lists, sums, size)
+        return cls(lists, sums, top, size)
 
     def refuse(self, path: Path, row: Any, rows: Rows, stated: Any = None) -> Any:
         """Reject rows whose lists are no use, in their order; the mask of the others.
@@ -120,7 +129,7 @@ class TokenColumns:
         found: dict[int, tuple[str, object, str]] = {}
         for name, x in self.lists.items():
             empty = x.known & (x.sizes == 0)
-            top = x.reduce(np.maximum, x.values, empty=-np.inf)
+            top = self.top[name]
             for at in np.flatnonzero(empty | ~(top <= TOLERANCE)).tolist():
                 why = "not a number" if np.isnan(top[at]) else "a positive log-prob"
                 why = "not a list of one number per token" if empty[at] else why
@@ -171,24 +180,22 @@ class TokenColumns:
             both = good & a.known & b.known
             if not both.any():
                 continue
-            log_rho = np.minimum(a.of(both), 0.0) - np.minimum(b.of(both), 0.0)
-            stale = behind[both] & (second == "mu")
-            for at in np.unique(step[both]).tolist():
-                for other, mark in ((second, ~stale), ("mu, stale", stale)):
-                    mine = (step[both] == at) & mark
-                    if mine.any():
-                        tokens = np.repeat(mine, a.sizes[both])
-                        rows.gap(first, other, at).add(log_rho[tokens])
-                        if other == "mu" and (first == "old" or "old" not in self.lists):
-                            self._profile(b, both, mine, log_rho[tokens], rows, at)
-
-    @staticmethod
-    def _profile(b: TokenLists, both: Any, mine: Any, gap: Any, rows: Rows, step: int) -> None:
-        """Add the shape of the gap between trainer and sampler over some rows of a step."""
-        sizes = b.sizes[both][mine]
-        log_mu = np.minimum(b.of(both), 0.0)[np.repeat(mine, b.sizes[both])]
-        profile = rows.profiles.setdefault(step, GapProfile())
-        profile.add(log_mu + gap, log_mu, Groups(sizes[sizes > 0]))
+            log_a, log_b, sizes = a.of(both), b.of(both), a.sizes[both]
+            key = step[both] * 2 + (behind[both] & (second == "mu"))
+            if (key[1:] < key[:-1]).any():
+                order = np.argsort(key, kind="stable")
+                tokens = _tokens_of(order, sizes)
+                key, sizes, log_a, log_b = key[order], sizes[order], log_a[tokens], log_b[tokens]
+            ends = np.cumsum(sizes)
+            cuts = np.flatnonzero(np.diff(key) | np.diff(ends // _BLOCK)) + 1
+            for start, end in pairwise([0, *cuts.tolist(), len(key)]):
+                mine = slice(ends[start] - sizes[start], ends[end - 1])
+                at, stale = divmod(int(key[start]), 2)
+                gap = rows.gap(first, "mu, stale" if stale else second, at)
+                gap.add(log_a[mine] - log_b[mine])
+                if second == "mu" and not stale and (first == "old" or "old" not in self.lists):
+                    profile = rows.profiles.setdefault(at, GapProfile())
+                    profile.add(log_a[mine], log_b[mine], Groups(sizes[start:end]))
 
     def part(self, mask: Any, gate: Any) -> "TokenColumns":
         """Sums and lengths of some rows, and what a gate takes; the lists are not needed any more.
@@ -199,7 +206,7 @@ class TokenColumns:
         """
         sums = {name: values[mask] for name, values in self.sums.items()}
         return TokenColumns(
-            {}, sums, self.length[mask], {} if gate is None else self._changed(mask, gate)
+            {}, sums, {}, self.length[mask], {} if gate is None else self._changed(mask, gate)
         )
 
     def _changed(self, mask: Any, gate: Any) -> dict[str, Any]:
@@ -210,12 +217,19 @@ class TokenColumns:
                 continue
             a, b = self.lists[first], self.lists[second]
             both = mask & a.known & b.known & (a.sizes > 0)
-            flat = {n: np.minimum(self.lists[n].of(both), 0.0) for n in (first, second)}
+            flat = {n: self.lists[n].of(both) for n in (first, second)}
             for name, values in gate.columns(flat, Groups(a.sizes[both])).items():
                 column = np.full(len(both), np.nan)
                 column[both] = values
                 found[name] = column[mask]
         return found
+
+
+def _tokens_of(order: Any, sizes: Any) -> Any:
+    """Places of the tokens of rows that are put in another order."""
+    starts = (np.cumsum(sizes) - sizes)[order]
+    sizes = sizes[order]
+    return np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
 
 
 def check_values(columns: Columns, required: tuple[str, ...], max_rejected: float) -> None:

@@ -100,10 +100,13 @@ def _scores(path: Path) -> dict[str, float]:
 
 
 def _v1(items: list[V1]) -> dict[str, Any]:
-    named = [x.uid.rsplit("_", 2) for x in items]
     return {
         "step": [x.step for x in items],
-        "key": [(name[0] or None) if len(name) == 3 else None for name in named],
+        "key": [
+            (name[0] or None) if len(name) == 3 else None
+            for x in items
+            for name in [x.uid.rsplit("_", 2)]  # a loop over one is an assignment
+        ],
         "utility": {"score": [x.score for x in items]},
         "identity": [hash(x.uid) for x in items],
     }
