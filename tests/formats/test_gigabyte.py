@@ -98,3 +98,29 @@ def test_a_gigabyte_that_was_packed_small_is_skipped(tmp_path: Path, suffix: str
     told, kib = peak(path)
     assert told == "100 [(51, 'longer than 64 MiB')]"
     assert kib < MOST
+
+
+@pytest.mark.slow
+def test_a_step_of_nemo_rl_is_summed_on_the_way(tmp_path: Path) -> None:
+    """Half a gigabyte of one step, whose log-probs as doubles are more than is allowed.
+
+    Two arrays of doubles hold 16 bytes a token, Python's lists ten times that.
+    """
+    path = tmp_path / "train_data_step1.jsonl"
+    tokens, count = 20_000, 1200
+    listed = [-0.5] * tokens
+    row = {
+        "rewards": [1.0],
+        "token_ids": [[5] + [7] * tokens],
+        "token_loss_mask": [[0] + [1] * tokens],
+        "generation_logprobs": [[0.0, *listed]],
+        "prev_logprobs": [[0.0, *listed]],
+    }
+    body = json.dumps(row).encode()[:-1]
+    with path.open("wb") as file:
+        for idx in range(count):
+            file.write(body + b', "idx": %d}\n' % idx)
+    told, kib = peak(path)
+    assert told == f"{count} []"
+    assert count * tokens * 16 > MOST << 10
+    assert kib < MOST
