@@ -132,12 +132,12 @@ def test_why_nothing_is_said_of_a_target():
     assert silent.lacks == "utility"
     reward = replace(bare, utility={"r": np.ones(len(c))}, log_anchor=c.log_anchor)
     level = reasons(examine(REWARD, reward))["ess_rel"]
-    assert "all candidates weigh the same" in level.why
+    assert "all rollouts of each weigh the same" in level.why
     assert "mixed outcome" in level.needs
     alone = reasons(examine(REWARD, replace(reward, contexts=Groups.equal(len(c), 1))))["ess_rel"]
     assert (alone.why, alone.needs) == (
-        "every context has a single candidate",
-        "several candidates a context",
+        "every prompt has a single rollout",
+        "several rollouts a prompt",
     )
     lost = replace(reward, utility={"r": np.full(len(c), -np.inf)})
     assert reasons(examine(REWARD, lost))["ess_rel"].why == "no context has a usable weight"
