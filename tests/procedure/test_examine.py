@@ -140,7 +140,7 @@ def test_why_nothing_is_said_of_a_target():
         "several rollouts a prompt",
     )
     lost = replace(reward, utility={"r": np.full(len(c), -np.inf)})
-    assert reasons(examine(REWARD, lost))["ess_rel"].why == "no context has a usable weight"
+    assert reasons(examine(REWARD, lost))["ess_rel"].why == "no prompt has a usable weight"
     apart = reasons(examine(REWARD, reward, declared=Declared(grouped=False)))
     assert apart["ess_rel"].lacks == "context"
 

@@ -488,8 +488,8 @@ def test_a_statistic_on_its_bound_is_inside():
 
 def test_a_remedy_asks_for_twenty_times_the_contexts_at_the_most(monkeypatch):
     """The width of an interval shrinks as 1/√n: four times nearer takes sixteen times as many."""
-    assert "about 160 informative contexts instead of 10" in more_contexts(10, 0.75, 0.25, 0.625)
+    assert "about 160 informative prompts instead of 10" in more_contexts(10, 0.75, 0.25, 0.625)
     monkeypatch.setattr(remedies, "MOST_TIMES", 16.0)
-    assert "about 160 informative contexts instead of 10" in more_contexts(10, 0.75, 0.25, 0.625)
+    assert "about 160 informative prompts instead of 10" in more_contexts(10, 0.75, 0.25, 0.625)
     monkeypatch.setattr(remedies, "MOST_TIMES", 15.9)
     assert "on the bound" in more_contexts(10, 0.75, 0.25, 0.625)
