@@ -21,7 +21,7 @@ def test_saturation_is_dated():
         rng = np.random.default_rng(seed)
         share = np.where(np.arange(100) < 60, 0.05, 0.4) + rng.normal(0, 0.01, 100)
         (finding,) = look(clip_fraction=share)
-        assert (finding.kind, finding.severity) == ("clip_saturation", "warning")
+        assert (finding.kind, finding.severity) == ("clip", "warning")
         assert abs(finding.onset.step - 61) <= 2
 
 

@@ -30,8 +30,8 @@ def planted(seed, fall=0.3, turn=20, size=40):
 def test_a_proxy_is_named_near_where_evaluation_turns():
     for seed in range(20):
         (finding,) = Gold().look(run(*planted(seed)))
-        assert (finding.kind, finding.severity) == ("overoptimised", "warning")
-        assert abs(finding.onset.step - 105) <= 25
+        assert (finding.kind, finding.severity) == ("over_optimised", "warning")
+        assert abs(finding.onset.step - 105) <= 10
         assert abs(finding.best_step - 105) <= 15
 
 

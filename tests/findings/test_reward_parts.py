@@ -46,7 +46,7 @@ def test_a_reward_that_decides_alone_is_named_with_the_weight_that_balances_it()
     for seed in range(20):
         table = rollouts(drawn(seed), {"correct": 0.1, "format": 1.0})
         (finding,) = OneReward().look(TrainingRun(rollouts=table))
-        assert (finding.kind, finding.severity) == ("one_reward", "warning")
+        assert (finding.kind, finding.severity) == ("reward_dominated", "warning")
         assert finding.onset.step is None
         (remedy,) = finding.remedies
         again = rollouts(drawn(seed), {"correct": 0.1 * remedy.promise["factor"], "format": 1.0})

@@ -23,7 +23,7 @@ class Clip(Detector):
     """Share of tokens outside the clip bounds at the end, or 0 in all steps."""
 
     kind = "clip"
-    kinds = ("clip_saturation", "idle_clip")
+    kinds = ("clip", "idle_clip")
     checks = "clipped share"
     order = 40
 
@@ -54,7 +54,7 @@ class Clip(Detector):
         decide = "the clipped share of the first update of a batch: 0 if the sampler is in step"
         return (
             Finding(
-                "clip_saturation",
+                "clip",
                 "warning",
                 f"{per_cent(end)} of the tokens are clipped and give no gradient, {onset.words}.",
                 onset,

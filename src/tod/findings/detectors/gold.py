@@ -31,7 +31,7 @@ class Gold(Detector):
     """Best mean of three evaluations less the last, where the training reward is not down."""
 
     kind = "gold"
-    kinds = ("overoptimised",)
+    kinds = ("over_optimised",)
     checks = "evaluation against the training reward"
     order = 82
 
@@ -67,7 +67,7 @@ def _fallen(run: TrainingRun, name: str, judged: Series, reward: Series) -> Find
     sigmas = (best - end) / max(noise * np.sqrt(2 / 3), 1e-12)
     inside = float(values.min()) >= 0 and float(values.max()) <= 1
     bound = FALL if inside else max(PART * abs(best), 0.5 * (best - float(means[0])))
-    if best - end <= bound or sigmas < SIGMAS or _down(reward, int(judged.steps[at])):
+    if best - end <= bound or sigmas < SIGMAS or _down(reward, judged, at, best - end):
         return None
     onset = _turn(judged, means, at)
     best_step = int(judged.steps[at + 1])
@@ -75,7 +75,7 @@ def _fallen(run: TrainingRun, name: str, judged: Series, reward: Series) -> Find
     now, then = end_level(reward.values), float(np.interp(best_step, reward.steps, reward.values))
     gained = number(now - then)
     return Finding(
-        "overoptimised",
+        "over_optimised",
         "warning",
         f"Evaluation falls while training does not: {short} {number(best)} to {number(end)} "
         f"{onset.words}.",
@@ -111,20 +111,36 @@ def _fallen(run: TrainingRun, name: str, judged: Series, reward: Series) -> Find
 
 
 def _turn(judged: Series, means: np.ndarray, at: int) -> Onset:
-    """First evaluation that is below the level of the best three; until the fall is half done."""
+    """The bend of two joined lines, by least squares, up to where the fall is done.
+
+    Its interval reaches from the best three to where half of the fall is done.
+    """
     best, end = float(means[at]), float(means[-1])
     values = judged.values
-    high = np.flatnonzero(values >= best - NEAR * (best - end))
-    first = min(int(high[high >= at].max(initial=at)) + 1, len(values) - 1)
-    half = np.flatnonzero(values[first:] < (best + end) / 2)
-    last = min(first + (int(half[0]) if len(half) else 0), len(values) - 1)
-    return Onset(*(int(judged.steps[place]) for place in (first, at, last)))
+    fallen = np.flatnonzero(values[at + 1 :] <= end + NEAR * (best - end))
+    last = at + 1 + (int(fallen[0]) if len(fallen) else len(values) - at - 2)
+    t = np.arange(last + 1, dtype=float)
+    rss = np.full(last + 1, np.inf)
+    for bend in range(max(at - 2, 1), last):
+        design = np.stack([np.ones_like(t), t, np.maximum(t - bend, 0)], axis=1)
+        rest = values[: last + 1] - design @ np.linalg.lstsq(design, values[: last + 1])[0]
+        rss[bend] = float(rest @ rest)
+    turn = int(np.argmin(rss))
+    half = turn + int(np.argmax(values[turn:] < (best + end) / 2))
+    low, high = min(at, turn), max(half, turn)
+    return Onset(*(int(judged.steps[place]) for place in (turn, low, high)))
 
 
-def _down(reward: Series, step: int) -> bool:
-    """Whether the training reward fell as well since a step: then it is a fall of the policy."""
-    later = reward.from_step(step)
-    if len(later) < 6:
+def _down(reward: Series, judged: Series, at: int, fall: float) -> bool:
+    """Whether the training reward fell as well: then it is the policy, or harder prompts.
+
+    Over the steps of the best three evaluations and of the last three; a fall counts that is
+    beyond its noise, or a third of that of the evaluation.
+    """
+    spans = ((judged.steps[at], judged.steps[at + 2]), (judged.steps[-3], judged.steps[-1]))
+    parts = [reward.part((reward.steps >= a) & (reward.steps <= b)).values for a, b in spans]
+    if not all(map(len, parts)):
         return end_level(reward.values) < start_level(reward.values)
-    fall = start_level(later.values) - end_level(later.values)
-    return bool(fall > 2 * np.sqrt(2) * window_error(later.values, later.error))
+    fell = float(parts[0].mean() - parts[1].mean())
+    noise = window_error(reward.values, reward.error)
+    return bool(fell > max(fall / 3, 0.0) or fell > 2 * np.sqrt(2) * noise)

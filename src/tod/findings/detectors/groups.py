@@ -172,10 +172,13 @@ def _mixed(run: TrainingRun, rollouts: Rollouts) -> Iterator[Finding]:
     steps = rollouts.step[several & unlike]
     first = int(steps[0])
     onset = Onset(None if first == int(rollouts.steps[0]) else first, first, first)
-    all_of_them = share > MIXED[1]
+    # inputs that are all different hold more than a prompt; prompts that return were mixed up
+    step = np.repeat(np.arange(len(rollouts.steps)), rollouts.rows_of_step.sizes)
+    distinct = np.unique(np.stack([step, rollouts.input]), axis=1).shape[1]
+    alike = share > MIXED[1] and distinct > MIXED[1] * rollouts.groups.total
     yield Finding(
         "mixed_groups",
-        "warning" if all_of_them else "critical",
+        "warning" if alike else "critical",
         f"{per_cent(share)} of the groups hold several prompts: their baselines mix them.",
         onset,
         (
@@ -187,13 +190,13 @@ def _mixed(run: TrainingRun, rollouts: Rollouts) -> Iterator[Finding]:
             Cause(
                 "order",
                 "rollouts were sorted or packed apart from their ids",
-                "possible" if all_of_them else "likely",
+                "possible" if alike else "likely",
                 "the prompts of one group",
             ),
             Cause(
                 "more_in_the_input",
                 "the input holds more than the prompt (turns, time, tools)",
-                "likely" if all_of_them else "possible",
+                "likely" if alike else "possible",
                 "the prompts of one group",
             ),
         ),

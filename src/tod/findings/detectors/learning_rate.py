@@ -14,6 +14,8 @@ LARGE = 5.0
 """KL in nats that no run reaches in its first steps, by token or of unknown unit."""
 LARGE_SEQUENCE = 30.0
 """The same over a whole answer."""
+FLAT = 1.5
+"""Growth over the first steps below which a KL was there before any update."""
 FIRST = 6
 """First steps that are looked at; T/20 where that is more."""
 
@@ -51,7 +53,7 @@ class LearningRate(Detector):
             evidence.append(("learning rate", number(used)))
         key = setting("learning_rate", run.framework)
         # the policy starts as its reference: a KL at once was not made by updates
-        at_once = at == 0 and float(early.max()) < 2 * float(early[0])
+        at_once = at == 0 and float(early.max()) < FLAT * float(early[0])
         if at_once:
             causes = (
                 Cause(

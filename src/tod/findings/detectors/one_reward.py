@@ -31,7 +31,7 @@ class OneReward(Detector):
     """Share of a part in the covariance with the total within groups, over the second half."""
 
     kind = "one_reward"
-    kinds = ("one_reward", "saturated_reward")
+    kinds = ("reward_dominated", "saturated_reward")
     checks = "balance of the rewards"
     order = 62
 
@@ -75,7 +75,7 @@ def _drowned(run: TrainingRun, rollouts: Rollouts, carried: Shares) -> Iterator[
         onset = _onset(rollouts, carried, name)
         factor = _factor(rollouts, carried, name, late)
         yield Finding(
-            "one_reward",
+            "reward_dominated",
             "warning" if any_task else "note",
             f"The reward {largest} decides alone: {name} makes {per_cent(max(share, 0.0))} of the "
             "differences.",

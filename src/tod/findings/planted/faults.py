@@ -604,7 +604,7 @@ FAULTS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "groups of several inputs",
-        ("broken_groups",),
+        ("mixed_groups",),
         after=mixed_groups,
         shape="whole",
         start=True,
