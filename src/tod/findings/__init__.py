@@ -13,7 +13,7 @@ by its confidence limit; fits of change points only date what has passed that ga
 
 from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
 from tod.findings.findings import Findings, find
-from tod.findings.rollouts_of import rollouts_of
+from tod.findings.rollouts_of import gaps_of, rollouts_of
 from tod.findings.run import Rollouts, Series, TrainingRun
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "Severity",
     "TrainingRun",
     "find",
+    "gaps_of",
     "rollouts_of",
 ]

@@ -1,9 +1,12 @@
 """Rollouts of any format as the table that findings read."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import DataError
+from tod.diagnostics import GapProfile
 from tod.findings.run import Rollouts
 from tod.formats.reading import Reading
 
@@ -41,6 +44,11 @@ def rollouts_of(reading: Reading, texts: bool = True) -> Rollouts | None:
         length_unit="characters" if unit == "characters" else "tokens",
         grouped=reading.source.grouped,
     )
+
+
+def gaps_of(reading: Reading) -> Mapping[int, GapProfile]:
+    """Shape of log π_old − log μ by step; empty where one of them was not recorded by token."""
+    return reading.profiles
 
 
 def _finite(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
