@@ -246,6 +246,16 @@ def ramp_onset(
     return Onset(int(steps[at]), int(steps[low]), int(steps[high]))
 
 
+def abrupt(values: Float[np.ndarray, " T"], best: tuple[int, float] | None = None) -> bool:
+    """Whether one step makes half of the change of a series, beyond four errors of its noise.
+
+    Args:
+        values: The series, [T].
+        best: As in `ramp_onset`.
+    """
+    return len(values) > 1 and _abrupt(values, *_passage(values, best))
+
+
 def _passage(values: Float[np.ndarray, " T"], best: tuple[int, float] | None) -> tuple[float, int]:
     """The whole change, with its sign, and the position that has passed three quarters of it."""
     size = len(values)

@@ -10,6 +10,8 @@ from tod.findings.run import Rollouts, Series
 
 ATOM = 5
 """Completions at the greatest length from which that length is taken for the limit."""
+SHORT = 12
+"""Greatest lengths below this are no limit: answers such as numbers have few lengths."""
 
 
 def series_of(rollouts: Rollouts) -> dict[str, Series]:
@@ -102,6 +104,8 @@ def length_limit(rollouts: Rollouts) -> int | None:
     if rollouts.length is None or not len(rollouts.length):
         return None
     top = int(rollouts.length.max())
+    if top < SHORT:
+        return None
     at_top = int((rollouts.length == top).sum())
     just_below = int(((rollouts.length < top) & (rollouts.length >= 0.95 * top)).sum())
     return top if at_top >= max(ATOM, just_below) and top > int(rollouts.length.min()) else None

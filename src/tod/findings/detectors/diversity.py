@@ -4,7 +4,7 @@ import numpy as np
 
 from tod.base import Unknown
 from tod.findings.change import end_level, start_level, window
-from tod.findings.dating import jump_onset
+from tod.findings.dating import abrupt, jump_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
 from tod.findings.run import Series, TrainingRun
@@ -121,7 +121,9 @@ def _same_answers(run: TrainingRun, unique: Series) -> Finding | None:
     if reward is not None and run.rollouts is not None:
         low, high = run.rollouts.range
         rise = (end_level(reward.values) - start_level(reward.values)) / max(high - low, 1e-9)
-    severity: Severity = "note" if rise is not None and rise > RISE else "critical"
+    # learning makes answers alike by and by, with the reward; in one step it is a fault
+    learned = rise is not None and rise > RISE and not abrupt(unique.values)
+    severity: Severity = "note" if learned else "critical"
     best = None if onset.step is None else onset.step - 1
     change = f"{per_cent(start)} of the answers to a prompt were distinct, now {per_cent(end)}"
     return Finding(

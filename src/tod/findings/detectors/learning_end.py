@@ -36,6 +36,7 @@ class _Ended:
     first_shares: tuple[float, ...]
     rise: float
     reward: float
+    constant: bool
 
 
 class LearningEnd(Detector):
@@ -89,7 +90,12 @@ class LearningEnd(Detector):
         whole = "every prompt" if ended.share >= ALL else f"{per_cent(ended.share)} of the prompts"
         fact = what.format(whole)
         severity = self._severity(kind, ended)
-        if kind == "all_pass" and severity == "note":
+        if ended.constant and kind != "all_fail":
+            headline = (
+                f"Nothing can be learned: every answer of the run gets the reward "
+                f"{number(ended.reward)}."
+            )
+        elif kind == "all_pass" and severity == "note":
             headline = f"The task is learned or too easy: {fact}, {onset.words}."
         elif onset.step is None:
             headline = f"Nothing is learned: from the first step on {fact}."
@@ -118,6 +124,8 @@ class LearningEnd(Detector):
         if kind == "all_fail":
             return "critical" if ended.share >= ALL else "warning"
         if kind == "all_tie":
+            return "critical"
+        if ended.constant:
             return "critical"
         jumped = ended.rise > JUMP and min(ended.first_shares) > LIMIT
         return "warning" if jumped and ended.onset.step is not None else "note"
@@ -191,6 +199,7 @@ def _ended(steps: Any, count: Any, total: Any, reward: Any) -> _Ended | None:
         tuple(shares[at : at + 3].tolist()),
         rise,
         float(reward[at:].mean()),
+        at == 0 and k == n and bool(np.ptp(reward) == 0),
     )
 
 

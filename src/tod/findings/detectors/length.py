@@ -6,7 +6,7 @@ from tod.base import Unknown
 from tod.findings.change import change, end_level, start_level, window_error
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
-from tod.findings.finding import Cause, Finding, Remedy, Severity
+from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
 from tod.findings.run import Series, TrainingRun
 from tod.findings.settings import setting
 from tod.findings.words import cost_since, number, times
@@ -47,9 +47,9 @@ class Length(Detector):
         if not grown.passes(float(np.log(GROWTH)), float(np.log(LIMIT))):
             return ()
         factor = float(np.exp(end - start))
-        onset = ramp_onset(length.steps, logs)
-        rise = _rise(run)
         only = _only(run)
+        onset = _onset(run, length, only)
+        rise = _rise(run, onset)
         unit = length.unit or "tokens"
         a, b = float(np.exp(start)), float(np.exp(end))
         how = (
@@ -92,8 +92,19 @@ def _shrinks(rise: float | None) -> Severity:
     return "warning" if rise is not None and rise < -RISE else "note"
 
 
-def _rise(run: TrainingRun) -> float | None:
-    """Rise of the reward as a share of its range; None without rewards."""
+def _onset(run: TrainingRun, length: Series, only: str) -> Onset:
+    """Onset in those answers that change alone: the mean of all follows them ever more closely."""
+    which = {"wrong": "length_wrong", "right": "length_right"}.get(only.split(" ")[0])
+    alone = None if which is None else run.get(which, LEAST)
+    series = length if alone is None else alone
+    return ramp_onset(series.steps, np.log(np.maximum(series.values, 1e-9)))
+
+
+def _rise(run: TrainingRun, onset: Onset) -> float | None:
+    """Rise of the reward since the onset as a share of its range, 0 within two errors of none.
+
+    None without rewards.
+    """
     reward = run.get("reward", 3)
     if reward is None:
         return None
@@ -101,7 +112,14 @@ def _rise(run: TrainingRun) -> float | None:
         low, high = run.rollouts.range
     else:
         low, high = min(0.0, float(reward.values.min())), max(1.0, float(reward.values.max()))
-    return (end_level(reward.values) - start_level(reward.values)) / max(high - low, 1e-9)
+    before = start_level(reward.values)
+    if onset.step is not None:
+        earlier = reward.values[reward.steps < onset.step]
+        before = end_level(earlier) if len(earlier) >= 3 else before
+    rise = end_level(reward.values) - before
+    if abs(rise) < 2 * np.sqrt(2) * window_error(reward.values, reward.error):
+        return 0.0
+    return rise / max(high - low, 1e-9)
 
 
 def _only(run: TrainingRun) -> str:

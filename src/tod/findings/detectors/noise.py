@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
-from tod.base import Unknown
+from tod.base import Groups, Unknown
 from tod.findings.change import end_level, start_level, window_error
+from tod.findings.dating import jump_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
 from tod.findings.run import Rollouts, Series, TrainingRun
-from tod.findings.words import number, per_cent, thousands
+from tod.findings.words import cost_since, number, per_cent, thousands
 
 PAIRS = 3000
 """Pairs of rollouts of one prompt from which coin flips are told in four of five runs."""
@@ -17,6 +19,8 @@ CORRELATION = 0.06
 """Correlation of the rewards of one prompt below which prompts do not matter."""
 QUANTILE = 2.054
 """Standard errors of a one-sided limit of 98 %."""
+LEAST = 12
+"""Steps below which no later beginning is looked for."""
 LONE = 6.0
 """Standard errors by which the mean of one step may differ from the others."""
 MIDDLE = (0.15, 0.85)
@@ -32,12 +36,15 @@ class Correlation:
         error: Its standard error, clustered by prompt, at least 0.8/√pairs.
         pairs: Pairs of rollouts behind it.
         mean: Mean reward as a share of the range.
+        by_step: The same covariance of every step, over the variance of the run, [T]; NaN for a
+            step without two groups of two.
     """
 
     value: float
     error: float
     pairs: int
     mean: float
+    by_step: Float[np.ndarray, " T"]
 
     @property
     def upper(self) -> float:
@@ -87,7 +94,9 @@ def intraclass_correlation(rollouts: Rollouts) -> Correlation | None:
     value = float(of_step.sum()) / number_of_groups / variance
     pairs = int((size[used] * (size[used] - 1) / 2).sum())
     error = float(influence.std(ddof=1)) / np.sqrt(number_of_groups) / variance
-    return Correlation(value, max(error, 0.8 / np.sqrt(pairs)), pairs, centre)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        by_step = np.where(count > 1, of_step / count / variance, np.nan)
+    return Correlation(value, max(error, 0.8 / np.sqrt(pairs)), pairs, centre, by_step)
 
 
 class Noise(Detector):
@@ -113,7 +122,10 @@ class Noise(Detector):
         assert reward is not None  # noqa: S101 - rollouts always give it
         unrelated = found.upper < CORRELATION and MIDDLE[0] < found.mean < MIDDLE[1]
         if unrelated and not _trend(reward):
-            return (self._finding(run, rollouts, found),)
+            return (self._finding(run, rollouts, found, rollouts.steps[0], None),)
+        later = _later(rollouts, found, reward)
+        if later is not None:
+            return (self._finding(run, rollouts, later[1], later[0].low, later[0]),)
         if found.pairs < PAIRS and found.lower < CORRELATION and not _trend(reward):
             return unreadable(
                 self.kind,
@@ -123,15 +135,22 @@ class Noise(Detector):
             )
         return ()
 
-    def _finding(self, run: TrainingRun, rollouts: Rollouts, found: Correlation) -> Finding:
-        first = int(rollouts.steps[0])
+    def _finding(
+        self,
+        run: TrainingRun,
+        rollouts: Rollouts,
+        found: Correlation,
+        first: int,
+        later: Onset | None,
+    ) -> Finding:
+        onset = Onset(None, int(first), int(first)) if later is None else later
         coin = f"{per_cent(found.mean)} pass" if rollouts.binary else f"mean {number(found.mean)}"
         decide = "score the same answers again: noise gives other rewards"
         return Finding(
             self.kind,
             "warning",
-            f"Rewards look like coin flips from the first step on: {coin}, whatever the prompt.",
-            Onset(None, first, first),
+            f"Rewards look like coin flips {onset.words} on: {coin}, whatever the prompt.",
+            onset,
             (
                 (
                     "alike within prompts",
@@ -151,9 +170,43 @@ class Noise(Detector):
                 ),
             ),
             remedies=(Remedy("score_twice", "score 50 answers a second time and compare"),),
-            cost=f"all {len(run.steps)} steps",
+            best_step=None if onset.step is None else onset.step - 1,
+            cost=cost_since(run, onset),
             series=("reward",),
         )
+
+
+def _later(
+    rollouts: Rollouts, found: Correlation, reward: Series
+) -> tuple[Onset, Correlation] | None:
+    """Since when rewards are noise, where prompts mattered before; None if they are not.
+
+    The best split of the correlation by step is tested as the whole run is; before it the
+    correlation must be evident, so that prompts that were always equally hard are no change.
+    """
+    there = np.isfinite(found.by_step)
+    steps = rollouts.steps[there]
+    if len(steps) < LEAST:
+        return None
+    onset = jump_onset(steps, found.by_step[there])
+    if onset.step is None or not steps[2] < onset.step <= steps[-3]:
+        return None
+    before, after = (intraclass_correlation(part) for part in _parted(rollouts, onset.step))
+    if before is None or after is None or before.lower <= CORRELATION or after.pairs < PAIRS:
+        return None
+    unrelated = after.upper < CORRELATION and MIDDLE[0] < after.mean < MIDDLE[1]
+    return (onset, after) if unrelated and not _trend(reward.from_step(onset.step)) else None
+
+
+def _parted(rollouts: Rollouts, step: int) -> tuple[Rollouts, Rollouts]:
+    """Rewards before a step, and from it on."""
+    group = int(np.searchsorted(rollouts.step, step))
+    row = int(rollouts.groups.offsets[group])
+    sizes = rollouts.groups.sizes
+    return (
+        Rollouts(Groups(sizes[:group]), rollouts.step[:group], rollouts.reward[:row]),
+        Rollouts(Groups(sizes[group:]), rollouts.step[group:], rollouts.reward[row:]),
+    )
 
 
 def _trend(reward: Series) -> bool:

@@ -50,9 +50,7 @@ class RewardFall(Detector):
         bound = max(FALL * (high - low), PART * (best - low))
         if best - end < bound or fall.sigmas < SIGMAS:
             return ()
-        onset = ramp_onset(series.steps, series.values)
-        if onset.step is None:  # the run only falls: its first step was its best
-            onset = ramp_onset(series.steps[best_at:], series.values[best_at:])
+        onset = ramp_onset(series.steps, series.values, (best_at, best))
         lost = (best - end) / (best - low)
         harder = adjusted is None and _like_a_harder_stage(series, best_at + width, lost)
         best_step = int(series.steps[best_at + width // 2])

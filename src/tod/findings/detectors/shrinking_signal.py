@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tod.base import Unknown
-from tod.findings.change import window
+from tod.findings.change import start_level, window
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Finding, Remedy
 from tod.findings.pass_rates import PassRates, fit_pass_rates
@@ -46,7 +46,8 @@ class ShrinkingSignal(Detector):
         law = None if rollouts is None else _law(rollouts, int(share.steps[-width]))
         reward = run.get("reward")
         rate = law.mean if law is not None else None
-        hard = end >= HIGH and rate is not None and rate < HARD
+        # where the share grew other findings say why; from the start it is the prompts themselves
+        hard = end >= HIGH and rate is not None and rate < HARD and _hard_at_first(run)
         evidence = [("no gradient from", f"{per_cent(end)} of the prompts (last {width} steps)")]
         for name, word in (("all_fail", "all answers fail"), ("all_pass", "all answers pass")):
             member = run.get(name)
@@ -76,6 +77,15 @@ class ShrinkingSignal(Detector):
                 series=("zero_variance", "all_fail", "all_pass"),
             ),
         )
+
+
+def _hard_at_first(run: TrainingRun) -> bool:
+    """Whether hardly an answer passed in the first fifth of the run."""
+    reward = run.get("reward", 3)
+    if reward is None or run.rollouts is None:
+        return True
+    low, high = run.rollouts.range
+    return start_level(reward.values) - low < HARD * (high - low)
 
 
 def _law(rollouts: Rollouts, first: int) -> PassRates | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from tod.findings.planted.metrics import EVALUATIONS, autoregressive
+from tod.findings.planted.metrics import EVALUATIONS, autoregressive, pass_rates
 from tod.findings.planted.scenario import Bounds, Scenario, Sizes
 from tod.findings.planted.world import Before, Change, Drawn, World
 
@@ -95,10 +95,8 @@ def falling(share: tuple[float, float], width: tuple[float, float]) -> Before:
 
 
 def expected_pass_rate(world: World, skill: float) -> float:
-    """Mean pass rate over prompts of normal difficulty, by 400 equally likely ones."""
-    u = (np.arange(400) + 0.5) / 400
-    normal = np.log(u / (1 - u)) / 1.702  # the logistic law that is nearest to the normal one
-    return float((1 / (1 + np.exp(-(skill - world.spread * normal)))).mean())
+    """Mean pass rate over the prompts at a skill."""
+    return float(pass_rates(np.array([skill]), world.spread)[0])
 
 
 def _drop(world: World, level: float, wanted: float) -> float:
@@ -205,8 +203,10 @@ def growing(factor: float, even: bool = False) -> Before:
         t = (np.arange(left) + 1) / left
         growth = 1 + (factor - 1) * t if even else factor**t
         world.length[at:] = world.length[at:] * growth
-        slope = (factor - 1) / left if even else np.log(factor) / left
-        world.blur = _blur(_length_noise(world), float(slope), left)
+        # even growth is straight in logarithms only until the length has doubled
+        steps = max(1, round(left / (factor - 1))) if even else left
+        slope = float(np.log(2 if even else factor)) / steps
+        world.blur = _blur(_length_noise(world), slope, steps)
 
     return grow
 
@@ -306,10 +306,9 @@ def kl_then_failure(drawn: Drawn) -> None:
 def too_fast(drawn: Drawn) -> None:
     """A learning rate a thousand times too high: the KL passes five nats in the first steps."""
     rng, size = drawn.world.rng, len(drawn.world.steps)
-    t = np.arange(size) + 1.0
-    drawn.metrics["kl"] = (
-        rng.uniform(8, 30) * (1 - np.exp(-t / 1.5)) * np.exp(autoregressive(rng, size, 0.1))
-    )
+    growth = 1 - np.exp(-np.arange(size) / 1.5)  # the policy starts as its reference
+    kl = rng.uniform(8, 30) * growth * np.exp(autoregressive(rng, size, 0.1))
+    drawn.metrics["kl"] = 1e-4 + kl
     drawn.metrics["learning_rate"] *= 1000
 
 
@@ -343,8 +342,15 @@ def over_optimised(drawn: Drawn) -> None:
     rng = drawn.world.rng
     shown = np.isfinite(drawn.metrics["eval.accuracy"])
     size = len(shown)
-    t = np.arange(size)
-    level = np.interp(t, [0, at, size - 1], [0.35, 0.6, 0.6 - rng.uniform(0.2, 0.4)])
+    at = next(place for place in range(at, size) if shown[place])
+    drawn.world.at = at
+    grid = evaluation_grid(size)
+    wide = max(grid, round(float(rng.uniform(0.3, 1.0)) * (size - 1 - at)))
+    end = 0.6 - rng.uniform(0.2, 0.4)
+    # the evaluation at the onset is the first that is lower
+    level = np.interp(
+        np.arange(size), [0, at - grid, at - grid + wide, size], [0.35, 0.6, end, end]
+    )
     drawn.metrics["eval.accuracy"] = np.where(shown, rng.binomial(400, level) / 400, np.nan)
 
 
@@ -472,7 +478,7 @@ FAULTS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "one reward drowns the task",
-        ("reward_dominated",),
+        ("one_reward",),
         after=one_reward,
         shape="whole",
         start=True,
@@ -571,22 +577,31 @@ FAULTS: tuple[Scenario, ...] = (
         sizes=LONG,
         bounds=RAMP,
     ),
-    Scenario("KL grows", ("kl_blowup",), after=kl_grows, shape="ramp", sizes=LONG, bounds=RAMP),
+    Scenario(
+        "KL grows", ("kl_blowup", "kl_large"), after=kl_grows, shape="ramp", sizes=LONG, bounds=RAMP
+    ),
     Scenario(
         "KL grows, then failure",
-        ("kl_blowup",),
+        ("kl_blowup", "kl_large"),
         after=kl_then_failure,
         shape="ramp",
         sizes=replace(LONG, steps=(60, 500)),
         bounds=RAMP,
     ),
-    Scenario("learning rate too high", ("learning_rate",), after=too_fast, start=True, sizes=RUN),
-    Scenario("clipping jumps", ("clip",), after=clipped, sizes=RUN),
+    Scenario(
+        "learning rate too high",
+        ("learning_rate",),
+        after=too_fast,
+        start=True,
+        sizes=RUN,
+        bounds=Bounds(within=2),
+    ),
+    Scenario("clipping jumps", ("clip_saturation",), after=clipped, sizes=RUN),
     Scenario("gradient spikes", ("gradient_spikes",), after=spikes, sizes=LONG),
     Scenario("sampler mismatch", ("mismatch",), after=mismatched, sizes=RUN),
     Scenario(
         "evaluation falls",
-        ("over_optimised",),
+        ("overoptimised",),
         after=over_optimised,
         shape="ramp",
         sizes=replace(LONG, steps=(60, 500)),

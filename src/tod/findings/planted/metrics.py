@@ -25,13 +25,26 @@ def autoregressive(
     return values * deviation * float(np.sqrt(1 - correlation**2))
 
 
+def pass_rates(skill: Float[np.ndarray, " T"], spread: float) -> Float[np.ndarray, " T"]:
+    """Mean pass rate over prompts of normal difficulty, by 200 equally likely ones, [T]."""
+    u = (np.arange(200) + 0.5) / 200
+    normal = np.log(u / (1 - u)) / 1.702  # the logistic law that is nearest to the normal one
+    rates: np.ndarray = (1 / (1 + np.exp(-(skill[:, None] - spread * normal)))).mean(axis=1)
+    return rates
+
+
 def healthy_metrics(
     pass_rate: Float[np.ndarray, " T"], rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Figures by canonical name, [T] each; NaN where a log would be silent.
 
     Entropy falls to 0.45 and more of its start, the KL grows to less than 0.2 nats, gradients have
-    heavy tails, the learning rate warms up and decays, an evaluation follows the pass rate.
+    heavy tails, the learning rate warms up and decays, an evaluation follows the pass rate of its
+    own prompts.
+
+    Args:
+        pass_rate: Of the evaluation's prompts by step, [T].
+        rng: Random numbers.
     """
     size = len(pass_rate)
     t = np.linspace(0, 1, size)

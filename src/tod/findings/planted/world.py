@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Groups
-from tod.findings.planted.metrics import healthy_metrics
+from tod.findings.planted.metrics import healthy_metrics, pass_rates
 from tod.findings.run import Rollouts, Series, TrainingRun
 
 Curve = Float[np.ndarray, " T"]
@@ -88,7 +88,9 @@ class World:
             for i in range(1, self.k):  # an equal text has the same reward and length
                 for column in (text, reward, length):
                     column[..., i] = np.where(again[..., i], column[..., i - 1], column[..., i])
-        metrics = healthy_metrics(p.mean(axis=1), self.rng) if self.logged else {}
+        metrics = (
+            healthy_metrics(pass_rates(self.skill, self.spread), self.rng) if self.logged else {}
+        )
         return Drawn(self, prompt, p, reward, np.maximum(length, 1), text, metrics=metrics)
 
     def _prompts(self) -> tuple[np.ndarray, np.ndarray]:
