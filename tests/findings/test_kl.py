@@ -51,6 +51,12 @@ def test_a_large_kl_of_unknown_unit_is_a_note_that_says_so():
     (finding,) = KL().look(run(slow))
     assert finding.severity == "critical"
     assert KL().look(run(slow, "nats per sequence")) == ()
+    for either in (
+        "nats, per token or per sequence unknown",
+        "nats per token (per sequence where loss_agg_mode sums over tokens)",
+    ):
+        (finding,) = KL().look(run(slow, either))
+        assert finding.severity == "note"
 
 
 def test_kl_of_healthy_runs_is_silent():

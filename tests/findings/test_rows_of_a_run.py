@@ -58,6 +58,13 @@ def test_a_logged_lag_that_wanders_is_silent():
         assert Staleness().look(TrainingRun({"staleness": series})) == ()
 
 
+def test_a_count_of_stale_rollouts_is_no_lag():
+    series = Series(
+        "staleness", np.arange(1, 21), np.arange(20.0), unit="stale trajectories so far"
+    )
+    assert isinstance(Staleness().look(TrainingRun({"staleness": series})), Unknown)
+
+
 def test_more_lag_than_the_configuration_allows_is_said():
     rows = lagged([1, 1, 1, 2, 1, 1])
     assert Staleness().look(rows) == ()

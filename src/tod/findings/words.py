@@ -28,6 +28,11 @@ def per_cent(share: float) -> str:
     return f"{value:.0f} %"
 
 
+def against_noise(sigmas: float) -> str:
+    """``18 standard errors``; over 99 of them no further digit says more."""
+    return f"{sigmas:.0f} standard errors" if sigmas < 99.5 else "over 99 standard errors"
+
+
 def number(value: float | None) -> str:
     """Three digits, ``?`` where it is unknown."""
     return "?" if value is None or not np.isfinite(value) else plainly(value)

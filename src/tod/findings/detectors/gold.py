@@ -8,7 +8,7 @@ from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
 from tod.findings.run import Series, TrainingRun
 from tod.findings.settings import setting
-from tod.findings.words import cost_since, number, resume
+from tod.findings.words import against_noise, cost_since, number, resume
 
 LEAST = 8
 """Evaluations below which a fall cannot be told from noise."""
@@ -82,7 +82,7 @@ def _fallen(run: TrainingRun, name: str, judged: Series, reward: Series) -> Find
         onset,
         (
             (short, f"{number(best)} around step {best_step}, {number(end)} at the end"),
-            ("against noise", f"{sigmas:.0f} standard errors"),
+            ("against noise", against_noise(float(sigmas))),
             ("training reward", f"{number(then)} to {number(now)} meanwhile ({gained})"),
         ),
         {"best": best, "end": end, "sigmas": float(sigmas), "reward_gain": now - then},

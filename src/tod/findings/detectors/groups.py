@@ -53,7 +53,8 @@ class GroupIds(Detector):
             )
         if not rollouts.grouped:
             return unreadable(self.kind, "the files hold no group ids", "ids of the prompts")
-        return (*_split(run, rollouts), *_mixed(run, rollouts))
+        mixed = tuple(_mixed(run, rollouts))
+        return mixed or tuple(_split(run, rollouts))
 
 
 def split_inputs(rollouts: Rollouts) -> Split:
@@ -116,7 +117,7 @@ def _split(run: TrainingRun, rollouts: Rollouts) -> Iterator[Finding]:
         "broken_groups",
         severity,
         f"The group ids are broken: each prompt stands {number(split.rows)} times in a step, "
-        "every time under another id.",
+        "each under its own id.",
         Onset(None, first, first),
         tuple(evidence),
         {"share": split.split / split.inputs, "rows": split.rows, "alone": split.alone},

@@ -119,8 +119,9 @@ class KL(Detector):
 
 
 def unit_of(kl: Series) -> str:
-    """``token``, ``sequence``, or nothing where the log does not say."""
-    return next((word for word in ("token", "sequence") if word in kl.unit), "")
+    """``token``, ``sequence``, or nothing where the log does not say, or says either."""
+    named = [word for word in ("token", "sequence") if word in kl.unit]
+    return named[0] if len(named) == 1 and "unknown" not in kl.unit else ""
 
 
 def _growth(logs: np.ndarray) -> float | None:

@@ -107,9 +107,10 @@ class Mismatch(Detector):
         kind = _kind(run, steps)
         if severity is None:
             severity = "critical" if level >= LARGE else "warning" if level >= MATTERS else "note"
-        evidence = [("gap", f"{number(level)} nats a token (root mean square)")]
+        what = "root mean square" if run.gaps else "as logged"
+        evidence = [("gap", f"{number(level)} nats a token ({what})")]
         if usual is not None:
-            evidence.append(("else", f"{number(usual)}, so {times(level / usual)}"))
+            evidence.append(("other steps", f"{number(usual)}, so {times(level / usual)}"))
         profile = _profile(run, steps)
         if profile is not None:
             evidence.append(("of an answer", _of_an_answer(profile, kind)))

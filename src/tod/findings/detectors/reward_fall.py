@@ -9,7 +9,7 @@ from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Severity
 from tod.findings.run import Rollouts, Series, TrainingRun
-from tod.findings.words import cost_since, number, per_cent, resume
+from tod.findings.words import against_noise, cost_since, number, per_cent, resume
 
 LEAST = 20
 """Steps below which a fall cannot be told from noise."""
@@ -65,7 +65,7 @@ class RewardFall(Detector):
                 (
                     ("best level", f"{number(best)} around step {best_step}"),
                     ("last level", f"{number(end)} (mean of the last {width} steps)"),
-                    ("against noise", f"{fall.sigmas:.0f} standard errors"),
+                    ("against noise", against_noise(fall.sigmas)),
                     ("harder prompts", _difficulty_words(adjusted)),
                 ),
                 {"best": best, "end": end, "lost": lost, "sigmas": fall.sigmas},

@@ -53,7 +53,9 @@ def lag_series(run: TrainingRun) -> Series | None:
     """Mean lag by step, of the rollouts where they tell it, else as logged."""
     rollouts = run.rollouts
     if rollouts is None or rollouts.lag is None:
-        return run.get("staleness")
+        logged = run.get("staleness")
+        counts = logged is not None and logged.unit and "version" not in logged.unit
+        return None if counts else logged  # a count of stale rollouts is no lag
     rows = rollouts.rows_of_step
     lag = rollouts.lag.astype(float)
     error = np.sqrt(np.asarray(rows.variance(lag, 0)) / rows.sizes)
