@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tod.base import TodError
@@ -71,12 +70,7 @@ class GuardedBlock:
         """Itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
         """Whether an error was caught."""
         if self._guard.strict or not isinstance(error, Exception):
             return False
