@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tod.base import SpecError
+from tod.base.overrides import apply_override
 from tod.engine.session import open_session
-from tod.engine.settings import RunSettings, apply_override
+from tod.engine.settings import RunSettings
 
 Make = Callable[..., RunSettings]
 GRPO = Path(__file__).parents[2] / "configs" / "grpo.yaml"

@@ -15,7 +15,7 @@ from tod.base.errors import (
 from tod.base.groups import Grid, Groups
 from tod.base.spec import FileName, Named, Spec, concrete, explain, load_all, tagged
 from tod.base.unknown import Unknown, UnknownKind
-from tod.base.yaml_data import parse_yaml, read_yaml
+from tod.base.yaml_data import parse_yaml, read_mapping, read_yaml
 
 __all__ = [
     "Array",
@@ -43,6 +43,7 @@ __all__ = [
     "load_all",
     "namespace",
     "parse_yaml",
+    "read_mapping",
     "read_yaml",
     "tagged",
     "to_numpy",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tod.base.errors import SpecError
+from tod.base.text import what_is
 
 MOST_BYTES = 1 << 20
 """Largest text that is parsed: a recipe or configuration has some kilobytes."""
@@ -39,6 +40,22 @@ def read_yaml(path: Path) -> Any:
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
     return parse_yaml(text, str(path))
+
+
+def read_mapping(path: Path, needed: str) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Args:
+        path: The file.
+        needed: What belongs there, a sentence for the message.
+
+    Raises:
+        SpecError: As `read_yaml`, or it holds something else.
+    """
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise SpecError(f"{path}: {what_is(data)}. {needed}")
+    return data
 
 
 def parse_yaml(text: str, where: str) -> Any:

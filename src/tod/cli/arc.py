@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tod.base import DataError, RunError, SpecError
+from tod.base.overrides import apply_override
 from tod.cli.options import Json
 
 if TYPE_CHECKING:
@@ -64,7 +66,6 @@ def _read(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         RunError: There is no such run.
         DataError: No step of it drew a batch.
     """
-    from tod.base import DataError, RunError
     from tod.runs import JsonLines, RunDirectory
 
     recipe: dict[str, Any] = {}
@@ -90,8 +91,6 @@ def _logged_knobs(records: list[dict[str, Any]], run: Path) -> dict[str, float]:
     Raises:
         SpecError: It has none.
     """
-    from tod.base import SpecError
-
     logged = records[0].get("knobs") or {}
     knobs = {name: float(v) for name, v in logged.items() if v is not None}
     if not knobs:
@@ -111,27 +110,20 @@ def _config(
         SpecError: An override is not key=value, or means nothing.
     """
     from tod.arc import ArcConfig
-    from tod.base import SpecError, parse_yaml
 
     data: dict[str, Any] = dict(recipe.get("arc") or {})
     data.setdefault("knob", "eta" if "eta" in declared else "anchors")
-    for item in overrides:
-        key, found, value = item.partition("=")
-        if not found:
-            raise SpecError(f"{item!r} is not a setting: write key=value, e.g. ess_target=0.7.")
-        data[key] = parse_yaml(value, f"{item!r:.200}")
+    for override in overrides:
+        apply_override(data, override)
     return ArcConfig.parse(data, "arc")
 
 
 def _first(config: "ArcConfig", declared: dict[str, float], steps: int) -> "ArcState":
     from tod.arc import initial
 
-    knobs = {
-        "eta": declared.get("eta") if config.knob != "anchors" else None,
-        "tau": declared.get("tau") if config.knob != "eta" else None,
-        "beta": declared.get("beta") if config.knob != "eta" else None,
-    }
-    return initial(config, eta=knobs["eta"], tau=knobs["tau"], beta=knobs["beta"], steps=steps)
+    turned = {"eta": ("eta",), "anchors": ("tau", "beta"), "both": ("eta", "tau", "beta")}
+    knobs = {name: declared[name] for name in turned[config.knob] if name in declared}
+    return initial(config, **knobs, operator=None, steps=steps)
 
 
 def _ramp(

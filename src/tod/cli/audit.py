@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tod.base.text import what_is
+from tod.base import SpecError, read_mapping
 from tod.cli.options import Json
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ def _asked(names: list[str], every: bool) -> "dict[str, Recipe | Procedure]":
         SpecError: Nothing is asked, or a name or file is unknown.
     """
     from tod.atlas import RECIPES, recipe
-    from tod.base import SpecError
 
     chosen: dict[str, Recipe | Procedure] = {}
     if every:
@@ -89,16 +88,10 @@ def _from_file(path: Path) -> "Procedure":
     Raises:
         SpecError: It is not a recipe.
     """
-    from tod.base import SpecError, read_yaml
-    from tod.procedure import Procedure
+    from tod.configurations.own import triple_of
 
-    data = read_yaml(path)
-    if not isinstance(data, dict):
-        raise SpecError(
-            f"{path}: {what_is(data)}. A recipe is a mapping with `target` and `operator`."
-        )
-    triple = {key: data[key] for key in ("target", "operator") if key in data}
-    return Procedure.parse(triple, str(path))
+    needed = "A recipe is a mapping with `target` and `operator`."
+    return triple_of(read_mapping(path, needed), str(path))
 
 
 def _audited(
@@ -111,7 +104,6 @@ def _audited(
     """Each of them, with progress on a terminal."""
     from rich.progress import track
 
-    from tod.base import SpecError
     from tod.show.screen import Screen
     from tod.study.audit import audit, audit_world
 
@@ -134,8 +126,6 @@ def _whole(text: str | None) -> tuple[int, ...]:
     Raises:
         SpecError: One of them is no whole number of at least 2.
     """
-    from tod.base import SpecError
-
     words = [] if text is None else text.replace(",", " ").split()
     if not all(word.isdigit() and 2 <= int(word) <= 4096 for word in words):
         raise SpecError(f"--k {text}: groups of 2 to 4096 candidates, as in 2,4,16.")

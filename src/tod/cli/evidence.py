@@ -2,11 +2,16 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tod.atlas.compare import Side
 from tod.atlas.measured import Position
+from tod.base import RunError
 from tod.regimes import Regime
+
+if TYPE_CHECKING:
+    from tod.diagnostics import Summary
+    from tod.runs import RunDirectory
 
 
 def regime_on(
@@ -27,17 +32,13 @@ def regime_on(
 
 def _of_run(path: Path, left: Side, right: Side) -> tuple[Regime | None, str]:
     from tod.atlas.law import law_of
-    from tod.base import RunError
-    from tod.diagnostics import Summary
-    from tod.procedure import Procedure
+    from tod.configurations.own import triple_of
     from tod.regimes import classify_run
     from tod.runs import RunDirectory
 
     run = RunDirectory.open(path)
-    recipe: Any = run.manifest.recipe
-    triple = {key: recipe[key] for key in ("target", "operator") if key in recipe}
-    procedure = Procedure.parse(triple, str(path / "manifest.json"))
-    summaries = [Summary.from_dict(dict(record)) for record in run.steps.read()]
+    procedure = triple_of(run.manifest.recipe, str(path / "manifest.json"))
+    summaries = _summaries(run)
     if not summaries:
         raise RunError(f"{path}: no step is recorded, so it licenses nothing. Run it first.")
     law = law_of(procedure)
@@ -65,9 +66,7 @@ def positions(runs: Path) -> dict[str, Position]:
     Raises:
         RunError: There is no run there, or one is damaged.
     """
-    from tod.base import RunError
     from tod.configurations.own import locate_own
-    from tod.diagnostics import Summary
     from tod.regimes import classify_run
     from tod.runs import RunDirectory
 
@@ -78,7 +77,7 @@ def positions(runs: Path) -> dict[str, Position]:
     for manifest in manifests:
         run = RunDirectory.open(manifest.parent)
         name = locate_own(dict(run.manifest.recipe), str(manifest)).recipe
-        summaries = [Summary.from_dict(dict(record)) for record in run.steps.read()]
+        summaries = _summaries(run)
         if name is not None and summaries:
             found[name] = Position(
                 classify_run(summaries).verdict,
@@ -86,6 +85,13 @@ def positions(runs: Path) -> dict[str, Position]:
                 _mean(summary.activation for summary in summaries),
             )
     return found
+
+
+def _summaries(run: "RunDirectory") -> "list[Summary]":
+    """Diagnostics of every step."""
+    from tod.diagnostics import Summary
+
+    return [Summary.from_dict(record) for record in run.steps.read()]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tod.base import SpecError, parse_yaml, read_mapping, read_yaml
+
 if TYPE_CHECKING:
     from tod.configurations import Located
     from tod.formats import Gate, Reading
@@ -13,6 +15,16 @@ if TYPE_CHECKING:
 
 READ, AIM, JUDGE, WRITE = "What is read", "The target", "How it is judged", "Where it is written"
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Dotted overrides, e.g. train.steps=20.", show_default=False),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a run that is already there.")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads; default: what the machine has free.")
+]
 Paths = Annotated[
     list[str], typer.Argument(help="Rollout files, globs, directories, or a run directory.")
 ]
@@ -77,8 +89,6 @@ def parse_map(items: list[str]) -> dict[str, str]:
     Raises:
         SpecError: A pair without ``=``.
     """
-    from tod.base import SpecError
-
     roles: dict[str, str] = {}
     for pair in (part for item in items for part in item.split(",") if part.strip()):
         role, equals, column = pair.partition("=")
@@ -98,16 +108,13 @@ def thresholds_of(path: Path | None) -> "Thresholds | None":
     """
     if path is None:
         return None
-    from tod.base import SpecError, read_yaml
     from tod.regimes import Thresholds
 
-    data = read_yaml(path)
-    if not isinstance(data, dict):
-        raise SpecError(
-            f"{path}: no bounds in it. Write one a line, as in `overlap_stable: 0.7`, or let `tod "
-            "study calibrate RESULTS --output FILE` write them."
-        )
-    return Thresholds.parse(data, str(path))
+    needed = (
+        "Bounds are written one a line, as in `overlap_stable: 0.7`, or by `tod study calibrate "
+        "RESULTS --output FILE`."
+    )
+    return Thresholds.parse(read_mapping(path, needed), str(path))
 
 
 def gate_of(clip: str | None, operator: str | None, config: Path | None) -> "Gate | None":
@@ -116,7 +123,6 @@ def gate_of(clip: str | None, operator: str | None, config: Path | None) -> "Gat
     Raises:
         SpecError: Both flags are given, or one names no trust region.
     """
-    from tod.base import SpecError
     from tod.formats import Gate
 
     if clip is not None and operator is not None:
@@ -137,7 +143,6 @@ def _clip(text: str) -> Any:
     """Bounds such as ``0.2,0.28``, or one for both sides."""
     from pydantic import ValidationError
 
-    from tod.base import SpecError
     from tod.operators import Clip
 
     try:
@@ -159,11 +164,7 @@ def _operator(given: str) -> "Operator":
         from tod.atlas import recipe
 
         return recipe(given).operator
-    from tod.base import SpecError, read_yaml
-
-    data = read_yaml(path)
-    if not isinstance(data, dict):
-        raise SpecError(f"{given}: no operator in it. A recipe has one under `operator`.")
+    data = read_mapping(path, "A recipe has its operator under `operator`.")
     return Operator.parse(data.get("operator", data), given)
 
 
@@ -175,8 +176,6 @@ def target_of(
     Raises:
         SpecError: Both flags are given, or one names no target.
     """
-    from tod.base import SpecError
-
     if given is not None and config is not None:
         raise SpecError("--target and --config both name a target: give one of them.")
     if given is not None:
@@ -188,7 +187,6 @@ def target_of(
 
 def _declared(given: str) -> Any:
     """A target from a recipe's name, a YAML file or YAML text."""
-    from tod.base import parse_yaml, read_yaml
     from tod.diagnosis import parse_target
 
     path = Path(given)

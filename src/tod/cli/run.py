@@ -6,28 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tod.base import SpecError
-from tod.cli.options import Json
+from tod.cli.options import Json, Overrides, Overwrite, Threads
 
 if TYPE_CHECKING:
-    from tod.engine.settings import RunSettings
+    from tod.show.terminal.progress import Progress
 
 
 def run(
     recipe: Annotated[
         str, typer.Argument(help="A recipe's name (see tod atlas list), or a YAML file.")
     ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Dotted overrides, e.g. operator.proposal.size=16.", show_default=False
-        ),
-    ] = None,
+    overrides: Overrides = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last good checkpoint.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that is already there.")
-    ] = False,
+    overwrite: Overwrite = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show the resolved triple, memory and cost; train nothing."),
@@ -36,10 +29,7 @@ def run(
         bool,
         typer.Option("--allow-imports", help="Let the recipe import reward functions of yours."),
     ] = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="CPU threads; default: what the machine has free."),
-    ] = None,
+    threads: Threads = None,
     html: Annotated[bool, typer.Option(help="Write report.html at the end.")] = True,
     json_out: Json = None,
 ) -> None:
@@ -56,39 +46,12 @@ def run(
 
         show_forecast(settings)
         return
-    execute(
-        settings,
-        resume=resume,
-        overwrite=overwrite,
-        allow_imports=allow_imports,
-        threads=threads,
-        html=html,
-        json_out=json_out,
-    )
-
-
-def execute(
-    settings: "RunSettings",
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    allow_imports: bool = False,
-    threads: int | None = None,
-    html: bool = True,
-    json_out: str | None = None,
-) -> None:
-    """Train, or search, with live progress, then report; the report's path is printed last.
-
-    Raises:
-        SpecError: ``json_out`` names a folder that is not there; before anything is done.
-    """
     if json_out not in (None, "-") and not Path(str(json_out)).parent.is_dir():
         raise SpecError(f"--json {json_out}: there is no folder {Path(str(json_out)).parent}.")
     import torch
     import transformers
 
-    from tod.engine.distributed import World
-    from tod.engine.models import default_threads
+    from tod.engine.distributed import World, default_threads
     from tod.engine.search import search
     from tod.engine.train import train
     from tod.show.terminal.progress import Progress
@@ -109,14 +72,17 @@ def execute(
         except KeyboardInterrupt:
             progress.interrupted()
             raise
-    if not world.main:
-        return
+    if world.main:
+        _report(progress, path, html, json_out)
+
+
+def _report(progress: "Progress", path: Path, html: bool, json_out: str | None) -> None:
+    """What came of a run: lines on the terminal, then a page, then the last record."""
     progress.finished(path)
     if html:
         from tod.show import write
 
-        target = write([path], path / "report.html")
-        progress.say(f"report: {target}")
+        progress.say(f"report: {write([path], path / 'report.html')}")
     if json_out is not None:
         from tod.runs import RunDirectory
         from tod.show.output import put_json

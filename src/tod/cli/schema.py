@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from tod.base import SpecError
+
 
 def schema_command(
     name: Annotated[
@@ -18,7 +20,6 @@ def schema_command(
 
     Example: tod schema diagnosis
     """
-    from tod.base import SpecError
     from tod.show.output import json_text, put
     from tod.show.schemas import RECORDS, schema
 

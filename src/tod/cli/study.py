@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tod.base import DataError, SpecError
 from tod.cli.options import Json
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ def calibrate_command(
 
     Example: tod study calibrate docs/examples/conditions.json --output thresholds.yaml
     """
-    from tod.base import DataError
     from tod.regimes import fit_cuts, fit_thresholds
     from tod.show.output import put, put_json
 
@@ -70,8 +70,6 @@ def calibrate_command(
 
 
 def _chosen(statistic: str) -> tuple[str, ...]:
-    from tod.base import SpecError
-
     if statistic == "all":
         return tuple(_BANDS)
     if statistic not in _BANDS:
@@ -88,8 +86,6 @@ def _conditions(path: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
     Raises:
         DataError: The file holds no conditions, or a number in it is none.
     """
-    from tod.base import DataError
-
     data = _load(path)
     conditions = data.get("conditions") if isinstance(data, dict) else data
     if not isinstance(conditions, list) or not conditions:
@@ -102,8 +98,6 @@ def _conditions(path: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 def _load(path: Path) -> Any:
     import json
-
-    from tod.base import DataError
 
     if path.suffix == ".parquet":
         return _parquet(path)
@@ -125,8 +119,6 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
     """
     import polars as pl
 
-    from tod.base import DataError
-
     try:
         return pl.read_parquet(path).to_dicts()
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -135,8 +127,6 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
 
 def _condition(path: Path, place: int, item: Any, names: tuple[str, ...]) -> dict[str, Any]:
     from math import isfinite
-
-    from tod.base import DataError
 
     if not isinstance(item, dict) or not ({*names} & {*item}):
         raise DataError(

@@ -20,14 +20,23 @@ KEYS = frozenset(_NAMES.split())
 """Top-level keys of a recipe file."""
 
 
+def triple_of(values: Mapping[str, Any], where: str = "") -> Procedure:
+    """The triple of a recipe of ours; what is needed to run it is not read.
+
+    Raises:
+        SpecError: Its target or operator means nothing; each complaint with its path.
+    """
+    triple = {key: values[key] for key in ("target", "operator") if key in values}
+    return Procedure.parse(triple, where)
+
+
 def locate_own(values: Mapping[str, Any], where: str = "") -> Located:
     """A recipe of ours as a point of the atlas.
 
     Raises:
         SpecError: Its target or operator means nothing; each complaint with its path.
     """
-    triple = {key: values[key] for key in ("target", "operator") if key in values}
-    procedure = Procedure.parse(triple, where)
+    procedure = triple_of(values, where)
     train = values.get("train")
     updates = int(train.get("updates_per_batch", 1)) if isinstance(train, Mapping) else 1
     name, differs = nearest(procedure.operator, (str(values.get("name")),), procedure.target)

@@ -8,8 +8,8 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from tod.arc import ArcConfig, check_connected
 from tod.atlas import Entry
-from tod.base import FileName, Spec, SpecError, parse_yaml, read_yaml
-from tod.base.text import what_is
+from tod.base import FileName, Spec, read_mapping
+from tod.base.overrides import apply_override
 from tod.engine.consistency import check_operators
 from tod.engine.data import CountdownTask, TaskSpec
 from tod.engine.models import LoraSpec
@@ -244,11 +244,7 @@ class RunSettings(Spec):
         Raises:
             SpecError: Unreadable, unknown keys, impossible values; each with its path.
         """
-        data = read_yaml(path)
-        if not isinstance(data, dict):
-            raise SpecError(
-                f"{path}: {what_is(data)}. A recipe is a mapping with `target` and `operator`."
-            )
+        data = read_mapping(path, "A recipe is a mapping with `target` and `operator`.")
         for override in overrides:
             apply_override(data, override)
         return cls.parse(data, str(path))
@@ -328,53 +324,4 @@ def _check_arc(settings: RunSettings) -> None:
         refresh=None if settings.operator.proposal.refresh is None else 1,
         target_kind=settings.target.kind,
         beta=settings.target.knobs().get("beta"),
-    )
-
-
-def apply_override(data: dict[str, Any], override: str) -> None:
-    """Set one dotted path of plain data to a YAML value, in place.
-
-    A number steps into a list; the one after its last item appends.
-
-    Raises:
-        SpecError: Not ``path=value``, or the path runs through something that is no mapping and
-            no list.
-    """
-    path, separator, text = override.partition("=")
-    if not separator or not path:
-        raise SpecError(f"override {override!r} is not `path=value`, as in `train.steps=20`.")
-    value = parse_yaml(text, f"override {override!r:.200}")
-    *parents, last = path.split(".")
-    here: Any = data
-    for depth, part in enumerate(parents):
-        where = ".".join(parents[:depth]) or "the recipe"
-        if isinstance(here, list):
-            here = here[_place(here, part, where, override, end=len(here))]
-        else:
-            here = _mapping(here, where, override).setdefault(part, {})
-    where = ".".join(parents) or "the recipe"
-    if isinstance(here, list):
-        place = _place(here, last, where, override, end=len(here) + 1)
-        here[place : place + 1] = [value]
-    else:
-        _mapping(here, where, override)[last] = value
-
-
-def _mapping(here: Any, where: str, override: str) -> dict[str, Any]:
-    if isinstance(here, dict):
-        return here
-    shown = "empty" if here is None else f"{here!r:.40}"
-    raise SpecError(
-        f"override {override!r}: {where} is {shown}, not a mapping or a list, so nothing is "
-        f"inside. Give {where} as a whole."
-    )
-
-
-def _place(here: list[Any], part: str, where: str, override: str, end: int) -> int:
-    """Index ``part`` of a list, below ``end``."""
-    if part.isdecimal() and int(part) < end:
-        return int(part)
-    first = f"`{where}.0` is the first" if here else f"`{where}.0=…` adds one"
-    raise SpecError(
-        f"override {override!r}: {where} is a list of {len(here)} and has no {part!r}; {first}."
     )
