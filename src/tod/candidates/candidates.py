@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from tod.base import Array, DataError, Groups, MissingLogProbs, is_numpy, namespace
-from tod.candidates.tokens import Tokens
+from tod.base import Array, DataError, Groups, is_numpy, namespace
+from tod.candidates.tokens import Recorded, Tokens
 
 POLICIES = ("mu", "old", "ref", "teacher", "policy")
 """Names an anchor may use. ``policy`` is π before it saw these candidates."""
@@ -37,7 +37,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Candidates(Recorded):
     """N candidates in C contexts, with everything the theory may ask about them.
 
     Log-probs are sums over the policy's tokens, end-of-sequence included, in nats (never means).
@@ -84,22 +84,6 @@ class Candidates:
     def __len__(self) -> int:
         """Number of candidates N."""
         return self.contexts.total
-
-    @property
-    def recorded(self) -> tuple[str, ...]:
-        """Names whose log-probs are there, ``mu`` first."""
-        return (() if self.log_mu is None else ("mu",)) + tuple(self.log_anchor)
-
-    def log_prob(self, name: str, purpose: str) -> Any:
-        """The log-probs log π_name(y|c), [N], nats.
-
-        Raises:
-            MissingLogProbs: It was not recorded; ``purpose`` says what needed it.
-        """
-        values = self.log_mu if name == "mu" else self.log_anchor.get(name)
-        if values is None:
-            raise MissingLogProbs(name, purpose, self.recorded)
-        return values
 
     def utilities(self, name: str) -> Any:
         """U_name(y, c), [N].

@@ -11,8 +11,31 @@ from jaxtyping import Float, Int
 from tod.base import Array, DataError, Groups, MissingLogProbs
 
 
+class Recorded:
+    """What holds log-probs by name of policy: those of μ, and of what an anchor may name."""
+
+    log_mu: Any
+    log_anchor: Mapping[str, Any]
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """Names whose log-probs are there, ``mu`` first."""
+        return (() if self.log_mu is None else ("mu",)) + tuple(self.log_anchor)
+
+    def log_prob(self, name: str, purpose: str) -> Any:
+        """The log-probs log π_name of every candidate [N], or of every token [M], nats.
+
+        Raises:
+            MissingLogProbs: It was not recorded; ``purpose`` says what needed it.
+        """
+        values = self.log_mu if name == "mu" else self.log_anchor.get(name)
+        if values is None:
+            raise MissingLogProbs(name, purpose, self.recorded)
+        return values
+
+
 @dataclass(frozen=True)
-class Tokens:
+class Tokens(Recorded):
     """M tokens that the policy itself produced (prompt, padding, tool output are not here).
 
     Attributes:
@@ -37,22 +60,6 @@ class Tokens:
                     f"token {name} has shape {tuple(values.shape)}, there are "
                     f"{self.sequences.total} tokens."
                 )
-
-    @property
-    def recorded(self) -> tuple[str, ...]:
-        """Names whose token log-probs are there, ``mu`` first."""
-        return (() if self.log_mu is None else ("mu",)) + tuple(self.log_anchor)
-
-    def log_prob(self, name: str, purpose: str) -> Any:
-        """The log-probs log π_name of every token, [M], nats.
-
-        Raises:
-            MissingLogProbs: It was not recorded.
-        """
-        values = self.log_mu if name == "mu" else self.log_anchor.get(name)
-        if values is None:
-            raise MissingLogProbs(name, purpose, self.recorded)
-        return values
 
     def take(self, rows: Int[np.ndarray, " n"]) -> "Tokens":
         """The chosen sequences, whole, in that order."""

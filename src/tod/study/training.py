@@ -108,8 +108,9 @@ def train(
 
 
 def _note(found: Trained, procedure: Procedure, summary: Summary) -> None:
-    by_context = procedure.tilt.selectivity is not None
-    found.eta.append(float("nan") if by_context else procedure.tilt.sharpness)
-    median = summary.ess_rel.median
-    found.ess_median.append(float("nan") if median is None else median)
-    found.activation.append(float("nan") if summary.activation is None else summary.activation)
+    for series, value in (
+        (found.eta, procedure.tilt.common_sharpness),
+        (found.ess_median, summary.ess_rel.median),
+        (found.activation, summary.activation),
+    ):
+        series.append(float("nan") if value is None else value)

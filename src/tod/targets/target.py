@@ -163,6 +163,11 @@ class Target(TargetFamily):
         return sum(abs(tilt.eta) for tilt in self.tilts)
 
     @property
+    def common_sharpness(self) -> float | None:
+        """The sharpness of every context; None where a selectivity gives each its own."""
+        return self.sharpness if self.selectivity is None else None
+
+    @property
     def utilities(self) -> tuple[str, ...]:
         """Names of all utilities that are read, constraints included."""
         tilted = [tilt.utility for tilt in self.tilts]

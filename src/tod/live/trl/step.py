@@ -62,8 +62,7 @@ def judge(
     copied = old is not None and mu is not None and np.array_equal(old, mu)
     declared = Declared(on_policy, activation, entropy, one_engine=copied)
     examined = examine(target, candidates, declared=declared)
-    eta = None if general.selectivity is not None else general.sharpness
-    regime = classify(examined.summary, assumed_target=assumed, eta=eta)
+    regime = classify(examined.summary, assumed_target=assumed, eta=general.common_sharpness)
     return Judged(examined, regime, len(batch.contexts) - len(kept))
 
 
