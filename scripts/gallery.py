@@ -274,7 +274,7 @@ def _quiet() -> None:
     import torch
     import transformers
 
-    from tod.engine.models import default_threads
+    from tod.engine.distributed import default_threads
 
     warnings.filterwarnings("ignore")
     transformers.utils.logging.set_verbosity_error()

@@ -143,7 +143,7 @@ def test_evaluation_reports_what_is_read_off_the_text(small: Make) -> None:
 
 def test_a_search_selects_the_likeliest(small: Make) -> None:
     from tod.engine.distributed import World
-    from tod.engine.search.drawing import gather, open_search, prompts_of
+    from tod.engine.search.drawing import gather, prompts_of
 
     settings = RunSettings.parse(
         {
@@ -157,7 +157,7 @@ def test_a_search_selects_the_likeliest(small: Make) -> None:
             "search": {"contexts": 4},
         }
     )
-    session = open_search(settings, World.join(), False)
+    session = open_session(settings, World.join())
     evidence = gather(session, prompts_of(settings, session.task), 0)
     exact = naive(evidence.rollouts)
     near = of_sequence("float32")

@@ -7,7 +7,7 @@ saving for a resumed run to continue bit for bit (on the same machine and thread
 import errno
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import torch
 
 from tod.base import RunError
 from tod.base.text import what_is
-from tod.engine.critic import ValueFunction
 from tod.engine.proposals.replay import Buffer, pack, unpack
 from tod.engine.session import Session
 
@@ -48,17 +47,12 @@ def save(session: Session, state: State, directory: Path) -> None:
     Raises:
         OSError: The device is full, or cannot be written.
     """
-    named = _trained(session)
-    _write(_plain(named.items()), directory / "policy.safetensors")
-    _write(_moments(session.optimiser, named), directory / "optimiser.safetensors")
-    if session.behaviour is not None:
-        lagging = session.behaviour.named_parameters()
-        _write(_plain(lagging), directory / "behaviour.safetensors")
-    if session.critic is not None:
-        critic = session.critic.named
-        moments = _moments(session.critic.optimiser, critic)
-        _write(_plain(critic.items()), directory / "critic.safetensors")
-        _write(moments, directory / "critic_optimiser.safetensors")
+    for network in _networks(session):
+        tensors = {name: p.detach().contiguous() for name, p in network.named.items()}
+        _write(tensors, directory / f"{network.name}.safetensors")
+        if network.optimiser is not None:
+            moments = _moments(network.optimiser, network.named)
+            _write(moments, directory / f"{network.moments_name}.safetensors")
     if isinstance(session.buffer, Buffer):
         packed = {name: torch.from_numpy(value) for name, value in pack(session.buffer).items()}
         _write(packed, directory / "replay.safetensors")
@@ -75,35 +69,19 @@ def load(session: Session, directory: Path) -> State:
     from safetensors.torch import load_file
 
     page = _page(directory)
-    named = _trained(session)
-    stored = load_file(directory / "policy.safetensors")
-    _same_shapes(directory, named, stored)
-    with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(stored[name])
-        if session.behaviour is not None:
-            lagging = load_file(directory / "behaviour.safetensors")
-            for name, parameter in session.behaviour.named_parameters():
-                parameter.copy_(lagging[name])
-    _restore_moments(session.optimiser, named, load_file(directory / "optimiser.safetensors"))
-    if session.critic is not None:
-        _load_critic(session.critic, directory)
+    for network in _networks(session):
+        stored = load_file(directory / f"{network.name}.safetensors")
+        _same_shapes(directory, network.named, stored)
+        with torch.no_grad():
+            for name, parameter in network.named.items():
+                parameter.copy_(stored[name])
+        if network.optimiser is not None:
+            moments = load_file(directory / f"{network.moments_name}.safetensors")
+            _restore_moments(network.optimiser, network.named, moments)
     if (directory / "replay.safetensors").exists():
         arrays = load_file(directory / "replay.safetensors")
         session.buffer = unpack(session, {name: value.numpy() for name, value in arrays.items()})
     return State(**{key: page[key] for key in vars(State())})
-
-
-def _load_critic(critic: ValueFunction, directory: Path) -> None:
-    from safetensors.torch import load_file
-
-    stored = load_file(directory / "critic.safetensors")
-    _same_shapes(directory, critic.named, stored)
-    with torch.no_grad():
-        for name, parameter in critic.named.items():
-            parameter.copy_(stored[name])
-    moments = load_file(directory / "critic_optimiser.safetensors")
-    _restore_moments(critic.optimiser, critic.named, moments)
 
 
 def export(session: Session, directory: Path) -> None:
@@ -112,9 +90,26 @@ def export(session: Session, directory: Path) -> None:
     session.tokenizer.save_pretrained(directory)
 
 
-def _trained(session: Session) -> dict[str, torch.nn.Parameter]:
-    """Trainable parameters by name; tied ones once."""
-    return {name: p for name, p in session.policy.named_parameters() if p.requires_grad}
+@dataclass(frozen=True)
+class _Network:
+    """Parameters by name, of which a checkpoint holds a file, and their optimiser if they train."""
+
+    name: str
+    named: dict[str, torch.nn.Parameter]
+    optimiser: torch.optim.Optimizer | None = None
+    moments_name: str = ""
+
+
+def _networks(session: Session) -> Iterator[_Network]:
+    """All that moves in a run: what is trained, tied parameters once, and a copy that lags."""
+    named = session.policy.named_parameters()
+    trained = {name: p for name, p in named if p.requires_grad}
+    yield _Network("policy", trained, session.optimiser, "optimiser")
+    if session.behaviour is not None:
+        yield _Network("behaviour", dict(session.behaviour.named_parameters()))
+    if session.critic is not None:
+        critic = session.critic
+        yield _Network("critic", critic.named, critic.optimiser, "critic_optimiser")
 
 
 def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:
@@ -129,16 +124,12 @@ def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:
         raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
 
 
-def _plain(named: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().contiguous() for name, tensor in named}
-
-
 def _moments(optimiser: torch.optim.Optimizer, named: dict[str, Any]) -> dict[str, torch.Tensor]:
-    state = optimiser.state
+    """The optimiser's moments by parameter and kind."""
     return {
         f"{name}/{key}": value.detach().contiguous()
         for name, parameter in named.items()
-        for key, value in state.get(parameter, {}).items()
+        for key, value in optimiser.state.get(parameter, {}).items()
     }
 
 

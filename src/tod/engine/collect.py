@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from tod.candidates import Candidates, Labels, Tokens
 from tod.engine.costs import Work
 from tod.engine.data import Example, prompt_text
-from tod.engine.forward import token_log_probs
+from tod.engine.forward import scored_log_probs
 from tod.engine.rollouts import Rollouts
 from tod.engine.sampling import SamplingParams, sample
 from tod.engine.session import Session
@@ -166,10 +165,9 @@ def scored(
     found = read(session, examples, rollouts, completions)
     work: dict[str, Work] = {}
     for name in session.settings.judges:
-        with torch.no_grad():
-            out = token_log_probs(session.frozen[name], rollouts)
-        total: Any = rollouts.sequences.sum(out.log_prob.double().cpu().numpy())
-        found[name.removeprefix("utility.")], work[name] = total, out.work
+        log_prob, work[name] = scored_log_probs(session.frozen[name], rollouts)
+        total: Any = rollouts.sequences.sum(log_prob)
+        found[name.removeprefix("utility.")] = total
     return found, work
 
 
@@ -191,7 +189,7 @@ def drawn(session: Session, examples: list[Example], numbers: Any, step: int) ->
         examples,
         session.operator.proposal.size,
         session.params,
-        seed=session.settings.train.seed,
+        seed=session.settings.seed,
         step=step,
         numbers=numbers,
     )
@@ -209,33 +207,22 @@ def scored_evidence(
 
 
 def anchors_of(session: Session, rollouts: Rollouts) -> tuple[dict[str, Values], dict[str, Work]]:
-    """Log-probs of the frozen anchors that the target names, and of μ's model when it lags.
+    """Log-probs under the models that the target's anchor names, [M] each, and their work.
 
-    Skipped where the result is known: π_old is the policy's own first forward while μ is the
-    policy, and μ's record itself while μ has full support.
+    Not computed again where μ's own record tells them: of π_old while μ has full support, and in a
+    search of whatever model samples.
     """
     anchors: dict[str, Values] = {}
     work: dict[str, Work] = {}
-    temperature = session.operator.proposal.temperature
-    needed = {name: session.frozen[name] for name in session.frozen if _named(session, name)}
-    for name, model in needed.items():
-        with torch.no_grad():
-            scored = token_log_probs(model, rollouts, temperature=temperature)
-        anchors[name] = scored.log_prob.double().cpu().numpy()
-        work[name] = scored.work
-    if session.sampler is not None and session.sampler is not session.policy:
-        if session.params.full_support and rollouts.log_mu is not None:
-            anchors["old"] = rollouts.log_mu.astype(np.float64)
+    log_mu = rollouts.log_mu if session.params.full_support else None
+    for name, model in session.anchor_models.items():
+        recorded = model is session.sampler and (name == "old" or session.settings.selects)
+        if recorded and log_mu is not None:
+            anchors[name] = log_mu.astype(np.float64)
         else:
-            with torch.no_grad():
-                scored = token_log_probs(session.sampler, rollouts, temperature=temperature)
-            anchors["old"] = scored.log_prob.double().cpu().numpy()
-            work["old"] = scored.work
+            temperature = session.operator.proposal.temperature
+            anchors[name], work[name] = scored_log_probs(model, rollouts, temperature)
     return anchors, work
-
-
-def _named(session: Session, name: str) -> bool:
-    return name in session.settings.target.target.names
 
 
 def joined(parts: list[Evidence]) -> Evidence:
@@ -250,12 +237,8 @@ def joined(parts: list[Evidence]) -> Evidence:
         completions=tuple(text for part in parts for text in part.completions),
         utility={k: np.concatenate([part.utility[k] for part in parts]) for k in first.utility},
         anchors={k: np.concatenate([part.anchors[k] for part in parts]) for k in first.anchors},
-        work={k: _added([part.work.get(k, NOTHING) for part in parts]) for k in first.work},
+        work={k: sum((p.work.get(k, NOTHING) for p in parts), NOTHING) for k in first.work},
         log_mu=None
         if first.log_mu is None
         else np.concatenate([part.log_mu for part in parts if part.log_mu is not None]),
     )
-
-
-def _added(works: list[Work]) -> Work:
-    return sum(works, NOTHING)

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tod.engine.memory import ModelSize
+from tod.engine.models import plain, text_config
 from tod.runs import Ledger
 
 
@@ -65,25 +67,20 @@ class ModelCost:
         Parameters of two and more axes count, embeddings apart; of mixture experts (three axes)
         the share that acts on a token. Adapters count with their own size.
         """
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        config = inner.config.get_text_config(decoder=True)
-        head = inner.get_output_embeddings().weight
+        config, size = text_config(model), ModelSize.of(model)
+        head = plain(model).get_output_embeddings().weight
         skipped = {id(m.weight) for m in model.modules() if type(m).__name__ == "Embedding"}
         skipped.add(id(head))
         experts = getattr(config, "num_experts", None) or getattr(config, "num_local_experts", None)
-        active = (getattr(config, "num_experts_per_tok", None) or 1) / (experts or 1)
+        active = (getattr(config, "num_experts_per_tok", None) or 1) / experts if experts else 1
         total = trained = 0
         for parameter in model.parameters():
             if id(parameter) in skipped or parameter.ndim < 2:
                 continue
-            size = parameter.numel()
-            size = round(size * active) if parameter.ndim == 3 and experts else size
-            total += size
-            trained += size * parameter.requires_grad
-        width = getattr(config, "head_dim", None) or (
-            config.hidden_size // config.num_attention_heads
-        )
-        attention = config.num_hidden_layers * config.num_attention_heads * width
+            acting = round(parameter.numel() * (active if parameter.ndim == 3 else 1))
+            total += acting
+            trained += acting * parameter.requires_grad
+        attention = size.layers * size.attention
         return cls(total, trained, attention, head.numel(), bool(head.requires_grad))
 
     def forward(self, work: Work) -> int:

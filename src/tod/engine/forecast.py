@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tod.base import SpecError
-from tod.engine.consistency import frozen_names, lags
+from tod.engine.consistency import lags
 from tod.engine.costs import ModelCost, Work
 from tod.engine.data import Task, fitting_ids
 from tod.engine.data.load import CANDIDATES, read_pool
@@ -63,16 +63,12 @@ def forecast(settings: RunSettings, task: Task) -> Forecast:
         completion_tokens=proposal.max_new_tokens,
         micro_batch_tokens=train.max_tokens_per_micro_batch,
     )
-    operators = (settings.operator, *settings.operators.values())
-    frozen = frozen_names(settings.target.target, operators)
-    held = len(frozen) + lags(operators) + len(settings.judges)
-    copies = (size.parameters,) * held
+    copies = (size.parameters,) * (len(settings.frozen) + lags(settings.every_operator))
     itemsize = 2 if train.dtype == "bfloat16" else 4
     drawn = proposal.prompts * load.size * proposal.max_new_tokens
     if settings.selects:
         return _searching(settings, ModelCost.of(model), size, load)
-    scoring = len(frozen) + len(settings.judges)
-    step = _step_flops(ModelCost.of(model), settings, load, scoring)
+    step = _step_flops(ModelCost.of(model), settings, load)
     return Forecast(
         memory=_with_critic(settings, size, estimate(size, load, copies=copies, itemsize=itemsize)),
         prompt_tokens=prompt,
@@ -115,8 +111,7 @@ def _with_critic(settings: RunSettings, size: ModelSize, found: Estimate) -> Est
 
 def _searching(settings: RunSettings, cost: ModelCost, size: ModelSize, load: Load) -> Forecast:
     """Nothing is trained: weights, and keys and values or one layer of a scoring forward."""
-    assert settings.search is not None  # noqa: S101 - filled in when the action selects
-    itemsize = {"bfloat16": 2, "float32": 4, "float64": 8}[settings.search.dtype]
+    itemsize = {"bfloat16": 2, "float32": 4, "float64": 8}[settings.searching.dtype]
     others = _other_models(settings)
     load = replace(load, micro_batch_tokens=load.prompts * load.size * load.row)
     found = estimate(
@@ -137,12 +132,8 @@ def _searching(settings: RunSettings, cost: ModelCost, size: ModelSize, load: Lo
 
 def _other_models(settings: RunSettings) -> int:
     """Models beside the one that is searched."""
-    ref = settings.anchors.ref not in (None, settings.model)
-    named = set(settings.target.target.names)
-    anchors = int(ref and ("ref" in named or settings.operator.proposal.source == "ref")) + int(
-        "teacher" in named
-    )
-    return anchors + len(settings.judges)
+    sources = settings.frozen.items()
+    return sum(name in settings.judges or source != settings.model for name, source in sources)
 
 
 def _longest_prompt(settings: RunSettings, task: Task) -> int:
@@ -151,12 +142,12 @@ def _longest_prompt(settings: RunSettings, task: Task) -> int:
     return max(len(fitting_ids(example, tokenizer, 2**31)) for example in examples)
 
 
-def _step_flops(cost: ModelCost, settings: RunSettings, load: Load, anchors: int) -> float:
+def _step_flops(cost: ModelCost, settings: RunSettings, load: Load) -> float:
     """Sampling, scoring under every anchor, and all updates of one step, at full length."""
     operator, updates = settings.operator, settings.train.updates_per_batch
     work = _work(load)
     critic = operator.auxiliary.critic is not None and operator.auxiliary.critic.kind == "copy"
-    scored = anchors + bool(operator.proposal.samplers)
+    scored = len(settings.frozen) + bool(operator.proposal.samplers)
     return float(cost.forward(work) * scored + cost.training(work) * updates * (1 + critic))
 
 

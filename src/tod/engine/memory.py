@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import ResourceError
+from tod.engine.models import text_config
 
 _MIB = 2**20
 _LOGITS_AT_ONCE = 2**24  # the forward pass holds no more logits than this
@@ -49,10 +50,9 @@ class ModelSize:
     @classmethod
     def of(cls, model: Any) -> "ModelSize":
         """Read off a model, on any device (``meta`` costs no memory)."""
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        config = inner.config.get_text_config(decoder=True)
-        heads = config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        config = text_config(model)
+        heads = getattr(config, "num_attention_heads", None) or 0  # some have no attention
+        width = getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1)
         experts = getattr(config, "num_experts_per_tok", None) or 1
         inner_width = (
             (getattr(config, "moe_intermediate_size", None) if experts > 1 else None)

@@ -10,18 +10,6 @@ from safetensors import SafetensorError
 
 from tod.base import ModelError, Spec
 from tod.base.extras import load, require
-from tod.engine.distributed import default_threads
-
-__all__ = [
-    "LoraSpec",
-    "context_length",
-    "default_threads",
-    "eos_ids",
-    "load_model",
-    "load_tokenizer",
-    "pad_id",
-    "skeleton",
-]
 
 DTYPES = {
     "float32": torch.float32,
@@ -133,10 +121,21 @@ def skeleton(name_or_path: str, lora: LoraSpec | None = None, revision: str | No
         return model if lora is None else _with_lora(model, lora)
 
 
+def plain(model: Any) -> Any:
+    """The transformers model inside adapters (their weights stay in place) and wrappers."""
+    while isinstance(model, torch.nn.parallel.DistributedDataParallel):
+        model = model.module
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def text_config(model: Any) -> Any:
+    """The sizes of the decoder, which writes the text."""
+    return plain(model).config.get_text_config(decoder=True)
+
+
 def context_length(model: Any) -> int | None:
     """Most tokens the model can hold, prompt and completion together; None if it names no limit."""
-    config = model.config.get_text_config(decoder=True)
-    limit = getattr(config, "max_position_embeddings", None)
+    limit = getattr(text_config(model), "max_position_embeddings", None)
     return None if limit is None else int(limit)
 
 

@@ -12,7 +12,7 @@ from tod.candidates import Candidates
 from tod.engine.collect import NOTHING, Evidence
 from tod.engine.costs import Work
 from tod.engine.critic import Returns
-from tod.engine.forward import token_log_probs
+from tod.engine.forward import scored_log_probs
 from tod.engine.forward.head import apply, log_prob_head
 from tod.engine.forward.log_probs import token_states
 from tod.engine.rollouts import Rollouts
@@ -106,10 +106,11 @@ def reference_point(
     gap, count, work = 0.0, 0, []
     if len(mine):
         part = shifted.take(mine)
+        temperature = session.operator.proposal.temperature
         names = {"policy": 1.0, **{name: -rho for name, rho in target.anchor.items()}}
         for name, sign in names.items():
             model = session.frozen.get(name, session.policy)
-            log_prob, used = _scored(session, model, part)
+            log_prob, used = scored_log_probs(model, part, temperature)
             gap += sign * float(log_prob.sum())
             work.append((name, used))
         count = len(part.sequences)
@@ -184,19 +185,14 @@ def _log_old(session: Session, evidence: Evidence) -> tuple[Values, Work]:
     found: tuple[Any, ...] = ()
     work = NOTHING
     if len(mine):
-        log_prob, work = _scored(session, session.policy, rollouts.take(mine))
+        temperature = session.operator.proposal.temperature
+        log_prob, work = scored_log_probs(session.policy, rollouts.take(mine), temperature)
         found = (_tokens_of(rollouts.sequences, rollouts.contexts, mine), log_prob)
     whole = np.zeros(rollouts.sequences.total)
     for part in session.world.gather(found):
         if part:
             whole[part[0]] = part[1]
     return whole, work
-
-
-def _scored(session: Session, model: Any, rollouts: Rollouts) -> tuple[Values, Work]:
-    with torch.no_grad():
-        out = token_log_probs(model, rollouts, temperature=session.operator.proposal.temperature)
-    return out.log_prob.double().cpu().numpy(), out.work
 
 
 def _tokens_of(sequences: Groups, contexts: Groups, chosen: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 
 from tod.base import ModelError
-from tod.engine.consistency import frozen_names, lags
+from tod.engine.consistency import lags
 from tod.engine.critic import ValueFunction
 from tod.engine.data import Example, Task, fitting_ids, load_task, unknown_message
 from tod.engine.distributed import World
@@ -34,7 +34,8 @@ class Session:
         policy: π_θ, trained.
         frozen: Models that stay: ``ref`` and ``teacher`` where something names them, and
             ``utility.NAME`` whose log-likelihood is that utility.
-        behaviour: μ's model where it lags behind the policy, else None: μ is the policy.
+        behaviour: μ's model where it lags behind the policy, else None: μ is the policy. In a
+            search the policy, which stays.
         tokenizer: Of the policy; the frozen models share it.
         optimiser: AdamW over the trainable parameters.
         task: Prompts.
@@ -79,6 +80,19 @@ class Session:
     def parameters(self) -> list[torch.nn.Parameter]:
         """What is trained."""
         return [p for p in self.policy.parameters() if p.requires_grad]
+
+    @property
+    def anchor_models(self) -> dict[str, Any]:
+        """Models that candidates are scored under, by the names of the target's anchor.
+
+        In training without π_old where that is the policy itself, whose first forward tells it.
+        """
+        target = self.settings.target.target
+        models = {name: self.frozen[name] for name in target.names if name in self.frozen}
+        if self.settings.selects:
+            return models | ({"old": self.policy} if "old" in target.needs() else {})
+        moving = self.sampler is None or self.sampler is self.policy
+        return models if moving else {**models, "old": self.sampler}
 
     @property
     def params(self) -> SamplingParams:
@@ -132,7 +146,7 @@ class Session:
 def open_session(
     settings: RunSettings, world: World | None = None, *, allow_imports: bool = False
 ) -> Session:
-    """Load what the settings name, on this process's device.
+    """Load what the settings name, on this process's device; of a search nothing is trained.
 
     Args:
         settings: The run.
@@ -147,26 +161,25 @@ def open_session(
     """
     world = world or World.join()
     scorer = Scorer(settings.text_utilities, allow_imports)
-    task = load_task(settings.task, settings.train.seed)
+    task = load_task(settings.task, settings.seed)
     require(forecast(settings, task).memory, available(world.device.type))
-    master = "float64" if settings.train.dtype == "float64" else "float32"
     policy, tokenizer = load_model(
-        settings.model, dtype=master, device=world.device, lora=settings.peft
+        settings.model, dtype=settings.held_dtype, device=world.device, lora=settings.peft
     )
-    policy.train()
     session = Session(
         settings=settings,
         world=world,
-        policy=policy,
+        policy=_still(policy) if settings.selects else policy.train(),
         tokenizer=tokenizer,
         optimiser=_optimiser(policy, settings),
         task=task,
         scorer=scorer,
         operator=settings.operator,
-        frozen=_frozen(settings, policy, master, world),
+        frozen=_frozen(settings, policy, world),
     )
-    operators = (settings.operator, *settings.operators.values())
-    if lags(operators):
+    if settings.selects:
+        session.behaviour = policy
+    elif lags(settings.every_operator):
         session.behaviour = _still(copy.deepcopy(policy))
     if settings.operator.auxiliary.critic is not None:
         session.critic = ValueFunction(settings.operator.auxiliary.critic, policy)
@@ -175,9 +188,8 @@ def open_session(
 
 def _optimiser(policy: Any, settings: RunSettings) -> torch.optim.Optimizer:
     train = settings.train
-    trained = [p for p in policy.parameters() if p.requires_grad]
     return torch.optim.AdamW(
-        trained,
+        [{"params": [p for p in policy.parameters() if p.requires_grad]}],
         lr=train.learning_rate,
         betas=train.betas,
         eps=train.epsilon,
@@ -186,32 +198,19 @@ def _optimiser(policy: Any, settings: RunSettings) -> torch.optim.Optimizer:
     )
 
 
-def _frozen(settings: RunSettings, policy: Any, dtype: str, world: World) -> dict[str, Any]:
-    """The models that the target, a proposal, a term or a utility names and that never move."""
-    operators = (settings.operator, *settings.operators.values())
-    sources = {"ref": settings.anchors.ref or settings.model, "teacher": settings.anchors.teacher}
-    wanted: dict[str, str] = {}
-    for name in frozen_names(settings.target.target, operators):
-        source = sources[name]
-        if source is None:
-            raise ModelError(f"the target names {name!r} and no model is given for it.")
-        wanted[name] = source
-    return held_once(wanted | settings.judges, policy, dtype, world)
-
-
-def held_once(wanted: Mapping[str, str], policy: Any, dtype: str, world: World) -> dict[str, Any]:
-    """Frozen models by name; a source that has several names is loaded once.
+def _frozen(settings: RunSettings, policy: Any, world: World) -> dict[str, Any]:
+    """The models that never move by name, each loaded once however many names it has.
 
     Raises:
         ModelError: A model cannot be loaded, or its vocabulary differs from the policy's.
     """
-    loaded: dict[str, Any] = {}
-    for name, source in wanted.items():
+    loaded: dict[str, Any] = {settings.model: policy} if settings.selects else {}
+    for name, source in settings.frozen.items():
         if source not in loaded:
-            model, _ = load_model(source, dtype=dtype, device=world.device)
+            model, _ = load_model(source, dtype=settings.held_dtype, device=world.device)
             _same_vocabulary(name, source, model, policy)
             loaded[source] = _still(model)
-    return {name: loaded[source] for name, source in wanted.items()}
+    return {name: loaded[source] for name, source in settings.frozen.items()}
 
 
 def _same_vocabulary(name: str, source: str, model: Any, policy: Any) -> None:

@@ -10,7 +10,7 @@ from tod.arc import ArcConfig, check_connected
 from tod.atlas import Entry
 from tod.base import FileName, Spec, read_mapping
 from tod.base.overrides import apply_override
-from tod.engine.consistency import check_operators
+from tod.engine.consistency import check_operators, frozen_names
 from tod.engine.data import CountdownTask, TaskSpec
 from tod.engine.models import LoraSpec
 from tod.engine.utilities import (
@@ -217,11 +217,41 @@ class RunSettings(Spec):
         return isinstance(self.operator.action, SelectionRule)
 
     @property
+    def searching(self) -> Search:
+        """How it searches; asked only where the action selects."""
+        assert self.search is not None  # noqa: S101 - filled in when the action selects
+        return self.search
+
+    @property
     def steps(self) -> int:
         """Batches of candidates of the whole run, at most."""
         if self.search is None:
             return self.train.steps
         return -(-self.search.contexts // self.operator.proposal.prompts)
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything that is drawn."""
+        return self.train.seed if self.search is None else self.search.seed
+
+    @property
+    def held_dtype(self) -> str:
+        """Precision in which models are held: of what is trained, float32 at least."""
+        if self.search is not None:
+            return self.search.dtype
+        return "float64" if self.train.dtype == "float64" else "float32"
+
+    @property
+    def every_operator(self) -> tuple[Operator, ...]:
+        """The operators that may be in force, the recipe's own first."""
+        return (self.operator, *self.operators.values())
+
+    @property
+    def frozen(self) -> dict[str, str]:
+        """Models that never move, by name: anchors, samplers, teachers and judges."""
+        anchors = {"ref": self.anchors.ref or self.model, "teacher": self.anchors.teacher or ""}
+        names = frozen_names(self.target.target, self.every_operator)
+        return {name: anchors[name] for name in names} | self.judges
 
     def operator_named(self, name: str) -> Operator:
         """The operator of that name; ``main`` is the recipe's own."""

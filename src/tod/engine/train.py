@@ -1,17 +1,15 @@
 """The run: collect, update, diagnose, decide, record, again. One direction, one explicit state."""
 
 import signal
-import threading
-import time
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from threading import Event, current_thread, main_thread
+from typing import Any
 
 from tod.arc import ArcState, initial
 from tod.arc import step as arc_step
-from tod.base import RunError
 from tod.engine import checkpoint as checkpoints
 from tod.engine.checkpoint import State
 from tod.engine.collect import Evidence
@@ -19,32 +17,15 @@ from tod.engine.distributed import World
 from tod.engine.evaluate import evaluate
 from tod.engine.proposals import propose
 from tod.engine.record import diagnose, ledger, now, optimiser, write_tables
-from tod.engine.session import Session, open_session
-from tod.engine.settings import MAY_DIFFER, RunSettings
+from tod.engine.running import Clock, Events, Job
+from tod.engine.settings import RunSettings
 from tod.engine.update import update
 from tod.operators import Operator, WithinBudget
 from tod.procedure import Examined, Procedure
 from tod.regimes import QUANTILES, classify, feasible_eta
-from tod.runs import DirectoryLock, HeldOut, Ledger, Manifest, RunDirectory, StepRecord
+from tod.runs import HeldOut, Ledger, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 from tod.targets.target import LARGEST
-
-
-@dataclass(frozen=True)
-class Events:
-    """What a run tells whoever watches; every callback is optional.
-
-    Attributes:
-        record: A step is done; its record.
-        phase: A part of a step begins: its name.
-        resumed: The run goes on after this step.
-        stopping: Ctrl-C was noticed; the step under way is being finished.
-    """
-
-    record: Callable[[StepRecord], None] = lambda _: None
-    phase: Callable[[str], None] = lambda _: None
-    resumed: Callable[[int], None] = lambda _: None
-    stopping: Callable[[], None] = lambda: None
 
 
 def train(
@@ -71,95 +52,19 @@ def train(
         KeyboardInterrupt: After Ctrl-C, when the step under way was finished and saved. After a
             second one at once, with the last good checkpoint as it was.
     """
-    world = world or World.join()
-    with Place(settings, resume, overwrite, world) as place:
-        session = open_session(settings, world, allow_imports=allow_imports)
-        try:
-            directory = place.opened({"train": settings.train.seed})
-            _Run(settings, session, directory, events or Events(), world).go(place.resume)
-        finally:
-            session.close()
-    return settings.directory
+    return _Training.carry_out(settings, resume, overwrite, allow_imports, events, world)
 
 
-class Place:
-    """The directory of a run, this process's own from before anything is loaded until the end.
-
-    The main process holds its lock and writes; what is wrong with it is raised in all processes.
-
-    Attributes:
-        resume: Whether there is a run to go on with. One that was stopped before its manifest
-            was written starts from the beginning, which is said.
-
-    Raises:
-        RunError: It cannot be used as asked, or another process writes to it; nothing in it was
-            touched.
-    """
-
-    def __init__(self, settings: RunSettings, resume: bool, overwrite: bool, world: World) -> None:
-        if resume and overwrite:
-            raise RunError(
-                "resume and overwrite exclude each other: go on with the run, or replace it."
-            )
-        self._settings, self._world, self._overwrite = settings, world, overwrite
-        path = settings.directory
-        self._lock: DirectoryLock | None = world.in_main(
-            lambda: RunDirectory.claim(path, resume=resume, overwrite=overwrite)
-        )
-        self.resume = resume and world.gather(RunDirectory.begun(path))[0]
-        if world.main and resume and not self.resume:
-            warnings.warn(
-                f"{path} holds no run to resume: it was never started, or was stopped before its "
-                "first record. It starts from the beginning.",
-                stacklevel=3,
-            )
-
-    def opened(self, seeds: dict[str, int]) -> RunDirectory | None:
-        """The directory to write to, made or opened in the main process; None in the others.
-
-        Raises:
-            RunError: The run there has another recipe; nothing in it was touched.
-        """
-        return self._world.in_main(lambda: self._open(seeds))
-
-    def _open(self, seeds: dict[str, int]) -> RunDirectory:
-        settings = self._settings
-        if self.resume:
-            directory = RunDirectory.open(settings.directory, lock=self._lock)
-            directory.check_recipe(settings.plain(), free=MAY_DIFFER)
-            return directory
-        manifest = Manifest.of(settings.name, settings.plain(), seeds)
-        return RunDirectory.create(
-            settings.directory, manifest, overwrite=self._overwrite, lock=self._lock
-        )
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Give up the lock."""
-        if self._lock is not None:
-            self._lock.release()
-
-
-@dataclass
-class _Run:
-    """One run under way. Only the main process has a directory to write to."""
-
-    settings: RunSettings
-    session: Session
-    directory: RunDirectory | None
-    events: Events
-    world: World
+class _Training(Job):
+    """A run that trains."""
 
     def go(self, resume: bool) -> None:
         """All steps from the state on disk, or from the start."""
         state = self._start(resume)
-        with Interrupts(self.events.stopping) as interrupts:
+        with interrupts(self.events.stopping) as asked:
             while state.step < self.settings.train.steps:
                 state = self._step(state)
-                stop = any(self.world.gather(interrupts.asked))
+                stop = any(self.world.gather(asked.is_set()))
                 if stop or self._due(state.step, self.settings.train.checkpoint_every):
                     self._save(state)
                 if stop:
@@ -183,7 +88,7 @@ class _Run:
             self.events.resumed(0)
         state = State(knobs=dict(self.settings.target.knobs()), arc=self._initial_arc())
         if self.settings.evaluate is not None:
-            self._record(
+            self.record(
                 StepRecord(
                     step=0,
                     utility={},
@@ -198,7 +103,7 @@ class _Run:
 
     def _step(self, state: State) -> State:
         """One batch: evidence, updates, diagnostics, regime, decision, record."""
-        step, clock = state.step + 1, _Clock()
+        step, clock = state.step + 1, Clock()
         operator = self._operator(state)
         procedure = Procedure(target=self._target(state), operator=operator)
         self.session.operator = operator
@@ -222,7 +127,7 @@ class _Run:
             utility={name: float(values.mean()) for name, values in evidence.utility.items()},
             summary=examined.summary,
             regime=regime.to_dict(),
-            knobs=_knobs(procedure.target),
+            knobs=knobs_of(procedure.target),
             ledger=ledger(self.session, evidence, updated),
             decision=decision,
             held_out=held_out,
@@ -231,7 +136,7 @@ class _Run:
         )
         self._write(step, evidence, examined, decision)
         clock.mark("write")
-        self._record(replace(record, time=now(), seconds=clock.seconds))
+        self.record(replace(record, time=now(), seconds=clock.seconds))
         return state
 
     def _write(
@@ -280,7 +185,7 @@ class _Run:
         return self.settings.operator_named(state.operator)
 
     def _shown(self, state: State) -> dict[str, float | None]:
-        return _knobs(self._target(state))
+        return knobs_of(self._target(state))
 
     def _evaluates(self, step: int) -> bool:
         evaluation = self.settings.evaluate
@@ -293,11 +198,6 @@ class _Run:
         self.events.phase("evaluating")
         return evaluate(self.session, self.settings.reported)
 
-    def _record(self, record: StepRecord) -> None:
-        if self.directory is not None:
-            self.directory.record(record)
-        self.events.record(record)
-
     def _save(self, state: State) -> None:
         self.events.phase("saving")
         if self.directory is not None:
@@ -305,20 +205,6 @@ class _Run:
             with self.directory.checkpoint(state.step, keep=keep) as path:
                 checkpoints.save(self.session, state, path)
         self.world.wait()
-
-
-class _Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def mark(self, phase: str) -> None:
-        """The phase that just ended."""
-        instant = time.perf_counter()
-        self.seconds[phase] = round(instant - self._last, 4)
-        self._last = instant
 
 
 def at_budget(procedure: Procedure, eta: float) -> Procedure:
@@ -330,14 +216,9 @@ def at_budget(procedure: Procedure, eta: float) -> Procedure:
     return procedure.revised(target=turned)
 
 
-def _knobs(target: TargetSpec) -> dict[str, float | None]:
+def knobs_of(target: TargetSpec) -> dict[str, float | None]:
     """What the target is set to: its own knobs, and the sharpness they make if none is one."""
-    return {"eta": _sharpness(target), **target.knobs()}
-
-
-def _sharpness(target: TargetSpec) -> float | None:
-    """η of the target; None for a selectivity, which has one per context."""
-    return target.target.sharpness if target.target.selectivity is None else None
+    return {"eta": target.target.common_sharpness, **target.knobs()}
 
 
 def _turnable(procedure: Procedure) -> dict[str, Any]:
@@ -346,7 +227,7 @@ def _turnable(procedure: Procedure) -> dict[str, Any]:
     if isinstance(weights, WithinBudget):
         return {"budget": weights.budget}
     target = procedure.target
-    return {"eta": _sharpness(target), "anchors": _anchors(target)}
+    return {"eta": target.target.common_sharpness, "anchors": _anchors(target)}
 
 
 def _anchors(target: TargetSpec) -> tuple[float, float] | None:
@@ -355,30 +236,25 @@ def _anchors(target: TargetSpec) -> tuple[float, float] | None:
     return (knobs["tau"], knobs["beta"]) if {"tau", "beta"} <= set(knobs) else None
 
 
-class Interrupts:
-    """Asked once, the run ends after the step under way; asked twice, at once.
+@contextmanager
+def interrupts(noticed: Callable[[], None]) -> Iterator[Event]:
+    """Set once Ctrl-C was pressed, so that the run ends after its step; pressed again, at once.
 
     Outside the main thread, where signals cannot be handled, nothing is changed.
     """
+    asked = Event()
 
-    def __init__(self, noticed: Callable[[], None]) -> None:
-        self.asked = False
-        self._noticed = noticed
-        self._before: Any = None
-
-    def __enter__(self) -> Self:
-        """Take over SIGINT."""
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Give SIGINT back."""
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, number: int, frame: Any) -> None:  # noqa: ARG002
-        if self.asked:
+    def note(_number: int, _frame: object) -> None:
+        if asked.is_set():
             raise KeyboardInterrupt
-        self.asked = True
-        self._noticed()
+        asked.set()
+        noticed()
+
+    if current_thread() is not main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -39,5 +39,5 @@ def test_rows_fit_the_memory(tiny_model, monkeypatch):
     model = tiny_model("llama")
     row = 2 * 2 * 2 * 8 * 4 * 100 + 12 * 41  # K and V, layers, kv heads, head dim, bytes, tokens
     for free, rows in ((4 * row * 7, 7), (1, 1), (1 << 50, 512)):
-        monkeypatch.setattr("tod.engine.sampling.batching._free_bytes", lambda _, f=free: f)
+        monkeypatch.setattr("tod.engine.sampling.batching.available", lambda _, f=free: f)
         assert fitting_rows(model, 100) == rows

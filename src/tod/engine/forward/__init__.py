@@ -5,6 +5,7 @@ from tod.engine.forward.index import Index
 from tod.engine.forward.layout import LAYOUTS, Layout, choose, refusal
 from tod.engine.forward.log_probs import (
     LogProbs,
+    scored_log_probs,
     token_log_probs,
     token_states,
     token_statistics,
@@ -23,6 +24,7 @@ __all__ = [
     "logits",
     "micro_batches",
     "refusal",
+    "scored_log_probs",
     "token_log_probs",
     "token_states",
     "token_statistics",

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from tod.engine.forward.model_parts import logits, plain
+from tod.engine.forward.model_parts import logits
+from tod.engine.models import text_config
 
 Head = Callable[[Tensor, Tensor], Tensor]
 """(logits [m, V], flat token indices [m]) to a statistic [m] or [m, s]."""
@@ -23,8 +24,7 @@ def apply(model: nn.Module, states: Tensor, head: Head, *, limit: int = _LIMIT) 
     product with the output embedding buys [M, V] float32 of memory.
     """
     indices = torch.arange(len(states), device=states.device)
-    vocabulary = plain(model).config.get_text_config(decoder=True).vocab_size
-    rows = max(1, limit // vocabulary)
+    rows = max(1, limit // text_config(model).vocab_size)
     if len(states) <= rows:
         return head(logits(model, states), indices)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tod.base import Groups, ModelError, SpecError
 from tod.engine.forward import model_parts, packed, padded_rows, shared_prompt
+from tod.engine.models import plain
 from tod.engine.rollouts import Rollouts
 
 Layout = Literal["auto", "packed", "shared_prompt", "rows"]
@@ -65,7 +66,7 @@ def choose(model: nn.Module, layout: Layout = "auto") -> str:
             return name
         why[name] = reason
     text = "; ".join(f"{name}: {reason}" for name, reason in why.items())
-    kind = type(model_parts.plain(model)).__name__
+    kind = type(plain(model)).__name__
     if layout == "auto":
         raise ModelError(f"no layout reproduces the forward of {kind} ({text}). Use another model.")
     raise SpecError(f"layout {layout!r} cannot serve {kind} ({text}). Use layout='auto'.")
@@ -94,7 +95,7 @@ def refusal(model: nn.Module, name: str) -> str | None:
 
 @torch.no_grad()
 def _trial(model: nn.Module, name: str) -> str | None:
-    embedding = model_parts.plain(model).get_input_embeddings()
+    embedding = plain(model).get_input_embeddings()
     rollouts = _sample(int(embedding.weight.shape[0]))
     try:
         states = LAYOUTS[name].states(model, LAYOUTS[name].plan(rollouts))

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tod.base import SpecError
@@ -64,6 +66,18 @@ def token_log_probs(
     if not entropy:
         return LogProbs(value, None, work)
     return LogProbs(value[:, 0], value[:, 1].detach(), work)
+
+
+def scored_log_probs(
+    model: nn.Module, rollouts: Rollouts, temperature: float = 1.0
+) -> tuple[Float[np.ndarray, " M"], Work]:
+    """The log-prob of every completion token, [M], nats, on the host and without graph; the work.
+
+    Errors as in ``token_log_probs``.
+    """
+    with torch.no_grad():
+        out = token_log_probs(model, rollouts, temperature=temperature)
+    return out.log_prob.double().cpu().numpy(), out.work
 
 
 def token_statistics(

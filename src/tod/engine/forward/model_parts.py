@@ -9,18 +9,11 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from tod.base import ModelError
+from tod.engine.models import plain, text_config
 
 
 class Unsupported(Exception):
     """A layout cannot serve this architecture; the message says why."""
-
-
-def plain(model: nn.Module) -> Any:
-    """The transformers model inside adapters (their weights stay in place) and wrappers."""
-    inner: Any = model
-    while isinstance(inner, nn.parallel.DistributedDataParallel):
-        inner = inner.module
-    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
 
 
 def body(model: nn.Module) -> Any:
@@ -48,7 +41,7 @@ def logits(model: nn.Module, states: Tensor) -> Tensor:
             "Load the model with its language-modelling head (AutoModelForCausalLM)."
         )
     z: Tensor = embedding(states)
-    config = inner.config.get_text_config(decoder=True)
+    config = text_config(inner)
     scale, divisor, cap = (
         getattr(config, name, None)
         for name in ("logit_scale", "logits_scaling", "final_logit_softcapping")
@@ -72,7 +65,7 @@ def windows(model: nn.Module) -> list[int | None]:
     Raises:
         Unsupported: A layer is neither full nor sliding-window attention.
     """
-    config = plain(model).config.get_text_config(decoder=True)
+    config = text_config(model)
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention", "sliding_attention"}:
         raise Unsupported(f"layers of kinds {sorted(kinds)}")

@@ -17,7 +17,8 @@ from transformers.cache_utils import DynamicCache
 from tod.engine.costs import Work
 from tod.engine.forward.buckets import buckets
 from tod.engine.forward.index import Index
-from tod.engine.forward.model_parts import Unsupported, body, device, plain, windows
+from tod.engine.forward.model_parts import Unsupported, body, device, windows
+from tod.engine.models import plain
 from tod.engine.rollouts import Rollouts
 
 _OVERHEAD = 200.0  # tokens that cost as much as one more forward of the layers; measured, CPU

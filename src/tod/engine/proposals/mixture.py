@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from tod.base import Groups
 from tod.engine.collect import Evidence, decoded, draw, everywhere, scored
 from tod.engine.costs import Work
 from tod.engine.data import Example
-from tod.engine.forward import token_log_probs
+from tod.engine.forward import scored_log_probs
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session
 from tod.operators import MixtureProposal
@@ -27,16 +26,17 @@ def mixture(session: Session, step: int, spec: MixtureProposal) -> Evidence:
 
     def make(examples: list[Example], numbers: Int[np.ndarray, " c"]) -> Evidence:
         rollouts = _drawn(session, step, spec, examples, numbers)
-        found, work = _component_log_probs(session, rollouts, spec)
+        temperature = session.operator.proposal.temperature
+        drawing = {str(name): session.model_named(name) for name in spec.counts}
+        anchors: dict[str, Values] = {}
+        work: dict[str, Work] = {}
+        for name, model in (session.anchor_models | drawing).items():
+            anchors[name], work[name] = scored_log_probs(model, rollouts, temperature)
         shares: dict[str, float] = {n: count / spec.size for n, count in spec.counts.items()}
-        rollouts = replace(rollouts, log_mu=mixed_log_prob(found, shares, rollouts.sequences))
+        rollouts = replace(rollouts, log_mu=mixed_log_prob(anchors, shares, rollouts.sequences))
         completions = decoded(session.tokenizer, rollouts)
         utility, judged = scored(session, examples, rollouts, completions)
-        work |= judged
-        anchors = dict(found)
-        for name in set(session.frozen) & set(session.settings.target.target.names) - set(found):
-            anchors[name], work[name] = _scored_by(session, name, rollouts)
-        return Evidence(rollouts, tuple(examples), completions, utility, anchors, work)
+        return Evidence(rollouts, tuple(examples), completions, utility, anchors, work | judged)
 
     return everywhere(session, session.task.batch(step - 1, spec.prompts), make)
 
@@ -96,23 +96,3 @@ def _drawn(
         log_mu=None,
         truncated=np.concatenate([p.truncated for p in parts])[order],
     )
-
-
-def _component_log_probs(
-    session: Session, rollouts: Rollouts, spec: MixtureProposal
-) -> tuple[dict[str, Values], dict[str, Work]]:
-    found: dict[str, Values] = {}
-    work: dict[str, Work] = {}
-    for name in spec.counts:
-        found[name], work[name] = _scored_by(session, name, rollouts)
-    return found, work
-
-
-def _scored_by(session: Session, name: str, rollouts: Rollouts) -> tuple[Values, Work]:
-    with torch.no_grad():
-        out = token_log_probs(
-            session.model_named(name),
-            rollouts,
-            temperature=session.operator.proposal.temperature,
-        )
-    return out.log_prob.double().cpu().numpy(), out.work

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, UInt64
 from torch import Tensor
 
-_MEMORY_SHARE = (
-    4  # a batch's cache may take a quarter of what is free: weights and step need the rest
-)
+from tod.engine.memory import ModelSize, available
+from tod.engine.sampling.params import SamplingParams
+
+_MEMORY_SHARE = 4
+"""A batch's cache may take a quarter of what is free: weights and step need the rest."""
 _MOST_CPU = 512  # beyond this a step no longer gets cheaper per row on a CPU
 _MOST_GPU = 4096
 
@@ -29,6 +31,27 @@ class DrawBatch:
     contexts: Int[np.ndarray, " c"]
     owner: Int[np.ndarray, " n"]
     candidate: Int[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a path of sampling is asked for: one completion a row.
+
+    Attributes:
+        prompts: Token ids of every prompt.
+        owner: For every row its place in ``prompts``, [n].
+        keys: Stream of random numbers of every row, [n].
+        params: Temperature, top-k, top-p and the longest completion.
+        pad_id: Fills space that is never attended to.
+        eos_ids: Tokens that end a completion.
+    """
+
+    prompts: Sequence[Int[np.ndarray, " P"]]
+    owner: Int[np.ndarray, " n"]
+    keys: UInt64[np.ndarray, " n"]
+    params: SamplingParams
+    pad_id: int
+    eos_ids: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -91,27 +114,8 @@ def fitting_rows(model: Any, tokens: int) -> int:
 
     Counts keys and values of every layer and three float32 copies of the logits.
     """
-    config = model.config.get_text_config(decoder=True)
-    state = tokens * _cache_numbers_per_token(config) * next(model.parameters()).element_size()
-    row = state + 12 * config.vocab_size
-    device = model.device
+    size, device = ModelSize.of(model), model.device
+    state = tokens * 2 * size.layers * size.key_value * next(model.parameters()).element_size()
+    row = state + 12 * size.vocabulary
     most = _MOST_CPU if device.type == "cpu" else _MOST_GPU
-    return int(max(1, min(most, _free_bytes(device) // _MEMORY_SHARE // row)))
-
-
-def _cache_numbers_per_token(config: Any) -> int:
-    """Keys and values of one token in all layers; 0 for models without attention."""
-    queries = getattr(config, "num_attention_heads", None)
-    if not queries:
-        return 0
-    heads = getattr(config, "num_key_value_heads", None) or queries
-    wide = getattr(config, "head_dim", None) or config.hidden_size // queries
-    return int(2 * config.num_hidden_layers * heads * wide)
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return int(max(1, min(most, available(str(device)) // _MEMORY_SHARE // row)))

@@ -1,6 +1,6 @@
 """The path for any architecture: generate() drives the model, the draws stay ours."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from tod.engine.sampling.batching import Drawn
+from tod.engine.sampling.batching import Drawn, Wanted
 from tod.engine.sampling.params import SamplingParams
 from tod.engine.sampling.processors import next_tokens
 from tod.engine.sampling.uniforms import uniforms
@@ -32,29 +32,19 @@ class _Draw(LogitsProcessor):  # type: ignore[misc]
         return torch.full_like(scores, float("-inf")).scatter_(-1, token[:, None], 0.0)
 
 
-def generate(
-    model: Any,
-    prompts: Sequence[Int[np.ndarray, " P"]],
-    owner: Int[np.ndarray, " n"],
-    keys: UInt64[np.ndarray, " n"],
-    params: SamplingParams,
-    *,
-    pad_id: int,
-    eos_ids: Sequence[int],
-) -> Drawn:
+def generate(model: Any, wanted: Wanted) -> Drawn:
     """Draw one completion for every row through ``model.generate``.
 
     The prompts have one length, so that nothing depends on how a model treats padding. The
     random numbers and the recorded log μ are those of the fast path.
     """
-    ids = torch.from_numpy(np.stack([prompts[i] for i in owner])).to(model.device)
-    drawn = _Draw(keys, params)
-    ends = list(eos_ids) or None
+    ids = torch.from_numpy(np.stack([wanted.prompts[i] for i in wanted.owner])).to(model.device)
+    drawn = _Draw(wanted.keys, wanted.params)
     config = GenerationConfig(
-        max_new_tokens=params.max_new_tokens,
+        max_new_tokens=wanted.params.max_new_tokens,
         do_sample=False,
-        eos_token_id=ends,
-        pad_token_id=pad_id,
+        eos_token_id=list(wanted.eos_ids) or None,
+        pad_token_id=wanted.pad_id,
     )
     with _only(model, config):
         model.generate(
@@ -64,7 +54,7 @@ def generate(
             logits_processor=LogitsProcessorList([drawn]),
         )
     tokens = torch.stack(drawn.tokens, dim=1).cpu().numpy()
-    ended = np.isin(tokens, np.array(sorted(eos_ids)))
+    ended = np.isin(tokens, np.array(sorted(wanted.eos_ids)))
     done: np.ndarray = np.asarray(ended.any(axis=1))
     lengths = np.where(done, ended.argmax(axis=1) + 1, tokens.shape[1])
     return Drawn(tokens, torch.stack(drawn.log_mu, dim=1).float().cpu().numpy(), lengths, ~done)

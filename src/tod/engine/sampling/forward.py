@@ -11,11 +11,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def bare(model: Any) -> Any:
-    """The transformers model inside a LoRA wrapper (its adapters stay active), or the model."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Evaluation mode without gradients; the training mode is put back afterwards.

@@ -1,17 +1,15 @@
 """The fast path: prefill once per prompt, expand the cache, decode, drop finished rows."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt64
+from jaxtyping import Int
 from torch import Tensor
 
-from tod.engine.sampling.batching import Drawn, left_padded
+from tod.engine.sampling.batching import Drawn, Wanted, left_padded
 from tod.engine.sampling.cache import as_rows, new_cache
 from tod.engine.sampling.forward import next_logits
-from tod.engine.sampling.params import SamplingParams
 from tod.engine.sampling.processors import next_tokens
 from tod.engine.sampling.uniforms import uniforms
 
@@ -20,32 +18,23 @@ from tod.engine.sampling.uniforms import uniforms
 _KEEP = 0.7
 
 
-def decode(
-    model: Any,
-    prompts: Sequence[Int[np.ndarray, " P"]],
-    owner: Int[np.ndarray, " n"],
-    keys: UInt64[np.ndarray, " n"],
-    params: SamplingParams,
-    *,
-    pad_id: int,
-    eos_ids: Sequence[int],
-) -> Drawn:
-    """Draw one completion for every row; ``owner`` says which prompt it continues.
+def decode(model: Any, wanted: Wanted) -> Drawn:
+    """Draw one completion for every row.
 
     Runs under the caller's ``no_grad`` and evaluation mode.
     """
-    state = _Decoding(model, prompts, owner, params, pad_id)
-    n, most = len(owner), params.max_new_tokens
+    state = _Decoding(model, wanted)
+    n, most = len(wanted.owner), wanted.params.max_new_tokens
     ids, log_mu = np.zeros((n, most), np.int64), np.zeros((n, most), np.float32)
     lengths, truncated = np.full(n, most), np.ones(n, dtype=bool)
     vocabulary = state.logits.shape[-1]
     is_end = np.zeros(vocabulary, dtype=bool)
-    is_end[[token for token in eos_ids if token < vocabulary]] = True
+    is_end[[token for token in wanted.eos_ids if token < vocabulary]] = True
     rows = np.arange(n)  # which row of the result every row of the batch is
     alive = np.ones(n, dtype=bool)  # within the batch
     for t in range(most):
-        u = torch.from_numpy(uniforms(keys[rows], t)).to(state.logits.device)
-        token, token_log_mu = next_tokens(state.logits, u, params)
+        u = torch.from_numpy(uniforms(wanted.keys[rows], t)).to(state.logits.device)
+        token, token_log_mu = next_tokens(state.logits, u, wanted.params)
         host = token.cpu().numpy()
         ids[rows, t], log_mu[rows, t] = host, token_log_mu.cpu().numpy()
         ended = alive & is_end[host]
@@ -65,20 +54,14 @@ def decode(
 class _Decoding:
     """The decoding state of the rows still in the batch: prompts run once, then expanded."""
 
-    def __init__(
-        self,
-        model: Any,
-        prompts: Sequence[Int[np.ndarray, " P"]],
-        owner: Int[np.ndarray, " n"],
-        params: SamplingParams,
-        pad_id: int,
-    ) -> None:
+    def __init__(self, model: Any, wanted: Wanted) -> None:
         self.model, device = model, model.device
-        ids, mask = left_padded(prompts, pad_id, device)
+        owner, most = wanted.owner, wanted.params.max_new_tokens
+        ids, mask = left_padded(wanted.prompts, wanted.pad_id, device)
         count, longest = ids.shape
         every = torch.arange(longest, device=device)[None].expand(count, longest)
         positions = every if mask is None else (mask.cumsum(-1) - 1).clamp_(min=0)
-        self.cache = new_cache(model.config, params.max_new_tokens)
+        self.cache = new_cache(model.config, most)
         logits = next_logits(model, ids, mask, positions, self.cache)
         index = as_rows(owner, device)
         repeats, rest = divmod(len(owner), count)
@@ -91,7 +74,7 @@ class _Decoding:
         self.length = longest
         self.mask: Tensor | None = None
         if mask is not None:
-            room = mask.new_ones((len(owner), params.max_new_tokens))
+            room = mask.new_ones((len(owner), most))
             self.mask = torch.cat([mask[index], room], dim=1)
 
     def select(self, kept: Int[np.ndarray, " k"], token: Tensor) -> Tensor:

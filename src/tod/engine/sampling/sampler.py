@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Int
 
 from tod.base import DataError, Groups, ModelError
-from tod.engine.models import context_length
+from tod.engine.models import context_length, plain
 from tod.engine.rollouts import Rollouts
-from tod.engine.sampling.batching import DrawBatch, Drawn, batches, fitting_rows
+from tod.engine.sampling.batching import DrawBatch, Drawn, Wanted, batches, fitting_rows
 from tod.engine.sampling.fallback import generate
-from tod.engine.sampling.forward import bare, evaluating
+from tod.engine.sampling.forward import evaluating
 from tod.engine.sampling.native import decode
 from tod.engine.sampling.params import SamplingParams
 from tod.engine.sampling.sampler_path import Path, sampler_path
@@ -63,7 +63,7 @@ def sample(
         ModelError: The model's logits are not finite.
     """
     prompts = tuple(np.asarray(prompt, dtype=np.int64) for prompt in prompts)
-    model = bare(model)
+    model = plain(model)
     _check(model, prompts, size, params)
     lengths = np.array([len(prompt) for prompt in prompts])
     numbers = np.arange(len(prompts)) if context_ids is None else np.asarray(context_ids)
@@ -76,8 +76,8 @@ def sample(
         for batch in batches(lengths, size, rows, even=way == "generate"):
             keys = row_keys(seed, step, numbers[batch.contexts][batch.owner], batch.candidate)
             chosen = [prompts[int(i)] for i in batch.contexts]
-            drawn = run(model, chosen, batch.owner, keys, params, pad_id=pad_id, eos_ids=eos_ids)
-            parts.append((batch, drawn))
+            wanted = Wanted(chosen, batch.owner, keys, params, pad_id, eos_ids)
+            parts.append((batch, run(model, wanted)))
             done += len(batch.owner)
             if progress is not None:
                 progress(done, len(prompts) * size)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from tod.engine.models import plain
 from tod.engine.sampling.batching import left_padded
 from tod.engine.sampling.cache import as_rows, new_cache, uncovered
-from tod.engine.sampling.forward import bare, evaluating, next_logits
+from tod.engine.sampling.forward import evaluating, next_logits
 
 Path = Literal["native", "generate"]
 _known: WeakKeyDictionary[Any, tuple[Path, str]] = WeakKeyDictionary()
@@ -28,7 +29,7 @@ def sampler_path(model: Any) -> tuple[Path, str]:
     different length side by side, a row dropped, tokens decoded) equals plain forwards without
     cache or padding; otherwise ``generate``. The answer is remembered per model.
     """
-    model = bare(model)
+    model = plain(model)
     if model not in _known:
         reason = _why_not(model)
         _known[model] = ("generate", reason) if reason else ("native", "trial decode matches")

@@ -1,9 +1,7 @@
 """The search: draw, measure, weigh, select, record, again; then the K-scaling curve."""
 
 import json
-import time
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,14 @@ from tod.engine.data import Example
 from tod.engine.distributed import World
 from tod.engine.forward import Index
 from tod.engine.record import cost_of, now, write_tables
+from tod.engine.running import Clock, Events, Job
 from tod.engine.search.answers import similarity
-from tod.engine.search.drawing import candidates_of, gather, open_search, prompts_of
+from tod.engine.search.drawing import candidates_of, gather, prompts_of
 from tod.engine.search.results import bound_note, summarise
 from tod.engine.search.selecting import select, select_by_pairs, selection_uniforms
 from tod.engine.session import Session
-from tod.engine.settings import RunSettings, Search
-from tod.engine.train import Events, Place
+from tod.engine.settings import RunSettings
+from tod.engine.train import knobs_of
 from tod.operators import MinimumBayesRisk, RejectionSampling, Selection, SelectionRule
 from tod.procedure import Procedure, examine, pool_of
 from tod.regimes import classify
@@ -59,28 +58,11 @@ def search(
             f"action {settings.operator.action.kind!r} trains: run it with `train`, or give an "
             "action that selects (best_of_k, resample, rejection, a vote, minimum_bayes_risk)."
         )
-    world = world or World.join()
-    with Place(settings, resume, overwrite, world) as place:
-        session = open_search(settings, world, allow_imports)
-        try:
-            directory = place.opened({"search": settings.search.seed})
-            job = _Job(settings, settings.search, session, directory, events or Events(), world)
-            job.go(place.resume)
-        finally:
-            session.close()
-    return settings.directory
+    return _Search.carry_out(settings, resume, overwrite, allow_imports, events, world)
 
 
-@dataclass
-class _Job:
-    """One search under way. Only the main process has a directory to write to."""
-
-    settings: RunSettings
-    search: Search
-    session: Session
-    directory: RunDirectory | None
-    events: Events
-    world: World
+class _Search(Job):
+    """A run that selects at test time."""
 
     def go(self, resume: bool) -> None:
         """All batches that are not on disk, then the summary."""
@@ -112,52 +94,54 @@ class _Job:
 
     def _step(self, step: int, examples: list[Example], first: int) -> None:
         """One batch: candidates, weights, diagnostics, regime, selection, record."""
-        began = time.perf_counter()
+        clock = Clock()
         self.events.phase("sampling")
         evidence = gather(self.session, examples, first)
-        drawn = time.perf_counter()
+        clock.mark("sample")
         self.events.phase("selecting")
-        candidates, answers = candidates_of(evidence, self.search.answer)
+        candidates, answers = candidates_of(evidence, self.settings.searching.answer)
         triple = Procedure(self.settings.target, self.settings.operator)
         examined = examine(triple, candidates)
         log_w = examined.log_w
         chosen = self._select(candidates, evidence, first)
-        seconds = {"sample": drawn - began, "select": time.perf_counter() - drawn}
-        eta, summary = _sharpness(self.settings), examined.summary
+        clock.mark("select")
+        summary, knobs = examined.summary, knobs_of(self.settings.target)
         record = StepRecord(
             step=step,
             utility=_means(candidates, chosen),
             summary=summary,
-            regime=classify(summary, eta=eta).to_dict(),
-            knobs={"eta": eta, **self.settings.target.knobs()},
+            regime=classify(summary, eta=knobs["eta"]).to_dict(),
+            knobs=knobs,
             ledger=_ledger(self.session, evidence),
             optimiser=_beyond(self.settings, log_w),
             world_size=self.world.size,
             time=now(),
-            seconds={name: round(value, 4) for name, value in seconds.items()},
+            seconds=clock.seconds,
         )
         if self.directory is not None:
             selected = np.zeros(len(candidates), dtype=bool)
             selected[chosen.rows[chosen.accepted]] = True
             more = {"answer": answers, "selected": selected}
             write_tables(self.directory, step, self.session, evidence, examined, **more)
-            self.directory.record(record)  # after its tables: a step with a record is whole
+        self.record(record)  # after its tables: a step with a record is whole
+        if self.directory is not None:
             self.directory.sync()
-        self.events.record(record)
 
     def _select(self, candidates: Candidates, evidence: Evidence, first: int) -> Selection:
         """What the rule puts out, by uniforms that depend on a prompt's number alone."""
         rule, contexts = self.settings.operator.action, candidates.contexts
         assert isinstance(rule, SelectionRule)  # noqa: S101 - checked at the start
         pool = pool_of(self.settings.target.target, candidates)
-        draws = selection_uniforms(self.search.seed, first + contexts.owner, contexts.position)
+        draws = selection_uniforms(
+            self.settings.searching.seed, first + contexts.owner, contexts.position
+        )
         if not isinstance(rule, MinimumBayesRisk):
             return select(rule, pool, draws)
         texts = contexts.split(np.array(evidence.completions, dtype=object))
 
         def pairs(chosen: Any) -> Any:
             return np.concatenate(
-                [similarity(texts[c], self.search.similarity).ravel() for c in chosen]
+                [similarity(texts[c], self.settings.searching.similarity).ravel() for c in chosen]
             )
 
         return select_by_pairs(rule, pool, draws, pairs)
@@ -178,12 +162,6 @@ def _beyond(settings: RunSettings, log_w: Any) -> dict[str, float | None]:
     rule = settings.operator.action
     share = rule.beyond(log_w) if isinstance(rule, RejectionSampling) else None
     return {} if share is None else {"beyond_bound": share}
-
-
-def _sharpness(settings: RunSettings) -> float | None:
-    """η of the target; None where a selectivity gives every context its own."""
-    target = settings.target.target
-    return target.sharpness if target.selectivity is None else None
 
 
 def _ledger(session: Session, evidence: Evidence) -> Ledger:

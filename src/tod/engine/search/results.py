@@ -53,8 +53,8 @@ def summarise(settings: RunSettings, directory: RunDirectory) -> dict[str, Any]:
     Raises:
         RunError: The directory holds no candidates.
     """
-    search, rule = settings.search, settings.operator.action
-    assert search is not None and isinstance(rule, SelectionRule)  # noqa: S101, PT018
+    search, rule = settings.searching, settings.operator.action
+    assert isinstance(rule, SelectionRule)  # noqa: S101 - checked at the start
     name, table, selected = read(settings, directory)
     k = table.value.shape[1]
     curve = []
@@ -62,10 +62,8 @@ def summarise(settings: RunSettings, directory: RunDirectory) -> dict[str, Any]:
         found = outcomes(rule, table, size, count=search.subsets, seed=search.seed)
         point = {
             "k": size,
-            **_named("utility", mean_over_contexts(found.utility, found.accepted)),
-            **_named(
-                "pass_rate", None if found.passed is None else mean_over_contexts(found.passed)
-            ),
+            **_named("utility", found.utility, found.accepted),
+            **_named("pass_rate", found.passed),
             "accepted": float(found.accepted.mean()),
             **_named("coverage", _coverage(table, size)),
             "method": "exact" if found.exact else "subsampling",
@@ -142,7 +140,6 @@ def read(
     value = utility_value(target, Candidates(Groups.equal(*shape), utility))
     single = len(target.tilts) <= 1
     name = (target.utilities or (settings.utilities[0].name,))[0] if single else "value"
-    assert settings.search is not None  # noqa: S101 - filled in when the action selects
     table = Table(
         value=np.asarray(value).reshape(shape),
         utility=(utility[name] if single else np.asarray(value)).reshape(shape),
@@ -151,7 +148,7 @@ def read(
         texts=tuple(map(tuple, np.array(rows["completion"].to_list(), object).reshape(shape)))
         if risk
         else (),
-        alike=settings.search.similarity,
+        alike=settings.searching.similarity,
     )
     return name, table, rows["selected"].to_numpy().astype(np.float64).reshape(shape)
 
@@ -164,38 +161,35 @@ def _ends(table: Table, selected: Float[np.ndarray, "C K"]) -> dict[str, Any]:
     """
     accepted, put_out = selected.sum(axis=1), (selected * table.utility).sum(axis=1)
     plain, passed = table.utility.mean(axis=1), table.passed
-    gain = mean_over_contexts(put_out - accepted * plain, accepted)
     passing = None if passed is None else passed.mean(axis=1)
-    found = None if passed is None else (selected * passed).sum(axis=1)
+    picked = None if passed is None else (selected * passed).sum(axis=1)
+    gained = None if passing is None or picked is None else picked - passing
     return {
-        "candidates": {
-            **_named("utility", mean_over_contexts(plain)),
-            **_named("pass_rate", None if passing is None else mean_over_contexts(passing)),
-        },
+        "candidates": {**_named("utility", plain), **_named("pass_rate", passing)},
         "selected": {
-            **_named("utility", mean_over_contexts(put_out, accepted)),
-            **_named("pass_rate", None if found is None else mean_over_contexts(found)),
+            **_named("utility", put_out, accepted),
+            **_named("pass_rate", picked),
             "accepted": float(accepted.mean()),
         },
         "gain": {
-            **_named("utility", gain),
-            **_named(
-                "pass_rate",
-                None if passing is None or found is None else mean_over_contexts(found - passing),
-            ),
+            **_named("utility", put_out - accepted * plain, accepted),
+            **_named("pass_rate", gained),
         },
     }
 
 
-def _coverage(table: Table, k: int) -> dict[str, Any] | None:
-    """pass@k: that any of k candidates passes, which no selection exceeds."""
+def _coverage(table: Table, k: int) -> Float[np.ndarray, " C"] | None:
+    """pass@k of every context: that any of k candidates passes, which no selection exceeds."""
     passed = table.passed
     if passed is None:
         return None
-    drawn = np.full(len(passed), passed.shape[1])
-    return mean_over_contexts(pass_at_k(drawn, passed.sum(axis=1), k))
+    return pass_at_k(np.full(len(passed), passed.shape[1]), passed.sum(axis=1), k)
 
 
-def _named(name: str, found: dict[str, Any] | None) -> dict[str, Any]:
-    known = found or {"value": None, "se": None, "ci95": None}
-    return {name: known["value"], f"{name}_se": known["se"], f"{name}_ci95": known["ci95"]}
+def _named(
+    name: str, total: Float[np.ndarray, " C"] | None, weight: Float[np.ndarray, " C"] | None = None
+) -> dict[str, Any]:
+    """The keys of a mean over contexts under a name; all None where it is not known."""
+    mean = {} if total is None else mean_over_contexts(total, weight)
+    keys = {name: "value", f"{name}_se": "se", f"{name}_ci95": "ci95"}
+    return {key: mean.get(part) for key, part in keys.items()}

@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from tod.diagnostics import Summary
+from tod.engine.running import Events
 from tod.engine.settings import RunSettings
-from tod.engine.train import Events
 from tod.runs import StepRecord
 from tod.show.words import VERDICTS
 
