@@ -8,10 +8,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tod.base import ModelError, SpecError
 from tod.engine.distributed import cgroup_quota, free_threads
+from tod.engine.distributed import default_threads
 from tod.engine.models import (
     LoraSpec,
     context_length,
-    default_threads,
     eos_ids,
     load_model,
     pad_id,

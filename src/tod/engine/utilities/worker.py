@@ -2,26 +2,24 @@
 
 A separate interpreter rather than a fork: a process that holds torch and its threads cannot be
 forked safely, and only another process can be killed when a scorer hangs. Parent and child
-exchange pickles over the child's standard streams; both ends are this file, and the child sends
-nothing but numbers and text.
+exchange pickles over a pipe of their own; both ends are this file, and the child sends nothing but
+numbers and text.
 """
 
 import os
-import pickle
-import select
 import signal
-import struct
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from typing import IO, Any
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any
 
 from tod.engine.utilities.functions import Row, complaint, score_rows
 from tod.engine.utilities.utility_specs import TextUtility
 
-_PROGRAM = "from tod.engine.utilities.worker import serve; serve()"
-_HEADER = struct.Struct("<Q")
+_PROGRAM = "from tod.engine.utilities.worker import serve; serve({})"
 
 
 class WorkerTimeout(Exception):
@@ -43,12 +41,15 @@ class Worker:
         """Start the child, with the parent's import path and one thread for its arithmetic."""
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-P", "-c", _PROGRAM],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-        )
+        self._pipe, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-P", "-c", _PROGRAM.format(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # what a utility prints
+                env=environment,
+                pass_fds=[theirs.fileno()],
+            )
         self._ready = False
 
     def call(
@@ -65,10 +66,10 @@ class Worker:
             self._receive(None)
             self._ready = True
         try:
-            _write(_of(self._process.stdin), (spec, rows))
-        except BrokenPipeError:
+            self._pipe.send((spec, rows))
+        except ConnectionError:
             raise WorkerDied(self._ended()) from None
-        answer, error = self._receive(time.monotonic() + timeout_seconds)
+        answer, error = self._receive(timeout_seconds)
         if error:
             raise UtilityFailed(error)
         return list(answer)
@@ -77,64 +78,32 @@ class Worker:
         """Kill the process and wait for it; safe to repeat."""
         self._process.kill()
         self._process.wait()
-        _of(self._process.stdout).close()
+        self._pipe.close()
+
+    def _receive(self, seconds: float | None) -> Any:
+        """The child's next message, in so many seconds."""
         try:
-            _of(self._process.stdin).close()
-        except BrokenPipeError:
-            return
-
-    def _receive(self, deadline: float | None) -> Any:
-        size = _HEADER.unpack(self._read(_HEADER.size, deadline))[0]
-        return pickle.loads(self._read(size, deadline))  # noqa: S301 - from our own child
-
-    def _read(self, size: int, deadline: float | None) -> bytes:
-        """Exactly ``size`` bytes of the child's output, before the deadline."""
-        descriptor, data = _of(self._process.stdout).fileno(), bytearray()
-        while len(data) < size:
-            if deadline is not None:
-                left = max(0.0, deadline - time.monotonic())
-                if not select.select([descriptor], [], [], left)[0]:
-                    self.close()
-                    raise WorkerTimeout
-            piece = os.read(descriptor, size - len(data))
-            if not piece:
-                raise WorkerDied(self._ended())
-            data += piece
-        return bytes(data)
+            if self._pipe.poll(seconds):
+                return self._pipe.recv()
+        except (EOFError, OSError):
+            raise WorkerDied(self._ended()) from None
+        self.close()
+        raise WorkerTimeout
 
     def _ended(self) -> str:
         status = self._process.wait()
         return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
 
 
-def _of(stream: IO[bytes] | None) -> IO[bytes]:
-    """A stream that was asked for at the start of the child."""
-    if stream is None:
-        raise WorkerDied("a worker without streams")
-    return stream
-
-
-def _write(stream: IO[bytes], value: Any) -> None:
-    data = pickle.dumps(value)
-    stream.write(_HEADER.pack(len(data)) + data)
-    stream.flush()
-
-
-def serve() -> None:
-    """Answer calls until the parent closes its end.
-
-    What a utility prints goes to standard error, because standard output carries the answers;
-    Ctrl-C is the parent's to handle.
-    """
+def serve(descriptor: int) -> None:
+    """Answer calls until the parent closes its end; Ctrl-C is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    _write(answers, "ready")
-    while header := sys.stdin.buffer.read(_HEADER.size):
-        size = _HEADER.unpack(header)[0]
-        spec, rows = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301 - from our own parent
-        try:
-            answer: tuple[list[float | None], str] = (score_rows(spec, rows), "")
-        except Exception as error:
-            answer = ([], complaint(error))
-        _write(answers, answer)
+    with Connection(descriptor) as pipe, suppress(EOFError):
+        pipe.send("ready")
+        while True:
+            spec, rows = pipe.recv()
+            try:
+                answer: tuple[list[float | None], str] = (score_rows(spec, rows), "")
+            except Exception as error:
+                answer = ([], complaint(error))
+            pipe.send(answer)
