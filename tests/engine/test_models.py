@@ -7,8 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tod.base import ModelError, SpecError
-from tod.engine.distributed import cgroup_quota, free_threads
-from tod.engine.distributed import default_threads
+from tod.engine.distributed import cgroup_quota, default_threads, free_threads
 from tod.engine.models import (
     LoraSpec,
     context_length,
