@@ -2,6 +2,8 @@
 
 import math
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 
 DASH = "–"
 """Stands for a number that is not known."""
@@ -55,6 +57,20 @@ def what_is(value: object) -> str:
     words = {dict: "a mapping", list: "a list", str: "text", bool: "true or false"}
     known = words | {int: "a number", float: "a number"}
     return known.get(type(value), f"a {type(value).__name__}")
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, with ``#2``, ``#3`` … on repeats.
+
+    >>> distinct(["a", "b", "a"])
+    ('a', 'b', 'a#2')
+    """
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return tuple(numbered)
 
 
 def counted(count: int, noun: str) -> str:

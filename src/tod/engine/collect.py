@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from tod.base.text import distinct
 from tod.candidates import Candidates, Labels, Tokens
 from tod.engine.costs import Work
 from tod.engine.data import Example, prompt_text
@@ -57,7 +58,7 @@ class Evidence:
         log_mu = None if rollouts.log_mu is None else rollouts.log_mu.astype(np.float64)
         log_mu_sum = self.log_mu if log_mu is None else rollouts.sequences.sum(log_mu)
         labels = Labels(
-            context=_distinct([example.id for example in self.examples]),
+            context=distinct(example.id for example in self.examples),  # a small task repeats
             length=rollouts.sequences.sizes,
             answer=np.unique(np.array(self.completions, dtype=np.str_), return_inverse=True)[1],
             prompt=None
@@ -92,16 +93,6 @@ class Evidence:
             anchors={name: values[tokens] for name, values in self.anchors.items()},
             log_mu=None if self.log_mu is None else self.log_mu[rows],
         )
-
-
-def _distinct(names: list[str]) -> tuple[str, ...]:
-    """The names, with ``#2``, ``#3`` … on repeats: a small task may ask a prompt twice a batch."""
-    seen: dict[str, int] = {}
-    found = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return tuple(found)
 
 
 def collect(session: Session, step: int) -> Evidence:

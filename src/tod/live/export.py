@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import DataError, Groups
+from tod.base.text import distinct
 from tod.candidates import POLICIES, Candidates, Labels, Tokens
 from tod.live.guard import Guard, harmless
 from tod.runs import DirectoryLock, Parts
@@ -229,13 +230,8 @@ class LiveBatch:
 
 def identities(prompts: Sequence[str]) -> tuple[str, ...]:
     """Digests of prompts, the same in every step and run; ``#2``, ``#3`` on repeats in a batch."""
-    seen: dict[str, int] = {}
-    found = []
-    for prompt in prompts:
-        name = blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return tuple(found)
+    encoded = (prompt.encode("utf-8", "surrogatepass") for prompt in prompts)
+    return distinct(blake2b(data, digest_size=6).hexdigest() for data in encoded)
 
 
 def _check(n: int, prompt: Any, completion: Any, utility: Any, ragged: Any) -> None:
@@ -419,3 +415,40 @@ class RolloutWriter:
         """The last step on disk, from the names of the parts."""
         paths = self._parts.paths()
         return int(paths[-1].stem.split("-")[2]) if paths else None
+
+
+class Exporter:
+    """What a framework's exporter is: a writer of rollouts, and the tokenizer that spells them.
+
+    Args:
+        path: Directory of the rollouts.
+        tokenizer: Decodes texts; completions are left empty without one.
+        resume_at: Step that a resumed run goes on from.
+        strict: Raise what would otherwise be said once.
+
+    Raises:
+        RunError: Another process writes to the directory.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        tokenizer: Any = None,
+        *,
+        resume_at: int | None = None,
+        strict: bool = False,
+    ) -> None:
+        self.writer = RolloutWriter(path, resume_at=resume_at, strict=strict)
+        self.guard = self.writer.guard
+        self.tokenizer = tokenizer
+
+    @harmless("ending the rollouts")
+    def close(self) -> None:
+        """Write what is pending."""
+        self.writer.close()
+
+    def texts(self, ids: list[Any]) -> list[str]:
+        """Rows of token ids as text."""
+        if self.tokenizer is None:
+            return [""] * len(ids)
+        return [str(text) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]

@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import DataError, SpecError
-from tod.live.export import LiveBatch, RolloutWriter, as_numpy, masked_rows
+from tod.live.export import Exporter, LiveBatch, as_numpy, masked_rows
 from tod.live.guard import harmless
 
-_POLICIES = {
-    "mu": "rollout_log_probs",
-    "old": "action_log_probs",
-    "ref": "base_action_log_probs",
-}
+_POLICIES = {"mu": "rollout_log_probs", "old": "action_log_probs", "ref": "base_action_log_probs"}
 _METHOD = "make_experience_batch"
 
 
-class OpenRLHFExporter:
+class OpenRLHFExporter(Exporter):
     """Writes every batch of experiences of an OpenRLHF trainer.
 
         exporter = OpenRLHFExporter("rollouts/", tokenizer, samples_per_prompt=8)
@@ -49,9 +45,7 @@ class OpenRLHFExporter:
         resume_at: int | None = None,
         strict: bool = False,
     ) -> None:
-        self.writer = RolloutWriter(path, resume_at=resume_at, strict=strict)
-        self.guard = self.writer.guard
-        self.tokenizer = tokenizer
+        super().__init__(path, tokenizer, resume_at=resume_at, strict=strict)
         self.samples_per_prompt = samples_per_prompt
         self.step = resume_at or 0
 
@@ -100,11 +94,6 @@ class OpenRLHFExporter:
         self.writer.append(step, self.batch(items))
         self.step = step
 
-    @harmless("ending the rollouts")
-    def close(self) -> None:
-        """Write what is pending."""
-        self.writer.close()
-
     def batch(self, items: list[Any]) -> LiveBatch:
         """Several experiences as one batch; a policy is kept where all of them have it.
 
@@ -134,7 +123,7 @@ class OpenRLHFExporter:
         ids = as_numpy(item.sequences)[:, -width:]
         rows: dict[str, list[Any]] = {"ids": masked_rows("sequences", ids, mask)}
         rows["prompt"] = _prompts(item, n)
-        rows["completion"] = self._texts(rows["ids"])
+        rows["completion"] = self.texts(rows["ids"])
         for name, field in _POLICIES.items():
             values = getattr(item, field, None)
             if values is not None:
@@ -144,11 +133,6 @@ class OpenRLHFExporter:
         if index is not None and len(index) == n:
             rows["index"] = [int(i) for i in index]
         return rows
-
-    def _texts(self, ids: list[Any]) -> list[str]:
-        if self.tokenizer is None:
-            return [""] * len(ids)
-        return [str(text) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     def _groups(self, rows: dict[str, list[Any]]) -> list[Any]:
         if self.samples_per_prompt is None:

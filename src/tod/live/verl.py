@@ -8,13 +8,12 @@ Keys read (duck-typed): in ``batch`` ``prompts`` [B, P] (left-padded), ``respons
 
 from collections.abc import Mapping
 from inspect import Parameter, signature
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tod.base import DataError, SpecError
-from tod.live.export import LiveBatch, RolloutWriter, as_numpy, masked_rows
+from tod.live.export import Exporter, LiveBatch, as_numpy, masked_rows
 from tod.live.guard import harmless
 
 _POLICIES = {"mu": "rollout_log_probs", "old": "old_log_probs", "ref": "ref_log_prob"}
@@ -22,7 +21,7 @@ _METHOD = "_log_rollout_data"
 _EXTRA = "reward_extra_infos_dict"
 
 
-class VerlExporter:
+class VerlExporter(Exporter):
     """Writes every training batch of a verl trainer.
 
         exporter = VerlExporter("rollouts/", tokenizer)
@@ -38,18 +37,6 @@ class VerlExporter:
     Raises:
         RunError: Another process writes to the directory.
     """
-
-    def __init__(
-        self,
-        path: Path | str,
-        tokenizer: Any = None,
-        *,
-        resume_at: int | None = None,
-        strict: bool = False,
-    ) -> None:
-        self.writer = RolloutWriter(path, resume_at=resume_at, strict=strict)
-        self.guard = self.writer.guard
-        self.tokenizer = tokenizer
 
     def attach(self, trainer: Any) -> None:
         """Write every batch that the trainer logs; its own dump goes on as before.
@@ -101,11 +88,6 @@ class VerlExporter:
         """
         self.writer.append(step, self.batch(data, extra))
 
-    @harmless("ending the rollouts")
-    def close(self) -> None:
-        """Write what is pending."""
-        self.writer.close()
-
     def batch(self, data: Any, extra: Mapping[str, Any] | None = None) -> LiveBatch:
         """The batch as candidates: rows of one ``uid`` are one context.
 
@@ -132,7 +114,7 @@ class VerlExporter:
         return LiveBatch.of(
             group=[str(value) for value in uid],
             prompt=self._prompts(tensors, len(ids)),
-            completion=self._texts(ids),
+            completion=self.texts(ids),
             utility={"score": scores.sum(axis=1), **_extra(extra, len(ids))},
             log=log,
             token_ids=ids,
@@ -148,12 +130,7 @@ class VerlExporter:
         rows = masked_rows("prompts", prompts, mask)
         if self.tokenizer is None:
             return [" ".join(map(str, row)) for row in rows]
-        return self._texts(rows)
-
-    def _texts(self, ids: list[Any]) -> list[str]:
-        if self.tokenizer is None:
-            return [""] * len(ids)
-        return [str(text) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        return self.texts(rows)
 
 
 def _tensor(tensors: Any, key: str) -> Any:
