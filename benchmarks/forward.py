@@ -24,7 +24,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tod.base import Groups
-from tod.engine.forward import LAYOUTS, token_log_probs
+from tod.engine.forward.layout import LAYOUTS
+from tod.engine.forward.log_probs import token_log_probs
 from tod.engine.rollouts import Rollouts
 
 

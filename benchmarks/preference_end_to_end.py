@@ -97,7 +97,7 @@ def held_out(session: Any, policy: Any, sampler: Any, size: int = SIZE) -> Held:
     import torch
 
     from tod.engine.collect import draw, scored
-    from tod.engine.forward import token_log_probs
+    from tod.engine.forward.log_probs import token_log_probs
 
     examples = session.task.held_out(HELD_OUT)
     rollouts, texts = draw(

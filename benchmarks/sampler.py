@@ -18,8 +18,10 @@ import numpy as np
 import torch
 
 from tod.engine.models import eos_ids, load_model, pad_id
-from tod.engine.sampling import SamplingParams, cache, sample
+from tod.engine.sampling import cache
 from tod.engine.sampling.batching import left_padded
+from tod.engine.sampling.params import SamplingParams
+from tod.engine.sampling.sampler import sample
 
 CANDIDATES = 16  # per prompt
 PROMPT_TOKENS = 14

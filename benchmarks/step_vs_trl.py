@@ -82,7 +82,8 @@ def theirs(args: argparse.Namespace) -> list[float]:
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    from tod.engine.data import CountdownTask, load_task
+    from tod.engine.data.load import load_task
+    from tod.engine.data.task_specs import CountdownTask
     from tod.engine.models import load_model
     from tod.engine.tasks import countdown
 

@@ -81,7 +81,7 @@ def load(path: Path) -> dict[str, Any]:
 def run(config: Path, output: Path) -> dict[str, Any]:
     """One recipe, shortened; its row of the table. An error of ours becomes the row's `error`."""
     from tod.base import TodError
-    from tod.engine.search import search
+    from tod.engine.search.job import search
     from tod.engine.settings import RunSettings
     from tod.engine.train import train
 

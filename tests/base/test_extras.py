@@ -11,7 +11,8 @@ from tod.base import DataError, MissingPackage
 from tod.base.extras import load, missing, require
 from tod.engine.data import readers
 from tod.engine.models import LoraSpec, load_model
-from tod.engine.utilities import MathVerifyUtility, ReasoningGymUtility, Scorer
+from tod.engine.utilities.scorer import Scorer
+from tod.engine.utilities.utility_specs import MathVerifyUtility, ReasoningGymUtility
 
 COMMAND = r"is not installed: pip install 'tod-posttrain\[{}\]'"
 

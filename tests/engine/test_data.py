@@ -10,7 +10,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from tod.base import DataError
-from tod.engine.data import Example, Task, TaskSpec, fitting_ids, load_task, prompt_ids, prompt_text
+from tod.engine.data.load import load_task
+from tod.engine.data.prompts import fitting_ids, prompt_ids, prompt_text
+from tod.engine.data.task import Example, Task
+from tod.engine.data.task_specs import TaskSpec
 from tod.engine.tasks import countdown
 from tolerance import chance
 
@@ -250,7 +253,7 @@ def test_a_data_set_that_is_all_held_out_is_refused(tmp_path):
 
 def test_the_heavy_libraries_stay_unloaded():
     code = (
-        "import sys, tod.engine.data, tod.engine.utilities, tod.engine.tiny;"
+        "import sys, tod.engine.data.load, tod.engine.utilities.scorer, tod.engine.tiny;"
         "from tod.engine.data import *; load_task(CountdownTask()).batch(0, 2);"
         "heavy = 'torch transformers datasets polars pandas pyarrow sympy reasoning_gym'.split();"
         "print([name for name in heavy if name in sys.modules])"

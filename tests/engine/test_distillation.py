@@ -8,7 +8,7 @@ import torch
 
 from tod.engine.losses import auxiliary_loss, divergence, forward
 from tod.engine.prepare import prepare
-from tod.engine.proposals import propose
+from tod.engine.proposals.propose import propose
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.operators import Auxiliary, FullVocabulary, Totals

@@ -7,7 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tod.base import Groups
 from tod.engine.costs import ModelCost, Work, spent
-from tod.engine.forward import LAYOUTS, Index, token_log_probs
+from tod.engine.forward.index import Index
+from tod.engine.forward.layout import LAYOUTS
+from tod.engine.forward.log_probs import token_log_probs
 from tod.engine.rollouts import Rollouts
 
 

@@ -9,7 +9,7 @@ import torch
 
 from tod.base import SpecError
 from tod.engine.models import load_model
-from tod.engine.proposals import propose
+from tod.engine.proposals.propose import propose
 from tod.engine.record import ledger
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session, open_session

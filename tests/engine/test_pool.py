@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tod.base import DataError
-from tod.engine.data import load_task
+from tod.engine.data.load import load_task
 from tod.engine.forecast import Forecast, forecast
-from tod.engine.proposals import propose
+from tod.engine.proposals.propose import propose
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.engine.train import train

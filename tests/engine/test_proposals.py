@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from tod.base import DataError, Groups
-from tod.engine.forward import token_log_probs
-from tod.engine.proposals import propose
+from tod.engine.forward.log_probs import token_log_probs
 from tod.engine.proposals.alternating import drawn_at
 from tod.engine.proposals.dynamic import informative
 from tod.engine.proposals.mixture import mixed_log_prob
 from tod.engine.proposals.pairs import gumbel
+from tod.engine.proposals.propose import propose
 from tod.engine.proposals.replay import pack, unpack
 from tod.engine.rollouts import Rollouts
 from tod.engine.sampling.uniforms import row_keys, uniforms

@@ -9,9 +9,9 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from tod.engine.critic import value_loss
-from tod.engine.forward import token_log_probs
+from tod.engine.forward.log_probs import token_log_probs
 from tod.engine.prepare import mismatched, prepare, reference_point
-from tod.engine.proposals import propose
+from tod.engine.proposals.propose import propose
 from tod.engine.session import Session, open_session
 from tod.engine.settings import RunSettings
 from tod.engine.update import update

@@ -10,9 +10,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tod.base import SpecError, UtilityError
-from tod.engine.data import Example
+from tod.engine.data.task import Example
 from tod.engine.tasks import countdown
-from tod.engine.utilities import Scorer, UtilitySpec, score
+from tod.engine.utilities.scorer import Scorer, score
+from tod.engine.utilities.utility_specs import UtilitySpec
 
 
 def spec(name="u", **data):

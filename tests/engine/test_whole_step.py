@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tod.engine.proposals import propose
+from tod.engine.proposals.propose import propose
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.engine.update import update

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from tod.engine.distributed import World
-from tod.engine.proposals import propose
-from tod.engine.search import search
+from tod.engine.proposals.propose import propose
+from tod.engine.search.job import search
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.engine.train import train

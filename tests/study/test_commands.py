@@ -177,7 +177,7 @@ def test_anchors_are_replayed_as_anchors(invoke, run):
 @pytest.mark.parametrize(
     ("words", "error", "message"),
     [
-        (("ess_target",), SpecError, "key=value"),
+        (("ess_target",), SpecError, "path=value"),
         (("ess_taget=0.5",), SpecError, "ess_target"),
         (("ess_target=2",), SpecError, "ess_target"),
     ],

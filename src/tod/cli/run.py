@@ -52,7 +52,7 @@ def run(
     import transformers
 
     from tod.engine.distributed import World, default_threads
-    from tod.engine.search import search
+    from tod.engine.search.job import search
     from tod.engine.train import train
     from tod.show.terminal.progress import Progress
 

@@ -10,12 +10,14 @@ from jaxtyping import Float, Int
 from tod.base.text import distinct
 from tod.candidates import Candidates, Labels, Tokens
 from tod.engine.costs import Work
-from tod.engine.data import Example, prompt_text
-from tod.engine.forward import scored_log_probs
+from tod.engine.data.prompts import prompt_text
+from tod.engine.data.task import Example
+from tod.engine.forward.log_probs import scored_log_probs
 from tod.engine.rollouts import Rollouts
-from tod.engine.sampling import SamplingParams, sample
+from tod.engine.sampling.params import SamplingParams
+from tod.engine.sampling.sampler import sample
 from tod.engine.session import Session
-from tod.engine.utilities import CustomUtility, OverlongUtility
+from tod.engine.utilities.utility_specs import CustomUtility, OverlongUtility
 
 Values = Float[np.ndarray, " _"]
 NOTHING = Work(0, 0, 0)

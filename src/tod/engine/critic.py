@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tod.base import ModelError
 from tod.engine.costs import Work
 from tod.engine.distributed import World
-from tod.engine.forward import token_states
+from tod.engine.forward.log_probs import token_states
 from tod.engine.rollouts import Rollouts
 from tod.operators import Critic
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tod.engine.collect import draw, read
-from tod.engine.sampling import SamplingParams
+from tod.engine.sampling.params import SamplingParams
 from tod.engine.session import Session
 from tod.runs import HeldOut
 

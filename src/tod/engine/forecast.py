@@ -6,8 +6,9 @@ from pathlib import Path
 from tod.base import SpecError
 from tod.engine.consistency import lags
 from tod.engine.costs import ModelCost, Work
-from tod.engine.data import Task, fitting_ids
 from tod.engine.data.load import CANDIDATES, read_pool
+from tod.engine.data.prompts import fitting_ids
+from tod.engine.data.task import Task
 from tod.engine.memory import Estimate, Load, ModelSize, estimate
 from tod.engine.models import context_length, load_tokenizer, skeleton
 from tod.engine.settings import RunSettings

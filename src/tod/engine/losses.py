@@ -10,8 +10,9 @@ from torch.nn.functional import log_softmax
 
 from tod.engine.collect import NOTHING
 from tod.engine.costs import Work
-from tod.engine.forward import Head, logits, token_states
-from tod.engine.forward.head import apply, log_prob_head
+from tod.engine.forward.head import Head, apply, log_prob_head
+from tod.engine.forward.log_probs import token_states
+from tod.engine.forward.model_parts import logits
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session
 from tod.operators import Auxiliary, FullVocabulary, Totals

@@ -12,9 +12,8 @@ from tod.candidates import Candidates
 from tod.engine.collect import NOTHING, Evidence
 from tod.engine.costs import Work
 from tod.engine.critic import Returns
-from tod.engine.forward import scored_log_probs
 from tod.engine.forward.head import apply, log_prob_head
-from tod.engine.forward.log_probs import token_states
+from tod.engine.forward.log_probs import scored_log_probs, token_states
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session
 from tod.operators import (

@@ -8,7 +8,7 @@ import numpy as np
 from tod.candidates import Candidates, Labels
 from tod.engine.collect import NOTHING, Evidence
 from tod.engine.costs import ModelCost, spent
-from tod.engine.forward import Index
+from tod.engine.forward.index import Index
 from tod.engine.session import Session
 from tod.engine.update import Updated
 from tod.procedure import Declared, Examined, Procedure, examine

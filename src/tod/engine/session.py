@@ -13,14 +13,16 @@ from jaxtyping import Int
 from tod.base import ModelError
 from tod.engine.consistency import lags
 from tod.engine.critic import ValueFunction
-from tod.engine.data import Example, Task, fitting_ids, load_task, unknown_message
+from tod.engine.data.load import load_task
+from tod.engine.data.prompts import fitting_ids, unknown_message
+from tod.engine.data.task import Example, Task
 from tod.engine.distributed import World
 from tod.engine.forecast import forecast
 from tod.engine.memory import available, require
 from tod.engine.models import context_length, eos_ids, load_model, pad_id
-from tod.engine.sampling import SamplingParams
+from tod.engine.sampling.params import SamplingParams
 from tod.engine.settings import RunSettings
-from tod.engine.utilities import Scorer
+from tod.engine.utilities.scorer import Scorer
 from tod.operators import Operator, due
 
 

@@ -11,9 +11,9 @@ from tod.atlas import Entry
 from tod.base import FileName, Spec, read_mapping
 from tod.base.overrides import apply_override
 from tod.engine.consistency import check_operators, frozen_names
-from tod.engine.data import CountdownTask, TaskSpec
+from tod.engine.data.task_specs import CountdownTask, TaskSpec
 from tod.engine.models import LoraSpec
-from tod.engine.utilities import (
+from tod.engine.utilities.utility_specs import (
     CountdownUtility,
     LogLikelihoodUtility,
     TextUtility,

@@ -15,7 +15,7 @@ from tod.engine.checkpoint import State
 from tod.engine.collect import Evidence
 from tod.engine.distributed import World
 from tod.engine.evaluate import evaluate
-from tod.engine.proposals import propose
+from tod.engine.proposals.propose import propose
 from tod.engine.record import diagnose, ledger, now, optimiser, write_tables
 from tod.engine.running import Clock, Events, Job
 from tod.engine.settings import RunSettings

@@ -18,7 +18,7 @@ from tod.diagnostics.activation import activation_sums, share_of
 from tod.engine.collect import NOTHING, Evidence
 from tod.engine.costs import Work
 from tod.engine.critic import value_loss
-from tod.engine.forward import micro_batches
+from tod.engine.forward.micro_batches import micro_batches
 from tod.engine.losses import auxiliary_loss, forward
 from tod.engine.prepare import Prepared, prepare
 from tod.engine.rollouts import Rollouts

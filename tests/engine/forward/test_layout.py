@@ -4,7 +4,9 @@ import torch
 import transformers as hf
 
 from tod.base import ModelError, SpecError
-from tod.engine.forward import LAYOUTS, choose, model_parts, refusal, token_log_probs
+from tod.engine.forward import model_parts
+from tod.engine.forward.layout import LAYOUTS, choose, refusal
+from tod.engine.forward.log_probs import token_log_probs
 
 SERVED = {
     "llama": ["packed", "shared_prompt", "rows"],

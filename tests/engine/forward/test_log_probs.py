@@ -4,7 +4,8 @@ import torch
 
 from tod.base import SpecError
 from tod.engine.forward import head as head_module
-from tod.engine.forward import logits, token_log_probs, token_states, token_statistics
+from tod.engine.forward.log_probs import token_log_probs, token_states, token_statistics
+from tod.engine.forward.model_parts import logits
 from tolerance import rounding
 
 

@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from tod.base import SpecError
-from tod.engine.forward import LAYOUTS, context_tokens, micro_batches, token_log_probs
+from tod.engine.forward.layout import LAYOUTS
+from tod.engine.forward.log_probs import token_log_probs
+from tod.engine.forward.micro_batches import context_tokens, micro_batches
 
 
 def split_gradient(toy, model, rollouts, parts, layout):

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from tod.engine.sampling import sampler_path
+from tod.engine.sampling.sampler_path import sampler_path
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "mistral", "gpt2"])

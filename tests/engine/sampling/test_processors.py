@@ -9,7 +9,9 @@ from transformers import (
 )
 
 from tod.base import SpecError
-from tod.engine.sampling import SamplingParams, draw, processed_log_probs, processors
+from tod.engine.sampling import processors
+from tod.engine.sampling.params import SamplingParams
+from tod.engine.sampling.processors import draw, processed_log_probs
 from tolerance import printed, rounding
 
 

@@ -7,7 +7,10 @@ import torch
 from scipy import stats
 
 from tod.base import DataError, ModelError
-from tod.engine.sampling import SamplingParams, cache, processed_log_probs, sample
+from tod.engine.sampling import cache
+from tod.engine.sampling.params import SamplingParams
+from tod.engine.sampling.processors import processed_log_probs
+from tod.engine.sampling.sampler import sample
 from tolerance import decoder_path, of_log_prob, rounding
 
 ARCHITECTURES = ["llama", "qwen3", "gemma3", "mistral", "gpt2"]

@@ -9,9 +9,8 @@ import pytest
 from scipy.stats import chisquare
 
 from tod.base import Groups
-from tod.engine.search import Table, outcomes
 from tod.engine.search.answers import similarity
-from tod.engine.search.curve import sizes
+from tod.engine.search.curve import Table, outcomes, sizes
 from tod.engine.search.results import mean_over_contexts
 from tod.engine.search.selecting import (
     in_parts,

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tod.base import ModelError, RunError, SpecError
-from tod.engine.search import search
+from tod.engine.search.job import search
 from tod.engine.settings import RunSettings, Search
 from tod.engine.train import Events
 from tod.runs import RunDirectory, comparable

@@ -7,8 +7,7 @@ import pytest
 from scipy.stats import chisquare
 
 from tod.diagnostics.coverage import pass_at_k
-from tod.engine.search import best_of_k_law
-from tod.engine.search.curve import subsets
+from tod.engine.search.curve import best_of_k_law, subsets
 from tolerance import chance, double
 
 MU = np.array([0.5, 0.3, 0.2])

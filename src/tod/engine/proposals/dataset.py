@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from tod.base import DataError, Groups
 from tod.engine.collect import Evidence, decoded, everywhere, scored_evidence
-from tod.engine.data import Example
+from tod.engine.data.task import Example
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session
 from tod.operators import DatasetProposal

@@ -7,7 +7,7 @@ from jaxtyping import Bool
 
 from tod.diagnostics import constant_within
 from tod.engine.collect import Evidence, drawn, everywhere, joined
-from tod.engine.forward import Index
+from tod.engine.forward.index import Index
 from tod.engine.session import Session
 from tod.operators import Dynamic, Proposal
 

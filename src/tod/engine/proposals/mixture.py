@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from tod.base import Groups
 from tod.engine.collect import Evidence, decoded, draw, everywhere, scored
 from tod.engine.costs import Work
-from tod.engine.data import Example
-from tod.engine.forward import scored_log_probs
+from tod.engine.data.task import Example
+from tod.engine.forward.log_probs import scored_log_probs
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session
 from tod.operators import MixtureProposal

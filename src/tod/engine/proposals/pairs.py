@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.engine.collect import Evidence, drawn, everywhere, scored_evidence
-from tod.engine.data import Example
+from tod.engine.data.task import Example
 from tod.engine.proposals.dataset import given_rollouts, text_of, texts_as_read, with_end
 from tod.engine.sampling.uniforms import row_keys, uniforms
 from tod.engine.session import Session

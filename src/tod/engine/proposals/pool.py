@@ -10,8 +10,8 @@ from jaxtyping import Int
 
 from tod.base import DataError
 from tod.engine.collect import Evidence, anchors_of, everywhere, scored
-from tod.engine.data import Example, Task
 from tod.engine.data.load import CANDIDATES, read_pool
+from tod.engine.data.task import Example, Task
 from tod.engine.proposals.dataset import given_rollouts, texts_as_read, with_end
 from tod.engine.session import Session
 from tod.operators import PoolProposal

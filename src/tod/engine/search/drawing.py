@@ -6,7 +6,7 @@ from dataclasses import replace
 from tod.base import DataError
 from tod.candidates import Candidates
 from tod.engine.collect import Evidence, drawn, everywhere
-from tod.engine.data import Example, Task
+from tod.engine.data.task import Example, Task
 from tod.engine.search.answers import answer, answer_codes
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings

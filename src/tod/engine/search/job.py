@@ -11,9 +11,9 @@ from tod.base import SpecError, to_numpy
 from tod.candidates import Candidates
 from tod.engine.collect import Evidence
 from tod.engine.costs import ModelCost, spent
-from tod.engine.data import Example
+from tod.engine.data.task import Example
 from tod.engine.distributed import World
-from tod.engine.forward import Index
+from tod.engine.forward.index import Index
 from tod.engine.record import cost_of, now, write_tables
 from tod.engine.running import Clock, Events, Job
 from tod.engine.search.answers import similarity

@@ -1,6 +1,6 @@
 """What `tod run --dry-run` shows: the triple as resolved, and what it will cost."""
 
-from tod.engine.data import load_task
+from tod.engine.data.load import load_task
 from tod.engine.forecast import aim, forecast
 from tod.engine.memory import available
 from tod.engine.settings import RunSettings
