@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tod.cli.audit import audit_command
-from tod.cli.options import Json, Map
+from tod.cli.options import Json, Map, parse_map
 
 atlas = typer.Typer(
     help="Named recipes and training configurations as points (target, operator).",
@@ -89,8 +89,7 @@ def show(
 def grid_command(
     html: Annotated[Path | None, typer.Option(help="Write the grid as an HTML page.")] = None,
     runs: Annotated[
-        Path | None,
-        typer.Option(help="Runs that place the cells, in place of ours."),
+        Path | None, typer.Option(help="Runs that place the cells, in place of ours.")
     ] = None,
     json_out: Json = None,
 ) -> None:
@@ -168,7 +167,6 @@ def compare_command(
     found = compare(a, b)
     if on is not None:
         from tod.cli.evidence import regime_on
-        from tod.cli.options import parse_map
 
         left, right = side(a), side(b)
         regime, remark = regime_on(on, left, right, parse_map(mapping or []))

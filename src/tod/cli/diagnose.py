@@ -3,12 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from tod.cli.options import (
-    JUDGE,
-    READ,
-    WRITE,
     Aim,
     Bounds,
     Config,
@@ -19,9 +14,17 @@ from tod.cli.options import (
     Map,
     Paths,
     Steps,
+    gate_of,
+    panel,
+    parse_map,
+    target_of,
+    thresholds_of,
+    to_judge,
+    to_read,
+    to_write,
 )
 
-MORE = "More measures"
+to_measure = panel("More measures")
 
 
 def diagnose_command(
@@ -31,100 +34,64 @@ def diagnose_command(
     steps: Steps = None,
     group_by: Annotated[
         str,
-        typer.Option(
+        to_read(
             help="step: a prompt that comes again at another step is another group; context: one "
-            "group over all steps.",
-            rich_help_panel=READ,
+            "group over all steps."
         ),
     ] = "step",
     max_rejected: Annotated[
-        float,
-        typer.Option(
-            help="Share of unusable rows beyond which reading fails.", rich_help_panel=READ
-        ),
+        float, to_read(help="Share of unusable rows beyond which reading fails.")
     ] = 0.01,
     target: Aim = None,
     config: Config = None,
     eta: Eta = None,
     on_policy: Annotated[
-        bool,
-        typer.Option(
-            "--on-policy",
-            help="Declare that the sampler was the policy itself.",
-            rich_help_panel=JUDGE,
-        ),
+        bool, to_judge("--on-policy", help="Declare that the sampler was the policy itself.")
     ] = False,
-    ess_target: Annotated[
-        float,
-        typer.Option(help="ESS_rel that the feasible eta keeps.", rich_help_panel=JUDGE),
-    ] = 0.5,
+    ess_target: Annotated[float, to_judge(help="ESS_rel that the feasible eta keeps.")] = 0.5,
     thresholds: Bounds = None,
     clip: Annotated[
         str | None,
-        typer.Option(
-            help="Clip LOW,HIGH: the share of the recorded tokens that it takes, as 0.2,0.28.",
-            rich_help_panel=MORE,
+        to_measure(
+            help="Clip LOW,HIGH: the share of the recorded tokens that it takes, as 0.2,0.28."
         ),
     ] = None,
     operator: Annotated[
         str | None,
-        typer.Option(
-            help="Operator whose trust region is read so: a recipe's name or YAML file.",
-            rich_help_panel=MORE,
-        ),
+        to_measure(help="Operator whose trust region is read so: a recipe's name or YAML file."),
     ] = None,
-    below: Annotated[
-        float,
-        typer.Option(help="ESS_rel: the share of prompts below it.", rich_help_panel=MORE),
-    ] = 0.3,
+    below: Annotated[float, to_measure(help="ESS_rel: the share of prompts below it.")] = 0.3,
     bootstrap: Annotated[
         int,
-        typer.Option(
-            help="Resamples of prompts for bootstrap intervals of ESS_rel; 0 for none.",
-            min=0,
-            rich_help_panel=MORE,
+        to_measure(
+            help="Resamples of prompts for bootstrap intervals of ESS_rel; 0 for none.", min=0
         ),
     ] = 0,
     texts: Annotated[
-        bool,
-        typer.Option(
-            "--texts",
-            help="Read completions again: distinct-n and self-BLEU.",
-            rich_help_panel=MORE,
-        ),
+        bool, to_measure("--texts", help="Read completions again: distinct-n and self-BLEU.")
     ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option("--verbose", "-v", help="Show all that is known.", rich_help_panel=WRITE),
-    ] = False,
-    worst: Annotated[
-        int,
-        typer.Option(help="How many fragile prompts to show.", min=0, rich_help_panel=WRITE),
-    ] = 5,
+    verbose: Annotated[bool, to_write("--verbose", "-v", help="Show all that is known.")] = False,
+    worst: Annotated[int, to_write(help="How many fragile prompts to show.", min=0)] = 5,
     html: Html = None,
     json_out: Json = None,
     per_context: Annotated[
-        Path | None,
-        typer.Option(help="Write one row per prompt as Parquet.", rich_help_panel=WRITE),
+        Path | None, to_write(help="Write one row per prompt as Parquet.")
     ] = None,
 ) -> None:
     """Diagnose rollouts that any framework wrote.
 
     Example: tod diagnose outputs/completions --config grpo.yaml --html report.html
     """
-    from tod.cli.options import gate_of, parse_map, target_of, thresholds_of
     from tod.diagnosis import Shown, diagnose
     from tod.formats import read
     from tod.show.output import put_json
 
     shown, bounds = Shown(below, bootstrap, texts), thresholds_of(thresholds)
-
-    roles = parse_map(mapping or [])
     reading = read(
         paths,
         format_,
         steps=steps,
-        mapping=roles,
+        mapping=parse_map(mapping or []),
         max_rejected=max_rejected,
         group_by=group_by,
         gate=gate_of(clip, operator, config if target is None else None),

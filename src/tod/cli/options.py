@@ -1,5 +1,7 @@
 """Options that several commands share, and what they say: a target, columns, bounds, a clip."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,14 @@ if TYPE_CHECKING:
     from tod.operators import Operator
     from tod.regimes import Thresholds
 
-READ, AIM, JUDGE, WRITE = "What is read", "The target", "How it is judged", "Where it is written"
+
+def panel(title: str) -> Callable[..., Any]:
+    """What declares an option that the help lists under a title."""
+    return partial(typer.Option, rich_help_panel=title)
+
+
+to_read, to_aim = panel("What is read"), panel("The target")
+to_judge, to_write = panel("How it is judged"), panel("Where it is written")
 
 Overrides = Annotated[
     list[str] | None,
@@ -28,53 +37,28 @@ Threads = Annotated[
 Paths = Annotated[
     list[str], typer.Argument(help="Rollout files, globs, directories, or a run directory.")
 ]
-Format = Annotated[
-    str,
-    typer.Option(
-        "--format", help="auto, or a format's name (see docs/formats).", rich_help_panel=READ
-    ),
-]
+Format = Annotated[str, to_read("--format", help="auto, or a format's name (see docs/formats).")]
 Map = Annotated[
     list[str] | None,
-    typer.Option(
-        "--map",
-        help="Columns by role: utility=reward,context=prompt_id,log_mu=logp.",
-        rich_help_panel=READ,
-    ),
+    to_read("--map", help="Columns by role: utility=reward,context=prompt_id,log_mu=logp."),
 ]
-Steps = Annotated[str | None, typer.Option(help="Steps a:b, both included.", rich_help_panel=READ)]
+Steps = Annotated[str | None, to_read(help="Steps a:b, both included.")]
 Aim = Annotated[
     str | None,
-    typer.Option(
+    to_aim(
         "--target",
         help="A recipe of the atlas, a YAML file, or YAML such as "
         "'{anchor: {mu: 1}, tilts: [{utility: score, eta: 2}]}'.",
-        rich_help_panel=AIM,
     ),
 ]
-Config = Annotated[
-    Path | None,
-    typer.Option(help="Training configuration: the target that it implies.", rich_help_panel=AIM),
-]
-Eta = Annotated[
-    float | None,
-    typer.Option(help="Sharpness in nats per unit of reward.", rich_help_panel=AIM),
-]
+Config = Annotated[Path | None, to_aim(help="Training configuration: the target that it implies.")]
+Eta = Annotated[float | None, to_aim(help="Sharpness in nats per unit of reward.")]
 Bounds = Annotated[
     Path | None,
-    typer.Option(
-        "--thresholds",
-        help="YAML of bounds, as `tod study calibrate` writes it.",
-        rich_help_panel=JUDGE,
-    ),
+    to_judge("--thresholds", help="YAML of bounds, as `tod study calibrate` writes it."),
 ]
-Json = Annotated[
-    str | None,
-    typer.Option("--json", help="Write JSON to a file, or - for stdout.", rich_help_panel=WRITE),
-]
-Html = Annotated[
-    Path | None, typer.Option(help="Write a self-contained page.", rich_help_panel=WRITE)
-]
+Json = Annotated[str | None, to_write("--json", help="Write JSON to a file, or - for stdout.")]
+Html = Annotated[Path | None, to_write(help="Write a self-contained page.")]
 
 _STILL = (
     "what may still be read: groups, rewards and zero-variance groups as they are; ESS_rel, the "

@@ -2,11 +2,23 @@
 
 from typing import Annotated
 
-import typer
+from tod.cli.options import (
+    Aim,
+    Bounds,
+    Config,
+    Eta,
+    Format,
+    Json,
+    Map,
+    Paths,
+    Steps,
+    panel,
+    parse_map,
+    target_of,
+    thresholds_of,
+)
 
-from tod.cli.options import Aim, Bounds, Config, Eta, Format, Json, Map, Paths, Steps
-
-WANTED = "What is wanted"
+to_plan = panel("What is wanted")
 
 
 def plan_command(
@@ -18,34 +30,17 @@ def plan_command(
     config: Config = None,
     eta: Eta = None,
     target_ess: Annotated[
-        float,
-        typer.Option(
-            "--target-ess", help="ESS_rel to keep, between 0 and 1.", rich_help_panel=WANTED
-        ),
+        float, to_plan("--target-ess", help="ESS_rel to keep, between 0 and 1.")
     ] = 0.5,
     utility: Annotated[
-        str | None,
-        typer.Option(
-            help="Plan for this reward alone, at the target's anchor.", rich_help_panel=WANTED
-        ),
+        str | None, to_plan(help="Plan for this reward alone, at the target's anchor.")
     ] = None,
     k: Annotated[
-        int | None,
-        typer.Option(
-            "--k",
-            help="Rollouts per prompt that are planned, of those drawn.",
-            rich_help_panel=WANTED,
-        ),
+        int | None, to_plan("--k", help="Rollouts per prompt that are planned, of those drawn.")
     ] = None,
-    count: Annotated[
-        float,
-        typer.Option(help="Effective rollouts wanted per prompt.", min=1.0, rich_help_panel=WANTED),
-    ] = 8.0,
+    count: Annotated[float, to_plan(help="Effective rollouts wanted per prompt.", min=1.0)] = 8.0,
     error: Annotated[
-        float,
-        typer.Option(
-            help="Error wanted, for statistics bounded by 1.", min=1e-6, rich_help_panel=WANTED
-        ),
+        float, to_plan(help="Error wanted, for statistics bounded by 1.", min=1e-6)
     ] = 0.25,
     thresholds: Bounds = None,
     json_out: Json = None,
@@ -54,7 +49,6 @@ def plan_command(
 
     Example: tod plan pilot/ --target-ess 0.5 --json plan.json
     """
-    from tod.cli.options import parse_map, target_of, thresholds_of
     from tod.diagnosis import plan
     from tod.formats import read
     from tod.show.output import put_json

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tod.cli.options import Bounds
+from tod.cli.options import Bounds, thresholds_of
 
 
 def report_command(
@@ -31,7 +31,6 @@ def report_command(
     Example: tod report runs/quickstart diagnosis.json -o compare.html
     """
     from tod import show
-    from tod.cli.options import thresholds_of
     from tod.show.output import put
     from tod.show.screen import Screen
 

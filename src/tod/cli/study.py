@@ -39,8 +39,7 @@ def calibrate_command(
         float, typer.Option(help="Operators are apart where their excess is above this.", min=0.0)
     ] = 0.1,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write the YAML that --thresholds reads."),
+        Path | None, typer.Option("--output", "-o", help="Write the YAML that --thresholds reads.")
     ] = None,
     json_out: Json = None,
 ) -> None:
