@@ -38,18 +38,16 @@ def settings_of(form: str, seed: int, output: Path) -> Any:
 
 def passes(settings: Any, name: str) -> list[float]:
     """pass@1 of a model on every held-out prompt; the same random numbers for all models."""
-    from tod.engine.collect import draw, read
+    from tod.engine.collect import decoded, draw, read
     from tod.engine.models import load_model
     from tod.engine.session import open_session
 
     session = open_session(settings)
     model = load_model(name, dtype="float32")[0].eval().requires_grad_(False)
     examples = session.task.held_out(HELD_OUT)
-    rollouts, texts = draw(
-        session, model, examples, SIZE, session.params, seed=EVALUATION_SEED, step=0,
-        numbers=np.arange(len(examples)),
-    )  # fmt: skip
-    (values,) = read(session, examples, rollouts, texts).values()
+    numbers = np.arange(len(examples))
+    rollouts = draw(session, model, examples, SIZE, 0, numbers, seed=EVALUATION_SEED)
+    (values,) = read(session, examples, rollouts, decoded(session, rollouts)).values()
     session.close()
     return [float(x) for x in np.asarray(values).reshape(len(examples), SIZE).mean(axis=1)]
 

@@ -96,15 +96,13 @@ def held_out(session: Any, policy: Any, sampler: Any, size: int = SIZE) -> Held:
     """Candidates drawn from ``sampler`` on held-out prompts, with δ = log π − log b of each."""
     import torch
 
-    from tod.engine.collect import draw, scored
+    from tod.engine.collect import decoded, draw, read
     from tod.engine.forward.log_probs import token_log_probs
 
     examples = session.task.held_out(HELD_OUT)
-    rollouts, texts = draw(
-        session, sampler, examples, size, session.params, seed=90_001, step=0,
-        numbers=np.arange(len(examples)),
-    )  # fmt: skip
-    (utility,) = scored(session, examples, rollouts, texts).values()
+    numbers = np.arange(len(examples))
+    rollouts = draw(session, sampler, examples, size, 0, numbers, seed=90_001)
+    (utility,) = read(session, examples, rollouts, decoded(session, rollouts)).values()
     with torch.no_grad():
         tokens = [token_log_probs(m, rollouts).log_prob for m in (policy, session.frozen["ref"])]
     gap = (tokens[0] - tokens[1]).double().cpu().numpy()

@@ -115,17 +115,8 @@ def draw_once(session: Any) -> tuple[Any, float]:
     examples = session.task.batch(0, proposal.prompts)
     numbers = session.world.share(len(examples))
     start = time.perf_counter()
-    rollouts, texts = draw(
-        session,
-        session.sampler,
-        examples,
-        proposal.size,
-        session.params,
-        seed=0,
-        step=1,
-        numbers=numbers,
-    )
-    return (examples, rollouts, texts), time.perf_counter() - start
+    rollouts = draw(session, session.sampler, examples, proposal.size, 1, numbers, seed=0)
+    return (examples, rollouts), time.perf_counter() - start
 
 
 def measure(

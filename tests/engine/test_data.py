@@ -254,7 +254,7 @@ def test_a_data_set_that_is_all_held_out_is_refused(tmp_path):
 def test_the_heavy_libraries_stay_unloaded():
     code = (
         "import sys, tod.engine.data.load, tod.engine.utilities.scorer, tod.engine.tiny;"
-        "from tod.engine.data import *; load_task(CountdownTask()).batch(0, 2);"
+        "from tod.engine.data.load import *; load_task(CountdownTask()).batch(0, 2);"
         "heavy = 'torch transformers datasets polars pandas pyarrow sympy reasoning_gym'.split();"
         "print([name for name in heavy if name in sys.modules])"
     )

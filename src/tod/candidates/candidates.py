@@ -1,7 +1,7 @@
 """Candidates: what the proposal μ produced for every context, in log space, ragged and frozen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from tod.base import Array, DataError, Groups, is_numpy, namespace
+from tod.base.rows import picked
 from tod.candidates.tokens import Recorded, Tokens
 
 POLICIES = ("mu", "old", "ref", "teacher", "policy")
@@ -101,9 +102,9 @@ class Candidates(Recorded):
         contexts, rows = self.contexts.take(chosen)
         return Candidates(
             contexts=contexts,
-            utility={name: values[rows] for name, values in self.utility.items()},
-            log_mu=None if self.log_mu is None else self.log_mu[rows],
-            log_anchor={name: values[rows] for name, values in self.log_anchor.items()},
+            utility=picked(self.utility, rows),
+            log_mu=picked(self.log_mu, rows),
+            log_anchor=picked(self.log_anchor, rows),
             semantics=self.semantics,
             tokens=None if self.tokens is None else self.tokens.take(rows),
             labels=_take_labels(self.labels, chosen, rows),
@@ -113,9 +114,9 @@ class Candidates(Recorded):
         """Some candidates, regrouped by ``contexts`` (sub-sampling for a K-trend)."""
         return Candidates(
             contexts=contexts,
-            utility={name: values[rows] for name, values in self.utility.items()},
-            log_mu=None if self.log_mu is None else self.log_mu[rows],
-            log_anchor={name: values[rows] for name, values in self.log_anchor.items()},
+            utility=picked(self.utility, rows),
+            log_mu=picked(self.log_mu, rows),
+            log_anchor=picked(self.log_anchor, rows),
             semantics=self.semantics,
         )
 
@@ -135,11 +136,5 @@ class Candidates(Recorded):
 
 
 def _take_labels(labels: Labels, chosen: Any, rows: Any) -> Labels:
-    def pick(name: str) -> Any:
-        values = getattr(labels, name)
-        if values is None:
-            return None
-        index = chosen if name in ("context", "step", "prompt") else rows
-        return tuple(values[int(i)] for i in index) if isinstance(values, tuple) else values[index]
-
-    return Labels(**{item.name: pick(item.name) for item in fields(Labels)})
+    index = dict.fromkeys(("context", "step", "prompt"), chosen)
+    return Labels(**{k: picked(v, index.get(k, rows)) for k, v in vars(labels).items()})

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Array, DataError, Groups, MissingLogProbs
+from tod.base.rows import picked
 
 
 class Recorded:
@@ -66,7 +67,7 @@ class Tokens(Recorded):
         sequences, at = self.sequences.take(rows)
         return Tokens(
             sequences=sequences,
-            log_mu=None if self.log_mu is None else self.log_mu[at],
-            log_anchor={name: values[at] for name, values in self.log_anchor.items()},
-            ids=None if self.ids is None else self.ids[at],
+            log_mu=picked(self.log_mu, at),
+            log_anchor=picked(self.log_anchor, at),
+            ids=picked(self.ids, at),
         )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from tod.base.rows import chained, picked
 from tod.base.text import distinct
 from tod.candidates import Candidates, Labels, Tokens
 from tod.engine.costs import Work
@@ -89,11 +90,11 @@ class Evidence:
         return replace(
             self,
             rollouts=self.rollouts.take(chosen),
-            examples=tuple(self.examples[int(c)] for c in chosen),
-            completions=tuple(self.completions[int(row)] for row in rows),
-            utility={name: values[rows] for name, values in self.utility.items()},
-            anchors={name: values[tokens] for name, values in self.anchors.items()},
-            log_mu=None if self.log_mu is None else self.log_mu[rows],
+            examples=picked(self.examples, chosen),
+            completions=picked(self.completions, rows),
+            utility=picked(self.utility, rows),
+            anchors=picked(self.anchors, tokens),
+            log_mu=picked(self.log_mu, rows),
         )
 
 
@@ -124,31 +125,41 @@ def draw(
     model: Any,
     examples: Sequence[Example],
     size: int,
-    params: SamplingParams,
-    *,
-    seed: int,
     step: int,
     numbers: Any,
-) -> tuple[Rollouts, tuple[str, ...]]:
-    """Sample ``size`` candidates of each example and decode them."""
-    rollouts = sample(
+    *,
+    params: SamplingParams | None = None,
+    seed: int | None = None,
+) -> Rollouts:
+    """Sample ``size`` candidates of each example, as the run's proposal does where nothing is said.
+
+    Args:
+        session: The run.
+        model: What samples.
+        examples: The prompts' rows.
+        size: K.
+        step: Step of the run.
+        numbers: Number of every example in the step.
+        params: How tokens are drawn.
+        seed: Seed of the draws.
+    """
+    return sample(
         model,
         session.prompts(examples),
         size,
-        params=params,
+        params=params or session.params,
         pad_id=session.pad_id,
         eos_ids=session.stop_ids,
-        seed=seed,
+        seed=session.settings.seed if seed is None else seed,
         step=step,
         context_ids=numbers,
     )
-    return rollouts, decoded(session.tokenizer, rollouts)
 
 
-def decoded(tokenizer: Any, rollouts: Rollouts) -> tuple[str, ...]:
-    """Text of every completion, special tokens left out."""
+def decoded(session: Session, rollouts: Rollouts) -> tuple[str, ...]:
+    """Text of every completion as its tokens spell it, special tokens left out."""
     rows = rollouts.sequences.split(rollouts.ids)
-    return tuple(tokenizer.batch_decode(rows, skip_special_tokens=True))
+    return tuple(session.tokenizer.batch_decode(rows, skip_special_tokens=True))
 
 
 def scored(
@@ -176,27 +187,17 @@ def read(
 
 def drawn(session: Session, examples: list[Example], numbers: Any, step: int) -> Evidence:
     """Draw candidates of some examples from the proposal's one model, and score them."""
-    rollouts, completions = draw(
-        session,
-        session.sampler,
-        examples,
-        session.operator.proposal.size,
-        session.params,
-        seed=session.settings.seed,
-        step=step,
-        numbers=numbers,
-    )
-    return scored_evidence(session, examples, rollouts, completions)
+    size = session.operator.proposal.size
+    rollouts = draw(session, session.sampler, examples, size, step, numbers)
+    return scored_evidence(session, examples, rollouts)
 
 
-def scored_evidence(
-    session: Session, examples: Sequence[Example], rollouts: Rollouts, completions: Sequence[str]
-) -> Evidence:
-    """Candidates with their utilities and their anchors' log-probs."""
+def scored_evidence(session: Session, examples: Sequence[Example], rollouts: Rollouts) -> Evidence:
+    """Candidates with their texts, their utilities and their anchors' log-probs."""
+    completions = decoded(session, rollouts)
     utility, judged = scored(session, examples, rollouts, completions)
     anchors, work = anchors_of(session, rollouts)
-    work |= judged
-    return Evidence(rollouts, tuple(examples), tuple(completions), utility, anchors, work)
+    return Evidence(rollouts, tuple(examples), completions, utility, anchors, work | judged)
 
 
 def anchors_of(session: Session, rollouts: Rollouts) -> tuple[dict[str, Values], dict[str, Work]]:
@@ -226,12 +227,10 @@ def joined(parts: list[Evidence]) -> Evidence:
     return replace(
         first,
         rollouts=Rollouts.concatenate([part.rollouts for part in parts]),
-        examples=tuple(example for part in parts for example in part.examples),
-        completions=tuple(text for part in parts for text in part.completions),
-        utility={k: np.concatenate([part.utility[k] for part in parts]) for k in first.utility},
-        anchors={k: np.concatenate([part.anchors[k] for part in parts]) for k in first.anchors},
+        examples=chained([part.examples for part in parts]),
+        completions=chained([part.completions for part in parts]),
+        utility=chained([part.utility for part in parts]),
+        anchors=chained([part.anchors for part in parts]),
         work={k: sum((p.work.get(k, NOTHING) for p in parts), NOTHING) for k in first.work},
-        log_mu=None
-        if first.log_mu is None
-        else np.concatenate([part.log_mu for part in parts if part.log_mu is not None]),
+        log_mu=chained([part.log_mu for part in parts]),
     )

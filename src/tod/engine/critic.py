@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tod.base import ModelError
 from tod.engine.costs import Work
 from tod.engine.distributed import World
 from tod.engine.forward.log_probs import token_states
@@ -73,18 +72,11 @@ class ValueFunction:
         Raises:
             ModelError: The gradient is not finite; nothing was changed.
         """
-        world.add_gradients(self.parameters)
-        limit = self.spec.max_grad_norm or float("inf")
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
-        if not np.isfinite(norm):
-            self.optimiser.zero_grad(set_to_none=True)
-            raise ModelError(
-                f"the critic's gradient is not finite (norm {norm}): lower "
-                "`auxiliary.critic.learning_rate`, or bound the utility."
-            )
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        return norm
+        complaint = (
+            "the critic's gradient is not finite (norm {norm}): lower "
+            "`auxiliary.critic.learning_rate`, or bound the utility."
+        )
+        return world.step(self.optimiser, self.parameters, self.spec.max_grad_norm, complaint)
 
 
 @dataclass(frozen=True)

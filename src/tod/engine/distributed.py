@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from tod.base import RunError
+from tod.base import ModelError, RunError
 
 T = TypeVar("T")
 
@@ -86,6 +86,33 @@ class World:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             torch.distributed.all_reduce(parameter.grad)
+
+    def step(
+        self,
+        optimiser: torch.optim.Optimizer,
+        parameters: list[torch.nn.Parameter],
+        max_norm: float | None,
+        complaint: str,
+    ) -> float:
+        """Add gradients over processes, clip, step; the norm before clipping.
+
+        Args:
+            optimiser: Whose step it is; its gradients are forgotten.
+            parameters: What it trains.
+            max_norm: Clip of the whole gradient's norm; None: no clip.
+            complaint: What to say of a gradient that is not finite, after its norm.
+
+        Raises:
+            ModelError: The gradient is not finite; nothing was changed.
+        """
+        self.add_gradients(parameters)
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm or math.inf))
+        if not math.isfinite(norm):
+            optimiser.zero_grad(set_to_none=True)
+            raise ModelError(complaint.format(norm=norm))
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        return norm
 
     def wait(self) -> None:
         """Until every process is here."""

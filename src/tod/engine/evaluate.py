@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tod.engine.collect import draw, read
+from tod.engine.collect import decoded, draw, read
 from tod.engine.sampling.params import SamplingParams
 from tod.engine.session import Session
 from tod.runs import HeldOut
@@ -31,17 +31,10 @@ def evaluate(session: Session, utility: str) -> HeldOut:
     values = np.zeros((0, size))
     if len(mine):
         chosen = [examples[i] for i in mine]
-        rollouts, completions = draw(
-            session,
-            session.policy,
-            chosen,
-            size,
-            params,
-            seed=EVALUATION_SEED,
-            step=0,
-            numbers=mine,
+        rollouts = draw(
+            session, session.policy, chosen, size, 0, mine, params=params, seed=EVALUATION_SEED
         )
-        values = read(session, chosen, rollouts, completions)[utility]
+        values = read(session, chosen, rollouts, decoded(session, rollouts))[utility]
         values = values.reshape(len(chosen), size)
     table = np.concatenate(session.world.gather(values))
     if not len(table):

@@ -10,7 +10,7 @@ from torch.nn.functional import log_softmax
 
 from tod.engine.collect import NOTHING
 from tod.engine.costs import Work
-from tod.engine.forward.head import Head, apply, log_prob_head
+from tod.engine.forward.head import Head, apply, exact, log_prob_head
 from tod.engine.forward.log_probs import token_states
 from tod.engine.forward.model_parts import logits
 from tod.engine.rollouts import Rollouts
@@ -96,7 +96,7 @@ def _with_terms(
 
     def head(z: Tensor, at: Tensor) -> Tensor:
         found = list(base(z, at).unbind(1)) if entropy else [base(z, at)]
-        z = (z if z.dtype == torch.float64 else z.float()) / temperature
+        z = exact(z) / temperature
         if auxiliary.entropy is not None:
             log_p = torch.log_softmax(z, dim=-1)
             found[1] = -(log_p.exp() * log_p.clamp_min(-1e9)).sum(-1)
@@ -117,11 +117,7 @@ def divergence(
     The teacher gets no gradient. Half precision is computed in float32. See
     `tod.operators.divergence` for the equation.
     """
-    log_q, log_p = (log_softmax(_exact(z), dim=-1) for z in (student, teacher.detach()))
+    log_q, log_p = (log_softmax(exact(z), dim=-1) for z in (student, teacher.detach()))
     few = term.top_k is not None and term.top_k < log_p.shape[-1]
     top = log_p.topk(term.top_k or 1, dim=-1).indices if few else None
     return of_laws(term, log_p, log_q, top)  # type: ignore[return-value]
-
-
-def _exact(z: Tensor) -> Tensor:
-    return z if z.dtype == torch.float64 else z.float()

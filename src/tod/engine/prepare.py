@@ -1,5 +1,6 @@
 """What an action needs of the whole batch before its first update."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from tod.base import Groups, SpecError
+from tod.base import SpecError
 from tod.candidates import Candidates
 from tod.engine.collect import NOTHING, Evidence
 from tod.engine.costs import Work
@@ -135,28 +136,19 @@ def _with_critic(
 ) -> Prepared:
     """Values and log π_old in one forward each, then returns, then moments."""
     assert isinstance(action.advantage, Gae) and session.critic is not None  # noqa: S101, PT018
-    rollouts = evidence.rollouts
-    mine = session.world.share(len(rollouts.contexts))
-    value, log_old = np.zeros(totals.tokens), np.zeros(totals.tokens)
-    work = NOTHING
-    found: list[Any] = []
-    if len(mine):
-        at = _tokens_of(rollouts.sequences, rollouts.contexts, mine)
-        own, log_prob, work = _values(session, rollouts.take(mine))
-        found = [at, own, log_prob]
-    for part in session.world.gather(found):
-        if part:
-            value[part[0]], log_old[part[0]] = part[1], part[2]
+    (value, log_old), work = _everyones(
+        session, evidence.rollouts, 2, lambda mine: _values(session, mine)
+    )
     log_old = evidence.anchors.get("old", log_old)
     batch = batch_of(target, candidates, log_old, log_old, totals, critic=value)
     rewards = rewards_of(action.advantage, action.pull, batch)
     rule = action.advantage
-    goal = gae(rewards, value, rollouts.sequences, rule.discount, rule.trace)[1]
+    goal = gae(rewards, value, evidence.rollouts.sequences, rule.discount, rule.trace)[1]
     returns = Returns(value, np.asarray(goal, np.float64))
     return Prepared(totals_of(action, batch), returns, work=(("old", work),))
 
 
-def _values(session: Session, rollouts: Rollouts) -> tuple[Values, Values, Work]:
+def _values(session: Session, rollouts: Rollouts) -> tuple[list[Values], Work]:
     """V and log π of every token, in micro-batches of the whole share, without graph."""
     ids = torch.from_numpy(rollouts.ids.astype("int64")).to(session.world.device)
     temperature = session.operator.proposal.temperature
@@ -166,7 +158,7 @@ def _values(session: Session, rollouts: Rollouts) -> tuple[Values, Values, Work]
         log_prob = apply(session.policy, states, head)
         assert session.critic is not None  # noqa: S101 - checked by the caller
         value, own = session.critic.values(rollouts, states)
-    return value.double().cpu().numpy(), log_prob.double().cpu().numpy(), work + own
+    return [x.double().cpu().numpy() for x in (value, log_prob)], work + own
 
 
 def _log_old(session: Session, evidence: Evidence) -> tuple[Values, Work]:
@@ -179,22 +171,34 @@ def _log_old(session: Session, evidence: Evidence) -> tuple[Values, Work]:
         return old, NOTHING
     if log_mu is not None and session.sampler is session.policy and session.params.full_support:
         return log_mu.astype(np.float64), NOTHING
-    rollouts = evidence.rollouts
-    mine = session.world.share(len(rollouts.contexts))
-    found: tuple[Any, ...] = ()
-    work = NOTHING
-    if len(mine):
+
+    def log_policy(mine: Rollouts) -> tuple[list[Values], Work]:
         temperature = session.operator.proposal.temperature
-        log_prob, work = scored_log_probs(session.policy, rollouts.take(mine), temperature)
-        found = (_tokens_of(rollouts.sequences, rollouts.contexts, mine), log_prob)
-    whole = np.zeros(rollouts.sequences.total)
-    for part in session.world.gather(found):
-        if part:
-            whole[part[0]] = part[1]
+        log_prob, work = scored_log_probs(session.policy, mine, temperature)
+        return [log_prob], work
+
+    (whole,), work = _everyones(session, evidence.rollouts, 1, log_policy)
     return whole, work
 
 
-def _tokens_of(sequences: Groups, contexts: Groups, chosen: Any) -> Any:
-    """Flat token indices of some contexts."""
-    _, rows = contexts.take(chosen)
-    return sequences.take(rows)[1]
+def _everyones(
+    session: Session,
+    rollouts: Rollouts,
+    count: int,
+    compute: Callable[[Rollouts], tuple[list[Values], Work]],
+) -> tuple[list[Values], Work]:
+    """``count`` columns of all tokens, [M] each, every process computing its share of the contexts.
+
+    The work is this process's own.
+    """
+    mine, work = session.world.share(len(rollouts.contexts)), NOTHING
+    found: tuple[Any, ...] = ()
+    if len(mine):
+        columns, work = compute(rollouts.take(mine))
+        found = (rollouts.tokens_of(mine), columns)
+    whole = [np.zeros(rollouts.sequences.total) for _ in range(count)]
+    for part in session.world.gather(found):
+        if part:
+            for column, values in zip(whole, part[1], strict=True):
+                column[part[0]] = values
+    return whole, work

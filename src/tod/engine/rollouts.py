@@ -1,11 +1,12 @@
 """What the sampler produced: flat token arrays on the host, grouped twice."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tod.base import DataError, Groups
+from tod.base.rows import chained, picked
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,20 @@ class Rollouts:
         contexts, candidates = self.contexts.take(chosen)
         sequences, tokens = self.sequences.take(candidates)
         return Rollouts(
-            prompts=tuple(self.prompts[int(c)] for c in chosen),
+            prompts=picked(self.prompts, chosen),
             contexts=contexts,
             sequences=sequences,
             ids=self.ids[tokens],
-            log_mu=None if self.log_mu is None else self.log_mu[tokens],
+            log_mu=picked(self.log_mu, tokens),
             truncated=self.truncated[candidates],
         )
+
+    def tokens_of(self, chosen: Int[np.ndarray, " c"]) -> Int[np.ndarray, " m"]:
+        """Where the tokens of the chosen contexts lie, in their order."""
+        return self.sequences.take(self.contexts.take(chosen)[1])[1]
 
     @staticmethod
     def concatenate(parts: "list[Rollouts]") -> "Rollouts":
         """Several rollouts one after the other."""
-        unknown = any(part.log_mu is None for part in parts)
-        return Rollouts(
-            prompts=tuple(prompt for part in parts for prompt in part.prompts),
-            contexts=Groups(np.concatenate([part.contexts.sizes for part in parts])),
-            sequences=Groups(np.concatenate([part.sequences.sizes for part in parts])),
-            ids=np.concatenate([part.ids for part in parts]),
-            log_mu=None
-            if unknown
-            else np.concatenate([p.log_mu for p in parts if p.log_mu is not None]),
-            truncated=np.concatenate([part.truncated for part in parts]),
-        )
+        names = [item.name for item in fields(Rollouts)]
+        return Rollouts(*(chained([getattr(part, name) for part in parts]) for name in names))

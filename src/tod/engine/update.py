@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from tod.base import ModelError
 from tod.candidates import Candidates
 from tod.diagnostics.activation import activation_sums, share_of
 from tod.engine.collect import NOTHING, Evidence
@@ -120,8 +119,7 @@ def _parts(session: Session, evidence: Evidence, candidates: Candidates) -> list
     parts = []
     for cut in cuts:
         chosen = mine[cut]
-        _, rows = evidence.rollouts.contexts.take(chosen)
-        _, tokens = evidence.rollouts.sequences.take(rows)
+        tokens = evidence.rollouts.tokens_of(chosen)
         parts.append(_MicroBatch(chosen, tokens, candidates.take(chosen)))
     return parts
 
@@ -196,22 +194,15 @@ def _number(value: Any) -> float:
 
 
 def _step(session: Session, number: int, seen: Updated) -> None:
-    """Add gradients over processes, clip, step."""
+    """Add gradients over processes, clip, step at the rate of this update."""
     train = session.settings.train
-    parameters = session.parameters
-    session.world.add_gradients(parameters)
-    limit = train.max_grad_norm if train.max_grad_norm is not None else float("inf")
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
-    if not np.isfinite(norm):
-        session.optimiser.zero_grad(set_to_none=True)
-        raise ModelError(
-            f"the gradient of update {number} is not finite (norm {norm}): log-probs overflowed or "
-            "the learning rate is too high. Lower `train.learning_rate`, or bound the trust region."
-        )
     for group in session.optimiser.param_groups:
         group["lr"] = learning_rate(train, number)
-    session.optimiser.step()
-    session.optimiser.zero_grad(set_to_none=True)
+    complaint = (
+        f"the gradient of update {number} is not finite (norm {{norm}}): log-probs overflowed or "
+        "the learning rate is too high. Lower `train.learning_rate`, or bound the trust region."
+    )
+    norm = session.world.step(session.optimiser, session.parameters, train.max_grad_norm, complaint)
     seen.grad_norm.append(norm)
 
 

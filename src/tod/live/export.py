@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import DataError, Groups
+from tod.base.rows import chained, picked
 from tod.base.text import distinct
 from tod.candidates import POLICIES, Candidates, Labels, Tokens
 from tod.live.guard import Guard, harmless
@@ -100,30 +101,16 @@ class LiveBatch:
         """Several batches of one step; only columns that all of them have are kept."""
         if len(parts) == 1:
             return parts[0]
-        prompts = tuple(text for part in parts for text in part.prompt)
-        utility = set.intersection(*(set(part.utility) for part in parts))
-        log = set.intersection(*(set(part.log) for part in parts))
-        ids = [part.token_ids for part in parts]
-        known = [x for x in ids if x is not None]
+        prompts = chained([part.prompt for part in parts])
         return cls(
-            contexts=Groups(np.concatenate([part.contexts.sizes for part in parts])),
+            contexts=chained([part.contexts for part in parts]),
             context=identities(prompts),
             prompt=prompts,
-            completion=tuple(text for part in parts for text in part.completion),
-            utility={
-                name: np.concatenate([part.utility[name] for part in parts])
-                for name in parts[0].utility
-                if name in utility
-            },
-            sequences=None
-            if any(part.sequences is None for part in parts)
-            else Groups(np.concatenate([s.sizes for s in (p.sequences for p in parts) if s])),
-            log={
-                name: np.concatenate([part.log[name] for part in parts])
-                for name in parts[0].log
-                if name in log
-            },
-            token_ids=np.concatenate(known) if len(known) == len(ids) else None,
+            completion=chained([part.completion for part in parts]),
+            utility=chained([part.utility for part in parts]),
+            sequences=chained([part.sequences for part in parts]),
+            log=chained([part.log for part in parts]),
+            token_ids=chained([part.token_ids for part in parts]),
         )
 
     def sums(self) -> dict[str, Float[np.ndarray, " N"]]:
@@ -197,13 +184,13 @@ class LiveBatch:
         sequences, at = (None, rows) if self.sequences is None else self.sequences.take(rows)
         return LiveBatch(
             contexts=contexts,
-            context=tuple(self.context[int(c)] for c in chosen),
-            prompt=tuple(self.prompt[int(c)] for c in chosen),
-            completion=tuple(self.completion[int(i)] for i in rows),
-            utility={name: x[rows] for name, x in self.utility.items()},
+            context=picked(self.context, chosen),
+            prompt=picked(self.prompt, chosen),
+            completion=picked(self.completion, rows),
+            utility=picked(self.utility, rows),
             sequences=sequences,
-            log={name: x[at] for name, x in self.log.items()},
-            token_ids=None if self.token_ids is None else self.token_ids[at],
+            log=picked(self.log, at),
+            token_ids=picked(self.token_ids, at),
         )
 
     def _known(self) -> Candidates:

@@ -28,24 +28,23 @@ class _RowsTask(Spec):
     """Share of the prompts kept for evaluation, by a hash of the prompt."""
 
 
-class JsonlTask(_RowsTask):
+class _FileTask(_RowsTask):
+    path: Path
+    """File of the prompts; ``tod://data/NAME`` is one that comes with the recipes."""
+    held_out_path: Path | None = None
+    """File of prompts for evaluation; given, nothing is held out from `path`."""
+
+
+class JsonlTask(_FileTask):
     """One JSON object a line."""
 
     kind: Literal["jsonl"] = "jsonl"
-    path: Path
-    """File of the prompts; ``tod://data/NAME`` is one that comes with the recipes."""
-    held_out_path: Path | None = None
-    """File of prompts for evaluation; given, nothing is held out from `path`."""
 
 
-class ParquetTask(_RowsTask):
+class ParquetTask(_FileTask):
     """A Parquet file."""
 
     kind: Literal["parquet"] = "parquet"
-    path: Path
-    """File of the prompts; ``tod://data/NAME`` is one that comes with the recipes."""
-    held_out_path: Path | None = None
-    """File of prompts for evaluation; given, nothing is held out from `path`."""
 
 
 class DatasetsTask(_RowsTask):

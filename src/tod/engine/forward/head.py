@@ -41,6 +41,11 @@ def apply(model: nn.Module, states: Tensor, head: Head, *, limit: int = _LIMIT) 
     return torch.cat(parts)
 
 
+def exact(z: Tensor) -> Tensor:
+    """Logits in float32 at least."""
+    return z if z.dtype == torch.float64 else z.float()
+
+
 def log_prob_head(ids: Tensor, *, temperature: float, entropy: bool) -> Head:
     """Gives log softmax(z/temperature) at the token; with it, detached, the entropy in nats.
 
@@ -49,8 +54,7 @@ def log_prob_head(ids: Tensor, *, temperature: float, entropy: bool) -> Head:
     """
 
     def head(z: Tensor, at: Tensor) -> Tensor:
-        z = z if z.dtype == torch.float64 else z.float()
-        z = z if temperature == 1.0 else z / temperature
+        z = exact(z) if temperature == 1.0 else exact(z) / temperature
         value = -cross_entropy(z, ids[at], reduction="none")
         if not entropy:
             return value

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from tod.base import DataError, Groups
-from tod.engine.collect import Evidence, decoded, everywhere, scored_evidence
+from tod.engine.collect import Evidence, everywhere, scored_evidence
 from tod.engine.data.task import Example
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session
@@ -64,11 +64,6 @@ def text_of(example: Example, column: str) -> str:
     return value
 
 
-def texts_as_read(session: Session, rollouts: Rollouts) -> tuple[str, ...]:
-    """The completions as the model's tokens spell them."""
-    return decoded(session.tokenizer, rollouts)
-
-
 def dataset(session: Session, step: int, spec: DatasetProposal) -> Evidence:
     """One completion of every prompt, K = 1; log μ is unknown.
 
@@ -79,6 +74,6 @@ def dataset(session: Session, step: int, spec: DatasetProposal) -> Evidence:
     def make(examples: list[Example], numbers: Int[ndarray, " c"]) -> Evidence:  # noqa: ARG001
         tokens = [[with_end(session, text_of(row, spec.completion))] for row in examples]
         rollouts = given_rollouts(session, examples, tokens)
-        return scored_evidence(session, examples, rollouts, texts_as_read(session, rollouts))
+        return scored_evidence(session, examples, rollouts)
 
     return everywhere(session, session.task.batch(step - 1, spec.prompts), make)

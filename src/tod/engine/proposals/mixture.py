@@ -34,7 +34,7 @@ def mixture(session: Session, step: int, spec: MixtureProposal) -> Evidence:
             anchors[name], work[name] = scored_log_probs(model, rollouts, temperature)
         shares: dict[str, float] = {n: count / spec.size for n, count in spec.counts.items()}
         rollouts = replace(rollouts, log_mu=mixed_log_prob(anchors, shares, rollouts.sequences))
-        completions = decoded(session.tokenizer, rollouts)
+        completions = decoded(session, rollouts)
         utility, judged = scored(session, examples, rollouts, completions)
         return Evidence(rollouts, tuple(examples), completions, utility, anchors, work | judged)
 
@@ -74,16 +74,8 @@ def _drawn(
     """Every component's candidates, then sorted into their contexts."""
     parts, owner = [], []
     for place, (name, count) in enumerate(spec.counts.items()):
-        rollouts, _ = draw(
-            session,
-            session.model_named(name),
-            examples,
-            count,
-            session.params,
-            seed=session.settings.train.seed + place,
-            step=step,
-            numbers=numbers,
-        )
+        model, seed = session.model_named(name), session.settings.seed + place
+        rollouts = draw(session, model, examples, count, step, numbers, seed=seed)
         parts.append(rollouts)
         owner.append(rollouts.contexts.owner)
     order = np.argsort(np.concatenate(owner), kind="stable")

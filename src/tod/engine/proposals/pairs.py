@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from tod.engine.collect import Evidence, drawn, everywhere, scored_evidence
 from tod.engine.data.task import Example
-from tod.engine.proposals.dataset import given_rollouts, text_of, texts_as_read, with_end
+from tod.engine.proposals.dataset import given_rollouts, text_of, with_end
 from tod.engine.sampling.uniforms import row_keys, uniforms
 from tod.engine.session import Session
 from tod.operators import CHOICE, PairsProposal
@@ -54,6 +54,6 @@ def _columns(session: Session, spec: PairsProposal, examples: list[Example]) -> 
     names = (spec.chosen, spec.rejected)
     tokens = [[with_end(session, text_of(row, name)) for name in names] for row in examples]
     rollouts = given_rollouts(session, examples, tokens)
-    found = scored_evidence(session, examples, rollouts, texts_as_read(session, rollouts))
+    found = scored_evidence(session, examples, rollouts)
     chosen = np.tile([1.0, 0.0], len(examples))
     return replace(found, semantics="fixed", utility={**found.utility, CHOICE: chosen})

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Int
 
 from tod.base import DataError
-from tod.engine.collect import Evidence, anchors_of, everywhere, scored
+from tod.engine.collect import Evidence, anchors_of, decoded, everywhere, scored
 from tod.engine.data.load import CANDIDATES, read_pool
 from tod.engine.data.task import Example, Task
-from tod.engine.proposals.dataset import given_rollouts, texts_as_read, with_end
+from tod.engine.proposals.dataset import given_rollouts, with_end
 from tod.engine.session import Session
 from tod.operators import PoolProposal
 
@@ -123,7 +123,7 @@ def _evidence(session: Session, examples: list[Example], spec: PoolProposal) -> 
     flat = [candidate for group in groups for candidate in group]
     tokens = [[_tokens(session, candidate) for candidate in group] for group in groups]
     rollouts = given_rollouts(session, examples, tokens)
-    completions = texts_as_read(session, rollouts)
+    completions = decoded(session, rollouts)
     recorded = {
         name: np.array([float(candidate[f"utility.{name}"]) for candidate in flat])
         for name in (utility.name for utility in session.settings.utilities)

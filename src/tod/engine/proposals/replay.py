@@ -114,7 +114,7 @@ def unpack(session: Session, arrays: Mapping[str, np.ndarray]) -> Buffer:
     evidence = Evidence(
         rollouts,
         examples,
-        decoded(session.tokenizer, rollouts),
+        decoded(session, rollouts),
         named["utility"],
         named["anchor"],
         {name: NOTHING for name in named["anchor"] if name != "old"},

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from tod.base import Spec
 
+Workers = Annotated[int, Field(ge=0, le=256)]
+
 
 class _Utility(Spec):
     library: ClassVar[str | None] = None
@@ -16,7 +18,7 @@ class _Utility(Spec):
     """Longest time one call in a worker may take; then the worker is killed."""
     on_timeout: float | None = None
     """Utility given to the candidates of a call that ran out of time; unset: the run stops."""
-    workers: int = Field(default=0, ge=0, le=256)
+    workers: Workers = 0
     """Worker processes. 0 scores in the run's own process, where nothing can be timed out."""
 
 
@@ -43,7 +45,7 @@ class MathVerifyUtility(_Utility):
     kind: Literal["math_verify"] = "math_verify"
     answer: str = "answer"
     """Column that holds the answer: a number, an expression or LaTeX."""
-    workers: int = Field(default=1, ge=0, le=256)
+    workers: Workers = 1
     """Worker processes. Parsing untrusted mathematics can hang, so there is one by default."""
     on_timeout: float | None = 0.0
     """Utility of a candidate whose check ran out of time: not verified, so 0 by default."""
@@ -56,7 +58,7 @@ class ReasoningGymUtility(_Utility):
     kind: Literal["reasoning_gym"] = "reasoning_gym"
     task: str | None = None
     """Name of the generator; unset: the one that the row's metadata names."""
-    workers: int = Field(default=1, ge=0, le=256)
+    workers: Workers = 1
     """Worker processes. Scorers evaluate untrusted text, so there is one by default."""
     on_timeout: float | None = 0.0
     """Utility of a candidate whose check ran out of time."""
@@ -87,7 +89,7 @@ class CustomUtility(_Utility):
     kind: Literal["custom"] = "custom"
     target: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """Import path, `pkg.module:name`; honoured only when imports are allowed."""
-    workers: int = Field(default=1, ge=0, le=256)
+    workers: Workers = 1
     """Worker processes; each gets whole contexts, so a function may compare candidates."""
 
 
