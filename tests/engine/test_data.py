@@ -240,7 +240,7 @@ def test_unreadable_files_are_refused(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         load_task(spec(kind="jsonl", path=tmp_path / "none.jsonl"))
     (tmp_path / "rows.parquet").write_text("not parquet at all")
-    with pytest.raises(DataError, match="not a readable Parquet"):
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
         load_task(spec(kind="parquet", path=tmp_path / "rows.parquet"))
 
 

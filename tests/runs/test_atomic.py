@@ -88,12 +88,12 @@ def test_remove_directory(tmp_path):
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_full_disk_says_what_is_kept(code):
     said = r"No room to write x.*Kept: step 3.*--resume"
-    with pytest.raises(RunError, match=said), explained("x", "step 3"):
+    with pytest.raises(RunError, match=said), explained("x", lambda: "step 3"):
         raise OSError(code, os.strerror(code))
 
 
 def test_other_errors_pass_unchanged():
-    with pytest.raises(PermissionError), explained("x", "all"):
+    with pytest.raises(PermissionError), explained("x", lambda: "all"):
         raise PermissionError(errno.EACCES, "no")
 
 

@@ -99,7 +99,9 @@ def _load(path: Path) -> Any:
     import json
 
     if path.suffix == ".parquet":
-        return _parquet(path)
+        from tod.formats.parquet import collect, scan
+
+        return collect(path, scan(path)).to_dicts()
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -108,20 +110,6 @@ def _load(path: Path) -> Any:
         raise DataError(
             f"{path}: not JSON ({error}). Name a JSON or Parquet file of conditions."
         ) from None
-
-
-def _parquet(path: Path) -> list[dict[str, Any]]:
-    """The rows of a Parquet file.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    import polars as pl
-
-    try:
-        return pl.read_parquet(path).to_dicts()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({error}).") from None
 
 
 def _condition(path: Path, place: int, item: Any, names: tuple[str, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ after a crash is rubbish, and ``sweep`` removes it.
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -105,10 +105,10 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def explained(what: str, kept: object) -> Iterator[None]:
+def explained(what: str, kept: Callable[[], str]) -> Iterator[None]:
     """Turn a full disk into an error that says what was being written and what is safe.
 
-    ``kept`` is turned into text only when it is needed.
+    ``kept`` is asked only when it is needed.
 
     Raises:
         RunError: The device, the quota or the file size limit is exhausted.
@@ -119,7 +119,7 @@ def explained(what: str, kept: object) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         raise RunError(
-            f"No room to write {what} ({error.strerror}). Kept: {kept}. "
+            f"No room to write {what} ({error.strerror}). Kept: {kept()}. "
             "Free some space, then continue with `--resume`."
         ) from error
 

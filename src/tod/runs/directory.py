@@ -112,7 +112,7 @@ class RunDirectory:
         try:
             _clear(path)
             path.mkdir(parents=True, exist_ok=True)
-            with explained(str(path / MANIFEST), "nothing yet"):
+            with explained(str(path / MANIFEST), lambda: "nothing yet"):
                 manifest.write(path / MANIFEST)
         except OSError as error:
             raise RunError(
@@ -222,22 +222,17 @@ class RunDirectory:
                 "that one: resume with it unchanged, or give this recipe another `output`."
             )
 
-    def _explained(self, what: str) -> AbstractContextManager[None]:
-        return explained(str(self.path / what), _Kept(self))
-
-
-class _Kept:
-    """Says what of a run is safe, looked up only when it is asked for."""
-
-    def __init__(self, run: RunDirectory) -> None:
-        self.run = run
-
-    def __str__(self) -> str:
-        last = max((int(record["step"]) for record in self.run.steps.read()), default=None)
+    def _kept(self) -> str:
+        """What of the run is safe."""
+        last = max((int(record["step"]) for record in self.steps.read()), default=None)
         steps = "no step" if last is None else f"records up to step {last}"
-        checkpoint = self.run.latest_checkpoint()
-        saved = "no checkpoint" if checkpoint is None else f"checkpoint {checkpoint.name}"
-        return f"{steps}, {saved}"
+        checkpoint = self.latest_checkpoint()
+        return (
+            f"{steps}, {'no checkpoint' if checkpoint is None else f'checkpoint {checkpoint.name}'}"
+        )
+
+    def _explained(self, what: str) -> AbstractContextManager[None]:
+        return explained(str(self.path / what), self._kept)
 
 
 def _covers(free: tuple[str, ...], path: str) -> bool:

@@ -53,9 +53,8 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Put it at ``path`` in one step."""
-        data = {item.name: getattr(self, item.name) for item in fields(self)}
-        ordered = {"schema": data.pop("schema"), **data}
-        write_atomic(path, json.dumps(plain(ordered), indent=2, ensure_ascii=False) + "\n")
+        data = plain({"schema": self.schema, **vars(self)})
+        write_atomic(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -68,13 +68,10 @@ class Parts:
 
         if not self._pending:
             return
-        first, last = self._pending[0][0], self._pending[-1][0]
-        buffer = io.BytesIO()
-        frames = [frame for _, frame in self._pending]
-        pl.concat(frames, how="vertical").write_parquet(buffer, compression="zstd")
+        frame = pl.concat([frame for _, frame in self._pending], how="vertical")
         self.directory.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._path(first, last), buffer.getvalue(), durable=False)
-        self._unsynced.append(self._path(first, last))
+        path = self._put(frame, self._pending[0][0], self._pending[-1][0], durable=False)
+        self._unsynced.append(path)
         self._pending.clear()
 
     def discard_pending(self) -> None:
@@ -118,16 +115,15 @@ class Parts:
                 continue
             if first <= step:
                 kept = pl.read_parquet(path).filter(pl.col("step") <= step)
-                self._rewrite(kept, first)
+                self._put(kept, first, int(kept["step"].max()), durable=True)  # type: ignore[arg-type]
             path.unlink()
 
-    def _rewrite(self, frame: "pl.DataFrame", first: int) -> None:
-        buffer = io.BytesIO()
+    def _put(self, frame: "pl.DataFrame", first: int, last: int, durable: bool) -> Path:
+        """Write the part of some steps."""
+        path, buffer = self.directory / f"part-{first:06d}-{last:06d}.parquet", io.BytesIO()
         frame.write_parquet(buffer, compression="zstd")
-        write_atomic(self._path(first, int(frame["step"].max())), buffer.getvalue())  # type: ignore[arg-type]
-
-    def _path(self, first: int, last: int) -> Path:
-        return self.directory / f"part-{first:06d}-{last:06d}.parquet"
+        write_atomic(path, buffer.getvalue(), durable)
+        return path
 
     def _spans(self) -> list[tuple[Path, tuple[int, int]]]:
         matches = ((path, _NAME.fullmatch(path.name)) for path in self.directory.glob("part-*"))

@@ -18,7 +18,7 @@ def put(text: str, target: Path, kept: str, option: str = "--output") -> Path:
         RunError: The file cannot be written.
     """
     try:
-        with explained(str(target), kept):
+        with explained(str(target), lambda: kept):
             target.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(target, text)
     except OSError as error:

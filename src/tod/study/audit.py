@@ -129,9 +129,7 @@ def audit(
     policies = Policies.of(_with_utilities(world or audit_world(), procedure))
     if not isinstance(procedure.operator.action, UpdateRule):
         away = _another(policies.world)
-        return audit_selection(
-            recipe, procedure, policies, away, sizes or SIZES, same=SAME, name=name
-        )
+        return audit_selection(called, claim, procedure, policies, away, sizes or SIZES, SAME)
     run = _FixedPoints(procedure, policies, shared, label_scale, steps)
     on, off = run.on_policy(procedure), run.off_policy()
     still = run.one_update()

@@ -63,6 +63,11 @@ class Policies:
         teacher = self.world.tokens(self.teacher).ravel()
         return {"ref": self.world.base_tokens.ravel(), "teacher": teacher}
 
+    def log_probs(self, log_old: Law) -> dict[str, Float[np.ndarray, " N"]]:
+        """Log-probs of every sequence by policy; ``old`` and ``policy`` are the same."""
+        old, ref = log_old.ravel(), self.world.base.ravel()
+        return {"ref": ref, "teacher": self.teacher.ravel(), "old": old, "policy": old}
+
     @cached_property
     def sequences(self) -> Groups:
         """Tokens in sequences, over all contexts."""
@@ -104,12 +109,7 @@ def candidates(
         contexts=Multiples(policies.sizes, copies * share.ravel()),
         utility={name: world.named(name).ravel() for name in target.utilities},
         log_mu=log_mu.ravel(),
-        log_anchor={
-            "ref": world.base.ravel(),
-            "teacher": policies.teacher.ravel(),
-            "old": log_old.ravel(),
-            "policy": log_old.ravel(),
-        },
+        log_anchor=policies.log_probs(log_old),
         tokens=Tokens(policies.sequences, by_token.ravel(), policies.tokens),
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Groups
+from tod.base.rows import picked
 from tod.candidates import Candidates, Tokens
 from tod.operators import Gae, Kto, Moments, PolicyGradient, Preference, ReturnToGo, Totals
 from tod.operators.advantages import ByToken, rewards_of
@@ -150,19 +151,15 @@ def _batch(
     sequences: Groups,
 ) -> Any:
     """The pairs as contexts of two candidates, the chosen one with utility 1."""
-    target, world = procedure.tilt, policies.world
+    target = procedure.tilt
     label = np.tile([1.0, 0.0], len(pairs))
     flat = log_policy.ravel()
-    log_pi = world.language.of_sequences(log_policy).ravel()[every]
+    log_pi = policies.world.language.of_sequences(log_policy)
     given = Candidates(
         contexts=pairs,
         utility=dict.fromkeys(target.utilities, label),
-        log_mu=log_pi,
-        log_anchor={
-            "ref": world.base.ravel()[every],
-            "teacher": policies.teacher.ravel()[every],
-            "old": log_pi,
-        },
+        log_mu=log_pi.ravel()[every],
+        log_anchor=picked(policies.log_probs(log_pi), every),
         tokens=Tokens(sequences),
     )
     totals = Totals(sequences.total, len(every), 1)

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Groups
+from tod.base.rows import picked
 from tod.candidates import Candidates, Tokens
 from tod.study.population import Policies
 from tod.study.world import Law, generator
@@ -52,21 +53,12 @@ def sampled(
     every = (rows + log_mu.shape[1] * np.arange(count)[:, None]).ravel()
     sequences, at = policies.sequences.take(every)
     by_token = world.tokens(log_mu) if mu_tokens is None else mu_tokens
-    log_old = world.language.of_sequences(log_policy).ravel()[every]
+    log_old = world.language.of_sequences(log_policy)
     found = Candidates(
         contexts=Groups.equal(count, size),
         utility={name: world.named(name).ravel()[every] for name in target.utilities},
         log_mu=log_mu.ravel()[every],
-        log_anchor={
-            "ref": world.base.ravel()[every],
-            "teacher": policies.teacher.ravel()[every],
-            "old": log_old,
-            "policy": log_old,
-        },
-        tokens=Tokens(
-            sequences,
-            by_token.ravel()[at],
-            {name: values[at] for name, values in policies.tokens.items()},
-        ),
+        log_anchor=picked(policies.log_probs(log_old), every),
+        tokens=Tokens(sequences, by_token.ravel()[at], picked(policies.tokens, at)),
     )
     return found, at

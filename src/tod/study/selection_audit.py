@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from tod.atlas import Recipe, SharesTarget
+from tod.atlas import SharesTarget
 from tod.base import Groups
 from tod.operators import (
     BestOfK,
@@ -204,24 +204,24 @@ class _Scene:
 
 
 def audit_selection(
-    recipe: Recipe | Procedure,
+    called: str,
+    claim: SharesTarget | None,
     procedure: Procedure,
     policies: Policies,
     off: Law,
     sizes: tuple[int, ...] = SIZES,
     same: float = 0.02,
-    name: str = "procedure",
 ) -> SelectionAudit:
     """Draw groups of K from μ, select by the rule itself, and compare with exact laws.
 
     Args:
-        recipe: What claims; a procedure claims nothing.
+        called: Name of the recipe.
+        claim: What it claims; None for nothing.
         procedure: Its target, at the sharpness of the audit, and its rule.
         policies: The world and its policies.
         off: μ of the off-policy half.
         sizes: K, ascending.
         same: TV up to which two laws are the same.
-        name: What a procedure is called.
     """
     on_scene = _Scene.of(procedure, policies, policies.world.base)
     letters, limit = on_scene.limit()
@@ -230,11 +230,9 @@ def audit_selection(
     off_scene = _Scene.of(procedure, policies, off)
     away = tuple(off_scene.at(size) for size in sizes)
     measured: SharesTarget = "yes" if apart <= same else "no"
-    claim = recipe.shares_target if isinstance(recipe, Recipe) else None
     said = measured == "yes" if claim is None else claim == measured
     exact = all(row.predicted_tv is None or row.predicted_tv <= same for row in (*on, *away))
     nearer = all(rows[-1].limit_tv <= max(rows[0].limit_tv, same) for rows in (on, away))
-    called = recipe.name if isinstance(recipe, Recipe) else name
     eta = procedure.tilt.sharpness
     passed = said and exact and nearer
     return SelectionAudit(called, claim, measured, letters, apart, on, away, eta, passed)

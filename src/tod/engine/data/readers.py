@@ -46,13 +46,10 @@ def parquet(path: Path) -> Rows:
     Raises:
         DataError: The file cannot be read as Parquet.
     """
-    import polars
+    from tod.formats.parquet import collect, scan
 
-    with _opened(path) as file:
-        try:
-            frame = polars.read_parquet(file)
-        except polars.exceptions.PolarsError as error:
-            raise DataError(f"{path}: not a readable Parquet file ({error}).") from None
+    there = _place(path)
+    frame = collect(there, scan(there))
     for number, row in enumerate(frame.iter_rows(named=True)):
         yield f"{path.name}:{number}", row
 
@@ -99,9 +96,13 @@ def reasoning_gym(name: str, size: int, seed: int, options: dict[str, Any]) -> R
 
 
 def _opened(path: Path) -> Any:
-    """The file, opened for bytes; ``tod://data/NAME`` is one that comes with the recipes."""
-    own = path.parts[:1] == ("tod:",)
+    """The file, opened for bytes."""
     try:
-        return (FOLDER.joinpath(*path.parts[1:]) if own else path).open("rb")
+        return _place(path).open("rb")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+
+
+def _place(path: Path) -> Path:
+    """Where the file lies; ``tod://data/NAME`` is one that comes with the recipes."""
+    return FOLDER.joinpath(*path.parts[1:]) if path.parts[:1] == ("tod:",) else path

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tod.engine.sampling.batching import Drawn, Wanted, left_padded
 from tod.engine.sampling.cache import as_rows, new_cache
-from tod.engine.sampling.forward import next_logits
+from tod.engine.sampling.next_logits import next_logits
 from tod.engine.sampling.processors import next_tokens
 from tod.engine.sampling.uniforms import uniforms
 

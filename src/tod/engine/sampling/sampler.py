@@ -11,10 +11,10 @@ from tod.engine.models import context_length, plain
 from tod.engine.rollouts import Rollouts
 from tod.engine.sampling.batching import DrawBatch, Drawn, Wanted, batches, fitting_rows
 from tod.engine.sampling.fallback import generate
-from tod.engine.sampling.forward import evaluating
 from tod.engine.sampling.native import decode
+from tod.engine.sampling.next_logits import evaluating
 from tod.engine.sampling.params import SamplingParams
-from tod.engine.sampling.sampler_path import Path, sampler_path
+from tod.engine.sampling.sampler_path import SamplerPath, sampler_path
 from tod.engine.sampling.uniforms import row_keys
 
 
@@ -31,7 +31,7 @@ def sample(
     context_ids: Int[np.ndarray, " C"] | None = None,
     batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    path: Path | None = None,
+    path: SamplerPath | None = None,
 ) -> Rollouts:
     """Draw ``size`` candidates for each of C prompts, with the log μ they were drawn with.
 

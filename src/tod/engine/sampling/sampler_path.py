@@ -11,10 +11,10 @@ from transformers import DynamicCache
 from tod.engine.models import plain
 from tod.engine.sampling.batching import left_padded
 from tod.engine.sampling.cache import as_rows, new_cache, uncovered
-from tod.engine.sampling.forward import evaluating, next_logits
+from tod.engine.sampling.next_logits import evaluating, next_logits
 
-Path = Literal["native", "generate"]
-_known: WeakKeyDictionary[Any, tuple[Path, str]] = WeakKeyDictionary()
+SamplerPath = Literal["native", "generate"]
+_known: WeakKeyDictionary[Any, tuple[SamplerPath, str]] = WeakKeyDictionary()
 
 # Largest difference of log-probs, as a share of their spread over the vocabulary. A wrong mask or
 # a cache row gone astray differs by order one; rounding by 1e-6 in float32, by percents in bf16.
@@ -22,7 +22,7 @@ _CLOSE = {torch.float64: 1e-6, torch.float32: 1e-3}
 _CLOSE_HALF = 0.2
 
 
-def sampler_path(model: Any) -> tuple[Path, str]:
+def sampler_path(model: Any) -> tuple[SamplerPath, str]:
     """Which path will sample this model, and why.
 
     ``native`` when every cache layer can expand and drop rows, and a trial (two prompts of
