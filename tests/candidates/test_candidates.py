@@ -59,10 +59,10 @@ def test_subset_regroups(backend):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"utility": {"r": [0, 1, math.nan, 3, 4, 5]}}, "'r' of candidate 0 of context 1 is nan"),
-        ({"utility": {"r": [0, 1, 2, 3, math.inf, 5]}}, "candidate 1 of context 2 is inf"),
+        ({"utility": {"r": [0, 1, math.nan, 3, 4, 5]}}, "'r' of rollout 0 of prompt 1 is nan"),
+        ({"utility": {"r": [0, 1, 2, 3, math.inf, 5]}}, "rollout 1 of prompt 2 is inf"),
         ({"utility": {"r": [0, 1]}}, r"shape \(2,\), expected \(6,\)"),
-        ({"log_mu": [-1, -1, -1, -1, -1, 2]}, "log_mu of candidate 2 of context 2 is 2.0"),
+        ({"log_mu": [-1, -1, -1, -1, -1, 2]}, "log_mu of rollout 2 of prompt 2 is 2.0"),
         ({"log_anchor": {"ref": [math.nan] * 6}}, "log_ref.*6 such values"),
         ({"log_anchor": {"mu": [-1.0] * 6}}, "go to log_mu"),
         ({"log_anchor": {"base": [-1.0] * 6}}, "'base': known names are old"),
@@ -95,7 +95,7 @@ def test_what_is_missing_is_named():
     with pytest.raises(MissingLogProbs, match=r"log q.*'teacher'.*there: mu, ref") as error:
         c.log_prob("teacher", "log q*/μ")
     assert error.value.name == "teacher"
-    with pytest.raises(DataError, match=r"no utility 'score'.*\(r\)"):
+    with pytest.raises(DataError, match=r"no reward 'score'.*\(r\)"):
         c.utilities("score")
     with pytest.raises(MissingLogProbs, match="'ref'"):
         c.tokens.log_prob("ref", "a pull")

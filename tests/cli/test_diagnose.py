@@ -119,7 +119,7 @@ def test_config_with_z_scores_gives_eta_by_context(
     assert result.exit_code == 0, result.exception
     text = " ".join(result.output.split())
     assert "target (located)" in text
-    assert "eta_c differs by context" in text
+    assert "eta_c differs by prompt" in text
 
 
 @pytest.mark.parametrize(

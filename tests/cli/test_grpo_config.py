@@ -84,7 +84,7 @@ def test_with_a_kl_every_context_has_its_own_eta(run: Path) -> None:
     spread = sigma(run)
     etas = 25 / (spread[spread > 0] + 1e-4)
     low, middle, high = np.quantile(etas, [0.1, 0.5, 0.9], method="inverted_cdf")
-    told = f"eta_c differs by context: median {middle:.4g}, 10 % {low:.4g}, 90 % {high:.4g}"
+    told = f"eta_c differs by prompt: median {middle:.4g}, 10 % {low:.4g}, 90 % {high:.4g}"
     assert told in text
 
 

@@ -72,9 +72,9 @@ def test_log_mu_of_other_tokens_is_left_out(small: Make, tmp_path: Path) -> None
     assert completions == ("5-12*3", "5+3*12")
     assert log_mu.tolist() == [-3.0, -5.0]
     (message,) = said
-    assert "left out 2 candidates" in message
+    assert "left out 2 rollouts" in message
     assert "a.jsonl:2" in message
-    assert "1 contexts with fewer than two" in message
+    assert "1 groups with fewer than two" in message
 
 
 def test_recorded_ids_say_more_than_a_length(small: Make, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_runs_rollouts_are_read_token_by_token(small: Make) -> None:
 
 def test_a_pool_of_other_tokens_alone_is_refused(small: Make, tmp_path: Path) -> None:
     rows = [row("5-12*3", log_mu=-3.0, length=99), row("5+3*12", log_mu=-3.0, length=99)]
-    with pytest.raises(DataError, match=r"left out 2 candidates.*No context of two is left"):
+    with pytest.raises(DataError, match=r"left out 2 rollouts.*No group of two is left"):
         read(pooled(small, tmp_path / "a.jsonl", rows, "sampled"))
 
 

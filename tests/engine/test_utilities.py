@@ -130,7 +130,7 @@ def test_not_applicable_adds_nothing_beside_a_utility_that_applies():
 def test_a_candidate_without_any_utility_is_an_error(names):
     specs = [custom(name, name) for name in names]
     with pytest.raises(
-        UtilityError, match=r"None \(not applicable\) for candidate 1 of 2 of context 2"
+        UtilityError, match=r"None \(not applicable\) for rollout 1 of 2 of prompt 2"
     ):
         score(specs, batch([1, 2], "ba"), ["p", "q", "r"], allow_imports=True)
 
@@ -141,11 +141,11 @@ def test_a_candidate_without_any_utility_is_an_error(names):
     [
         (
             "nan_on_x",
-            r"returned nan for candidate 3 of 3 of context 2 of 3 \(train/1\), "
+            r"returned nan for rollout 3 of 3 of prompt 2 of 3 \(train/1\), "
             "prompt 'b', completion 'x'",
         ),
-        ("infinite_on_x", "returned -inf for candidate 3 of 3 of context 2 of 3"),
-        ("short", r"returned \d+ values for \d+ candidates"),
+        ("infinite_on_x", "returned -inf for rollout 3 of 3 of prompt 2 of 3"),
+        ("short", r"returned \d+ values for \d+ rollouts"),
         ("scalar", "TypeError: it returned 1.0, not a list"),
         ("nested", "raised TypeError"),
         ("raise_on_x", "raised LookupError: no x please.*prompt '[ab]'"),
@@ -154,12 +154,12 @@ def test_a_candidate_without_any_utility_is_an_error(names):
 def test_bad_returns_name_the_utility_and_the_candidate(function, message, workers):
     with pytest.raises(UtilityError, match=message) as caught:
         one(custom(function, workers=workers), batch([2, 3, 1]), ["p", "q", "r", "s", "x", "t"])
-    assert "utility 'u'" in str(caught.value)
+    assert "reward 'u'" in str(caught.value)
 
 
 def test_row_wise_failures_name_the_one_candidate():
     examples = [Example("a", {"answer": "1"}, "0"), Example("b", {}, "1")]
-    with pytest.raises(UtilityError, match=r"no column 'answer'.*Columns: none.*context 2 of 2"):
+    with pytest.raises(UtilityError, match=r"no column 'answer'.*Columns: none.*prompt 2 of 2"):
         one(spec(kind="exact_match"), examples, ["1", "1"])
     with pytest.raises(UtilityError, match="no mathematics"):
         one(spec(kind="math_verify", workers=0), [Example("a", {"answer": ""}, "0")], ["1"])

@@ -110,7 +110,7 @@ def test_candidates_leave_out_contexts_that_lack_what_is_needed(rows):
     assert some.tokens.sequences.sizes.tolist() == [1, 2]
     assert some.labels.completion == ("6", "7")
     rows["utility"]["score"] = [np.nan] * 5
-    with pytest.raises(DataError, match="none of 2 contexts"):
+    with pytest.raises(DataError, match="none of 2 prompts"):
         LiveBatch.of(**rows).candidates(utilities=["score"])
 
 

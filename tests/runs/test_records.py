@@ -62,7 +62,7 @@ def test_a_record_needs_a_step(step):
 
 
 def test_utility_is_a_mapping():
-    with pytest.raises(DataError, match="one mean per utility"):
+    with pytest.raises(DataError, match="one mean per reward"):
         validated({"step": 1, "utility": 0.3})
 
 

@@ -228,7 +228,7 @@ def test_bad_targets_are_refused_with_a_way_out(target, message):
 
 def test_a_missing_utility_names_what_there_is(language):
     target = Target(anchor={"mu": 1.0}, tilts=(Tilt(utility="score", eta=1.0),))
-    with pytest.raises(DataError, match=r"no utility 'score'.*passed, reward, style"):
+    with pytest.raises(DataError, match=r"no reward 'score'.*passed, reward, style"):
         target.log_weights(language())
 
 

@@ -74,12 +74,12 @@ class Candidates(Recorded):
                 "(the proposal's own log-probs go to log_mu)."
             )
         for name, values in self.utility.items():
-            self._check(f"utility {name!r}", values, lambda v: (v != v) | (v == float("inf")))
+            self._check(f"reward {name!r}", values, lambda v: (v != v) | (v == float("inf")))
         for name in self.recorded:
             self._check(f"log_{name}", self.log_prob(name, ""), lambda v: (v != v) | (v > 1e-3))
         if self.tokens is not None and len(self.tokens.sequences) != self.contexts.total:
             raise DataError(
-                f"{len(self.tokens.sequences)} token sequences for {len(self)} candidates."
+                f"{len(self.tokens.sequences)} token sequences for {len(self)} rollouts."
             )
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class Candidates(Recorded):
         """
         if name not in self.utility:
             known = ", ".join(sorted(self.utility)) or "none"
-            raise DataError(f"no utility {name!r} among the candidates' utilities ({known}).")
+            raise DataError(f"no reward {name!r} among the rollouts' rewards ({known}).")
         return self.utility[name]
 
     def take(self, chosen: Int[np.ndarray, " c"]) -> "Candidates":
@@ -129,8 +129,8 @@ class Candidates(Recorded):
             row = int(rows[0])
             context = int(self.contexts.owner[row])
             raise DataError(
-                f"{name} of candidate {row - int(self.contexts.offsets[context])} of context "
-                f"{context} is {float(values[row])} ({rows.size} such values): utilities are "
+                f"{name} of rollout {row - int(self.contexts.offsets[context])} of prompt "
+                f"{context} is {float(values[row])} ({rows.size} such values): rewards are "
                 "finite or −∞, log-probs are at most 0. Mend the source, or drop these rows."
             )
 

@@ -79,7 +79,7 @@ def _read(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     drawn = [record for record in lines.read() if (record.get("contexts") or {}).get("total")]
     if not drawn:
         raise DataError(
-            f"{run} has no record with contexts: there is nothing the controller could have read. "
+            f"{run} has no record with prompts: there is nothing the controller could have read. "
             "Let the run make a step, or point to its steps.jsonl."
         )
     return drawn, recipe

@@ -128,5 +128,5 @@ def _whole(text: str | None) -> tuple[int, ...]:
     """
     words = [] if text is None else text.replace(",", " ").split()
     if not all(word.isdigit() and 2 <= int(word) <= 4096 for word in words):
-        raise SpecError(f"--k {text}: groups of 2 to 4096 candidates, as in 2,4,16.")
+        raise SpecError(f"--k {text}: groups of 2 to 4096 rollouts, as in 2,4,16.")
     return tuple(sorted({int(word) for word in words}))

@@ -220,9 +220,9 @@ def _spread_of_eta(etas: Any) -> str:
 
     known = np.asarray(etas)[np.asarray(etas) > 0]
     if not known.size:
-        return "rewards are z-scored and no context has any spread: eta_c is 0 everywhere"
+        return "rewards are z-scored and no prompt has any spread: eta_c is 0 everywhere"
     low, middle, high = (quantile(known, p) for p in (0.1, 0.5, 0.9))
     return (
-        f"rewards are z-scored, so the implied eta_c differs by context: median {middle:.4g}, "
+        f"rewards are z-scored, so the implied eta_c differs by prompt: median {middle:.4g}, "
         f"10 % {low:.4g}, 90 % {high:.4g}"
     )

@@ -65,15 +65,15 @@ def _check_target(
     for name in target.utilities:
         if name not in known:
             raise ValueError(
-                f"the target reads utility {name!r}, and `utilities` has "
+                f"the target reads reward {name!r}, and `utilities` has "
                 f"{', '.join(sorted(known))}: add it there, or mend the target"
             )
     made = _semantics(operator)
     if target.semantics is not None and made not in (None, target.semantics):
         raise ValueError(
-            f"{where}: the target is over {target.semantics} candidates and those of proposal "
+            f"{where}: the target is over {target.semantics} rollouts and those of proposal "
             f"{operator.proposal.source!r} are {made}: dividing by μ, or not, would be biased. "
-            f"Declare `target.semantics: {made}`, or give candidates that are {target.semantics}"
+            f"Declare `target.semantics: {made}`, or give rollouts that are {target.semantics}"
         )
     if isinstance(operator.proposal, DatasetProposal) and "mu" in target.needs():
         raise ValueError(
@@ -141,6 +141,6 @@ def _check_pairs(where: str, operator: Operator, utilities: frozenset[str]) -> N
         )
     if proposal.utility is not None and proposal.utility not in utilities:
         raise ValueError(
-            f"{where}.proposal: choices are sampled from utility {proposal.utility!r}, and "
+            f"{where}.proposal: choices are sampled from reward {proposal.utility!r}, and "
             f"`utilities` has {', '.join(sorted(utilities))}"
         )

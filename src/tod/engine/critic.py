@@ -74,7 +74,7 @@ class ValueFunction:
         """
         complaint = (
             "the critic's gradient is not finite (norm {norm}): lower "
-            "`auxiliary.critic.learning_rate`, or bound the utility."
+            "`auxiliary.critic.learning_rate`, or bound the reward."
         )
         return world.step(self.optimiser, self.parameters, self.spec.max_grad_norm, complaint)
 

@@ -91,7 +91,7 @@ def _notes(prompts: int, pool: Task) -> tuple[str, ...]:
     if prompts <= len(pool):
         return ()
     return (
-        f"operator.proposal.prompts = {prompts} and the pool has {len(pool)} contexts: a step "
+        f"operator.proposal.prompts = {prompts} and the pool has {len(pool)} prompts: a step "
         "holds some of them more than once, which adds no evidence",
     )
 

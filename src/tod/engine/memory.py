@@ -215,13 +215,13 @@ def require(needed: Estimate, room: int | None = None) -> None:
         why = "the model with its optimiser alone does not fit"
     elif needed.training >= needed.cache:
         way = (
-            "Lower train.max_tokens_per_micro_batch, or, since a context is never split, "
+            "Lower train.max_tokens_per_micro_batch, or, since a group is never split, "
             "operator.proposal.size or max_new_tokens"
         )
         why = "the largest micro-batch is what does not fit"
     else:
         way = "Lower operator.proposal.prompts, size or max_new_tokens"
-        why = "the keys and values of the candidates sampled at once are what does not fit"
+        why = "the keys and values of the rollouts sampled at once are what does not fit"
     raise ResourceError(
         f"the run needs about {needed.table()} and {there / _MIB:.0f} MiB are available: {why}. "
         f"{way}."

@@ -98,7 +98,7 @@ def reference_point(
     if len(rollouts.contexts) < 2 or isinstance(target.anchor, Mixture):
         raise SpecError(
             "kto estimates its reference point on mismatched prompts and completions, which needs "
-            "two contexts and a geometric anchor. Draw more prompts, or declare "
+            "two prompts and a geometric anchor. Draw more prompts, or declare "
             "`reference_point: 0`."
         )
     shifted = mismatched(rollouts)

@@ -33,10 +33,10 @@ class Rollouts:
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         if len(self.prompts) != len(self.contexts):
-            raise DataError(f"{len(self.prompts)} prompts for {len(self.contexts)} contexts.")
+            raise DataError(f"{len(self.prompts)} prompts for {len(self.contexts)} groups.")
         if self.contexts.total != len(self.sequences) or self.sequences.total != len(self.ids):
             raise DataError(
-                f"{self.contexts.total} candidates in contexts, {len(self.sequences)} sequences; "
+                f"{self.contexts.total} rollouts in groups, {len(self.sequences)} sequences; "
                 f"{self.sequences.total} tokens in sequences, {len(self.ids)} ids."
             )
 

@@ -174,10 +174,10 @@ class RunSettings(Spec):
     def _consistent(self) -> Self:
         known = {utility.name for utility in self.utilities}
         if len(known) < len(self.utilities):
-            raise ValueError("two utilities share a name: give each its own")
+            raise ValueError("two rewards under `utilities` share a name: give each its own")
         if not self.text_utilities:
             raise ValueError(
-                "every utility is a log-likelihood, and what evaluation reports is read off the "
+                "every reward is a log-likelihood, and what evaluation reports is read off the "
                 "text: add one that is, such as exact_match"
             )
         operators = {"main": self.operator, **self.operators}
@@ -310,7 +310,7 @@ def _check_purpose(settings: RunSettings) -> None:
     proposal = settings.operator.proposal
     if not isinstance(proposal, Proposal) or getattr(proposal, "dynamic", None) is not None:
         raise ValueError(
-            "a search draws K candidates of every prompt from one model: give a proposal with "
+            "a search draws K rollouts of every prompt from one model: give a proposal with "
             "source old, ref or teacher, and without `dynamic`"
         )
     for name in (name for name, given in idle.items() if given):

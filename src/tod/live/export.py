@@ -170,8 +170,8 @@ class LiveBatch:
         kept = np.flatnonzero(bad == 0)
         if not kept.size:
             raise DataError(
-                f"none of {len(self.contexts)} contexts has all of what the target reads "
-                f"({', '.join([*sorted(policies), *utilities]) or 'nothing'}) for every candidate: "
+                f"none of {len(self.contexts)} prompts has all of what the target reads "
+                f"({', '.join([*sorted(policies), *utilities]) or 'nothing'}) for every rollout: "
                 "rewards or log-probs are NaN there. See what the reward functions return."
             )
         return self.take(kept)._known(), kept

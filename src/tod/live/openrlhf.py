@@ -141,7 +141,7 @@ class OpenRLHFExporter(Exporter):
             raise DataError(
                 "samples_per_prompt was given and these experiences carry no index (it is dropped "
                 "when batches are balanced). Write before that, or leave samples_per_prompt out: "
-                "rows of one prompt are then one context."
+                "rows of one prompt are then one group."
             )
         return [i // self.samples_per_prompt for i in rows["index"]]
 

@@ -94,9 +94,7 @@ def validated(record: Mapping[str, Any]) -> dict[str, Any]:
             "Give a whole number from 0 on."
         )
     if not isinstance(data.get("utility", {}), dict):
-        raise DataError(
-            f"step {step}: utility is {data['utility']!r}, not one mean per utility name."
-        )
+        raise DataError(f"step {step}: utility is {data['utility']!r}, not one mean per reward.")
     return data
 
 

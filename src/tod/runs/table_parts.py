@@ -171,7 +171,7 @@ def _series(name: str, values: Any) -> "pl.Series":
         kind = pl.Float64
     else:
         raise DataError(
-            f"column {name!r} is not part of the format. Utilities are `utility.<name>`, "
+            f"column {name!r} is not part of the format. Rewards are `utility.<name>`, "
             "log-probs start with `log_`."
         )
     if isinstance(kind, pl.List) and not all(hasattr(value, "dtype") for value in values):

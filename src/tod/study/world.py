@@ -204,5 +204,5 @@ def _with_hole(world: FiniteWorld, mass: float, eta: float) -> Law:
     before = before - np.take_along_axis(q, order, axis=1)
     missing = np.take_along_axis(before, np.argsort(order, axis=1), axis=1) < mass
     if bool(missing.all(axis=1).any()):
-        raise SpecError(f"a hole of mass {mass} takes every sequence of a context: make it less.")
+        raise SpecError(f"a hole of mass {mass} takes every sequence of a prompt: make it less.")
     return normalised(np.where(missing, -np.inf, world.base))

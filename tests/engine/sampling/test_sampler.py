@@ -225,7 +225,7 @@ def test_broken_weights_are_named(tiny_model, uneven_prompts, path):
     model = copy.deepcopy(tiny_model("llama"))
     with torch.no_grad():
         model.lm_head.weight[7] = float("nan")
-    with pytest.raises(ModelError, match="not finite for prompt 0, candidate 0, token 0"):
+    with pytest.raises(ModelError, match="not finite for prompt 0, rollout 0, token 0"):
         drawn(model, uneven_prompts, path=path)
 
 

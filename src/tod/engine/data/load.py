@@ -159,7 +159,7 @@ def read_pool(path: Path, seed: int) -> Task:
         key = f"{row['step']}/{row['context']}" if row.get("step") is not None else row["context"]
         contexts.setdefault(str(key), []).append({**row, "where": where})
     if not contexts:
-        raise DataError(f"{path}: no rows, so there are no candidates. Check the path.")
+        raise DataError(f"{path}: no rows, so there are no rollouts. Check the path.")
     examples = [
         Example(candidates[0]["prompt"], {**candidates[0], CANDIDATES: candidates}, name)
         for name, candidates in contexts.items()

@@ -20,7 +20,7 @@ _OTHER_TOKENS = (
     "the text has other tokens now than log_mu is of (`token_ids` spell another text or are more "
     "than max_new_tokens, or `length` differs, which counts the end token)"
 )
-_TWICE = "the same tokens stand twice in a context, and a fixed set has distinct elements"
+_TWICE = "the same tokens stand twice in a group, and a fixed set has distinct elements"
 
 
 def pool(session: Session, step: int, spec: PoolProposal) -> Evidence:
@@ -64,12 +64,12 @@ def _usable(session: Session, read: Task, spec: PoolProposal) -> Task:
     if not places:
         return read
     why = _OTHER_TOKENS if sampled else _TWICE
-    count = f"{len(places)} candidate{'s' if len(places) > 1 else ''}"
+    count = f"{len(places)} rollout{'s' if len(places) > 1 else ''}"
     said = f"{spec.path}: left out {count}, the first at {places[0]}: {why}."
     if not examples:
-        raise DataError(f"{said} No context of two is left. Use the model and the limit they had.")
+        raise DataError(f"{said} No group of two is left. Use the model and the limit they had.")
     if session.world.main:
-        also = f" {dropped} contexts with fewer than two left went with them." if dropped else ""
+        also = f" {dropped} groups with fewer than two left went with them." if dropped else ""
         warnings.warn(said + also, stacklevel=2)
     return replace(read, examples=examples)
 

@@ -128,7 +128,7 @@ def _gathered(
     if bad.size:
         sequence = int(sequences.owner[bad[0]])
         raise ModelError(
-            f"the model gave logits that are not finite for prompt {sequence // size}, candidate "
+            f"the model gave logits that are not finite for prompt {sequence // size}, rollout "
             f"{sequence % size}, token {int(sequences.position[bad[0]])}: its weights are broken "
             "or its precision overflows. Go back to the last good checkpoint, or use float32."
         )

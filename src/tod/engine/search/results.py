@@ -92,12 +92,12 @@ def bound_note(found: dict[str, Any]) -> str | None:
     said = f"rejection: log_bound = {log_bound:g}"
     if bound["beyond"]:
         return (
-            f"{said} is exceeded by {bound['beyond']:.1%} of the candidates (log w up to {top:.3g})"
+            f"{said} is exceeded by {bound['beyond']:.1%} of the rollouts (log w up to {top:.3g})"
             f": what is put out follows mu*min(w, M) and not q*. Use at least {top:.3g}."
         )
     if found["selected"]["accepted"] == 0 and top is not None:
         return (
-            f"{said} accepted nothing: log w reaches {top:.3g}, so that no candidate passes with "
+            f"{said} accepted nothing: log w reaches {top:.3g}, so that no rollout passes with "
             f"more than probability {math.exp(top - log_bound):.1e}. Lower it towards the largest "
             "log w there can be, eta*U_max when b = mu."
         )
@@ -128,7 +128,7 @@ def read(
     """
     frame = directory.rollouts.scan()
     if frame is None:
-        raise RunError(f"{directory.path} holds no candidates. Run the search first.")
+        raise RunError(f"{directory.path} holds no rollouts. Run the search first.")
     risk = isinstance(settings.operator.action, MinimumBayesRisk)
     wanted = ["candidate", "log_w", "answer", "selected", *(["completion"] if risk else [])]
     wanted += [f"utility.{spec.name}" for spec in settings.utilities]

@@ -28,12 +28,12 @@ class Places:
         return [range(a, b) for a, b in zip(cuts, [*cuts[1:], len(self._ids)], strict=True)]
 
     def name(self, row: int) -> str:
-        """``candidate 5 of 16 of context 3 of 32 (train/17), prompt '…', completion '…'``."""
+        """``rollout 5 of 16 of prompt 3 of 32 (train/17), prompt '…', completion '…'``."""
         context = sum(start <= row for start in self._starts) - 1
         start = self._starts[context]
         end = [*self._starts, len(self._ids)][context + 1]
         return (
-            f"candidate {row - start + 1} of {end - start} of context {context + 1} "
+            f"rollout {row - start + 1} of {end - start} of prompt {context + 1} "
             f"of {len(self._starts)} ({self._ids[row]}), "
             f"prompt {_short(self._rows[row]['prompt'])}, "
             f"completion {_short(self._rows[row]['text'])}"
@@ -42,24 +42,24 @@ class Places:
     def names(self, call: range) -> str:
         """The candidates of a call: the one, or how many and the first."""
         first = self.name(call[0])
-        return first if len(call) == 1 else f"{len(call)} candidates, the first being {first}"
+        return first if len(call) == 1 else f"{len(call)} rollouts, the first being {first}"
 
     def failure(self, spec: TextUtility, call: range, error: Exception) -> str:
         """The message for a call that came to nothing."""
         about = self.names(call)
         if isinstance(error, WorkerTimeout):
             return (
-                f"utility {spec.name!r} did not answer within {spec.timeout_seconds:g} s for "
+                f"reward {spec.name!r} did not answer within {spec.timeout_seconds:g} s for "
                 f"{about}; its worker was killed. Raise `timeout_seconds`, or give such "
-                "candidates a value with `on_timeout`."
+                "rollouts a value with `on_timeout`."
             )
         if isinstance(error, WorkerDied):
             return (
-                f"utility {spec.name!r}: its worker process ended ({error}) while it scored "
+                f"reward {spec.name!r}: its worker process ended ({error}) while it scored "
                 f"{about}. Set `workers: 0` to see the failure in the run's own process."
             )
         return (
-            f"utility {spec.name!r} raised {error} — for {about}. Correct the row or the utility."
+            f"reward {spec.name!r} raised {error} — for {about}. Correct the row or the function."
         )
 
 
@@ -73,14 +73,14 @@ def finite(
     """
     if len(values) != len(call):
         raise UtilityError(
-            f"utility {name!r} returned {len(values)} values for {len(call)} candidates "
+            f"reward {name!r} returned {len(values)} values for {len(call)} rollouts "
             f"({places.names(call)}). It must return one number per completion, in their order."
         )
     for row, value in zip(call, values, strict=True):
         if value is not None and not math.isfinite(value):
             raise UtilityError(
-                f"utility {name!r} returned {value} for {places.name(row)}. A target cannot be "
-                "tilted by it: return a finite number, or None where the utility does not apply."
+                f"reward {name!r} returned {value} for {places.name(row)}. A target cannot be "
+                "tilted by it: return a finite number, or None where the reward does not apply."
             )
     return list(values)
 
@@ -97,7 +97,7 @@ def combined_none(
         if all(value is None for value in values):
             raise UtilityError(
                 f"{_listed(scores)} returned None (not applicable) for {places.name(row)}, so "
-                "nothing scores it. Return a number, or add a utility that applies to such rows."
+                "nothing scores it. Return a number, or add a reward that applies to such rows."
             )
     return {
         name: np.array([0.0 if value is None else value for value in values], dtype=np.float64)
@@ -107,7 +107,7 @@ def combined_none(
 
 def _listed(scores: Mapping[str, object]) -> str:
     names = ", ".join(map(repr, scores))
-    return f"utility {names}" if len(scores) == 1 else f"utilities {names}"
+    return f"reward {names}" if len(scores) == 1 else f"rewards {names}"
 
 
 def _short(value: object) -> str:

@@ -42,7 +42,7 @@ class Scorer:
             if isinstance(spec, CustomUtility):
                 if not allow_imports:
                     raise SpecError(
-                        f"utility {spec.name!r} runs the code at {spec.target!r}, and a recipe "
+                        f"reward {spec.name!r} runs the code at {spec.target!r}, and a recipe "
                         "may not decide that by itself. Pass --allow-imports (allow_imports=True) "
                         "if you trust it."
                     )

@@ -61,7 +61,7 @@ def aim(trainer: Any, declared: TargetSpec | Mapping[str, Any] | None) -> Aim:
         return Aim(Target(anchor={"ref": 1.0}, tilts=(tilt,)), "located", _notes(trainer))
     why = (
         f"rewards are divided by a spread ({advantage(trainer)}): sharpness is 1/(beta·spread), "
-        "another one in every context"
+        "another one in every group"
         if scaled
         else "beta = 0: nothing holds the policy, so the fixed point is the argmax of the reward"
     )
