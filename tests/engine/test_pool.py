@@ -136,7 +136,7 @@ def test_a_fixed_set_has_distinct_elements(small: Make, tmp_path: Path) -> None:
     completions, _, said = read(pooled(small, tmp_path / "a.jsonl", rows, "fixed"))
     assert completions == ("5-12*3", "5+3*12")
     (message,) = said
-    assert "left out 3 candidates" in message
+    assert "left out 3 rollouts" in message
     assert "a.jsonl:3" in message
     assert "distinct" in message
     assert "1 contexts" in message
