@@ -5,6 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from array_api_compat import array_namespace
 
+__all__ = ["Array", "constant_like", "detach", "is_numpy", "namespace", "to_numpy"]
+
 
 @runtime_checkable
 class Array(Protocol):

@@ -17,6 +17,8 @@ from jaxtyping import Float, Int
 from tod.base.arrays import Array, is_numpy, namespace
 from tod.base.errors import DataError
 
+__all__ = ["Grid", "Groups"]
+
 
 @dataclass(frozen=True, eq=False)
 class Groups:

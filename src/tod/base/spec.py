@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tod.base.errors import SpecError
 from tod.base.text import what_is
 
+__all__ = ["FileName", "Named", "Spec", "concrete", "explain", "load_all", "tagged"]
+
 
 class Spec(BaseModel):
     """A frozen specification. YAML maps one to one onto its fields; the spec *is* the function."""

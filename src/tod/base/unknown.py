@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+__all__ = ["Unknown", "UnknownKind"]
+
 UnknownKind = Literal[
     "not_recorded",
     "not_declared",

@@ -12,6 +12,8 @@ import yaml
 from tod.base.errors import SpecError
 from tod.base.text import what_is
 
+__all__ = ["parse_yaml", "read_mapping", "read_yaml"]
+
 MOST_BYTES = 1 << 20
 """Largest text that is parsed: a recipe or configuration has some kilobytes."""
 MOST_ITEMS = 100_000

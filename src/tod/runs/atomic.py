@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tod.base import RunError
 
+__all__ = ["atomic_directory", "write_atomic"]
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from tod.base import RunError
 from tod.runs.atomic import atomic_directory, remove_directory
 
+__all__ = ["checkpoint_steps", "latest_checkpoint", "prune_checkpoints"]
+
 MARKER = "complete.json"
 _NAME = re.compile(r"step-(\d+)")
 

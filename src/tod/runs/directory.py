@@ -20,6 +20,8 @@ from tod.runs.manifest import Manifest, differences
 from tod.runs.records import StepRecord, validated
 from tod.runs.table_parts import CONTEXTS, ROLLOUTS, Parts
 
+__all__ = ["RunDirectory"]
+
 MANIFEST = "manifest.json"
 PURPOSE = "run"
 _TABLES = ("steps.jsonl", "decisions.jsonl", "contexts", "rollouts", "checkpoints")

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+__all__ = ["collect_environment"]
+
 PACKAGES = (
     "tod-posttrain",
     "numpy",

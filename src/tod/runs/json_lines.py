@@ -11,6 +11,8 @@ from tod.base.text import what_is
 from tod.runs.atomic import sync, write_all
 from tod.runs.records import plain
 
+__all__ = ["JsonLines"]
+
 
 class JsonLines:
     """One file of records in order of their ``step``; only its end ever changes.

@@ -29,6 +29,8 @@ from typing import Any, Self
 
 from tod.base import RunError
 
+__all__ = ["DirectoryLock"]
+
 NAME = ".lock"
 BEAT = 10.0
 """Seconds between two signs of life."""

@@ -13,6 +13,8 @@ from tod.runs.atomic import write_atomic
 from tod.runs.environment import collect_environment
 from tod.runs.records import plain
 
+__all__ = ["SCHEMA", "Manifest", "differences"]
+
 SCHEMA = "tod.run/1"
 _FAMILY, _VERSION = "tod.run", 1
 

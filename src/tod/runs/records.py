@@ -12,6 +12,8 @@ from typing import Any
 from tod.base import DataError
 from tod.diagnostics.summary import Summary
 
+__all__ = ["HeldOut", "Ledger", "StepRecord", "comparable", "plain"]
+
 VOLATILE = ("time", "seconds")
 """The fields of a record that a resumed run does not reproduce: they read the clock."""
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tod.base import DataError
 from tod.runs.atomic import sweep, sync, write_atomic
 
+__all__ = ["Parts"]
+
 if TYPE_CHECKING:
     import polars as pl
 
