@@ -14,7 +14,7 @@ _WORLD = """
 import json, sys
 import numpy as np, torch, transformers as hf
 from tod.base import Groups
-from tod.engine.forward import token_log_probs
+from tod.engine.forward.log_probs import token_log_probs
 from tod.engine.memory import Load, ModelSize, estimate
 from tod.engine.rollouts import Rollouts
 torch.set_num_threads(1)
