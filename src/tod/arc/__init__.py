@@ -9,5 +9,6 @@ then the operator. `replay` shows what it would have done on a run that was logg
 
 from tod.arc.config import *
 from tod.arc.controller import *
+from tod.arc.decide import *
 from tod.arc.initial import *
 from tod.arc.state import *

@@ -8,8 +8,7 @@ from pathlib import Path
 from threading import Event, current_thread, main_thread
 from typing import Any
 
-from tod.arc import ArcState, initial
-from tod.arc import step as arc_step
+from tod.arc import ArcState, decide, initial
 from tod.engine import checkpoint as checkpoints
 from tod.engine.checkpoint import State
 from tod.engine.collect import Evidence
@@ -22,7 +21,7 @@ from tod.engine.settings import RunSettings
 from tod.engine.update import update
 from tod.operators import Operator, WithinBudget
 from tod.procedure import Examined, Procedure
-from tod.regimes import QUANTILES, classify, feasible_eta
+from tod.regimes import classify
 from tod.runs import HeldOut, Ledger, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 from tod.targets.target import LARGEST
@@ -156,16 +155,10 @@ class _Training(Job):
         if self.settings.arc is None or state.arc is None:
             return state, None
         before = ArcState.from_dict(state.arc)
-        config, feasible = self.settings.arc, None
-        if config.solver == "feasible":
-            feasible = feasible_eta(examined, config.ess_target, QUANTILES[config.ess_quantile])
-        summary = examined.summary
-        after, decision = arc_step(config, before, summary, step=step, eta_feasible=feasible)
-        knobs = dict(after.knobs)
+        after, decision = decide(self.settings.arc, before, examined, step)
         operator = after.operator or state.operator
-        return replace(
-            state, arc=after.to_dict(), knobs=knobs, operator=operator
-        ), decision.to_dict()
+        state = replace(state, arc=after.to_dict(), knobs=dict(after.knobs), operator=operator)
+        return state, decision.to_dict()
 
     def _initial_arc(self) -> dict[str, Any] | None:
         config = self.settings.arc

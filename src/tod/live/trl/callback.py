@@ -9,8 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from tod.arc import ArcConfig, ArcState, Decision, initial
-from tod.arc import step as arc_step
+from tod.arc import ArcConfig, ArcState, Decision, decide, initial
 from tod.base import RunError, SpecError
 from tod.live.export import LiveBatch
 from tod.live.guard import Guard, harmless
@@ -18,7 +17,6 @@ from tod.live.trl.generated import appended, batch_of, gathered
 from tod.live.trl.hooks import Hooks, Seen, check
 from tod.live.trl.step import Judged, judge, metrics, utility_means
 from tod.live.trl.trainer import Aim, advantage, aim, check_arc, pull, sampled_exactly
-from tod.regimes import QUANTILES, feasible_eta
 from tod.runs import DirectoryLock, JsonLines, Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 
@@ -184,13 +182,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
     def _decide(self, found: Judged, step: int) -> Decision | None:
         if self.arc is None or self.state is None:
             return None
-        feasible = None
-        if self.arc.solver == "feasible":
-            p = QUANTILES[self.arc.ess_quantile]
-            feasible = feasible_eta(found.examined, self.arc.ess_target, p)
-        self.state, decision = arc_step(
-            self.arc, self.state, found.summary, step=step, eta_feasible=feasible
-        )
+        self.state, decision = decide(self.arc, self.state, found.examined, step)
         self._turn(self.state)
         return decision
 
@@ -245,7 +237,9 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
                 run.resume_at(step)
                 self._states(run).truncate_after(step)
                 return run
-        manifest = Manifest.of(self.path.parent.name, self._recipe(), self._seeds())
+        manifest = Manifest.of(
+            self.path.parent.name, self._recipe(), {"train": int(self.trainer.args.seed)}
+        )
         place, lock = self._free()
         return RunDirectory.create(place, manifest, overwrite=self.overwrite, lock=lock)
 
@@ -306,9 +300,6 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             "beta": trainer.beta,
             "arc": None if self.arc is None else self.arc.model_dump(mode="json"),
         }
-
-    def _seeds(self) -> dict[str, int]:
-        return {"train": int(self.trainer.args.seed)}
 
 
 def instrument(
