@@ -93,8 +93,8 @@ class Session:
         models = {name: self.frozen[name] for name in target.names if name in self.frozen}
         if self.settings.selects:
             return models | ({"old": self.policy} if "old" in target.needs() else {})
-        moving = self.sampler is None or self.sampler is self.policy
-        return models if moving else {**models, "old": self.sampler}
+        told = self.sampler is None or self.sampler is self.policy
+        return models if told else {**models, "old": self.sampler}
 
     @property
     def params(self) -> SamplingParams:
