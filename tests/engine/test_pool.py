@@ -139,7 +139,7 @@ def test_a_fixed_set_has_distinct_elements(small: Make, tmp_path: Path) -> None:
     assert "left out 3 rollouts" in message
     assert "a.jsonl:3" in message
     assert "distinct" in message
-    assert "1 contexts" in message
+    assert "1 groups" in message
 
 
 def test_the_forecast_reads_the_file(small: Make, tmp_path: Path) -> None:
@@ -159,4 +159,4 @@ def test_the_forecast_reads_the_file(small: Make, tmp_path: Path) -> None:
     assert many.memory.logits == forecast(drawn, load_task(drawn.task, 0)).memory.logits
     assert (few.completion_tokens, many.notes) == (0, ())
     (note,) = cost(rows, 3).notes
-    assert "the pool has 2 contexts" in note
+    assert "the pool has 2 prompts" in note

@@ -79,8 +79,8 @@ def test_groups_of_k_and_selections_beside_fixed_points(invoke):
     ("words", "message"),
     [
         ((), "nothing to audit"),
-        (("grpo", "--k", "1"), "2 to 4096 candidates"),
-        (("grpo", "--k", "two"), "2 to 4096 candidates"),
+        (("grpo", "--k", "1"), "2 to 4096 rollouts"),
+        (("grpo", "--k", "two"), "2 to 4096 rollouts"),
         (("grpoo",), "Did you mean 'grpo'"),
         (("missing.yaml",), "no such file"),
         (("grpo", "--eta", "0"), "eta = 0"),

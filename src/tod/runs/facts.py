@@ -135,6 +135,11 @@ PLOTS: dict[str, tuple[str, tuple[float, float] | None]] = {
 """Plot over the steps → what to know when reading it, and what its axis holds at least."""
 
 
+def _share(path: str, label: str, hint: str, **options: Any) -> Fact:
+    """A share of 1, better when higher where nothing else is said."""
+    return Fact(path, label, hint, "share", **{"better": "higher", **options})
+
+
 def _gap(block: str, what: str, plot: str) -> tuple[Fact, ...]:
     """The figures of a gap log ρ between two policies, on tokens that the second drew."""
     token, sequence = "nats per token", "nats per sequence"
@@ -145,12 +150,10 @@ def _gap(block: str, what: str, plot: str) -> tuple[Fact, ...]:
         Fact(f"{block}.k2", "k2", "Mean (log ρ)²/2: KL of a small gap.", unit=token, logged=False),
         Fact(f"{block}.k3", "k3", "Mean ρ − 1 − log ρ: KL, never negative.", unit=token, plot=plot),
         Fact(f"{block}.kl_sequence", "KL", "Mean −Σ log ρ.", unit=sequence, better="lower"),
-        Fact(
+        _share(
             f"{block}.ess_rel",
             "ESS_rel",
             "Median over prompts of ESS_rel of the sequence weights Π ρ.",
-            "share",
-            better="higher",
         ),
         Fact(f"{block}.chi2_token", "χ² per token", "Mean ρ² − 1.", logged=False),
         Fact(f"{block}.chi2_sequence", "χ² per sequence", "Mean (Π ρ)² − 1.", logged=False),
@@ -166,7 +169,7 @@ def _gap(block: str, what: str, plot: str) -> tuple[Fact, ...]:
 
 def _leg(name: str, label: str, hint: str, **options: Any) -> Fact:
     """A leg of the overlap."""
-    return Fact(f"overlap.{name}", label, hint, "share", better="higher", plot="Overlap", **options)
+    return _share(f"overlap.{name}", label, hint, plot="Overlap", **options)
 
 
 FACTS: tuple[Fact, ...] = (
@@ -202,39 +205,27 @@ FACTS: tuple[Fact, ...] = (
         logged=False,
     ),
     Fact("contexts.candidates_per_context", "K", "Rollouts of a prompt.", "by_name"),
-    Fact(
+    _share(
         "ess_rel.median",
         "median",
         "Share of the rollouts that effectively count, for a typical informative prompt.",
-        "share",
-        better="higher",
         title="ESS_rel, median",
         ci="ess_rel.median_ci90",
     ),
-    Fact(
+    _share(
         "ess_rel.q10",
         "q10",
         "A tenth of the informative prompts lies below.",
-        "share",
-        better="higher",
         title="ESS_rel, worst tenth",
         ci="ess_rel.q10_ci90",
     ),
-    Fact(
-        "ess_rel.mean",
-        "mean",
-        "Mean over informative prompts.",
-        "share",
-        better="higher",
-        logged=False,
-    ),
+    _share("ess_rel.mean", "mean", "Mean over informative prompts.", logged=False),
     Fact("ess_rel.median_ci90", "median, 90 %", "Interval of the median.", "interval"),
     Fact("ess_rel.q10_ci90", "q10, 90 %", "Interval of the 10 % quantile.", "interval"),
-    Fact(
+    _share(
         "tails.max_weight_median",
         "largest",
         "Weight of the heaviest rollout of a typical prompt.",
-        "share",
         better="lower",
         plot="Largest weights",
         title="Largest weight",
@@ -248,11 +239,10 @@ FACTS: tuple[Fact, ...] = (
         better="lower",
         plot="Spread of log w",
     ),
-    Fact(
+    _share(
         "tails.top_mass_median",
         "top two",
         "Weight of the two heaviest rollouts of a typical prompt.",
-        "share",
         better="lower",
         plot="Largest weights",
     ),
@@ -271,14 +261,7 @@ FACTS: tuple[Fact, ...] = (
         title="Policy / proposal",
     ),
     _leg("target_policy", "q*/π", "ESS_rel of the target against the policy."),
-    Fact(
-        "overlap.minimum",
-        "smallest",
-        "The smallest leg that is known.",
-        "share",
-        better="higher",
-        log="overlap_min",
-    ),
+    _share("overlap.minimum", "smallest", "The smallest leg that is known.", log="overlap_min"),
     Fact("overlap.not_applicable", "not applicable", "Legs that do not exist here.", "names"),
     Fact("overlap.declared", "declared", "Legs known by declaration.", "names"),
     Fact("overlap.k", "K", "Rollouts of the prompts behind the medians.", "count", logged=False),
@@ -329,12 +312,10 @@ FACTS: tuple[Fact, ...] = (
         "Distance of mean π/μ from 1 in standard errors.",
         logged=False,
     ),
-    Fact(
+    _share(
         "coverage.reverse_ess",
         "reverse ESS",
         "ESS_rel read from samples of the target.",
-        "share",
-        better="higher",
         logged=False,
     ),
     *_gap("mismatch", "the training forward against the engine that sampled", "Sampler gap"),
