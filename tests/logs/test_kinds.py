@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from wandb_bytes import run_file
 
 from tod.base import DataError
-from tod.logs import Log, detect, join, read_log
+from tod.logs import Log, detect, join, read_log, recognise
 from tod.runs.records import Ledger, StepRecord
 
 
@@ -86,6 +87,20 @@ def test_csv_with_a_step_column(tmp_path: Path) -> None:
         (4, "loss", "x"),
     ]
     assert str(log.rejected[1]).endswith("line 4: loss = x: not a number")
+
+
+def test_a_table_without_a_step_in_some_rows(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text(
+        ",_step,train/global_step,train/reward,eval/acc\n"
+        "0,0,10,0.5,\n1,1,,,0.25\n2,2,20,0.75,\n3,3,,,0.5\n"
+    )
+    log = read_log(path)
+    assert detect(path) == "wandb table"
+    assert log.steps.tolist() == [10, 20]
+    assert listed(log, "reward") == [0.5, 0.75]
+    assert listed(log, "eval.acc") == [0.25, 0.5]
+    assert log.rejected == ()
 
 
 def test_verl_console_behind_ray_and_colours(tmp_path: Path) -> None:
@@ -189,6 +204,52 @@ def test_a_list_of_ray_results(tmp_path: Path) -> None:
     assert (detect(path), log.framework) == ("json", "rllib")
     assert listed(log, "reward") == [0.5, 1.0]
     assert listed(log, "step_time") == [1.5, 1.5]
+
+
+def wandb_run(folder: Path, name: str, begin: float, steps: range, loss: float) -> None:
+    inner = folder / "wandb" / name
+    inner.mkdir(parents=True)
+    rows = [
+        {"_step": s, "_timestamp": begin + s, "train/global_step": s, "loss": loss} for s in steps
+    ]
+    (inner / f"run-{name}.wandb").write_bytes(run_file(rows))
+
+
+def test_runs_that_go_on_are_one_and_others_are_not(tmp_path: Path) -> None:
+    wandb_run(tmp_path, "b", 1000.0, range(1, 6), 1.0)
+    wandb_run(tmp_path, "a", 2000.0, range(4, 8), 2.0)  # resumed at step 4, later in time
+    log = read_log(tmp_path)
+    assert log.steps.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert listed(log, "loss") == [1.0] * 3 + [2.0] * 4
+    wandb_run(tmp_path, "c", 3000.0, range(1, 3), 3.0)  # begins anew
+    log = read_log(tmp_path)
+    assert log.steps.tolist() == [1, 2]
+    assert listed(log, "loss") == [3.0, 3.0]
+    assert "2 runs in this folder: the last is read; others: b" in log.notes
+    wandb_run(tmp_path, "d", 4000.0, range(1, 2), 4.0)  # begins at the same step: another run
+    assert listed(read_log(tmp_path), "loss") == [4.0]
+
+
+def test_links_out_of_a_folder_are_not_followed(tmp_path: Path) -> None:
+    outside = jsonl(tmp_path / "outside.jsonl", [{"step": 1, "loss": 0.5}])
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.jsonl").symlink_to(outside)
+    assert detect(folder) is None
+    assert detect(folder / "metrics.jsonl") == "json lines"  # named itself
+
+
+def test_a_folder_of_rollouts_is_looked_at_only_a_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        jsonl(tmp_path / f"{number}.jsonl", [{"step": number, "prompt": "a", "score": 1.0}])
+    jsonl(tmp_path / "metrics.jsonl", [{"step": 1, "loss": 0.5}])
+    seen: list[str] = []
+    real = recognise.first_objects
+    monkeypatch.setattr(recognise, "first_objects", lambda p: seen.append(p.name) or real(p))
+    assert detect(tmp_path) == "json lines"
+    assert (seen[0], len(seen)) == ("metrics.jsonl", 21)
 
 
 def test_our_own_run(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ class Names:
                 if alias.beside and not {alias.beside, prefix + alias.beside} & present:
                     continue
                 for key in self._candidates(alias, keys, present, prefix):
-                    canonical = alias.name_of(key.removeprefix(prefix)) or alias.name_of(key)
+                    canonical = alias.name_of(key.removeprefix(prefix))
                     if canonical and canonical not in found and key not in taken:
                         found[canonical] = Match(key, alias)
                         taken.add(key)

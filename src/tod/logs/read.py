@@ -112,35 +112,39 @@ def _verl_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
 def _runs(found: Recognised) -> Rows:
     """Event files or run files: those that continue one another make one log.
 
-    Files of one folder belong together. A later folder continues the run if it begins at a later
-    step than the one before it; else it is another run, and the last of them is read.
+    Event files of one folder belong together. What begins later in time continues the run before
+    it if it also begins at a later step; else it is another run, and the last of them is read.
     """
     groups: dict[Path, list[Path]] = {}
     for file in found.files:
         key = file.parent if found.kind == "tensorboard" else file
         groups.setdefault(key, []).append(file)
+    if len(groups) == 1:
+        return _rows_of(found.files, found.kind)
     chains: list[list[list[Path]]] = []
-    begun = -1
-    for files in groups.values():
-        first = _first_step(files, found.kind)
-        if chains and len(groups) > 1 and first is not None and first > begun:
+    last = -1
+    for _, _, first, files in sorted(
+        (*_beginning(files, found.kind, at), files) for at, files in enumerate(groups.values())
+    ):
+        if chains and first > last:
             chains[-1].append(files)
         else:
             chains.append([files])
-        begun = -1 if first is None else first
-    chosen = [file for files in chains[-1] for file in files]
-    rows = _rows_of(chosen, found.kind)
+        last = first
+    rows = _rows_of([file for files in chains[-1] for file in files], found.kind)
     if len(chains) > 1:
-        others = ", ".join(visible(str(chain[0][0].parent.name))[:60] for chain in chains[-4:-1])
+        others = ", ".join(visible(chain[0][0].parent.name)[:60] for chain in chains[-4:-1])
         rows.note(
             f"{counted(len(chains), 'run')} in this folder: the last is read; others: {others}"
         )
     return rows
 
 
-def _first_step(files: Sequence[Path], kind: str) -> int | None:
-    steps = _rows_of(files, kind).table().steps
-    return int(steps[0]) if len(steps) else None
+def _beginning(files: Sequence[Path], kind: str, at: int) -> tuple[float, int, int]:
+    """When files begin, in seconds since 1970 and then in order, and at which step."""
+    rows = _rows_of(files, kind)
+    steps = rows.table().steps
+    return rows.began, at, int(steps[0]) if len(steps) else -1
 
 
 def _rows_of(files: Sequence[Path], kind: str) -> Rows:

@@ -1,6 +1,7 @@
 """Whether a path holds a metric log, and of which kind."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,12 @@ _ORDER = (
     "json",
     "console",
 )
+_USUAL = ("steps.jsonl", "metrics.jsonl", "logging.jsonl")
 _MOST_JSON = 256 << 20
+_MOST_SNIFFED = 64 << 20
+_MOST_MISSES = 20
+"""Files of one ending that are no logs, after which a folder's others of it are not looked at: a
+thousand files of rollouts would take seconds."""
 _LINES = 4000
 _DEEPEST = 4
 _MOST_FILES = 20_000
@@ -243,11 +249,16 @@ def _folder(path: Path) -> Recognised | None:
     events = tuple(inner for inner in inside if MARK in inner.name)
     candidates += [Recognised("wandb run", runs, path)] if runs else []
     candidates += [Recognised("tensorboard", events, path)] if events else []
-    for file in _entries(path):
+    misses: Counter[str] = Counter()
+    plain = [entry for entry in _entries(path) if _own_file(entry)]
+    for file in sorted(plain, key=lambda file: bare_name(file) not in _USUAL):
         apart = MARK in file.name or file.suffix == ".wandb" or file.name == STATE
-        kind = None if apart or not file.is_file() else _kind(file)
+        if apart or misses[file.suffix] >= _MOST_MISSES or file.stat().st_size > _MOST_SNIFFED:
+            continue
+        kind = _kind(file)
         if kind is not None:
             candidates.append(Recognised(kind, (file,), path))
+        misses[file.suffix] += kind is None
     if not candidates:
         return None
     first, *rest = sorted(candidates, key=lambda one: (_ORDER.index(one.kind), _unusual(one)))
@@ -258,7 +269,7 @@ def _folder(path: Path) -> Recognised | None:
 
 def _unusual(one: Recognised) -> bool:
     """Whether a file does not have the name that loggers give such files: those sort last."""
-    return bare_name(one.files[0]) not in ("metrics.jsonl", "logging.jsonl")
+    return bare_name(one.files[0]) not in _USUAL
 
 
 def _kind(path: Path) -> str | None:
@@ -285,10 +296,15 @@ def _global_step(path: Path) -> int:
         return -1
 
 
+def _own_file(entry: Path) -> bool:
+    """Whether it is a regular file of the folder itself: a link may lead out of it."""
+    return entry.is_file() and not entry.is_symlink()
+
+
 def _walk(folder: Path, deep: int) -> Iterator[Path]:
     """Files below a folder; links to folders are not followed."""
     for entry in _entries(folder):
-        if entry.is_file():
+        if _own_file(entry):
             yield entry
         elif deep and entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
             yield from _walk(entry, deep - 1)

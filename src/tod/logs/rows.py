@@ -151,6 +151,17 @@ class Rows:
             text = "" if value is None else shortened(value)
             self.rejected.append(Rejected(where, line, visible(name[:LONGEST_KEY]), text, why))
 
+    @property
+    def began(self) -> float:
+        """The first reading of a clock, seconds since 1970; 0 without one."""
+        first = [
+            _seconds(shape.values[0][shape.keys.index(key)])
+            for shape in self._shapes.values()
+            for key in ("_timestamp", "timestamp")
+            if key in shape.keys
+        ]
+        return min((second for second in first if second is not None), default=0.0)
+
     def note(self, text: str) -> None:
         """Tell the reader something, once."""
         if text not in self.notes:
@@ -297,7 +308,7 @@ class Rows:
     def _numbers(
         self, key: str, held: Sequence[tuple[Steps, tuple[Any, ...]]], needed: bool
     ) -> tuple[Any, Figures | None, Any]:
-        """Row order, value (NaN for unknown) and whether NaN or infinity was written."""
+        """Row order, value (not finite for unknown), whether NaN or infinity was written."""
         order = held[0][0] if len(held) == 1 else np.concatenate([orders for orders, _ in held])
         values = held[0][1] if len(held) == 1 else tuple(v for _, some in held for v in some)
         try:
@@ -319,7 +330,6 @@ class Rows:
             missing = np.fromiter((value is None or value == "" for value in values), bool)
             missing[bad] = True
             odd &= ~missing
-            numbers[odd] = np.nan
         if len(held) == 1:
             return order, numbers, odd
         sort = np.argsort(order, kind="stable")
