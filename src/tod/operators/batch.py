@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxtyping import Float
 
-from tod.base import Array, Groups, Spec, to_numpy
+from tod.base import Array, Groups, Spec, SpecError, to_numpy
 
 __all__ = ["Batch", "Credit", "Moments", "Totals", "UpdateRule"]
 
@@ -129,6 +129,21 @@ class Batch:
     critic: Float[Array, " M"] | None = None
     noise_scale: float = 1.0
     reference_point: float | None = None
+
+    def required(self, name: str, otherwise: str) -> Any:
+        """One of the optional numbers.
+
+        Args:
+            name: Its field.
+            otherwise: What needs it, and the way out.
+
+        Raises:
+            SpecError: It was not recorded.
+        """
+        values = getattr(self, name)
+        if values is None:
+            raise SpecError(otherwise)
+        return values
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pydantic import Field, FiniteFloat, model_validator
 from tod.base import Array, Groups, Named, Spec, SpecError, namespace, tagged, to_numpy
 from tod.operators.aggregation import AggregationSpec
 from tod.operators.batch import Batch, Totals
+from tod.operators.trust_regions import Kept
 
 __all__ = [
     "CorrectionSpec",
@@ -50,60 +51,49 @@ class Correction(Spec):
         """
 
 
-class TokenTruncation(Correction):
+class Truncating(Correction):
+    """A correction that cuts ρ to [floor, cap]."""
+
+    cap: Positive = 2.0
+    """C: largest weight."""
+    floor: Bound = 0.0
+    """Smallest weight; 0 for none."""
+
+    def cut(self, log_rho: Any) -> Any:
+        """The weight max(floor, min(ρ, cap))."""
+        xp = namespace(log_rho)
+        low = math.log(self.floor) if self.floor > 0 else -math.inf
+        return xp.exp(xp.clip(log_rho, low, math.log(self.cap)))
+
+
+class TokenTruncation(Truncating):
     """max(floor, min(ρ_t, cap)), token by token.
 
     Source: docs/equations.md A.15; TIS, Yao et al. 2025 (equation truncated-importance)
     """
 
     kind: Literal["token_truncation"] = "token_truncation"
-    cap: Positive = 2.0
-    """C: largest weight."""
-    floor: Bound = 0.0
-    """Smallest weight; 0 for none."""
 
     def __call__(self, batch: Batch, advantage: Any) -> Any:
         """Weights [M]."""
-        return _capped(log_gap(batch), self.floor, self.cap)
+        return self.cut(log_gap(batch))
 
 
-class SequenceTruncation(Correction):
+class SequenceTruncation(Truncating):
     """max(floor, min(Π_t ρ_t, cap)), the same for every token of a sequence.
 
     Source: docs/equations.md A.15 (equation sequence-truncation)
     """
 
     kind: Literal["sequence_truncation"] = "sequence_truncation"
-    cap: Positive = 2.0
-    """C: largest weight."""
-    floor: Bound = 0.0
-    """Smallest weight; 0 for none."""
 
     def __call__(self, batch: Batch, advantage: Any) -> Any:
         """Weights [M]."""
-        return _capped(_summed(batch), self.floor, self.cap)
+        return self.cut(_summed(batch))
 
 
-class Masking(Correction):
+class Masking(Kept, Correction):
     """A correction that drops what has a ρ outside [low, high]."""
-
-    low: Bound = 0.5
-    """Smallest ρ that is kept."""
-    high: Positive = 5.0
-    """Largest ρ that is kept."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low {self.low} is above high {self.high}: nothing would be kept")
-        return self
-
-    def inside(self, log_rho: Any) -> Any:
-        """1 where low ≤ ρ ≤ high, else 0."""
-        xp = namespace(log_rho)
-        low = math.log(self.low) if self.low > 0 else -math.inf
-        keep = (log_rho >= low) & (log_rho <= math.log(self.high))
-        return xp.where(keep, xp.ones_like(log_rho), xp.zeros_like(log_rho))
 
 
 class TokenMask(Masking):
@@ -313,22 +303,15 @@ def log_gap(batch: Batch) -> Float[Array, " M"]:
 
 
 def _log_mu(batch: Batch) -> Any:
-    if batch.log_mu_tokens is None:
-        raise SpecError(
-            "a correction of the sampler needs log μ of every token as drawn and it was not "
-            "recorded. Record it, or use `correction: null`."
-        )
-    return batch.log_mu_tokens
+    return batch.required(
+        "log_mu_tokens",
+        "a correction of the sampler needs log μ of every token as drawn and it was not recorded. "
+        "Record it, or use `correction: null`.",
+    )
 
 
 def _summed(batch: Batch) -> Any:
     return batch.sequences.spread(batch.sequences.sum(log_gap(batch)))
-
-
-def _capped(log_rho: Any, floor: float, cap: float) -> Any:
-    xp = namespace(log_rho)
-    low = math.log(floor) if floor > 0 else -math.inf
-    return xp.exp(xp.clip(log_rho, low, math.log(cap)))
 
 
 def _masked(log_rho: Any, keep: Any) -> Any:

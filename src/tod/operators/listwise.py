@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from tod.base import DataError, SpecError, namespace
+from tod.base import DataError, namespace
 from tod.operators.batch import Batch, Credit, UpdateRule
 from tod.operators.weighted_regression import TargetWeights, normalised
 
@@ -50,12 +50,12 @@ class Listwise(UpdateRule):
         return normalised(self._scores(batch), batch)
 
     def _scores(self, batch: Batch) -> Any:
-        if batch.log_mu is None:
-            raise SpecError(
-                "a listwise loss needs log μ of every candidate and it was not recorded. Record "
-                "it, or declare the candidates a fixed set."
-            )
-        return batch.sequences.sum(batch.log_policy) - batch.log_mu
+        log_mu = batch.required(
+            "log_mu",
+            "a listwise loss needs log μ of every candidate and it was not recorded. Record it, or "
+            "declare the candidates a fixed set.",
+        )
+        return batch.sequences.sum(batch.log_policy) - log_mu
 
     def _gap(self, batch: Batch, known: Any) -> Any:
         """The gap log p − log q, [N], nats; 0 in contexts entirely outside the support.

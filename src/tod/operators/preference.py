@@ -410,12 +410,11 @@ class Preference(UpdateRule):
         return Pairs(delta=delta, log_pi=log_pi, length=length, beta=beta)
 
     def _log_base(self, batch: Batch) -> Any:
-        if batch.log_base is None:
-            raise SpecError(
-                f"preference loss {self.loss.kind!r} needs log b of every candidate and a part of "
-                "the anchor was not recorded. Score the anchors, or use simpo or orpo."
-            )
-        return batch.log_base
+        return batch.required(
+            "log_base",
+            f"preference loss {self.loss.kind!r} needs log b of every candidate and a part of the "
+            "anchor was not recorded. Score the anchors, or use simpo or orpo.",
+        )
 
 
 def _weighed(x: Any, weight: Any) -> Any:

@@ -19,6 +19,7 @@ a pull between sequences: it has b·exp(ηE[U]) token by token in the place of b
 and a KL in the reward are of sequences.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from jaxtyping import Float
@@ -45,23 +46,24 @@ class Residual(Spec):
 
     def value(self, batch: Batch) -> Float[Array, " N"]:
         """R of every candidate, [N], nats."""
-        if batch.log_base is None:
-            raise SpecError(
-                "a residual pull needs the log-probs of every anchor of the target and they were "
-                "not recorded. Score the anchors, or choose `pull: null`."
-            )
-        log_pi = batch.log_policy if self.at == "current" else batch.log_old
-        return batch.tilt + batch.log_base - batch.sequences.sum(log_pi)  # type: ignore[no-any-return]
+        log_base = batch.required(
+            "log_base",
+            "a residual pull needs the log-probs of every anchor of the target and they were not "
+            "recorded. Score the anchors, or choose `pull: null`.",
+        )
+        return batch.tilt + log_base - batch.sequences.sum(self._log_pi(batch))  # type: ignore[no-any-return]
 
     def by_token(self, batch: Batch) -> Float[Array, " M"]:
         """The part of R that tokens share out, log b − log π, [M], nats."""
-        if batch.log_base_tokens is None:
-            raise SpecError(
-                "a residual token by token needs the token log-probs of every anchor of the target "
-                "and they were not recorded. Score the anchors, or use an advantage by candidate."
-            )
-        log_pi = batch.log_policy if self.at == "current" else batch.log_old
-        return batch.log_base_tokens - log_pi  # type: ignore[no-any-return]
+        log_base = batch.required(
+            "log_base_tokens",
+            "a residual token by token needs the token log-probs of every anchor of the target and "
+            "they were not recorded. Score the anchors, or use an advantage by candidate.",
+        )
+        return log_base - self._log_pi(batch)  # type: ignore[no-any-return]
+
+    def _log_pi(self, batch: Batch) -> Any:
+        return batch.log_policy if self.at == "current" else batch.log_old
 
 
 class KLPull(Spec):
@@ -89,18 +91,11 @@ class KLPull(Spec):
 
     def by_token(self, batch: Batch) -> Float[Array, " M"]:
         """k(x_t) at π_old, weighted by the exponents, [M], nats."""
-        total: Any = namespace(batch.log_old).zeros_like(batch.log_old)
-        for log_anchor, exponent in _pulled(batch):
-            total = total + exponent * estimator(self.kind, log_anchor - batch.log_old)
-        return total  # type: ignore[no-any-return]
+        return _summed(batch, batch.log_old, lambda x: estimator(self.kind, x))  # type: ignore[no-any-return]
 
     def credit(self, batch: Batch) -> Float[Array, " M"]:
         """−∂/∂log π_θ of the loss term per token, before aggregation, [M], nats."""
-        total: Any = namespace(batch.log_policy).zeros_like(batch.log_policy)
-        for log_anchor, exponent in _pulled(batch):
-            x = log_anchor - batch.log_policy
-            total = total + exponent * self._slope(x, batch)
-        return total  # type: ignore[no-any-return]
+        return _summed(batch, batch.log_policy, lambda x: self._slope(x, batch))  # type: ignore[no-any-return]
 
     def _slope(self, x: Any, batch: Batch) -> Any:
         xp = namespace(x)
@@ -129,10 +124,12 @@ def estimator(kind: Literal["k1", "k2", "k3"], x: Float[Array, " M"]) -> Float[A
     return x * x / 2 if kind == "k2" else namespace(x).expm1(x) - x  # type: ignore[no-any-return]
 
 
-def _pulled(batch: Batch) -> list[tuple[Any, float]]:
+def _summed(batch: Batch, log_pi: Any, term: Callable[[Any], Any]) -> Any:
+    """Σ_j ρ_j·term(log π_j − log π) over the anchors that pull, [M], nats."""
     if not batch.pulled:
         raise SpecError(
             "a KL pull needs the token log-probs of an anchor other than `old` and `mu`, and the "
             "target has none recorded. Anchor the target at `ref` (or drop the pull)."
         )
-    return list(batch.pulled.values())
+    terms = [rho * term(log_anchor - log_pi) for log_anchor, rho in batch.pulled.values()]
+    return sum(terms[1:], terms[0])

@@ -9,7 +9,7 @@ region, add a subclass of `TrustRegion` here; nothing else has to be edited.
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from jaxtyping import Float
 from pydantic import Field, FiniteFloat, model_validator
@@ -33,7 +33,8 @@ __all__ = [
 Width = Annotated[FiniteFloat, Field(ge=0.0)]
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 
-
+Tokens = Float[Array, " M"]
+"""A number of every token."""
 Level = Literal["token", "sequence_mean", "sequence_sum", "sequence_mean_of_clipped"]
 """``token``: ρ_t, each its own. ``sequence_mean``: s = exp(mean_t log ρ_t), the geometric mean
 (GSPO; not an importance weight). ``sequence_sum``: exp(Σ_t log ρ_t), the true sequence weight
@@ -52,30 +53,15 @@ class TrustRegion(Spec):
     kind: str
 
     @abstractmethod
-    def gate(
-        self,
-        log_rho: Float[Array, " M"],
-        advantage: Float[Array, " M"],
-        length: Float[Array, " M"] | None = None,
-    ) -> Float[Array, " M"]:
+    def gate(self, log_rho: Tokens, advantage: Tokens, length: Tokens | None = None) -> Tokens:
         """The factor g ≥ 0 of the gradient g·ρ·A·∇log π: 1 changes nothing, 0 drops the token."""
 
-    def weight(
-        self,
-        log_rho: Float[Array, " M"],
-        advantage: Float[Array, " M"],
-        length: Float[Array, " M"] | None = None,
-    ) -> Float[Array, " M"]:
+    def weight(self, log_rho: Tokens, advantage: Tokens, length: Tokens | None = None) -> Tokens:
         """The product g·ρ, and 0 where g = 0 however large ρ is."""
         return gated(self.gate(log_rho, advantage, length), log_rho)
 
     @abstractmethod
-    def surrogate(
-        self,
-        log_rho: Float[Array, " M"],
-        advantage: Float[Array, " M"],
-        length: Float[Array, " M"] | None = None,
-    ) -> Float[Array, " M"]:
+    def surrogate(self, log_rho: Tokens, advantage: Tokens, length: Tokens | None = None) -> Tokens:
         """The paper's objective f, to be maximised, with ∂f/∂log ρ = g·ρ·A."""
 
 
@@ -265,7 +251,29 @@ class RootLengthClip(TrustRegion):
         return -self.low * root, self.high * root
 
 
-class Mask(TrustRegion):
+class Kept(Spec):
+    """The range of ρ outside of which something is dropped, whatever drops it."""
+
+    low: Width = 0.5
+    """Smallest ρ that is kept."""
+    high: Positive = 5.0
+    """Largest ρ that is kept."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}: nothing would be kept")
+        return self
+
+    def inside(self, log_rho: Any) -> Any:
+        """1 where low ≤ ρ ≤ high, else 0."""
+        xp = namespace(log_rho)
+        low = math.log(self.low) if self.low > 0 else -math.inf
+        keep = (log_rho >= low) & (log_rho <= math.log(self.high))
+        return xp.where(keep, xp.ones_like(log_rho), xp.zeros_like(log_rho))
+
+
+class Mask(Kept, TrustRegion):
     """A two-sided mask: g = 1{low ≤ ρ ≤ high} for either sign of A; what is outside is dropped.
 
     f = sg[g]·ρ·A.
@@ -274,23 +282,10 @@ class Mask(TrustRegion):
     """
 
     kind: Literal["mask"] = "mask"
-    low: Annotated[FiniteFloat, Field(ge=0.0)] = 0.5
-    """Smallest ρ that is kept."""
-    high: Positive = 5.0
-    """Largest ρ that is kept."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Mask":
-        if self.low > self.high:
-            raise ValueError(f"low {self.low} is above high {self.high}: nothing would be kept")
-        return self
 
     def gate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """The indicator."""
-        xp = namespace(log_rho)
-        low = math.log(self.low) if self.low > 0 else -math.inf
-        kept = (log_rho >= low) & (log_rho <= math.log(self.high))
-        return xp.where(kept, xp.ones_like(log_rho), xp.zeros_like(log_rho))
+        return self.inside(log_rho)
 
     def surrogate(self, log_rho: Any, advantage: Any, length: Any = None) -> Any:
         """sg[g]·ρ·A."""
@@ -298,7 +293,7 @@ class Mask(TrustRegion):
         return gate * namespace(log_rho).exp(log_rho) * advantage
 
 
-def gated(gate: Float[Array, " M"], log_rho: Float[Array, " M"]) -> Float[Array, " M"]:
+def gated(gate: Tokens, log_rho: Tokens) -> Tokens:
     """The product g·ρ, and 0 where g = 0 however large ρ is."""
     xp = namespace(gate)
     off = ~(xp.abs(gate) > 0)
@@ -313,7 +308,7 @@ else:
 """Any trust region, by its ``kind``."""
 
 
-def at_level(log_rho: Float[Array, " M"], sequences: Groups, level: Level) -> Float[Array, " M"]:
+def at_level(log_rho: Tokens, sequences: Groups, level: Level) -> Tokens:
     """Token log-ratios at a level, [M], nats, one value per token (equal within a sequence).
 
     Source: docs/equations.md A.10, A.13 (equations token-ratio, gspo-ratio)
@@ -327,11 +322,8 @@ def at_level(log_rho: Float[Array, " M"], sequences: Groups, level: Level) -> Fl
 
 
 def mean_of_clipped(
-    log_rho: Float[Array, " M"],
-    advantage: Float[Array, " M"],
-    bounds: tuple[float, float],
-    sequences: Groups,
-) -> Float[Array, " M"]:
+    log_rho: Tokens, advantage: Tokens, bounds: tuple[float, float], sequences: Groups
+) -> Tokens:
     """The mean log g = mean_t d_t with d_t = min(log ρ_t, hi) if A > 0, max(log ρ_t, lo) if A < 0.
 
     ``bounds`` are (lo, hi) in log space. [M] in nats, equal within a sequence.

@@ -326,24 +326,23 @@ class WeightedRegression(UpdateRule):
 
     def _own(self, weight: Any, batch: Batch) -> Any:
         """softmax(log π_θ − log μ), and 0 in contexts whose own weights are all 0."""
-        if batch.log_mu is None:
-            raise SpecError(
-                "centred weighted regression needs log μ of every candidate and it was not "
-                "recorded. Record it, or use `centred: false`."
-            )
+        log_mu = batch.required(
+            "log_mu",
+            "centred weighted regression needs log μ of every candidate and it was not recorded. "
+            "Record it, or use `centred: false`.",
+        )
         xp = namespace(weight)
-        own = normalised(batch.sequences.sum(batch.log_policy) - batch.log_mu, batch)
+        own = normalised(batch.sequences.sum(batch.log_policy) - log_mu, batch)
         some = batch.contexts.spread(batch.contexts.sum(weight)) > 0
         return xp.where(some, own, xp.zeros_like(own))
 
 
 def _log_w(batch: Batch) -> Any:
-    if batch.log_w is None:
-        raise SpecError(
-            "weighted regression needs log q*/μ: log-probs of μ and of every anchor that does "
-            "not cancel against it. Record them, or anchor the target at `mu`."
-        )
-    return batch.log_w
+    return batch.required(
+        "log_w",
+        "weighted regression needs log q*/μ: log-probs of μ and of every anchor that does not "
+        "cancel against it. Record them, or anchor the target at `mu`.",
+    )
 
 
 def _check_whole(batch: Batch, what: str) -> None:
