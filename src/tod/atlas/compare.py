@@ -1,7 +1,7 @@
 """Comparing two procedures: same target? same proposal? what differs, and is a swap licensed?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tod.atlas.entries import Recipe, recipe
@@ -50,16 +50,8 @@ class ProcedureComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {
-            "schema": "tod.compare/1",
-            "a": self.a,
-            "b": self.b,
-            "same_target": self.same_target,
-            "same_proposal": self.same_proposal,
-            "differences": [{"part": row.part, "a": row.a, "b": row.b} for row in self.differences],
-            "swap_licensed": self.swap_licensed,
-            "reasons": list(self.reasons),
-        }
+        lists = {"differences": list(map(asdict, self.differences)), "reasons": list(self.reasons)}
+        return {"schema": "tod.compare/1", **asdict(self), **lists}
 
 
 @dataclass(frozen=True)

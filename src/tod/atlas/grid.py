@@ -1,7 +1,7 @@
 """The grid: seven target families by six operator families, and what is known of every cell."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tod.atlas.entries import Recipe, recipes
@@ -56,16 +56,8 @@ class Cell:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {
-            "target": self.target,
-            "operator": self.operator,
-            "recipes": list(self.recipes),
-            "proposals": list(self.proposals),
-            "diagnostics": list(self.diagnostics),
-            "papers": list(self.papers),
-            "measured": self.measured
-            and {name: position.to_dict() for name, position in self.measured.items()},
-        }
+        data = asdict(self)
+        return {key: list(x) if isinstance(x, tuple) else x for key, x in data.items()}
 
 
 def grid(measured: Mapping[str, Position] | None = None) -> tuple[Cell, ...]:

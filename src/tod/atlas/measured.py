@@ -10,12 +10,6 @@ from typing import Any
 
 EMBEDDED = "the embedded models"
 """Where the positions that come with the package were measured."""
-SHOWN = {
-    "swap_stable": "swap-stable",
-    "transition": "transition",
-    "operator_dominated": "operator-dominated",
-    "undetermined": "undetermined",
-}
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ def words(positions: Mapping[str, Position]) -> str:
     for position in positions.values():
         by_verdict.setdefault(position.verdict, []).append(position)
     return ", ".join(
-        SHOWN.get(verdict, verdict) + _numbers(here) for verdict, here in by_verdict.items()
+        verdict.replace("_", "-") + _numbers(here) for verdict, here in by_verdict.items()
     )
 
 

@@ -1,7 +1,7 @@
 """What locating a file gives: the triple, its fixed point, and the silent changes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from tod.atlas.effects import SilentChange
@@ -99,10 +99,7 @@ class Located:
             "nearest": list(self.nearest),
             "target": _target_dict(self),
             "operator": _operator_dict(self),
-            "silent_changes": [
-                {"setting": change.setting, "effect": change.effect}
-                for change in self.silent_changes
-            ],
+            "silent_changes": list(map(asdict, self.silent_changes)),
             "unknown": list(self.unknown),
             "near": dict(self.near),
             "notes": list(self.notes),

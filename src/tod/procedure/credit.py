@@ -1,6 +1,7 @@
 """What the action of a triple sees of candidates, and what it gives every token."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
@@ -115,13 +116,7 @@ def _with_old(candidates: Candidates, log_old: Any) -> Candidates:
     """The candidates with log π_old as it was at the batch's first use."""
     assert candidates.tokens is not None  # noqa: S101 - checked by the caller
     old = candidates.tokens.sequences.sum(log_old)
-    return Candidates(
-        contexts=candidates.contexts,
-        utility=candidates.utility,
-        log_mu=candidates.log_mu,
-        log_anchor={**candidates.log_anchor, "old": old},
-        semantics=candidates.semantics,
-    )
+    return replace(candidates, tokens=None, log_anchor={**candidates.log_anchor, "old": old})
 
 
 def _if_recorded(needed: frozenset[str], candidates: Candidates, compute: Any) -> Any:

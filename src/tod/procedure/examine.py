@@ -578,6 +578,13 @@ def _no_draws(what: str) -> tuple[Unknown, ...]:
     return (Unknown(what, why, "rollouts that are sampled", "not_applicable"),)
 
 
+def _inapplicable(known: Known, what: str) -> tuple[Unknown, ...]:
+    """Why a number of the policy in training means nothing here; empty where it may be known."""
+    if known.selects:
+        return _no_policy(what)
+    return () if known.sampled else _no_draws(what)
+
+
 def blind(summary: Summary) -> Unknown | None:
     """Why no context says anything of q*, where none does; the number has still to be named."""
     counts = summary.contexts
@@ -647,8 +654,8 @@ def _no_coverage(known: Known, summary: Summary) -> tuple[Unknown, ...]:
         found.append(Unknown("coverage.missing_mass", why, needs, lacks="answer"))
     what = "coverage.mean_rho"
     if cover.mean_rho is None:
-        lacking = _no_policy(what) if known.selects else () if known.sampled else _no_draws(what)
-        found += lacking or _missing(known, what, "mu", "policy|old") or _unusable(what)
+        lacking = _inapplicable(known, what) or _missing(known, what, "mu", "policy|old")
+        found += lacking or _unusable(what)
     elif cover.mean_rho_z is None:
         why = "fewer than 100 effective rollouts carry it, or all have one ratio: it has no error"
         found.append(Unknown("coverage.mean_rho_z", why, "more prompts", "too_few"))
@@ -704,15 +711,12 @@ def _completed(measured: Mismatch, host: Mismatch | None) -> Mismatch:
 def _mismatch(known: Known) -> tuple[Mismatch | None, tuple[Unknown, ...]]:
     """Engine mismatch log π_old − log μ, where the sampler was π_old as it is trained."""
     what, recorded = "mismatch", set(known.candidates.recorded)
-    if known.selects:
-        return None, _no_policy(what)
-    if not known.sampled:
-        return None, _no_draws(what)
-    if {"mu", "policy"} <= recorded and "old" not in recorded:
+    lacking = _inapplicable(known, what)
+    if not lacking and {"mu", "policy"} <= recorded and "old" not in recorded:
         why = "log policy - log mu mixes engine mismatch with staleness, and log_old is missing"
         needs = "a log_old column: the sampler's weights, scored in training"
-        return None, (Unknown(what, why, needs, lacks="old"),)
-    lacking = _missing(known, what, "mu", "old")
+        lacking = (Unknown(what, why, needs, lacks="old"),)
+    lacking = lacking or _missing(known, what, "mu", "old")
     if lacking:
         return None, lacking
     fresh, why = _fresh(known)
@@ -723,11 +727,9 @@ def _mismatch(known: Known) -> tuple[Mismatch | None, tuple[Unknown, ...]]:
         why = "log mu was read off the training forward: there is no second engine to compare"
         return None, (Unknown(what, why, "log_mu as the sampler itself records it", lacks="mu"),)
     found = _gap(known, "old", "mu", fresh)
-    return (
-        (None, _unusable(what))
-        if found is None
-        else (_completed(found, known.of_host.mismatch), ())
-    )
+    if found is None:
+        return None, _unusable(what)
+    return _completed(found, known.of_host.mismatch), ()
 
 
 def _fresh(known: Known) -> tuple[Any, str]:
@@ -764,12 +766,11 @@ def _no_lag(known: Known) -> tuple[Unknown, ...]:
 
 def _staleness(known: Known) -> tuple[Mismatch | None, tuple[Unknown, ...]]:
     """The policy's travel log π − log π_old since it sampled."""
-    if known.selects or not known.sampled:
-        return None, (_no_policy if known.selects else _no_draws)("staleness")
-    lacking = _missing(known, "staleness", "policy", "old")
+    what = "staleness"
+    lacking = _inapplicable(known, what) or _missing(known, what, "policy", "old")
     found = None if lacking else _gap(known, "policy", "old")
     if found is None:
-        return None, lacking or _unusable("staleness")
+        return None, lacking or _unusable(what)
     return _completed(found, known.of_host.staleness), ()
 
 
@@ -781,9 +782,9 @@ def _drift(known: Known) -> tuple[Drift, tuple[Unknown, ...]]:
     names = {"ref": "policy|old", "old": "policy"}
     policy, mu = known.policy, known.candidates.log_mu
     other = known.operator is not None and known.operator.proposal.samplers != ("old",)
-    if known.selects or not known.sampled:
-        no = _no_policy if known.selects else _no_draws
-        return Drift(), tuple(item for name in names for item in no(f"drift.{name}"))
+    lacking = [item for name in names for item in _inapplicable(known, f"drift.{name}")]
+    if lacking:
+        return Drift(), tuple(lacking)
     if other and mu is None:
         why = "the rollouts are no draws of the policy, and log mu is not recorded"
         lacking = [Unknown(f"drift.{name}", why, "a log_mu column", lacks="mu") for name in names]

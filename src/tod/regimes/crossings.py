@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from tod.base import DataError
 from tod.diagnostics import Summary
-from tod.regimes.reasons import LEGS, legs
+from tod.diagnostics.overlap import LEGS
+from tod.regimes.reasons import legs
 from tod.regimes.regime import Reason
 from tod.regimes.thresholds import Thresholds
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
+from tod.diagnostics.overlap import LEGS
 from tod.diagnostics.summary import Summary
 from tod.regimes import remedies
 from tod.regimes.regime import Reason, ReasonKind
@@ -12,8 +13,6 @@ from tod.regimes.thresholds import Thresholds
 Band = Literal["overlap", "ess_two"]
 SAME = 1e-9
 """How far from 1 the ESS_rel of equal weights may read."""
-
-LEGS = ("target_proposal", "policy_proposal", "target_policy")
 
 
 def legs(summary: Summary) -> dict[str, float | None]:

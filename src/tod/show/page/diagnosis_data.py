@@ -1,6 +1,6 @@
 """What the page of a diagnosis reads: a diagnosis and its reading, cut to what a page can hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,7 @@ from tod.diagnostics import TrendPoint
 from tod.show.figures.eta_feasibility import EtaPoint, by_eta
 from tod.show.figures.k_trend import by_k
 from tod.show.page.run_data import (
-    CANDIDATES_SHOWN,
     COMPLETION_LIMIT,
-    PROMPT_LIMIT,
     QUANTILES,
     Candidate,
     ContextPoint,
@@ -238,18 +236,5 @@ def _worst(diagnosis: "Diagnosis", log_w: Any) -> list[WorstContext]:
             )
             for i, (text, weight) in enumerate(zip(texts[at], weights[at], strict=True))
         )
-        found.append(_worst_one(item, candidates))
+        found.append(WorstContext.of(item, item["id"], item["prompt"], candidates))
     return found
-
-
-def _worst_one(item: Mapping[str, Any], candidates: list[Candidate]) -> WorstContext:
-    return WorstContext(
-        step=item["step"],
-        context=item["id"],
-        k=item["k"],
-        ess_rel=item["ess_rel"],
-        max_weight=item["max_weight"],
-        prompt=shorten(item["prompt"] or "", PROMPT_LIMIT),
-        candidates=candidates[:CANDIDATES_SHOWN],
-        omitted=max(0, len(candidates) - CANDIDATES_SHOWN),
-    )

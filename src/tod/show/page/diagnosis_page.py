@@ -78,11 +78,7 @@ def _page(seen: DiagnosisView) -> Html:
         tiles=[*figures(data), _feasible(seen), size(whole)],
         target=_target(seen),
         remarks=seen.remarks,
-        read_rows=[
-            ("format", f"{source['format']}: {source['detected']}"),
-            ("rows", f"{source['rows']:,} used, {source['rejected']:,} rejected"),
-            ("tier", f"{source['tier']}: {seen.tier}"),
-        ],
+        read_rows=_read(source, seen.tier),
         notes=source["notes"],
         rejections=source["rejections"],
         phase=phase_diagram([dots], ["s0"]) if seen.run.points else None,
@@ -112,6 +108,15 @@ def _about(source: dict[str, Any]) -> str:
         f"tier {source['tier']}",
     )
     return " · ".join(part for part in said if part)
+
+
+def _read(source: dict[str, Any], tier: str) -> list[tuple[str, str]]:
+    """The same as rows, with how the format was told and what the tier allows."""
+    return [
+        ("format", f"{source['format']}: {source['detected']}"),
+        ("rows", f"{source['rows']:,} used, {source['rejected']:,} rejected"),
+        ("tier", f"{source['tier']}: {tier}"),
+    ]
 
 
 def _target(seen: DiagnosisView) -> dict[str, Any] | None:

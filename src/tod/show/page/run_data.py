@@ -56,6 +56,24 @@ class WorstContext:
     candidates: list[Candidate]
     omitted: int = 0
 
+    @classmethod
+    def of(
+        cls,
+        row: Mapping[str, Any],
+        name: str,
+        prompt: str | None,
+        candidates: Sequence[Candidate] = (),
+        shown: int = CANDIDATES_SHOWN,
+    ) -> "WorstContext":
+        """Of a row with its numbers and all its candidates, of which the first are shown."""
+        return cls(
+            context=name,
+            prompt=shorten(prompt or "", PROMPT_LIMIT),
+            candidates=list(candidates[:shown]),
+            omitted=max(0, len(candidates) - shown),
+            **{key: row[key] for key in ("step", "k", "ess_rel", "max_weight")},
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class RunView:
@@ -254,16 +272,8 @@ def _worst_one(row: dict[str, Any], rollouts: "pl.LazyFrame", shown: int) -> Wor
     rows = list(rollouts.filter(wanted).sort("candidate").collect().iter_rows(named=True))
     weights = _weights([item.get("log_w") for item in rows])
     found = heaviest_first(_candidate(*pair) for pair in zip(rows, weights, strict=True))
-    return WorstContext(
-        step=row["step"],
-        context=row["context"],
-        k=row["k"],
-        ess_rel=row["ess_rel"],
-        max_weight=row["max_weight"],
-        prompt=shorten((rows[0]["prompt"] or "") if rows else "", PROMPT_LIMIT),
-        candidates=found[:shown],
-        omitted=max(0, len(found) - shown),
-    )
+    prompt = rows[0]["prompt"] if rows else None
+    return WorstContext.of(row, row["context"], prompt, found, shown)
 
 
 def heaviest_first(candidates: Iterable[Candidate]) -> list[Candidate]:

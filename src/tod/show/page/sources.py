@@ -10,7 +10,7 @@ from tod.base import RunError
 from tod.diagnostics import EssRel, Overlap, Summary
 from tod.regimes import Thresholds, classify, stable_crossings
 from tod.show.page import run_data as runs
-from tod.show.page.run_data import PROMPT_LIMIT, RunView, WorstContext, shorten
+from tod.show.page.run_data import RunView, WorstContext
 
 SCHEMA = "tod.diagnosis/1"
 
@@ -73,7 +73,7 @@ def of_diagnosis(data: dict[str, Any], name: str) -> RunView:
     return RunView(
         name=name,
         steps=_records(data),
-        worst=[_worst(item) for item in data["worst_contexts"]],
+        worst=[WorstContext.of(x, x["id"], x["prompt"]) for x in data["worst_contexts"]],
         environment={"schema": data["schema"]},
         diagnosis=data,
     )
@@ -119,18 +119,6 @@ def _of_row(row: dict[str, Any]) -> dict[str, Any]:
         },
         "contexts": {"informative": row["informative"], "total": row["contexts"]},
     }
-
-
-def _worst(item: dict[str, Any]) -> WorstContext:
-    return WorstContext(
-        step=item["step"],
-        context=item["id"],
-        k=item["k"],
-        ess_rel=item["ess_rel"],
-        max_weight=item["max_weight"],
-        prompt=shorten(item["prompt"] or "", PROMPT_LIMIT),
-        candidates=[],
-    )
 
 
 def _judged_again(view: RunView, bounds: Thresholds) -> RunView:
