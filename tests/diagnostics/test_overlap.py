@@ -159,20 +159,18 @@ def test_backends_agree(backend, batch, rng):
         )
 
 
-@pytest.mark.parametrize("where", ["w", "r", "both"])
-def test_a_log_prob_that_is_no_number_leaves_its_context_unknown_alone(where, backend, rng):
-    """Not a context of one fewer: NaN of either side is NaN of the leg, and of no other."""
+@pytest.mark.parametrize("leg", [target_policy, carried_by])
+@pytest.mark.parametrize("where", ["w", "r", "both", "r outside"])
+def test_a_log_prob_that_is_no_number_leaves_its_context_unknown_alone(leg, where, backend, rng):
+    """Not a context of one fewer: NaN of either side is NaN of the leg, and of no other.
+
+    Outside of q* too, where the policy's log-prob is not used: it was recorded and is no number.
+    """
     contexts = Groups(np.array([3, 4, 2]))
     w, r = rng.normal(size=(2, 9))
-    clean = to_numpy(target_policy(backend.make(w), backend.make(r), contexts))
-    if where in ("w", "both"):
-        w[4] = np.nan
-    if where in ("r", "both"):
-        r[4] = np.nan
-    found = to_numpy(target_policy(backend.make(w), backend.make(r), contexts))
+    clean = to_numpy(leg(backend.make(w), backend.make(r), contexts))
+    w[4] = {"r": w[4], "r outside": -np.inf}.get(where, np.nan)
+    r[4] = r[4] if where == "w" else np.nan
+    found = to_numpy(leg(backend.make(w), backend.make(r), contexts))
     assert np.isnan(found).tolist() == [False, True, False]
     np.testing.assert_array_equal(found[[0, 2]], clean[[0, 2]])
-    if where == "r":
-        w[4] = -np.inf  # nothing of it is in q*, whatever the policy says of it
-        outside = to_numpy(target_policy(backend.make(w), backend.make(r), contexts))
-        assert np.isnan(outside).tolist() == [False, True, False]
