@@ -45,6 +45,12 @@ def test_every_framework_of_a_key_is_declared_with_its_version() -> None:
         assert framework.signs or framework.name == PLAIN
 
 
+def test_units_are_few() -> None:
+    nats = {"nats", "nats per token", "nats per sequence"}
+    counts = {"tokens", "samples", "trajectories", "versions", "epochs"}
+    assert {alias.unit for alias in ALIASES} == {"", "seconds"} | nats | counts
+
+
 def test_no_key_of_a_framework_means_two_things() -> None:
     seen: dict[tuple[str, str, str], str] = {}
     for alias in ALIASES:
@@ -60,7 +66,7 @@ def test_only_known_words_stand_in_the_table() -> None:
                 assert group.keys() == {"source", "keys"}
                 for key in group["keys"]:
                     if isinstance(key, dict):
-                        assert key.keys() <= {"key", "unit", "transform", "over", "beside"}
+                        assert key.keys() <= {"key", "unit", "note", "transform", "over", "beside"}
                         assert key.get("transform", "log") in TRANSFORMS
 
 
@@ -112,7 +118,8 @@ def test_kl_of_kto_is_per_sequence_and_that_of_grpo_per_token() -> None:
     assert names().matches(["kl"], "trl")["kl"].alias.unit == "nats per token"
     kto = names().matches(["kl", "logps/chosen"], "trl")
     assert kto["kl"].alias.unit == "nats per sequence"
-    assert "unknown" in names().matches(["kl"], None)["kl"].alias.unit
+    unknown = names().matches(["kl"], None)["kl"].alias
+    assert (unknown.unit, unknown.note) == ("nats", "per token or per sequence is unknown")
 
 
 def test_first_choice_first() -> None:

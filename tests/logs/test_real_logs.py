@@ -114,7 +114,7 @@ def test_tinker_metrics() -> None:
     check(log, given("tinker"))
     assert (log.kind, log.framework) == ("json lines", "tinker")
     assert log.values["zero_variance"].tolist() == [0.25] * 4
-    assert log.units["length"] == "tokens per turn"
+    assert (log.units["length"], log.remarks["length"]) == ("tokens", "per turn")
 
 
 def history(path: Path) -> list[dict[str, Any]]:

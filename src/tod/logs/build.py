@@ -38,6 +38,7 @@ def build(
     values = {name: _value(table, match) for name, match in matches.items()}
     units = {name: match.alias.unit for name, match in matches.items()}
     own = {name: match.key for name, match in matches.items()}
+    remarks = {name: match.alias.note for name, match in matches.items() if match.alias.note}
     parts = [name for name in values if name.startswith(_PART)]
     if len(parts) == 1 and "reward" not in values:
         values["reward"], units["reward"] = values[parts[0]], units[parts[0]]
@@ -61,6 +62,7 @@ def build(
         rejected=tuple(rows.rejected),
         checkpoints=checkpoints,
         not_finite=table.not_finite,
+        remarks=remarks,
     )
 
 
@@ -130,6 +132,7 @@ def join(logs: list[Log]) -> Log:
         rejected=tuple(rejected),
         checkpoints=tuple(sorted({one for log in logs for one in log.checkpoints})),
         not_finite=not_finite,
+        remarks={name: log.remarks[name] for name, log in best.items() if name in log.remarks},
     )
 
 

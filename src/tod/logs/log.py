@@ -57,7 +57,8 @@ class Log:
         values: Canonical name (``names.yaml``) → one figure a step, NaN where it is unknown.
         other: Own key of the file → the same, for figures without a canonical name.
         keys: Canonical name → the key that the file has for it.
-        units: Canonical name → unit of its values, such as ``nats per token``.
+        units: Canonical name → unit of its values, such as ``nats per token``; empty for shares,
+            rewards and ratios.
         kind: What was read: ``trainer_state``, ``verl file``, ``console``, ``wandb table``,
             ``wandb run``, ``tensorboard``, ``trackio``, ``json``, ``json lines``, ``csv`` or
             ``own run``; several joined with ``+``.
@@ -71,6 +72,8 @@ class Log:
         checkpoints: Step and folder of the checkpoints that lie beside the log, by step.
         not_finite: Own key → steps at which the file has NaN or an infinity: unknown in the values,
             and often the first sign of a run that broke.
+        remarks: Canonical name → how this log's figure differs from what the name says, such as
+            ``since the start``; names without a remark are absent.
     """
 
     steps: Steps
@@ -87,3 +90,4 @@ class Log:
     rejected: tuple[Rejected, ...] = ()
     checkpoints: tuple[tuple[int, Path], ...] = ()
     not_finite: Mapping[str, Steps] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)

@@ -55,7 +55,8 @@ class Alias:
         framework: Who writes it.
         key: The key as ``names.yaml`` has it.
         pattern: What matches it.
-        unit: Unit of the figure.
+        unit: Unit of the figure; empty for shares, rewards and ratios.
+        note: How it differs from what the canonical name says; empty where it does not.
         transform: A name of ``TRANSFORMS``; empty for none.
         over: Key of a count that it is divided by.
         beside: Key that must be in the log.
@@ -68,6 +69,7 @@ class Alias:
     key: str
     pattern: re.Pattern[str]
     unit: str
+    note: str
     transform: str
     over: str
     beside: str
@@ -194,6 +196,7 @@ def _aliases(canonical: str, entry: Mapping[str, Any]) -> Iterable[Alias]:
                     told["key"],
                     _pattern(told["key"]),
                     told.get("unit", entry["unit"]),
+                    told.get("note", ""),
                     told.get("transform", ""),
                     told.get("over", ""),
                     told.get("beside", ""),
