@@ -17,6 +17,7 @@ from tod.cli.plan import plan_command
 from tod.cli.report import report_command
 from tod.cli.run import run
 from tod.cli.schema import schema_command
+from tod.cli.selftest import selftest_command
 from tod.cli.study import study
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ for _name, _body in (
     ("plan", plan_command),
     ("report", report_command),
     ("schema", schema_command),
+    ("selftest", selftest_command),
 ):
     app.command(_name, cls=Command)(_body)
 app.add_typer(atlas, name="atlas")

@@ -47,7 +47,7 @@ class Length(Detector):
         if not grown.passes(float(np.log(GROWTH)), float(np.log(LIMIT))):
             return ()
         factor = float(np.exp(end - start))
-        only = _only(run)
+        only = _only(run, end > start)
         onset = _onset(run, length, only)
         rise = _rise(run, onset)
         unit = length.unit or "tokens"
@@ -122,8 +122,8 @@ def _rise(run: TrainingRun, onset: Onset) -> float | None:
     return rise / max(high - low, 1e-9)
 
 
-def _only(run: TrainingRun) -> str:
-    """Which answers grow, where wrong and right ones part; else nothing."""
+def _only(run: TrainingRun, grows: bool) -> str:
+    """Which answers change, where wrong and right ones part; else nothing."""
     wrong, right = run.get("length_wrong", 6), run.get("length_right", 6)
     if wrong is None or right is None:
         return ""
@@ -139,11 +139,8 @@ def _only(run: TrainingRun) -> str:
     parted = change(abs(moved), window_error(gap.values))
     if not parted.passes(*GAP):
         return ""
-    return (
-        "wrong answers grow, right ones less"
-        if moved > 0
-        else "right answers grow, wrong ones less"
-    )
+    who, others = ("wrong", "right") if (moved > 0) == grows else ("right", "wrong")
+    return f"{who} answers {'grow' if grows else 'shrink'}, {others} ones less"
 
 
 def _causes(kind: str, only: str) -> tuple[Cause, ...]:

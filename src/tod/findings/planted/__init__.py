@@ -6,7 +6,7 @@ every detector of each.
 
 from tod.findings.planted.faults import FAULTS
 from tod.findings.planted.healthy import HEALTHY
-from tod.findings.planted.outcomes import Outcome, Tally, outcome, tallied
+from tod.findings.planted.outcomes import Outcome, Summary, Tally, outcome, summary, tallied
 from tod.findings.planted.scenario import Bounds, Planted, Scenario, Truth
 
 __all__ = [
@@ -16,8 +16,10 @@ __all__ = [
     "Outcome",
     "Planted",
     "Scenario",
+    "Summary",
     "Tally",
     "Truth",
     "outcome",
+    "summary",
     "tallied",
 ]

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from math import comb
 from typing import Any
 
-from tod.findings.detector import detectors
 from tod.findings.findings import Findings, find
 from tod.findings.planted.scenario import Planted, Scenario, Truth
 
@@ -138,20 +137,13 @@ class Tally:
         return not self.scenario.kinds
 
     @property
-    def asked(self) -> bool:
-        """Whether some detector gives a kind that names the fault."""
-        return self.healthy or bool(set(self.scenario.kinds) & known_kinds())
-
-    @property
     def missed(self) -> tuple[str, ...]:
-        """Bounds that the counts contradict, each in words; none of a fault that nobody looks for.
+        """Bounds that the counts contradict, each in words; healthy runs are counted together.
 
         A bound is contradicted where counts as bad as these have a probability below 1/1000 if it
         holds: four runs contradict less than fifty.
         """
         if self.healthy:
-            return ()  # counted over all families together
-        if not self.asked:
             return ()
         bounds = self.scenario.bounds
         counts = (
@@ -164,11 +156,6 @@ class Tally:
             for word, count, runs, bound in counts
             if below(count, runs, bound)
         )
-
-
-def known_kinds() -> frozenset[str]:
-    """Every kind of finding that a detector can give."""
-    return frozenset(kind for d in detectors() for kind in (d.kinds or (d.kind,)))
 
 
 def below(count: int, runs: int, bound: float) -> bool:
@@ -209,4 +196,102 @@ def _tally(scenario: Scenario, outcomes: list[Outcome]) -> Tally:
         sum(o.covered for o in dated),
         sum(bool(o.faults) for o in outcomes),
         sum(o.critical for o in outcomes),
+    )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of all scenarios, and the bounds that they contradict.
+
+    Attributes:
+        faults: Counts of the planted faults.
+        healthy: Counts of the healthy families.
+        false: Healthy runs in which each kind was called a fault, by kind.
+    """
+
+    faults: tuple[Tally, ...]
+    healthy: tuple[Tally, ...]
+    false: Mapping[str, int]
+
+    @property
+    def healthy_runs(self) -> int:
+        """Healthy runs."""
+        return sum(tally.runs for tally in self.healthy)
+
+    @property
+    def false_faults(self) -> int:
+        """Healthy runs with a fault."""
+        return sum(tally.faults for tally in self.healthy)
+
+    @property
+    def false_critical(self) -> int:
+        """Healthy runs with a critical one."""
+        return sum(tally.critical for tally in self.healthy)
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """Bounds that are contradicted, in words."""
+        lines = [f"{t.scenario.name}: {words}" for t in self.faults for words in t.missed]
+        runs = self.healthy_runs
+        for word, count, bound in (
+            ("a fault", self.false_faults, HEALTHY_FAULTS),
+            ("a critical one", self.false_critical, HEALTHY_CRITICAL),
+        ):
+            if above(count, runs, bound):
+                lines.append(f"{word} in {count} of {runs} healthy runs, not {bound:.1%}")
+        return tuple(lines)
+
+    @property
+    def passed(self) -> bool:
+        """Whether no bound is contradicted."""
+        return not self.missed
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The totals, in words."""
+        lines = []
+        if self.faults:
+            runs = sum(tally.runs for tally in self.faults)
+            first = sum(tally.first for tally in self.faults)
+            lines.append(f"faults named first: {first} of {runs}")
+        if self.healthy:
+            which = ", ".join(f"{kind} {count}" for kind, count in sorted(self.false.items()))
+            lines.append(
+                f"healthy runs with a fault: {self.false_faults} of {self.healthy_runs}"
+                + (f" ({which})" if which else "")
+            )
+        return tuple(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "passed": self.passed,
+            "missed": list(self.missed),
+            "faults": [_counts(tally) for tally in self.faults],
+            "healthy": [_counts(tally) for tally in self.healthy],
+            "false": dict(sorted(self.false.items())),
+        }
+
+
+def _counts(tally: Tally) -> dict[str, Any]:
+    """Name, kinds, bounds and counts of a scenario."""
+    counts = {key: value for key, value in vars(tally).items() if key != "scenario"}
+    scenario = tally.scenario
+    names = {"name": scenario.name, "kinds": list(scenario.kinds), "shape": scenario.shape}
+    if tally.healthy:
+        return {"name": scenario.name, **{k: counts[k] for k in ("runs", "faults", "critical")}}
+    return {**names, "bounds": asdict(scenario.bounds), **counts}
+
+
+def summary(scenarios: Sequence[Scenario], outcomes: Iterable[Outcome]) -> Summary:
+    """All counts of some scenarios."""
+    said = tuple(outcomes)
+    tallies = tallied(scenarios, said)
+    healthy = {tally.scenario.name for tally in tallies if tally.healthy}
+    false: dict[str, int] = {}
+    for item in said:
+        for kind in set(item.faults) if item.scenario in healthy else ():
+            false[kind] = false.get(kind, 0) + 1
+    return Summary(
+        tuple(t for t in tallies if not t.healthy), tuple(t for t in tallies if t.healthy), false
     )
