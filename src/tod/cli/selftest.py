@@ -32,7 +32,7 @@ def selftest_command(
     which nothing may be called a fault. A bound is missed where counts as bad as these have a
     probability below 1/1000 if it holds. Bounds and figures: docs/results/findings.md.
 
-    Example: tod selftest --full --json selftest.json
+    Example: tod selftest --only length
     """
     from tod.findings.planted import summary
     from tod.show.output import put_json
