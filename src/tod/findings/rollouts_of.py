@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 
 from tod.base import DataError
 from tod.diagnostics import GapProfile
+from tod.findings.logged_columns import logged_columns
 from tod.findings.run import Rollouts
 from tod.formats.reading import Reading
 
@@ -31,6 +32,7 @@ def rollouts_of(reading: Reading, texts: bool = True) -> Rollouts | None:
     length, unit = reading.labels.length, "tokens"
     if length is None or not int(length.max(initial=0)):
         length, unit = characters, "characters"
+    logged = logged_columns(reading)
     return Rollouts(
         groups=reading.contexts,
         step=reading.steps,
@@ -40,7 +42,11 @@ def rollouts_of(reading: Reading, texts: bool = True) -> Rollouts | None:
         input=prompt,
         text=text,
         length=length,
+        truncated=logged.get("truncated"),
+        advantage=logged.get("advantage"),
         lag=reading.lag,
+        error=logged.get("error"),
+        evaluation=logged.get("evaluation"),
         length_unit="characters" if unit == "characters" else "tokens",
         grouped=reading.source.grouped,
     )

@@ -1,0 +1,101 @@
+"""Columns of rollout files that only findings read: advantages, failures, cut answers.
+
+They are read in a second pass over files that hold one rollout a row, by the names that people and
+trainers give them.
+"""
+
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tod.base import DataError
+from tod.formats.files import base_suffix
+from tod.formats.jsonl import chosen_lines, first_keys
+from tod.formats.parquet import collect, columns_of, scan
+from tod.formats.reading import Reading
+
+ROW_BY_ROW = ("trl", "mapping", "tod", "verl", "open-instruct")
+"""Formats of one rollout a row, whose rows are counted from 1."""
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "advantage": ("advantage", "advantages"),
+    "truncated": ("truncated", "is_truncated"),
+    "error": ("error", "is_error", "failed"),
+    "evaluation": ("evaluation", "is_eval", "is_validation"),
+}
+"""What a column may be called."""
+
+
+def logged_columns(reading: Reading) -> dict[str, np.ndarray]:
+    """What the files hold of ``NAMES``: advantages as numbers (NaN is unknown), the others as bool.
+
+    Returns:
+        By name, [N] each; a column that no file has, or that holds no such values, is left out.
+
+    A DataError says: a file changed since it was read.
+    """
+    if reading.source.format not in ROW_BY_ROW or reading.file is None or reading.row is None:
+        return {}
+    found = {name: np.full(len(reading), np.nan) for name in NAMES}
+    for index in np.unique(reading.file).tolist():
+        places = np.flatnonzero(reading.file == index)
+        rows = reading.row[places]
+        path = reading.files[index]
+        try:
+            columns = _of_file(path, rows.tolist())
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise DataError(
+                f"{path}: changed since it was read ({type(error).__name__}: {error}). Run the "
+                "command again."
+            ) from error
+        for name, values in columns.items():
+            found[name][places] = values
+    kept: dict[str, np.ndarray] = {}
+    for name, values in found.items():
+        if not np.isfinite(values).any():
+            continue
+        if name == "advantage":
+            kept[name] = values
+        elif np.isin(values[np.isfinite(values)], (0.0, 1.0)).all():
+            kept[name] = values == 1
+    return kept
+
+
+def _of_file(path: Path, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    """Columns of some rows of a file, as numbers, NaN where a value is none."""
+    if base_suffix(path) == ".parquet":
+        there = columns_of(path)
+        chosen = _named(there)
+        if not chosen:
+            return {}
+        table = collect(path, scan(path).select(list(chosen.values())))
+        at = [row - 1 for row in rows]
+        return {
+            name: np.array([as_number(x, name) for x in table[column].gather(at).to_list()])
+            for name, column in chosen.items()
+        }
+    if not _named(first_keys(path)):
+        return {}
+    place = {row: i for i, row in enumerate(rows)}
+    result: dict[str, np.ndarray] = {}
+    for number, item in chosen_lines(path, rows, dict[str, Any]):
+        for name, column in _named(item).items():
+            values = result.setdefault(name, np.full(len(rows), np.nan))
+            values[place[number]] = as_number(item[column], name)
+    return result
+
+
+def _named(there: Container[str]) -> dict[str, str]:
+    """The column of every name, the first that is there."""
+    first = {name: next((c for c in names if c in there), None) for name, names in NAMES.items()}
+    return {name: column for name, column in first.items() if column is not None}
+
+
+def as_number(value: object, name: str) -> float:
+    """A number; true is 1. Of an ``error`` no text or null is 0 and a text is 1. NaN else."""
+    if isinstance(value, bool | int | float):
+        return float(value)
+    if name == "error" and (value is None or isinstance(value, str)):
+        return float(bool(value))
+    return float("nan")
