@@ -135,7 +135,7 @@ def _advantage(
     by_step = whitening is not None or isinstance(advantage, op.BatchZScore)
     spread = "σ_batch" if by_step else "σ_c"
     if pull is None:
-        whom = "contexts whose candidates rarely differ are pushed hardest"
+        whom = "prompts whose rollouts rarely differ are pushed hardest"
         if spread == "σ_batch":
             whom = "a step's size does not tell how good its answers were"
         effect = f"rewards are divided by {spread}: their scale is connected to nothing, and {whom}"
@@ -143,7 +143,7 @@ def _advantage(
         where = (
             "one sharpness for the step, but it moves with the policy"
             if spread == "σ_batch"
-            else "another sharpness in every context, sharper as the policy gets surer"
+            else "another sharpness for every prompt, sharper as the policy gets surer"
         )
         eta = said.get("eta") or f"{_strength(procedure):.4g}"
         effect = (

@@ -162,7 +162,7 @@ def law_of(procedure: Procedure) -> Law:
     if isinstance(target.anchor, Mixture) and len(target.anchor.weights) > 1:
         return Law("other", why="the anchor is an arithmetic mixture: no exponents to compare")
     if target.selectivity is not None:
-        return Law("other", why="a selectivity gives every context its own η")
+        return Law("other", why="a selectivity gives every prompt its own η")
     if operator.auxiliary.entropy is not None:
         return Law("other", why="an entropy bonus pulls to the uniform law, token by token")
     if isinstance(action, op.PolicyGradient):
@@ -329,7 +329,7 @@ def _of_weights(target: Target, operator: op.Operator, action: op.WeightedRegres
     if isinstance(action.weights, op.Accepted) and etas:
         shares = {name: eta / target.sharpness for name, eta in etas.items()}
         return Law("accepted", mu, shares, bound=action.weights.threshold)
-    return Law("other", etas=etas, why=f"weights {kind!r} of K candidates: no tilt of μ")
+    return Law("other", etas=etas, why=f"weights {kind!r} of K rollouts: no tilt of μ")
 
 
 def _of_moving(kind: str, etas: Mapping[str, float]) -> Law:
@@ -369,5 +369,5 @@ def _of_selection(target: Target, operator: op.Operator) -> Law:
     if kind in ("resample", "rejection"):
         powers = exponents(target, operator)
         return Law("exponential", powers, _etas(target), support=target.support)
-    why = f"{kind} puts out one of K candidates: no tilt of b has that law"
+    why = f"{kind} puts out one of K rollouts: no tilt of b has that law"
     return Law("other", etas=_etas(target), why=why)

@@ -139,7 +139,7 @@ def _ppo_changes(config: Configuration, s: Settings, estimator: str, beta: float
         config.change(
             E,
             "the reward is divided by σ_c *before* the KL is subtracted: "
-            f"η = {1 / beta:.4g}/(σ_c + 1e-09), another sharpness in every context",
+            f"η = {1 / beta:.4g}/(σ_c + 1e-09), another sharpness for every prompt",
         )
         etas = {common.REWARD: 1 / beta}
         config.law = Law("exponential", {"ref": 1.0}, etas, "group_std", 1e-9, "on_policy")

@@ -5,7 +5,6 @@ from typing import Any
 
 import tod.configurations.configuration as common
 import tod.operators as op
-from tod.atlas.law import Law
 from tod.base import SpecError
 from tod.configurations.configuration import Configuration
 from tod.configurations.framework import Settings, flat, number
@@ -166,8 +165,8 @@ def _pulls(config: Configuration, s: Settings) -> tuple[Pulls, float]:
                 plain = place == "reward" and pull.kind == "k1"
                 pulls.append((pull, s.said(on if plain else name) if known else ""))
     if len(pulls) > 1:
-        config.no_target = "a KL in the loss and one in the reward: two pulls, no composition here"
-        config.law, config.said["eta"] = Law("other", why=config.no_target), "β⁻¹"
+        config.refuse("a KL in the loss and one in the reward: two pulls, no composition here")
+        config.said["eta"] = "β⁻¹"
     none = f"{s.said(A + 'use_kl_loss')}, {s.said('algorithm.use_kl_in_reward')}"
     return (pulls, total) if pulls else ([(None, none)], 0.0)
 
@@ -185,8 +184,7 @@ def _pull(config: Configuration, s: Settings, place: str) -> tuple[op.KLPull, fl
     beta, spelled = common.coefficient(s, weight), str(s[name])
     kind = _KINDS.get(spelled.rstrip("+"))
     if kind is None:
-        config.no_target = f"{s.said(name)} is no estimator of a KL's gradient"
-        config.law = Law("other", why=config.no_target)
+        config.refuse(f"{s.said(name)} is no estimator of a KL's gradient")
         config.change(name, "no estimator of a KL's gradient: its fixed point is not known")
         return op.KLPull(kind="k2", place=place), beta
     if place == "reward":
@@ -341,9 +339,9 @@ def _reward_changes(config: Configuration, s: Settings, estimator: str) -> None:
     """Reward, baseline and which prompts count."""
     grouped = estimator in ("grpo", "grpo_vectorized", "rloo", "rloo_vectorized")
     if grouped and s.whole(R + "n") == 1:
-        effect = "one candidate a prompt has no baseline: GRPO takes the raw reward as advantage"
+        effect = "one rollout a prompt has no baseline: GRPO takes the raw reward as advantage"
         if estimator != "grpo":
-            effect = "one candidate a prompt has no baseline: raw reward or 0, by implementation"
+            effect = "one rollout a prompt has no baseline: raw reward or 0, by implementation"
         config.change(R + "n", effect)
     if s["algorithm.kl_ctrl.type"] == "adaptive" and s.flag("algorithm.use_kl_in_reward"):
         config.change(

@@ -5,6 +5,7 @@ recorded", never zero.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from types import UnionType
@@ -492,6 +493,12 @@ def common_k(k: Any) -> int | None:
 
 def _bounds(interval: tuple[float, float]) -> tuple[float | None, float | None]:
     return finite(interval[0]), finite(interval[1])
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean of those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def finite(value: Any) -> float | None:

@@ -45,6 +45,7 @@ from tod.diagnostics import (
     measure,
     reverse_ess,
 )
+from tod.diagnostics.summary import mean_of_known
 from tod.operators import (
     MajorityVote,
     Operator,
@@ -292,10 +293,11 @@ class Known:
         found = [self.declared.get(step, Declared()) for step, _ in steps_of(self.candidates)]
         if len(found) == 1:
             return found[0]
+        entropies = [item.entropy for item in found]
         return Declared(
             on_policy=bool(found) and all(item.on_policy for item in found),
-            activation=_mean([item.activation for item in found if item.activation is not None]),
-            entropy=_mean_of_all([item.entropy for item in found]),
+            activation=mean_of_known(item.activation for item in found),
+            entropy=None if None in entropies else mean_of_known(entropies),
             one_engine=bool(found) and all(item.one_engine for item in found),
             grouped=all(item.grouped for item in found),
             mismatch=_joined([item.mismatch for item in found]),
@@ -834,15 +836,6 @@ def _no_entropy(known: Known, summary: Summary) -> tuple[Unknown, ...]:
     why, needs = "it is not recorded how many tokens a rollout has", "a `length` column"
     lacking = _missing(known, "entropy", "mu")
     return lacking or (Unknown("entropy", why, needs, lacks="length"),)
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _mean_of_all(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return _mean(known) if len(known) == len(values) else None
 
 
 def _joined(gaps: list[Mismatch | None]) -> Mismatch | None:

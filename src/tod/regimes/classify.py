@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from tod.base import DataError
-from tod.diagnostics.summary import ContextCounts, EssRel, Summary
+from tod.diagnostics.summary import ContextCounts, EssRel, Summary, mean_of_known
 from tod.regimes import reasons
 from tod.regimes.crossings import Crossing, stable_crossings, still_out
 from tod.regimes.reasons import Band, legs
@@ -119,7 +119,7 @@ def ess_two(summaries: Sequence[Summary]) -> float | None:
     a leg are left out of its mean. The best loggable predictor of operator disagreement found so
     far on exact worlds (rank correlation 0.87 to 0.90); missed modes remain its blind spot.
     """
-    means = [_mean([legs(s)[name] for s in summaries]) for name in _TWO]
+    means = [mean_of_known([legs(s)[name] for s in summaries]) for name in _TWO]
     known = [value for value in means if value is not None]
     return min(known) if len(known) == len(_TWO) else None
 
@@ -137,9 +137,9 @@ def pooled(summaries: Sequence[Summary]) -> Summary:
         raise DataError("no summaries to pool: a run needs at least one diagnosed step.")
     merged = _merge(list(summaries))
     ess_rel = EssRel(
-        median=_mean([s.ess_rel.median for s in summaries]),
-        q10=_mean([s.ess_rel.q10 for s in summaries]),
-        mean=_mean([s.ess_rel.mean for s in summaries]),
+        median=mean_of_known([s.ess_rel.median for s in summaries]),
+        q10=mean_of_known([s.ess_rel.q10 for s in summaries]),
+        mean=mean_of_known([s.ess_rel.mean for s in summaries]),
     )
     known = [s.overlap.contexts for s in summaries if s.overlap.contexts is not None]
     overlap = replace(
@@ -173,17 +173,12 @@ def classify_run(
         DataError: There is no summary.
     """
     whole = pooled(summaries)
-    first, second = (_mean([legs(s)[name] for s in summaries]) for name in _TWO)
+    first, second = (mean_of_known([legs(s)[name] for s in summaries]) for name in _TWO)
     overlap = replace(whole.overlap, target_proposal=first, policy_proposal=second)
     numbers = range(1, len(summaries) + 1) if steps is None else steps
     changes = stable_crossings(numbers, summaries, thresholds)
     judged = replace(whole, overlap=overlap)
     return classify(judged, thresholds, band="ess_two", changes=changes, **advice)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _always(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -198,7 +193,7 @@ def _counts(records: Sequence[ContextCounts]) -> ContextCounts:
             known = [value for value in known if value is not None]
             totals[item.name] = sum(known) if known else None
     sizes = [record.candidates_per_context for record in records if record.candidates_per_context]
-    pick = {"min": min, "median": _mean, "max": max}
+    pick = {"min": min, "median": mean_of_known, "max": max}
     totals["candidates_per_context"] = {
         name: choose([size[name] for size in sizes if name in size])  # type: ignore[operator]
         for name, choose in pick.items()
@@ -218,7 +213,7 @@ def _merge(records: list[Any]) -> Any:
         if any(is_dataclass(value) for value in values):
             merged[item.name] = _merge(values)
         elif all(value is None or isinstance(value, int | float) for value in values):
-            merged[item.name] = _mean(values)
+            merged[item.name] = mean_of_known(values)
         else:
             merged[item.name] = values[-1]
     return replace(known[0], **merged)
