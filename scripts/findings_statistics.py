@@ -18,10 +18,12 @@ from tod.findings.planted import FAULTS, HEALTHY, Outcome, Scenario, Summary, ou
 from tod.findings.planted.outcomes import HEALTHY_CRITICAL, HEALTHY_FAULTS, Tally
 
 FIRST = 500_000
-RUNS = 50
+RUNS = 100
 """Runs of a fault."""
-HEALTHY_RUNS = 50
+HEALTHY_RUNS = 100
 """Runs of a healthy family."""
+FEW = 10
+"""Runs below which no share is judged."""
 
 
 def planned(first: int, runs: int, healthy: int) -> Iterator[tuple[Scenario, int]]:
@@ -73,7 +75,7 @@ def reached(tally: Tally) -> str:
     short = [
         f"{word} {count / runs:.0%} < {bound:.0%}"
         for word, count, runs, bound in shares
-        if bound and runs and count / runs < bound
+        if bound and runs >= FEW and count / runs < bound
     ]
     return "; ".join(short) or "yes"
 

@@ -22,6 +22,8 @@ ALL = 0.98
 """Share from which all-fail groups are critical."""
 JUMP = 0.35
 """Rise in one step that tells all-pass groups from a task that was learned."""
+JUMP_LIMIT = 0.15
+"""What that rise must exceed by two of its standard errors: eight prompts jump by chance."""
 LEAST = 3
 """Steps that it must last."""
 
@@ -35,6 +37,7 @@ class _Ended:
     before: float | None
     first_shares: tuple[float, ...]
     rise: float
+    rise_error: float
     reward: float
     constant: bool
 
@@ -127,7 +130,8 @@ class LearningEnd(Detector):
             return "critical"
         if ended.constant:
             return "critical"
-        jumped = ended.rise > JUMP and min(ended.first_shares) > LIMIT
+        evident = ended.rise - 2 * ended.rise_error > JUMP_LIMIT
+        jumped = evident and ended.rise > JUMP and min(ended.first_shares) > LIMIT
         return "warning" if jumped and ended.onset.step is not None else "note"
 
 
@@ -198,9 +202,19 @@ def _ended(steps: Any, count: Any, total: Any, reward: Any) -> _Ended | None:
         before,
         tuple(shares[at : at + 3].tolist()),
         rise,
+        _difference_error(count, total, at),
         float(reward[at:].mean()),
         at == 0 and k == n and bool(np.ptp(reward) == 0),
     )
+
+
+def _difference_error(count: Any, total: Any, at: int) -> float:
+    """Standard error of the difference of the shares of a step and the one before it."""
+    if at == 0:
+        return 0.0
+    pair = slice(at - 1, at + 1)
+    share = (count[pair] + 0.5) / (total[pair] + 1)
+    return float(np.sqrt((share * (1 - share) / total[pair]).sum()))
 
 
 def _lower(k: int, n: int) -> float:

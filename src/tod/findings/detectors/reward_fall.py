@@ -19,6 +19,8 @@ PART = 0.4
 """Fall that matters, as a share of the best level above the lowest reward."""
 DEEP = 0.7
 """Share of the best level whose loss is critical."""
+RISING = 1.5
+"""Standard errors by which the reward must rise after a fall that harder prompts would explain."""
 REPEATED = 0.5
 """Share of groups whose prompt must return for the prompts' difficulty to be taken out."""
 
@@ -141,9 +143,19 @@ def _like_a_harder_stage(series: Series, after: int, lost: float) -> bool:
     tail = series.values[place + 1 :]
     if len(tail) < 5:
         return False
-    slope = float(np.polyfit(np.arange(len(tail)), tail, 1)[0])
     total = float(series.values[: place + 1].max() - tail.mean())
-    return slope > 0 and float(-drops.min()) > 0.5 * total
+    return _slope_errors(tail) > RISING and float(-drops.min()) > 0.5 * total
+
+
+def _slope_errors(values: Float[np.ndarray, " n"]) -> float:
+    """Slope of the line through some values in standard errors of it; 0 of fewer than five."""
+    size = len(values)
+    if size < 5:
+        return 0.0
+    t = np.arange(size) - (size - 1) / 2
+    slope = float(t @ values / (t @ t))
+    rest = values - values.mean() - slope * t
+    return slope / max(float(np.sqrt(rest @ rest / (size - 2) / (t @ t))), 1e-300)
 
 
 def _difficulty_words(adjusted: Series | None) -> str:
