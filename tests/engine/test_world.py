@@ -13,28 +13,32 @@ from tolerance import of_gradient, of_log_prob, of_sequence
 
 HERE = Path(__file__).parent
 Result = dict[str, np.ndarray]
+WHOLE, TOKENS = 16384, (420, 210, 110)
+ALONE = [f"{t}-{m}-8" for t in ("float32", "float64") for m in (WHOLE, *TOKENS)]
+SETTINGS = {
+    1: [*ALONE, f"float64-{WHOLE}-1"],
+    2: [f"float32-{WHOLE}-8", f"float64-{WHOLE}-8", f"float64-{WHOLE}-1"],
+}
+"""What is asked of one process and of two: each starts once, which takes longer than its work."""
 
 
 @pytest.fixture(scope="module")
 def gradient(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
-    """Runs the script in real processes under torchrun; results by their arguments."""
-    seen: dict[tuple[object, ...], Result] = {}
-    place = tmp_path_factory.mktemp("world")
-    (place / "tests_engine_conftest.py").write_text((HERE / "conftest.py").read_text())
+    """Runs the script in real processes; results by their arguments."""
+    folders: dict[int, Path] = {}
 
-    def run(processes: int, dtype: str, micro_batch: int = 16384, contexts: int = 8) -> Result:
-        key = (processes, dtype, micro_batch, contexts)
-        if key not in seen:
-            output = place / f"{'-'.join(map(str, key))}.npz"
-            command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-            command += ["--nproc_per_node", str(processes), str(HERE / "world_script.py")]
-            command += [str(output), dtype, str(micro_batch), str(contexts)]
+    def run(processes: int, dtype: str, micro_batch: int = WHOLE, contexts: int = 8) -> Result:
+        if processes not in folders:
+            place = folders[processes] = tmp_path_factory.mktemp(f"world-{processes}")
+            (place / "tests_engine_conftest.py").write_text((HERE / "conftest.py").read_text())
+            launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+            command = [sys.executable, *(launcher if processes == 2 else ())]
+            command += [str(HERE / "world_script.py"), str(place), *SETTINGS[processes]]
             path = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
             environment = {**os.environ, "PYTHONPATH": path}
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-3000:]
-            seen[key] = dict(np.load(output))
-        return seen[key]
+        return dict(np.load(folders[processes] / f"{dtype}-{micro_batch}-{contexts}.npz"))
 
     return run
 
@@ -61,7 +65,7 @@ def test_two_processes_have_the_gradient_of_one(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("tokens", [420, 210, 110])
+@pytest.mark.parametrize("tokens", TOKENS)
 def test_micro_batches_have_the_gradient_of_the_batch(
     gradient: Callable[..., Result], dtype: str, tokens: int
 ) -> None:

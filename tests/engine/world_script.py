@@ -1,4 +1,4 @@
-"""What `torchrun` starts in test_world: one batch, its gradient written by the main process."""
+"""What test_world starts: gradients of one batch by settings, written by the main process."""
 
 import sys
 from pathlib import Path
@@ -13,15 +13,16 @@ from tod.engine.session import open_session
 from tod.engine.update import update
 
 
-def main(output: Path, dtype: str, micro_batch: int, contexts: int) -> None:
+def write(world: World, folder: Path, name: str) -> None:
+    """Write one batch's gradient, of settings named as ``dtype-tokens-prompts``."""
+    dtype, micro_batch, contexts = name.split("-")
     settings = small_run(
-        output.parent / "unused",
-        operator__proposal__prompts=contexts,
+        folder / "unused",
+        operator__proposal__prompts=int(contexts),
         train__dtype=dtype,
-        train__max_tokens_per_micro_batch=micro_batch,
+        train__max_tokens_per_micro_batch=int(micro_batch),
         train__max_grad_norm=None,
     )
-    world = World.join()
     session = open_session(settings, world)
     gradients: list[np.ndarray] = []
 
@@ -34,7 +35,7 @@ def main(output: Path, dtype: str, micro_batch: int, contexts: int) -> None:
     updated = update(session, evidence, settings.procedure.tilt, settings.operator.action, 1)
     if world.main:
         np.savez(
-            output,
+            folder / f"{name}.npz",
             gradients=np.stack(gradients),
             ids=evidence.rollouts.ids,
             log_policy=updated.log_policy,
@@ -44,4 +45,6 @@ def main(output: Path, dtype: str, micro_batch: int, contexts: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    joined = World.join()
+    for settings_name in sys.argv[2:]:
+        write(joined, Path(sys.argv[1]), settings_name)
