@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,12 @@ def test_terminal_output_fits_80_columns(app: typer.Typer, dump: Path) -> None:
     result = run(app, dump)
     assert result.exit_code == 0, result.output
     assert max(len(line) for line in result.output.splitlines()) <= 80
-    for text in ("verl", "tier D", "regime", "transition", "assumed", "K 8", "feasible", "trend"):
+    for text in ("verl", "Regime", "transition", "assumed", "K = 8"):
         assert text in result.output
-    assert "[bold]" in result.output
+    verbose = run(app, dump, "--verbose").output
+    for text in ("tier D", "K 8", "feasible", "trend"):
+        assert text in verbose
+    assert "[bold]" in verbose
 
 
 def test_json_to_stdout_is_the_schema_and_nothing_else(app: typer.Typer, dump: Path) -> None:
@@ -102,7 +106,8 @@ def test_config_without_a_finite_target_says_so(
     """GRPO, beta = 0, z-scored: what it implies, and what may still be read."""
     config = tmp_path / "grpo.yaml"
     config.write_text("beta: 0.0\nnum_generations: 8\nscale_rewards: group\nloss_type: grpo\n")
-    result = run(app, dump, "--config", config)
+    assert "no finite target" in " ".join(run(app, dump, "--config", config).output.split())
+    result = run(app, dump, "--config", config, "--verbose")
     assert result.exit_code == 0, result.exception
     text = " ".join(result.output.split())
     assert "no finite target" in text
@@ -115,7 +120,7 @@ def test_config_with_z_scores_gives_eta_by_context(
 ) -> None:
     config = tmp_path / "grpo.yaml"
     config.write_text("beta: 0.1\nnum_generations: 8\nscale_rewards: group\nloss_type: grpo\n")
-    result = run(app, dump, "--config", config)
+    result = run(app, dump, "--config", config, "--verbose")
     assert result.exit_code == 0, result.exception
     text = " ".join(result.output.split())
     assert "target (located)" in text
@@ -209,14 +214,49 @@ def test_the_page_names_only_flags_that_exist() -> None:
     assert {"--below", "--bootstrap", "--texts", "--clip", "--operator", "--thresholds"} <= named
 
 
-def test_the_default_screen_fits_a_terminal_and_says_the_verdict_first(
+def test_the_default_screen_fits_a_terminal_and_answers_in_its_first_line(
     app: typer.Typer, dump: Path
 ) -> None:
     """0.1 printed 77 lines; the verdict had scrolled away."""
     lines = run(app, dump).output.splitlines()
-    assert lines[0].startswith("regime: transition")
+    assert lines[0].startswith("The reward is not a function of the answer")
+    assert lines[0].endswith("CRITICAL")
     assert len(lines) <= 24
     more = run(app, dump, "--verbose").output
     assert len(more.splitlines()) > 24
-    assert more.startswith("regime: transition")
+    assert "regime: transition" in more
     assert "needs" in more
+
+
+def planted(folder: Path, dead: bool) -> Path:
+    """Rollouts of twelve steps; from step 9 on all fail, if dead."""
+    rng, path = np.random.default_rng(5), folder / "rollouts.jsonl"
+    with path.open("w") as out:
+        for step, prompt, i in product(range(1, 13), range(8), range(8)):
+            fails = dead and step > 8
+            row = {
+                "step": step,
+                "context": f"{step}-{prompt}",
+                "completion": f"{prompt} {i} {step}",
+            }
+            row["utility.correct"] = 0.0 if fails else float(rng.random() < 0.2 + 0.08 * prompt)
+            out.write(json.dumps(row) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(("dead", "code"), [(True, 4), (False, 0)])
+def test_the_exit_code_tells_the_severity(
+    app: typer.Typer, tmp_path: Path, dead: bool, code: int
+) -> None:
+    path = planted(tmp_path, dead)
+    assert run(app, path).exit_code == 0
+    assert run(app, path, "--exit-code").exit_code == code
+
+
+def test_markdown_holds_the_answer_and_nothing_else_is_printed(
+    app: typer.Typer, tmp_path: Path
+) -> None:
+    result = run(app, planted(tmp_path, dead=True), "--markdown", "-")
+    assert result.output.startswith("**Learning stopped at step 9: every answer to every prompt")
+    assert "last good step" in result.output
+    assert "What to do" not in result.output

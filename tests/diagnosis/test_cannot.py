@@ -77,7 +77,7 @@ def test_the_planted_cases_of_a_person(
     assert "length" in said["entropy"].needs
     assert "old policy" in said["staleness"].why
     assert said["staleness"].needs.startswith("a log_old column")
-    show(found, [], verbose=True)
+    show(found, [])
     shown = " ".join(capsys.readouterr().out.split())
     for item in found.cannot:
         assert f"{item.why}; needs {item.needs}" in shown

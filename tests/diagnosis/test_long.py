@@ -58,7 +58,7 @@ def diagnoses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Diagnosis]:
 def shown(found: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> str:
     out = io.StringIO()
     monkeypatch.setattr(diagnosis_screen, "Screen", lambda: Screen(file=out, width=80))
-    diagnosis_screen.show(found, [], verbose=True)
+    diagnosis_screen.show(found, [])
     assert max(map(len, out.getvalue().splitlines())) <= 80
     return " ".join(out.getvalue().split())
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from tod.cli.options import (
     Aim,
     Bounds,
@@ -25,6 +27,8 @@ from tod.cli.options import (
 )
 
 to_measure = panel("More measures")
+EXITS = {None: 0, "note": 0, "warning": 3, "critical": 4}
+"""Exit codes by severity; 2 stays bad input."""
 
 
 def diagnose_command(
@@ -74,17 +78,30 @@ def diagnose_command(
     worst: Annotated[int, to_write(help="How many fragile prompts to show.", min=0)] = 5,
     html: Html = None,
     json_out: Json = None,
+    markdown: Annotated[
+        str | None,
+        to_write(help="Write the findings as Markdown to a file, or - for stdout."),
+    ] = None,
+    exit_code: Annotated[
+        bool,
+        to_write("--exit-code", help="Exit with 3 on a warning, 4 on a critical finding."),
+    ] = False,
     per_context: Annotated[
         Path | None, to_write(help="Write one row per prompt as Parquet.")
     ] = None,
 ) -> None:
-    """Diagnose rollouts that any framework wrote.
+    """Say whether a run is healthy and, if not, why and since when.
+
+    Reads rollouts that any framework wrote.
 
     Example: tod diagnose outputs/completions --config grpo.yaml --html report.html
     """
     from tod.diagnosis import Shown, diagnose
     from tod.formats import read
-    from tod.show.output import put_json
+    from tod.show.output import put_json, put_text
+    from tod.show.terminal.diagnosis_screen import show
+    from tod.show.terminal.findings_screen import markdown as markdown_of
+    from tod.show.terminal.findings_screen import show_findings
 
     shown, bounds = Shown(below, bootstrap, texts), thresholds_of(thresholds)
     reading = read(
@@ -114,7 +131,13 @@ def diagnose_command(
         from tod.show import write_diagnosis
 
         write_diagnosis(found, html, remarks)
-    if put_json(found.to_dict(), json_out):
-        from tod.show.terminal.diagnosis_screen import show
-
-        show(found, remarks, verbose)
+    data = found.to_dict()
+    free = put_json(data, json_out)
+    if markdown is not None:
+        free = not put_text(markdown_of(found.findings, data), markdown, "--markdown") and free
+    if free:
+        show_findings(found.findings, data, remarks)
+        if verbose:
+            show(found, remarks)
+    if exit_code:
+        raise typer.Exit(EXITS[found.findings.severity])

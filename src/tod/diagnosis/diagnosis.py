@@ -5,7 +5,7 @@ alone know, and the verdict, the feasible sharpness and the most fragile context
 null in the result has its reason in ``cannot``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from tod.diagnosis.cannot import cannot, in_words
 from tod.diagnosis.long import Long, long_sequences, tilt_only, trends
 from tod.diagnosis.target import SourcedTarget, TargetSource, choose, triple, unweighable
 from tod.diagnostics import Diagnostics, Mismatch, Summary
+from tod.findings import Findings, find, run_of
 from tod.formats.gating import Gated
 from tod.formats.reading import Reading
 from tod.procedure import Declared, Examined, Weights, examine, steps_of, weigh
@@ -39,6 +40,7 @@ from tod.regimes import (
 )
 from tod.regimes import largest as sharpness
 from tod.regimes.largest import scale_of, spread_out
+from tod.regimes.regime import Verdict
 
 SCHEMA = "tod.diagnosis/1"
 GRID = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
@@ -140,6 +142,11 @@ class Diagnosis:
         }
 
     @cached_property
+    def findings(self) -> Findings:
+        """What went wrong in the run and when, by all detectors; made when first asked for."""
+        return find(run_of(self.reading))
+
+    @cached_property
     def worst(self) -> tuple[dict[str, Any], ...]:
         """The most fragile contexts, worst first, with their prompts, which are read only now."""
         prompts = self.reading.prompts(self.fragile) if self.fragile else {}
@@ -170,6 +177,7 @@ class Diagnosis:
             "regime": self.regime.to_dict(),
             "feasible": self.feasible,
             "cannot": [item.to_dict() for item in self.cannot],
+            "findings": self.findings.to_dict(),
             "worst_contexts": [dict(item) for item in self.worst],
             "trend": [dict(item) for item in self.trend],
             "changes": list(self.changes),
@@ -247,6 +255,10 @@ def diagnose(
     by_step = {step: examined.part(at).summary for step, at in steps_of(reading)}
     largest = None if lack is not None else largest_sharpness(examined, ess_target)
     judged = _Judged(examined, sourced, tuple(by_step.values()), thresholds or Thresholds())
+    by_regime = {
+        step: classify(summary, judged.bounds, assumed_target=judged.assumed)
+        for step, summary in by_step.items()
+    }
     changes = [] if sourced is None else stable_crossings(list(by_step), judged.steps, thresholds)
     needs = None if lack is None else f"give {in_words(reading, lack).needs}"
     log_w, tilt, whole = None, None, examined.diagnostics
@@ -257,11 +269,11 @@ def diagnose(
         sourced=sourced,
         examined=examined,
         summary=examined.summary,
-        regime=judged.regime(largest, ess_target, changes, needs),
+        regime=not_milder(judged.regime(largest, ess_target, changes, needs), by_regime.values()),
         feasible=None if largest is None else _feasible(largest, ess_target),
         cannot=cannot(reading, examined, ess_target, largest),
         fragile=() if lack is not None else _fragile(reading, whole, worst),
-        trend=tuple(_trend(examined, by_step, judged)),
+        trend=tuple(_trend(examined, by_step, by_regime)),
         changes=tuple(str(item) for item in changes),
         summaries=by_step,
         k_trend=tuple(trends(reading, log_w, examined.known.log_r, whole.informative)),
@@ -454,8 +466,23 @@ def _fragile(reading: Reading, whole: Diagnostics, count: int) -> tuple[int, ...
     return tuple(informative[order[:count]].tolist())
 
 
+def not_milder(regime: Regime, steps: Iterable[Regime]) -> Regime:
+    """The verdict of a run, never milder than that of its mildest step.
+
+    Steps without a verdict say nothing. The reasons are then those of that step.
+    """
+    order: tuple[Verdict, ...] = ("swap_stable", "transition", "operator_dominated")
+    judged = [step for step in steps if step.verdict in order]
+    if not judged or regime.verdict not in order:
+        return regime
+    mildest = min(judged, key=lambda step: order.index(step.verdict))
+    if order.index(mildest.verdict) <= order.index(regime.verdict):
+        return regime
+    return replace(regime, verdict=mildest.verdict, reasons=mildest.reasons)
+
+
 def _trend(
-    examined: Examined, by_step: Mapping[int, Summary], judged: _Judged
+    examined: Examined, by_step: Mapping[int, Summary], by_regime: Mapping[int, Regime]
 ) -> Iterator[dict[str, Any]]:
     utility = examined.diagnostics.utility_mean
     for step, at in steps_of(examined.candidates):
@@ -469,5 +496,5 @@ def _trend(
             "informative": summary.contexts.informative,
             "contexts": summary.contexts.total,
             "policy_proposal": summary.overlap.policy_proposal,
-            "regime": classify(summary, judged.bounds, assumed_target=judged.assumed).verdict,
+            "regime": by_regime[step].verdict,
         }

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from tod.base.unknown import UnknownKind
 from tod.diagnosis.target import TargetSource
+from tod.findings.finding import Severity
 from tod.regimes.regime import Verdict
 
 Share = Annotated[float, Field(ge=0, le=1.000000001)] | None
@@ -119,6 +120,71 @@ class CannotBlock(TypedDict):
     why: str
     needs: str
     kind: NotRequired[UnknownKind]
+
+
+@document
+class OnsetBlock(TypedDict):
+    """First step that a finding holds of, with an interval; null from the first step on."""
+
+    step: int | None
+    low: int
+    high: int
+
+
+@document
+class EvidenceBlock(TypedDict):
+    """What shows a finding."""
+
+    name: str
+    text: str
+
+
+@document
+class CauseBlock(TypedDict):
+    """Why; a fact only where the evidence excludes every other cause."""
+
+    kind: str
+    text: str
+    certainty: Literal["fact", "likely", "possible"]
+    decide: str
+
+
+@document
+class RemedyBlock(TypedDict):
+    """What to do, and what it brings by these rows."""
+
+    kind: str
+    text: str
+    effect: str
+    promise: dict[str, float]
+
+
+@document
+class FindingBlock(TypedDict):
+    """One thing that is wrong, or worth knowing, in the run."""
+
+    kind: str
+    severity: Severity
+    headline: str
+    onset: OnsetBlock | None
+    evidence: list[EvidenceBlock]
+    numbers: dict[str, float | None]
+    causes: list[CauseBlock]
+    remedies: list[RemedyBlock]
+    best_step: int | None
+    cost: str
+    series: list[str]
+    consequences: list[str]
+
+
+@document
+class FindingsBlock(TypedDict):
+    """What went wrong and when: the first cause first; what was checked, what could not be."""
+
+    severity: Severity | None
+    findings: list[FindingBlock]
+    clear: list[str]
+    unknown: dict[str, CannotBlock]
 
 
 @document
@@ -329,6 +395,8 @@ class DiagnosisDocument(TypedDict):
     regime: RegimeBlock
     feasible: FeasibleBlock | None
     cannot: list[CannotBlock]
+    findings: NotRequired[FindingsBlock]
+    """Of version 0.2 on."""
     worst_contexts: list[WorstBlock]
     trend: list[TrendBlock]
     changes: list[str]

@@ -15,6 +15,7 @@ from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
 from tod.findings.findings import Findings, find
 from tod.findings.rollouts_of import gaps_of, rollouts_of
 from tod.findings.run import Rollouts, Series, TrainingRun
+from tod.findings.run_of import run_of
 
 __all__ = [
     "Cause",
@@ -29,4 +30,5 @@ __all__ = [
     "find",
     "gaps_of",
     "rollouts_of",
+    "run_of",
 ]

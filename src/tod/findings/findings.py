@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tod.base import Unknown
-from tod.findings.causes import explained
+from tod.findings.causes import explained, together
 from tod.findings.detector import Detector, detectors
 from tod.findings.finding import SEVERITIES, Finding, Severity
 from tod.findings.rollout_series import series_of
@@ -85,9 +85,26 @@ def find(run: TrainingRun, only: Iterable[str] | None = None) -> Findings:
         if not seen:
             clear.append(detector.checks)
     findings = [explained(finding, findings) for finding in findings]
-    faults = ordered([f for f in findings if f.fault], places)
+    faults = joined(ordered([f for f in findings if f.fault], places))
     notes = ordered([f for f in findings if not f.fault], places)
     return Findings(run, tuple(faults), tuple(notes), tuple(clear), unknown)
+
+
+def joined(faults: list[Finding]) -> list[Finding]:
+    """One headline where the first two faults are one event: all answers fail and are one text."""
+    if len(faults) < 2:
+        return faults
+    first, second = faults[:2]
+    if {first.kind, second.kind} != {"one_text", "all_fail"} or not together(first, second):
+        return faults
+    assert first.onset is not None  # noqa: S101 - together needs both
+    since = (
+        "Nothing is learned:"
+        if first.onset.step is None
+        else f"Learning stopped at step {first.onset.step}:"
+    )
+    headline = f"{since} every answer fails, and all are the same text."
+    return [replace(first, headline=headline), *faults[1:]]
 
 
 def ordered(findings: list[Finding], places: Mapping[str, int]) -> list[Finding]:

@@ -41,6 +41,19 @@ def put_json(data: object, where: str | None) -> bool:
     return where != "-"
 
 
+def put_text(text: str, where: str, option: str) -> bool:
+    """Text to a file, or to stdout for ``-``; whether it went to stdout.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
+    if where == "-":
+        sys.stdout.write(text)
+    else:
+        put(text, Path(where), "nothing else", option)
+    return where == "-"
+
+
 def json_text(data: object) -> str:
     r"""The data as JSON whose text is safe to print: what would steer a terminal is escaped.
 

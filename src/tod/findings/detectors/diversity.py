@@ -72,7 +72,7 @@ def _one_text(run: TrainingRun, same: Series) -> Finding | None:
         headline,
         onset,
         (
-            ("prompts with that text", f"{per_cent(share)} from {onset.interval}"),
+            ("share that text", f"{per_cent(share)} from {onset.interval}"),
             ("before", f"{per_cent(start)} shared their most frequent answer"),
         ),
         {"share": share, "before": start},

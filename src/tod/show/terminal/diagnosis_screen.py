@@ -1,10 +1,10 @@
-"""A diagnosis in the terminal: the verdict first, then why, then the numbers; 80 columns."""
+"""All figures of a diagnosis in the terminal (--verbose): verdict, why, numbers; 80 columns."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tod.base.text import counted, percent, plainly
-from tod.runs.facts import BLOCKS, Fact, by_block
+from tod.runs.facts import Fact, by_block
 from tod.show.screen import Screen, table
 from tod.show.words import VERDICTS, measures, sharpness, steps, target
 
@@ -24,33 +24,28 @@ _LEGS = {
 }
 
 
-def show(found: "Diagnosis", remarks: list[str], verbose: bool = False) -> None:
-    """Print it: what a person decides by, or all that is known."""
+def show(found: "Diagnosis", remarks: list[str]) -> None:
+    """Print all that is known."""
     data, console = found.to_dict(), Screen()
-    _verdict(console, data, verbose)
-    if verbose:
-        for remark in remarks:
-            console.print(f"  {remark}")
-        lines = [*_figures(data), *_by_leg(data), *measures(data), *_long(data)]
-    else:
-        lines = _watched(data)
-        lines += [("remarks", f"{remarks[0]} (all {len(remarks)}: --verbose)")] if remarks else []
+    _verdict(console, data)
+    for remark in remarks:
+        console.print(f"  {remark}")
+    lines = [*_figures(data), *_by_leg(data), *measures(data), *_long(data)]
     lines += [*_tilt_only(data), *_feasible(data), *_trend_line(data)]
     figures = table(("", ""), show_header=False, box=None, padding=(0, 2, 0, 0))
     figures.columns[0].no_wrap = True
     for name, text in lines:
         figures.add_row(name, text)
     console.print(figures)
-    _worst(console, data["worst_contexts"] if verbose else data["worst_contexts"][:2])
-    if verbose:
-        _trend(console, data)
+    _worst(console, data["worst_contexts"])
+    _trend(console, data)
     for change in data["changes"]:
         console.print(change, style="bold")
-    _unknown(console, data, verbose)
-    _read(console, data["source"], verbose)
+    _unknown(console, data)
+    _read(console, data["source"])
 
 
-def _verdict(console: Screen, data: dict[str, Any], verbose: bool) -> None:
+def _verdict(console: Screen, data: dict[str, Any]) -> None:
     """The verdict, for which target, why, and what to turn."""
     from rich.padding import Padding
     from rich.text import Text
@@ -61,42 +56,23 @@ def _verdict(console: Screen, data: dict[str, Any], verbose: bool) -> None:
     console.print(Text.assemble(("regime: ", "bold"), (verdict.name, style), f". {verdict.means}"))
     source = "" if known is None else f" ({known['source']})"
     console.print(f"target{source}: {target(known)}")
-    shown = regime["reasons"] if verbose else regime["reasons"][:1]
     first: dict[str, int] = {}
-    for place, reason in enumerate(shown, start=1):
+    for place, reason in enumerate(regime["reasons"], start=1):
         console.print(Padding(f"{place}. {reason['why']}", (0, 0, 0, 2), expand=False))
         same = first.setdefault(reason["remedy"], place)
         remedy = reason["remedy"] if same == place else f"as for {same}"
         console.print(Padding(f"→ {remedy}", (0, 0, 0, 5), expand=False), style="cyan")
-    more = len(regime["reasons"]) - len(shown)
-    if more:
-        console.print(f"  {counted(more, 'more reason')}: --verbose", style="dim")
-    if verbose:
-        point = regime["point"]
-        console.print(
-            f"  plain phase diagram: ESS_rel {plainly(point['coverage'])}, largest weight "
-            f"{plainly(point['tail'])}: {point['region'].replace('_', '-')}",
-            style="dim",
-        )
+    point = regime["point"]
+    console.print(
+        f"  plain phase diagram: ESS_rel {plainly(point['coverage'])}, largest weight "
+        f"{plainly(point['tail'])}: {point['region'].replace('_', '-')}",
+        style="dim",
+    )
 
 
 def _figures(data: dict[str, Any]) -> list[Line]:
     """Every figure that is known, a line for a block."""
     return [(block, ", ".join(map(_phrase, known))) for block, known in by_block(data)]
-
-
-def _watched(data: dict[str, Any]) -> list[Line]:
-    """The figures that a person watches, and the counts of prompts that are not 0."""
-    lines = []
-    for block, known in by_block(data):
-        counts = known[0][0].block == "contexts"
-        if counts:
-            shown = [item for item in known if item[1] != "0"]
-        else:
-            shown = [item for item in known if item[0].logged and item[0].single]
-        if shown:
-            lines.append((block, ", ".join(map(_phrase, shown))))
-    return lines
 
 
 def _phrase(item: tuple[Fact, str]) -> str:
@@ -214,19 +190,12 @@ def _trend(console: Screen, data: dict[str, Any]) -> None:
     console.print(rows)
 
 
-def _unknown(console: Screen, data: dict[str, Any], verbose: bool) -> None:
+def _unknown(console: Screen, data: dict[str, Any]) -> None:
     """What is missing; why, and what helps: several numbers often wait for the same column."""
     from rich.padding import Padding
 
     cannot = data["cannot"]
     if not cannot:
-        return
-    if not verbose:
-        known = {fact.block for _, figures in by_block(data) for fact, _ in figures}
-        blocks = dict.fromkeys(item["what"].partition(".")[0] for item in cannot)
-        names = ", ".join(BLOCKS.get(name, name) for name in blocks if name not in known)
-        said = f"not known from these files: {names or counted(len(cannot), 'figure')}"
-        console.print(f"{said} (why: --verbose)", style="dim")
         return
     console.print("not known from these files:", style="bold")
     alike: dict[tuple[str, str], list[str]] = {}
@@ -237,7 +206,7 @@ def _unknown(console: Screen, data: dict[str, Any], verbose: bool) -> None:
         console.print(Padding(line, (0, 0, 0, 2), expand=False), style="dim")
 
 
-def _read(console: Screen, source: dict[str, Any], verbose: bool) -> None:
+def _read(console: Screen, source: dict[str, Any]) -> None:
     """What was read, and what of it was refused."""
     from tod.formats import TIERS
 
@@ -248,10 +217,5 @@ def _read(console: Screen, source: dict[str, Any], verbose: bool) -> None:
     )
     remarks = [f"note: {note}" for note in source["notes"]]
     remarks += [f"rejected: {line}" for line in source["rejections"][:3]]
-    if verbose:
-        detail = [f"found by: {source['detected']}", f"tier: {TIERS[source['tier']]}", *remarks]
-        for line in detail:
-            console.print(f"  {line}", style="dim")
-    elif remarks:
-        said = f"  {counted(len(remarks), 'note')} (--verbose): {remarks[0].partition(': ')[2]}"
-        console.print(said, style="dim", no_wrap=True, overflow="ellipsis")
+    for line in (f"found by: {source['detected']}", f"tier: {TIERS[source['tier']]}", *remarks):
+        console.print(f"  {line}", style="dim")

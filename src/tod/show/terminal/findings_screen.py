@@ -1,0 +1,284 @@
+"""What went wrong in a run, on one screen: the answer, evidence, what to do, what was checked."""
+
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from tod.base.text import plainly, visible
+from tod.findings.overview import figures, reward_sentence
+from tod.findings.words import number, thousands
+from tod.show.screen import Screen
+from tod.show.words import VERDICTS, steps
+
+if TYPE_CHECKING:
+    from tod.findings import Finding, Findings
+
+WIDTH = 80
+LINES = 24
+LABEL = 22
+"""Columns of the names of the evidence."""
+STYLES = {"critical": "bold red", "warning": "bold yellow", "note": "bold"}
+
+
+class _Lines:
+    """Lines of one screen: every addition says how many it may take."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def text(
+        self, words: str, most: int, *, style: str = "", indent: str = "", more: str = ""
+    ) -> None:
+        """Words, wrapped; what does not fit ends in an ellipsis."""
+        folded = wrap(
+            visible(" ".join(words.split())),
+            WIDTH,
+            initial_indent=indent,
+            subsequent_indent=more or indent,
+            break_on_hyphens=False,
+        )
+        if len(folded) > most:
+            folded = folded[:most]
+            folded[-1] = folded[-1][: WIDTH - 2].rstrip(" ,;") + " …"
+        self.lines += [(line, style) for line in folded]
+
+    def row(self, name: str, words: str, most: int = 2) -> None:
+        """A name and what it is, in two columns."""
+        label = visible(name)[: LABEL - 1]
+        indent = " " * (LABEL + 2)
+        self.text(words, most, indent=f"  {label:<{LABEL}}", more=indent)
+
+
+def lines(
+    findings: "Findings", data: dict[str, Any] | None = None, remarks: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """The screen, a line and its style each: 24 at most, of 80 columns.
+
+    Args:
+        findings: What was seen.
+        data: The diagnosis as plain data, for the regime and what was read; None without rollouts.
+        remarks: What the person's configuration says of the target.
+    """
+    page = _Lines()
+    first = findings.first
+    if first is None:
+        _healthy(page, findings, data)
+    else:
+        _fault(page, first, findings)
+    _checked(page, findings)
+    if data is not None:
+        page.text(_regime(data), 2, more="  ")
+    if remarks:
+        left = f" ({len(remarks) - 1} more: --verbose)" if len(remarks) > 1 else ""
+        page.text(f"Configuration: {remarks[0]}{left}", 2, more="  ")
+    page.text(_read(findings, data), 1, style="dim")
+    return page.lines[:LINES]
+
+
+def show_findings(
+    findings: "Findings", data: dict[str, Any] | None = None, remarks: Sequence[str] = ()
+) -> None:
+    """Print it."""
+    console = Screen()
+    for line, style in lines(findings, data, remarks):
+        console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _fault(page: _Lines, first: "Finding", findings: "Findings") -> None:
+    mark = first.severity.upper()
+    head = wrap(first.headline, WIDTH - len(mark) - 1, break_on_hyphens=False)
+    page.lines.append((f"{head[0]:<{WIDTH - len(mark)}}{mark}", STYLES[first.severity]))
+    page.lines += [(line, STYLES[first.severity]) for line in head[1:2]]
+    for name, text in first.evidence[:4]:
+        page.row(name, text)
+    if first.cost:
+        page.row("cost so far", first.cost, 1)
+    if first.best_step is not None:
+        page.row("last good step", _last_good(first.best_step, findings), 1)
+    others = [f for f in findings.faults if f is not first][:3]
+    for other in others:
+        page.text(f"also: {other.headline}", 1, indent="  ", style=STYLES[other.severity])
+    left = len(findings.faults) - 1 - len(others)
+    if left > 0:
+        page.text(f"and {left} more: --verbose", 1, indent="  ")
+    _causes(page, first)
+    _remedies(page, first)
+
+
+def _last_good(step: int, findings: "Findings") -> str:
+    reward = findings.run.get("reward")
+    text = str(step)
+    if reward is not None and step in reward.steps:
+        at = int((reward.steps == step).argmax())
+        text += f", reward {number(float(reward.values[at]))}"
+        if reward.error is not None:
+            text += f" ± {float(reward.error[at]):.2f}"
+    checkpoint = findings.run.checkpoint_before(step)
+    if checkpoint is not None:
+        text += f"; checkpoint {checkpoint[1].name}"
+    return text
+
+
+def _causes(page: _Lines, finding: "Finding") -> None:
+    facts = [c for c in finding.causes if c.certainty == "fact"]
+    likely = [c for c in finding.causes if c.certainty == "likely"]
+    possible = [c for c in finding.causes if c.certainty == "possible"]
+    sentences = []
+    if facts:
+        sentences.append(f"Cause: {'; '.join(c.text for c in facts)}.")
+    if likely:
+        sentences.append(f"Most likely: {'; '.join(c.text for c in likely)}.")
+    if possible:
+        word = "Also possible" if facts or likely else "Possible causes"
+        sentences.append(f"{word}: {'; '.join(c.text for c in possible)}.")
+    decide = list(dict.fromkeys(c.decide for c in finding.causes if c.decide))
+    if decide and len(finding.causes) > 1:
+        sentences.append(f"To tell: {'; '.join(decide[:2])}.")
+    if sentences:
+        page.text(" ".join(sentences), 4, more="  ")
+
+
+def _remedies(page: _Lines, finding: "Finding") -> None:
+    if not finding.remedies:
+        return
+    page.text("What to do", 1, style="bold")
+    for place, remedy in enumerate(finding.remedies[:3], start=1):
+        effect = f": {remedy.effect}" if remedy.effect else ""
+        page.text(f"{place}. {remedy.text}{effect}", 2, indent="  ", more="     ", style="cyan")
+
+
+def _healthy(page: _Lines, findings: "Findings", data: dict[str, Any] | None) -> None:
+    checked = bool(findings.clear)
+    said = "No fault found." if checked else "Nothing could be checked in these files."
+    sentence = reward_sentence(findings)
+    notes = findings.notes
+    declared = data is not None and (data["target"] or {}).get("source") != "assumed"
+    if declared and data is not None and data["regime"]["verdict"] == "operator_dominated":
+        said = f"{said[:-1]}, but the regime is operator-dominated: details decide."
+    if notes and notes[0].onset is not None:
+        said += f" {notes[0].headline}"
+        notes = notes[1:]
+        page.text(said, 2, style="bold")
+        page.text(sentence, 2)
+    else:
+        page.text(f"{said} {sentence}", 2, style="bold")
+    for name, text in figures(findings):
+        page.row(name, text)
+    for note in notes[:4]:
+        page.text(f"note: {note.headline}", 2, indent="  ", more="    ")
+        for remedy in note.remedies[:1]:
+            effect = f": {remedy.effect}" if remedy.effect else ""
+            page.text(f"{remedy.text}{effect}", 2, indent="    ", style="cyan")
+
+
+def _checked(page: _Lines, findings: "Findings") -> None:
+    if findings.clear:
+        page.text(f"Checked, nothing seen: {', '.join(findings.clear)}", 3, more="  ", style="dim")
+    if findings.unknown:
+        page.text(_unknown(findings), 3, more="  ", style="dim")
+
+
+def _unknown(findings: "Findings") -> str:
+    """What could not be checked, and why; of many the reasons stand in --verbose."""
+    names = {detector.kind: detector.checks for detector in _detectors()}
+    few = {k: v for k, v in findings.unknown.items() if v.kind == "too_few"}
+    rest = [names[kind] for kind in findings.unknown if kind not in few]
+    said = [f"{names[kind]} not readable ({v.why}, needs {v.needs})" for kind, v in few.items()]
+    if rest:
+        said.append(f"not checkable here: {', '.join(rest)} (--verbose)")
+    text = "; ".join(said)
+    return text[0].upper() + text[1:]
+
+
+def _detectors() -> Sequence[Any]:
+    from tod.findings.detector import detectors
+
+    return detectors()
+
+
+def _regime(data: dict[str, Any]) -> str:
+    """One line on the regime, where it can be read."""
+    regime, target = data["regime"], data["target"]
+    if target is None:
+        return "Regime: not readable from these files (needs a reward)."
+    eta = next((tilt["eta"] for tilt in target["tilts"] if tilt["eta"] is not None), None)
+    which = f" at eta = {plainly(eta)}" if eta is not None else ""
+    source = " (assumed)" if target["source"] == "assumed" else ""
+    intervals = regime["eta_intervals"]
+    if intervals and target["source"] == "assumed":
+        stable = [i["eta"][1] for i in intervals if i["verdict"] == "swap_stable"]
+        said = f"stable for eta <= {plainly(max(stable))}" if stable else "at no eta stable"
+        return f"Regime{which}{source}: {VERDICTS[regime['verdict']].name}; {said}."
+    why = regime["reasons"][0]["why"] if regime["reasons"] else ""
+    return f"Regime{which}{source}: {VERDICTS[regime['verdict']].name}. {why}"
+
+
+def _read(findings: "Findings", data: dict[str, Any] | None) -> str:
+    """How much was read."""
+    rollouts = findings.run.rollouts
+    said = []
+    name = f"{data['source']['format']}: " if data is not None else ""
+    if rollouts is not None:
+        k = rollouts.groups.uniform
+        size = (
+            f"K = {k}"
+            if k is not None
+            else f"K {rollouts.groups.sizes.min()} to {rollouts.groups.sizes.max()}"
+        )
+        groups = thousands(len(rollouts.groups))
+        said.append(
+            f"{len(rollouts.steps)} steps, {groups} prompts, {size}, "
+            f"{thousands(rollouts.groups.total)} answers"
+        )
+    elif len(findings.run.steps):
+        said.append(f"{steps([int(findings.run.steps[0]), int(findings.run.steps[-1])])} of a log")
+    if data is not None and data["source"]["rejected"]:
+        said.append(f"{data['source']['rejected']} rows rejected")
+    return f"{name}{'; '.join(said)}. More: --verbose, --html PAGE"
+
+
+def markdown(findings: "Findings", data: dict[str, Any] | None = None) -> str:
+    """The same as Markdown, for an issue or a chat."""
+    return "\n".join(_markdown(findings, data)) + "\n"
+
+
+def _markdown(findings: "Findings", data: dict[str, Any] | None) -> Iterator[str]:
+    first = findings.first
+    if first is None:
+        yield f"**No fault found.** {reward_sentence(findings)}"
+    else:
+        yield f"**{_escaped(first.headline)}** ({first.severity})"
+    yield ""
+    rows = [*first.evidence, ("cost so far", first.cost)] if first else figures(findings)
+    if first is not None and first.best_step is not None:
+        rows.append(("last good step", _last_good(first.best_step, findings)))
+    if rows:
+        yield "| | |"
+        yield "|---|---|"
+        yield from (f"| {_escaped(name)} | {_escaped(text)} |" for name, text in rows if text)
+        yield ""
+    for other in findings.all:
+        if other is not first:
+            yield f"* {other.severity}: {_escaped(other.headline)}"
+    if first is not None:
+        for cause in first.causes:
+            decide = f" (to tell: {_escaped(cause.decide)})" if cause.decide else ""
+            yield f"* {cause.certainty} cause: {_escaped(cause.text)}{decide}"
+        for place, remedy in enumerate(first.remedies, start=1):
+            yield f"{place}. `{_escaped(remedy.text)}` {_escaped(remedy.effect)}".rstrip()
+    yield ""
+    yield f"Checked, nothing seen: {', '.join(findings.clear) or 'nothing'}."
+    if findings.unknown:
+        yield f"{_unknown(findings)}."
+    if data is not None:
+        yield _regime(data)
+    yield f"_{_read(findings, None).partition(' More:')[0]}_"
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return (
+        visible(text).replace("|", "\\|").replace("`", "'").replace("*", "\\*").replace("<", "&lt;")
+    )
