@@ -16,6 +16,8 @@ What may stand there (`derived`):
   difference quotient;
 * of ``|x| < bound`` a number of at least 1: places, steps, sizes.
 
+Where the default of the other bound is up to 1e-5 (`halved`), both are given.
+
 Left out: what must differ (``!= approx``), p-values, and points at which a function is looked at.
 """
 
@@ -50,6 +52,8 @@ BOUNDS = {
 """Keywords and places of every function that compares with a tolerance."""
 PASSED_ON = {"max", "min", "maximum", "minimum", "sqrt", "float", "array"}
 """Functions of bounds that are bounds; arguments of others are counts and sizes."""
+BOTH = {"isclose", "allclose", "assert_close"}
+"""Functions of which a missing bound is up to 1e-5: both are given."""
 SIZES = {"abs", "absolute", "fabs", "norm"}
 FACTOR = 1e-3
 """A smaller factor is a bound in disguise."""
@@ -173,6 +177,16 @@ def slack(node: ast.expr) -> bool:
     return False
 
 
+def halved(node: ast.Call) -> bool:
+    """Whether a library's own bound joins the given one: it may be the larger."""
+    named = {k.arg for k in node.keywords}
+    name = name_of(node.func)
+    if name == "assert_allclose":
+        return "atol" in named and "rtol" not in named and len(node.args) < 3
+    whole = name == "isclose" and name_of(getattr(node.func, "value", node)) == "math"
+    return name in BOTH and not whole and len(node.args) < 4 and not {"rtol", "atol"} <= named
+
+
 def typed(source: str) -> Iterator[tuple[int, str]]:
     """Bounds of a file that nothing derives: (line, text)."""
     tree = ast.parse(source)
@@ -188,7 +202,7 @@ def typed(source: str) -> Iterator[tuple[int, str]]:
             keywords, places = BOUNDS.get(name_of(node.func), (set(), ()))
             bounds = [k.value for k in node.keywords if k.arg in keywords]
             bounds += [node.args[place] for place in places if place < len(node.args)]
-            if any(not derived(bound, names) for bound in bounds):
+            if halved(node) or any(not derived(bound, names) for bound in bounds):
                 yield node.lineno, ast.unparse(node)
         elif isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
@@ -221,6 +235,9 @@ PLANTED = (
     "np.testing.assert_allclose(x, y, atol=max(double(3), 2 * 1e-12))",
     "np.testing.assert_array_almost_equal(x, y, decimal=7)",
     "torch.testing.assert_close(x, y, rtol=0, atol=0.1)",
+    "torch.testing.assert_close(x, y, rtol=double(3))",
+    "assert np.allclose(x, y)",
+    "np.testing.assert_allclose(x, y, atol=double(3))",
     "near = 1e-9\nassert x == approx(y, rel=near)",
     "near, far = double(3), 1e-9\nassert x == approx(y, rel=far)",
     "def f(near=1e-9):\n    assert x == approx(y, rel=near)",

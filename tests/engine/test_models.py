@@ -15,6 +15,7 @@ from tod.engine.models import (
     load_model,
     pad_id,
 )
+from tolerance import of_log_prob
 
 SIZES = {
     "vocab_size": 50,
@@ -76,7 +77,8 @@ def test_dropout_is_off(folder):
     edit(folder, "config.json", attention_dropout=0.5)
     model, _ = load_model(str(folder))
     ids = torch.arange(4, 12)[None]
-    torch.testing.assert_close(model.train()(ids).logits, model.eval()(ids).logits)
+    trained, near = model.train()(ids).logits, of_log_prob("float32")
+    torch.testing.assert_close(trained, model.eval()(ids).logits, rtol=0, atol=near)
 
 
 def test_missing_pad_token_is_the_end_and_adds_no_embedding(folder):
@@ -154,7 +156,8 @@ def test_lora_starts_as_the_base_model_and_is_reproducible():
     torch.manual_seed(2)
     two, _ = load_model("tod://tiny", lora=spec)
     ids = torch.arange(4, 12)[None]
-    torch.testing.assert_close(one(ids).logits, plain(ids).logits)
+    near = of_log_prob("float32")
+    torch.testing.assert_close(one(ids).logits, plain(ids).logits, rtol=0, atol=near)
     adapters = {n: p for n, p in one.named_parameters() if p.requires_grad}
     assert adapters
     assert all("lora_" in name for name in adapters)
