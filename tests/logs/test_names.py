@@ -122,6 +122,18 @@ def test_kl_of_kto_is_per_sequence_and_that_of_grpo_per_token() -> None:
     assert (unknown.unit, unknown.note) == ("nats", "per token or per sequence is unknown")
 
 
+def test_a_bare_word_of_an_unknown_framework_means_only_what_people_mean() -> None:
+    keys = ["accuracy", "acc", "score", "train/ppo_kl", "actor/entropy", "kl_loss"]
+    found = names().matches(keys, None)
+    assert {name: match.key for name, match in found.items()} == {
+        "reward": "score",
+        "kl": "kl_loss",
+        "entropy": "actor/entropy",
+        "policy_kl": "train/ppo_kl",
+    }
+    assert "accuracy" in names().matches(["accuracy", "dpo_loss"], "tinker")
+
+
 def test_first_choice_first() -> None:
     keys = ["critic/rewards/mean", "critic/score/mean"]
     assert names().matches(keys, "verl")["reward"].key == "critic/score/mean"

@@ -30,10 +30,9 @@ def build(
         version: Its version, if a file beside the log tells.
         checkpoints: Those beside it.
     """
-    known = {alias.key for alias in names().aliases if alias.exact}
-    table = rows.table(known.__contains__)
-    keys = [*table.columns, *table.texts]
-    told = names().framework(keys) or framework
+    told = names().framework(rows.keys) or framework
+    needed = {m.key for m in names().matches(rows.keys, told).values() if m.alias.exact}
+    table = rows.table(needed.__contains__)
     matches = names().matches(table.columns, told)
     values = {name: _value(table, match) for name, match in matches.items()}
     units = {name: match.alias.unit for name, match in matches.items()}

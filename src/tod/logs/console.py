@@ -1,6 +1,7 @@
 """Figures among the lines that a training printed."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,16 @@ def read_console(path: Path, rows: Rows) -> None:
             row.pop(next(reversed(row)))
         if row.keys() & set(STEPS):
             stepped.append((number, row))
-        elif told(row):
+        elif told(tuple(row)):
             others.append((number, row))
     for number, row in stepped or others:  # beside lines with a step, a dict is a configuration
         rows.add(number, row)
 
 
-def told(row: dict[str, Any]) -> bool:
+@lru_cache(maxsize=4096)
+def told(keys: tuple[str, ...]) -> bool:
     """Whether a printed dict without a step is one of figures: two of its keys have a meaning."""
-    return len(names().matches(row, names().framework(row))) > 1
+    return len(names().matches(keys, names().framework(keys))) > 1
 
 
 def figures(line: bytes) -> dict[str, Any] | None:

@@ -131,7 +131,8 @@ class Names:
         """Canonical name → the key that a log of these keys has for it.
 
         The names of the framework come first, then those of its base, then plain words. Of an
-        unknown framework, plain words come first and all others after them.
+        unknown framework, plain words come first, and after them the names of others that have a
+        ``/``: a bare word may mean anything there.
         """
         keys = list(keys)
         present = set(keys)
@@ -139,7 +140,8 @@ class Names:
         taken: set[str] = set()
         for name in self._order(framework):
             prefix = self.frameworks[name].prefix
-            mine = [alias for alias in self.aliases if alias.framework == name]
+            bare = framework is not None or name == PLAIN
+            mine = [a for a in self.aliases if a.framework == name and (bare or "/" in a.key)]
             for alias in mine:
                 if alias.beside and not {alias.beside, prefix + alias.beside} & present:
                     continue

@@ -188,7 +188,7 @@ def _console(path: Path) -> str | None:
             continue
         if "step" in row and names().matches(row, None):
             return "console"
-        good += told(row)
+        good += told(tuple(row))
     return "console" if good > 1 else None
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from tod.base.text import counted, visible
 from tod.logs.log import Figures, Rejected, Steps, shortened
 
-MOST_CELLS = 1 << 26
-"""Steps times keys of one table: half a gigabyte. Keys beyond it are left out, rarest first."""
+MOST_CELLS = 1 << 25
+"""Steps times keys of one table: a quarter of a gigabyte. The rarest keys beyond are left out."""
 MOST_KEYS = 50_000
 """Keys of one log: real ones have at most some thousands."""
 MOST_REJECTED = 1000
@@ -78,14 +78,12 @@ class Table:
         columns: Key → one value a step, NaN where unknown.
         time: Seconds since the first record; None without a clock.
         not_finite: Key → steps at which it stood as NaN or infinity.
-        texts: Keys that hold something other than numbers.
     """
 
     steps: Steps
     columns: dict[str, Figures]
     time: Figures | None
     not_finite: dict[str, Steps]
-    texts: frozenset[str]
 
 
 class Rows:
@@ -152,6 +150,11 @@ class Rows:
             self.rejected.append(Rejected(where, line, visible(name[:LONGEST_KEY]), text, why))
 
     @property
+    def keys(self) -> list[str]:
+        """All keys of the rows, in order of their first row."""
+        return list(dict.fromkeys(key for keys in self._shapes for key in keys))
+
+    @property
     def began(self) -> float:
         """The first reading of a clock, seconds since 1970; 0 without one."""
         first = [
@@ -179,7 +182,7 @@ class Rows:
         """
         row_steps, named = self._row_steps()
         steps = np.unique(row_steps[row_steps >= 0])
-        columns, not_finite, texts, again = self._columns(row_steps, steps, named, wanted)
+        columns, not_finite, again = self._columns(row_steps, steps, named, wanted)
         if again.count:
             first, last = again.span
             over = f"at step {first}" if first == last else f"between steps {first} and {last}"
@@ -187,7 +190,7 @@ class Rows:
             back = " (a resumed run?)" if (np.diff(placed) < 0).any() else ""
             values = counted(again.count, "value")
             self.note(f"{values} written again {over}{back}: the last counts")
-        return Table(steps, columns, self._times(row_steps, steps), not_finite, texts)
+        return Table(steps, columns, self._times(row_steps, steps), not_finite)
 
     def _shape(self, keys: tuple[str, ...]) -> _Shape:
         """Where rows of these keys go."""
@@ -261,7 +264,7 @@ class Rows:
 
     def _columns(
         self, row_steps: Steps, steps: Steps, named: set[str], wanted: Callable[[str], bool]
-    ) -> tuple[dict[str, Figures], dict[str, Steps], frozenset[str], "_Again"]:
+    ) -> tuple[dict[str, Figures], dict[str, Steps], "_Again"]:
         pieces: dict[str, list[tuple[Steps, tuple[Any, ...]]]] = {}
         long = 0
         hidden = {*named, *STEPS, "_runtime", "_timestamp"}
@@ -276,13 +279,11 @@ class Rows:
             self.note(f"{counted(long, 'key')} of more than {LONGEST_KEY} characters left out")
         columns: dict[str, Figures] = {}
         not_finite: dict[str, Steps] = {}
-        texts = set()
         again = _Again()
         for key in self._affordable(pieces, len(steps)):
             shown = visible(key).replace("\n", "␊").replace("\t", "␉")
             found, numbers, odd = self._numbers(key, pieces[key], wanted(key))
-            if numbers is None:
-                texts.add(shown)
+            if numbers is None:  # texts
                 continue
             at = row_steps[found]
             if odd.any():
@@ -293,7 +294,7 @@ class Rows:
             column[where] = numbers[usable]
             again.see(steps[where[column[where] != numbers[usable]]])
             columns[shown] = column
-        return columns, not_finite, frozenset(texts), again
+        return columns, not_finite, again
 
     def _affordable(self, pieces: Mapping[str, Any], steps: int) -> list[str]:
         """The keys that a table has room for, all of them in every real log."""
