@@ -1,6 +1,5 @@
 """From a batch and its updates to the step's record and tables."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -123,8 +122,3 @@ def rollout_columns(
     columns |= {f"utility.{name}": values for name, values in candidates.utility.items()}
     columns |= {f"log_{name}": candidates.log_prob(name, "") for name in candidates.recorded}
     return columns
-
-
-def now() -> float:
-    """Unix time, the one clock that records read."""
-    return time.time()

@@ -5,7 +5,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tod.base import RunError
@@ -86,7 +86,8 @@ class Job(ABC):
         return path
 
     def record(self, record: StepRecord) -> None:
-        """Write a step's record, and tell whoever watches."""
+        """Write a step's record at this time, and tell whoever watches."""
+        record = replace(record, time=time.time(), world_size=self.world.size)
         if self.directory is not None:
             self.directory.record(record)
         self.events.record(record)

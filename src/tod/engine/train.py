@@ -15,7 +15,7 @@ from tod.engine.collect import Evidence
 from tod.engine.distributed import World
 from tod.engine.evaluate import evaluate
 from tod.engine.proposals.propose import propose
-from tod.engine.record import diagnose, ledger, now, optimiser, write_tables
+from tod.engine.record import diagnose, ledger, optimiser, write_tables
 from tod.engine.running import Clock, Events, Job
 from tod.engine.settings import RunSettings
 from tod.engine.update import update
@@ -93,9 +93,7 @@ class _Training(Job):
                     utility={},
                     knobs=self._shown(state),
                     ledger=Ledger(flops=0.0, sample_flops=0.0, score_flops=0.0, train_flops=0.0),
-                    time=now(),
                     held_out=self._evaluate(),
-                    world_size=self.world.size,
                 )
             )
         return state
@@ -121,6 +119,8 @@ class _Training(Job):
         clock.mark("diagnose")
         held_out = self._evaluate() if self._evaluates(step) else None
         clock.mark("evaluate")
+        self._write(step, evidence, examined, decision)
+        clock.mark("write")
         record = StepRecord(
             step=step,
             utility={name: float(values.mean()) for name, values in evidence.utility.items()},
@@ -131,11 +131,9 @@ class _Training(Job):
             decision=decision,
             held_out=held_out,
             optimiser=optimiser(evidence, updated, procedure.tilt.surpassed(examined.candidates)),
-            world_size=self.world.size,
+            seconds=clock.seconds,
         )
-        self._write(step, evidence, examined, decision)
-        clock.mark("write")
-        self.record(replace(record, time=now(), seconds=clock.seconds))
+        self.record(record)
         return state
 
     def _write(

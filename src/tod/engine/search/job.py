@@ -14,7 +14,7 @@ from tod.engine.costs import ModelCost, spent
 from tod.engine.data.task import Example
 from tod.engine.distributed import World
 from tod.engine.forward.index import Index
-from tod.engine.record import cost_of, now, write_tables
+from tod.engine.record import cost_of, write_tables
 from tod.engine.running import Clock, Events, Job
 from tod.engine.search.answers import similarity
 from tod.engine.search.drawing import candidates_of, gather, prompts_of
@@ -102,7 +102,6 @@ class _Search(Job):
         candidates, answers = candidates_of(evidence, self.settings.searching.answer)
         triple = Procedure(self.settings.target, self.settings.operator)
         examined = examine(triple, candidates)
-        log_w = examined.log_w
         chosen = self._select(candidates, evidence, first)
         clock.mark("select")
         summary, knobs = examined.summary, knobs_of(self.settings.target)
@@ -113,9 +112,7 @@ class _Search(Job):
             regime=classify(summary, eta=knobs["eta"]).to_dict(),
             knobs=knobs,
             ledger=_ledger(self.session, evidence),
-            optimiser=_beyond(self.settings, log_w),
-            world_size=self.world.size,
-            time=now(),
+            optimiser=_beyond(self.settings, examined.log_w),
             seconds=clock.seconds,
         )
         if self.directory is not None:
