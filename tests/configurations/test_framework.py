@@ -3,7 +3,10 @@
 import pytest
 
 from tod.base import SpecError
+from tod.configurations.configuration import clip, log_clip
 from tod.configurations.framework import Facts, Settings, facts
+from tod.operators import Clip, DualClip
+from tolerance import printed
 
 FRAMEWORKS = ("trl", "verl", "openrlhf", "nemo_rl")
 
@@ -41,3 +44,13 @@ def test_an_older_spelling_gives_way_to_the_current_one_and_none_says_nothing() 
 def test_a_damaged_file_of_facts_is_refused() -> None:
     with pytest.raises(SpecError, match="Did you mean `renamed`"):
         Facts.parse({"version": "1", "defaults": {}, "neutral": {}, "rename": {}})
+
+
+def test_bounds_of_rho_are_read_as_they_are_written() -> None:
+    assert clip(0.1, 0.3, None) == Clip(low=0.1, high=0.3)
+    assert clip(0.1, 0.3, 4.0) == DualClip(low=0.1, high=0.3, cap=4.0)
+    narrow = log_clip(0.25, 0.5)  # e^-0.25 and e^0.5, to the digits of a table
+    assert (1 - narrow.low, 1 + narrow.high) == (
+        pytest.approx(0.778801, abs=printed(6), rel=0),
+        pytest.approx(1.648721, abs=printed(6), rel=0),
+    )

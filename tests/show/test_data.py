@@ -8,7 +8,7 @@ import pytest
 from synthetic_run import make_run
 
 from tod.runs import RunDirectory
-from tod.show.page.run_data import at, load, shorten, thinned
+from tod.show.page.run_data import Candidate, WorstContext, at, load, shorten, thinned
 from tolerance import double, of_weights
 
 
@@ -91,3 +91,12 @@ def test_thinning_keeps_the_ends_and_every_evaluation(view):
 def test_shorten_says_how_much_is_missing():
     assert shorten("abc", 3) == "abc"
     assert shorten("abcdef", 3) == "abc… (+3 characters)"
+
+
+def test_a_fragile_prompt_says_how_many_of_its_rollouts_are_not_shown():
+    row = {"step": 3, "k": 20, "ess_rel": 0.1, "max_weight": 0.9}
+    rollouts = [Candidate(f"y{i}", 1 / 20, {}) for i in range(20)]
+    shown = WorstContext.of(row, "c", None, rollouts)
+    assert (len(shown.candidates), shown.omitted, shown.prompt) == (16, 4, "")
+    assert WorstContext.of(row, "c", "p", rollouts, shown=8).omitted == 12
+    assert WorstContext.of(row, "c", "p").omitted == 0
