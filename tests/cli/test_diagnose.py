@@ -260,3 +260,18 @@ def test_markdown_holds_the_answer_and_nothing_else_is_printed(
     assert result.output.startswith("**Learning stopped at step 9: every answer to every prompt")
     assert "last good step" in result.output
     assert "What to do" not in result.output
+
+
+def test_a_metric_log_alone_is_diagnosed(app: typer.Typer, tmp_path: Path) -> None:
+    """0.1 said "line 1 is not JSON" of the artefact that people commit most."""
+    history = [
+        {"step": step, "reward": 0.5, "kl": 0.01 if step < 20 else 6.0 + 0.1 * step, "epoch": 0.1}
+        for step in range(1, 41)
+    ]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    result = run(app, tmp_path / "trainer_state.json", "--exit-code")
+    assert result.exit_code == 4
+    first = result.output.splitlines()[0]
+    assert "KL" in first
+    assert "step 20" in first
+    assert "not checkable here" in " ".join(result.output.split())

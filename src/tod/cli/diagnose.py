@@ -1,10 +1,12 @@
 """`tod diagnose PATH...`: is this run healthy; if not, which prompts and why?"""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tod.cli.evidence_of_run import sorted_out
 from tod.cli.options import (
     Aim,
     Bounds,
@@ -25,6 +27,9 @@ from tod.cli.options import (
     to_read,
     to_write,
 )
+
+if TYPE_CHECKING:
+    from tod.findings import Findings
 
 to_measure = panel("More measures")
 EXITS = {None: 0, "note": 0, "warning": 3, "critical": 4}
@@ -92,20 +97,26 @@ def diagnose_command(
 ) -> None:
     """Say whether a run is healthy and, if not, why and since when.
 
-    Reads rollouts that any framework wrote.
+    Reads rollouts that any framework wrote, metric logs (trainer_state.json, verl's and W&B's
+    files, TensorBoard, CSV, …), or both of one run.
 
     Example: tod diagnose outputs/completions --config grpo.yaml --html report.html
     """
     from tod.diagnosis import Shown, diagnose
+    from tod.findings import find, run_of
     from tod.formats import read
-    from tod.show.output import put_json, put_text
     from tod.show.terminal.diagnosis_screen import show
-    from tod.show.terminal.findings_screen import markdown as markdown_of
-    from tod.show.terminal.findings_screen import show_findings
 
     shown, bounds = Shown(below, bootstrap, texts), thresholds_of(thresholds)
+    rollouts, logs = sorted_out(paths, format_, bool(mapping))
+    if logs and not rollouts:
+        said = find(run_of(logs=logs))
+        told = {"schema": "tod.findings/1", **said.to_dict()}
+        _write(said, told, None, json_out, markdown)
+        _leave(said, exit_code)
+        return
     reading = read(
-        paths,
+        rollouts,
         format_,
         steps=steps,
         mapping=parse_map(mapping or []),
@@ -124,6 +135,7 @@ def diagnose_command(
         worst=worst,
         on_policy=on_policy,
         shown=shown,
+        logs=logs,
     )
     if per_context is not None:
         found.write_contexts(per_context)
@@ -132,12 +144,35 @@ def diagnose_command(
 
         write_diagnosis(found, html, remarks)
     data = found.to_dict()
+    free = _write(found.findings, data, data, json_out, markdown, remarks)
+    if free and verbose:
+        show(found, remarks)
+    _leave(found.findings, exit_code)
+
+
+def _write(
+    findings: "Findings",
+    data: dict[str, Any],
+    diagnosis: dict[str, Any] | None,
+    json_out: str | None,
+    markdown: str | None,
+    remarks: Sequence[str] = (),
+) -> bool:
+    """Write JSON and Markdown where they are wanted, else the screen; whether stdout is free."""
+    from tod.show.output import put_json, put_text
+    from tod.show.terminal.findings_screen import markdown as markdown_of
+    from tod.show.terminal.findings_screen import show_findings
+
     free = put_json(data, json_out)
     if markdown is not None:
-        free = not put_text(markdown_of(found.findings, data), markdown, "--markdown") and free
+        text = markdown_of(findings, diagnosis)
+        free = not put_text(text, markdown, "--markdown") and free
     if free:
-        show_findings(found.findings, data, remarks)
-        if verbose:
-            show(found, remarks)
-    if exit_code:
-        raise typer.Exit(EXITS[found.findings.severity])
+        show_findings(findings, diagnosis, remarks)
+    return free
+
+
+def _leave(findings: "Findings", exit_code: bool) -> None:
+    """Exit by severity, where the person asked for it."""
+    if exit_code and EXITS[findings.severity]:
+        raise typer.Exit(EXITS[findings.severity])

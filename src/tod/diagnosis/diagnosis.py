@@ -22,6 +22,7 @@ from tod.diagnostics import Diagnostics, Mismatch, Summary
 from tod.findings import Findings, find, run_of
 from tod.formats.gating import Gated
 from tod.formats.reading import Reading
+from tod.logs import Log
 from tod.procedure import Declared, Examined, Weights, examine, steps_of, weigh
 from tod.regimes import (
     Crossing,
@@ -93,6 +94,7 @@ class Diagnosis:
         tilt_only: ESS_rel of the tilts were the anchor μ, where q*/μ itself cannot be weighed.
         shown: What is measured beside the verdict when the diagnosis is written.
         gated: What the trust region that the files were read with takes of their tokens.
+        logs: Metric logs of the same run, for its findings.
     """
 
     reading: Reading
@@ -112,6 +114,7 @@ class Diagnosis:
     tilt_only: Mapping[str, Any] | None = None
     shown: Shown = Shown()
     gated: Gated | None = None
+    logs: tuple[Log, ...] = ()
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -144,7 +147,7 @@ class Diagnosis:
     @cached_property
     def findings(self) -> Findings:
         """What went wrong in the run and when, by all detectors; made when first asked for."""
-        return find(run_of(self.reading))
+        return find(run_of(self.reading, self.logs))
 
     @cached_property
     def worst(self) -> tuple[dict[str, Any], ...]:
@@ -224,6 +227,7 @@ def diagnose(
     worst: int = 10,
     on_policy: bool = False,
     shown: Shown | None = None,
+    logs: Sequence[Log] = (),
 ) -> Diagnosis:
     """Diagnose what was read.
 
@@ -237,6 +241,7 @@ def diagnose(
         worst: How many of the most fragile contexts to show, with their text.
         on_policy: Declares π = μ: the policy/proposal leg is then 1 without measurement.
         shown: What to measure beside the verdict when the diagnosis is written.
+        logs: Metric logs of the same run, which its findings read as well.
 
     Raises:
         SpecError: π = μ is declared of candidates that are recorded as stale.
@@ -282,6 +287,7 @@ def diagnose(
         tilt_only=None if lack is None else tilt_only(reading, sourced),
         shown=shown or Shown(),
         gated=gated,
+        logs=tuple(logs),
     )
 
 

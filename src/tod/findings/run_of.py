@@ -1,64 +1,70 @@
-"""A training run from what was read: its rollouts, its logs, and checkpoints next to the files."""
+"""A training run from what was read: its rollouts, its metric logs, and checkpoints near them."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from tod.findings.rollouts_of import rollouts_of
-from tod.findings.run import TrainingRun
+from tod.findings.rollouts_of import gaps_of, rollouts_of
+from tod.findings.run import Series, TrainingRun
 from tod.formats.reading import Reading
+from tod.logs import Log, join
+from tod.logs.recognise import checkpoints
 
-CHECKPOINT = re.compile(r"(?:global_step|checkpoint|step|iter|iteration)[_-]?(\d+)$")
-"""Names of checkpoint directories: ``global_step_8`` of verl, ``checkpoint-8`` of TRL."""
 UP = 3
-"""Levels above the files that are searched for checkpoints."""
-MOST = 4096
-"""Entries of a directory that are looked at."""
+"""Levels above the rollouts that are searched for checkpoints."""
 
 
-def run_of(reading: Reading, texts: bool = True) -> TrainingRun:
-    """The run behind a reading of rollouts.
+def run_of(
+    reading: Reading | None = None, logs: Sequence[Log] = (), *, texts: bool = True
+) -> TrainingRun:
+    """The run behind a reading of rollouts, metric logs, or both, joined on the step.
+
+    Where both tell a figure, that of the rollouts is computed from the answers themselves and
+    stands; the log's is left out.
 
     Args:
         reading: What a reader of rollouts returned.
-        texts: Read texts again, to tell equal answers and prompts apart.
+        logs: Metric logs of the same run.
+        texts: Read the rollouts' texts again, to tell equal answers and prompts apart.
     """
-    files = reading.files
-    return TrainingRun(
+    run = TrainingRun()
+    if logs:
+        log = join(list(logs))
+        run = TrainingRun(
+            series=_series(log),
+            framework=log.framework,
+            checkpoints=log.checkpoints,
+            names=tuple(str(path) for path in log.files[:1]),
+            notes=log.notes,
+        )
+    if reading is None:
+        return run
+    return replace(
+        run,
         rollouts=rollouts_of(reading, texts),
+        gaps=gaps_of(reading),
         framework=reading.source.format,
-        checkpoints=checkpoints_near(files),
-        names=tuple(str(path) for path in files[:1]),
-        notes=reading.source.notes,
+        checkpoints=run.checkpoints or checkpoints_near(reading.files),
+        names=(*(str(path) for path in reading.files[:1]), *run.names),
+        notes=(*reading.source.notes, *run.notes),
     )
 
 
+def _series(log: Log) -> Mapping[str, Series]:
+    """Every figure of a log that has a canonical name."""
+    return {
+        name: Series(name, log.steps, values, None, log.units.get(name, ""), log.keys.get(name, ""))
+        for name, values in log.values.items()
+    }
+
+
 def checkpoints_near(files: Iterable[Path]) -> tuple[tuple[int, Path], ...]:
-    """Checkpoint directories next to files or a few levels above them, by step.
-
-    Only directories are looked at, and of a directory with very many entries only the first.
-    """
-    places: dict[Path, None] = {}
-    for path in list(files)[:1]:
-        places |= dict.fromkeys(path.resolve().parents[:UP])
-    steps: dict[int, Path] = {}
-    for place in places:
-        for child in _children(place):
-            match = CHECKPOINT.fullmatch(child.name)
-            if match and child.is_dir() and _holds_weights(child):
-                steps.setdefault(int(match[1]), child)
-    return tuple(sorted(steps.items()))
-
-
-def _children(place: Path) -> list[Path]:
-    try:
-        return [child for child, _ in zip(place.iterdir(), range(MOST), strict=False)]
-    except OSError:
-        return []
-
-
-def _holds_weights(place: Path) -> bool:
-    """Whether a directory looks like a checkpoint: folders of parts, or files of weights."""
-    names = [child.name for child in _children(place)]
-    endings = (".safetensors", ".pt", ".pth", ".bin", ".distcp", "trainer_state.json")
-    return any(name.endswith(endings) or name in ("actor", "critic", "policy") for name in names)
+    """Checkpoint folders next to rollouts or a few levels above them, by step."""
+    first = next(iter(files), None)
+    if first is None:
+        return ()
+    for place in first.resolve().parents[:UP]:
+        there = checkpoints(place)
+        if there:
+            return there
+    return ()

@@ -185,7 +185,13 @@ def _unknown(findings: "Findings") -> str:
     names = {detector.kind: detector.checks for detector in _detectors()}
     few = {k: v for k, v in findings.unknown.items() if v.kind == "too_few"}
     rest = [names[kind] for kind in findings.unknown if kind not in few]
-    said = [f"{names[kind]} not readable ({v.why}, needs {v.needs})" for kind, v in few.items()]
+    said = []
+    for why in dict.fromkeys(item.why for item in few.values()):
+        alike = {names[kind]: item.needs for kind, item in few.items() if item.why == why}
+        if len(alike) == 1:
+            said += [f"{name} not readable ({why}, needs {alike[name]})" for name in alike]
+        else:
+            said.append(f"not readable with {why}: {', '.join(alike)}")
     if rest:
         said.append(f"not checkable here: {', '.join(rest)} (--verbose)")
     text = "; ".join(said)
@@ -232,8 +238,10 @@ def _read(findings: "Findings", data: dict[str, Any] | None) -> str:
             f"{len(rollouts.steps)} steps, {groups} prompts, {size}, "
             f"{thousands(rollouts.groups.total)} answers"
         )
-    elif len(findings.run.steps):
-        said.append(f"{steps([int(findings.run.steps[0]), int(findings.run.steps[-1])])} of a log")
+    logged = sorted(s.key for s in findings.run.series.values() if s.key)
+    if logged:
+        ends = [int(findings.run.steps[0]), int(findings.run.steps[-1])]
+        said.append(f"{len(logged)} figures of a log, {steps(ends)}")
     if data is not None and data["source"]["rejected"]:
         said.append(f"{data['source']['rejected']} rows rejected")
     return f"{name}{'; '.join(said)}. More: --verbose, --html PAGE"
