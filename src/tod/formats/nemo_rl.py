@@ -56,7 +56,7 @@ def _read_file(path: Path, step: int, rows: Rows) -> None:
         name = blake2b(str(prompt).encode(), digest_size=16).digest()
         order.append((item.idx, len(order), name))
     out.close()
-    order = list(order)
+    order.sort()
     groups = runs([name for _, _, name in order], group_size(rows))
     code = np.zeros(len(order), dtype=np.int64)
     for group, (_, at, name) in zip(groups, order, strict=True):
