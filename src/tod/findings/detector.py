@@ -34,6 +34,11 @@ def unreadable(kind: str, why: str, needs: str, few: bool = False) -> Unknown:
     return Unknown(f"findings.{kind}", why, needs, "too_few" if few else "not_recorded")
 
 
+def of_other_runs(kind: str, why: str, needs: str) -> Unknown:
+    """Says that a detector has nothing to look at in runs of this kind, and lacks nothing."""
+    return Unknown(f"findings.{kind}", why, needs, "not_applicable")
+
+
 def detectors() -> tuple[Detector, ...]:
     """One of every kind, in the order of their mechanisms."""
     from tod.findings import detectors as package

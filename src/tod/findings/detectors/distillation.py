@@ -5,7 +5,7 @@ import numpy as np
 from tod.base import Unknown
 from tod.findings.change import SIGMAS, change, end_level, moving_mean, window, window_error
 from tod.findings.dating import ramp_onset
-from tod.findings.detector import Detector, unreadable
+from tod.findings.detector import Detector, of_other_runs, unreadable
 from tod.findings.finding import Cause, Finding, Remedy, Severity
 from tod.findings.run import Series, TrainingRun
 from tod.findings.settings import setting
@@ -35,7 +35,7 @@ class Distillation(Detector):
         """See `Detector.look`."""
         gap = run.get("distillation_loss")
         if gap is None:
-            return unreadable(
+            return of_other_runs(
                 self.kind, "no distance to a teacher is recorded", "a log of it (distillation only)"
             )
         if len(gap) < LEAST:

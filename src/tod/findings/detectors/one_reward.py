@@ -7,7 +7,7 @@ import numpy as np
 from tod.base import Unknown
 from tod.findings.change import SIGMAS
 from tod.findings.dating import jump_onset
-from tod.findings.detector import Detector, unreadable
+from tod.findings.detector import Detector, of_other_runs, unreadable
 from tod.findings.finding import Finding, Onset, Remedy
 from tod.findings.reward_parts import Shares, centred, shares, task_like
 from tod.findings.run import Rollouts, TrainingRun
@@ -39,7 +39,9 @@ class OneReward(Detector):
         """See `Detector.look`."""
         rollouts = run.rollouts
         if rollouts is None or len(rollouts.rewards) < 2:
-            return unreadable(self.kind, "one reward alone", "the parts of the reward by rollout")
+            return of_other_runs(
+                self.kind, "one reward alone", "the parts of the reward by rollout"
+            )
         if not (rollouts.groups.sizes > 1).any() or not rollouts.grouped:
             return unreadable(self.kind, "no prompt has several rollouts", "rollouts in groups")
         carried = shares(rollouts)

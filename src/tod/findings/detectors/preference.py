@@ -5,7 +5,7 @@ import numpy as np
 from tod.base import Unknown
 from tod.findings.change import Change, change, end_level, start_level, window_error
 from tod.findings.dating import ramp_onset
-from tod.findings.detector import Detector, unreadable
+from tod.findings.detector import Detector, of_other_runs, unreadable
 from tod.findings.finding import Cause, Finding, Remedy
 from tod.findings.run import Series, TrainingRun
 from tod.findings.settings import setting
@@ -38,7 +38,7 @@ class Preference(Detector):
         """See `Detector.look`."""
         chosen, rejected = run.get("chosen_logp"), run.get("rejected_logp")
         if chosen is None or rejected is None:
-            return unreadable(
+            return of_other_runs(
                 self.kind,
                 "no log-probs of chosen and rejected answers",
                 "a log of both (preference training only)",

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from tod.base import Unknown
 from tod.findings.change import SIGMAS
-from tod.findings.detector import Detector, unreadable
+from tod.findings.detector import Detector, of_other_runs, unreadable
 from tod.findings.finding import Cause, Finding, Remedy
 from tod.findings.reward_parts import centred, task_like
 from tod.findings.run import Rollouts, TrainingRun
@@ -73,7 +73,7 @@ class Selection(Detector):
         """See `Detector.look`."""
         rollouts = run.rollouts
         if rollouts is None or not rollouts.rewards:
-            return unreadable(
+            return of_other_runs(
                 self.kind, "one reward alone", "a second measure of the answers, by rollout"
             )
         if not rollouts.grouped or int((rollouts.groups.sizes > 1).sum()) < GROUPS:
