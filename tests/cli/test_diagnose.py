@@ -274,4 +274,4 @@ def test_a_metric_log_alone_is_diagnosed(app: typer.Typer, tmp_path: Path) -> No
     first = result.output.splitlines()[0]
     assert "KL" in first
     assert "step 20" in first
-    assert "not checkable here" in " ".join(result.output.split())
+    assert "ot checkable here" in " ".join(result.output.split())

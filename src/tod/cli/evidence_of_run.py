@@ -26,22 +26,24 @@ def sorted_out(paths: Sequence[str], format_: str, mapped: bool) -> tuple[list[s
     rollouts: list[str] = []
     logs: list[Log] = []
     for path in paths:
-        kind = detect(path)
-        if kind is not None:
-            logs.append(read_log(path))
-        if kind is None or (Path(path).is_dir() and holds_rollouts(path)):
+        if detect(path) is None:
+            rollouts.append(path)
+            continue
+        logs.append(read_log(path))
+        if Path(path).is_dir() and holds_rollouts(path, logs[-1].files):
             rollouts.append(path)
     return rollouts, logs
 
 
-def holds_rollouts(path: str) -> bool:
-    """Whether a reader of rollouts recognises something in a folder."""
+def holds_rollouts(path: str, but: Sequence[Path]) -> bool:
+    """Whether a reader of rollouts recognises something in a folder but some of its files."""
     from tod.base import TodError
     from tod.formats.detect import choose
     from tod.formats.files import expand
 
     try:
-        choose(expand([path]), "auto", {})
+        there = expand([path])
+        choose(there, "auto", {})
     except TodError:
         return False
-    return True
+    return bool({file.resolve() for file in there.files} - {file.resolve() for file in but})
