@@ -64,15 +64,20 @@ def test_wandb_panel_csv(tmp_path: Path) -> None:
     )
     log = read_log(path)
     assert detect(path) == "wandb table"
-    assert log.steps.tolist() == [1, 2, 3]
-    assert listed(log, "reward") == [0.5, None, None]
+    assert log.steps.tolist() == [1, 3]  # step 2 has no figure of this run
+    assert listed(log, "reward") == [0.5, None]
     assert log.keys == {"reward": "train/reward"}
     assert log.not_finite["train/reward"].tolist() == [3]
     two = tmp_path / "two.csv"
-    two.write_text('"Step","a - reward","b - reward"\n"1","0.5","0.75"\n')
+    two.write_text(
+        '"train/global_step","a - reward","b - reward"\n"1","0.5","0.75"\n"2","0.5",""\n'
+    )
     with pytest.raises(DataError, match=r"2 runs \(a, b\)"):
         read_log(two)
     assert listed(read_log(two, run="b"), "reward") == [0.75]
+    assert listed(read_log(two, run="a"), "reward") == [0.5, 0.5]
+    with pytest.raises(DataError, match=r"2 runs"):
+        read_log(two, run="c")
 
 
 def test_csv_with_a_step_column(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tod.base import DataError
 from tod.base.text import visible
-from tod.logs.rows import Rows
+from tod.logs.rows import STEPS, Rows
 from tod.logs.text_lines import lines
 
 _PANEL = re.compile(r"(?P<run>.+) - (?P<key>.+?)(?P<bound>__MIN|__MAX)?$", re.DOTALL)
@@ -43,7 +43,8 @@ def read_csv(path: Path, rows: Rows, run: str | None = None) -> None:
     names = header(path)
     if not names:
         raise DataError(f"{path}: no header of two columns and more. Is it a table of figures?")
-    columns = _of_panel(path, names, run) or [name.strip() or None for name in names]
+    panel = _of_panel(path, names, run)
+    columns = panel or [name.strip() or None for name in names]
     kept = [(at, name) for at, name in enumerate(columns) if name is not None]
     rows.open(path)
     texts = _text(path)
@@ -61,13 +62,20 @@ def read_csv(path: Path, rows: Rows, run: str | None = None) -> None:
         if len(cells) != len(names):
             rows.reject(line, "line", ",".join(cells)[:80], f"{len(cells)} cells, not {len(names)}")
             continue
-        rows.add(line, {name: cells[at] or None for at, name in kept})
+        row = {name: cells[at] or None for at, name in kept}
+        if panel is None or any(cells[at] for at, _ in kept[1:]):  # steps of other runs alone
+            rows.add(line, row)
+
+
+def is_panel(names: list[str]) -> bool:
+    """Whether a table's columns are those of a W&B panel: a step, then ``RUN - KEY`` each."""
+    return names[0] in STEPS and all(_PANEL.match(name) for name in names[1:])
 
 
 def _of_panel(path: Path, names: list[str], run: str | None) -> list[str | None] | None:
     """Keys of the columns of a W&B panel, ``Step`` and ``RUN - KEY``; None for other tables."""
     told = [_PANEL.match(name) for name in names[1:]]
-    if names[0] not in ("Step", "train/global_step", "Relative Time (Process)") or not all(told):
+    if not is_panel(names):
         return None
     runs = dict.fromkeys(match["run"] for match in told if match)
     chosen = run if run is not None else next(iter(runs))

@@ -11,7 +11,7 @@ import msgspec
 
 from tod.base import DataError
 from tod.logs.console import figures, told
-from tod.logs.csv_table import header
+from tod.logs.csv_table import header, is_panel
 from tod.logs.json_lines import first_objects, parse, rows_in
 from tod.logs.names import names
 from tod.logs.rows import COUNTERS, STEPS, as_step
@@ -153,7 +153,7 @@ def _csv(path: Path) -> str | None:
     columns = header(path)
     if not columns:
         return None
-    if columns[0] in ("Step", "train/global_step") and all(" - " in name for name in columns[1:]):
+    if is_panel(columns):
         return "wandb table"
     if _TEXT_KEYS & {name.lower() for name in columns}:
         return None
