@@ -21,10 +21,16 @@ def setting(name: str, framework: str | None, **values: object) -> str:
         values: What stands in its braces, such as ``path``.
     """
     keys = _settings()[name]
-    text = keys.get(framework or "", keys["words"])
+    text = keys.get(_key_of(framework), keys["words"])
     return text.format(**values) if values else text
 
 
 def known_key(name: str, framework: str | None) -> bool:
     """Whether the framework's own key of a setting is known."""
-    return (framework or "") in _settings()[name]
+    return _key_of(framework) in _settings()[name]
+
+
+def _key_of(framework: str | None) -> str:
+    """The key of a framework, however readers of rollouts and of logs spell it."""
+    key = (framework or "").replace("-", "_")
+    return "tod" if key == "own" else key
