@@ -157,9 +157,10 @@ def _healthy(page: _Lines, findings: "Findings", data: dict[str, Any] | None) ->
     declared = data is not None and (data["target"] or {}).get("source") != "assumed"
     if declared and data is not None and data["regime"]["verdict"] == "operator_dominated":
         said = f"{said[:-1]}, but the regime is operator-dominated: details decide."
-    if notes and notes[0].onset is not None:
-        said += f" {notes[0].headline}"
-        notes = notes[1:]
+    dated = next((note for note in notes if note.onset is not None), None)
+    if dated is not None:
+        said += f" {dated.headline}"
+        notes = tuple(note for note in notes if note is not dated)
         page.text(said, 2, style="bold")
         page.text(sentence, 2)
     else:
