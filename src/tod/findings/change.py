@@ -122,7 +122,8 @@ def window_error(
         steps = np.diff(rest)
         spread = MAD * float(np.median(np.abs(steps))) / np.sqrt(2) if len(steps) else 0.0
         noise = 1.6 * spread / np.sqrt(width)
-    floor = 0.0 if error is None else float(np.nanmedian(error)) / np.sqrt(width)
+    known = np.zeros(0) if error is None else error[np.isfinite(error)]
+    floor = float(np.median(known)) / np.sqrt(width) if len(known) else 0.0
     return float(max(noise, floor))
 
 
