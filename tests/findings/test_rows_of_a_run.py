@@ -213,3 +213,17 @@ def test_what_is_missing_is_said():
     for detector in (Staleness(), GroupIds(), EvaluationRows(), Environment()):
         assert isinstance(detector.look(TrainingRun()), Unknown)
         assert isinstance(detector.look(run(bare)), Unknown)
+
+
+def test_what_files_say_of_rollouts_is_a_series_of_the_run():
+    rows = drawn(steps=4)
+    lag, failed = rows.step_of_row % 3, rows.step_of_row == 2
+    series = find(run(replace(rows, lag=lag, error=failed))).run.series
+    assert series["staleness"].values.tolist() == [1, 2, 0, 1]
+    assert series["environment_errors"].values.tolist() == [0, 1, 0, 0]
+
+
+def test_one_prompt_a_step_has_no_error_of_its_mean_and_is_looked_at():
+    rows = drawn(steps=30, prompts=1)
+    found = find(run(replace(rows, lag=np.where(rows.step_of_row > 15, 6, 1))))
+    assert "staleness" in [f.kind for f in found.faults]

@@ -8,7 +8,7 @@ from tod.base import Unknown
 from tod.findings.causes import explained, together
 from tod.findings.detector import Detector, detectors
 from tod.findings.finding import SEVERITIES, Finding, Severity
-from tod.findings.rollout_series import series_of
+from tod.findings.rollout_series import of_gaps, series_of
 from tod.findings.run import TrainingRun
 
 TIE = 1
@@ -67,6 +67,9 @@ def find(run: TrainingRun, only: Iterable[str] | None = None) -> Findings:
     """
     if run.rollouts is not None:
         run = replace(run, series={**run.series, **series_of(run.rollouts)})
+    gaps = of_gaps(run.gaps)
+    if gaps is not None:
+        run = replace(run, series={**run.series, gaps.name: gaps})
     wanted = None if only is None else set(only)
     findings: list[Finding] = []
     clear: list[str] = []

@@ -1,11 +1,12 @@
 """Figures by training step of rollouts: rewards, zero-variance groups, lengths, texts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tod.base import Groups
+from tod.diagnostics import GapProfile
 from tod.findings.run import Rollouts, Series
 
 ATOM = 5
@@ -16,7 +17,13 @@ SHORT = 12
 
 def series_of(rollouts: Rollouts) -> dict[str, Series]:
     """Every figure that the rollouts tell, by canonical name."""
-    named = [*_rewards(rollouts), *_groups(rollouts), *_lengths(rollouts), *_texts(rollouts)]
+    named = [
+        *_rewards(rollouts),
+        *_groups(rollouts),
+        *_lengths(rollouts),
+        *_texts(rollouts),
+        *recorded(rollouts),
+    ]
     return {series.name: series for series in named}
 
 
@@ -75,6 +82,26 @@ def _rewards(rollouts: Rollouts) -> Iterator[Series]:
 def _means(rollouts: Rollouts, values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " G"]:
     """Mean of a figure over the rollouts of every prompt."""
     return np.asarray(rollouts.groups.mean(values))
+
+
+def recorded(rollouts: Rollouts) -> Iterator[Series]:
+    """What the files themselves say of rollouts: their lag in versions, and failures."""
+    if rollouts.lag is not None:
+        lag = _means(rollouts, rollouts.lag.astype(float))
+        yield _of_groups(rollouts, "staleness", lag, "versions")
+    if rollouts.error is not None:
+        failed = _means(rollouts, rollouts.error.astype(float))
+        yield _of_groups(rollouts, "environment_errors", failed)
+
+
+def of_gaps(gaps: Mapping[int, GapProfile]) -> Series | None:
+    """Root mean square of log π_old − log μ by step, nats a token; None without tokens."""
+    read = {step: profile for step, profile in sorted(gaps.items()) if profile.tokens}
+    if not read:
+        return None
+    steps = np.array(list(read), dtype=np.int64)
+    rms = np.array([profile.rms for profile in read.values()])
+    return Series("mismatch", steps, rms, unit="nats per token")
 
 
 def _of_groups(

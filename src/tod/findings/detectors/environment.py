@@ -1,11 +1,10 @@
 """Rollouts that say nothing of the policy: the environment failed, or the answer is empty."""
 
-import numpy as np
-
 from tod.base import Unknown
 from tod.findings.change import SIGMAS, end_level, window_error
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Remedy, Severity
+from tod.findings.rollout_series import recorded
 from tod.findings.run import Rollouts, Series, TrainingRun
 from tod.findings.since import before, since
 from tod.findings.words import cost_since, number, per_cent
@@ -43,20 +42,12 @@ class Environment(Detector):
 
 
 def _errors(run: TrainingRun) -> Series | None:
-    rollouts = run.rollouts
-    if rollouts is None or rollouts.error is None:
-        return run.get("environment_errors")
-    return _share(rollouts, rollouts.error)
-
-
-def _share(rollouts: Rollouts, member: np.ndarray) -> Series:
-    """Share of rollouts by step, with the error of groups that stand or fall together."""
-    mean = np.asarray(rollouts.groups.mean(member.astype(float)))
-    groups = rollouts.by_step
-    with np.errstate(invalid="ignore"):
-        error = np.sqrt(np.asarray(groups.variance(mean)) / groups.sizes)
-    name = "environment_errors"
-    return Series(name, rollouts.steps, np.asarray(groups.mean(mean)), error)
+    """Share of failed rollouts by step, of the rollouts where they tell it, else as logged."""
+    if run.rollouts is not None:
+        told = [series for series in recorded(run.rollouts) if series.name == "environment_errors"]
+        if told:
+            return told[0]
+    return run.get("environment_errors")
 
 
 def _finding(run: TrainingRun, share: Series) -> Finding | None:

@@ -8,6 +8,7 @@ from tod.findings.change import MAD, change, end_level, start_level, window_erro
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
+from tod.findings.rollout_series import of_gaps
 from tod.findings.run import Series, TrainingRun
 from tod.findings.settings import setting
 from tod.findings.since import before
@@ -140,11 +141,8 @@ class Mismatch(Detector):
 
 def gap_series(run: TrainingRun) -> Series | None:
     """RMS gap by step, of the tokens where they were read, else as logged."""
-    read = {step: p for step, p in run.gaps.items() if p.tokens}
-    if not read:
-        return run.get("mismatch")
-    steps = np.array(sorted(read), dtype=np.int64)
-    return Series("mismatch", steps, np.array([read[s].rms for s in steps.tolist()]), unit="nats")
+    read = of_gaps(run.gaps)
+    return run.get("mismatch") if read is None else read
 
 
 def _profile(run: TrainingRun, steps: np.ndarray) -> GapProfile | None:

@@ -1,11 +1,10 @@
 """Rollouts that are trained on versions after they were sampled."""
 
-import numpy as np
-
 from tod.base import Unknown
 from tod.findings.change import SIGMAS, end_level, start_level, window_error
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Remedy, Severity
+from tod.findings.rollout_series import recorded
 from tod.findings.run import Series, TrainingRun
 from tod.findings.since import before, since
 from tod.findings.words import cost_since, number
@@ -51,15 +50,13 @@ class Staleness(Detector):
 
 def lag_series(run: TrainingRun) -> Series | None:
     """Mean lag by step, of the rollouts where they tell it, else as logged."""
-    rollouts = run.rollouts
-    if rollouts is None or rollouts.lag is None:
-        logged = run.get("staleness")
-        counts = logged is not None and logged.unit and "version" not in logged.unit
-        return None if counts else logged  # a count of stale rollouts is no lag
-    rows = rollouts.rows_of_step
-    lag = rollouts.lag.astype(float)
-    error = np.sqrt(np.asarray(rows.variance(lag, 0)) / rows.sizes)
-    return Series("staleness", rollouts.steps, np.asarray(rows.mean(lag)), error, "versions")
+    if run.rollouts is not None:
+        told = [series for series in recorded(run.rollouts) if series.name == "staleness"]
+        if told:
+            return told[0]
+    logged = run.get("staleness")
+    counts = logged is not None and logged.unit and "version" not in logged.unit
+    return None if counts else logged  # a count of stale rollouts is no lag
 
 
 def _finding(run: TrainingRun, lag: Series, limit: str, grew: bool) -> Finding:
