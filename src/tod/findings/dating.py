@@ -340,15 +340,15 @@ def _refined(
     most: int,
     floor: float,
 ) -> tuple[int, Bend]:
-    """The bend by as much of the ramp as its slope c and the noise ask for: 9·σ²/c² steps.
+    """The bend by as much of the ramp as its slope c and the noise ask for: 25·σ²/c² steps.
 
-    Over m steps the error of a bend is about 3·σ/(c·√m), σ² the long-run variance: one step then.
+    Over m steps the error of a bend is about 3·σ/(c·√m), σ² the long-run variance: 0.6 steps then.
     """
     noise = window_error(values) * float(np.sqrt(window(len(values))))
     straight = len(values)
     for _ in range(8):
         at, turn = first + fit.place, abs(fit.after - fit.before)
-        wanted = np.ceil(9 * noise**2 / max(turn, 1e-150) ** 2)
+        wanted = np.ceil(25 * noise**2 / max(turn, 1e-150) ** 2)
         after = max(4, min(int(min(wanted, len(values))), passage + 1 - at, straight))
         before = min(max(10, 2 * after), most)
         start, end = max(0, at - before), min(len(values), at + after + 1)

@@ -12,11 +12,14 @@ from jaxtyping import Float, Int
 
 from tod.base import Groups
 from tod.findings.planted.metrics import healthy_metrics, pass_rates
+from tod.findings.rollout_series import series_of
 from tod.findings.run import Rollouts, Series, TrainingRun
 
 Curve = Float[np.ndarray, " T"]
 EXTREME = 4.0
 """Difficulty, in logits, of the hard prompts of a mix; the easy ones have its negative."""
+LOGGED = ("reward", "zero_variance", "length", "truncated")
+"""Figures of the rollouts that stand in a log where they were not recorded themselves."""
 WIDTH = 0.8
 """Logits of difficulty around a curriculum's own from which it takes its prompts."""
 
@@ -188,13 +191,21 @@ class Drawn:
         )
 
     def run(self, rollouts: bool = True) -> TrainingRun:
-        """The run with its log, and with its rollouts if they were recorded."""
+        """The run with its log, and its rollouts or what a trainer logs of them."""
         series = {
             name: Series(name, self.world.steps[there], values[there], key=name)
             for name, values in self.metrics.items()
             if (there := np.isfinite(values)).any()
         }
-        return TrainingRun(series=series, rollouts=self.rollouts() if rollouts else None)
+        if rollouts:
+            return TrainingRun(series=series, rollouts=self.rollouts())
+        figures = series_of(self.rollouts())
+        logged = {
+            name: Series(name, figures[name].steps, figures[name].values, key=name)
+            for name in LOGGED
+            if name in figures
+        }
+        return TrainingRun(series={**series, **logged})
 
 
 Before = Callable[[World], None]
