@@ -155,6 +155,11 @@ def _counts(rollouts: Rollouts) -> Any:
     return rollouts.steps[readable], counts, total[readable], reward
 
 
+def _count(share: Any, groups: int) -> Any:
+    """A share as a count of groups; a figure outside [0, 1] counts as the nearer end."""
+    return np.rint(groups * np.clip(share, 0.0, 1.0)).astype(int)
+
+
 def _logged(run: TrainingRun) -> Any:
     """The same of a metric log: the share of zero-variance groups, told apart by the reward."""
     share, reward = run.get("zero_variance", LEAST), run.get("reward", LEAST)
@@ -164,15 +169,15 @@ def _logged(run: TrainingRun) -> Any:
         level = np.full(len(fail), np.nan)
         if reward is not None:
             level = np.interp(fail.steps, reward.steps, reward.values)
-        counts = {"all_fail": np.rint(groups * fail.values).astype(int)}
+        counts = {"all_fail": _count(fail.values, groups)}
         if good is not None and np.array_equal(good.steps, fail.steps):
-            counts["all_pass"] = np.rint(groups * good.values).astype(int)
+            counts["all_pass"] = _count(good.values, groups)
         return fail.steps, counts, np.full(len(fail), groups), level
     if share is None or reward is None:
         return None
     level = np.interp(share.steps, reward.steps, reward.values)
     low, high = min(0.0, float(reward.values.min())), float(reward.values.max())
-    count = np.rint(groups * share.values).astype(int)
+    count = _count(share.values, groups)
     if high <= low:
         return share.steps, {"all_fail": count}, np.full(len(share), groups), level
     scaled = (level - low) / (high - low)

@@ -111,7 +111,7 @@ class Mismatch(Detector):
         what = "root mean square" if run.gaps else "as logged"
         evidence = [("gap", f"{number(level)} nats a token ({what})")]
         if usual is not None:
-            evidence.append(("other steps", f"{number(usual)}, so {times(level / usual)}"))
+            evidence.append(("other steps", number(usual) + _so(level, usual)))
         profile = _profile(run, steps)
         if profile is not None:
             evidence.append(("of an answer", _of_an_answer(profile, kind)))
@@ -143,6 +143,10 @@ def gap_series(run: TrainingRun) -> Series | None:
     """RMS gap by step, of the tokens where they were read, else as logged."""
     read = of_gaps(run.gaps)
     return run.get("mismatch") if read is None else read
+
+
+def _so(level: float, usual: float) -> str:
+    return f", so {times(level / usual)}" if usual > 0 else ""
 
 
 def _profile(run: TrainingRun, steps: np.ndarray) -> GapProfile | None:
