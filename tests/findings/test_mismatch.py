@@ -118,6 +118,19 @@ def test_truncation_from_the_first_step_on_is_a_warning():
     assert finding.remedies[0].kind == "top_p"
 
 
+def test_answers_that_end_in_certain_tokens_are_no_other_prompt():
+    rng = np.random.default_rng(0)
+    gaps = {}
+    for step in range(1, 13):
+        spread = np.where(np.arange(TOKENS) < TOKENS // 4, 0.15, 0.01)
+        log_mu = -rng.exponential(10 * np.tile(spread, ROWS))
+        gap = rng.normal(0, 1, ROWS * TOKENS) * np.tile(spread, ROWS)
+        gaps[step] = GapProfile()
+        gaps[step].add(log_mu + gap, log_mu, Groups.equal(ROWS, TOKENS))
+    assert {profile.kind for profile in gaps.values()} == {"prefix"}
+    assert Mismatch().look(TrainingRun(gaps=gaps)) == ()
+
+
 def test_engines_that_agree_are_silent():
     assert Mismatch().look(run(["none"] * 12)) == ()
     for _, rng, curve in curves():
