@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tod.arc import ArcConfig, ArcState, initial, linear_ramp, replay, step
-from tod.arc.health import ess_name, health_of
+from tod.arc.health import ess_name, health_of, observe
 from tod.base import SpecError
 from tod.diagnostics import ContextCounts, Drift, EssRel, Summary, Tails
 from tolerance import double
@@ -381,3 +381,22 @@ def test_the_edge_of_the_dead_band_is_healthy():
     name = ess_name(config)
     assert not health_of(config, {name: edge}).unhealthy
     assert health_of(config, {name: math.nextafter(edge, 0)}).unhealthy
+
+
+@pytest.mark.parametrize("informative", [None, 0, 1, 64])
+def test_as_many_contexts_as_were_informative_are_observed(informative):
+    counts = ContextCounts(total=64, informative=informative)
+    found = observe(ArcConfig(), Summary(counts, EssRel(0.5, 0.5, 0.5)))
+    assert found["contexts.informative"] == (informative or 0)
+
+
+def test_a_sharpness_that_no_batch_allows_is_no_room():
+    """Feasible is 0: healthy readings hold, and do not sharpen; bad ones soften by the slew."""
+    config = ArcConfig(solver="feasible", start=0.3, slew=0.2, window=1, dwell=1)
+    state = initial(config, eta=5.0)
+    held, _ = step(config, state, seen(0.97), step=0, eta_feasible=0.0)
+    assert held.knobs == state.knobs
+    raised, _ = step(config, state, seen(0.97), step=0, eta_feasible=5.0)
+    assert raised.knobs["eta"] > state.knobs["eta"]
+    softened, _ = step(config, state, seen(0.05), step=0, eta_feasible=0.0)
+    assert softened.knobs["eta"] == pytest.approx(1.5 * math.exp(-0.2))

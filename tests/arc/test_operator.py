@@ -1,6 +1,12 @@
 """Authorising the cheaper operator and taking it back."""
 
+from dataclasses import replace
+
+import pytest
+
 from tod.arc import ArcConfig, initial, step
+from tod.arc.controller import choose_operator
+from tod.arc.health import health_of, observe
 from tod.diagnostics import ContextCounts, EssRel, Summary, Tails
 
 
@@ -70,3 +76,14 @@ def test_without_a_list_there_is_no_operator_in_the_record():
     state, decisions = play(ArcConfig(), [0.95] * 9, eta=5.0)
     assert state.operator is None
     assert all("operator" not in d.after for d in decisions)
+
+
+@pytest.mark.parametrize("reverts", [0, 1, 2, 3, 5, 6, 9])
+def test_the_patience_is_the_dwell_doubled_by_every_revert(reverts):
+    """dwell·2^reverts healthy batches, six doublings at the most."""
+    state = replace(initial(CONFIG, eta=5.0), reverts=reverts, since_swap=1000)
+    patience = CONFIG.dwell << min(reverts, 6)
+    health = health_of(CONFIG, observe(CONFIG, seen(0.97)))
+    for healthy, operator in ((patience - 1, "rl"), (patience, "surrogate")):
+        changed, _ = choose_operator(CONFIG, replace(state, healthy=healthy), health)
+        assert changed.operator == operator

@@ -4,7 +4,7 @@ import re
 from typing import Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from tod.base import Spec, SpecError
 from tod.base.spec import Named, concrete, tagged
@@ -117,3 +117,21 @@ def test_a_long_value_is_cut_to_a_line(length, whole):
     shown = re.search(r"\(got (.*)\)", str(caught.value)).group(1)
     assert len(shown) == min(length + 2, 80)
     assert shown.endswith("...") != whole
+
+
+def test_a_spec_cannot_be_changed_and_takes_finite_numbers_alone():
+    """What was checked stays as it was checked; a field's docstring is its description."""
+    leaf = Leaf(weight=2.0)
+    with pytest.raises(ValidationError, match="frozen"):
+        leaf.weight = 3.0
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(SpecError, match="finite"):
+            Leaf.parse({"weight": value})
+
+    class Described(Spec):
+        """A spec."""
+
+        x: int = 1
+        """How many."""
+
+    assert Described.model_fields["x"].description == "How many."

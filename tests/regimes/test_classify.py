@@ -493,3 +493,22 @@ def test_a_remedy_asks_for_twenty_times_the_contexts_at_the_most(monkeypatch):
     assert "about 160 informative prompts instead of 10" in more_contexts(10, 0.75, 0.25, 0.625)
     monkeypatch.setattr(remedies, "MOST_TIMES", 15.9)
     assert "on the bound" in more_contexts(10, 0.75, 0.25, 0.625)
+
+
+@pytest.mark.parametrize(("blind", "shown"), [(0, 0), (None, 0), (3, 3)])
+def test_prompts_without_variance_are_counted_as_they_are(blind, shown):
+    counts = ContextCounts(total=9, informative=4, zero_information=blind, singleton=2)
+    found = classify(good(contexts=counts))
+    assert found.verdict == "undetermined"
+    few = next(r for r in found.reasons if r.kind == "few_contexts")
+    assert f"({shown} " in few.why
+
+
+def test_a_leg_declared_in_every_step_is_declared_in_the_run():
+    """In all of them, whichever comes first; not in some."""
+    leg = "policy_proposal"
+    one = good(overlap=Overlap(0.9, None, 0.9, 0.9, declared=(leg, "target_policy"), k=16))
+    two = good(overlap=Overlap(0.9, None, 0.9, 0.9, declared=(leg,), k=16))
+    assert pooled([one]).overlap.declared == (leg, "target_policy")
+    for records in ([one, two], [two, one], [one, two, two]):
+        assert pooled(records).overlap.declared == (leg,)
