@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from tod.base import Unknown
 from tod.findings.change import window
@@ -26,6 +27,8 @@ JUMP_LIMIT = 0.15
 """What that rise must exceed by two of its standard errors: eight prompts jump by chance."""
 LEAST = 3
 """Steps that it must last."""
+MIDDLE = (0.1, 0.9)
+"""Mean reward, of its range, between which groups of equal rewards are ties."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class LearningEnd(Detector):
         }[kind]
         whole = "every prompt" if ended.share >= ALL else f"{per_cent(ended.share)} of the prompts"
         fact = what.format(whole)
-        severity = self._severity(kind, ended)
+        severity = self._severity(kind, ended, run.rollouts is not None)
         if ended.constant and kind != "all_fail":
             headline = (
                 f"Nothing can be learned: every answer of the run gets the reward "
@@ -123,8 +126,9 @@ class LearningEnd(Detector):
         )
 
     @staticmethod
-    def _severity(kind: str, ended: _Ended) -> Severity:
-        if kind == "all_fail":
+    def _severity(kind: str, ended: _Ended, seen: bool) -> Severity:
+        """What is lost; ties of a log that were not ``seen`` may be passes beside failures."""
+        if kind == "all_fail" or (kind == "all_tie" and not seen):
             return "critical" if ended.share >= ALL else "warning"
         if kind == "all_tie":
             return "critical"
@@ -150,14 +154,14 @@ def _counts(rollouts: Rollouts) -> Any:
     reward = by_step.mean(rollouts.groups.mean(rollouts.reward))[readable]
     scaled = (reward - low) / (high - low) if low < high else np.full_like(reward, np.nan)
     if "all_tie" in counts:
-        middling = (scaled > 0.1) & (scaled < 0.9)
+        middling = (scaled > MIDDLE[0]) & (scaled < MIDDLE[1])
         counts["all_tie"] = np.where(middling, counts["all_tie"], 0)
     return rollouts.steps[readable], counts, total[readable], reward
 
 
-def _count(share: Any, groups: int) -> Any:
-    """A share as a count of groups; a figure outside [0, 1] counts as the nearer end."""
-    return np.rint(groups * np.clip(share, 0.0, 1.0)).astype(int)
+def inside(share: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """Shares of a log; a figure outside [0, 1] counts as the nearer end."""
+    return np.clip(share, 0.0, 1.0)
 
 
 def _logged(run: TrainingRun) -> Any:
@@ -169,23 +173,43 @@ def _logged(run: TrainingRun) -> Any:
         level = np.full(len(fail), np.nan)
         if reward is not None:
             level = np.interp(fail.steps, reward.steps, reward.values)
-        counts = {"all_fail": _count(fail.values, groups)}
+        counts = {"all_fail": groups * inside(fail.values)}
         if good is not None and np.array_equal(good.steps, fail.steps):
-            counts["all_pass"] = _count(good.values, groups)
+            counts["all_pass"] = groups * inside(good.values)
         return fail.steps, counts, np.full(len(fail), groups), level
     if share is None or reward is None:
         return None
     level = np.interp(share.steps, reward.steps, reward.values)
     low, high = min(0.0, float(reward.values.min())), float(reward.values.max())
-    count = _count(share.values, groups)
+    equal, total = inside(share.values), np.full(len(share), groups)
     if high <= low:
-        return share.steps, {"all_fail": count}, np.full(len(share), groups), level
-    scaled = (level - low) / (high - low)
+        return share.steps, {"all_fail": groups * equal}, total, level
+    scaled = (level - low) / ((1.0 if low == 0.0 and high <= 1.0 else high) - low)
+    passing = all_passing(equal, scaled)
+    middling = (scaled > MIDDLE[0]) & (scaled < MIDDLE[1])
     counts = {
-        "all_fail": np.where(scaled < 0.1, count, 0),
-        "all_pass": np.where((scaled > 0.9) & (level > 0.8), count, 0),
+        "all_fail": groups * (equal - passing),
+        "all_pass": groups * passing,
+        "all_tie": np.where(middling, groups * equal, 0.0),
     }
-    return share.steps, counts, np.full(len(share), groups), level
+    return share.steps, counts, total, level
+
+
+def all_passing(
+    share: Float[np.ndarray, " T"], reward: Float[np.ndarray, " T"]
+) -> Float[np.ndarray, " T"]:
+    """Share of groups that all pass, of the zero-variance share and the mean reward, [T].
+
+    With rewards from 0 to 1 and none but passes and failures in zero-variance groups, the share
+    lies between ``reward − (1 − share)`` and ``reward``: the others have a mean from 0 to 1. The
+    middle of the two is taken, which is off by (1 − share)/2 at most.
+
+    Args:
+        share: Zero-variance groups, in [0, 1], [T].
+        reward: Mean reward, in [0, 1], [T].
+    """
+    middle: np.ndarray = np.clip(reward - (1 - share) / 2, 0.0, share)
+    return middle
 
 
 def _ended(steps: Any, count: Any, total: Any, reward: Any) -> _Ended | None:
@@ -240,7 +264,10 @@ def _remedies(run: TrainingRun, kind: str, best: int | None) -> tuple[Remedy, ..
             else "score one answer by hand: does a right answer get a reward?",
         ),
         "all_tie": Remedy(
-            "grade", "look at two answers to one prompt: the grader gives both the same"
+            "grade",
+            "look at two answers to one prompt: the grader gives both the same"
+            if run.rollouts is not None
+            else "look at two answers to one prompt: are their texts equal, or only their rewards?",
         ),
         "all_pass": Remedy("harder", "train on harder prompts; these teach nothing more"),
     }[kind]
