@@ -47,3 +47,8 @@ def test_healthy_clips_are_silent():
 def test_what_is_missing_is_said():
     assert isinstance(Clip().look(TrainingRun()), Unknown)
     assert look(clip_fraction=np.zeros(2)).kind == "too_few"
+
+
+def test_the_share_at_either_bound_as_trl_logs_it_is_read():
+    (finding,) = look(clip_region_mean=np.full(20, 0.4))
+    assert finding.numbers["share"] == pytest.approx(0.4, rel=double(21), abs=0)

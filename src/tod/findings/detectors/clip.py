@@ -76,14 +76,14 @@ class Clip(Detector):
                 ),
                 best_step=before(onset),
                 cost=cost_since(run, onset),
-                series=("clip_fraction", "clip_low", "clip_high"),
+                series=("clip_fraction", "clip_region_mean", "clip_low", "clip_high"),
             ),
         )
 
 
 def _whole(run: TrainingRun) -> Series | None:
-    """The clipped share, or the sum of the shares at either bound."""
-    clipped = run.get("clip_fraction")
+    """The clipped share, at both bounds together or as the sum of the shares at either."""
+    clipped = run.get("clip_fraction") or run.get("clip_region_mean")
     if clipped is not None:
         return clipped
     low, high = run.get("clip_low"), run.get("clip_high")
@@ -110,5 +110,5 @@ def _idle(run: TrainingRun) -> Finding:
                 "updates a batch",
             ),
         ),
-        series=("clip_fraction", "clip_low", "clip_high"),
+        series=("clip_fraction", "clip_region_mean", "clip_low", "clip_high"),
     )
