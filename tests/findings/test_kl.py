@@ -59,6 +59,24 @@ def test_a_large_kl_of_unknown_unit_is_a_note_that_says_so():
         assert finding.severity == "note"
 
 
+@pytest.mark.parametrize(
+    ("end", "unit", "severity"),
+    [
+        (4.0, "nats per token", "warning"),
+        (400.0, "nats per sequence", "warning"),
+        (6.0, "nats per token", "critical"),
+        (600.0, "nats per sequence", "critical"),
+        (1.5, "nats per token", None),
+        (150.0, "nats per sequence", None),
+        (4.0, "", None),
+    ],
+)
+def test_a_large_kl_is_named_by_its_nats_a_token(end, unit, severity):
+    findings = KL().look(run(np.linspace(0, 1.1 * end, 200), unit, length=np.full(200, 100.0)))
+    assert [f.severity for f in findings] == ([] if severity is None else [severity])
+    assert all(f.kind == "kl_large" for f in findings)
+
+
 def test_kl_of_healthy_runs_is_silent():
     for kind, rng, curve in curves():
         size = len(curve)

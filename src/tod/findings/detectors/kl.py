@@ -20,6 +20,8 @@ LIMIT = 3.0
 """Its lower confidence limit must exceed this."""
 MATTERS = 0.05
 """KL in nats below which no growth matters."""
+HIGH = 2.0
+"""KL in nats a token that is a warning: the reference has a seventh of the policy's chances."""
 LARGE = 5.0
 """KL in nats, by token or of unknown unit, that is critical."""
 FLOOR = 1e-4
@@ -27,7 +29,7 @@ FLOOR = 1e-4
 
 
 class KL(Detector):
-    """Log KL that grows 8-fold within T/5 steps, or a KL above 5 nats."""
+    """Log KL that grows 8-fold within T/5 steps, or a KL above 2 nats a token."""
 
     kind = "kl"
     kinds = ("kl_blowup", "kl_large")
@@ -48,16 +50,17 @@ class KL(Detector):
         unit = unit_of(kl)
         length = run.get("length")
         end = end_level(kl.values)
-        far = end > LARGE
+        tokens = 1.0
         if unit == "sequence":  # over a whole answer it is tens of nats in a run that is well
-            far = length is not None and end / max(end_level(length.values), 1.0) > LARGE
+            tokens = np.inf if length is None else max(end_level(length.values), 1.0)
+        far = end / tokens > LARGE
         logs = np.log(np.maximum(kl.values, FLOOR))
         grown = _growth(logs)
         if grown is not None and end > MATTERS:
             onset = ramp_onset(kl.steps, logs)
             return (self._finding(run, "kl_blowup", kl, unit, onset, grown, far),)
-        sure = end - SIGMAS * window_error(kl.values, kl.error) > LARGE
-        if sure and far:
+        least = end - SIGMAS * window_error(kl.values, kl.error)
+        if least / tokens > (HIGH if unit else LARGE):
             onset = since(kl, slow=True)
             return (self._finding(run, "kl_large", kl, unit, onset, None, far),)
         return ()
