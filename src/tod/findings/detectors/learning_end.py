@@ -161,7 +161,8 @@ def _counts(rollouts: Rollouts) -> Any:
 
 def inside(share: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
     """Shares of a log; a figure outside [0, 1] counts as the nearer end."""
-    return np.clip(share, 0.0, 1.0)
+    bounded: np.ndarray = np.clip(share, 0.0, 1.0)
+    return bounded
 
 
 def _logged(run: TrainingRun) -> Any:
