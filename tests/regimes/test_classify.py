@@ -512,3 +512,24 @@ def test_a_leg_declared_in_every_step_is_declared_in_the_run():
     assert pooled([one]).overlap.declared == (leg, "target_policy")
     for records in ([one, two], [two, one], [one, two, two]):
         assert pooled(records).overlap.declared == (leg,)
+
+
+def test_a_point_on_an_edge_of_the_plain_diagram_is_on_the_better_side():
+    bounds = Thresholds()
+    high, mild = bounds.ess_median_stable, bounds.max_weight_stable
+    low, heavy = bounds.ess_median_dominated, bounds.max_weight_dominated
+
+    def read(median, weight):
+        point = phase_point(good(ess_rel=EssRel(median), tails=Tails(weight)))
+        return point.region(bounds)
+
+    assert read(high, mild) == "swap_stable"
+    assert read(high - 0.01, mild) == read(high, mild + 0.01) == "transition"
+    assert read(low, heavy) == "transition"
+    assert read(low - 0.01, heavy) == read(low, heavy + 0.01) == "operator_dominated"
+
+
+def test_without_an_informative_prompt_no_other_k_is_spoken_of():
+    counts = ContextCounts(total=9, informative=0, zero_information=9)
+    few = next(r for r in classify(good(contexts=counts)).reasons if r.kind == "few_contexts")
+    assert "most common K" not in few.why

@@ -300,3 +300,13 @@ def test_a_fraction_is_a_share(fraction):
 def test_all_may_fail_at_a_fraction_of_one():
     assert eta_for_fraction(np.array([1.0, np.nan, 2.0]), 1.0) == np.inf
     assert eta_for_fraction(np.array([1.0, np.nan, 2.0]), 0.0) == 1.0
+
+
+def test_by_default_half_of_the_contexts_keep_the_target():
+    """Roots of one 0/1 utility scaled by 1, 2, 4, 8, 16 are apart by those factors."""
+    u = np.concatenate([k * np.array([1.0, 0, 0, 0]) for k in (4, 1, 16, 2, 8)])
+    contexts = Groups.equal(5, 4)
+    single = eta_for_ess_binary(np.array([1]), np.array([4]), 0.5)[0]
+    assert eta_for_quantile(u, contexts, 0.5) == pytest.approx(single / 4)
+    assert eta_for_quantile(u, contexts, 0.5, 1.0) == pytest.approx(single)
+    assert eta_for_quantile(u, contexts, 0.5, 0.2) == pytest.approx(single / 16)
