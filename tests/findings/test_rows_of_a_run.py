@@ -227,3 +227,24 @@ def test_one_prompt_a_step_has_no_error_of_its_mean_and_is_looked_at():
     rows = drawn(steps=30, prompts=1)
     found = find(run(replace(rows, lag=np.where(rows.step_of_row > 15, 6, 1))))
     assert "staleness" in [f.kind for f in found.faults]
+
+
+def test_codes_of_texts_go_by_first_appearance():
+    from tod.findings.rollouts_of import coded, text_digest
+
+    texts = ["b", "a", "", "b", "c", "a"]
+    codes = coded(np.array([hash(x) for x in texts]), hash(""))
+    assert codes.tolist() == [0, 1, 2, 0, 3, 1]
+    assert coded(np.array([text_digest(x) for x in texts]), text_digest("")).tolist() == [
+        *codes.tolist()
+    ]
+    assert coded(np.zeros(3, np.int64), 0) is None
+
+
+def test_a_digest_is_that_of_every_process():
+    from tod.findings.rollouts_of import text_digest
+
+    # `printf abc | b2sum -l 64` of the GNU core utilities
+    expected = int.from_bytes(bytes.fromhex("d8bb14d833d59559"), "little", signed=True)
+    assert text_digest("abc") == expected
+    assert text_digest("\ud800") not in (0, text_digest("a"))

@@ -1,6 +1,7 @@
 """Rollouts of any format as the table that findings read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,12 +16,16 @@ TOTALS = ("reward", "score", "total", "total_reward")
 """Names of a utility that is the total of the others."""
 
 
-def rollouts_of(reading: Reading, texts: bool = True) -> Rollouts | None:
+def rollouts_of(
+    reading: Reading, texts: bool = True, digest: Callable[[str], int] | None = None
+) -> Rollouts | None:
     """The rollouts that were read; None where no column holds a reward.
 
     Args:
         reading: What a reader of rollouts returned.
         texts: Read texts again, to tell equal completions and prompts apart by codes.
+        digest: Code of a text that is the same in every process, such as `text_digest`, so that
+            rollouts of several readings can be put together; small numbers if None.
     """
     if not reading.utility or not len(reading):
         return None
@@ -28,7 +33,7 @@ def rollouts_of(reading: Reading, texts: bool = True) -> Rollouts | None:
     named = next((name for name in TOTALS if name in rewards), None)
     total = np.sum(list(rewards.values()), axis=0) if named is None else rewards[named]
     parts = {name: values for name, values in rewards.items() if name != named}
-    prompt, text, characters = _codes(reading) if texts else (None, None, None)
+    prompt, text, characters = _codes(reading, digest) if texts else (None, None, None)
     length, unit = reading.labels.length, "tokens"
     if length is None or not int(length.max(initial=0)):
         length, unit = characters, "characters"
@@ -65,12 +70,36 @@ def _finite(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
     return np.where(there, values, values[there].min())
 
 
+def text_digest(text: str) -> int:
+    """64 bits of a text, the same in every process; of no text 0."""
+    if not text:
+        return 0
+    data = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(data, "little", signed=True)
+
+
+def coded(hashes: Int[np.ndarray, " N"], nothing: int) -> Int[np.ndarray, " N"] | None:
+    """Small codes of hashes by first appearance; None where all are equal to that of no text.
+
+    Args:
+        hashes: Of texts, [N].
+        nothing: The hash of no text.
+    """
+    values, first, codes = np.unique(hashes, return_index=True, return_inverse=True)
+    if len(values) == 1 and values[0] == nothing:
+        return None
+    rank = np.empty(len(values), np.int64)
+    rank[np.argsort(first)] = np.arange(len(values))
+    return rank[codes]
+
+
 def _codes(
-    reading: Reading,
+    reading: Reading, digest: Callable[[str], int] | None
 ) -> tuple[
     Int[np.ndarray, " N"] | None, Int[np.ndarray, " N"] | None, Int[np.ndarray, " N"] | None
 ]:
     """Codes of prompts and completions and the completions' lengths, by a second pass."""
+    of = hash if digest is None else digest
     if reading.read_texts is None or reading.file is None or reading.row is None:
         return None, None, None
     size = len(reading)
@@ -84,16 +113,13 @@ def _codes(
         try:
             for row, asked, answered in reading.read_texts(path, rows.tolist()):
                 at = places[np.searchsorted(rows, row)]
-                prompt[at], text[at], characters[at] = hash(asked), hash(answered), len(answered)
+                prompt[at], text[at], characters[at] = of(asked), of(answered), len(answered)
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise DataError(
                 f"{path}: changed since it was read ({type(error).__name__}: {error}). Run the "
                 "command again."
             ) from error
-    return _coded(prompt), _coded(text), characters if characters.any() else None
-
-
-def _coded(hashes: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"] | None:
-    """Small codes of hashes; None where all are equal to that of no text."""
-    values, codes = np.unique(hashes, return_inverse=True)
-    return None if len(values) == 1 and values[0] == hash("") else codes
+    if digest is not None:
+        return prompt, text, characters
+    nothing = hash("")
+    return coded(prompt, nothing), coded(text, nothing), characters if characters.any() else None
