@@ -19,6 +19,7 @@ from tod.cli.run import run
 from tod.cli.schema import schema_command
 from tod.cli.selftest import selftest_command
 from tod.cli.study import study
+from tod.cli.watch import watch_command
 
 app = typer.Typer(
     name="tod",
@@ -37,6 +38,7 @@ for _name, _body in (
     ("run", run),
     ("demo", demo),
     ("diagnose", diagnose_command),
+    ("watch", watch_command),
     ("plan", plan_command),
     ("report", report_command),
     ("schema", schema_command),
