@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tod.base import Groups, Unknown
-from tod.findings import Rollouts, TrainingRun
+from tod.findings import Rollouts, Series, TrainingRun
 from tod.findings.detectors.one_reward import OneReward
 from tod.findings.detectors.selection import SHARPNESS, Selection, tilted
-from tod.findings.reward_parts import shares, task_like
+from tod.findings.reward_parts import shares, shares_of_steps, task_like
 
 K, PROMPTS = 8, 16
 
@@ -123,3 +123,53 @@ def test_what_is_missing_is_said():
     for detector in (OneReward(), Selection()):
         assert isinstance(detector.look(TrainingRun()), Unknown)
         assert isinstance(detector.look(TrainingRun(rollouts=one)), Unknown)
+
+
+def log(seed=0, steps=100, task=1.0, style=0.2, **others):
+    """Means by step of a task that is learned and of a format that soon is; equal batches of 64."""
+    rng = np.random.default_rng(seed)
+    t = np.linspace(0, 1, steps)
+    parts = {
+        "correct": rng.binomial(64, 0.3 + 0.4 * t) / 64,
+        "format": rng.binomial(64, 0.3 + 0.4 * t) / 64,
+    } | others
+    total = task * parts["correct"] + style * parts["format"]
+    at = np.arange(1, steps + 1)
+    named = {"reward": total} | {f"reward.{name}": x for name, x in parts.items()}
+    return TrainingRun({name: Series(name, at, x) for name, x in named.items()})
+
+
+def test_shares_of_steps_are_those_of_independent_parts():
+    """Var(Δ) = 2p(1 − p)w²/n of each: at equal p the shares are as the squares of the weights."""
+    run = log(steps=4000, task=1.0, style=0.5)
+    parts = {name: run.series[f"reward.{name}"].values for name in ("correct", "format")}
+    got = shares_of_steps(run.series["reward"].values, parts)
+    share, error = got["correct"]
+    assert abs(share - 0.8) < 5 * error < 0.1
+    assert sum(share for share, _ in got.values()) == pytest.approx(1)
+    assert shares_of_steps(np.ones(50), {name: x[:50] for name, x in parts.items()}) is None
+    noise = np.random.default_rng(1).normal(size=4000)
+    assert shares_of_steps(noise, parts) is None
+
+
+def test_a_log_whose_format_moves_the_total_alone_is_a_note():
+    for seed in range(20):
+        (finding,) = OneReward().look(log(seed, task=0.1, style=1.0))
+        assert (finding.kind, finding.severity) == ("reward_dominated", "note")
+        assert finding.series == ("reward.correct", "reward.format")
+        assert OneReward().look(log(seed)) == ()
+        assert OneReward().look(log(seed, task=1.0, style=1.0)) == ()
+
+
+def test_a_learned_task_beside_a_format_is_silent():
+    for seed in range(20):
+        solved = np.random.default_rng(seed).binomial(64, 0.99, 100) / 64
+        assert OneReward().look(log(seed, task=0.1, style=1.0, correct=solved)) == ()
+
+
+def test_what_a_log_of_rewards_lacks_is_said():
+    assert OneReward().look(log(steps=20)).kind == "too_few"
+    assert OneReward().look(TrainingRun()).kind == "not_applicable"
+    run = log()
+    strange = Series("reward", run.steps, np.random.default_rng(2).normal(size=100))
+    assert OneReward().look(TrainingRun({**run.series, "reward": strange})).kind == "not_recorded"

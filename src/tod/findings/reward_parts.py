@@ -1,5 +1,6 @@
 """Parts of a reward: what each weighs in the total, and what it carries of its differences."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ TASK = (
 """Words in the name of a part that is the task itself, not how it is written."""
 FIT = 0.98
 """Share of the total's variance that the parts must explain for their weights to be readable."""
+
+FIT_OF_STEPS = 0.8
+"""The same of changes from step to step, where a log rounds or leaves out answers."""
 
 
 def task_like(name: str) -> bool:
@@ -82,3 +86,40 @@ def shares(rollouts: Rollouts) -> Shares | None:
         name: np.asarray(groups.sum(weights[name] * columns[name] * total)) for name in names
     }
     return Shares(weights, covariance, np.asarray(groups.sum(total * total)))
+
+
+def shares_of_steps(
+    total: Float[np.ndarray, " T"], parts: Mapping[str, Float[np.ndarray, " T"]]
+) -> dict[str, tuple[float, float]] | None:
+    """What the parts carry of the total's changes from step to step, with standard errors.
+
+    A change from one step to the next is the chance of two batches, to which every part adds by
+    its weight and its spread between answers, and hardly the trend. Weights are those of least
+    squares on the changes.
+
+    Args:
+        total: Mean reward by step, [T].
+        parts: Mean of every part by step, [T] each.
+
+    Returns:
+        Share of Σ Δtotal² and its standard error by part; None where the total stands still or the
+        parts do not make it up.
+    """
+    change = np.diff(total)
+    columns = {name: np.diff(values) for name, values in parts.items()}
+    design = np.stack(list(columns.values()), axis=1)
+    square = float(change @ change)
+    if square <= 0:
+        return None
+    weight = np.linalg.lstsq(design, change, rcond=None)[0]
+    rest = change - design @ weight
+    if float(rest @ rest) > (1 - FIT_OF_STEPS) * square:
+        return None
+    carried = {}
+    for name, w in zip(columns, weight.tolist(), strict=True):
+        product = w * columns[name] * change
+        share = float(product.sum()) / square
+        # neighbouring changes share a step: their products correlate by half at most, both ways
+        error = float(np.sqrt(2 * ((product - share * change**2) ** 2).sum())) / square
+        carried[name] = (share, error)
+    return carried

@@ -1,6 +1,7 @@
 """One part of the reward that carries all differences, while the task itself carries none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import reduce
 
 import numpy as np
 
@@ -8,9 +9,9 @@ from tod.base import Unknown
 from tod.findings.change import SIGMAS
 from tod.findings.dating import jump_onset
 from tod.findings.detector import Detector, of_other_runs, unreadable
-from tod.findings.finding import Finding, Onset, Remedy
-from tod.findings.reward_parts import Shares, centred, shares, task_like
-from tod.findings.run import Rollouts, TrainingRun
+from tod.findings.finding import Cause, Finding, Onset, Remedy
+from tod.findings.reward_parts import Shares, centred, shares, shares_of_steps, task_like
+from tod.findings.run import Rollouts, Series, TrainingRun
 from tod.findings.settings import setting
 from tod.findings.since import before
 from tod.findings.words import cost_since, number, per_cent
@@ -23,6 +24,8 @@ MOST = 0.5
 """Share that another part must carry."""
 MIDDLE = (0.1, 0.9)
 """Means of the part (of its range) between which it has something to teach."""
+LEAST = 12
+"""Steps of the second half of a log below which nothing is said of it."""
 SATURATED = 0.02
 """Share of groups in which a part differs at all, below which it is saturated."""
 
@@ -38,7 +41,9 @@ class OneReward(Detector):
     def look(self, run: TrainingRun) -> tuple[Finding, ...] | Unknown:
         """See `Detector.look`."""
         rollouts = run.rollouts
-        if rollouts is None or len(rollouts.rewards) < 2:
+        if rollouts is None:
+            return self._of_log(run)
+        if len(rollouts.rewards) < 2:
             return of_other_runs(
                 self.kind, "one reward alone", "the parts of the reward by rollout"
             )
@@ -49,6 +54,74 @@ class OneReward(Detector):
         if carried is not None:
             found += _drowned(run, rollouts, carried)
         return tuple(found)
+
+    def _of_log(self, run: TrainingRun) -> tuple[Finding, ...] | Unknown:
+        """The same of a metric log, between steps: a note, since gradients compare answers."""
+        parts = {
+            name: s for name in run.series if name.startswith("reward.") and (s := run.get(name))
+        }
+        reward = run.get("reward")
+        if reward is None or len(parts) < 2:
+            return of_other_runs(self.kind, "one reward alone", "the parts of the reward by step")
+        steps = reduce(np.intersect1d, [s.steps for s in (reward, *parts.values())])
+        steps = steps[len(steps) // 2 :]
+        if len(steps) < LEAST:
+            few = f"{len(steps)} steps with every reward in the second half"
+            return unreadable(self.kind, few, f"{LEAST} of them", few=True)
+
+        def late(series: Series) -> np.ndarray:
+            return series.values[np.isin(series.steps, steps)]
+
+        values = {name.removeprefix("reward."): late(s) for name, s in parts.items()}
+        carried = shares_of_steps(late(reward), values)
+        if carried is None:
+            return unreadable(
+                self.kind,
+                "the logged parts do not make up the reward",
+                "a log of every part, or rollouts with them",
+            )
+        largest = max(carried, key=lambda name: carried[name][0])
+        if not carried[largest][0] > MOST:
+            return ()
+        found = []
+        for name, (share, error) in carried.items():
+            top = max(1.0, float(parts[f"reward.{name}"].values.max()))
+            mean = float(values[name].mean())
+            untold = task_like(name) and name != largest and not task_like(largest)
+            if not untold or mean > MIDDLE[1] * top:
+                continue
+            if share < SHARE and share + SIGMAS * error < LIMIT:
+                found.append(_between_steps(name, largest, carried, mean))
+        return tuple(found)
+
+
+def _between_steps(
+    name: str, largest: str, carried: Mapping[str, tuple[float, float]], mean: float
+) -> Finding:
+    """A task's reward that moves the total by nothing while another moves it by nearly all."""
+    share, error = carried[name]
+    return Finding(
+        "reward_dominated",
+        "note",
+        f"The reward {largest} moves the total alone: {name} makes {per_cent(max(share, 0.0))} of "
+        "its changes from step to step.",
+        None,
+        (
+            (f"changes by {largest}", per_cent(min(carried[largest][0], 1.0))),
+            (f"by {name}", f"{per_cent(max(share, 0.0))} (at most {share + 2 * error:.2f})"),
+            (f"mean of {name}", number(mean)),
+        ),
+        {"share": share, "error": error, "largest": carried[largest][0], "mean": mean},
+        causes=(
+            Cause(
+                "weights",
+                f"{largest} outweighs {name}",
+                "likely",
+                "the rewards of single answers: shares of the differences within prompts",
+            ),
+        ),
+        series=(f"reward.{name}", f"reward.{largest}"),
+    )
 
 
 def _late(rollouts: Rollouts) -> np.ndarray:
