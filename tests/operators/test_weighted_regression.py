@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from spec_values import kind_of, members
 from tod.base import Groups, SpecError, to_numpy
 from tod.operators import (
     Accepted,
@@ -18,6 +19,7 @@ from tod.operators import (
     Uniform,
     WeightedRegression,
 )
+from tod.operators.weighted_regression import WeightsSpec
 from tolerance import assert_credit, double, of_credit, of_weights, printed
 
 
@@ -217,3 +219,16 @@ def test_the_best_of_many_candidates_need_no_pairs(backend):
     tracemalloc.stop()
     np.testing.assert_allclose(weight, np.where(value >= 504, 1 / 8, 0.0), rtol=backend.rounding(4))
     assert peak < 20e6
+
+
+@pytest.mark.parametrize("member", members(WeightsSpec), ids=kind_of)
+def test_weights_that_read_the_target_s_density_ask_for_its_anchors(make_batch, member):
+    """Without log q*/μ they cannot be made; the others do not ask for a model to be scored."""
+    rule = WeightedRegression(weights=member())
+    batch = make_batch()
+    batch = replace(batch, log_w=None, log_base=None, totals=batch.totals)
+    if rule.needs_anchors:
+        with pytest.raises(SpecError, match="log q"):
+            rule.credit(replace(batch, totals=rule.totals(batch)))
+    else:
+        assert np.isfinite(rule.credit(replace(batch, totals=rule.totals(batch))).per_token).all()
