@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spec_values import kind_of, members
 from tod.base import SpecError
-from tod.operators.proposals import MixtureProposal, ProposalSpec
+from tod.operators.proposals import MixtureProposal, PairsProposal, ProposalSpec
 
 MODELS = ("old", "ref", "teacher")
 
@@ -53,3 +53,12 @@ def test_by_default_the_policy_itself_is_sampled(member):
     assert fields["temperature"].default == 1.0
     assert getattr(member, "top_p", 1.0) in (1.0, None) or fields["top_p"].default == 1.0
     assert "top_k" not in fields or fields["top_k"].default is None
+
+
+def test_pairs_are_drawn_from_a_model_only_where_a_utility_chooses_among_them():
+    """Else both completions stand in columns, and no model samples."""
+    assert PairsProposal.parse({"source": "pairs", "size": 2}).samplers == ()
+    drawn = PairsProposal.parse({"source": "pairs", "utility": "r", "size": 4, "model": "ref"})
+    assert drawn.samplers == ("ref",)
+    with pytest.raises(SpecError, match="size is 2"):
+        PairsProposal.parse({"source": "pairs", "size": 4})
