@@ -102,6 +102,15 @@ def test_a_ramp_between_lines_is_the_best_of_all(seed):
     close(_ramp_rss(y, sums_of_lines(y)), min(exact), y)
 
 
+def test_a_free_line_after_a_ramp_has_four_steps_or_none():
+    t = np.arange(14.0)
+    y = np.maximum(0, t - 4)
+    y[10:] = np.array([30.0, 31.0, 32.0, 33.0])
+    assert _ramp_rss(y, sums_of_lines(y)) < 1e-9
+    y[10] = y[9] + 1  # a line of three is not tried: the bend runs over it to the end
+    assert _ramp_rss(y, sums_of_lines(y)) > 1
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_share_changes_where_the_binomial_likelihood_says(seed):
     rng = np.random.default_rng(seed)
@@ -144,6 +153,23 @@ def test_a_ramp_is_dated_to_the_first_step_off_the_line(at, before):
     assert not abrupt(y)
 
 
+@pytest.mark.parametrize("at", [10, 25, 40])
+def test_without_noise_a_ramp_is_dated_exactly(at):
+    steps = np.arange(60)
+    y = 0.1 * steps + 0.5 * np.maximum(0, steps - (at - 1))
+    y = y + np.random.default_rng(at).normal(0, 1e-3, 60)
+    assert ramp_onset(steps, y).step == at
+
+
+def test_a_ramp_that_only_steepens_a_little_began_with_the_first_step():
+    steps = np.arange(60)
+    y = 0.08 * steps + 0.03 * np.maximum(0, steps - 30)  # 0.73 of the slope was there before
+    y = y + np.random.default_rng(0).normal(0, 1e-3, 60)
+    assert ramp_onset(steps, y).step is None
+    y = y + 0.07 * np.maximum(0, steps - 30)  # 0.44 of it
+    assert ramp_onset(steps, y).step == 31
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_line_began_with_the_first_step(seed):
     y = 0.1 * np.arange(80) + np.random.default_rng(seed).normal(0, 0.3, 80)
@@ -165,6 +191,9 @@ def test_noise_is_read_beside_a_change_and_never_below_what_a_step_says():
     # the safety factor is 1.15; the median of some twenty differences errs by a third
     assert 0.5 < plain * np.sqrt(width) < 2.0
     assert window_error(jumped) < 1.5 * plain
+    short = noise[:30]
+    steep = short + 5 * np.maximum(0, np.arange(30) - 12)
+    assert window_error(steep) < 2 * window_error(short)
     assert window_error(noise, np.full(200, 40.0)) == pytest.approx(40 / np.sqrt(width), rel=1e-12)
 
 
@@ -224,6 +253,20 @@ def test_the_correlation_within_prompts_is_that_of_all_pairs(seed):
     assert found.value == pytest.approx(exact, abs=double(200, 4))
     np.testing.assert_allclose(found.by_step, np.array(parts) / reward.var(), rtol=0, atol=1e-12)
     assert found.pairs == 36
+
+
+def test_the_error_of_the_correlation_is_its_spread_over_runs():
+    rng = np.random.default_rng(0)
+    steps = np.repeat(np.arange(4), 15)
+    runs = []
+    for _ in range(400):
+        p = rng.beta(1.0, 0.5, (60, 1))
+        found = intraclass_correlation(rollouts(rng.random((60, 8)) < p, steps))
+        assert found is not None
+        runs.append((found.value, found.error))
+    values, errors = np.array(runs).T
+    # a standard deviation of n draws errs by 1/√(2n); the rest of 15 % for the delta method
+    assert errors.mean() == pytest.approx(values.std(ddof=1), rel=chance(0.71, 400) + 0.15)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
