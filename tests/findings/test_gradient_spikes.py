@@ -41,6 +41,25 @@ def test_a_new_level_is_no_spike():
     assert look(np.where(np.arange(100) < 50, 1.0, 20.0)) == ()
 
 
+def test_steps_without_a_gradient_are_no_usual_ones():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        norm = np.exp(rng.normal(0, 0.3, 300)) * (rng.random(300) < 0.3)
+        assert look(norm) == ()
+        norm[[90, 140, 220]] = 60.0
+        (finding,) = look(norm)
+        assert finding.evidence[0][1] == "91, 141, 221"
+        usual = np.median([x for x in norm if 0 < x < 60])
+        assert finding.numbers["usual"] == usual
+
+
+def test_a_run_that_hardly_ever_moved_is_not_read():
+    norm = np.zeros(200)
+    norm[::20] = 1.0
+    assert look(norm).kind == "too_few"
+    assert look(np.zeros(200)).why == "0 steps with a gradient"
+
+
 def test_what_is_missing_is_said():
     assert isinstance(GradientSpikes().look(TrainingRun()), Unknown)
     assert look(np.ones(5)).kind == "too_few"

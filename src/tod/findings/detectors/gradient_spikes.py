@@ -35,12 +35,16 @@ class GradientSpikes(Detector):
             return unreadable(self.kind, "no gradient norm is recorded", "a log of it by step")
         if len(norm) < NEIGHBOURS:
             return unreadable(self.kind, f"{len(norm)} steps", f"{NEIGHBOURS} steps", few=True)
+        moved = int((norm.values > 0).sum())
+        if moved < NEIGHBOURS:
+            needs = f"{NEIGHBOURS} steps with a gradient"
+            return unreadable(self.kind, f"{moved} steps with a gradient", needs, few=True)
         hit = spikes(norm.values)
         if int(hit.sum()) < TIMES:
             return ()
         steps = norm.steps[hit]
         worst = int(np.argmax(np.where(hit, norm.values, -np.inf)))
-        usual = float(np.median(norm.values[~hit]))
+        usual = float(np.median(norm.values[~hit & (norm.values > 0)]))
         first = int(steps[0])
         shown = ", ".join(map(str, steps[:6].tolist())) + (" …" if len(steps) > 6 else "")
         limit = setting("gradient_norm", run.framework)
@@ -80,17 +84,20 @@ class GradientSpikes(Detector):
 def spikes(norm: Float[np.ndarray, " T"]) -> Bool[np.ndarray, " T"]:
     """Steps that leap above the running median of 15 steps by a factor of 6 and 6 deviations.
 
+    A step of 0 has no gradient, as where every group of it is a tie: it is none, and no neighbour.
+
     Args:
-        norm: Gradient norms, [T]; 0 and less count as the smallest positive one.
+        norm: Gradient norms, [T].
     """
-    positive = norm[norm > 0]
-    if not len(positive):
-        return np.zeros(len(norm), dtype=bool)
-    logs = np.log(np.maximum(norm, positive.min()))
+    leaps = np.zeros(len(norm), dtype=bool)
+    moved = norm > 0
+    if not moved.any():
+        return leaps
+    logs = np.log(norm[moved])
     half = NEIGHBOURS // 2
     padded = np.pad(logs, half, mode="reflect")
     view = np.lib.stride_tricks.sliding_window_view(padded, NEIGHBOURS)
     above: np.ndarray = logs - np.median(view, axis=1)
     spread = MAD * float(np.median(np.abs(above)))
-    leaps: np.ndarray = above > max(float(np.log(FACTOR)), SIGMAS * spread)
+    leaps[moved] = above > max(float(np.log(FACTOR)), SIGMAS * spread)
     return leaps
