@@ -9,7 +9,7 @@ from jaxtyping import Float
 from tod.base import Unknown
 from tod.findings.change import window
 from tod.findings.dating import share_change, share_onset
-from tod.findings.detector import Detector, unreadable
+from tod.findings.detector import Detector, of_other_runs, unreadable
 from tod.findings.finding import Finding, Onset, Remedy, Severity
 from tod.findings.rollout_series import group_classes
 from tod.findings.run import Rollouts, TrainingRun
@@ -59,6 +59,9 @@ class LearningEnd(Detector):
 
     def look(self, run: TrainingRun) -> tuple[Finding, ...] | Unknown:
         """See `Detector.look`."""
+        if _teacher_only(run):
+            why = "it learns from a teacher: no answer gets a reward"
+            return of_other_runs(self.kind, why, "a reward")
         if run.rollouts is not None:
             if not run.rollouts.grouped or not (run.rollouts.groups.sizes > 1).any():
                 return unreadable(
@@ -137,6 +140,13 @@ class LearningEnd(Detector):
         evident = ended.rise - 2 * ended.rise_error > JUMP_LIMIT
         jumped = evident and ended.rise > JUMP and min(ended.first_shares) > LIMIT
         return "warning" if jumped and ended.onset.step is not None else "note"
+
+
+def _teacher_only(run: TrainingRun) -> bool:
+    """Whether a run is distilled from a teacher and its reward is 0 throughout: none is given."""
+    reward = run.get("reward")
+    taught = run.get("distillation_loss") is not None
+    return taught and reward is not None and not reward.values.any()
 
 
 def _counts(rollouts: Rollouts) -> Any:
