@@ -48,20 +48,39 @@ def slope(series: Series) -> Slope | None:
 
 
 def reward_sentence(findings: Findings) -> str:
-    """``Reward rises from 0.35 to 0.75 (+0.02 a step, 0.017 to 0.023).``; empty without rewards."""
+    """``Reward rises from 0.35 to 0.75 (+0.02 a step, 0.017 to 0.023).``; empty without rewards.
+
+    Both levels are means of a window of steps. Where they move against the trend, as of a reward
+    that fell and recovered, no way is told.
+    """
     reward = findings.run.get("reward", 2)
     if reward is None:
         return ""
-    start, end = start_level(reward.values), end_level(reward.values)
+    start, end = _first_level(reward), end_level(reward.values)
     trend = slope(reward)
     if trend is None:
         return f"Reward {number(start)} to {number(end)} in {len(reward)} steps."
     rate = f"{trend.value:+.2g} a step, {trend.low:.2g} to {trend.high:.2g}".replace("-", "−")
-    if trend.low > 0:
+    if trend.low > 0 and end > start:
         return f"Reward rises from {number(start)} to {number(end)} ({rate})."
-    if trend.high < 0:
+    if trend.high < 0 and end < start:
         return f"Reward falls from {number(start)} to {number(end)} ({rate})."
-    return f"Reward shows no trend: {number(start)} to {number(end)} ({rate})."
+    steady = "no trend" if trend.low <= 0 <= trend.high else "no steady trend"
+    return f"Reward shows {steady}: {number(start)} to {number(end)} ({rate})."
+
+
+def reward_falls(findings: Findings) -> bool:
+    """Whether the reward evidently falls over the run: too little for a finding, or too unsure."""
+    reward = findings.run.get("reward", 5)
+    trend = None if reward is None else slope(reward)
+    if reward is None or trend is None or trend.high >= 0:
+        return False
+    return end_level(reward.values) < _first_level(reward)
+
+
+def _first_level(reward: Series) -> float:
+    """Mean of the first window."""
+    return float(reward.values[: window(len(reward))].mean())
 
 
 def figures(findings: Findings) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from tod.base.text import plainly, visible
-from tod.findings.overview import figures, reward_sentence
+from tod.findings.overview import figures, reward_falls, reward_sentence
 from tod.findings.words import number, thousands
 from tod.show.screen import Screen
 from tod.show.words import VERDICTS, steps
@@ -151,7 +151,7 @@ def _remedies(page: _Lines, finding: "Finding") -> None:
 
 def _healthy(page: _Lines, findings: "Findings", data: dict[str, Any] | None) -> None:
     checked = bool(findings.clear)
-    said = "No fault found." if checked else "Nothing could be checked in these files."
+    said = _no_fault(findings) if checked else "Nothing could be checked in these files."
     sentence = reward_sentence(findings)
     notes = findings.notes
     declared = data is not None and (data["target"] or {}).get("source") != "assumed"
@@ -172,6 +172,13 @@ def _healthy(page: _Lines, findings: "Findings", data: dict[str, Any] | None) ->
         for remedy in note.remedies[:1]:
             effect = f": {remedy.effect}" if remedy.effect else ""
             page.text(f"{remedy.text}{effect}", 2, indent="    ", style="cyan")
+
+
+def _no_fault(findings: "Findings") -> str:
+    """What is said first of a run without a finding; a fall below every gate is not passed over."""
+    if reward_falls(findings):
+        return "No fault is certain, but the reward falls."
+    return "No fault found."
 
 
 def _checked(page: _Lines, findings: "Findings") -> None:
@@ -256,7 +263,7 @@ def markdown(findings: "Findings", data: dict[str, Any] | None = None) -> str:
 def _markdown(findings: "Findings", data: dict[str, Any] | None) -> Iterator[str]:
     first = findings.first
     if first is None:
-        yield f"**No fault found.** {reward_sentence(findings)}"
+        yield f"**{_no_fault(findings)}** {reward_sentence(findings)}"
     else:
         yield f"**{_escaped(first.headline)}** ({first.severity})"
     yield ""
