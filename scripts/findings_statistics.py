@@ -139,7 +139,8 @@ def page(outcomes: list[Outcome]) -> str:
             "",
             *fault_rows(said),
             "",
-            "*named* counts warnings and critical findings. *datable*: of the ramps whose onset noise leaves uncertain by at most one step.",
+            "*named* counts warnings and critical findings. *datable*: of the ramps whose onset "
+            "noise leaves uncertain by at most one step.",
             "",
             *healthy_rows(said),
             "",
