@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from tod.base.text import plainly, visible
-from tod.findings.overview import figures, reward_falls, reward_sentence
-from tod.findings.words import number, thousands
+from tod.findings.overview import figures, reward_sentence
+from tod.findings.words import thousands
+from tod.show.answer import answer, last_good, no_fault
 from tod.show.screen import Screen
 from tod.show.words import VERDICTS, steps
 
@@ -96,7 +97,7 @@ def _fault(page: _Lines, first: "Finding", findings: "Findings") -> None:
     if first.cost:
         page.row("cost so far", first.cost, 1)
     if first.best_step is not None:
-        page.row("last good step", _last_good(first.best_step, findings), 1)
+        page.row("last good step", last_good(first.best_step, findings), 1)
     others = [f for f in findings.faults if f is not first][:3]
     for other in others:
         page.text(f"also: {other.headline}", 1, indent="  ", style=STYLES[other.severity])
@@ -105,20 +106,6 @@ def _fault(page: _Lines, first: "Finding", findings: "Findings") -> None:
         page.text(f"and {left} more: --verbose", 1, indent="  ")
     _causes(page, first)
     _remedies(page, first)
-
-
-def _last_good(step: int, findings: "Findings") -> str:
-    reward = findings.run.get("reward")
-    text = str(step)
-    if reward is not None and step in reward.steps:
-        at = int((reward.steps == step).argmax())
-        text += f", reward {number(float(reward.values[at]))}"
-        if reward.error is not None:
-            text += f" ± {float(reward.error[at]):.2f}"
-    checkpoint = findings.run.checkpoint_before(step)
-    if checkpoint is not None:
-        text += f"; checkpoint {checkpoint[1].name}"
-    return text
 
 
 def _causes(page: _Lines, finding: "Finding") -> None:
@@ -150,35 +137,19 @@ def _remedies(page: _Lines, finding: "Finding") -> None:
 
 
 def _healthy(page: _Lines, findings: "Findings", data: dict[str, Any] | None) -> None:
-    checked = bool(findings.clear)
-    said = _no_fault(findings) if checked else "Nothing could be checked in these files."
-    sentence = reward_sentence(findings)
-    notes = findings.notes
-    declared = data is not None and (data["target"] or {}).get("source") != "assumed"
-    if declared and data is not None and data["regime"]["verdict"] == "operator_dominated":
-        said = f"{said[:-1]}, but the regime is operator-dominated: details decide."
-    dated = next((note for note in notes if note.onset is not None), None)
-    if dated is not None:
-        said += f" {dated.headline}"
-        notes = tuple(note for note in notes if note is not dated)
-        page.text(said, 2, style="bold")
-        page.text(sentence, 2)
+    said = answer(findings, data)
+    if len(said.notes) < len(findings.notes):  # the headline says a note
+        page.text(said.headline, 2, style="bold")
+        page.text(said.sentence, 2)
     else:
-        page.text(f"{said} {sentence}", 2, style="bold")
+        page.text(f"{said.headline} {said.sentence}", 2, style="bold")
     for name, text in figures(findings):
         page.row(name, text)
-    for note in notes[:4]:
+    for note in said.notes[:4]:
         page.text(f"note: {note.headline}", 2, indent="  ", more="    ")
         for remedy in note.remedies[:1]:
             effect = f": {remedy.effect}" if remedy.effect else ""
             page.text(f"{remedy.text}{effect}", 2, indent="    ", style="cyan")
-
-
-def _no_fault(findings: "Findings") -> str:
-    """What is said first of a run without a finding; a fall below every gate is not passed over."""
-    if reward_falls(findings):
-        return "No fault is certain, but the reward falls."
-    return "No fault found."
 
 
 def _checked(page: _Lines, findings: "Findings") -> None:
@@ -263,13 +234,13 @@ def markdown(findings: "Findings", data: dict[str, Any] | None = None) -> str:
 def _markdown(findings: "Findings", data: dict[str, Any] | None) -> Iterator[str]:
     first = findings.first
     if first is None:
-        yield f"**{_no_fault(findings)}** {reward_sentence(findings)}"
+        yield f"**{no_fault(findings)}** {reward_sentence(findings)}"
     else:
         yield f"**{_escaped(first.headline)}** ({first.severity})"
     yield ""
     rows = [*first.evidence, ("cost so far", first.cost)] if first else figures(findings)
     if first is not None and first.best_step is not None:
-        rows.append(("last good step", _last_good(first.best_step, findings)))
+        rows.append(("last good step", last_good(first.best_step, findings)))
     if rows:
         yield "| | |"
         yield "|---|---|"
