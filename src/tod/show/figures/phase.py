@@ -1,6 +1,7 @@
 """The phase diagram: coverage to the right, tail severity upward, and the run's path through it."""
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 from tod.base.text import fixed
@@ -13,8 +14,43 @@ from tod.show.page.run_data import ContextPoint, RunView, at, thresholds
 WIDTH, HEIGHT = 560.0, 420.0
 X = Scale((0.0, 1.0), (46.0, WIDTH - 12.0))
 CROWD, REACH, CELL = 300, 22.0, 5.0
+SPOTS = 10
+"""Points of a path, at most: each pools a window of steps, for medians of single steps jump."""
+LEAST, LARGEST = 3.0, 8.0
+"""Radii of the points of few and of most prompts."""
 GOLDEN = math.pi * (3 - math.sqrt(5))
 """The golden angle: turning by it never lets two spots of a sunflower share a direction."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A point of a path: a window of steps.
+
+    Attributes:
+        first: First step of the window.
+        last: Last step of it.
+        coverage: Mean of the steps' median ESS_rel, weighted by their informative prompts.
+        tail: The same of the median of the largest normalised weight.
+        prompts: Informative prompts of the window; 0 where nobody counted them.
+    """
+
+    first: int
+    last: int
+    coverage: float
+    tail: float
+    prompts: int
+
+    @property
+    def steps(self) -> str:
+        """``step 3``, ``steps 1 to 10``."""
+        alone = self.first == self.last
+        return f"step {self.first}" if alone else f"steps {self.first} to {self.last}"
+
+    @property
+    def words(self) -> str:
+        """What pointing at it says."""
+        behind = f", {self.prompts:,} informative prompts" if self.prompts else ""
+        return f"{self.steps}: ESS_rel {fixed(self.coverage)}, tail {fixed(self.tail)}{behind}"
 
 
 def phase_diagram(runs: list[RunView], style: list[str]) -> Html:
@@ -182,10 +218,10 @@ def _spread(spots: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _path(run: RunView, style: str, y: Scale, named: bool) -> Html:
     """Segments that gain ink with the steps; a ring where it starts, a disc where it is now."""
-    rows = [(step, a, b) for step, a, b in _medians(run) if a is not None and b is not None]
+    rows = pooled(run)
     if not rows:
         return Html("")
-    spots = [(X(a), y(b)) for _, a, b in rows]
+    spots = [(X(row.coverage), y(row.tail)) for row in rows]
     segments = [
         tag(
             "line",
@@ -198,22 +234,54 @@ def _path(run: RunView, style: str, y: Scale, named: bool) -> Html:
         )
         for i, (a, b) in enumerate(pairwise(spots))
     ]
-    first, last = spots[0], spots[-1]
-    ends = [
-        tag("circle", class_=f"start {style}", cx=first[0], cy=first[1], r=5.0),
-        tag("circle", class_=f"end {style}", cx=last[0], cy=last[1], r=6.5),
+    most = max(row.prompts for row in rows)
+    kinds = ["start", *["between"] * (len(rows) - 2), "end"] if len(rows) > 1 else ["end"]
+    dots = [
+        tag(
+            "circle",
+            tag("title", row.words),
+            class_=f"{kind} {style}",
+            cx=at[0],
+            cy=at[1],
+            r=max(LEAST, LARGEST * math.sqrt(row.prompts / most)) if most else LEAST,
+        )
+        for row, at, kind in zip(rows, spots, kinds, strict=True)
     ]
-    if named:
-        ends.append(_step_name(rows[-1][0], *last))
-    if named and math.dist(first, last) > 56:
-        ends.append(_step_name(rows[0][0], *first))
-    return join([segments, ends])
+    names = [_steps_name(rows[-1], *spots[-1])] if named else []
+    if named and math.dist(spots[0], spots[-1]) > 56:
+        names.append(_steps_name(rows[0], *spots[0]))
+    return join([segments, dots, names])
 
 
-def _step_name(step: int, x: float, y: float) -> Html:
+def _steps_name(spot: Spot, x: float, y: float) -> Html:
     side = "end" if x > WIDTH - 100 else "start"
-    shift = -10 if side == "end" else 10
-    return tag("text", f"step {step}", class_="step-name", x=x + shift, y=y - 8, text_anchor=side)
+    shift = -12 if side == "end" else 12
+    return tag("text", spot.steps, class_="step-name", x=x + shift, y=y - 9, text_anchor=side)
+
+
+def pooled(run: RunView, most: int = SPOTS) -> list[Spot]:
+    """Medians of steps as their means over windows of equally many steps, weighted by prompts.
+
+    Args:
+        run: Whose steps.
+        most: Windows, at most; with no more known steps every step is one.
+    """
+    counts = run.values("contexts", "informative")
+    rows = [
+        (step, a, b, int(n or 0))
+        for (step, a, b), n in zip(_medians(run), counts, strict=True)
+        if a is not None and b is not None
+    ]
+    wide = -(-len(rows) // most)
+    found = []
+    for i in range(0, len(rows), max(1, wide)):
+        part = rows[i : i + wide]
+        weights = [n for *_, n in part] if any(n for *_, n in part) else [1] * len(part)
+        total = sum(weights)
+        across = sum(w * a for w, (_, a, _, _) in zip(weights, part, strict=True)) / total
+        up = sum(w * b for w, (_, _, b, _) in zip(weights, part, strict=True)) / total
+        found.append(Spot(part[0][0], part[-1][0], across, up, sum(n for *_, n in part)))
+    return found
 
 
 def _medians(run: RunView) -> list[tuple[int, float | None, float | None]]:
