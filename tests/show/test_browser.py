@@ -71,7 +71,7 @@ def test_one_cursor_reads_all_curves(browser, page):
     browser.open(page)
     read = "[...document.querySelectorAll('figure[data-plot] [data-at]')].map(e => e.textContent)"
     resting = browser.run("document.querySelector('figure output').textContent")
-    browser.point("figure[data-plot] svg", share=0.1)
+    browser.point("figure[data-plot] svg", share=0.03)
     assert set(browser.run(read)) == {"step 0"}
     browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
     assert set(browser.run(read)) == {""}

@@ -111,6 +111,10 @@ def diagnose_command(
     rollouts, logs = sorted_out(paths, format_, bool(mapping))
     if logs and not rollouts:
         said = find(run_of(logs=logs))
+        if html is not None:
+            from tod.show import write_findings
+
+            write_findings(said, html)
         told = {"schema": "tod.findings/1", **said.to_dict()}
         _write(said, told, None, json_out, markdown)
         _leave(said, exit_code)

@@ -7,6 +7,7 @@ from tod.base import RunError
 from tod.regimes import Thresholds
 from tod.show.output import put
 from tod.show.page.diagnosis_page import diagnosis_page, write_diagnosis
+from tod.show.page.findings_page import findings_page, write_findings
 from tod.show.page.run_data import RunView
 from tod.show.page.run_page import page
 from tod.show.page.sources import load, load_all
@@ -16,6 +17,7 @@ __all__ = [
     "RunView",
     "build",
     "diagnosis_page",
+    "findings_page",
     "load",
     "load_all",
     "page",
@@ -23,6 +25,7 @@ __all__ = [
     "summary_panel",
     "write",
     "write_diagnosis",
+    "write_findings",
 ]
 
 

@@ -63,6 +63,9 @@ class Plot:
         guides: Values of the horizontal axis with their name: value, class, name; the name lies
             at the bottom when the class says ``low``.
         rest: Where the legend reads while nothing is pointed at; the right end if None.
+        size: Width and height.
+        span: Ends of the horizontal axis; those of the lines if None.
+        lane: Height that is left free above the lines, for marks.
     """
 
     title: str
@@ -76,38 +79,50 @@ class Plot:
     at: Sequence[float] = ()
     guides: list[tuple[float, str, str]] = field(default_factory=list)
     rest: float | None = None
+    size: tuple[float, float] = (WIDTH, HEIGHT)
+    span: tuple[float, float] | None = None
+    lane: float = 0.0
 
     def scales(self) -> tuple[Scale, Scale]:
         """Of the steps and of the values."""
         steps = [step for line in self.series for step in line.x]
-        first, last = (min(steps), max(steps)) if steps else (0, 1)
+        first, last = self.span or ((min(steps), max(steps)) if steps else (0, 1))
         across = (first - 0.5, last + 0.5) if first == last else (float(first), float(last))
+        width, height = self.size
         return (
-            Scale(across, (LEFT, WIDTH - RIGHT), log=bool(self.at)),
-            Scale(self.domain, (HEIGHT - BOTTOM, TOP)),
+            Scale(across, (LEFT, width - RIGHT), log=bool(self.at)),
+            Scale(self.domain, (height - BOTTOM, TOP + self.lane)),
         )
 
 
-def figure(plot: Plot, key: str | None = None) -> Html:
+def figure(
+    plot: Plot, key: str | None = None, behind: Html | None = None, over: Html | None = None
+) -> Html:
     """The plot as a figure with its legend, which doubles as the cursor's read-out.
 
     Args:
         plot: What to draw.
         key: Of what the script knows of it (`cursor_data`); without one no cursor reads it.
+        behind: What lies behind the lines.
+        over: What lies over them and leads somewhere, such as marks that are links.
     """
     x, y = plot.scales()
     drawn = [
+        behind,
         grid(x, y, plot.show, plot.axis, plot.at),
         [_limit(x, y, *limit) for limit in plot.limits],
         [_mark(x, *mark) for mark in plot.marks],
         [band(x, y, line) for line in plot.series if line.area is not None],
         [curve(x, y, line) for line in plot.series],
         [guide(x, *given, row=i) for i, given in enumerate(plot.guides)],
-        tag("line", class_="cursor", x1=0.0, x2=0.0, y1=TOP, y2=HEIGHT - BOTTOM),
+        tag("line", class_="cursor", x1=0.0, x2=0.0, y1=TOP, y2=y.pixels[0]),
+        over,
     ]
     resting = None if plot.rest is None else f"{plot.axis} {plainly(plot.rest)}"
     read_at = tag("span", resting, class_="at", data_at=True)
-    return chart(plot.title, describe(plot), drawn, legend(plot), plot.note, read_at, key)
+    said, keys = describe(plot), legend(plot)
+    role = "img" if over is None else "group"  # what is inside a picture cannot be reached by key
+    return chart(plot.title, said, drawn, keys, plot.note, read_at, key, plot.size, role)
 
 
 def chart(
@@ -118,6 +133,8 @@ def chart(
     note: str = "",
     beside: Html | None = None,
     plot: str | None = None,
+    size: tuple[float, float] = (WIDTH, HEIGHT),
+    role: str = "img",
 ) -> Html:
     """A drawing under its heading and legend, with a note below.
 
@@ -129,12 +146,14 @@ def chart(
         note: What to know when reading it.
         beside: What stands beside the heading.
         plot: Key of what the script knows of it.
+        size: Width and height.
+        role: ``group`` where parts of it can be reached by themselves.
     """
     heading = tag("div", tag("h3", title), beside, class_="heading")
     return tag(
         "figure",
         tag("figcaption", heading, tag("p", keys, class_="legend") if keys else None),
-        canvas(title, summary, drawn, WIDTH, HEIGHT),
+        canvas(title, summary, drawn, *size, role=role),
         tag("p", note, class_="note") if note else None,
         class_="chart",
         data_plot=plot,
@@ -146,9 +165,9 @@ def canvas(
 ) -> Html:
     """An SVG that says in words what it shows."""
     named = (tag("title", title), tag("desc", summary))
-    said = {"role": "img", "aria_label": f"{title}. {summary}"}
+    said: dict[str, object] = {"role": "img", "aria_label": f"{title}. {summary}"}
     box = f"0 0 {number(width)} {number(height)}"
-    return tag("svg", named, drawn, view_box=box, **said, **attributes)
+    return tag("svg", named, drawn, view_box=box, **(said | attributes))
 
 
 def grid(
@@ -258,7 +277,7 @@ def cursor_data(plot: Plot) -> dict[str, object]:
         at = dict(line.readings())
         columns.append([plot.show(at[step]) if step in at else "" for step in steps])
     pixels = [round(x(step), 1) for step in steps]
-    found = {"steps": steps, "pixels": pixels, "values": columns, "width": WIDTH}
+    found = {"steps": steps, "pixels": pixels, "values": columns, "width": plot.size[0]}
     return {**found, "axis": plot.axis}
 
 

@@ -133,11 +133,12 @@ def _run(diagnosis: "Diagnosis", log_w: Any) -> RunView:
         bands=_bands(diagnosis) if weighed else {},
         points=_points(diagnosis, log_w) if weighed else [],
         worst=_worst(diagnosis, log_w) if weighed else [],
-        environment={"schema": SCHEMA, "versions": _versions()},
+        environment={"schema": SCHEMA, "versions": versions()},
     )
 
 
-def _versions() -> dict[str, str | None]:
+def versions() -> dict[str, str | None]:
+    """Versions of what the page depends on; None for what is not installed."""
     from tod.runs import collect_environment
 
     found = collect_environment()["versions"]

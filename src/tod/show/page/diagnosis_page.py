@@ -20,6 +20,7 @@ from tod.show.figures.svg import Html, join, tag
 from tod.show.output import put
 from tod.show.page.diagnosis_data import POINTS_DRAWN, DiagnosisView, view
 from tod.show.page.document import document
+from tod.show.page.findings_view import findings_view
 from tod.show.page.headline import Tile, figures, size
 from tod.show.page.judged import judged
 from tod.show.page.run_data import STEPS_DRAWN, thinned, thresholds
@@ -29,6 +30,7 @@ from tod.show.words import target as formula
 
 if TYPE_CHECKING:
     from tod.diagnosis import Diagnosis
+    from tod.findings import Findings
 
 ORIGIN = {
     "declared": "This target was declared.",
@@ -45,7 +47,7 @@ def diagnosis_page(diagnosis: "Diagnosis", remarks: Sequence[str] = ()) -> Html:
         diagnosis: What `tod.diagnose` found.
         remarks: What is to be said about how its target was located.
     """
-    return _page(view(diagnosis, remarks))
+    return _page(view(diagnosis, remarks), diagnosis.findings)
 
 
 def write_diagnosis(diagnosis: "Diagnosis", path: Path | str, remarks: Sequence[str] = ()) -> Path:
@@ -57,23 +59,26 @@ def write_diagnosis(diagnosis: "Diagnosis", path: Path | str, remarks: Sequence[
     return put(diagnosis_page(diagnosis, remarks), Path(path), "the rollouts", "--html")
 
 
-def _page(seen: DiagnosisView) -> Html:
+def _page(seen: DiagnosisView, findings: "Findings") -> Html:
     data, source = seen.data, seen.data["source"]
     whole = replace(seen.run, diagnosis=data)
     drawn = thinned(seen.run, STEPS_DRAWN)
     over = plots_over_steps([drawn]) if len(seen.run.steps) > 1 else []
     curves = {f"p{i}": plot for i, plot in enumerate(over)}
     weights = {f"w{i}": plot for i, plot in enumerate(_weight_plots(seen))}
+    answered = findings_view(findings, data)
     dots = replace(drawn, points=seen.run.points)
     return document(
         "diagnosis.html",
         f"{seen.run.name} · TOD diagnosis",
         {
-            "plots": {key: cursor_data(plot) for key, plot in {**weights, **curves}.items()},
+            "plots": answered.plots
+            | {key: cursor_data(plot) for key, plot in {**weights, **curves}.items()},
             "points": phase_data([drawn]),
         },
         name=seen.run.name,
         about=_about(source),
+        findings=answered,
         judged=judged(whole),
         tiles=[*figures(data), _feasible(seen), size(whole)],
         target=_target(seen),
@@ -174,12 +179,16 @@ def _curves_read(seen: DiagnosisView) -> str | None:
 
 def _phase_words(seen: DiagnosisView) -> list[str]:
     shown, total = len(seen.run.points), len(seen.ess_rel)
-    path = "The line is the path over the steps, stronger as it goes, from the ring to the disc: "
+    path = "The line is the path over the steps, stronger as it goes, from the ring to the last "
+    path += "disc: every disc pools a window of steps (ten windows at most) and is as large as the "
+    path += "prompts behind it are many; it lies at "
     several = len(seen.run.steps) > 1
     words = [
         "Every dot is a prompt: point at one to read it, or use the arrow keys. Prompts of the "
         "same place are spread around it.",
-        (path if several else "The disc is ") + "the median over informative prompts.",
+        path + "the mean of its steps' medians over informative prompts."
+        if several
+        else "The disc is the median over informative prompts.",
     ]
     if shown < total:
         words.append(

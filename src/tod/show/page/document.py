@@ -9,8 +9,13 @@ from typing import Any
 
 from tod.base.text import counted, fixed, large, percent, plainly, visible
 from tod.runs.facts import by_block
+from tod.show.figures.onsets import glyph
 from tod.show.figures.svg import Html, number
 from tod.show.words import verdict_words
+
+CERTAINTIES = {"fact": "certain", "likely": "likely", "possible": "possible"}
+SEVERITIES = {"critical": "Critical", "warning": "Warning", "note": "Note"}
+"""How people write the certainty of a cause and the severity of a finding."""
 
 
 def document(template: str, title: str, data: object = None, **values: Any) -> Html:
@@ -51,11 +56,13 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals |= {"certainties": CERTAINTIES, "severities": SEVERITIES}
     made.filters |= {
         "by_block": by_block,
         "coordinate": number,
         "counted": counted,
         "fixed": fixed,
+        "glyph": glyph,
         "large": large,
         "percent": percent,
         "plainly": plainly,

@@ -14,6 +14,8 @@ from tod.show.words import last_regime
 if TYPE_CHECKING:
     import polars as pl
 
+    from tod.findings import Findings
+
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 PROMPT_LIMIT, COMPLETION_LIMIT = 1200, 400
 CANDIDATES_SHOWN, WORST_SHOWN, WORST_STEPS, POINTS_SHOWN = 16, 8, 5, 600
@@ -90,6 +92,9 @@ class RunView:
         environment: Versions, hardware, threads, git, seeds, created.
         search: What a selection at test time gained (``search.json``), or None.
         diagnosis: Of all steps together (``tod.diagnosis/1``), where rollouts were diagnosed.
+        findings: What went wrong in it; None where nothing but a diagnosis was saved, where no
+            step was recorded, and of a search, which trains nothing.
+        unread: Why its findings could not be made, where its files could not be read; else empty.
     """
 
     name: str
@@ -102,6 +107,8 @@ class RunView:
     environment: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] | None = None
     diagnosis: dict[str, Any] | None = None
+    findings: "Findings | None" = None
+    unread: str = ""
 
     @property
     def last(self) -> dict[str, Any]:

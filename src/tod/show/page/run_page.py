@@ -15,6 +15,7 @@ from tod.show.figures.phase import phase_data, phase_diagram
 from tod.show.figures.plot import Plot, cursor_data, figure
 from tod.show.figures.svg import Html
 from tod.show.page.document import document, in_words
+from tod.show.page.findings_view import findings_view
 from tod.show.page.headline import compared, facts, unequal_k
 from tod.show.page.judged import judged
 from tod.show.page.run_data import STEPS_DRAWN, RunView, thinned
@@ -36,17 +37,24 @@ def page(runs: Sequence[RunView], extra: Sequence[Html] = ()) -> Html:
     plots = {f"p{i}": plot for i, plot in enumerate(plots_over_steps(drawn))} if over else {}
     by_k = side_by_side(views, style)
     weights = {"k": by_k} if by_k else {}
+    seen = [
+        None if v.findings is None else findings_view(v.findings, v.diagnosis, f"{i}-" * several)
+        for i, v in enumerate(views)
+    ]
+    marked = {} if several or seen[0] is None else seen[0].plots
     name = " · ".join(view.name for view in views)
     return document(
         "report.html",
         f"{name} · TOD report",
         {
-            "plots": {key: cursor_data(plot) for key, plot in {**plots, **weights}.items()},
+            "plots": marked
+            | {key: cursor_data(plot) for key, plot in {**plots, **weights}.items()},
             "points": phase_data(views),
         },
         name=name,
         about=_about(views),
         runs=views,
+        findings=seen,
         style=style,
         judged=[judged(view, named=several) for view in views],
         tiles=None if several else facts(views[0]),
@@ -122,7 +130,8 @@ def _about(runs: list[RunView]) -> str:
 def _phase_words(points: bool) -> list[str]:
     path = (
         "Each line is a run's path over its steps, stronger as it goes, from the ring to the "
-        "disc: the median over informative prompts. "
+        "last disc: medians over informative prompts, pooled over equal windows of steps (ten at "
+        "most), a disc as large as the prompts behind it are many. "
     )
     dots = (
         "Small dots are the prompts of the last step, spread where they coincide; point at one to "

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tod.base import RunError
+from tod.base import DataError, RunError
 from tod.diagnostics import EssRel, Overlap, Summary
 from tod.regimes import Thresholds, classify, stable_crossings
+from tod.runs import RunDirectory
 from tod.show.page import run_data as runs
 from tod.show.page.run_data import RunView, WorstContext
 
@@ -50,7 +51,7 @@ def load(path: Path | str, sharing: int = 1, thresholds: Thresholds | None = Non
     if not path.exists():
         raise RunError(f"{path}: no such run, diagnosis or rollouts. Check the path.")
     if (path / "manifest.json").exists():
-        view = runs.load(path, sharing)
+        view = _with_findings(runs.load(path, sharing), path)
         return view if thresholds is None else _judged_again(view, thresholds)
     saved = _saved(path)
     if saved is not None:
@@ -60,8 +61,26 @@ def load(path: Path | str, sharing: int = 1, thresholds: Thresholds | None = Non
     from tod.formats import read
     from tod.show.page.diagnosis_data import view as diagnosed
 
-    found = diagnosed(diagnose(read(path), thresholds=thresholds))
-    return replace(found.run, diagnosis=found.data, points=found.run.points[:: max(1, sharing)])
+    made = diagnose(read(path), thresholds=thresholds)
+    found = diagnosed(made)
+    points = found.run.points[:: max(1, sharing)]
+    return replace(found.run, diagnosis=found.data, points=points, findings=made.findings)
+
+
+def _with_findings(view: RunView, path: Path) -> RunView:
+    """The view with what went wrong in the run, by its rollouts and its ``steps.jsonl``."""
+    if view.search is not None or not view.steps:
+        return view
+    from tod.findings import find, run_of
+    from tod.formats import read
+    from tod.logs import detect, read_log
+
+    log, rows = path / "steps.jsonl", RunDirectory.open(path).rollouts.paths()
+    try:
+        logs = [read_log(log)] if detect(log) else []
+        return replace(view, findings=find(run_of(read(path) if rows else None, logs)))
+    except DataError as error:
+        return replace(view, unread=str(error))
 
 
 def of_diagnosis(data: dict[str, Any], name: str) -> RunView:
