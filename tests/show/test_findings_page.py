@@ -407,3 +407,11 @@ def test_the_cursor_reads_the_first_curve_and_the_small_ones(browser, page):
     browser.point(".wide-only figure svg", share=0.99)
     read = "[...document.querySelectorAll('figure[data-plot] [data-at]')].map(e => e.textContent)"
     assert set(browser.run(read)) == {"step 11"}
+
+
+def test_a_fall_below_every_gate_is_no_tick():
+    steps = np.arange(1, 21)
+    run = TrainingRun(series={"reward": Series("reward", steps, 0.5 - 0.001 * steps)})
+    page = show.findings_page(Findings(run, clear=("length",)))
+    assert "No fault is certain, but the reward falls." in page
+    assert '<section class="answer of-unknown"' in page

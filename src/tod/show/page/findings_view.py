@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tod.base.text import counted
 from tod.findings.detector import detectors
-from tod.findings.overview import figures
+from tod.findings.overview import figures, reward_falls
 from tod.show.answer import Answer, answer, last_good
 from tod.show.figures.onsets import (
     NARROW,
@@ -76,6 +76,7 @@ class FindingsView:
         unknown: What was not checked: what, why, and what it needs.
         inapplicable: What cannot be asked of a run of this kind.
         plots: What the script reads of the figures.
+        falls: Whether the reward evidently falls in a run without a finding of it.
     """
 
     answer: Answer
@@ -90,11 +91,12 @@ class FindingsView:
     unknown: list[tuple[str, str, str]] = field(default_factory=list)
     inapplicable: list[str] = field(default_factory=list)
     plots: dict[str, Any] = field(default_factory=dict)
+    falls: bool = False
 
     @property
     def state(self) -> State:
         """The severity of the answer, or what a run without faults is."""
-        return self.answer.severity or ("fine" if self.clear else "unknown")
+        return self.answer.severity or ("fine" if self.clear and not self.falls else "unknown")
 
     @property
     def state_words(self) -> str:
@@ -108,8 +110,11 @@ class FindingsView:
     @property
     def health(self) -> str:
         """The answer in two words, for a table of several runs."""
-        fine = "No fault found" if self.clear else "Nothing checked"
-        return fine if self.answer.severity is None else SEVERITIES[self.answer.severity]
+        if self.answer.severity is not None:
+            return SEVERITIES[self.answer.severity]
+        if not self.clear:
+            return "Nothing checked"
+        return "Reward falls" if self.falls else "No fault found"
 
     @property
     def first(self) -> Block | None:
@@ -136,6 +141,7 @@ def findings_view(
         blocks=blocks,
         healthy=figures(findings) if findings.first is None else [],
         clear=findings.clear,
+        falls=findings.first is None and reward_falls(findings),
         unknown=[(names[kind], item.why, item.needs) for kind, item in rest.items()],
         inapplicable=[names[kind] for kind in findings.unknown if kind not in rest],
         **made,
