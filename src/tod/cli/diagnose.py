@@ -106,6 +106,7 @@ def diagnose_command(
     from tod.findings import find, run_of
     from tod.formats import read
     from tod.show.terminal.diagnosis_screen import show
+    from tod.show.terminal.findings_screen import show_details
 
     shown, bounds = Shown(below, bootstrap, texts), thresholds_of(thresholds)
     rollouts, logs = sorted_out(paths, format_, bool(mapping))
@@ -116,7 +117,8 @@ def diagnose_command(
 
             write_findings(said, html)
         told = {"schema": "tod.findings/1", **said.to_dict()}
-        _write(said, told, None, json_out, markdown)
+        if _write(said, told, None, json_out, markdown) and verbose:
+            show_details(said)
         _leave(said, exit_code)
         return
     reading = read(
@@ -150,6 +152,7 @@ def diagnose_command(
     data = found.to_dict()
     free = _write(found.findings, data, data, json_out, markdown, remarks)
     if free and verbose:
+        show_details(found.findings)
         show(found, remarks)
     _leave(found.findings, exit_code)
 

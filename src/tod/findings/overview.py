@@ -109,7 +109,8 @@ def _lost_batch(findings: Findings) -> list[tuple[str, str]]:
         k = int(np.median(rollouts.groups.sizes))
         if law is not None and now >= 0.15 and k < 64:
             key = setting("samples_per_prompt", findings.run.framework)
-            text += f"; {key} = {2 * k} would leave {per_cent(1 - law.informative(2 * k))}"
+            left = per_cent(1 - law.informative(2 * k))
+            text += f"; {key} = {2 * k} would leave {left}, at twice the samples"
     return [("lost batch", text)]
 
 

@@ -42,7 +42,8 @@ class _Lines:
         )
         if len(folded) > most:
             folded = folded[:most]
-            folded[-1] = folded[-1][: WIDTH - 2].rstrip(" ,;") + " …"
+            whole_words = folded[-1][: WIDTH - 1].rpartition(" ")[0] or folded[-1][: WIDTH - 2]
+            folded[-1] = whole_words.rstrip(" ,;:") + " …"
         self.lines += [(line, style) for line in folded]
 
     def row(self, name: str, words: str, most: int = 2) -> None:
@@ -84,6 +85,31 @@ def show_findings(
     """Print it."""
     console = Screen()
     for line, style in lines(findings, data, remarks):
+        console.print(Text(line, style=style), soft_wrap=True)
+
+
+def show_details(findings: "Findings") -> None:
+    """Print every finding with its evidence, what was checked, and what could not be and why."""
+    page = _Lines()
+    for finding in findings.all:
+        page.text(f"{finding.severity}: {finding.headline}", 9, style=STYLES[finding.severity])
+        for name, text in finding.evidence:
+            page.row(name, text, 9)
+        if finding.cost:
+            page.row("cost so far", finding.cost, 9)
+        for cause in finding.causes:
+            decide = f" (to tell: {cause.decide})" if cause.decide else ""
+            page.row(f"{cause.certainty} cause", f"{cause.text}{decide}", 9)
+        for remedy in finding.remedies:
+            page.row("what to do", f"{remedy.text}{': ' * bool(remedy.effect)}{remedy.effect}", 9)
+    page.text(f"Checked, nothing seen: {', '.join(findings.clear) or 'nothing'}", 9, more="  ")
+    names = {detector.kind: detector.checks for detector in _detectors()}
+    for kind, item in findings.unknown.items():
+        page.text(f"not checked: {names[kind]}: {item.why}; needs {item.needs}", 9, more="  ")
+    for note in findings.run.notes:
+        page.text(f"read: {note}", 9, more="  ")
+    console = Screen()
+    for line, style in page.lines:
         console.print(Text(line, style=style), soft_wrap=True)
 
 
@@ -145,7 +171,8 @@ def _healthy(page: _Lines, findings: "Findings", data: dict[str, Any] | None) ->
         page.text(f"{said.headline} {said.sentence}", 2, style="bold")
     for name, text in figures(findings):
         page.row(name, text)
-    for note in said.notes[:4]:
+    told = {"shrinking_signal"} if findings.run.get("zero_variance") is not None else set()
+    for note in [note for note in said.notes if note.kind not in told][:4]:
         page.text(f"note: {note.headline}", 2, indent="  ", more="    ")
         for remedy in note.remedies[:1]:
             effect = f": {remedy.effect}" if remedy.effect else ""
@@ -163,7 +190,8 @@ def _unknown(findings: "Findings") -> str:
     """What could not be checked, and why; of many the reasons stand in --verbose."""
     names = {detector.kind: detector.checks for detector in _detectors()}
     few = {k: v for k, v in findings.unknown.items() if v.kind == "too_few"}
-    rest = [names[kind] for kind in findings.unknown if kind not in few]
+    aside = ("too_few", "not_applicable")
+    rest = [names[kind] for kind, item in findings.unknown.items() if item.kind not in aside]
     said = []
     for why in dict.fromkeys(item.why for item in few.values()):
         alike = {names[kind]: item.needs for kind, item in few.items() if item.why == why}
@@ -174,7 +202,7 @@ def _unknown(findings: "Findings") -> str:
     if rest:
         said.append(f"not checkable here: {', '.join(rest)} (--verbose)")
     text = "; ".join(said)
-    return text[0].upper() + text[1:]
+    return text[:1].upper() + text[1:]
 
 
 def _detectors() -> Sequence[Any]:
