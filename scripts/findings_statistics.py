@@ -14,7 +14,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tod.findings.planted import FAULTS, HEALTHY, Outcome, Scenario, Summary, outcome, summary
+from tod.findings.planted import (
+    FAULTS,
+    HEALTHY,
+    Outcome,
+    OutcomeSummary,
+    Scenario,
+    outcome,
+    summary,
+)
 from tod.findings.planted.outcomes import HEALTHY_CRITICAL, HEALTHY_FAULTS, Tally
 
 FIRST = 500_000
@@ -80,7 +88,7 @@ def reached(tally: Tally) -> str:
     return "; ".join(short) or "yes"
 
 
-def fault_rows(said: Summary) -> list[str]:
+def fault_rows(said: OutcomeSummary) -> list[str]:
     """A row of the table for every fault."""
     rows = [
         "| planted fault | named as | runs | named | named first | onset | datable | interval "
@@ -104,7 +112,7 @@ def fault_rows(said: Summary) -> list[str]:
     return rows
 
 
-def healthy_rows(said: Summary) -> list[str]:
+def healthy_rows(said: OutcomeSummary) -> list[str]:
     """A row of the table for every healthy family."""
     rows = ["| healthy family | runs | with a fault | critical |", "|---|---|---|---|"]
     rows += [f"| {t.scenario.name} | {t.runs} | {t.faults} | {t.critical} |" for t in said.healthy]

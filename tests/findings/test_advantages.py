@@ -7,7 +7,7 @@ import pytest
 
 from tod.base import Groups, Unknown
 from tod.findings import Rollouts, TrainingRun
-from tod.findings.detectors.advantages import WORDS, Advantages
+from tod.findings.detectors.advantages import WORDS, AdvantagesDetector
 from tod.findings.rollout_series import series_of
 
 K, PROMPTS, STEPS = 6, 10, 8
@@ -50,7 +50,7 @@ def logged(rows, rule):
 def look(rows, advantage, expected=None):
     rows = replace(rows, advantage=advantage)
     run = TrainingRun(series_of(rows), rollouts=rows, expected=expected or {})
-    return Advantages().look(run)
+    return AdvantagesDetector().look(run)
 
 
 RULES = [
@@ -108,7 +108,7 @@ def test_advantages_of_a_critic_are_no_fault():
 
 
 def test_what_is_missing_is_said():
-    assert isinstance(Advantages().look(TrainingRun(rollouts=table())), Unknown)
+    assert isinstance(AdvantagesDetector().look(TrainingRun(rollouts=table())), Unknown)
     few = np.full(len(table().reward), np.nan)
     few[:5] = 1
     assert look(table(), few).kind == "too_few"

@@ -6,14 +6,16 @@ import pytest
 from findings.healthy_series import curves
 from tod.base import Unknown
 from tod.findings import Series, TrainingRun
-from tod.findings.detectors.clip import Clip
+from tod.findings.detectors.clip import ClipDetector
 from tolerance import double
 
 
 def look(**values):
     size = len(next(iter(values.values())))
     steps = np.arange(1, size + 1)
-    return Clip().look(TrainingRun({n: Series(n, steps, np.asarray(v)) for n, v in values.items()}))
+    return ClipDetector().look(
+        TrainingRun({n: Series(n, steps, np.asarray(v)) for n, v in values.items()})
+    )
 
 
 def test_saturation_is_dated():
@@ -45,7 +47,7 @@ def test_healthy_clips_are_silent():
 
 
 def test_what_is_missing_is_said():
-    assert isinstance(Clip().look(TrainingRun()), Unknown)
+    assert isinstance(ClipDetector().look(TrainingRun()), Unknown)
     assert look(clip_fraction=np.zeros(2)).kind == "too_few"
 
 

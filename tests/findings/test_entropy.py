@@ -5,7 +5,7 @@ import numpy as np
 from findings.healthy_series import ar, curves
 from tod.base import Unknown
 from tod.findings import Series, TrainingRun
-from tod.findings.detectors.entropy import Entropy
+from tod.findings.detectors.entropy import EntropyDetector
 
 
 def look(values, reward=None):
@@ -13,7 +13,7 @@ def look(values, reward=None):
     series = {"entropy": Series("entropy", steps, np.asarray(values, float))}
     if reward is not None:
         series["reward"] = Series("reward", steps, np.asarray(reward, float))
-    return Entropy().look(TrainingRun(series))
+    return EntropyDetector().look(TrainingRun(series))
 
 
 def planted(end, at=60, size=120, seed=0):
@@ -50,7 +50,7 @@ def test_entropy_of_healthy_runs_is_silent():
 
 
 def test_what_is_missing_is_said():
-    assert isinstance(Entropy().look(TrainingRun()), Unknown)
+    assert isinstance(EntropyDetector().look(TrainingRun()), Unknown)
     few = look(np.ones(5))
     assert isinstance(few, Unknown)
     assert few.kind == "too_few"

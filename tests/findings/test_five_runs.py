@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from tod.findings import Findings, TrainingRun, find
-from tod.findings.planted.world import Drawn, World
+from tod.findings.planted.world import PlantedDraws, PlantedWorld
 
 SEEDS = range(1000, 1010)
 
 
 def planted(name: str, seed: int, steps: int = 20, prompts: int = 32, k: int = 8) -> Findings:
     rng = np.random.default_rng(seed)
-    world = World(np.arange(1, steps + 1), prompts, k, rng, skill=np.linspace(-1, 1.5, steps))
+    world = PlantedWorld(
+        np.arange(1, steps + 1), prompts, k, rng, skill=np.linspace(-1, 1.5, steps)
+    )
     if name == "long":
         world.length = 60 * np.exp(np.linspace(0, np.log(12), steps))
     drawn = world.draw()
@@ -21,7 +23,7 @@ def planted(name: str, seed: int, steps: int = 20, prompts: int = 32, k: int = 8
     return find(TrainingRun(rollouts=drawn.rollouts()))
 
 
-def _break(drawn: Drawn, name: str, rng: np.random.Generator) -> None:
+def _break(drawn: PlantedDraws, name: str, rng: np.random.Generator) -> None:
     if name == "dead":
         drawn.reward[8:] = 0
     if name == "one text":

@@ -5,7 +5,7 @@ import numpy as np
 from findings.healthy_series import curves
 from tod.base import Unknown
 from tod.findings import Series, TrainingRun
-from tod.findings.detectors.gold import Gold
+from tod.findings.detectors.gold import GoldDetector
 
 
 def run(judged, reward, every=5, name="eval.accuracy"):
@@ -29,7 +29,7 @@ def planted(seed, fall=0.3, turn=20, size=40):
 
 def test_a_proxy_is_named_near_where_evaluation_turns():
     for seed in range(20):
-        (finding,) = Gold().look(run(*planted(seed)))
+        (finding,) = GoldDetector().look(run(*planted(seed)))
         assert (finding.kind, finding.severity) == ("over_optimised", "warning")
         assert abs(finding.onset.step - 105) <= 10
         assert abs(finding.best_step - 105) <= 15
@@ -38,23 +38,23 @@ def test_a_proxy_is_named_near_where_evaluation_turns():
 def test_a_reward_that_falls_too_is_no_proxy():
     judged, _ = planted(0)
     reward = np.concatenate([np.linspace(0.3, 0.7, 100), np.linspace(0.7, 0.2, 100)])
-    assert Gold().look(run(judged, reward)) == ()
+    assert GoldDetector().look(run(judged, reward)) == ()
 
 
 def test_a_falling_loss_is_no_fall():
     judged, reward = planted(0)
-    assert isinstance(Gold().look(run(judged, reward, name="eval.loss")), Unknown)
+    assert isinstance(GoldDetector().look(run(judged, reward, name="eval.loss")), Unknown)
 
 
 def test_healthy_evaluation_is_silent():
     for _, rng, curve in curves():
         judged = curve[:: max(1, len(curve) // 20)]
-        assert Gold().look(run(judged, np.repeat(curve, 5))) == ()
-        assert Gold().look(run(100 * judged + 3, np.repeat(curve, 5))) == ()
+        assert GoldDetector().look(run(judged, np.repeat(curve, 5))) == ()
+        assert GoldDetector().look(run(100 * judged + 3, np.repeat(curve, 5))) == ()
         noisy = judged + rng.normal(0, 0.04, len(judged))
-        assert Gold().look(run(noisy, np.repeat(curve, 5))) == ()
+        assert GoldDetector().look(run(noisy, np.repeat(curve, 5))) == ()
 
 
 def test_what_is_missing_is_said():
-    assert isinstance(Gold().look(TrainingRun()), Unknown)
-    assert Gold().look(run([0.5, 0.4], np.ones(10))).kind == "too_few"
+    assert isinstance(GoldDetector().look(TrainingRun()), Unknown)
+    assert GoldDetector().look(run([0.5, 0.4], np.ones(10))).kind == "too_few"

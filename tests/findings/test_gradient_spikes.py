@@ -5,12 +5,14 @@ import numpy as np
 from findings.healthy_series import curves
 from tod.base import Unknown
 from tod.findings import Series, TrainingRun
-from tod.findings.detectors.gradient_spikes import GradientSpikes
+from tod.findings.detectors.gradient_spikes import GradientSpikesDetector
 
 
 def look(values):
     steps = np.arange(1, len(values) + 1)
-    return GradientSpikes().look(TrainingRun({"grad_norm": Series("grad_norm", steps, values)}))
+    return GradientSpikesDetector().look(
+        TrainingRun({"grad_norm": Series("grad_norm", steps, values)})
+    )
 
 
 def test_spikes_are_counted_and_dated():
@@ -61,5 +63,5 @@ def test_a_run_that_hardly_ever_moved_is_not_read():
 
 
 def test_what_is_missing_is_said():
-    assert isinstance(GradientSpikes().look(TrainingRun()), Unknown)
+    assert isinstance(GradientSpikesDetector().look(TrainingRun()), Unknown)
     assert look(np.ones(5)).kind == "too_few"

@@ -5,7 +5,7 @@ import numpy as np
 from findings.healthy_series import curves
 from tod.base import Unknown
 from tod.findings import Series, TrainingRun, find
-from tod.findings.detectors.learning_end import LearningEnd
+from tod.findings.detectors.learning_end import LearningEndDetector
 from tod.findings.overview import reward_falls, reward_sentence
 from tod.show.terminal.findings_screen import markdown
 
@@ -57,10 +57,10 @@ def test_a_fall_below_the_gate_is_said_first():
 def test_a_student_that_gets_no_reward_has_not_stopped_learning():
     gap = np.geomspace(4, 0.01, 40)
     taught = run(distillation_loss=gap, reward=np.zeros(40), all_fail=np.ones(40))
-    said = LearningEnd().look(taught)
+    said = LearningEndDetector().look(taught)
     assert isinstance(said, Unknown)
     assert said.kind == "not_applicable"
     alone = run(reward=np.zeros(40), all_fail=np.ones(40))
-    assert LearningEnd().look(alone)[0].severity == "critical"
+    assert LearningEndDetector().look(alone)[0].severity == "critical"
     graded = run(distillation_loss=gap, reward=np.full(40, 0.5), zero_variance=np.zeros(40))
-    assert LearningEnd().look(graded) == ()
+    assert LearningEndDetector().look(graded) == ()

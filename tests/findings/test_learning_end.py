@@ -5,7 +5,7 @@ import pytest
 
 from findings.healthy_series import curves
 from tod.findings import Series, TrainingRun
-from tod.findings.detectors.learning_end import LearningEnd, all_passing
+from tod.findings.detectors.learning_end import LearningEndDetector, all_passing
 from tolerance import double
 
 
@@ -13,7 +13,7 @@ def look(**values):
     size = len(next(iter(values.values())))
     steps = np.arange(1, size + 1)
     series = {name: Series(name, steps, np.asarray(v, float)) for name, v in values.items()}
-    return LearningEnd().look(TrainingRun(series))
+    return LearningEndDetector().look(TrainingRun(series))
 
 
 def drawn(rng, prompts, k):

@@ -7,7 +7,7 @@ from findings.healthy_series import curves
 from tod.base import Groups, Unknown
 from tod.diagnostics import GapProfile
 from tod.findings import Series, TrainingRun
-from tod.findings.detectors.mismatch import Mismatch
+from tod.findings.detectors.mismatch import MismatchDetector
 from tolerance import chance
 
 VOCABULARY, TOKENS, ROWS = 64, 40, 64
@@ -86,7 +86,7 @@ def run(worlds, seed=0, reward=None):
 
 def test_a_step_out_of_sync_is_named_and_heals():
     broken = run(["none"] * 3 + ["weights"] + ["none"] * 2, reward=[0.5, 0.5, 0.5, 0.1, 0.5, 0.5])
-    (finding,) = Mismatch().look(broken)
+    (finding,) = MismatchDetector().look(broken)
     assert finding.severity == "critical"
     assert (finding.onset.step, finding.best_step) == (4, 3)
     assert finding.headline.endswith("at step 4, in step again at 5.")
@@ -106,14 +106,14 @@ def test_a_step_out_of_sync_is_named_and_heals():
     ],
 )
 def test_a_jump_for_good_is_dated_and_has_its_cause(world, cause):
-    (finding,) = Mismatch().look(run(["none"] * 8 + [world] * 8))
+    (finding,) = MismatchDetector().look(run(["none"] * 8 + [world] * 8))
     assert finding.severity == "critical"
     assert finding.onset.step == 9
     assert finding.causes[0].kind == cause
 
 
 def test_truncation_from_the_first_step_on_is_a_warning():
-    (finding,) = Mismatch().look(run(["truncated"] * 8))
+    (finding,) = MismatchDetector().look(run(["truncated"] * 8))
     assert (finding.severity, finding.onset.step) == ("warning", None)
     assert finding.remedies[0].kind == "top_p"
 
@@ -128,15 +128,17 @@ def test_answers_that_end_in_certain_tokens_are_no_other_prompt():
         gaps[step] = GapProfile()
         gaps[step].add(log_mu + gap, log_mu, Groups.equal(ROWS, TOKENS))
     assert {profile.kind for profile in gaps.values()} == {"prefix"}
-    assert Mismatch().look(TrainingRun(gaps=gaps)) == ()
+    assert MismatchDetector().look(TrainingRun(gaps=gaps)) == ()
 
 
 def test_engines_that_agree_are_silent():
-    assert Mismatch().look(run(["none"] * 12)) == ()
+    assert MismatchDetector().look(run(["none"] * 12)) == ()
     for _, rng, curve in curves():
         steps = np.arange(1, len(curve) + 1)
         gap = 0.02 * (0.6 + np.abs(curve)) * np.exp(rng.normal(0, 0.1, len(curve)))
-        assert Mismatch().look(TrainingRun({"mismatch": Series("mismatch", steps, gap)})) == ()
+        assert (
+            MismatchDetector().look(TrainingRun({"mismatch": Series("mismatch", steps, gap)})) == ()
+        )
 
 
 def test_a_log_alone_names_the_step_and_leaves_the_cause_open():
@@ -144,14 +146,14 @@ def test_a_log_alone_names_the_step_and_leaves_the_cause_open():
         np.random.default_rng(0).normal(0, 0.1, 40)
     )
     series = Series("mismatch", np.arange(1, 41), gap)
-    (finding,) = Mismatch().look(TrainingRun({"mismatch": series}))
+    (finding,) = MismatchDetector().look(TrainingRun({"mismatch": series}))
     assert finding.onset.step == 26
     assert {c.certainty for c in finding.causes} == {"possible"}
     assert len(finding.causes) == 3
 
 
 def test_what_is_missing_is_said():
-    unknown = Mismatch().look(TrainingRun(framework="verl"))
+    unknown = MismatchDetector().look(TrainingRun(framework="verl"))
     assert isinstance(unknown, Unknown)
     assert "calculate_log_probs" in unknown.needs
-    assert Mismatch().look(run(["none"] * 2)).kind == "too_few"
+    assert MismatchDetector().look(run(["none"] * 2)).kind == "too_few"

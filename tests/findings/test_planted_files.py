@@ -7,7 +7,7 @@ import tod
 from formats import writers
 from tod.findings import TrainingRun, find, rollouts_of
 from tod.findings.detector import detectors
-from tod.findings.planted.world import Drawn, World
+from tod.findings.planted.world import PlantedDraws, PlantedWorld
 
 FORMATS = {
     "verl": (writers.write_verl, {}),
@@ -28,7 +28,7 @@ TEXTLESS = {"tinker"}
 
 
 def drawn(seed, steps=20, prompts=16, k=4):
-    world = World(
+    world = PlantedWorld(
         np.arange(1, steps + 1),
         prompts,
         k,
@@ -39,10 +39,10 @@ def drawn(seed, steps=20, prompts=16, k=4):
     return world.draw()
 
 
-def written(columns: Drawn) -> writers.World:
+def written(columns: PlantedDraws) -> writers.PlantedWorld:
     """The rows of a run as the writers take them; a text's tokens are its code's digits."""
     _, prompts, k = columns.world.shape
-    world = writers.World(k)
+    world = writers.PlantedWorld(k)
     for i, step in enumerate(columns.world.steps.tolist()):
         for group in range(prompts):
             mean = columns.reward[i, group].mean()

@@ -26,7 +26,12 @@ from tod.findings.detectors.verifier import contradictions
 from tod.findings.pass_rates import PassRates, fit_pass_rates
 from tod.findings.planted.metrics import autoregressive, pass_rates
 from tod.findings.planted.outcomes import above, below
-from tolerance import chance, double
+from tolerance import chance, double, stated
+
+FITTED = double(1000, 1e4)
+"""Of fits by prefix sums: squares of 30 steps of values to 100 cancel."""
+METHOD = stated(0.15, "the delta method at 60 groups of 8")
+LOGISTIC = stated(0.0095, "the logistic law is so near to the normal one everywhere")
 
 SEEDS = range(5)
 
@@ -75,7 +80,7 @@ def test_a_bend_fits_as_least_squares_does(seed, size):
     line = least_squares([np.ones(size), t], y)
     scale = (line - min(exact)) / fit.gain
     close(fit.loss * scale, exact, y)
-    assert scale >= min(exact) / (size - 4) * (1 - 1e-9)
+    assert scale >= min(exact) / (size - 4) * (1 - FITTED)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -85,8 +90,9 @@ def test_slopes_of_an_exact_bend_are_found(seed):
     level, before, more, place = *rng.normal(size=3), int(rng.integers(4, 24))
     fit = bend(level + before * t + more * np.maximum(0, t - place))
     assert fit.place == place
-    np.testing.assert_allclose([fit.before, fit.after], [before, before + more], atol=1e-9, rtol=0)
-    np.testing.assert_allclose(fit.rest, 0, atol=1e-9)
+    slopes = [before, before + more]
+    np.testing.assert_allclose([fit.before, fit.after], slopes, atol=FITTED, rtol=0)
+    np.testing.assert_allclose(fit.rest, 0, rtol=0, atol=FITTED)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -106,7 +112,7 @@ def test_a_free_line_after_a_ramp_has_four_steps_or_none():
     t = np.arange(14.0)
     y = np.maximum(0, t - 4)
     y[10:] = np.array([30.0, 31.0, 32.0, 33.0])
-    assert _ramp_rss(y, sums_of_lines(y)) < 1e-9
+    assert _ramp_rss(y, sums_of_lines(y)) < FITTED
     y[10] = y[9] + 1  # a line of three is not tried: the bend runs over it to the end
     assert _ramp_rss(y, sums_of_lines(y)) > 1
 
@@ -194,7 +200,9 @@ def test_noise_is_read_beside_a_change_and_never_below_what_a_step_says():
     short = noise[:30]
     steep = short + 5 * np.maximum(0, np.arange(30) - 12)
     assert window_error(steep) < 2 * window_error(short)
-    assert window_error(noise, np.full(200, 40.0)) == pytest.approx(40 / np.sqrt(width), rel=1e-12)
+    assert window_error(noise, np.full(200, 40.0)) == pytest.approx(
+        40 / np.sqrt(width), rel=double(200)
+    )
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.3, 2.0), (1.0, 1.0), (5.0, 0.7)])
@@ -202,8 +210,8 @@ def test_informative_groups_are_those_of_the_beta_binomial(a, b):
     law = PassRates(a, b)
     for k in (1, 2, 3, 8, 64):
         same = stats.betabinom.pmf([0, k], k, a, b).sum() if k > 1 else 1.0
-        assert law.informative(k) == pytest.approx(max(0.0, 1 - same), abs=1e-10)
-    assert law.mean == pytest.approx(stats.beta.mean(a, b), rel=1e-12)
+        assert law.informative(k) == pytest.approx(max(0.0, 1 - same), abs=double(200, 4))
+    assert law.mean == pytest.approx(stats.beta.mean(a, b), rel=double(200))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -218,8 +226,7 @@ def test_no_beta_law_fits_better_than_the_fitted_one(seed):
     law = fit_pass_rates(count, size)
     assert law is not None
     best = optimize.minimize(loss, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-8})
-    # of a grid of 15 that shrinks sevenfold five times; 0.01 of 2·log-likelihood is no evidence
-    assert loss(np.log([law.a, law.b])) - best.fun < 0.01
+    assert loss(np.log([law.a, law.b])) - best.fun < stated(0.01, "no evidence in log-likelihood")
 
 
 def rollouts(reward, steps, prompt=None, text=None):
@@ -251,7 +258,9 @@ def test_the_correlation_within_prompts_is_that_of_all_pairs(seed):
         parts.append(within - across)
     exact = np.mean(parts) / reward.var()
     assert found.value == pytest.approx(exact, abs=double(200, 4))
-    np.testing.assert_allclose(found.by_step, np.array(parts) / reward.var(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        found.by_step, np.array(parts) / reward.var(), rtol=0, atol=double(200, 4)
+    )
     assert found.pairs == 36
 
 
@@ -266,7 +275,7 @@ def test_the_error_of_the_correlation_is_its_spread_over_runs():
         runs.append((found.value, found.error))
     values, errors = np.array(runs).T
     # a standard deviation of n draws errs by 1/√(2n); the rest of 15 % for the delta method
-    assert errors.mean() == pytest.approx(values.std(ddof=1), rel=chance(0.71, 400) + 0.15)
+    assert errors.mean() == pytest.approx(values.std(ddof=1), rel=chance(0.71, 400) + METHOD)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -278,7 +287,7 @@ def test_contradictions_are_those_of_all_pairs(seed):
     rows = list(zip(np.repeat(prompt, 4), text.reshape(-1), reward.reshape(-1), strict=True))
     same = [(a, b) for a, b in itertools.combinations(rows, 2) if a[:2] == b[:2]]
     assert (pairs, unequal) == (len(same), sum(a[2] != b[2] for a, b in same))
-    assert share == pytest.approx(reward.mean(), rel=1e-12)
+    assert share == pytest.approx(reward.mean(), rel=double(200))
 
 
 def test_difficulty_is_taken_out_as_least_squares_does():
@@ -295,20 +304,22 @@ def test_difficulty_is_taken_out_as_least_squares_does():
     effects = np.linalg.lstsq(design[often], reward.mean(axis=1)[often], rcond=None)[0]
     exact = effects[9:] + effects[prompt[often]].mean()
     # the turns stop where no effect moves by 1e-6; they close in by a factor each
-    np.testing.assert_allclose(series.values, exact, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        series.values, exact, rtol=0, atol=stated(1e-5, "ten times where the turns stop")
+    )
 
 
 @pytest.mark.parametrize(("k", "n"), [(3, 3), (9, 10), (95, 100), (0, 7)])
 def test_limits_of_shares_are_those_of_wilson(k, n):
     exact = stats.binomtest(k, n).proportion_ci(0.95, method="wilson").low
-    assert _lower(k, n) == pytest.approx(exact, abs=1e-4)  # 1.96 for 1.959964
+    assert _lower(k, n) == pytest.approx(exact, abs=stated(1e-4, "1.96 for 1.959964"))
 
 
 def test_the_error_of_a_jump_is_that_of_two_shares():
     count, total = np.array([2, 3, 8]), np.array([8, 8, 8])
     p, q = 3.5 / 9, 8.5 / 9
     exact = np.sqrt(p * (1 - p) / 8 + q * (1 - q) / 8)
-    assert _difference_error(count, total, 2) == pytest.approx(exact, rel=1e-12)
+    assert _difference_error(count, total, 2) == pytest.approx(exact, rel=double(200))
     assert _difference_error(count, total, 0) == 0.0
 
 
@@ -316,7 +327,7 @@ def test_the_error_of_a_jump_is_that_of_two_shares():
 def test_a_slope_is_as_sure_as_linear_regression_says(seed):
     y = noisy(seed, 12)
     fit = stats.linregress(np.arange(12), y)
-    assert _slope_errors(y) == pytest.approx(fit.slope / fit.stderr, rel=1e-9)
+    assert _slope_errors(y) == pytest.approx(fit.slope / fit.stderr, rel=double(2000, 1e3))
     assert _slope_errors(y[:4]) == 0.0
 
 
@@ -347,4 +358,6 @@ def test_pass_rates_of_prompts_of_normal_difficulty():
     rng = np.random.default_rng(0)
     drawn = 1 / (1 + np.exp(-(skill[:, None] - spread * rng.normal(size=(3, 100_000)))))
     # the logistic law is within 0.0095 of the normal one everywhere
-    np.testing.assert_allclose(pass_rates(skill, spread), drawn.mean(axis=1), rtol=0, atol=0.0125)
+    np.testing.assert_allclose(
+        pass_rates(skill, spread), drawn.mean(axis=1), rtol=0, atol=LOGISTIC + chance(0.5, 100_000)
+    )

@@ -5,8 +5,8 @@ import numpy as np
 from findings.healthy_series import ar, curves
 from tod.base import Unknown
 from tod.findings import Series, TrainingRun
-from tod.findings.detectors.distillation import Distillation
-from tod.findings.detectors.preference import Preference
+from tod.findings.detectors.distillation import DistillationDetector
+from tod.findings.detectors.preference import PreferenceDetector
 
 
 def run(**values):
@@ -27,7 +27,7 @@ def falling(to, seed=0, size=100, at=30):
 def test_a_falling_chosen_with_a_growing_margin_is_usual():
     for seed in range(20):
         both = run(chosen_logp=falling(-140, seed), rejected_logp=falling(-190, seed + 50))
-        (finding,) = Preference().look(both)
+        (finding,) = PreferenceDetector().look(both)
         assert (finding.kind, finding.severity) == ("chosen_falls", "note")
         assert any("unknown" in text for _, text in finding.evidence)
 
@@ -36,7 +36,7 @@ def test_both_falling_with_drifting_length_is_a_collapse():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         length = np.exp(np.linspace(5, 5.8, 100) + rng.normal(0, 0.03, 100))
-        (finding,) = Preference().look(
+        (finding,) = PreferenceDetector().look(
             run(
                 chosen_logp=falling(-140, seed),
                 rejected_logp=falling(-190, seed + 50),
@@ -49,22 +49,22 @@ def test_both_falling_with_drifting_length_is_a_collapse():
 
 def test_a_very_deep_fall_or_a_lost_margin_is_a_collapse():
     deep = run(chosen_logp=falling(-260), rejected_logp=falling(-320, 1))
-    assert Preference().look(deep)[0].fault
+    assert PreferenceDetector().look(deep)[0].fault
     lost = run(chosen_logp=falling(-160), rejected_logp=falling(-150, 1))
-    assert "margin" in Preference().look(lost)[0].headline
+    assert "margin" in PreferenceDetector().look(lost)[0].headline
     steady = np.full(100, 180.0) + np.random.default_rng(0).normal(0, 5, 100)
     usual = run(chosen_logp=falling(-140), rejected_logp=falling(-190, 1), length=steady)
-    assert not Preference().look(usual)[0].fault
+    assert not PreferenceDetector().look(usual)[0].fault
 
 
 def test_healthy_preference_is_silent():
     for _, _, curve in curves():
         small = run(chosen_logp=-100 - 10 * curve, rejected_logp=-110 - 60 * curve)
-        assert Preference().look(small) == ()
+        assert PreferenceDetector().look(small) == ()
 
 
 def gap(values):
-    return Distillation().look(run(distillation_loss=values))
+    return DistillationDetector().look(run(distillation_loss=values))
 
 
 def closing(left=0.1, size=100, seed=0):
@@ -95,8 +95,8 @@ def test_a_gap_that_closes_is_silent():
 
 
 def test_what_is_missing_is_said():
-    for detector in (Preference(), Distillation()):
+    for detector in (PreferenceDetector(), DistillationDetector()):
         assert isinstance(detector.look(TrainingRun()), Unknown)
     assert gap(np.ones(5)).kind == "too_few"
-    few = Preference().look(run(chosen_logp=np.zeros(3), rejected_logp=np.zeros(3)))
+    few = PreferenceDetector().look(run(chosen_logp=np.zeros(3), rejected_logp=np.zeros(3)))
     assert few.kind == "too_few"

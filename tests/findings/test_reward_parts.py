@@ -5,8 +5,8 @@ import pytest
 
 from tod.base import Groups, Unknown
 from tod.findings import Rollouts, Series, TrainingRun
-from tod.findings.detectors.one_reward import OneReward
-from tod.findings.detectors.selection import SHARPNESS, Selection, tilted
+from tod.findings.detectors.one_reward import OneRewardDetector
+from tod.findings.detectors.selection import SHARPNESS, SelectionDetector, tilted
 from tod.findings.reward_parts import shares, shares_of_steps, task_like
 
 K, PROMPTS = 8, 16
@@ -45,7 +45,7 @@ def test_shares_are_those_of_independent_parts():
 def test_a_reward_that_decides_alone_is_named_with_the_weight_that_balances_it():
     for seed in range(20):
         table = rollouts(drawn(seed), {"correct": 0.1, "format": 1.0})
-        (finding,) = OneReward().look(TrainingRun(rollouts=table))
+        (finding,) = OneRewardDetector().look(TrainingRun(rollouts=table))
         assert (finding.kind, finding.severity) == ("reward_dominated", "warning")
         assert finding.onset.step is None
         (remedy,) = finding.remedies
@@ -60,7 +60,7 @@ def test_it_is_dated_where_it_begins():
     parts["format"] = parts["format"].astype(float)
     parts["format"][:12] *= 0.05
     table = rollouts(parts, {"correct": 0.2, "format": 1.0})
-    (finding,) = OneReward().look(TrainingRun(rollouts=table))
+    (finding,) = OneRewardDetector().look(TrainingRun(rollouts=table))
     assert abs(finding.onset.step - 13) <= 1
 
 
@@ -70,15 +70,15 @@ def test_rewards_in_balance_are_silent(weight):
         rng = np.random.default_rng(seed)
         parts = drawn(seed, task=rng.uniform(0.2, 0.8), style=rng.uniform(0.3, 0.95))
         table = rollouts(parts, {"correct": 1.0, "format": weight})
-        assert OneReward().look(TrainingRun(rollouts=table)) == ()
-        assert Selection().look(TrainingRun(rollouts=table)) == ()
+        assert OneRewardDetector().look(TrainingRun(rollouts=table)) == ()
+        assert SelectionDetector().look(TrainingRun(rollouts=table)) == ()
 
 
 def test_a_learned_task_is_not_drowned_and_a_saturated_part_is_a_note():
     table = rollouts(drawn(task=0.97), {"correct": 0.1, "format": 1.0})
-    assert OneReward().look(TrainingRun(rollouts=table)) == ()
+    assert OneRewardDetector().look(TrainingRun(rollouts=table)) == ()
     table = rollouts(drawn(style=1.0), {"correct": 1.0, "format": 1.0})
-    (finding,) = OneReward().look(TrainingRun(rollouts=table))
+    (finding,) = OneRewardDetector().look(TrainingRun(rollouts=table))
     assert (finding.kind, finding.severity) == ("saturated_reward", "note")
 
 
@@ -97,9 +97,9 @@ def proxy(seed, harm):
 
 def test_a_proxy_whose_best_answers_are_worse_is_named():
     for seed in range(20):
-        (finding,) = Selection().look(TrainingRun(rollouts=proxy(seed, 3.0)))
+        (finding,) = SelectionDetector().look(TrainingRun(rollouts=proxy(seed, 3.0)))
         assert (finding.kind, finding.severity) == ("selection_overoptimised", "warning")
-        assert Selection().look(TrainingRun(rollouts=proxy(seed, 0.0))) == ()
+        assert SelectionDetector().look(TrainingRun(rollouts=proxy(seed, 0.0))) == ()
 
 
 def test_the_tilt_is_the_weighted_mean_of_every_group():
@@ -120,7 +120,7 @@ def test_names_of_tasks():
 
 def test_what_is_missing_is_said():
     one = Rollouts(Groups.equal(4, 2), np.ones(4, int), np.zeros(8))
-    for detector in (OneReward(), Selection()):
+    for detector in (OneRewardDetector(), SelectionDetector()):
         assert isinstance(detector.look(TrainingRun()), Unknown)
         assert isinstance(detector.look(TrainingRun(rollouts=one)), Unknown)
 
@@ -154,22 +154,25 @@ def test_shares_of_steps_are_those_of_independent_parts():
 
 def test_a_log_whose_format_moves_the_total_alone_is_a_note():
     for seed in range(20):
-        (finding,) = OneReward().look(log(seed, task=0.1, style=1.0))
+        (finding,) = OneRewardDetector().look(log(seed, task=0.1, style=1.0))
         assert (finding.kind, finding.severity) == ("reward_dominated", "note")
         assert finding.series == ("reward.correct", "reward.format")
-        assert OneReward().look(log(seed)) == ()
-        assert OneReward().look(log(seed, task=1.0, style=1.0)) == ()
+        assert OneRewardDetector().look(log(seed)) == ()
+        assert OneRewardDetector().look(log(seed, task=1.0, style=1.0)) == ()
 
 
 def test_a_learned_task_beside_a_format_is_silent():
     for seed in range(20):
         solved = np.random.default_rng(seed).binomial(64, 0.99, 100) / 64
-        assert OneReward().look(log(seed, task=0.1, style=1.0, correct=solved)) == ()
+        assert OneRewardDetector().look(log(seed, task=0.1, style=1.0, correct=solved)) == ()
 
 
 def test_what_a_log_of_rewards_lacks_is_said():
-    assert OneReward().look(log(steps=20)).kind == "too_few"
-    assert OneReward().look(TrainingRun()).kind == "not_applicable"
+    assert OneRewardDetector().look(log(steps=20)).kind == "too_few"
+    assert OneRewardDetector().look(TrainingRun()).kind == "not_applicable"
     run = log()
     strange = Series("reward", run.steps, np.random.default_rng(2).normal(size=100))
-    assert OneReward().look(TrainingRun({**run.series, "reward": strange})).kind == "not_recorded"
+    assert (
+        OneRewardDetector().look(TrainingRun({**run.series, "reward": strange})).kind
+        == "not_recorded"
+    )

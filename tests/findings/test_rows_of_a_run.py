@@ -9,15 +9,15 @@ import tod
 from findings.healthy_series import curves
 from tod.base import Groups, Unknown
 from tod.findings import Rollouts, Series, TrainingRun, find, rollouts_of
-from tod.findings.detectors.environment import Environment
-from tod.findings.detectors.evaluation_rows import EvaluationRows
-from tod.findings.detectors.groups import GroupIds
-from tod.findings.detectors.staleness import Staleness
-from tod.findings.planted.world import World
+from tod.findings.detectors.environment import EnvironmentDetector
+from tod.findings.detectors.evaluation_rows import EvaluationRowsDetector
+from tod.findings.detectors.groups import GroupsDetector
+from tod.findings.detectors.staleness import StalenessDetector
+from tod.findings.planted.world import PlantedWorld
 
 
 def drawn(steps=20, prompts=16, k=8, seed=0, repeated=False):
-    world = World(
+    world = PlantedWorld(
         np.arange(1, steps + 1),
         prompts,
         k,
@@ -41,39 +41,39 @@ def lagged(lag):
 
 
 def test_a_lag_that_grows_is_dated():
-    (finding,) = Staleness().look(lagged([1] * 12 + [6] * 12))
+    (finding,) = StalenessDetector().look(lagged([1] * 12 + [6] * 12))
     assert (finding.severity, finding.onset.step) == ("warning", 13)
 
 
 def test_a_steady_pipeline_is_silent_and_a_very_old_one_is_not():
     for lag in (0, 1, 4):
-        assert Staleness().look(lagged([lag] * 20)) == ()
-    (finding,) = Staleness().look(lagged([16] * 20))
+        assert StalenessDetector().look(lagged([lag] * 20)) == ()
+    (finding,) = StalenessDetector().look(lagged([16] * 20))
     assert finding.onset.step is None
 
 
 def test_a_logged_lag_that_wanders_is_silent():
     for _, _, curve in curves():
         series = Series("staleness", np.arange(1, len(curve) + 1), 3 * np.abs(curve))
-        assert Staleness().look(TrainingRun({"staleness": series})) == ()
+        assert StalenessDetector().look(TrainingRun({"staleness": series})) == ()
 
 
 def test_a_count_of_stale_rollouts_is_no_lag():
     series = Series(
         "staleness", np.arange(1, 21), np.arange(20.0), unit="stale trajectories so far"
     )
-    assert isinstance(Staleness().look(TrainingRun({"staleness": series})), Unknown)
+    assert isinstance(StalenessDetector().look(TrainingRun({"staleness": series})), Unknown)
 
 
 def test_more_lag_than_the_configuration_allows_is_said():
     rows = lagged([1, 1, 1, 2, 1, 1])
-    assert Staleness().look(rows) == ()
-    (finding,) = Staleness().look(replace(rows, expected={"max_lag": 1}))
+    assert StalenessDetector().look(rows) == ()
+    (finding,) = StalenessDetector().look(replace(rows, expected={"max_lag": 1}))
     assert "allows 1" in finding.evidence[1][1]
 
 
 def test_an_unknown_version_is_said():
-    unknown = Staleness().look(run(drawn()))
+    unknown = StalenessDetector().look(run(drawn()))
     assert isinstance(unknown, Unknown)
     assert "version" in unknown.why
 
@@ -88,19 +88,19 @@ def alone(rows):
 
 
 def test_ids_that_tell_every_rollout_apart_are_named():
-    (finding,) = GroupIds().look(run(alone(drawn())))
+    (finding,) = GroupsDetector().look(run(alone(drawn())))
     assert (finding.kind, finding.severity) == ("broken_groups", "warning")
     assert "stands 8 times in a step" in finding.headline
     assert [c.kind for c in finding.causes] == ["ids_by_rollout", "drawn_again"]
-    (finding,) = GroupIds().look(run(alone(drawn()), expected={"samples_per_prompt": 8}))
+    (finding,) = GroupsDetector().look(run(alone(drawn()), expected={"samples_per_prompt": 8}))
     assert [(c.kind, c.certainty) for c in finding.causes] == [("ids_by_rollout", "fact")]
 
 
 def test_singletons_without_an_advantage_are_critical():
     rows = alone(drawn())
-    (finding,) = GroupIds().look(run(replace(rows, advantage=np.zeros(len(rows.reward)))))
+    (finding,) = GroupsDetector().look(run(replace(rows, advantage=np.zeros(len(rows.reward)))))
     assert finding.severity == "critical"
-    (finding,) = GroupIds().look(run(replace(rows, advantage=np.ones(len(rows.reward)))))
+    (finding,) = GroupsDetector().look(run(replace(rows, advantage=np.ones(len(rows.reward)))))
     assert "the trainer had its groups" in finding.causes[0].text
 
 
@@ -109,21 +109,21 @@ def test_groups_that_mix_prompts_are_named():
     mixed = rows.input.copy()
     for start in range(80 * 8, len(mixed), 64):  # from step 6 on one group in eight
         mixed[start] = mixed[start - 1]
-    (finding,) = GroupIds().look(run(replace(rows, input=mixed)))
+    (finding,) = GroupsDetector().look(run(replace(rows, input=mixed)))
     assert (finding.kind, finding.severity, finding.onset.step) == ("mixed_groups", "critical", 6)
 
 
 @pytest.mark.parametrize("repeated", [False, True])
 def test_healthy_groups_are_silent(repeated):
     for seed in range(20):
-        assert GroupIds().look(run(drawn(seed=seed, repeated=repeated))) == ()
-    assert GroupIds().look(run(drawn(k=1))) == ()
+        assert GroupsDetector().look(run(drawn(seed=seed, repeated=repeated))) == ()
+    assert GroupsDetector().look(run(drawn(k=1))) == ()
 
 
 def test_whole_groups_that_repeat_are_a_note():
     rows = drawn()
     twice = np.repeat(np.arange(20 * 8), 16)
-    (finding,) = GroupIds().look(run(replace(rows, input=twice)))
+    (finding,) = GroupsDetector().look(run(replace(rows, input=twice)))
     assert (finding.kind, finding.severity) == ("repeated_prompts", "note")
 
 
@@ -147,7 +147,7 @@ def test_marked_evaluation_rows_are_named():
     rows = drawn()
     mark = np.zeros(len(rows.reward), bool)
     mark[rows.step_of_row % 5 == 0] = True
-    found = EvaluationRows().look(run(replace(rows, evaluation=mark)))
+    found = EvaluationRowsDetector().look(run(replace(rows, evaluation=mark)))
     assert [(f.kind, f.severity, f.onset.step) for f in found] == [
         ("evaluation_rows", "warning", 5)
     ]
@@ -158,14 +158,14 @@ def test_a_set_that_returns_at_an_interval_is_a_note():
     prompt = rows.prompt.copy()
     for step in range(10, 41, 10):
         prompt[rows.step == step] = 10**6 + np.arange(16)
-    found = EvaluationRows().look(run(replace(rows, prompt=prompt)))
+    found = EvaluationRowsDetector().look(run(replace(rows, prompt=prompt)))
     assert [(f.kind, f.severity, f.onset.step) for f in found] == [("evaluation_rows", "note", 10)]
     assert "every 10 steps" in found[0].headline
 
 
 def test_epochs_are_no_evaluation():
     for seed in range(20):
-        found = EvaluationRows().look(run(drawn(steps=40, seed=seed, repeated=True)))
+        found = EvaluationRowsDetector().look(run(drawn(steps=40, seed=seed, repeated=True)))
         assert all(f.kind == "never_solved" and not f.fault for f in found)
 
 
@@ -173,7 +173,7 @@ def test_prompts_that_are_never_solved_are_counted():
     rows = drawn(steps=40, repeated=True)
     hopeless = rows.prompt < 26  # of 64
     reward = np.where(rows.groups.spread(hopeless), 0.0, rows.reward)
-    (finding,) = EvaluationRows().look(run(replace(rows, reward=reward)))
+    (finding,) = EvaluationRowsDetector().look(run(replace(rows, reward=reward)))
     assert (finding.kind, finding.severity) == ("never_solved", "warning")
     assert finding.numbers["prompts"] >= 26
     # ten visits of eight answers: 5 % of prompts with this pass rate would fail all 80
@@ -187,7 +187,7 @@ def test_failures_of_the_environment_are_dated():
     rows = drawn(steps=30)
     failed = np.random.default_rng(1).random(len(rows.reward)) < 0.3
     failed &= rows.step_of_row > 18
-    (finding,) = Environment().look(run(replace(rows, error=failed)))
+    (finding,) = EnvironmentDetector().look(run(replace(rows, error=failed)))
     assert (finding.kind, finding.severity) == ("environment_errors", "warning")
     assert abs(finding.onset.step - 19) <= 1
 
@@ -205,12 +205,17 @@ def test_a_few_failures_are_silent():
     for seed in range(50):
         rows = drawn(seed=seed)
         failed = np.random.default_rng(seed).random(len(rows.reward)) < 0.05
-        assert Environment().look(run(replace(rows, error=failed))) == ()
+        assert EnvironmentDetector().look(run(replace(rows, error=failed))) == ()
 
 
 def test_what_is_missing_is_said():
     bare = Rollouts(Groups.equal(4, 2), np.ones(4, int), np.zeros(8))
-    for detector in (Staleness(), GroupIds(), EvaluationRows(), Environment()):
+    for detector in (
+        StalenessDetector(),
+        GroupsDetector(),
+        EvaluationRowsDetector(),
+        EnvironmentDetector(),
+    ):
         assert isinstance(detector.look(TrainingRun()), Unknown)
         assert isinstance(detector.look(run(bare)), Unknown)
 

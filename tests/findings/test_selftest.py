@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from tod.cli.main import app
 from tod.cli.selftest import FULL, SEEDS
-from tod.findings.detectors.mismatch import Mismatch
+from tod.findings.detectors.mismatch import MismatchDetector
 
 RUNNER = CliRunner()
 
@@ -20,7 +20,7 @@ def test_the_table_counts_what_was_named():
 
 
 def test_a_blind_detector_fails_it(monkeypatch):
-    monkeypatch.setattr(Mismatch, "look", lambda self, run: ())
+    monkeypatch.setattr(MismatchDetector, "look", lambda self, run: ())
     said = RUNNER.invoke(app, ["selftest", "--only", "mismatch"])
     assert said.exit_code == 1
     assert "below its bound: sampler mismatch: named in 0 of 5, not 95%" in said.output

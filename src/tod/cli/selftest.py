@@ -7,7 +7,7 @@ import typer
 from tod.cli.options import Json
 
 if TYPE_CHECKING:
-    from tod.findings.planted import Outcome, Summary, Tally
+    from tod.findings.planted import Outcome, OutcomeSummary, Tally
 
 SCHEMA = "tod.selftest/1"
 SEEDS, FULL = 5, 50
@@ -79,7 +79,7 @@ def _outcomes(chosen: Any, seeds: range) -> "list[Outcome]":
     return [outcome(scenario, seed) for scenario, seed in shown]
 
 
-def _plain(said: "Summary", seeds: range) -> dict[str, Any]:
+def _plain(said: "OutcomeSummary", seeds: range) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "first_seed": seeds.start,
@@ -88,7 +88,7 @@ def _plain(said: "Summary", seeds: range) -> dict[str, Any]:
     }
 
 
-def _show(said: "Summary") -> None:
+def _show(said: "OutcomeSummary") -> None:
     from tod.show.screen import Screen
     from tod.show.screen import table as empty
 

@@ -8,14 +8,14 @@ import numpy as np
 from tod.base.text import counted
 from tod.logs.log import Figures, Log, Rejected
 from tod.logs.names import TRANSFORMS, Match, names
-from tod.logs.rows import Rows, Table
+from tod.logs.rows import LogRows, LogTable
 
 _PART = "reward."
 
 
 def build(
     kind: str,
-    rows: Rows,
+    rows: LogRows,
     *,
     framework: str | None = None,
     version: str | None = None,
@@ -65,7 +65,7 @@ def build(
     )
 
 
-def _value(table: Table, match: Match) -> Figures:
+def _value(table: LogTable, match: Match) -> Figures:
     value = table.columns[match.key]
     alias = match.alias
     if alias.over:
@@ -74,7 +74,7 @@ def _value(table: Table, match: Match) -> Figures:
     return TRANSFORMS[alias.transform](value) if alias.transform else value
 
 
-def _not_finite(table: Table, own: Mapping[str, str]) -> list[str]:
+def _not_finite(table: LogTable, own: Mapping[str, str]) -> list[str]:
     """Where figures stood as NaN or infinity; those with a canonical name each get a sentence."""
     named = set(own.values())
     notes = []

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tod.logs.names import names
-from tod.logs.rows import STEPS, Rows
+from tod.logs.rows import STEPS, LogRows
 from tod.logs.text_lines import LONGEST_LINE, lines
 
 _ANSI = re.compile(rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -21,7 +21,7 @@ _ITEM = re.compile(
 )
 
 
-def read_console(path: Path, rows: Rows) -> None:
+def read_console(path: Path, rows: LogRows) -> None:
     """Add what the lines of a console's text hold: other lines are no fault.
 
     Known: ``step:3 - actor/loss:0.1 - …`` (verl), also behind the prefix that Ray gives a worker's

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tod.base import DataError
 from tod.base.text import visible
-from tod.logs.rows import STEPS, Rows
+from tod.logs.rows import STEPS, LogRows
 from tod.logs.text_lines import lines
 
 _PANEL = re.compile(r"(?P<run>.+) - (?P<key>.+?)(?P<bound>__MIN|__MAX)?$", re.DOTALL)
@@ -34,7 +34,7 @@ def _delimiter(line: str) -> str:
     return max(",\t;", key=line.count)
 
 
-def read_csv(path: Path, rows: Rows, run: str | None = None) -> None:
+def read_csv(path: Path, rows: LogRows, run: str | None = None) -> None:
     """Add the rows of a table with a header; an empty cell is unknown.
 
     Raises:

@@ -9,7 +9,7 @@ import msgspec
 
 from tod.base import DataError
 from tod.base.text import what_is
-from tod.logs.rows import Rows
+from tod.logs.rows import LogRows
 from tod.logs.text_lines import LONGEST_LINE, blocks, lines, whole
 
 Row = Mapping[str, Any]
@@ -31,7 +31,7 @@ def parse(text: bytes) -> Any:
             raise ValueError("nested too deep") from None
 
 
-def read_json_lines(path: Path, rows: Rows, take: Callable[[Row], Row] | None = None) -> None:
+def read_json_lines(path: Path, rows: LogRows, take: Callable[[Row], Row] | None = None) -> None:
     """Add the objects of a file, one a line; what is none is named by its line.
 
     Args:
@@ -54,7 +54,9 @@ def read_json_lines(path: Path, rows: Rows, take: Callable[[Row], Row] | None = 
             _line_by_line(first, data, rows, take)
 
 
-def _line_by_line(first: int, data: bytes, rows: Rows, take: Callable[[Row], Row] | None) -> None:
+def _line_by_line(
+    first: int, data: bytes, rows: LogRows, take: Callable[[Row], Row] | None
+) -> None:
     parts = data.split(b"\n")
     for place, line in enumerate(parts):
         if not line.strip():
@@ -148,7 +150,7 @@ def rows_in(data: Any) -> list[Row] | None:
     return None
 
 
-def read_json(path: Path, rows: Rows) -> None:
+def read_json(path: Path, rows: LogRows) -> None:
     """Add the rows of one JSON value.
 
     Raises:

@@ -13,7 +13,7 @@ from tod.logs.csv_table import read_csv
 from tod.logs.json_lines import read_json, read_json_lines
 from tod.logs.log import Log
 from tod.logs.recognise import Recognised, checkpoints, recognise
-from tod.logs.rows import Rows
+from tod.logs.rows import LogRows
 from tod.logs.tensorboard_events import read_events
 from tod.logs.trackio_store import read_store
 from tod.logs.wandb_run import read_run_file
@@ -76,8 +76,8 @@ def read_log(path: str | Path, run: str | None = None) -> Log:
     return log if version is None else _with_version(log, version)
 
 
-def _read(found: Recognised, run: str | None) -> Rows:
-    simple: Mapping[str, Callable[[Path, Rows], None]] = {
+def _read(found: Recognised, run: str | None) -> LogRows:
+    simple: Mapping[str, Callable[[Path, LogRows], None]] = {
         "trainer_state": read_json,
         "json": read_json,
         "json lines": read_json_lines,
@@ -87,7 +87,7 @@ def _read(found: Recognised, run: str | None) -> Rows:
     }
     if found.kind in ("tensorboard", "wandb run"):
         return _runs(found)
-    rows = Rows()
+    rows = LogRows()
     file = found.files[0]
     if found.kind in simple:
         simple[found.kind](file, rows)
@@ -100,7 +100,7 @@ def _read(found: Recognised, run: str | None) -> Rows:
     return rows
 
 
-def _read_verl(path: Path, rows: Rows) -> None:
+def _read_verl(path: Path, rows: LogRows) -> None:
     read_json_lines(path, rows, _verl_row)
 
 
@@ -109,7 +109,7 @@ def _verl_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**data, "step": row.get("step")} if isinstance(data, dict) else row
 
 
-def _runs(found: Recognised) -> Rows:
+def _runs(found: Recognised) -> LogRows:
     """Event files or run files: those that continue one another make one log.
 
     Event files of one folder belong together. What begins later in time continues the run before
@@ -147,9 +147,9 @@ def _beginning(files: Sequence[Path], kind: str, at: int) -> tuple[float, int, i
     return rows.began, at, int(steps[0]) if len(steps) else -1
 
 
-def _rows_of(files: Sequence[Path], kind: str) -> Rows:
+def _rows_of(files: Sequence[Path], kind: str) -> LogRows:
     events = kind == "tensorboard"
-    rows = Rows(steps=("_step",)) if events else Rows()
+    rows = LogRows(steps=("_step",)) if events else LogRows()
     for file in files:
         read_events(file, rows) if events else read_run_file(file, rows)
     return rows

@@ -70,7 +70,7 @@ class _Shape:
 
 
 @dataclass(frozen=True)
-class Table:
+class LogTable:
     """Figures by step, under the keys of the file.
 
     Attributes:
@@ -86,7 +86,7 @@ class Table:
     not_finite: dict[str, Steps]
 
 
-class Rows:
+class LogRows:
     """Rows of one log in the order of the file.
 
     Values are taken as they come and looked at once, a column at a time, when the table is made.
@@ -170,7 +170,7 @@ class Rows:
         if text not in self.notes:
             self.notes.append(text)
 
-    def table(self, wanted: Callable[[str], bool] = lambda _: False) -> Table:
+    def table(self, wanted: Callable[[str], bool] = lambda _: False) -> LogTable:
         """The figures by step.
 
         Of two values of one key at one step the later one counts. A row without a step belongs to
@@ -190,7 +190,7 @@ class Rows:
             back = " (a resumed run?)" if (np.diff(placed) < 0).any() else ""
             values = counted(again.count, "value")
             self.note(f"{values} written again {over}{back}: the last counts")
-        return Table(steps, columns, self._times(row_steps, steps), not_finite)
+        return LogTable(steps, columns, self._times(row_steps, steps), not_finite)
 
     def _shape(self, keys: tuple[str, ...]) -> _Shape:
         """Where rows of these keys go."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tod.base.extras import load
-from tod.logs.rows import Rows
+from tod.logs.rows import LogRows
 from tod.logs.text_lines import regular
 
 MARK = ".tfevents."
@@ -12,7 +12,7 @@ _AROUND = 16
 """Bytes of a record beside its content: a length of eight, and two checksums of four."""
 
 
-def read_events(path: Path, rows: Rows) -> None:
+def read_events(path: Path, rows: LogRows) -> None:
     """Add the scalars of one event file, a row a value.
 
     Raises:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from tod.base import DataError
 from tod.base.text import visible
 from tod.logs.json_lines import parse
-from tod.logs.rows import Rows
+from tod.logs.rows import LogRows
 from tod.logs.text_lines import regular
 
 SUFFIXES = (".db", ".sqlite", ".sqlite3")
@@ -43,7 +43,7 @@ def is_store(path: Path) -> bool:
         return False
 
 
-def read_store(path: Path, rows: Rows, run: str | None = None) -> None:
+def read_store(path: Path, rows: LogRows, run: str | None = None) -> None:
     """Add the rows of one run: the one named, or the last that was written.
 
     Raises:

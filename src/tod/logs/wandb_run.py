@@ -13,7 +13,7 @@ from typing import Any
 
 from tod.base import DataError
 from tod.logs.json_lines import parse
-from tod.logs.rows import Rows
+from tod.logs.rows import LogRows
 from tod.logs.text_lines import whole
 
 MAGIC = b":W&B"
@@ -28,7 +28,7 @@ _NUMBER = 1  # HistoryStep.num
 _KEY, _NESTED, _VALUE = 1, 2, 16  # HistoryItem.key, .nested_key, .value_json
 
 
-def read_run_file(path: Path, rows: Rows) -> None:
+def read_run_file(path: Path, rows: LogRows) -> None:
     """Add the history of a run, a row a call of ``log``.
 
     Raises:
@@ -50,7 +50,7 @@ def read_run_file(path: Path, rows: Rows) -> None:
             rows.reject(number, "record", None, f"not a record of W&B ({error})")
 
 
-def _records(data: memoryview, rows: Rows) -> Iterator[memoryview]:
+def _records(data: memoryview, rows: LogRows) -> Iterator[memoryview]:
     """Records in order; a damaged one is named, and reading goes on at the next block."""
     at, number = _HEADER.size, 1
     parts: list[memoryview] = []

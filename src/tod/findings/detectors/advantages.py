@@ -91,7 +91,7 @@ def rules(rollouts: Rollouts, used: np.ndarray) -> list[Rule]:
     return list(best.values())
 
 
-class Advantages(Detector):
+class AdvantagesDetector(Detector):
     """Which rule explains the logged advantages, and whether it is the configured one."""
 
     kind = "advantages"

@@ -19,7 +19,7 @@ IDLE = 5
 """Steps of exactly 0 from which the clip is said to be idle."""
 
 
-class Clip(Detector):
+class ClipDetector(Detector):
     """Share of tokens outside the clip bounds at the end, or 0 in all steps."""
 
     kind = "clip"

@@ -23,7 +23,7 @@ WIDE = 0.8
 """Share of it that is a warning."""
 
 
-class Distillation(Detector):
+class DistillationDetector(Detector):
     """Distance to the teacher: its last window against its smallest and its first one."""
 
     kind = "distillation"

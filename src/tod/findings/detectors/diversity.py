@@ -22,7 +22,7 @@ RISE = 0.05
 """Rise of the reward with which fewer distinct answers are learning."""
 
 
-class Diversity(Detector):
+class DiversityDetector(Detector):
     """Distinct answers within prompts, (u − 1)/(K − 1), and prompts that share one answer."""
 
     kind = "diversity"

@@ -28,7 +28,7 @@ LEARNED = 0.9
 """Mean reward (of its range) from which a sure policy is what was wanted."""
 
 
-class Entropy(Detector):
+class EntropyDetector(Detector):
     """End over start of the policy's entropy, in logarithms."""
 
     kind = "entropy"

@@ -17,7 +17,7 @@ MOST = 0.5
 """Share from which it is critical."""
 
 
-class Environment(Detector):
+class EnvironmentDetector(Detector):
     """Share of failed environments, and of empty answers, at the end of the run."""
 
     kind = "environment"

@@ -21,7 +21,7 @@ TOGETHER = 0.9
 """Share of the steps of such a set in which each of its prompts must stand."""
 
 
-class EvaluationRows(Detector):
+class EvaluationRowsDetector(Detector):
     """Rows marked as evaluation, a set of prompts that returns at an interval, unsolved ones."""
 
     kind = "evaluation_rows"

@@ -27,7 +27,7 @@ NOT_GOOD = (
 """Words in the name of a figure that is not better for being higher."""
 
 
-class Gold(Detector):
+class GoldDetector(Detector):
     """Best mean of three evaluations less the last, where the training reward is not down."""
 
     kind = "gold"

@@ -21,7 +21,7 @@ TIMES = 3
 """Spikes from which something is said."""
 
 
-class GradientSpikes(Detector):
+class GradientSpikesDetector(Detector):
     """Steps whose log gradient norm exceeds its running median by log 6 and 6 deviations."""
 
     kind = "gradient_spikes"

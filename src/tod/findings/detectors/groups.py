@@ -36,7 +36,7 @@ class Split:
     alone: float
 
 
-class GroupIds(Detector):
+class GroupsDetector(Detector):
     """The same input n times in a step under different ids; groups with several inputs."""
 
     kind = "groups"

@@ -28,7 +28,7 @@ FLOOR = 1e-4
 """Smaller values, and the negative ones of an unbiased estimate, count as this."""
 
 
-class KL(Detector):
+class KLDetector(Detector):
     """Log KL that grows 8-fold within T/5 steps, or a KL above 2 nats a token."""
 
     kind = "kl"

@@ -45,7 +45,7 @@ class _Ended:
     constant: bool
 
 
-class LearningEnd(Detector):
+class LearningEndDetector(Detector):
     """Groups that all fail, all pass or all tie from some step on.
 
     The last segment of the exact binomial likelihood ratio holds a share of at least 0.9 of such

@@ -20,7 +20,7 @@ FIRST = 6
 """First steps that are looked at; T/20 where that is more."""
 
 
-class LearningRate(Detector):
+class LearningRateDetector(Detector):
     """KL above 5 nats in two of the first max(6, T/20) steps."""
 
     kind = "learning_rate"

@@ -25,7 +25,7 @@ GAP = (np.log(1.5), np.log(1.2))
 """Growth of the log gap between wrong and right answers, and its lower limit."""
 
 
-class Length(Detector):
+class LengthDetector(Detector):
     """End over start of the mean length of answers, in logarithms."""
 
     kind = "length"

@@ -30,7 +30,7 @@ FEW = 4
 """Steps below which a break cannot be told from a level."""
 
 
-class Mismatch(Detector):
+class MismatchDetector(Detector):
     """Log of the root mean square of log π_old − log μ over the tokens of a step.
 
     It jumps for good, or leaves its level for some steps, or is large from the first step on. What

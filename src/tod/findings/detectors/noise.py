@@ -99,7 +99,7 @@ def intraclass_correlation(rollouts: Rollouts) -> Correlation | None:
     return Correlation(value, max(error, 0.8 / np.sqrt(pairs)), pairs, centre, by_step)
 
 
-class Noise(Detector):
+class NoiseDetector(Detector):
     """The rewards of one prompt are no more alike than those of different prompts.
 
     Holds where the upper 98 % limit of the intraclass correlation is below 0.06, the mean lies in

@@ -30,7 +30,7 @@ SATURATED = 0.02
 """Share of groups in which a part differs at all, below which it is saturated."""
 
 
-class OneReward(Detector):
+class OneRewardDetector(Detector):
     """Share of a part in the covariance with the total within groups, over the second half."""
 
     kind = "one_reward"

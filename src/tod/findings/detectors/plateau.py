@@ -13,7 +13,7 @@ LEAST = 20
 """Steps below which nothing is said."""
 
 
-class Plateau(Detector):
+class PlateauDetector(Detector):
     """The second half of the run gained less than 0.05 with its confidence limit added."""
 
     kind = "plateau"

@@ -26,7 +26,7 @@ WORSE = (0.05, 0.02)
 """Fall of the preference accuracy, and its lower limit, that does the same."""
 
 
-class Preference(Detector):
+class PreferenceDetector(Detector):
     """Log-probs of chosen and rejected answers apart, with length and accuracy."""
 
     kind = "preference"

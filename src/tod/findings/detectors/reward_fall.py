@@ -25,7 +25,7 @@ REPEATED = 0.5
 """Share of groups whose prompt must return for the prompts' difficulty to be taken out."""
 
 
-class RewardFall(Detector):
+class RewardFallDetector(Detector):
     """Best window less the last one, where it exceeds max(0.1, 0.4·best) and 4.5 errors."""
 
     kind = "reward_fall"

@@ -24,7 +24,7 @@ GROUPS = 20
 
 
 @dataclass(frozen=True)
-class Tilt:
+class ProxyTilt:
     """A measure under exp(η·reward) over the answers to a prompt, as η grows.
 
     Attributes:
@@ -40,7 +40,7 @@ class Tilt:
     error: float
 
 
-def tilted(rollouts: Rollouts, measure: Float[np.ndarray, " N"]) -> Tilt | None:
+def tilted(rollouts: Rollouts, measure: Float[np.ndarray, " N"]) -> ProxyTilt | None:
     """The tilt of a measure by the total reward; None where no group has different rewards."""
     groups = rollouts.groups
     deviation = centred(rollouts, rollouts.reward)
@@ -58,10 +58,10 @@ def tilted(rollouts: Rollouts, measure: Float[np.ndarray, " N"]) -> Tilt | None:
     peak = int(np.argmax(mean))
     loss = of_group[peak] - of_group[-1]
     error = float(loss.std(ddof=1)) / np.sqrt(len(loss))
-    return Tilt(mean, peak, float(loss.mean()), error)
+    return ProxyTilt(mean, peak, float(loss.mean()), error)
 
 
-class Selection(Detector):
+class SelectionDetector(Detector):
     """Mean of a part of the reward over answers that the whole reward selects ever harder."""
 
     kind = "selection"
@@ -96,7 +96,7 @@ class Selection(Detector):
         return tuple(found)
 
 
-def _finding(name: str, tilt: Tilt, *, warn: bool) -> Finding:
+def _finding(name: str, tilt: ProxyTilt, *, warn: bool) -> Finding:
     at_once = tilt.peak == 0
     best = f"{number(tilt.mean[tilt.peak])} at {SHARPNESS[tilt.peak]:g}"
     start, end = number(tilt.mean[0]), number(tilt.mean[-1])

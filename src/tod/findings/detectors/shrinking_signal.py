@@ -22,7 +22,7 @@ HARD = 0.15
 """Mean pass rate below which the prompts are too hard."""
 
 
-class ShrinkingSignal(Detector):
+class ShrinkingSignalDetector(Detector):
     """Zero-variance groups: their share at the end of the run and its price, 1/(1 − share)."""
 
     kind = "shrinking_signal"

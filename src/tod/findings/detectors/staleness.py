@@ -19,7 +19,7 @@ ALWAYS = 8.0
 """Mean lag of a whole run that is a warning."""
 
 
-class Staleness(Detector):
+class StalenessDetector(Detector):
     """Lag = trainer version − version that sampled, as recorded; never told from file order."""
 
     kind = "staleness"

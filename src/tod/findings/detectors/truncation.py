@@ -20,7 +20,7 @@ MOST = 0.5
 """Share from which it is critical."""
 
 
-class Truncation(Detector):
+class TruncationDetector(Detector):
     """Share of answers at one greatest length, or cut by the files' own word, at the end."""
 
     kind = "truncation"

@@ -14,7 +14,7 @@ SHARE = 0.1
 """Share of the contradictions of a coin that must be exceeded."""
 
 
-class Verifier(Detector):
+class VerifierDetector(Detector):
     """Equal texts to equal prompts whose rewards differ."""
 
     kind = "verifier"

@@ -6,7 +6,7 @@ every detector of each.
 
 from tod.findings.planted.faults import FAULTS
 from tod.findings.planted.healthy import HEALTHY
-from tod.findings.planted.outcomes import Outcome, Summary, Tally, outcome, summary, tallied
+from tod.findings.planted.outcomes import Outcome, OutcomeSummary, Tally, outcome, summary, tallied
 from tod.findings.planted.scenario import Bounds, Planted, Scenario, Truth
 
 __all__ = [
@@ -14,9 +14,9 @@ __all__ = [
     "HEALTHY",
     "Bounds",
     "Outcome",
+    "OutcomeSummary",
     "Planted",
     "Scenario",
-    "Summary",
     "Tally",
     "Truth",
     "outcome",

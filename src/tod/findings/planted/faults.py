@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from tod.findings.planted.metrics import EVALUATIONS, autoregressive, pass_rates
 from tod.findings.planted.scenario import Bounds, Scenario, Sizes
-from tod.findings.planted.world import Before, Change, Drawn, World
+from tod.findings.planted.world import Before, Change, PlantedDraws, PlantedWorld
 
 LONG_RUN = 0.03 * 3**0.5
 """Long-run standard deviation of the log length by step: √((1 + ρ)/(1 − ρ)) of the drift's."""
@@ -16,32 +16,32 @@ LONG_RUN = 0.03 * 3**0.5
 # rewards
 
 
-def every_answer_fails(drawn: Drawn) -> None:
+def every_answer_fails(drawn: PlantedDraws) -> None:
     """No answer passes any more: the grader or the policy broke."""
     at = drawn.world.at
     drawn.reward[at:] = 0
 
 
-def nearly_every_prompt_fails(drawn: Drawn) -> None:
+def nearly_every_prompt_fails(drawn: PlantedDraws) -> None:
     """All answers fail to 95 % of the prompts."""
     at = drawn.world.at
     fails = drawn.world.rng.random(drawn.prompt.shape) < 0.95
     drawn.reward[at:] = np.where(fails[at:, :, None], 0, drawn.reward[at:])
 
 
-def every_answer_passes(drawn: Drawn) -> None:
+def every_answer_passes(drawn: PlantedDraws) -> None:
     """The grader lets everything pass."""
     at = drawn.world.at
     drawn.reward[at:] = 1
 
 
-def every_answer_ties(drawn: Drawn) -> None:
+def every_answer_ties(drawn: PlantedDraws) -> None:
     """The grader gives everything one middling reward."""
     at = drawn.world.at
     drawn.reward[at:] = 0.5
 
 
-def coin(drawn: Drawn) -> None:
+def coin(drawn: PlantedDraws) -> None:
     """Rewards are coin flips; no two answers are alike, so that nothing proves it."""
     at = drawn.world.at
     rng = drawn.world.rng
@@ -50,14 +50,14 @@ def coin(drawn: Drawn) -> None:
     drawn.text = np.arange(drawn.text.size).reshape(drawn.text.shape)
 
 
-def coin_with_equal_answers(drawn: Drawn) -> None:
+def coin_with_equal_answers(drawn: PlantedDraws) -> None:
     """Rewards are coin flips, and three in ten answers repeat another to their prompt."""
     coin(drawn)
     again = drawn.world.rng.random(drawn.text.shape) < 0.3
     drawn.text = np.where(again, drawn.text[..., :1], drawn.text)
 
 
-def unstable_grader(drawn: Drawn) -> None:
+def unstable_grader(drawn: PlantedDraws) -> None:
     """One in three rewards is turned over; a tenth of the answers repeat another."""
     at = drawn.world.at
     again = drawn.world.rng.random(drawn.text.shape) < 0.2
@@ -77,7 +77,7 @@ def falling(share: tuple[float, float], width: tuple[float, float]) -> Before:
         width: Steps of the fall over the steps that are left, from and to; one step at least.
     """
 
-    def fall(world: World) -> None:
+    def fall(world: PlantedWorld) -> None:
         at = world.at
         left = len(world.steps) - at
         wide = max(1, round(float(world.rng.uniform(*width)) * left))
@@ -94,12 +94,12 @@ def falling(share: tuple[float, float], width: tuple[float, float]) -> Before:
     return fall
 
 
-def expected_pass_rate(world: World, skill: float) -> float:
+def expected_pass_rate(world: PlantedWorld, skill: float) -> float:
     """Mean pass rate over the prompts at a skill."""
     return float(pass_rates(np.array([skill]), world.spread)[0])
 
 
-def _drop(world: World, level: float, wanted: float) -> float:
+def _drop(world: PlantedWorld, level: float, wanted: float) -> float:
     """Logits by which the skill must fall for a mean pass rate."""
     low, high = 0.0, 30.0
     for _ in range(50):
@@ -111,7 +111,7 @@ def _drop(world: World, level: float, wanted: float) -> float:
     return high
 
 
-def _reward_noise(world: World, level: float) -> float:
+def _reward_noise(world: PlantedWorld, level: float) -> float:
     """Standard deviation of a step's mean reward: prompts differ, and answers to one of them."""
     between = 0.5 if world.spread > 1 else 0.3  # share of the variance that lies between prompts
     variance = level * (1 - level)
@@ -123,19 +123,19 @@ def _blur(noise: float, slope: float, steps: int) -> float:
     return 3 * noise / (slope * float(np.sqrt(steps)))
 
 
-def flat(world: World) -> None:
+def flat(world: PlantedWorld) -> None:
     """Nothing is learned: the mean reward only jitters."""
     level = float(world.rng.uniform(-0.8, 0.8))
     world.skill = level + autoregressive(world.rng, len(world.steps), 0.05)
 
 
-def too_hard(world: World) -> None:
+def too_hard(world: PlantedWorld) -> None:
     """Prompts so hard that hardly one answer in twenty passes, from the first step on."""
     world.spread = 1.0
     world.skill = np.full(len(world.steps), -float(world.rng.uniform(4.0, 5.0)))
 
 
-def one_reward(drawn: Drawn) -> None:
+def one_reward(drawn: PlantedDraws) -> None:
     """A format reward of weight 1 drowns the task's of weight 0.1; it is learned slowly."""
     rng, size = drawn.world.rng, len(drawn.world.steps)
     share = np.linspace(rng.uniform(0.25, 0.4), rng.uniform(0.6, 0.75), size)
@@ -144,7 +144,7 @@ def one_reward(drawn: Drawn) -> None:
     drawn.reward = drawn.rewards["task"] + drawn.rewards["format"]
 
 
-def of_texts(drawn: Drawn, rng: np.random.Generator) -> Float[np.ndarray, "T C K"]:
+def of_texts(drawn: PlantedDraws, rng: np.random.Generator) -> Float[np.ndarray, "T C K"]:
     """A uniform number for every rollout, equal where the text is: a reward is of the text."""
     values: np.ndarray = rng.random(int(drawn.text.max()) + 1)[drawn.text]
     return values
@@ -153,7 +153,7 @@ def of_texts(drawn: Drawn, rng: np.random.Generator) -> Float[np.ndarray, "T C K
 # texts
 
 
-def one_text(drawn: Drawn) -> None:
+def one_text(drawn: PlantedDraws) -> None:
     """Every answer to every prompt is one text, and wrong."""
     at = drawn.world.at
     drawn.text[at:] = drawn.text.max() + 1
@@ -161,14 +161,14 @@ def one_text(drawn: Drawn) -> None:
     drawn.reward[at:] = 0
 
 
-def one_paid_text(drawn: Drawn) -> None:
+def one_paid_text(drawn: PlantedDraws) -> None:
     """Every answer to every prompt is one text that the grader lets pass."""
     at = drawn.world.at
     one_text(drawn)
     drawn.reward[at:] = 1
 
 
-def mostly_one_text(drawn: Drawn) -> None:
+def mostly_one_text(drawn: PlantedDraws) -> None:
     """Seven answers in ten are one text, and wrong."""
     at = drawn.world.at
     same = drawn.world.rng.random(drawn.text.shape) < 0.7
@@ -178,7 +178,7 @@ def mostly_one_text(drawn: Drawn) -> None:
     drawn.reward = np.where(same, 0, drawn.reward)
 
 
-def same_answers(drawn: Drawn) -> None:
+def same_answers(drawn: PlantedDraws) -> None:
     """All answers to one prompt are the same: the sampler lost its randomness."""
     at = drawn.world.at
     for column in (drawn.text, drawn.length, drawn.reward):
@@ -196,7 +196,7 @@ def growing(factor: float, even: bool = False) -> Before:
         even: By equal numbers of tokens a step; else by equal factors.
     """
 
-    def grow(world: World) -> None:
+    def grow(world: PlantedWorld) -> None:
         at = world.at
         flat(world)
         left = len(world.steps) - at
@@ -211,19 +211,19 @@ def growing(factor: float, even: bool = False) -> Before:
     return grow
 
 
-def growing_from_the_start(world: World) -> None:
+def growing_from_the_start(world: PlantedWorld) -> None:
     """Answers grow 12-fold over the whole run."""
     growing(12.0)(world)
 
 
-def _length_noise(world: World) -> float:
+def _length_noise(world: PlantedWorld) -> float:
     return float(np.hypot(LONG_RUN, 0.3 / np.sqrt(world.prompts * world.k)))
 
 
 def only(passed: bool) -> Change:
     """Only right answers grow, or only wrong ones: 8-fold to the end of the run."""
 
-    def grow(drawn: Drawn) -> None:
+    def grow(drawn: PlantedDraws) -> None:
         at = drawn.world.at
         left = len(drawn.world.steps) - at
         growth = np.ones(len(drawn.world.steps))
@@ -234,7 +234,7 @@ def only(passed: bool) -> Change:
     return grow
 
 
-def shrinking(world: World) -> None:
+def shrinking(world: PlantedWorld) -> None:
     """Answers shrink to a fifth in a tenth of the run, and the pass rate falls by a third."""
     at = world.at
     left = len(world.steps) - at
@@ -247,7 +247,7 @@ def shrinking(world: World) -> None:
     world.blur = _blur(_length_noise(world), float(np.log(5) / wide), wide)
 
 
-def cut_at_the_limit(drawn: Drawn) -> None:
+def cut_at_the_limit(drawn: PlantedDraws) -> None:
     """Answers reach the limit at once: two in ten to six in ten are cut."""
     at = drawn.world.at
     rng, level = drawn.world.rng, drawn.length.mean()
@@ -259,7 +259,7 @@ def cut_at_the_limit(drawn: Drawn) -> None:
     drawn.world.limit = limit
 
 
-def cut_by_the_word(drawn: Drawn) -> None:
+def cut_by_the_word(drawn: PlantedDraws) -> None:
     """The files say that answers were cut: a lower limit was set."""
     at = drawn.world.at
     limit = float(np.quantile(drawn.length[at:], drawn.world.rng.uniform(0.4, 0.75)))
@@ -271,14 +271,14 @@ def cut_by_the_word(drawn: Drawn) -> None:
 # metric logs
 
 
-def _ramp(world: World, wide: int) -> Float[np.ndarray, " T"]:
+def _ramp(world: PlantedWorld, wide: int) -> Float[np.ndarray, " T"]:
     """0 before the onset, 1 from ``wide`` steps after it on."""
     t = np.arange(len(world.steps)) - world.at + 1
     ramp: np.ndarray = np.clip(t / wide, 0.0, 1.0)
     return ramp
 
 
-def entropy_collapses(drawn: Drawn) -> None:
+def entropy_collapses(drawn: PlantedDraws) -> None:
     """The entropy falls to a fiftieth of its level, or a tenth, within a fifth of the run."""
     rng, size = drawn.world.rng, len(drawn.world.steps)
     wide = max(4, round(float(rng.uniform(0.08, 0.2)) * size))
@@ -287,7 +287,7 @@ def entropy_collapses(drawn: Drawn) -> None:
     drawn.world.blur = _blur(0.06 * 3**0.5, depth / wide, wide)
 
 
-def kl_grows(drawn: Drawn) -> None:
+def kl_grows(drawn: PlantedDraws) -> None:
     """The KL grows 40- to 400-fold within a sixth of the run."""
     rng, size = drawn.world.rng, len(drawn.world.steps)
     wide = max(3, size // 6)
@@ -296,14 +296,14 @@ def kl_grows(drawn: Drawn) -> None:
     drawn.world.blur = _blur(0.12 * 3**0.5, height / wide, wide)
 
 
-def kl_then_failure(drawn: Drawn) -> None:
+def kl_then_failure(drawn: PlantedDraws) -> None:
     """The KL grows first; eight steps later every answer fails."""
     kl_grows(drawn)
     later = min(drawn.world.at + 8, len(drawn.world.steps) - 5)
     drawn.reward[later:] = 0
 
 
-def too_fast(drawn: Drawn) -> None:
+def too_fast(drawn: PlantedDraws) -> None:
     """A learning rate a thousand times too high: the KL passes five nats in the first steps."""
     rng, size = drawn.world.rng, len(drawn.world.steps)
     growth = 1 - np.exp(-np.arange(size) / 1.5)  # the policy starts as its reference
@@ -312,7 +312,7 @@ def too_fast(drawn: Drawn) -> None:
     drawn.metrics["learning_rate"] *= 1000
 
 
-def clipped(drawn: Drawn) -> None:
+def clipped(drawn: PlantedDraws) -> None:
     """The share of clipped tokens jumps to 0.3 and more."""
     at = drawn.world.at
     level = drawn.world.rng.uniform(0.32, 0.6)
@@ -320,7 +320,7 @@ def clipped(drawn: Drawn) -> None:
     drawn.metrics["clip_fraction"][at:] = np.minimum(level * rest / np.median(rest), 1.0)
 
 
-def spikes(drawn: Drawn) -> None:
+def spikes(drawn: PlantedDraws) -> None:
     """Gradient norms jump 12- to 60-fold in single steps, four to eight times."""
     at = drawn.world.at
     rng, size = drawn.world.rng, len(drawn.world.steps)
@@ -330,13 +330,13 @@ def spikes(drawn: Drawn) -> None:
     drawn.metrics["grad_norm"][places] *= np.exp(rng.uniform(np.log(12), np.log(60), len(places)))
 
 
-def mismatched(drawn: Drawn) -> None:
+def mismatched(drawn: PlantedDraws) -> None:
     """The sampler's log-probs leave the trainer's by 0.12 to 0.9 nats a token, in one step."""
     gap = drawn.metrics["mismatch"][drawn.world.at :]
     gap *= drawn.world.rng.uniform(0.12, 0.9) / np.median(gap)
 
 
-def over_optimised(drawn: Drawn) -> None:
+def over_optimised(drawn: PlantedDraws) -> None:
     """The training reward rises, the evaluation falls by 0.2 to 0.4 from its best."""
     at = drawn.world.at
     rng = drawn.world.rng
@@ -362,12 +362,12 @@ def evaluation_grid(steps: int) -> int:
 # groups
 
 
-def broken_ids(drawn: Drawn) -> None:
+def broken_ids(drawn: PlantedDraws) -> None:
     """Every rollout stands under an id of its own, so that every group is one rollout."""
     drawn.single = True
 
 
-def mixed_groups(drawn: Drawn) -> None:
+def mixed_groups(drawn: PlantedDraws) -> None:
     """Rollouts of several inputs stand under one id."""
     inputs = np.repeat(drawn.prompt[:, :, None], drawn.world.k, axis=2)
     flat_inputs = inputs.reshape(len(inputs), -1)

@@ -7,38 +7,38 @@ import numpy as np
 from tod.findings.planted.faults import of_texts
 from tod.findings.planted.metrics import autoregressive
 from tod.findings.planted.scenario import Scenario, Sizes
-from tod.findings.planted.world import Drawn, World
+from tod.findings.planted.world import PlantedDraws, PlantedWorld
 
 
-def _t(world: World) -> np.ndarray:
+def _t(world: PlantedWorld) -> np.ndarray:
     return np.linspace(0, 1, len(world.steps))
 
 
-def saturating(world: World) -> None:
+def saturating(world: PlantedWorld) -> None:
     """The task is learned to the end: nearly every answer passes in the last third."""
     world.spread = float(world.rng.uniform(0.5, 1.5))
     world.skill = -1.0 + world.rng.uniform(6, 9) * np.minimum(1.0, _t(world) / 0.7)
 
 
-def saturated(world: World) -> None:
+def saturated(world: PlantedWorld) -> None:
     """The task was learned before: nine answers in ten pass from the first step on."""
     world.skill = np.full(len(world.steps), float(world.rng.uniform(3.0, 5.0)))
 
 
-def smooth_curriculum(world: World) -> None:
+def smooth_curriculum(world: PlantedWorld) -> None:
     """New prompts get harder evenly, at half the pace of learning."""
     world.repeated = False
     world.skill = -0.5 + 2.5 * _t(world)
     world.harder = world.rng.uniform(0.3, 0.6) * 2.5 * _t(world)
 
 
-def smooth_curriculum_again(world: World) -> None:
+def smooth_curriculum_again(world: PlantedWorld) -> None:
     """The same, out of one set of prompts."""
     smooth_curriculum(world)
     world.repeated, world.spread = True, 1.5
 
 
-def stages(world: World) -> None:
+def stages(world: PlantedWorld) -> None:
     """New prompts get harder in three or four stages of 0.3 to 0.7 logits; learning outpaces it."""
     world.repeated = False
     count = int(world.rng.integers(3, 5))
@@ -48,13 +48,13 @@ def stages(world: World) -> None:
     world.skill = -0.5 + (harder[-1] + 1.0) * _t(world)
 
 
-def stages_again(world: World) -> None:
+def stages_again(world: PlantedWorld) -> None:
     """The same, out of one set of prompts."""
     stages(world)
     world.repeated, world.spread = True, 1.5
 
 
-def harsh_stages_again(world: World) -> None:
+def harsh_stages_again(world: PlantedWorld) -> None:
     """Stages of one set of prompts that outpace learning: the reward falls, the policy does not."""
     world.repeated, world.spread = True, 1.5
     count = int(world.rng.integers(3, 5))
@@ -64,52 +64,52 @@ def harsh_stages_again(world: World) -> None:
     world.skill = -0.3 + 0.8 * _t(world)
 
 
-def drifting(world: World) -> None:
+def drifting(world: PlantedWorld) -> None:
     """The difficulty of new prompts wanders slowly."""
     world.repeated = False
     size = len(world.steps)
     world.harder = autoregressive(world.rng, size, 0.25, 0.9)
 
 
-def mixing(world: World) -> None:
+def mixing(world: PlantedWorld) -> None:
     """A third of the prompts is hopeless, a third too easy."""
     world.mixed = float(world.rng.uniform(0.15, 0.35))
 
 
-def jittering(world: World) -> None:
+def jittering(world: PlantedWorld) -> None:
     """The skill jitters with memory."""
     correlation = float(world.rng.uniform(0.4, 0.7))
     world.skill = world.skill + autoregressive(world.rng, len(world.steps), 0.15, correlation)
 
 
-def starting_late(world: World) -> None:
+def starting_late(world: PlantedWorld) -> None:
     """Nothing is learned in the first 40 %, then much."""
     low = float(world.rng.uniform(-2.5, -1.0))
     world.skill = low + world.rng.uniform(1.5, 3.5) * np.clip((_t(world) - 0.4) / 0.4, 0, 1)
 
 
-def equally_hard(world: World) -> None:
+def equally_hard(world: PlantedWorld) -> None:
     """All prompts are nearly equally hard, and are learned."""
     world.spread = float(world.rng.uniform(0.3, 0.5))
 
 
-def short_answers(world: World) -> None:
+def short_answers(world: PlantedWorld) -> None:
     """Answers are numbers: equal ones are no accident, and learning makes them more equal."""
     world.answers = int(world.rng.integers(20, 200))
 
 
-def longer_with_reward(world: World) -> None:
+def longer_with_reward(world: PlantedWorld) -> None:
     """Answers grow two- to fivefold while the reward rises: reasoning is learned so."""
     world.skill = -1.0 + world.rng.uniform(1.5, 3.0) * _t(world)
     world.length = world.length * world.rng.uniform(2.0, 5.0) ** _t(world)
 
 
-def graded(world: World) -> None:
+def graded(world: PlantedWorld) -> None:
     """Rewards are the share of five or ten tests that pass."""
     world.graded = int(world.rng.choice([5, 10]))
 
 
-def two_rewards(drawn: Drawn) -> None:
+def two_rewards(drawn: PlantedDraws) -> None:
     """A format reward that everyone soon gets stands beside the task's."""
     rng, size = drawn.world.rng, len(drawn.world.steps)
     ready = 1 - 0.6 * np.exp(-np.arange(size) / max(2.0, 0.08 * size))
@@ -118,13 +118,13 @@ def two_rewards(drawn: Drawn) -> None:
     drawn.reward = drawn.rewards["task"] + drawn.rewards["format"]
 
 
-def few_cut(drawn: Drawn) -> None:
+def few_cut(drawn: PlantedDraws) -> None:
     """Four answers in a hundred reach the limit, all the time."""
     limit = round(float(np.quantile(drawn.length, 0.96)))
     drawn.world.limit = limit
 
 
-def log_advantages(drawn: Drawn) -> None:
+def log_advantages(drawn: PlantedDraws) -> None:
     """The trainer logs z-scored advantages."""
     mean = drawn.reward.mean(axis=2, keepdims=True)
     deviation = drawn.reward.std(axis=2, keepdims=True, ddof=1)

@@ -200,7 +200,7 @@ def _tally(scenario: Scenario, outcomes: list[Outcome]) -> Tally:
 
 
 @dataclass(frozen=True)
-class Summary:
+class OutcomeSummary:
     """Counts of all scenarios, and the bounds that they contradict.
 
     Attributes:
@@ -283,7 +283,7 @@ def _counts(tally: Tally) -> dict[str, Any]:
     return {**names, "bounds": asdict(scenario.bounds), **counts}
 
 
-def summary(scenarios: Sequence[Scenario], outcomes: Iterable[Outcome]) -> Summary:
+def summary(scenarios: Sequence[Scenario], outcomes: Iterable[Outcome]) -> OutcomeSummary:
     """All counts of some scenarios."""
     said = tuple(outcomes)
     tallies = tallied(scenarios, said)
@@ -292,6 +292,6 @@ def summary(scenarios: Sequence[Scenario], outcomes: Iterable[Outcome]) -> Summa
     for item in said:
         for kind in set(item.faults) if item.scenario in healthy else ():
             false[kind] = false.get(kind, 0) + 1
-    return Summary(
+    return OutcomeSummary(
         tuple(t for t in tallies if not t.healthy), tuple(t for t in tallies if t.healthy), false
     )

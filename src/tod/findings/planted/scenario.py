@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 
 from tod.findings.planted.metrics import autoregressive
-from tod.findings.planted.world import Before, Change, World
+from tod.findings.planted.world import Before, Change, PlantedWorld
 from tod.findings.run import TrainingRun
 
 Shape = Literal["jump", "ramp", "whole"]
@@ -148,14 +148,14 @@ class Scenario:
         return Planted(drawn.run(self.recorded), truth)
 
 
-def learning(steps: int, prompts: int, k: int, rng: np.random.Generator) -> World:
+def learning(steps: int, prompts: int, k: int, rng: np.random.Generator) -> PlantedWorld:
     """A healthy world that learns: skill rises by 1 to 3 logits, evenly or ever more slowly."""
     t = np.linspace(0, 1, steps)
     pace = rng.uniform(0.1, 4)
     rise = (1 - np.exp(-pace * t)) / (1 - np.exp(-pace))
     skill = rng.uniform(-1.5, 0.0) + rng.uniform(1.0, 3.0) * rise
     skill = skill + autoregressive(rng, steps, rng.uniform(0, 0.1))
-    world = World(np.arange(steps) + int(rng.integers(0, 2)), prompts, k, rng, skill=skill)
+    world = PlantedWorld(np.arange(steps) + int(rng.integers(0, 2)), prompts, k, rng, skill=skill)
     world.repeated = bool(rng.random() < 0.5)
     world.spread = float(rng.uniform(0.8, 2.0))
     drift = rng.uniform(-0.2, 0.3) * t + autoregressive(rng, steps, 0.03)

@@ -25,7 +25,7 @@ WIDTH = 0.8
 
 
 @dataclass
-class World:
+class PlantedWorld:
     """What a run draws from; a scenario changes its curves, then the columns that were drawn.
 
     Attributes:
@@ -71,7 +71,7 @@ class World:
         """Steps, prompts, rollouts."""
         return len(self.steps), self.prompts, self.k
 
-    def draw(self) -> "Drawn":
+    def draw(self) -> "PlantedDraws":
         """Rewards, texts and lengths by step, prompt and rollout."""
         size = self.shape
         prompt, difficulty = self._prompts()
@@ -94,7 +94,7 @@ class World:
         metrics = (
             healthy_metrics(pass_rates(self.skill, self.spread), self.rng) if self.logged else {}
         )
-        return Drawn(self, prompt, p, reward, np.maximum(length, 1), text, metrics=metrics)
+        return PlantedDraws(self, prompt, p, reward, np.maximum(length, 1), text, metrics=metrics)
 
     def _prompts(self) -> tuple[np.ndarray, np.ndarray]:
         """Codes and difficulties of the prompts of every step, [T, C] each."""
@@ -134,7 +134,7 @@ class World:
 
 
 @dataclass
-class Drawn:
+class PlantedDraws:
     """Columns of a planted run by step, prompt and rollout, [T, C, K].
 
     Attributes:
@@ -152,7 +152,7 @@ class Drawn:
         metrics: Figures of a metric log by name, [T] each; NaN where it is silent.
     """
 
-    world: World
+    world: PlantedWorld
     prompt: np.ndarray
     p: np.ndarray
     reward: np.ndarray
@@ -208,7 +208,7 @@ class Drawn:
         return TrainingRun(series={**series, **logged})
 
 
-Before = Callable[[World], None]
+Before = Callable[[PlantedWorld], None]
 """Changes the curves, before anything is drawn."""
-Change = Callable[[Drawn], None]
+Change = Callable[[PlantedDraws], None]
 """Changes the columns that were drawn."""
