@@ -52,6 +52,17 @@ def test_equal_rewards_are_named_by_their_level(share, reward, kind, severity):
         assert finding.onset.step == 51
 
 
+def test_ties_beside_a_level_that_wanders_are_one_finding():
+    """Every answer to a prompt is the same: the mean reward is that of the prompts' luck."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        late = np.arange(80) >= 50
+        equal = np.where(late, 1.0, 0.4 + rng.normal(0, 0.03, 80))
+        level = np.where(late, rng.binomial(8, 0.8, 80) / 8, 0.75 + rng.normal(0, 0.02, 80))
+        (finding,) = look(zero_variance=equal, reward=level)
+        assert (finding.kind, finding.onset.step) == ("all_tie", 51)
+
+
 def test_one_reward_for_everything_is_named_from_the_first_step():
     (finding,) = look(zero_variance=np.ones(30), reward=np.full(30, 0.5))
     assert (finding.kind, finding.severity, finding.onset.step) == ("all_tie", "critical", None)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Unknown
-from tod.findings.change import window
+from tod.findings.change import end_level, window
 from tod.findings.dating import share_change, share_onset
 from tod.findings.detector import Detector, of_other_runs, unreadable
 from tod.findings.finding import Finding, Onset, Remedy, Severity
@@ -197,11 +197,11 @@ def _logged(run: TrainingRun) -> Any:
         return share.steps, {"all_fail": groups * equal}, total, level
     scaled = (level - low) / ((1.0 if low == 0.0 and high <= 1.0 else high) - low)
     passing = all_passing(equal, scaled)
-    middling = (scaled > MIDDLE[0]) & (scaled < MIDDLE[1])
+    ties = equal if MIDDLE[0] < end_level(scaled) < MIDDLE[1] else 0.0 * equal
     counts = {
         "all_fail": groups * (equal - passing),
         "all_pass": groups * passing,
-        "all_tie": np.where(middling, groups * equal, 0.0),
+        "all_tie": groups * ties,
     }
     return share.steps, counts, total, level
 
