@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tod.base import Unknown
-from tod.findings.change import start_level, window
+from tod.findings.change import end_level, start_level, window
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Finding, Remedy
 from tod.findings.pass_rates import PassRates, fit_pass_rates
@@ -45,7 +45,7 @@ class ShrinkingSignalDetector(Detector):
         rollouts = run.rollouts
         law = None if rollouts is None else _law(rollouts, int(share.steps[-width]))
         reward = run.get("reward")
-        rate = law.mean if law is not None else None
+        rate = law.mean if law is not None else _logged_rate(run)
         # where the share grew other findings say why; from the start it is the prompts themselves
         hard = end >= HIGH and rate is not None and rate < HARD and _hard_at_first(run)
         evidence = [("no gradient from", f"{per_cent(end)} of the prompts (last {width} steps)")]
@@ -79,12 +79,21 @@ class ShrinkingSignalDetector(Detector):
         )
 
 
+def _logged_rate(run: TrainingRun) -> float | None:
+    """Last mean reward of a log for a pass rate, where all of them lie in [0, 1]; else None."""
+    reward = run.get("reward", 3)
+    if run.rollouts is not None or reward is None:
+        return None
+    inside = float(reward.values.min()) >= 0 and float(reward.values.max()) <= 1
+    return end_level(reward.values) if inside else None
+
+
 def _hard_at_first(run: TrainingRun) -> bool:
     """Whether hardly an answer passed in the first fifth of the run."""
     reward = run.get("reward", 3)
-    if reward is None or run.rollouts is None:
+    if reward is None:
         return True
-    low, high = run.rollouts.range
+    low, high = (0.0, 1.0) if run.rollouts is None else run.rollouts.range
     return start_level(reward.values) - low < HARD * (high - low)
 
 

@@ -1,0 +1,35 @@
+"""Groups without a gradient in a metric log: their price, and prompts that are too hard."""
+
+import numpy as np
+import pytest
+
+from tod.findings import Series, TrainingRun
+from tod.findings.detectors.shrinking_signal import ShrinkingSignal
+from tolerance import double
+
+
+def look(share, reward, size=60):
+    steps = np.arange(1, size + 1)
+    named = {"zero_variance": np.broadcast_to(share, size), "reward": np.broadcast_to(reward, size)}
+    return ShrinkingSignal().look(TrainingRun({n: Series(n, steps, x) for n, x in named.items()}))
+
+
+@pytest.mark.parametrize(
+    ("share", "reward", "severity"),
+    [
+        (0.8, 0.04, "warning"),
+        (0.8, 0.5, "note"),
+        (0.8, np.linspace(0.5, 0.04, 60), "note"),
+        (0.6, 0.04, "note"),
+        (0.8, -0.5, "note"),
+        (0.4, 0.04, None),
+    ],
+)
+def test_a_log_warns_of_prompts_that_were_too_hard_from_the_start(share, reward, severity):
+    findings = look(share, reward)
+    assert [f.severity for f in findings] == ([] if severity is None else [severity])
+
+
+def test_the_price_is_one_over_what_is_left():
+    (finding,) = look(0.8, 0.5)
+    assert finding.numbers["cost"] == pytest.approx(1 / 0.2, rel=double(10, condition=5), abs=0)
