@@ -64,6 +64,7 @@ def _environment() -> Any:
         "fixed": fixed,
         "glyph": glyph,
         "large": large,
+        "opened": opened,
         "percent": percent,
         "plainly": plainly,
         "rows_of": rows_of,
@@ -71,6 +72,12 @@ def _environment() -> Any:
         "yaml": lambda data: yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=88),
     }
     return made
+
+
+def opened(text: str) -> str:
+    """A sentence with a capital; a setting or a path at its start stays as it is written."""
+    word = text.split(" ", 1)[0]
+    return text if any(mark in word for mark in "._=/") else text[:1].upper() + text[1:]
 
 
 def _shown(value: Any) -> Any:

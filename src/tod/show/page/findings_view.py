@@ -73,6 +73,7 @@ class FindingsView:
         folded: Those that do not.
         severities: Severities that the marks have.
         clear: What was checked with nothing seen.
+        made: How many checks were made, those that found something among them.
         unknown: What was not checked: what, why, and what it needs.
         inapplicable: What cannot be asked of a run of this kind.
         plots: What the script reads of the figures.
@@ -88,6 +89,7 @@ class FindingsView:
     folded: list[Html] = field(default_factory=list)
     severities: list[str] = field(default_factory=list)
     clear: Sequence[str] = ()
+    made: int = 0
     unknown: list[tuple[str, str, str]] = field(default_factory=list)
     inapplicable: list[str] = field(default_factory=list)
     plots: dict[str, Any] = field(default_factory=dict)
@@ -102,10 +104,9 @@ class FindingsView:
     def state_words(self) -> str:
         """The severity as a word; of a run without faults how many checks were made."""
         severity = self.answer.severity
-        made = len(self.clear)
         if severity is not None:
             return SEVERITIES[severity]
-        return f"{made} of {counted(made + len(self.unknown), 'check')} made"
+        return f"{self.made} of {counted(self.made + len(self.unknown), 'check')} made"
 
     @property
     def health(self) -> str:
@@ -135,12 +136,15 @@ def findings_view(
     blocks = [_block(findings, n, f, prefix) for n, f in enumerate(findings.all, start=1)]
     made = _curves(findings, blocks, prefix)
     names = {detector.kind: detector.checks for detector in detectors()}
+    kinds = {finding.kind for finding in findings.all}
+    asked = [d for d in detectors() if d.checks in findings.clear or kinds & {d.kind, *d.kinds}]
     rest = {k: v for k, v in findings.unknown.items() if v.kind != "not_applicable"}
     return FindingsView(
         answer=answer(findings, data),
         blocks=blocks,
         healthy=figures(findings) if findings.first is None else [],
         clear=findings.clear,
+        made=len(asked),
         falls=findings.first is None and reward_falls(findings),
         unknown=[(names[kind], item.why, item.needs) for kind, item in rest.items()],
         inapplicable=[names[kind] for kind in findings.unknown if kind not in rest],
