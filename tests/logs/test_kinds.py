@@ -128,6 +128,48 @@ def test_verl_console_behind_ray_and_colours(tmp_path: Path) -> None:
     assert any("line 5 is cut off" in note for note in log.notes)
 
 
+def test_lines_that_spell_figures_out(tmp_path: Path) -> None:
+    path = tmp_path / "grpo.log"
+    head = "trainable: 25.83 M\n[DEBUG] step=1, sample[0]\n[DEBUG] gen[0] reward=-1.3711\n"
+    path.write_text(
+        head + "Epoch:[1/2](1/40), Reward: -2.25, KL_ref: -0.25, Adv Std: 0.5, Avg Response Len:"
+        " 270.5, Learning Rate: 0.00000030\n"
+        "Epoch:[2/2](3/40), Reward: 1.5, KL_ref: 0.125, Adv Std: nan, Avg Response Len: 297.00,"
+        " Learning Rate: 3e-7\n"
+        "Epoch:[2/2](4/40), Reward: 1.5, KL_ref: 0.125, Adv Std: 0.5, Avg Resp"
+    )
+    log = read_log(path)
+    assert detect(path) == "console"
+    assert log.framework == "minimind"
+    assert log.steps.tolist() == [1, 43, 44]
+    assert listed(log, "reward") == [-2.25, 1.5, 1.5]
+    assert listed(log, "kl") == [0.25, -0.125, -0.125]  # it logs log p_ref - log p
+    assert listed(log, "length") == [270.5, 297.0, None]
+    assert listed(log, "learning_rate") == [3e-7, 3e-7, None]
+    assert any("is cut off" in note for note in log.notes)
+
+
+def test_steps_between_bars(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    line = "[A_baseline] Step {:3d}/30 | loss={:.4f} | reward={:.3f} | acc=80.0%\n"
+    path.write_text(
+        "Run: 88ed2271 | LR=3e-05 group=8\n"
+        + "".join(line.format(step, -step / 4, step / 8) for step in (1, 2, 5))
+        + "saved step 5 | loss was good\n"
+    )
+    log = read_log(path)
+    assert log.steps.tolist() == [1, 2, 5]
+    assert listed(log, "loss") == [-0.25, -0.5, -1.25]
+    assert listed(log, "reward") == [0.125, 0.25, 0.625]
+
+
+def test_dicts_stand_before_lines_that_are_spelt_out(tmp_path: Path) -> None:
+    path = tmp_path / "out.log"
+    row = "{{'loss': {0}, 'reward': 0.5, 'learning_rate': 1e-06, 'epoch': 0.{0}}}\n"
+    path.write_text("".join(f"Step {i}: loss=9, reward=9\n" + row.format(i) for i in (1, 2, 3)))
+    assert listed(read_log(path), "loss") == [1.0, 2.0, 3.0]
+
+
 def test_dicts_that_trainers_print(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     path.write_text(

@@ -144,6 +144,7 @@ def test_transforms() -> None:
     x = np.array([0.0, 0.5, 25.0, -1.0])
     assert TRANSFORMS["percent"](x).tolist() == [0.0, 0.005, 0.25, -0.01]
     assert TRANSFORMS["complement"](x).tolist() == [1.0, 0.5, -24.0, 2.0]
+    assert TRANSFORMS["negative"](x).tolist() == [0.0, -0.5, -25.0, 1.0]
     logs = TRANSFORMS["log"](x)
     assert logs[1:3].tolist() == [math.log(0.5), math.log(25)]
     assert np.isnan(logs[[0, 3]]).all()

@@ -15,6 +15,14 @@ _PAIR = re.compile(r"(?P<key>\S[^:]*?):\s?(?P<value>\S+)$")
 _WRAPPED = re.compile(r"^(?:np\.\w+|tensor|array)\((?P<inner>[^(),]+)")
 _DICT = re.compile(rb"\{['\"][^{}]{1,200000}\}")
 _COUNTED = re.compile(rb"(?i)\b(?:step|rollout|iteration|iter)\W{0,2}(\d{1,15})\b\W{0,3}$")
+_PROGRESS = re.compile(
+    rb"(?i)(?:\bstep\b\W{0,4}(?P<step>\d{1,15})\b(?:\s?/\s?\d+)?"
+    rb"|\bepoch\W{0,3}(?P<epoch>\d{1,6})/\d+\W{0,3}\((?P<of>\d{1,15})/(?P<whole>\d{1,15})\))"
+)
+_NAMED = re.compile(
+    r"^\W*(?P<key>[A-Za-z][\w./ -]{0,60}?)\s*[:=]\s*"
+    r"(?P<value>[-+]?(?:\d[\d_.]*(?:[eE][-+]?\d+)?|nan|inf))\W*$"
+)
 _ITEM = re.compile(
     r"(?P<quote>['\"])(?P<key>[^'\"]{1,512})(?P=quote):\s*(?:(?:np\.\w+|tensor)\(|['\"])?"
     r"(?P<value>[-+]?(?:[0-9][0-9_.]*(?:[eE][-+]?[0-9]+)?|nan|inf))(?:[^,}]*\)|['\"])?\s*(?=[,}])"
@@ -26,7 +34,8 @@ def read_console(path: Path, rows: LogRows) -> None:
 
     Known: ``step:3 - actor/loss:0.1 - …`` (verl), also behind the prefix that Ray gives a worker's
     lines, and a dict as Python prints it (``{'loss': 0.1, 'epoch': 0.5}``, transformers), with
-    ``step 3:`` or ``rollout 3:`` before it or a step in it (slime).
+    ``step 3:`` or ``rollout 3:`` before it or a step in it (slime). Where a text has none of them:
+    ``Epoch:[1/2](30/400), Reward: 0.1, LR: 1e-6`` and ``Step 3/30 | loss=0.1 | reward=0.5``.
 
     Raises:
         DataError: As ``blocks``.
@@ -34,9 +43,16 @@ def read_console(path: Path, rows: LogRows) -> None:
     rows.open(path)
     stepped: list[tuple[int, dict[str, Any]]] = []
     others: list[tuple[int, dict[str, Any]]] = []
+    spelt: list[tuple[int, dict[str, Any]]] = []
     for number, line, whole in lines(path):
         row = figures(line)
         if row is None:
+            named = None if stepped or others else spelt_out(line)
+            if named is not None:
+                if not whole:
+                    rows.note(f"line {number} is cut off: its last figure is left out")
+                    named.pop(next(reversed(named)))
+                spelt.append((number, named))
             continue
         if not whole and _VERL.search(line):
             rows.note(f"line {number} is cut off: its last figure is left out")
@@ -45,7 +61,9 @@ def read_console(path: Path, rows: LogRows) -> None:
             stepped.append((number, row))
         elif told(tuple(row)):
             others.append((number, row))
-    for number, row in stepped or others:  # beside lines with a step, a dict is a configuration
+    for number, row in (
+        stepped or others or spelt
+    ):  # beside lines with a step, a dict is a configuration
         rows.add(number, row)
 
 
@@ -74,6 +92,29 @@ def figures(line: bytes) -> dict[str, Any] | None:
     if counted is not None and not row.keys() & set(STEPS):
         row = {"step": int(counted[1]), **row}
     return row
+
+
+def spelt_out(line: bytes) -> dict[str, Any] | None:
+    """The figures of a line like ``Step 3/30 | loss=0.1 | reward=0.5``; None of another.
+
+    Names are in small letters with ``_`` for a space; two of them at least must have a meaning.
+    Steps of ``Epoch:[2/3](5/100)`` count on over the epochs: 105.
+    """
+    if len(line) >= LONGEST_LINE:
+        return None
+    place = _PROGRESS.search(line)
+    if place is None:
+        return None
+    if place["step"] is not None:
+        step = int(place["step"])
+    else:
+        step = (int(place["epoch"]) - 1) * int(place["whole"]) + int(place["of"])
+    row: dict[str, Any] = {}
+    for part in re.split(r"[,|]|\s-\s", line[place.end() :].decode("utf-8", errors="replace")):
+        pair = _NAMED.match(part)
+        if pair is not None:
+            row[pair["key"].strip().lower().replace(" ", "_")] = pair["value"]
+    return {"step": step, **row} if told(tuple(row)) else None
 
 
 def _verl(step: int, text: str) -> dict[str, Any]:

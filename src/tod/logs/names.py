@@ -18,6 +18,7 @@ PLAIN = "plain"
 TRANSFORMS: Mapping[str, Callable[[Figures], Figures]] = {
     "percent": lambda x: x / 100,
     "complement": lambda x: 1 - x,
+    "negative": lambda x: -x,
     "log": lambda x: np.log(np.where(x > 0, x, math.nan)),
 }
 """How a value becomes that of the canonical name; a log of what is not positive is unknown."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from tod.base import DataError
-from tod.logs.console import figures, told
+from tod.logs.console import figures, spelt_out, told
 from tod.logs.csv_table import header, is_panel
 from tod.logs.json_lines import first_objects, parse, rows_in
 from tod.logs.names import names
@@ -185,6 +185,7 @@ def _console(path: Path) -> str | None:
             return None
         row = figures(line)
         if row is None:
+            good += spelt_out(line) is not None
             continue
         if "step" in row and names().matches(row, None):
             return "console"
