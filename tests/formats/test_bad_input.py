@@ -193,6 +193,19 @@ def test_empty_and_missing(tmp_path: Path) -> None:
         read(tmp_path / "sub")
 
 
+@pytest.mark.parametrize("name", ["train.log", "nohup.out", "err.txt"])
+def test_output_without_a_step_shows_its_end(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(
+        "loading shards\n" * 2000 + "  0%|   | 0/4\rNotImplementedError: \x1b[31mno\n\n"
+    )
+    with pytest.raises(DataError) as caught:
+        read(path)
+    said = str(caught.value)
+    assert "no line of it holds figures of a step" in said
+    assert said.endswith("Its last line is: NotImplementedError: ␛[31mno")
+
+
 def test_unknown_format_shows_what_is_in_it(tmp_path: Path) -> None:
     path = dump(tmp_path / "x.jsonl", [{"foo": 1, "bar": 2}])
     with pytest.raises(DataError, match=r"foo, bar(.|\n)*--map utility="):

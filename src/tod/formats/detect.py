@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from tod.base import DataError, SpecError
-from tod.base.text import counted
-from tod.formats.files import COMPRESSED, Found
+from tod.base.text import counted, visible
+from tod.formats.files import COMPRESSED, Found, open_binary
 from tod.formats.format import Format, Probe
 from tod.formats.jsonl import why_no_object
 from tod.formats.registry import FORMATS
@@ -23,6 +23,12 @@ _BINARY = {
     ".sqlite": "tinker",
     ".sqlite3": "tinker",
 }
+
+
+_TEXTS = (".log", ".txt", ".out", ".err", ".stdout")
+"""What the output of a training is called."""
+_END = 1 << 14
+"""Bytes at the end of a text in which its last line is looked for."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,28 @@ def _recognised(probes: Sequence[Probe], mapping: Mapping[str, str]) -> Chosen:
     return Chosen(seen[kind], FORMATS[kind], why[kind].most_common(1)[0][0], notes + damaged)
 
 
+def _bare(path: Path) -> str:
+    """The file's name in small letters, without the suffix of a compression."""
+    name = path.name.lower()
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    return name
+
+
+def _no_figures(path: Path) -> str:
+    """That the output of a training holds no step, and how it ends: often it stopped before."""
+    with open_binary(path) as file:
+        end = b""
+        while data := file.read(1 << 20):
+            end = (end + data)[-_END:]
+    last = end.rstrip().rpartition(b"\n")[2].rpartition(b"\r")[2].decode(errors="replace")
+    return (
+        f"{path}: no line of it holds figures of a step, such as `step:3 - actor/loss:0.1`, "
+        "`{'loss': 0.1, 'epoch': 0.5}` or `Step 3/30 | loss=0.1 | reward=0.5`. Its last line is: "
+        f"{visible(last.strip())[:200]}"
+    )
+
+
 def _unknown(probes: Sequence[Probe], mapping: Mapping[str, str]) -> str:
     """What is wrong with the first file, as far as it can be told."""
     first = next((probe for probe in probes if probe.keys), probes[0])
@@ -163,6 +191,8 @@ def _unknown(probes: Sequence[Probe], mapping: Mapping[str, str]) -> str:
         return first.damage
     if not first.keys and first.suffix in (".jsonl", ".json", ".ndjson"):
         return why_no_object(first.path)
+    if not first.keys and _bare(first.path).endswith(_TEXTS):
+        return _no_figures(first.path)
     keys = ", ".join(list(first.keys)[:12]) or "nothing that can be read"
     way = "Name its columns, for instance --map utility=reward,context=prompt_id,step=step."
     if mapping:
