@@ -18,7 +18,7 @@ from tod.base import DataError
 from tod.cli.main import app
 from tod.findings import Cause, Finding, Findings, Onset, Remedy, Series, TrainingRun, find
 from tod.findings.detector import detectors
-from tod.findings.planted.world import World
+from tod.findings.planted.world import PlantedWorld
 from tod.show.figures import onsets
 from tod.show.figures.phase import pooled
 from tod.show.page.document import opened
@@ -32,7 +32,7 @@ STEPS = 20
 def planted(dead=True, seed=1000):
     """Rollouts of twenty steps; those of a dead run all fail from step 9 on."""
     rng = np.random.default_rng(seed)
-    world = World(np.arange(1, STEPS + 1), 32, 8, rng, skill=np.linspace(-1, 1.5, STEPS))
+    world = PlantedWorld(np.arange(1, STEPS + 1), 32, 8, rng, skill=np.linspace(-1, 1.5, STEPS))
     drawn = world.draw()
     if dead:
         drawn.reward[8:] = 0
