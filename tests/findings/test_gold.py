@@ -1,6 +1,7 @@
 """Evaluation against the training reward: a proxy, a fall of both, and healthy twins."""
 
 import numpy as np
+import pytest
 
 from findings.healthy_series import curves
 from tod.base import Unknown
@@ -41,9 +42,10 @@ def test_a_reward_that_falls_too_is_no_proxy():
     assert GoldDetector().look(run(judged, reward)) == ()
 
 
-def test_a_falling_loss_is_no_fall():
+@pytest.mark.parametrize("figure", ["loss", "violation_rate", "false_refuse_rate", "fpr", "wrong"])
+def test_a_fall_of_what_is_bad_is_no_fault(figure):
     judged, reward = planted(0)
-    assert isinstance(GoldDetector().look(run(judged, reward, name="eval.loss")), Unknown)
+    assert isinstance(GoldDetector().look(run(judged, reward, name=f"eval.{figure}")), Unknown)
 
 
 def test_healthy_evaluation_is_silent():

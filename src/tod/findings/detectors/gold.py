@@ -23,6 +23,7 @@ SIGMAS = 4.0
 NOT_GOOD = (
     "loss", "length", "time", "second", "kl", "entropy", "ppl", "perplexity", "std", "token",
     "runtime", "epoch", "step", "clip", "truncat", "error", "sample", "num", "memory", "lr",
+    "fail", "false", "fpr", "halluc", "refus", "repeat", "repet", "toxic", "violat", "wrong",
 )  # fmt: skip
 """Words in the name of a figure that is not better for being higher."""
 
