@@ -53,7 +53,7 @@ def answer(findings: "Findings", data: Mapping[str, Any] | None = None) -> Answe
 def no_fault(findings: "Findings") -> str:
     """What is said first of a run without a finding; a fall below every gate is not passed over."""
     if reward_falls(findings):
-        return "No fault is certain, but the reward falls."
+        return "No fault is certain."
     return "No fault found."
 
 
