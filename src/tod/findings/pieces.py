@@ -39,6 +39,7 @@ class Piece:
         gaps: Shape of log π_old − log μ by step.
         rejected: Rows that could not be used.
         notes: What was noticed while reading.
+        utilities: Names of the rewards.
         whole: Whether they cannot be put beside others, for a forbidden answer counts as the
             smallest reward of the whole run.
     """
@@ -49,6 +50,7 @@ class Piece:
     gaps: Mapping[int, GapProfile] = field(default_factory=dict)
     rejected: int = 0
     notes: tuple[str, ...] = ()
+    utilities: tuple[str, ...] = ()
     whole: bool = False
 
     @cached_property
@@ -89,6 +91,7 @@ def read_piece(
         gaps_of(reading),
         reading.source.rejected,
         reading.source.notes,
+        tuple(reading.utility),
         forbidden,
     )
 
@@ -101,6 +104,7 @@ def join(pieces: Sequence[Piece]) -> Rollouts | None:
     """
     tables = [piece.rollouts for piece in pieces if piece.rollouts is not None]
     apart = len(tables) == len(pieces) and not any(piece.whole for piece in pieces)
+    apart = apart and len({piece.utilities for piece in pieces}) == 1
     if len(pieces) > 1 and not (apart and _alike(tables)):
         return None
     groups = Groups(np.concatenate([table.groups.sizes for table in tables]))
@@ -161,6 +165,7 @@ def to_arrays(pieces: Iterable[Piece]) -> tuple[str, dict[str, np.ndarray]]:
             "gaps": {step: asdict(profile) for step, profile in piece.gaps.items()},
             "rejected": piece.rejected,
             "notes": piece.notes,
+            "utilities": piece.utilities,
             "whole": piece.whole,
         }
         if table is not None:
@@ -214,6 +219,7 @@ def from_arrays(text: str, arrays: Mapping[str, np.ndarray]) -> list[Piece]:
                 {int(step): GapProfile(**sums) for step, sums in head["gaps"].items()},
                 head["rejected"],
                 tuple(head["notes"]),
+                tuple(head["utilities"]),
                 head["whole"],
             )
         )
