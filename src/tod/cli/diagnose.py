@@ -30,6 +30,7 @@ from tod.cli.options import (
 
 if TYPE_CHECKING:
     from tod.findings import Findings
+    from tod.findings.against import Against
 
 to_measure = panel("More measures")
 EXITS = {None: 0, "note": 0, "warning": 3, "critical": 4}
@@ -57,6 +58,13 @@ def diagnose_command(
     on_policy: Annotated[
         bool, to_judge("--on-policy", help="Declare that the sampler was the policy itself.")
     ] = False,
+    against: Annotated[
+        str | None,
+        to_judge(
+            help="Rollouts or log of a healthy run of the same recipe: which figures left its "
+            "band, and first when."
+        ),
+    ] = None,
     ess_target: Annotated[float, to_judge(help="ESS_rel that the feasible eta keeps.")] = 0.5,
     thresholds: Bounds = None,
     clip: Annotated[
@@ -101,6 +109,8 @@ def diagnose_command(
     files, TensorBoard, CSV, …), or both of one run.
 
     Example: tod diagnose outputs/completions --config grpo.yaml --html report.html
+
+    Beside the run of last week, which learned: tod diagnose runs/new --against runs/old
     """
     from tod.diagnosis import Shown, diagnose
     from tod.findings import find, run_of
@@ -117,7 +127,8 @@ def diagnose_command(
 
             write_findings(said, html)
         told = {"schema": "tod.findings/1", **said.to_dict()}
-        if _write(said, told, None, json_out, markdown) and verbose:
+        beside = _beside(said, against)
+        if _write(said, told, None, json_out, markdown, beside=beside) and verbose:
             show_details(said)
         _leave(said, exit_code)
         return
@@ -150,7 +161,8 @@ def diagnose_command(
 
         write_diagnosis(found, html, remarks)
     data = found.to_dict()
-    free = _write(found.findings, data, data, json_out, markdown, remarks)
+    beside = _beside(found.findings, against)
+    free = _write(found.findings, data, data, json_out, markdown, remarks, beside)
     if free and verbose:
         show_details(found.findings)
         show(found, remarks)
@@ -164,19 +176,40 @@ def _write(
     json_out: str | None,
     markdown: str | None,
     remarks: Sequence[str] = (),
+    beside: "Against | None" = None,
 ) -> bool:
     """Write JSON and Markdown where they are wanted, else the screen; whether stdout is free."""
     from tod.show.output import put_json, put_text
     from tod.show.terminal.findings_screen import markdown as markdown_of
     from tod.show.terminal.findings_screen import show_findings
 
+    if beside is not None:
+        data = {**data, "against": beside.to_dict()}
     free = put_json(data, json_out)
     if markdown is not None:
-        text = markdown_of(findings, diagnosis)
+        text = markdown_of(findings, diagnosis, beside)
         free = not put_text(text, markdown, "--markdown") and free
     if free:
-        show_findings(findings, diagnosis, remarks)
+        show_findings(findings, diagnosis, remarks, beside)
     return free
+
+
+def _beside(findings: "Findings", path: str | None) -> "Against | None":
+    """The run beside the one at a path, where the person named one.
+
+    Raises:
+        DataError: Nothing there can be read.
+    """
+    if path is None:
+        return None
+    from tod.findings import find, run_of
+    from tod.findings.against import against
+    from tod.formats import read
+
+    rollouts, logs = sorted_out([path], "auto", mapped=False)
+    twin = find(run_of(read(rollouts) if rollouts else None, logs))
+    fault = None if twin.first is None else twin.first.headline
+    return against(findings.run.series, twin.run.series, path, fault)
 
 
 def _leave(findings: "Findings", exit_code: bool) -> None:

@@ -188,6 +188,29 @@ class FindingsBlock(TypedDict):
 
 
 @document
+class DepartureBlock(TypedDict):
+    """A figure that left the band of the twin."""
+
+    series: str
+    onset: OnsetBlock
+    value: float
+    twin: float
+    sigmas: float | None
+    unit: str
+
+
+@document
+class AgainstBlock(TypedDict):
+    """The run beside a healthy twin: what left its band, the first first (--against)."""
+
+    name: str
+    departures: list[DepartureBlock]
+    within: list[str]
+    unmatched: list[str]
+    twin_fault: str | None
+
+
+@document
 class WorstBlock(TypedDict):
     """A fragile prompt."""
 
@@ -397,6 +420,8 @@ class DiagnosisDocument(TypedDict):
     cannot: list[CannotBlock]
     findings: NotRequired[FindingsBlock]
     """Of version 0.2 on."""
+    against: NotRequired[AgainstBlock]
+    """Where the person named a twin."""
     worst_contexts: list[WorstBlock]
     trend: list[TrendBlock]
     changes: list[str]

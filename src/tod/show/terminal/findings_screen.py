@@ -8,18 +8,21 @@ from rich.text import Text
 
 from tod.base.text import plainly, visible
 from tod.findings.overview import figures, reward_sentence
-from tod.findings.words import thousands
+from tod.findings.words import against_noise, number, thousands
 from tod.show.answer import answer, last_good, no_fault
 from tod.show.screen import Screen
 from tod.show.words import VERDICTS, steps
 
 if TYPE_CHECKING:
     from tod.findings import Finding, Findings
+    from tod.findings.against import Against
 
 WIDTH = 80
 LINES = 24
 LABEL = 22
 """Columns of the names of the evidence."""
+NAME = 32
+"""Columns of the path of another run, which is cut at its front."""
 STYLES = {"critical": "bold red", "warning": "bold yellow", "note": "bold"}
 
 
@@ -54,7 +57,10 @@ class _Lines:
 
 
 def lines(
-    findings: "Findings", data: dict[str, Any] | None = None, remarks: Sequence[str] = ()
+    findings: "Findings",
+    data: dict[str, Any] | None = None,
+    remarks: Sequence[str] = (),
+    beside: "Against | None" = None,
 ) -> list[tuple[str, str]]:
     """The screen, a line and its style each: 24 at most, of 80 columns.
 
@@ -62,6 +68,7 @@ def lines(
         findings: What was seen.
         data: The diagnosis as plain data, for the regime and what was read; None without rollouts.
         remarks: What the person's configuration says of the target.
+        beside: The run beside a healthy twin.
     """
     page = _Lines()
     first = findings.first
@@ -69,6 +76,9 @@ def lines(
         _healthy(page, findings, data)
     else:
         _fault(page, first, findings)
+    if beside is not None:
+        for words, most in against_words(beside):
+            page.text(words, most, more="  ")
     _checked(page, findings)
     if data is not None:
         page.text(_regime(data), 2, more="  ")
@@ -80,11 +90,14 @@ def lines(
 
 
 def show_findings(
-    findings: "Findings", data: dict[str, Any] | None = None, remarks: Sequence[str] = ()
+    findings: "Findings",
+    data: dict[str, Any] | None = None,
+    remarks: Sequence[str] = (),
+    beside: "Against | None" = None,
 ) -> None:
     """Print it."""
     console = Screen()
-    for line, style in lines(findings, data, remarks):
+    for line, style in lines(findings, data, remarks, beside):
         console.print(Text(line, style=style), soft_wrap=True)
 
 
@@ -132,6 +145,31 @@ def _fault(page: _Lines, first: "Finding", findings: "Findings") -> None:
         page.text(f"and {left} more: --verbose", 1, indent="  ")
     _causes(page, first)
     _remedies(page, first)
+
+
+def against_words(beside: "Against") -> Iterator[tuple[str, int]]:
+    """What a comparison with a twin says, each with the lines that it may take."""
+    name = " ".join(visible(beside.name).split())
+    name = name if len(name) <= NAME else f"…{name[1 - NAME :]}"
+    if beside.twin_fault is not None:
+        yield f"The other run has a fault itself: {beside.twin_fault}", 1
+    if not beside.departures:
+        if beside.within:
+            yield f"Against {name}: {', '.join(beside.within)} within its band.", 2
+        else:
+            yield f"Against {name}: no figure of both with 8 steps in common.", 1
+        return
+    first, *rest = beside.departures
+    said = (
+        f"Against {name}: {first.series} left its band {first.onset.words}, "
+        f"{number(first.value)} where it has {number(first.twin)}"
+    )
+    if first.sigmas is not None:
+        said += f" ({against_noise(first.sigmas)})"
+    then = [f"{d.series} {d.onset.words}" for d in rest[:4]]
+    said += f"; then {', '.join(then)}" if then else ""
+    said += f" and {len(rest) - 4} more" if len(rest) > 4 else ""
+    yield f"{said}. Within: {', '.join(beside.within) or 'none'}.", 3
 
 
 def _causes(page: _Lines, finding: "Finding") -> None:
@@ -254,12 +292,16 @@ def _read(findings: "Findings", data: dict[str, Any] | None) -> str:
     return f"{name}{'; '.join(said)}. More: --verbose, --html PAGE"
 
 
-def markdown(findings: "Findings", data: dict[str, Any] | None = None) -> str:
+def markdown(
+    findings: "Findings", data: dict[str, Any] | None = None, beside: "Against | None" = None
+) -> str:
     """The same as Markdown, for an issue or a chat."""
-    return "\n".join(_markdown(findings, data)) + "\n"
+    return "\n".join(_markdown(findings, data, beside)) + "\n"
 
 
-def _markdown(findings: "Findings", data: dict[str, Any] | None) -> Iterator[str]:
+def _markdown(
+    findings: "Findings", data: dict[str, Any] | None, beside: "Against | None"
+) -> Iterator[str]:
     first = findings.first
     if first is None:
         yield f"**{no_fault(findings)}** {reward_sentence(findings)}"
@@ -284,6 +326,8 @@ def _markdown(findings: "Findings", data: dict[str, Any] | None) -> Iterator[str
         for place, remedy in enumerate(first.remedies, start=1):
             yield f"{place}. `{_escaped(remedy.text)}` {_escaped(remedy.effect)}".rstrip()
     yield ""
+    if beside is not None:
+        yield from (_escaped(words) for words, _ in against_words(beside))
     yield f"Checked, nothing seen: {', '.join(findings.clear) or 'nothing'}."
     if findings.unknown:
         yield f"{_unknown(findings)}."
