@@ -39,10 +39,10 @@ def drawn(seed, steps=20, prompts=16, k=4):
     return world.draw()
 
 
-def written(columns: PlantedDraws) -> writers.PlantedWorld:
+def written(columns: PlantedDraws) -> writers.World:
     """The rows of a run as the writers take them; a text's tokens are its code's digits."""
     _, prompts, k = columns.world.shape
-    world = writers.PlantedWorld(k)
+    world = writers.World(k)
     for i, step in enumerate(columns.world.steps.tolist()):
         for group in range(prompts):
             mean = columns.reward[i, group].mean()
