@@ -14,11 +14,13 @@ from test_page import Tags
 from typer.testing import CliRunner
 
 from tod import show
-from tod.base import DataError
+from tod.base import DataError, RunError
 from tod.cli.main import app
+from tod.diagnosis import diagnose
 from tod.findings import Cause, Finding, Findings, Onset, Remedy, Series, TrainingRun, find
 from tod.findings.detector import detectors
 from tod.findings.planted.world import PlantedWorld
+from tod.formats import read
 from tod.show.figures import onsets
 from tod.show.figures.phase import pooled
 from tod.show.page.document import opened
@@ -327,6 +329,29 @@ def test_the_report_of_a_run_opens_with_the_same(run_path):
     assert len(findings.run.steps) == 41
     assert {"reward", "eval.pass_at_1", "entropy"} <= set(findings.run.series)
     assert page.index(said) < page.index("<h2>Regime")
+
+
+def test_a_saved_diagnosis_keeps_its_findings(tmp_path):
+    made = diagnose(read(str(dump(tmp_path / "dead"))))
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps(made.to_dict()))
+    found = show.load(path).findings
+    assert found.to_dict() == made.findings.to_dict()
+    means = [0.0 if step >= 9 else None for step in range(1, STEPS + 1)]
+    rewards = found.run.series["reward"]
+    assert list(rewards.steps) == list(range(1, STEPS + 1))
+    assert list(rewards.values[8:]) == means[8:]
+    assert "Learning stopped at step 9" in show.build([path])
+
+
+@pytest.mark.parametrize("damage", [{"severity": "x"}, {"onset": {"step": []}}, {"causes": [1]}])
+def test_damaged_findings_are_refused(tmp_path, damage):
+    data = diagnose(read(str(dump(tmp_path / "dead")))).to_dict()
+    data["findings"]["findings"][0] |= damage
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(RunError, match=r"d: its findings are damaged"):
+        show.load(path)
 
 
 def test_several_runs_show_the_answer_of_each(run_path, other_path):

@@ -32,7 +32,7 @@ FEW = 9
 
 
 @dataclass(frozen=True)
-class Block:
+class FindingBlock:
     """A finding as its block on the page shows it.
 
     Attributes:
@@ -81,7 +81,7 @@ class FindingsView:
     """
 
     answer: Answer
-    blocks: list[Block]
+    blocks: list[FindingBlock]
     healthy: list[tuple[str, str]]
     wide: Html | None = None
     narrow: Html | None = None
@@ -118,7 +118,7 @@ class FindingsView:
         return "Reward falls" if self.falls else "No fault found"
 
     @property
-    def first(self) -> Block | None:
+    def first(self) -> FindingBlock | None:
         """The first fault; None of a run without."""
         return self.blocks[0] if self.blocks and self.blocks[0].finding.fault else None
 
@@ -146,13 +146,13 @@ def findings_view(
         clear=findings.clear,
         made=len(asked),
         falls=findings.first is None and reward_falls(findings),
-        unknown=[(names[kind], item.why, item.needs) for kind, item in rest.items()],
-        inapplicable=[names[kind] for kind in findings.unknown if kind not in rest],
+        unknown=[(names.get(kind, kind), item.why, item.needs) for kind, item in rest.items()],
+        inapplicable=[names.get(kind, kind) for kind in findings.unknown if kind not in rest],
         **made,
     )
 
 
-def _block(findings: "Findings", number: int, finding: "Finding", prefix: str) -> Block:
+def _block(findings: "Findings", number: int, finding: "Finding", prefix: str) -> FindingBlock:
     rows = list(finding.evidence)
     if finding.cost:
         rows.append(("cost so far", finding.cost))
@@ -160,10 +160,10 @@ def _block(findings: "Findings", number: int, finding: "Finding", prefix: str) -
         rows.append(("last good step", last_good(finding.best_step, findings)))
     known = [name for name in finding.series if findings.run.get(name, 2) is not None]
     named = list(dict.fromkeys(title(name) for name in known))
-    return Block(number, f"{prefix}finding-{number}", finding, rows, named)
+    return FindingBlock(number, f"{prefix}finding-{number}", finding, rows, named)
 
 
-def _curves(findings: "Findings", blocks: Sequence[Block], prefix: str) -> dict[str, Any]:
+def _curves(findings: "Findings", blocks: Sequence[FindingBlock], prefix: str) -> dict[str, Any]:
     """The figures and what the script reads of them; nothing of a run of one step."""
     run = findings.run
     first_curve = main_curve(run)

@@ -15,7 +15,7 @@ from tod.show.figures.phase import phase_data, phase_diagram
 from tod.show.figures.plot import Plot, cursor_data, figure
 from tod.show.figures.svg import Html
 from tod.show.page.document import document, in_words
-from tod.show.page.findings_view import findings_view
+from tod.show.page.findings_view import FindingsView, findings_view
 from tod.show.page.headline import compared, facts, unequal_k
 from tod.show.page.judged import judged
 from tod.show.page.run_data import STEPS_DRAWN, RunView, thinned
@@ -37,10 +37,7 @@ def page(runs: Sequence[RunView], extra: Sequence[Html] = ()) -> Html:
     plots = {f"p{i}": plot for i, plot in enumerate(plots_over_steps(drawn))} if over else {}
     by_k = side_by_side(views, style)
     weights = {"k": by_k} if by_k else {}
-    seen = [
-        None if v.findings is None else findings_view(v.findings, v.diagnosis, f"{i}-" * several)
-        for i, v in enumerate(views)
-    ]
+    seen = _findings(views)
     marked = {} if several or seen[0] is None else seen[0].plots
     name = " · ".join(view.name for view in views)
     return document(
@@ -72,6 +69,17 @@ def page(runs: Sequence[RunView], extra: Sequence[Html] = ()) -> Html:
         costs=ledger(views),
         actions=[actions(view) for view in views],
     )
+
+
+def _findings(runs: Sequence[RunView]) -> list[FindingsView | None]:
+    """Those of every run; of several runs every id on the page begins with the run's number."""
+    several = len(runs) > 1
+    return [
+        None
+        if run.findings is None
+        else findings_view(run.findings, run.diagnosis, f"{i}-" * several)
+        for i, run in enumerate(runs)
+    ]
 
 
 def plots_over_steps(runs: list[RunView]) -> list[Plot]:

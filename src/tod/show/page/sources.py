@@ -12,6 +12,7 @@ from tod.regimes import Thresholds, classify, stable_crossings
 from tod.runs import RunDirectory
 from tod.show.page import run_data as runs
 from tod.show.page.run_data import RunView, WorstContext
+from tod.show.page.saved_findings import saved_findings
 
 SCHEMA = "tod.diagnosis/1"
 
@@ -95,6 +96,7 @@ def of_diagnosis(data: dict[str, Any], name: str) -> RunView:
         worst=[WorstContext.of(x, x["id"], x["prompt"]) for x in data["worst_contexts"]],
         environment={"schema": data["schema"]},
         diagnosis=data,
+        findings=saved_findings(data, name),
     )
 
 
