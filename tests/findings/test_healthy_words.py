@@ -6,7 +6,7 @@ from findings.healthy_series import curves
 from tod.base import Unknown
 from tod.findings import Series, TrainingRun, find
 from tod.findings.detectors.learning_end import LearningEndDetector
-from tod.findings.overview import reward_falls, reward_sentence
+from tod.findings.overview import reward_falls, reward_gains_nothing, reward_sentence
 from tod.show.terminal.findings_screen import markdown
 
 
@@ -50,8 +50,19 @@ def test_a_fall_below_the_gate_is_said_first():
     assert markdown(findings).startswith("**No fault is certain.** Reward falls from 0.4")
     level = find(run(reward=0.45 + rng.normal(0, 0.002, 200)))
     assert not reward_falls(level)
-    assert markdown(level).startswith("**No fault found.** Reward shows no trend")
+    flat = "**No fault found, but the reward gains nothing.** Reward shows no trend"
+    assert markdown(level).startswith(flat)
     assert not reward_falls(find(run(kl=np.zeros(30))))
+
+
+def test_no_gain_is_said_of_long_runs_below_the_top():
+    rng = np.random.default_rng(1)
+    for level, size, flat in ((-1.7, 400, True), (0.95, 400, False), (0.5, 30, False)):
+        findings = find(run(reward=level + rng.normal(0, 0.01, size)))
+        assert reward_gains_nothing(findings) is flat
+    assert not reward_gains_nothing(find(run(reward=np.linspace(0.2, 0.5, 100))))
+    assert reward_gains_nothing(find(run(reward=5 + rng.normal(0, 0.01, 100))))
+    assert not reward_gains_nothing(find(run(kl=np.zeros(50))))
 
 
 def test_a_student_that_gets_no_reward_has_not_stopped_learning():

@@ -12,6 +12,11 @@ from tod.findings.run import Series
 from tod.findings.settings import setting
 from tod.findings.words import number, per_cent
 
+LONG = 40
+"""Steps from which a reward without a trend is said to gain nothing."""
+HIGH = 0.9
+"""Mean reward, of rewards in [0, 1], from which little is left to gain."""
+
 
 @dataclass(frozen=True)
 class Slope:
@@ -76,6 +81,16 @@ def reward_falls(findings: Findings) -> bool:
     if reward is None or trend is None or trend.high >= 0:
         return False
     return end_level(reward.values) < _first_level(reward)
+
+
+def reward_gains_nothing(findings: Findings) -> bool:
+    """Whether the reward of 40 steps and more has no trend, and is not at the top of [0, 1]."""
+    reward = findings.run.get("reward", LONG)
+    trend = None if reward is None else slope(reward)
+    if reward is None or trend is None or not trend.low <= 0 <= trend.high:
+        return False
+    end, values = end_level(reward.values), reward.values
+    return end < HIGH or bool(values.min() < 0 or values.max() > 1)
 
 
 def _first_level(reward: Series) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tod.findings.overview import reward_falls, reward_sentence
+from tod.findings.overview import reward_falls, reward_gains_nothing, reward_sentence
 from tod.findings.words import number
 
 if TYPE_CHECKING:
@@ -51,9 +51,11 @@ def answer(findings: "Findings", data: Mapping[str, Any] | None = None) -> Answe
 
 
 def no_fault(findings: "Findings") -> str:
-    """What is said first of a run without a finding; a fall below every gate is not passed over."""
+    """What is said first of a run without a finding; a fall or no gain is not passed over."""
     if reward_falls(findings):
         return "No fault is certain."
+    if reward_gains_nothing(findings):
+        return "No fault found, but the reward gains nothing."
     return "No fault found."
 
 
