@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from tod.findings import Series, TrainingRun
-from tod.findings.detectors.shrinking_signal import ShrinkingSignal
+from tod.findings.detectors.shrinking_signal import ShrinkingSignalDetector
 from tolerance import double
 
 
 def look(share, reward, size=60):
     steps = np.arange(1, size + 1)
     named = {"zero_variance": np.broadcast_to(share, size), "reward": np.broadcast_to(reward, size)}
-    return ShrinkingSignal().look(TrainingRun({n: Series(n, steps, x) for n, x in named.items()}))
+    return ShrinkingSignalDetector().look(
+        TrainingRun({n: Series(n, steps, x) for n, x in named.items()})
+    )
 
 
 @pytest.mark.parametrize(
