@@ -79,7 +79,7 @@ def test_what_may_still_be_read_without_a_target(run: Path) -> None:
 
 def test_with_a_kl_every_context_has_its_own_eta(run: Path) -> None:
     """η_c = 1/(β(σ_c + 1e-4)), and σ_c by numpy."""
-    text = " ".join(diagnosed(run, 0.04).split())
+    text = " ".join(diagnosed(run, 0.04, "--verbose").split())
     assert "target (located): q* ∝ ref · exp(25 accuracy_reward/std)" in text
     spread = sigma(run)
     etas = 25 / (spread[spread > 0] + 1e-4)
@@ -105,6 +105,6 @@ def test_the_located_target_cannot_be_weighed_and_says_what_is_missing(run: Path
     assert data["tilt_only"]["median"] == pytest.approx(
         expected, rel=of_weights("float64", K, 100.0)
     )
-    text = " ".join(diagnosed(run, 0.04).split())
+    text = " ".join(diagnosed(run, 0.04, "--verbose").split())
     assert "were the anchor μ" in text
     assert "not q*/μ" in text

@@ -369,7 +369,7 @@ def test_pool_of_a_run_trains_off_line(small: Make) -> None:
             {"target": MU, "operator__proposal": {**DRAWN, "source": "alternating"}},
             "no log μ",
         ),
-        ({"target": FIXED, "operator__proposal": POOL}, "fixed candidates .* 'pool' are sampled"),
+        ({"target": FIXED, "operator__proposal": POOL}, "fixed rollouts .* 'pool' are sampled"),
         ({"target": FIXED, "operator__action": {"kind": "listwise"}}, "'old' are sampled"),
         (distilled() | {"arc": {"knob": "eta"}}, "connected to nothing"),
         ({"operator__proposal": CHOICES}, "choices"),

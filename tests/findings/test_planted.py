@@ -7,7 +7,7 @@ import pytest
 
 from tod.findings import find
 from tod.findings.detector import detectors
-from tod.findings.detectors.learning_end import LearningEnd
+from tod.findings.detectors.learning_end import LearningEndDetector
 from tod.findings.planted import FAULTS, HEALTHY, Outcome, outcome, summary
 from tod.findings.planted.outcomes import compared
 from tod.findings.rollout_series import series_of
@@ -96,7 +96,7 @@ def test_few_runs_of_every_scenario_reach_their_bounds():
 
 
 def test_a_detector_that_sees_nothing_is_below_its_bound(monkeypatch):
-    monkeypatch.setattr(LearningEnd, "look", lambda self, run: ())
+    monkeypatch.setattr(LearningEndDetector, "look", lambda self, run: ())
     scenario = BY_NAME["every answer fails"]
     said = summary([scenario], [outcome(scenario, seed) for seed in range(3)])
     assert not said.passed

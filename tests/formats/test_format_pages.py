@@ -83,6 +83,6 @@ def test_the_mapping_page_works_as_written(tmp_path: Path) -> None:
     pl.DataFrame(frame).write_parquet(tmp_path / "scores.parquet")
     line = next(line for name, line in commands() if name == "mapping.md")
     words = shlex.split(line.replace("scores.parquet", str(tmp_path / "scores.parquet")))[1:]
-    result = CliRunner().invoke(app, words, env={"COLUMNS": "80"})
+    result = CliRunner().invoke(app, [*words, "--verbose"], env={"COLUMNS": "80"})
     assert result.exit_code == 0, result.exception
     assert "tier C" in result.output

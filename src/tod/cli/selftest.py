@@ -20,7 +20,7 @@ def selftest_command(
     full: Annotated[
         bool, typer.Option("--full", help=f"{FULL} runs of every scenario instead of {SEEDS}.")
     ] = False,
-    first_seed: Annotated[int, typer.Option(help="First seed.", min=0)] = FIRST,
+    first_seed: Annotated[int, typer.Option(help="First seed.", min=0, max=2**40)] = FIRST,
     only: Annotated[
         str | None, typer.Option(help="Scenarios with this in their name, such as length.")
     ] = None,

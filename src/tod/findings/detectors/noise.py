@@ -15,6 +15,8 @@ from tod.findings.words import cost_since, number, per_cent, thousands
 
 PAIRS = 3000
 """Pairs of rollouts of one prompt from which coin flips are told in four of five runs."""
+FEWEST = 1000
+"""Pairs below which nothing is said: a handful of prompts may agree by their choice."""
 CORRELATION = 0.06
 """Correlation of the rewards of one prompt below which prompts do not matter."""
 QUANTILE = 2.054
@@ -120,7 +122,11 @@ class NoiseDetector(Detector):
             return unreadable(self.kind, "no prompt has several rollouts", "K >= 2")
         reward = run.get("reward")
         assert reward is not None  # noqa: S101 - rollouts always give it
-        unrelated = found.upper < CORRELATION and MIDDLE[0] < found.mean < MIDDLE[1]
+        unrelated = (
+            found.pairs >= FEWEST
+            and found.upper < CORRELATION
+            and MIDDLE[0] < found.mean < MIDDLE[1]
+        )
         if unrelated and not _trend(reward):
             return (self._finding(run, rollouts, found, rollouts.steps[0], None),)
         later = _later(rollouts, found, reward)
