@@ -58,7 +58,15 @@ class ShrinkingSignalDetector(Detector):
             k = int(np.median(rollouts.groups.sizes))
             remedies = tuple(_more_samples(run, law, k))
         if end >= HIGH:
-            remedies += (Remedy("skip_equal_groups", setting("skip_equal_groups", run.framework)),)
+            cost = 1 / (1 - end)
+            remedies += (
+                Remedy(
+                    "skip_equal_groups",
+                    setting("skip_equal_groups", run.framework),
+                    f"every prompt of a batch with a gradient, for {cost:.1f} times the samples",
+                    {"cost": cost},
+                ),
+            )
         return (
             Finding(
                 self.kind,
@@ -117,5 +125,5 @@ def _more_samples(run: TrainingRun, law: PassRates, k: int) -> Iterator[Remedy]:
         f"{setting('samples_per_prompt', run.framework)} = {best}",
         f"{per_cent(1 - then)} of the prompts without a gradient instead of "
         f"{per_cent(1 - now)}, {number(then / best / (now / k))} times the useful prompts a sample",
-        {"zero_variance": 1 - then},
+        {"samples": float(best), "zero_variance": 1 - then},
     )
