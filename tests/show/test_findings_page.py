@@ -242,9 +242,9 @@ def test_long_series_are_drawn_by_means_and_ranges():
     run = TrainingRun(series={"reward": Series("reward", np.arange(1000), values)})
     plot = onsets.main_plot(run, onsets.WIDE)
     line, edge = plot.series
-    assert len(line.x) <= onsets.DRAWN
+    assert len(line.x) <= onsets.points(onsets.WIDE) == 440
     for place in (0, 7, len(line.x) - 1):
-        part = values[3 * place : 3 * place + 3]  # 1000 values, 400 points at most: three a point
+        part = values[3 * place : 3 * place + 3]  # 1000 values, 440 points at most: three a point
         assert line.y[place] == pytest.approx(part.sum() / len(part), rel=1e-12, abs=1e-15)
         assert (edge.y[place], edge.area[place]) == (part.min(), part.max())
     assert "mean of 3 steps" in plot.note

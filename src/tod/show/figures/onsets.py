@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 WIDE, NARROW, SMALL = (880.0, 236.0), (372.0, 236.0), (336.0, 156.0)
 """Sizes of the first curve on a wide and on a narrow screen, and of the small ones."""
-DRAWN = 400
-"""Points of a line, at most: of more, equal stretches of steps are pooled."""
-RADIUS, SMALL_RADIUS = 9.0, 7.0
+DENSE = 2.0
+"""Width of a point of a line, at least: of more points, equal stretches of steps are pooled."""
+RADIUS, SMALL_RADIUS = 9.0, 8.0
 MAIN = ("reward", "eval.reward", "accuracy", "margin", "distillation_loss", "loss")
 """What the first curve is of: the first of these that the run has."""
 SHARES = frozenset(
@@ -123,7 +123,7 @@ def main_plot(run: "TrainingRun", size: tuple[float, float]) -> Plot | None:
     if series is None:
         return None
     plot = _plot(run, Panel(title(series.name), {series.name: _called(series)}), size)
-    return None if plot is None else replace(plot, note=_main_note(series))
+    return None if plot is None else replace(plot, note=_main_note(series, size))
 
 
 def panels(run: "TrainingRun", named: Sequence[str]) -> list[tuple[Plot, frozenset[str]]]:
@@ -230,9 +230,10 @@ def _called(series: "Figures") -> str:
     return series.key or series.name.replace("_", " ")
 
 
-def _main_note(series: "Figures") -> str:
-    if len(series) > DRAWN:
-        return f"Every point is the mean of {_stride(series)} steps; the band is their range."
+def _main_note(series: "Figures", size: tuple[float, float]) -> str:
+    stride = _stride(series, size)
+    if stride > 1:
+        return f"Every point is the mean of {stride} steps, below of more; the band is their range."
     return "" if series.error is None else "The band is one standard error over the prompts."
 
 
@@ -241,7 +242,9 @@ def _plot(run: "TrainingRun", panel: Panel, size: tuple[float, float]) -> Plot |
     if not known or not len(run.steps):
         return None
     lines = [
-        line for i, (_, said, series) in enumerate(known) for line in _line(series, said, f"s{i}")
+        line
+        for i, (_, said, series) in enumerate(known)
+        for line in _line(series, said, f"s{i}", size)
     ]
     share = all(name in SHARES for name, _, _ in known)
     reach = [value for line in lines for value in (*line.y, *(line.area or ()))]
@@ -262,16 +265,23 @@ def _share(value: float | None) -> str:
     return DASH if value is None else f"{plainly(100 * value)} %"
 
 
-def _stride(series: "Figures") -> int:
-    return -(-len(series) // DRAWN)
+def _stride(series: "Figures", size: tuple[float, float]) -> int:
+    """How many steps a point of a line stands for."""
+    return -(-len(series) // points(size))
 
 
-def _line(series: "Figures", name: str, style: str) -> list[Series]:
+def points(size: tuple[float, float]) -> int:
+    """Points of a line in a figure of some size, at most."""
+    return int(size[0] / DENSE)
+
+
+def _line(series: "Figures", name: str, style: str, size: tuple[float, float]) -> list[Series]:
     """The line and, as an edge without a name, its band."""
     steps, values = series.steps, series.values
     low = high = None
-    if len(series) > DRAWN:
-        starts = np.arange(0, len(series), _stride(series))
+    stride = _stride(series, size)
+    if stride > 1:
+        starts = np.arange(0, len(series), stride)
         count = np.diff(np.append(starts, len(series)))
         low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
         values, steps = np.add.reduceat(values, starts) / count, steps[starts + (count - 1) // 2]
@@ -282,7 +292,8 @@ def _line(series: "Figures", name: str, style: str) -> list[Series]:
     x, y = [float(step) for step in steps], [float(value) for value in values]
     if low is None or high is None or style != "s0":
         return [Series(name, x, y, style)]
-    edge = Series("", x, [float(v) for v in low], f"{style} edge", area=[float(v) for v in high])
+    kind = f"{style} edge" if stride == 1 else f"{style} edge range"
+    edge = Series("", x, [float(v) for v in low], kind, area=[float(v) for v in high])
     return [Series(name, x, y, style), edge]
 
 

@@ -195,6 +195,6 @@ def _curves(findings: "Findings", blocks: Sequence[FindingBlock], prefix: str) -
         "narrow": shown[f"{prefix}fn"],
         "small": small[:FEW],
         "folded": small[FEW:],
-        "severities": list(dict.fromkeys(mark.finding.severity for mark in marks)),
+        "severities": [s for s in SEVERITIES if any(m.finding.severity == s for m in marks)],
         "plots": {key: cursor_data(plot) for key, plot in plots.items()},
     }
