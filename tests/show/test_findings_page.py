@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from html import unescape
 from itertools import takewhile
 
@@ -48,6 +47,7 @@ def invented(text="t", key="reward"):
         series={
             "reward": Series("reward", steps, np.linspace(0, 1, 11), key=key),
             "entropy": Series("entropy", steps, np.linspace(1, 0, 11), unit=text),
+            "kl": Series("kl", steps, np.linspace(0, 1, 11)),
         },
         names=(f"folder/{text}",),
         notes=(text,),
@@ -220,8 +220,9 @@ def test_only_figures_that_a_finding_names_carry_its_mark():
     view = findings_view(invented())
     (entropy,) = [figure for figure in view.small if "<h3>Entropy" in figure]
     assert entropy.count('class="onset"') == 3
-    rest = replace(invented(), faults=(), notes=())
-    assert not any('class="onset"' in figure for figure in findings_view(rest).small)
+    (other,) = [figure for figure in view.small if "<h3>KL to the reference" in figure]
+    assert 'class="onset"' not in other
+    assert view.small == [entropy, other]
 
 
 def test_figures_share_the_axis_of_steps():
