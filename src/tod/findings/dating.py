@@ -227,7 +227,8 @@ def ramp_onset(
         return jump_onset(steps, values)
     change, passage = _passage(values, best)
     if _abrupt(values, change, passage):
-        return jump_onset(steps, values)
+        left = 0 if best is None else best[0]  # a larger jump may lead up to the best level
+        return jump_onset(steps[left:], values[left:])
     jump = _jump_beside_a_ramp(steps, values, change, passage)
     if jump is not None:
         return jump
@@ -265,7 +266,9 @@ def _passage(values: Float[np.ndarray, " T"], best: tuple[int, float] | None) ->
     after, low = best or (0, float(np.median(values[: max(3, size // 5)])))
     change = float(smooth[-3:].mean()) - low
     beyond = (smooth - low) * np.sign(change) >= PASSED * abs(change)
-    beyond[:after] = False
+    beyond[: after + (width // 2 if after else 0)] = (
+        False  # there it is smoothed with what was before
+    )
     return change, int(np.argmax(beyond)) if beyond.any() else size - 1
 
 
