@@ -128,6 +128,14 @@ def test_verl_console_behind_ray_and_colours(tmp_path: Path) -> None:
     assert any("line 5 is cut off" in note for note in log.notes)
 
 
+def test_a_step_behind_ten_thousand_lines_of_answers(tmp_path: Path) -> None:
+    path = tmp_path / "output.log"
+    answers = "<think> step by step: first, x = 3 </think>\n" * 10_000
+    path.write_text(answers + "step:1 - critic/score/mean:0.094 - actor/pg_loss:0.5\n")
+    assert detect(path) == "console"
+    assert listed(read_log(path), "reward") == [0.094]
+
+
 def test_lines_that_spell_figures_out(tmp_path: Path) -> None:
     path = tmp_path / "grpo.log"
     head = "trainable: 25.83 M\n[DEBUG] step=1, sample[0]\n[DEBUG] gen[0] reward=-1.3711\n"

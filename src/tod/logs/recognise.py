@@ -48,7 +48,8 @@ _MOST_SNIFFED = 64 << 20
 _MOST_MISSES = 20
 """Files of one ending that are no logs, after which a folder's others of it are not looked at: a
 thousand files of rollouts would take seconds."""
-_LINES = 4000
+_LINES = 200_000
+"""Lines of a text that are looked at: prompts and answers may be printed before the first step."""
 _DEEPEST = 4
 _MOST_FILES = 20_000
 
