@@ -12,6 +12,7 @@ from tod.live.guard import harmless
 MODULES = (
     "tod.live.export",
     "tod.live.trl.callback",
+    "tod.live.trl.findings",
     "tod.live.trl.generated",
     "tod.live.trl.hooks",
     "tod.live.trl.step",

@@ -85,6 +85,12 @@ def runs(tmp_path_factory):
                 },
             },
             {
+                "output": str(root / "broken"),
+                "rewards": ["broken"],
+                "options": {"max_steps": 26},
+                "instrument_with": {},
+            },
+            {
                 "output": str(root / "cut"),
                 "options": {**TIGHT, "mask_truncated_completions": True},
                 "instrument_with": {},
@@ -207,6 +213,22 @@ def test_diagnostics_against_a_plain_loop(runs, name):
         assert entry["tod/verdict"] == -1  # four contexts say nothing
         assert record["regime"]["verdict"] == "undetermined"
         assert record["overlap"]["policy_proposal"] == pytest.approx(1.0)
+
+
+def test_a_finding_is_warned_of_once_and_logged_from_then_on(runs):
+    """The answers are cut at eight tokens, as TRL itself logs, and the grader breaks at step 9."""
+    entries = logged(runs / "broken")
+    kinds = {key for entry in entries for key in entry if key.startswith("tod/finding/")}
+    assert "tod/finding/truncation" in kinds
+    for kind in kinds:
+        told = [entry.get(kind) for entry in entries]
+        first = told.index(1.0)
+        assert first + 1 >= 10
+        assert told[:first] == [None] * first
+        assert None not in told[first:]
+    said = (runs / "stderr.txt").read_text()
+    assert said.count("answers are cut at the length limit, from the first step. (") == 1
+    assert not any("tod/finding" in key for entry in logged(runs / "arc") for key in entry)
 
 
 def test_declared_and_implied_and_assumed_targets_say_so(runs):

@@ -48,6 +48,12 @@ def patchy(completions, **_):
     return [None if "1" in text else 1.0 for text in completions]
 
 
+def broken(completions, calls=[0], **_):  # noqa: B006 - counts the steps of one run
+    """A grader that fails every answer from the ninth step on."""
+    calls[0] += 1
+    return [float(i % 2 == 0 and calls[0] <= 8) for i, _ in enumerate(completions)]
+
+
 def run(
     output, kind="grpo", options=None, instrument_with=None, rewards=None, resume=None, fault=None
 ):

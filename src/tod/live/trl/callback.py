@@ -13,6 +13,7 @@ from tod.arc import ArcConfig, ArcState, Decision, decide, initial
 from tod.base import RunError, SpecError
 from tod.live.export import LiveBatch
 from tod.live.guard import Guard, harmless
+from tod.live.trl.findings import LiveFindings
 from tod.live.trl.generated import appended, batch_of, gathered
 from tod.live.trl.hooks import Hooks, Seen, check
 from tod.live.trl.step import Judged, judge, metrics, utility_means
@@ -42,6 +43,8 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         score: Run one forward a batch for log π_old where TRL skips it. Without it log μ and the
             policy's legs are unknown unless vLLM samples.
         overwrite: Replace the records of an earlier run there.
+        findings: Ask the detectors of `tod diagnose` every few steps, warn once of what two looks
+            saw, and log ``tod/finding/<kind>`` = 1 from then on.
 
     Raises:
         SpecError: The trainer has another shape, the target is none, or the controller's knob
@@ -57,6 +60,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         output: Path | str | None = None,
         score: bool = True,
         overwrite: bool = False,
+        findings: bool = True,
     ) -> None:
         check(trainer)
         self.aim: Aim = aim(trainer, target)
@@ -70,6 +74,8 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         self.run: RunDirectory | None = None
         self.state: ArcState | None = None
         self.last: Judged | None = None
+        self.findings: LiveFindings | None = None
+        self._asks = findings
         self._pending: list[LiveBatch] = []
         self._marks: dict[str, int] = {}
         self.guard = Guard()
@@ -93,6 +99,9 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
                 logger.warning("%s", reason)
         self._release()
         self._pending.clear()
+        with self.guard("preparing the detectors"):
+            main = self.trainer.accelerator.is_main_process
+            self.findings = LiveFindings() if self._asks and main else None
         self._opened(int(state.global_step))
         if self.arc is not None:
             self.state = self._restored(int(state.global_step), int(state.max_steps))
@@ -108,9 +117,14 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         """Examine what this step generated; nothing when it reused an earlier batch."""
         if not self._pending:
+            self._log_findings()
             return
         pieces, self._pending = self._pending, []
         batch, step, found = LiveBatch.concatenate(pieces), int(state.global_step), None
+        if self.findings is not None:
+            with self.guard("asking the detectors"):
+                self.findings.step(step, batch, state.log_history)
+        self._log_findings()
         with self.guard("examining a step"):
             found = self._examined(batch)
         if found is None:
@@ -126,6 +140,12 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         if self.run is not None:
             with self._writing(self.run):
                 self._write(self.run, step, batch, found, knobs, decision)
+
+    @harmless("logging the findings")
+    def _log_findings(self) -> None:
+        if self.findings is not None:
+            for name, value in self.findings.standing().items():
+                self.trainer._metrics["train"][name].append(value)
 
     @harmless("ending the records")
     def on_train_end(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
@@ -310,6 +330,7 @@ def instrument(
     *,
     score: bool = True,
     overwrite: bool = False,
+    findings: bool = True,
 ) -> TodCallback:
     """Add a `TodCallback` to a trainer; returns it.
 
@@ -320,12 +341,19 @@ def instrument(
         output: Directory; ``<output_dir>/tod`` if None.
         score: Run one forward a batch for log π_old where TRL skips it.
         overwrite: Replace the records of an earlier run there.
+        findings: Ask the detectors of `tod diagnose` every few steps, and warn of what they see.
 
     Raises:
         SpecError: As `TodCallback`.
     """
     callback = TodCallback(
-        trainer, target=target, arc=arc, output=output, score=score, overwrite=overwrite
+        trainer,
+        target=target,
+        arc=arc,
+        output=output,
+        score=score,
+        overwrite=overwrite,
+        findings=findings,
     )
     trainer.add_callback(callback)
     return callback
