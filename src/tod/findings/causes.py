@@ -16,6 +16,7 @@ DAMAGE = {
     "mismatch": "sampler and trainer part",
     "learning_rate": "the learning rate is too high",
     "kl_blowup": "KL to the reference blows up",
+    "no_gradient": "no gradient arrives",
     "gradient_spikes": "the gradient leaps",
     "entropy_collapse": "entropy collapses",
     "entropy_explosion": "entropy explodes",
