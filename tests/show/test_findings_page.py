@@ -450,3 +450,14 @@ def test_settings_keep_their_case():
     assert opened("raise the bonus") == "Raise the bonus"
     assert opened("data.max_response_length = 512") == "data.max_response_length = 512"
     assert opened("") == ""
+
+
+def test_one_part_of_the_reward_is_not_drawn_twice():
+    steps, values = np.arange(4), np.linspace(0, 1, 4)
+    series = {name: Series(name, steps, values) for name in ("reward", "reward.a", "reward.b")}
+    (plot, _), *rest = onsets.panels(TrainingRun(series=series), ())
+    assert (plot.title, [line.name for line in plot.series]) == ("Parts of the reward", ["a", "b"])
+    assert rest == []
+    del series["reward.b"]
+    assert onsets.panels(TrainingRun(series=series), ()) == []
+    assert len(onsets.panels(TrainingRun(series=series), ["reward.a"])) == 1

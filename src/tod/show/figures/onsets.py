@@ -215,7 +215,8 @@ def _others(run: "TrainingRun", named: Sequence[str]) -> list[Panel]:
     ]
     rest += [name for name in named if name not in held and not name.startswith("reward.")]
     shown = {name: name.removeprefix("reward.") for name in parts[:5]}
-    found = [Panel("Parts of the reward", shown)] if parts else []
+    drawn_alone = len(parts) == 1 and parts[0] not in named  # it is the reward itself
+    found = [Panel("Parts of the reward", shown)] if parts and not drawn_alone else []
     found += [Panel(title(n), {n: n.split(".")[-1]}) for n in dict.fromkeys(rest)]
     return [panel for panel in found if set(panel.lines) & set(run.series)]
 
