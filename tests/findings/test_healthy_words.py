@@ -50,7 +50,7 @@ def test_a_fall_below_the_gate_is_said_first():
     assert markdown(findings).startswith("**No fault is certain.** Reward falls from 0.4")
     level = find(run(reward=0.45 + rng.normal(0, 0.002, 200)))
     assert not reward_falls(level)
-    flat = "**No fault found, but the reward gains nothing.** Reward shows no trend"
+    flat = "**No fault found, but no gain is evident.** Reward shows no trend"
     assert markdown(level).startswith(flat)
     assert not reward_falls(find(run(kl=np.zeros(30))))
 

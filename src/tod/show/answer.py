@@ -55,7 +55,7 @@ def no_fault(findings: "Findings") -> str:
     if reward_falls(findings):
         return "No fault is certain."
     if reward_gains_nothing(findings):
-        return "No fault found, but the reward gains nothing."
+        return "No fault found, but no gain is evident."
     return "No fault found."
 
 
