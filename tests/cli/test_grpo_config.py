@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from formats import writers
 from tod.cli.main import app
 from tolerance import of_weights
 
@@ -108,3 +109,48 @@ def test_the_located_target_cannot_be_weighed_and_says_what_is_missing(run: Path
     text = " ".join(diagnosed(run, 0.04, "--verbose").split())
     assert "were the anchor μ" in text
     assert "not q*/μ" in text
+
+
+def test_what_was_known_without_a_configuration_stays_known_with_one(run: Path) -> None:
+    """The located target cannot be weighed: an assumed one's figures stand beside, named so."""
+    command = ["diagnose", str(run / "completions")]
+    alone = json.loads(CliRunner().invoke(app, [*command, "--json", "-"]).output)
+    data = json.loads(diagnosed(run, 0.04, "--json", "-"))
+    assert data["assumed"] == {
+        "target": alone["target"],
+        "ess_rel_median": alone["ess_rel"]["median"],
+        "ess_rel_q10": alone["ess_rel"]["q10"],
+        "verdict": alone["regime"]["verdict"],
+        "feasible": alone["feasible"],
+    }
+    assert alone["assumed"] is None
+    reward = pl.read_parquet(run / "completions" / "*.parquet")["accuracy_reward"].to_numpy()
+    w = np.exp(reward.reshape(-1, K))[sigma(run) > 0]
+    ess = np.sort(w.sum(1) ** 2 / (w**2).sum(1) / K)
+    expected = np.quantile(ess, 0.5, method="inverted_cdf")
+    told = data["assumed"]["ess_rel_median"]
+    assert told == pytest.approx(expected, rel=of_weights("float64", K, 1.0), abs=0)
+    for words in ((), ("--verbose",)):
+        text = " ".join(diagnosed(run, 0.04, *words).split())
+        assert "its q* needs a log_ref column. Assumed eta = 1 at mu" in text
+        assert f"ESS_rel {expected:.2f}, {alone['regime']['verdict']}" in text
+        assert "trust that for the rows, not for q*" in text
+    assert "Assumed" not in diagnosed(run, 0.0)  # one line says already that a target is assumed
+    assert json.loads(diagnosed(run, 0.0, "--json", "-"))["assumed"] is None
+
+
+def test_the_same_of_verl_and_its_script(tmp_path: Path) -> None:
+    writers.write_verl(writers.make_world(steps=4, groups=12), tmp_path)
+    script = Path(__file__).parents[1] / "configurations/files/verl_grpo.sh"
+    documents = []
+    for words in ([], ["--config", str(script)]):
+        command = ["diagnose", str(tmp_path), *words, "--json", "-"]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.exception
+        documents.append(json.loads(result.output))
+    alone, data = documents
+    assert alone["ess_rel"]["median"] is not None
+    assert data["ess_rel"]["median"] is None
+    assert data["assumed"]["ess_rel_median"] == alone["ess_rel"]["median"]
+    assert data["assumed"]["verdict"] == alone["regime"]["verdict"]
+    assert data["contexts"] == alone["contexts"]

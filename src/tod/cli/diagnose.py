@@ -26,6 +26,7 @@ from tod.cli.options import (
     to_judge,
     to_read,
     to_write,
+    unreadable_target,
 )
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def diagnose_command(
         shown=shown,
         logs=logs,
     )
+    remarks = [*unreadable_target(found, config), *remarks]
     if per_context is not None:
         found.write_contexts(per_context)
     if html is not None:

@@ -11,6 +11,7 @@ from tod.base import SpecError, parse_yaml, read_mapping, read_yaml
 
 if TYPE_CHECKING:
     from tod.configurations import Located
+    from tod.diagnosis import Diagnosis
     from tod.formats import Gate, Reading
     from tod.operators import Operator
     from tod.regimes import Thresholds
@@ -205,6 +206,23 @@ def _located(config: Path, reading: "Reading") -> tuple["Reading", Any, Any, lis
         remarks.insert(0, _spread_of_eta(implied.etas))
     same: Any = implied.candidates
     return same, implied.target, _kind(found), remarks
+
+
+def unreadable_target(found: "Diagnosis", config: Path | None) -> list[str]:
+    """Which figures to trust where a configuration's own target cannot be weighed; else nothing.
+
+    Those without the configuration are of an assumed target: they stay, and are named as such.
+    """
+    if found.assumed is None or config is None:
+        return []
+    told = found.assumed.as_assumed()
+    median, (tilt, *_) = told["ess_rel_median"], told["target"]["tilts"]
+    needs = next((item.needs for item in found.cannot if item.what == "ess_rel"), "log-probs")
+    value = "unknown" if median is None else f"{median:.2f}"
+    return [
+        f"its q* needs {needs.partition(',')[0]}. Assumed eta = {tilt['eta']:g} at mu: ESS_rel "
+        f"{value}, {told['verdict']}; trust that for the rows, not for q*"
+    ]
 
 
 def _kind(found: "Located") -> str:

@@ -92,6 +92,7 @@ class Diagnosis:
         long: What remains readable of long sequences, or None.
         subsample: Contexts that the searches over sharpness read, where not all of them.
         tilt_only: ESS_rel of the tilts were the anchor μ, where q*/μ itself cannot be weighed.
+        assumed: The same rows with an assumed target, where a located one cannot be weighed.
         shown: What is measured beside the verdict when the diagnosis is written.
         gated: What the trust region that the files were read with takes of their tokens.
         logs: Metric logs of the same run, for its findings.
@@ -112,6 +113,7 @@ class Diagnosis:
     long: Long | None = None
     subsample: Mapping[str, Any] | None = None
     tilt_only: Mapping[str, Any] | None = None
+    assumed: "Diagnosis | None" = None
     shown: Shown = Shown()
     gated: Gated | None = None
     logs: tuple[Log, ...] = ()
@@ -188,10 +190,22 @@ class Diagnosis:
             "long_sequences": None if self.long is None else self.long.to_dict(),
             "subsample": None if self.subsample is None else dict(self.subsample),
             "tilt_only": None if self.tilt_only is None else dict(self.tilt_only),
+            "assumed": None if self.assumed is None else self.assumed.as_assumed(),
             "gate": None if self.gated is None else self.gated.to_dict(),
             **self.measures,
         }
         return plain(data)  # type: ignore[no-any-return]
+
+    def as_assumed(self) -> dict[str, Any]:
+        """What depends on the target, to stand beside a diagnosis whose own cannot be weighed."""
+        ess_rel = self.summary.ess_rel
+        return {
+            "target": None if self.sourced is None else self.sourced.to_dict(),
+            "ess_rel_median": None if ess_rel is None else ess_rel.median,
+            "ess_rel_q10": None if ess_rel is None else ess_rel.q10,
+            "verdict": self.regime.verdict,
+            "feasible": self.feasible,
+        }
 
     def rows(self) -> dict[str, Any]:
         """Columns of the per-context table (``--per-context``).
@@ -254,6 +268,11 @@ def diagnose(
         )
     sourced = choose(reading, target, eta, target_source)
     lack = unweighable(reading, sourced)
+    assumed = None
+    if lack is not None and target_source == "located" and reading.utility:
+        assumed = diagnose(
+            reading, None, eta=eta, thresholds=thresholds, ess_target=ess_target, worst=0
+        )
     weighable = None if lack is not None else sourced
     gated = reading.gated(_signal(reading, weighable))
     examined = _examined(reading, weighable, lack, on_policy, gated)
@@ -285,6 +304,7 @@ def diagnose(
         long=long_sequences(reading, log_w, tilt, whole.informative),
         subsample=None if lack is not None else _subsample(whole),
         tilt_only=None if lack is None else tilt_only(reading, sourced),
+        assumed=assumed,
         shown=shown or Shown(),
         gated=gated,
         logs=tuple(logs),

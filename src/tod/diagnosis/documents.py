@@ -305,6 +305,20 @@ class TiltOnlyBlock(TypedDict):
 
 
 @document
+class AssumedBlock(TypedDict):
+    """The same rows with an assumed target, where a configuration's own cannot be weighed.
+
+    What is said without the configuration: it is true of the rows, and not of the run's own q*.
+    """
+
+    target: TargetBlock
+    ess_rel_median: Share
+    ess_rel_q10: Share
+    verdict: Verdict
+    feasible: FeasibleBlock | None
+
+
+@document
 class GateBlock(TypedDict):
     """What a trust region (--clip, --operator, --config) takes of the recorded tokens, as shares.
 
@@ -431,6 +445,8 @@ class DiagnosisDocument(TypedDict):
     long_sequences: NotRequired[LongBlock | None]
     subsample: NotRequired[SubsampleBlock | None]
     tilt_only: NotRequired[TiltOnlyBlock | None]
+    assumed: NotRequired[AssumedBlock | None]
+    """Of version 0.2 on, with a configuration."""
     gate: NotRequired[GateBlock | None]
     weights: NotRequired[WeightsBlock | None]
     below: NotRequired[BelowBlock | None]
