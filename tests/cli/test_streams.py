@@ -183,12 +183,17 @@ def test_no_command_prints_what_steers(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    never_trains = {("run",): ["--dry-run"], ("demo",): ["--threads", "0"]}
+    short = {
+        ("run",): ["--dry-run"],
+        ("demo",): ["--threads", "0"],
+        ("watch",): ["--once"],
+        ("selftest",): ["--only", "every answer ties"],
+    }
     for seed in range(CASES):
         folder = tmp_path / str(seed)
         folder.mkdir()
         line = World(folder, small_run, seed).line(words, COMMANDS[words])
-        text = printed([*line, *never_trains.get(words, [])], monkeypatch)
+        text = printed([*line, *short.get(words, [])], monkeypatch)
         assert not offending(text), (line, text)
         assert not re.search("Traceback|fault in tod", text), (line, text)
 
@@ -198,7 +203,8 @@ def test_a_terminal_sees_our_colours_alone(
     words: tuple[str, ...], small_run: Path, tmp_path: Path
 ) -> None:
     world = World(tmp_path, small_run, 99)
-    line = [*words, *(["--dry-run"] if words == ("run",) else [])]
+    once = {("run",): ["--dry-run"], ("watch",): ["--once"]}
+    line = [*words, *once.get(words, [])]
     line += ["--threads", world.word()] if words == ("demo",) else []
     line += [str(world.files[7 if words[0] in ("report", "arc") else 0])]
     for stream, text in in_a_terminal(line, tmp_path).items():
