@@ -20,7 +20,7 @@ from tod.base import DataError
 from tod.findings import TrainingRun, find, run_of
 from tod.findings.planted import FAULTS, HEALTHY, Scenario
 from tod.findings.rollout_series import series_of
-from tod.findings.run import Rollouts
+from tod.findings.run import RolloutTable
 from tod.logs import read_log
 
 try:
@@ -138,14 +138,14 @@ def trl_rows(run: TrainingRun) -> list[dict[str, float]]:
     return [{"step": step, **row} for step, row in rows.items()]
 
 
-def recorded(run: TrainingRun) -> Rollouts:
+def recorded(run: TrainingRun) -> RolloutTable:
     """The rollouts of a run that was planted with them."""
     if run.rollouts is None:
         raise DataError("the run was planted without rollouts.")
     return run.rollouts
 
 
-def reward_std(rollouts: Rollouts) -> np.ndarray:
+def reward_std(rollouts: RolloutTable) -> np.ndarray:
     """Mean over the groups of a step of the sample deviation within a group, [T]."""
     within = np.sqrt(np.asarray(rollouts.groups.variance(rollouts.reward)))
     return np.asarray(rollouts.by_step.mean(within))

@@ -209,7 +209,11 @@ def test_a_terminal_sees_our_colours_alone(
     line += [str(world.files[7 if words[0] in ("report", "arc") else 0])]
     for stream, text in in_a_terminal(line, tmp_path).items():
         text = text.replace("\r\n", "\n")
-        assert not offending(text, colour=True, cursor=words[-1] == "audit"), (stream, line, text)
+        assert not offending(text, colour=True, cursor=words[-1] in ("audit", "watch")), (
+            stream,
+            line,
+            text,
+        )
 
 
 def test_a_run_in_a_terminal_shows_progress_and_nothing_else_that_steers(tmp_path: Path) -> None:

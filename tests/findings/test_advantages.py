@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tod.base import Groups, Unknown
-from tod.findings import Rollouts, TrainingRun
+from tod.findings import RolloutTable, TrainingRun
 from tod.findings.detectors.advantages import WORDS, AdvantagesDetector
 from tod.findings.rollout_series import series_of
 
@@ -16,7 +16,7 @@ K, PROMPTS, STEPS = 6, 10, 8
 def table(seed=0, k=K):
     rng = np.random.default_rng(seed)
     count = STEPS * PROMPTS * K // k
-    return Rollouts(
+    return RolloutTable(
         Groups.equal(count, k),
         np.repeat(np.arange(1, STEPS + 1), count // STEPS),
         rng.normal(0.3, 1, count * k),

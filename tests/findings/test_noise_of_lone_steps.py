@@ -3,14 +3,14 @@
 import numpy as np
 
 from tod.base import Groups
-from tod.findings import Rollouts, find
+from tod.findings import RolloutTable, find
 from tod.findings.run import TrainingRun
 
 
 def coin(p, prompts=16, k=8, seed=0):
     rng = np.random.default_rng(seed)
     reward = (rng.random((len(p), prompts, k)) < np.asarray(p)[:, None, None]).astype(float)
-    rollouts = Rollouts(
+    rollouts = RolloutTable(
         Groups.equal(len(p) * prompts, k),
         np.repeat(np.arange(1, len(p) + 1), prompts),
         reward.reshape(-1),

@@ -5,7 +5,7 @@ import pytest
 
 from tod.base import Groups
 from tod.diagnostics import GapProfile
-from tod.findings import Rollouts, TrainingRun, find
+from tod.findings import RolloutTable, TrainingRun, find
 
 
 def odd(rng, steps):
@@ -28,7 +28,7 @@ def odd(rng, steps):
         "style": rng.normal(0, 1e6, n),
     }
     codes = rng.integers(0, int(rng.integers(1, n + 2)), n)
-    return Rollouts(
+    return RolloutTable(
         groups,
         np.sort(rng.integers(0, steps, len(sizes))),
         reward[int(rng.integers(0, 4))],

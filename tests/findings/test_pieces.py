@@ -9,14 +9,14 @@ import pytest
 
 import tod
 from tod.base import Groups
-from tod.findings import Rollouts, rollouts_of
+from tod.findings import RolloutTable, rollouts_of
 from tod.findings.pieces import from_arrays, join, read_piece, signature, to_arrays
 
 MAPPING = {"utility": "r", "context": "p", "prompt": "p", "completion": "t", "step": "s"}
 
 
-def same(one: Rollouts, other: Rollouts) -> None:
-    for field in fields(Rollouts):
+def same(one: RolloutTable, other: RolloutTable) -> None:
+    for field in fields(RolloutTable):
         a, b = getattr(one, field.name), getattr(other, field.name)
         if isinstance(a, np.ndarray):
             np.testing.assert_array_equal(a, b, err_msg=field.name)

@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize, stats
 
 from tod.base import Groups
-from tod.findings import Rollouts
+from tod.findings import RolloutTable
 from tod.findings.change import rss_of_lines, sums_of_lines, window, window_error
 from tod.findings.dating import (
     SPAN,
@@ -233,7 +233,7 @@ def rollouts(reward, steps, prompt=None, text=None):
     """Equal groups: rewards by group, [G, K]."""
     reward = np.asarray(reward, float)
     codes = None if prompt is None else np.repeat(prompt, reward.shape[1])
-    return Rollouts(
+    return RolloutTable(
         Groups.equal(*reward.shape),
         np.asarray(steps),
         reward.reshape(-1),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tod.base import Groups, Unknown
-from tod.findings import Rollouts, Series, TrainingRun
+from tod.findings import RolloutTable, Series, TrainingRun
 from tod.findings.detectors.one_reward import OneRewardDetector
 from tod.findings.detectors.selection import SHARPNESS, SelectionDetector, tilted
 from tod.findings.reward_parts import shares, shares_of_steps, task_like
@@ -17,7 +17,7 @@ def rollouts(parts, weights):
     total = sum(weights[name] * x for name, x in rewards.items())
     steps = len(total) // (PROMPTS * K)
     count = steps * PROMPTS
-    return Rollouts(
+    return RolloutTable(
         Groups.equal(count, K), np.repeat(np.arange(1, steps + 1), PROMPTS), total, rewards
     )
 
@@ -87,7 +87,7 @@ def proxy(seed, harm):
     size = (20, PROMPTS, K)
     exploit = rng.normal(0, 1, size)
     gold = (rng.normal(0, 1, size) - harm * np.maximum(exploit - 0.5, 0) > 0).astype(float)
-    return Rollouts(
+    return RolloutTable(
         Groups.equal(20 * PROMPTS, K),
         np.repeat(np.arange(1, 21), PROMPTS),
         (exploit + 0.5 * gold).reshape(-1),
@@ -119,7 +119,7 @@ def test_names_of_tasks():
 
 
 def test_what_is_missing_is_said():
-    one = Rollouts(Groups.equal(4, 2), np.ones(4, int), np.zeros(8))
+    one = RolloutTable(Groups.equal(4, 2), np.ones(4, int), np.zeros(8))
     for detector in (OneRewardDetector(), SelectionDetector()):
         assert isinstance(detector.look(TrainingRun()), Unknown)
         assert isinstance(detector.look(TrainingRun(rollouts=one)), Unknown)

@@ -8,7 +8,7 @@ import pytest
 import tod
 from findings.healthy_series import curves
 from tod.base import Groups, Unknown
-from tod.findings import Rollouts, Series, TrainingRun, find, rollouts_of
+from tod.findings import RolloutTable, Series, TrainingRun, find, rollouts_of
 from tod.findings.detectors.environment import EnvironmentDetector
 from tod.findings.detectors.evaluation_rows import EvaluationRowsDetector
 from tod.findings.detectors.groups import GroupsDetector
@@ -209,7 +209,7 @@ def test_a_few_failures_are_silent():
 
 
 def test_what_is_missing_is_said():
-    bare = Rollouts(Groups.equal(4, 2), np.ones(4, int), np.zeros(8))
+    bare = RolloutTable(Groups.equal(4, 2), np.ones(4, int), np.zeros(8))
     for detector in (
         StalenessDetector(),
         GroupsDetector(),

@@ -3,11 +3,11 @@
 import re
 
 from tod.base.text import plainly
-from tod.show.figures.plot import Plot, Series, cursor_data, describe, figure
+from tod.show.figures.plot import Plot, PlotLine, cursor_data, describe, figure
 
 
 def plot(y, **more):
-    return Plot("T", [Series("a", list(range(len(y))), y, "s0", **more)], (0.0, 4.0), plainly)
+    return Plot("T", [PlotLine("a", list(range(len(y))), y, "s0", **more)], (0.0, 4.0), plainly)
 
 
 def path_of(html):
@@ -39,14 +39,14 @@ def test_height_grows_with_the_value():
 
 
 def test_cursor_reads_every_step_of_any_series():
-    lines = [Series("a", [0, 2], [1.0, None], "s0"), Series("b", [1, 2], [5.0, 6.0], "s1")]
+    lines = [PlotLine("a", [0, 2], [1.0, None], "s0"), PlotLine("b", [1, 2], [5.0, 6.0], "s1")]
     data = cursor_data(Plot("T", lines, (0.0, 6.0), plainly))
     assert data["steps"] == [0, 1, 2]
     assert data["values"] == [["1", "", "–"], ["", "5", "6"]]
 
 
 def test_stacked_layers_read_their_own_share():
-    line = Series("a", [0, 1], [0.7, 0.9], "k1 stack", area=[0.5, 0.5], read=[0.2, 0.4])
+    line = PlotLine("a", [0, 1], [0.7, 0.9], "k1 stack", area=[0.5, 0.5], read=[0.2, 0.4])
     data = cursor_data(Plot("T", [line]))
     assert data["values"] == [["0.20", "0.40"]]
 

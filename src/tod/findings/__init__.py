@@ -1,7 +1,7 @@
 """What went wrong in a training run, and when: findings from its rollouts and metric logs.
 
 A `TrainingRun` holds figures by training step (`Series`) and, where they were recorded, the
-`Rollouts` themselves. `find` asks every detector of it:
+`RolloutTable` themselves. `find` asks every detector of it:
 
     rollouts = rollouts_of(tod.read("rollouts/"))
     found = find(TrainingRun(rollouts=rollouts))
@@ -14,7 +14,7 @@ by its confidence limit; fits of change points only date what has passed that ga
 from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
 from tod.findings.findings import Findings, find
 from tod.findings.rollouts_of import gaps_of, rollouts_of
-from tod.findings.run import Rollouts, Series, TrainingRun
+from tod.findings.run import RolloutTable, Series, TrainingRun
 from tod.findings.run_of import run_of
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "Findings",
     "Onset",
     "Remedy",
-    "Rollouts",
+    "RolloutTable",
     "Series",
     "Severity",
     "TrainingRun",

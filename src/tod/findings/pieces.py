@@ -17,7 +17,7 @@ import numpy as np
 from tod.base import Groups
 from tod.diagnostics import GapProfile
 from tod.findings.rollouts_of import coded, gaps_of, rollouts_of, text_digest
-from tod.findings.run import Rollouts
+from tod.findings.run import RolloutTable
 from tod.formats import read
 
 Signature = tuple[int, int]
@@ -46,7 +46,7 @@ class Piece:
 
     files: tuple[tuple[Path, Signature], ...]
     format: str
-    rollouts: Rollouts | None
+    rollouts: RolloutTable | None
     gaps: Mapping[int, GapProfile] = field(default_factory=dict)
     rejected: int = 0
     notes: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ def read_piece(
     )
 
 
-def join(pieces: Sequence[Piece]) -> Rollouts | None:
+def join(pieces: Sequence[Piece]) -> RolloutTable | None:
     """The rollouts of pieces of disjoint steps, one at least; None where they do not come apart.
 
     Args:
@@ -143,10 +143,10 @@ def join(pieces: Sequence[Piece]) -> Rollouts | None:
     )
 
 
-def _alike(tables: Sequence[Rollouts]) -> bool:
+def _alike(tables: Sequence[RolloutTable]) -> bool:
     """Whether all have the same columns in the same units."""
 
-    def shape(table: Rollouts) -> tuple[Any, ...]:
+    def shape(table: RolloutTable) -> tuple[Any, ...]:
         missing = tuple(getattr(table, name) is None for name in ROWS if name not in FILLED)
         return table.grouped, table.length_unit, tuple(table.rewards), missing
 
@@ -203,7 +203,7 @@ def from_arrays(text: str, arrays: Mapping[str, np.ndarray]) -> list[Piece]:
             parts = [name for name in held if name.startswith("rewards.")]
             rewards = {name.removeprefix("rewards."): held.pop(name) for name in parts}
             asked = held.get("input")
-            table = Rollouts(
+            table = RolloutTable(
                 groups=groups,
                 rewards=rewards,
                 prompt=None if asked is None else asked[groups.offsets[:-1]],

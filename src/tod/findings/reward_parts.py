@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from tod.findings.run import Rollouts
+from tod.findings.run import RolloutTable
 
 TASK = (
     "correct", "acc", "task", "answer", "solve", "pass", "verif", "math", "code", "outcome", "gold",
@@ -26,7 +26,7 @@ def task_like(name: str) -> bool:
     return any(w.startswith(t) if len(t) > 2 else w == t for w in words for t in TASK)
 
 
-def centred(rollouts: Rollouts, values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+def centred(rollouts: RolloutTable, values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
     """Values less the mean of their group: what tells answers to one prompt apart."""
     groups = rollouts.groups
     result: np.ndarray = values - groups.spread(np.asarray(groups.mean(values)))
@@ -60,7 +60,7 @@ class Shares:
         return share, float(np.sqrt(((c - share * v) ** 2).sum())) / total
 
 
-def shares(rollouts: Rollouts) -> Shares | None:
+def shares(rollouts: RolloutTable) -> Shares | None:
     """Weights of the parts by least squares on the total, and what they carry of its differences.
 
     Returns:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from tod.base import Groups
 from tod.diagnostics import GapProfile
-from tod.findings.run import Rollouts, Series
+from tod.findings.run import RolloutTable, Series
 
 ATOM = 5
 """Completions at the greatest length from which that length is taken for the limit."""
@@ -15,7 +15,7 @@ SHORT = 12
 """Greatest lengths below this are no limit: answers such as numbers have few lengths."""
 
 
-def series_of(rollouts: Rollouts) -> dict[str, Series]:
+def series_of(rollouts: RolloutTable) -> dict[str, Series]:
     """Every figure that the rollouts tell, by canonical name."""
     named = [
         *_rewards(rollouts),
@@ -27,7 +27,7 @@ def series_of(rollouts: Rollouts) -> dict[str, Series]:
     return {series.name: series for series in named}
 
 
-def fail_level(rollouts: Rollouts) -> float:
+def fail_level(rollouts: RolloutTable) -> float:
     """Reward of a failed answer: the smallest reward of the run; NaN if none can be named.
 
     Where all rewards of the run are equal, that reward is a failure if it is 0 or less.
@@ -36,7 +36,7 @@ def fail_level(rollouts: Rollouts) -> float:
     return low if low < high or low <= 0 else float("nan")
 
 
-def pass_level(rollouts: Rollouts) -> float:
+def pass_level(rollouts: RolloutTable) -> float:
     """Reward of a passed answer: the greatest reward of the run; NaN if none can be named.
 
     Where all rewards of the run are equal, that reward is a pass if it is greater than 0.
@@ -45,13 +45,13 @@ def pass_level(rollouts: Rollouts) -> float:
     return high if low < high or high > 0 else float("nan")
 
 
-def passed(rollouts: Rollouts) -> Bool[np.ndarray, " N"]:
+def passed(rollouts: RolloutTable) -> Bool[np.ndarray, " N"]:
     """Whether a rollout is right: its reward is nearer to the greatest than to the smallest."""
     low, high = rollouts.range
     return rollouts.reward > (low + high) / 2
 
 
-def group_classes(rollouts: Rollouts) -> dict[str, Bool[np.ndarray, " G"]]:
+def group_classes(rollouts: RolloutTable) -> dict[str, Bool[np.ndarray, " G"]]:
     """Groups of several rollouts by what they teach.
 
     ``zero_variance``, and of these ``all_fail``, ``all_pass`` and ``all_tie`` (equal rewards
@@ -70,7 +70,7 @@ def group_classes(rollouts: Rollouts) -> dict[str, Bool[np.ndarray, " G"]]:
     }
 
 
-def _rewards(rollouts: Rollouts) -> Iterator[Series]:
+def _rewards(rollouts: RolloutTable) -> Iterator[Series]:
     means = _means(rollouts, rollouts.reward)
     yield _of_groups(rollouts, "reward", means)
     if not rollouts.rewards:
@@ -79,12 +79,12 @@ def _rewards(rollouts: Rollouts) -> Iterator[Series]:
         yield _of_groups(rollouts, f"reward.{name}", _means(rollouts, values))
 
 
-def _means(rollouts: Rollouts, values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " G"]:
+def _means(rollouts: RolloutTable, values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " G"]:
     """Mean of a figure over the rollouts of every prompt."""
     return np.asarray(rollouts.groups.mean(values))
 
 
-def recorded(rollouts: Rollouts) -> Iterator[Series]:
+def recorded(rollouts: RolloutTable) -> Iterator[Series]:
     """What the files themselves say of rollouts: their lag in versions, and failures."""
     if rollouts.lag is not None:
         lag = _means(rollouts, rollouts.lag.astype(float))
@@ -105,7 +105,7 @@ def of_gaps(gaps: Mapping[int, GapProfile]) -> Series | None:
 
 
 def _of_groups(
-    rollouts: Rollouts, name: str, values: Float[np.ndarray, " G"], unit: str = ""
+    rollouts: RolloutTable, name: str, values: Float[np.ndarray, " G"], unit: str = ""
 ) -> Series:
     """Mean over the prompts of a step, with its standard error: prompts are the sample."""
     groups = rollouts.by_step
@@ -114,7 +114,7 @@ def _of_groups(
     return Series(name, rollouts.steps, np.asarray(groups.mean(values)), error, unit)
 
 
-def _groups(rollouts: Rollouts) -> Iterator[Series]:
+def _groups(rollouts: RolloutTable) -> Iterator[Series]:
     several = (rollouts.groups.sizes > 1).astype(float)
     total = np.asarray(rollouts.by_step.sum(several))
     if not rollouts.grouped or not total.any():
@@ -126,7 +126,7 @@ def _groups(rollouts: Rollouts) -> Iterator[Series]:
         yield Series(name, rollouts.steps, share, error)
 
 
-def length_limit(rollouts: Rollouts) -> int | None:
+def length_limit(rollouts: RolloutTable) -> int | None:
     """The greatest length if several completions have exactly it: an atom is the limit."""
     if rollouts.length is None or not len(rollouts.length):
         return None
@@ -138,7 +138,7 @@ def length_limit(rollouts: Rollouts) -> int | None:
     return top if at_top >= max(ATOM, just_below) and top > int(rollouts.length.min()) else None
 
 
-def at_limit(rollouts: Rollouts) -> Bool[np.ndarray, " N"] | None:
+def at_limit(rollouts: RolloutTable) -> Bool[np.ndarray, " N"] | None:
     """Which completions were cut: by the files' own word, else those at the greatest length."""
     if rollouts.truncated is not None:
         return rollouts.truncated
@@ -148,7 +148,7 @@ def at_limit(rollouts: Rollouts) -> Bool[np.ndarray, " N"] | None:
     return np.zeros(len(rollouts.length), bool) if limit is None else rollouts.length == limit
 
 
-def _lengths(rollouts: Rollouts) -> Iterator[Series]:
+def _lengths(rollouts: RolloutTable) -> Iterator[Series]:
     if rollouts.length is None:
         return
     length, unit = rollouts.length.astype(float), rollouts.length_unit
@@ -165,7 +165,7 @@ def _lengths(rollouts: Rollouts) -> Iterator[Series]:
 
 
 def _of_rows(
-    rollouts: Rollouts,
+    rollouts: RolloutTable,
     name: str,
     values: Float[np.ndarray, " N"],
     member: Bool[np.ndarray, " N"],
@@ -191,7 +191,7 @@ def distinct_per_group(groups: Groups, codes: Int[np.ndarray, " N"]) -> Int[np.n
     return np.bincount(owner[fresh], minlength=len(groups))
 
 
-def _texts(rollouts: Rollouts) -> Iterator[Series]:
+def _texts(rollouts: RolloutTable) -> Iterator[Series]:
     if rollouts.text is None:
         return
     groups, text = rollouts.groups, rollouts.text
@@ -204,7 +204,7 @@ def _texts(rollouts: Rollouts) -> Iterator[Series]:
     yield _of_groups(rollouts, "same_text", _has_modal_text(rollouts))
 
 
-def _mean_of_known(rollouts: Rollouts, name: str, values: Float[np.ndarray, " G"]) -> Series:
+def _mean_of_known(rollouts: RolloutTable, name: str, values: Float[np.ndarray, " G"]) -> Series:
     there = np.isfinite(values)
     count = rollouts.by_step.sum(there)
     filled = np.where(there, values, 0.0)
@@ -217,7 +217,7 @@ def _mean_of_known(rollouts: Rollouts, name: str, values: Float[np.ndarray, " G"
     return Series(name, rollouts.steps, mean, error)
 
 
-def _has_modal_text(rollouts: Rollouts) -> Float[np.ndarray, " G"]:
+def _has_modal_text(rollouts: RolloutTable) -> Float[np.ndarray, " G"]:
     """1 for a group that holds the most frequent completion of its step, else 0."""
     assert rollouts.text is not None  # noqa: S101 - the caller has texts
     step = np.repeat(np.arange(len(rollouts.steps)), rollouts.rows_of_step.sizes)

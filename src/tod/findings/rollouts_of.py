@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from tod.base import DataError
 from tod.diagnostics import GapProfile
 from tod.findings.logged_columns import logged_columns
-from tod.findings.run import Rollouts
+from tod.findings.run import RolloutTable
 from tod.formats.reading import Reading
 
 TOTALS = ("reward", "score", "total", "total_reward")
@@ -18,7 +18,7 @@ TOTALS = ("reward", "score", "total", "total_reward")
 
 def rollouts_of(
     reading: Reading, texts: bool = True, digest: Callable[[str], int] | None = None
-) -> Rollouts | None:
+) -> RolloutTable | None:
     """The rollouts that were read; None where no column holds a reward.
 
     Args:
@@ -38,7 +38,7 @@ def rollouts_of(
     if length is None or not int(length.max(initial=0)):
         length, unit = characters, "characters"
     logged = logged_columns(reading)
-    return Rollouts(
+    return RolloutTable(
         groups=reading.contexts,
         step=reading.steps,
         reward=total,

@@ -64,7 +64,7 @@ class Series:
 
 
 @dataclass(frozen=True, eq=False)
-class Rollouts:
+class RolloutTable:
     """The rollouts of a run, a row each, ordered by step and prompt; texts only as codes.
 
     Attributes:
@@ -175,7 +175,7 @@ class TrainingRun:
     """
 
     series: Mapping[str, Series] = field(default_factory=dict)
-    rollouts: Rollouts | None = None
+    rollouts: RolloutTable | None = None
     gaps: Mapping[int, GapProfile] = field(default_factory=dict)
     framework: str | None = None
     checkpoints: tuple[tuple[int, Path], ...] = ()

@@ -27,7 +27,7 @@ from tod.findings.pieces import (
     signature,
     to_arrays,
 )
-from tod.findings.run import Rollouts, TrainingRun
+from tod.findings.run import RolloutTable, TrainingRun
 from tod.findings.run_of import checkpoints_near, run_of
 from tod.formats.files import expand
 from tod.formats.format import Probe
@@ -193,7 +193,7 @@ class Watch:
         except (TodError, OSError) as error:
             return _Read(problem=str(error))
 
-    def _joined(self, pieces: list[Piece]) -> tuple[Rollouts | None, list[Piece]]:
+    def _joined(self, pieces: list[Piece]) -> tuple[RolloutTable | None, list[Piece]]:
         """The rollouts of all files, and the pieces that they are joined of.
 
         A DataError says: files that must be read together cannot be.
@@ -320,7 +320,9 @@ def clusters(pieces: Sequence[Piece]) -> list[list[Piece]]:
     return list(made.values())
 
 
-def _run(rollouts: Rollouts | None, pieces: Sequence[Piece], logs: Sequence[Log]) -> TrainingRun:
+def _run(
+    rollouts: RolloutTable | None, pieces: Sequence[Piece], logs: Sequence[Log]
+) -> TrainingRun:
     """As `run_of` makes it of one reading."""
     run = run_of(logs=logs)
     if not pieces:

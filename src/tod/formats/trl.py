@@ -194,7 +194,7 @@ class _File:
     old: int
     trace: NewRows
 
-    def head(self, size: int, common: int | None, given: int | None) -> "_Training":
+    def head(self, size: int, common: int | None, given: int | None) -> "_TrainingFiles":
         """Its first ``size`` rows, in groups."""
         table, prompt = self.table[:size], self.trace.prompt[:size]
         step = table["step"].to_numpy()
@@ -203,11 +203,11 @@ class _File:
         if given is None and len(set(keys)) == 1:
             given = common if common and size % common == 0 else _zero_sums(advantage)
         columns = {name: table[name].to_numpy() for name in self.numeric}
-        return _Training(self, step, Logged(columns, advantage, np.array(runs(keys, given))))
+        return _TrainingFiles(self, step, Logged(columns, advantage, np.array(runs(keys, given))))
 
 
 @dataclass(frozen=True)
-class _Training:
+class _TrainingFiles:
     """Training rows of a file: steps, groups, and what was logged."""
 
     file: _File
@@ -274,9 +274,9 @@ def _shown(paths: Iterable[Path]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _say_odd_sizes(parts: Sequence[_Training], rows: Rows) -> None:
+def _say_odd_sizes(parts: Sequence[_TrainingFiles], rows: Rows) -> None:
     """Files whose groups are of another size than in most."""
-    sizes: dict[int, list[_Training]] = {}
+    sizes: dict[int, list[_TrainingFiles]] = {}
     for part in parts:
         sizes.setdefault(part.common, []).append(part)
     if len(sizes) < 2:
@@ -361,7 +361,7 @@ def _common_size(prompts: Sequence[Any]) -> int | None:
     return found.most_common(1)[0][0] if found else None
 
 
-def _add(part: _Training, chosen: Sequence[str], rows: Rows) -> None:
+def _add(part: _TrainingFiles, chosen: Sequence[str], rows: Rows) -> None:
     """The rows of the steps asked for."""
     place = rows.start(part.file.path)
     steps, groups = part.step.tolist(), part.logged.group.tolist()

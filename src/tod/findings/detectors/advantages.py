@@ -9,7 +9,7 @@ from jaxtyping import Float
 from tod.base import Unknown
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
-from tod.findings.run import Rollouts, TrainingRun
+from tod.findings.run import RolloutTable, TrainingRun
 from tod.findings.words import number, per_cent, thousands
 from tod.operators import GroupMean, GroupZScore, LeaveOneOut, LeaveOneOutZScore
 
@@ -48,7 +48,7 @@ class Rule:
     rest: float
 
 
-def recomputed(rollouts: Rollouts) -> Iterator[tuple[str, Float[np.ndarray, " N"]]]:
+def recomputed(rollouts: RolloutTable) -> Iterator[tuple[str, Float[np.ndarray, " N"]]]:
     """Advantages of every rollout by rule, both divisors of the variance for z-scores."""
     reward, groups = rollouts.reward, rollouts.groups
     centred = np.asarray(GroupMean()(reward, groups))
@@ -68,7 +68,7 @@ def recomputed(rollouts: Rollouts) -> Iterator[tuple[str, Float[np.ndarray, " N"
         yield "length_scaled", centred / np.maximum(rollouts.length, 1)
 
 
-def rules(rollouts: Rollouts, used: np.ndarray) -> list[Rule]:
+def rules(rollouts: RolloutTable, used: np.ndarray) -> list[Rule]:
     """Rules that fit the logged advantages of some rows, best first; with a scale if none does."""
     assert rollouts.advantage is not None  # noqa: S101 - the caller looked
     logged = rollouts.advantage[used]
@@ -210,7 +210,7 @@ def _wrong_way(run: TrainingRun, along: float) -> Finding:
 
 
 def _of_singletons(
-    run: TrainingRun, rollouts: Rollouts, known: np.ndarray
+    run: TrainingRun, rollouts: RolloutTable, known: np.ndarray
 ) -> tuple[Finding, ...] | Unknown:
     """Groups of one rollout: only a baseline of the whole step explains advantages there."""
     fitting = [r for r in rules(rollouts, known) if r.name in ("whitened", "raw")]

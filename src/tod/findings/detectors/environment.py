@@ -5,7 +5,7 @@ from tod.findings.change import SIGMAS, end_level, window_error
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Remedy, Severity
 from tod.findings.rollout_series import recorded
-from tod.findings.run import Rollouts, Series, TrainingRun
+from tod.findings.run import RolloutTable, Series, TrainingRun
 from tod.findings.since import before, since
 from tod.findings.words import cost_since, number, per_cent
 
@@ -91,7 +91,7 @@ def _finding(run: TrainingRun, share: Series) -> Finding | None:
     )
 
 
-def _rewarded(rollouts: Rollouts | None, errors: bool) -> list[tuple[str, str]]:
+def _rewarded(rollouts: RolloutTable | None, errors: bool) -> list[tuple[str, str]]:
     """What such rollouts are rewarded with, against the others."""
     if rollouts is None:
         return []

@@ -6,7 +6,7 @@ from tod.base import Unknown
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
 from tod.findings.rollout_series import group_classes
-from tod.findings.run import Rollouts, TrainingRun
+from tod.findings.run import RolloutTable, TrainingRun
 from tod.findings.words import per_cent, thousands
 
 VISITS = 3
@@ -57,7 +57,7 @@ class Visits:
         count: Steps in which a prompt stands, by prompt.
     """
 
-    def __init__(self, rollouts: Rollouts) -> None:
+    def __init__(self, rollouts: RolloutTable) -> None:
         assert rollouts.prompt is not None  # noqa: S101 - the caller looked
         _, self.prompt = np.unique(rollouts.prompt, return_inverse=True)
         self.step = np.repeat(np.arange(len(rollouts.steps)), rollouts.by_step.sizes)
@@ -65,7 +65,7 @@ class Visits:
         self.count = np.bincount(self.pairs[0])
 
 
-def _marked(run: TrainingRun, rollouts: Rollouts) -> Finding | None:
+def _marked(run: TrainingRun, rollouts: RolloutTable) -> Finding | None:
     if rollouts.evaluation is None or not rollouts.evaluation.any():
         return None
     share = float(rollouts.evaluation.mean())
@@ -91,7 +91,7 @@ def _marked(run: TrainingRun, rollouts: Rollouts) -> Finding | None:
     )
 
 
-def _returning(run: TrainingRun, rollouts: Rollouts, visits: Visits) -> Finding | None:
+def _returning(run: TrainingRun, rollouts: RolloutTable, visits: Visits) -> Finding | None:
     """A set of prompts that stands together in steps at one interval, while others hardly do."""
     often = visits.count >= VISITS
     if int(often.sum()) < BLOCK or often.all():
@@ -132,7 +132,7 @@ def _returning(run: TrainingRun, rollouts: Rollouts, visits: Visits) -> Finding 
     )
 
 
-def _never_solved(rollouts: Rollouts, visits: Visits) -> Finding | None:
+def _never_solved(rollouts: RolloutTable, visits: Visits) -> Finding | None:
     """Prompts that return, with no answer that ever passed."""
     if not rollouts.grouped or not (rollouts.groups.sizes > 1).any():
         return None

@@ -8,7 +8,7 @@ import numpy as np
 from tod.base import Unknown
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Certainty, Finding, Onset, Remedy, Severity
-from tod.findings.run import Rollouts, TrainingRun
+from tod.findings.run import RolloutTable, TrainingRun
 from tod.findings.words import number, per_cent, thousands
 
 SHARE = 0.5
@@ -57,7 +57,7 @@ class GroupsDetector(Detector):
         return mixed or tuple(_split(run, rollouts))
 
 
-def split_inputs(rollouts: Rollouts) -> Split:
+def split_inputs(rollouts: RolloutTable) -> Split:
     """Inputs by step that stand in several groups. Needs the inputs' codes."""
     assert rollouts.input is not None  # noqa: S101 - the caller looked
     _, code = np.unique(rollouts.input, return_inverse=True)
@@ -77,7 +77,7 @@ def split_inputs(rollouts: Rollouts) -> Split:
     )
 
 
-def _split(run: TrainingRun, rollouts: Rollouts) -> Iterator[Finding]:
+def _split(run: TrainingRun, rollouts: RolloutTable) -> Iterator[Finding]:
     split = split_inputs(rollouts)
     if split.split < SHARE * split.inputs:
         return
@@ -147,7 +147,7 @@ def _why_split(certainty: Certainty, used: str) -> tuple[Cause, ...]:
     return (ids, lone)
 
 
-def _advantage_words(rollouts: Rollouts) -> str:
+def _advantage_words(rollouts: RolloutTable) -> str:
     """Whether singletons have an advantage, in words; empty where none is logged."""
     if rollouts.advantage is None:
         return ""
@@ -159,7 +159,7 @@ def _advantage_words(rollouts: Rollouts) -> str:
     return "all 0: nothing is learned" if share == 0 else f"not 0 in {per_cent(share)} of them"
 
 
-def _mixed(run: TrainingRun, rollouts: Rollouts) -> Iterator[Finding]:
+def _mixed(run: TrainingRun, rollouts: RolloutTable) -> Iterator[Finding]:
     assert rollouts.input is not None  # noqa: S101 - the caller looked
     several = rollouts.groups.sizes > 1
     if not several.any():

@@ -12,7 +12,7 @@ from tod.findings.dating import share_change, share_onset
 from tod.findings.detector import Detector, of_other_runs, unreadable
 from tod.findings.finding import Finding, Onset, Remedy, Severity
 from tod.findings.rollout_series import group_classes
-from tod.findings.run import Rollouts, TrainingRun
+from tod.findings.run import RolloutTable, TrainingRun
 from tod.findings.words import cost_since, number, per_cent, resume
 
 SHARE = 0.9
@@ -149,7 +149,7 @@ def _teacher_only(run: TrainingRun) -> bool:
     return taught and reward is not None and not reward.values.any()
 
 
-def _counts(rollouts: Rollouts) -> Any:
+def _counts(rollouts: RolloutTable) -> Any:
     """Steps, groups of each class by step, groups of several rollouts by step, mean reward."""
     several = rollouts.groups.sizes > 1
     by_step = rollouts.by_step

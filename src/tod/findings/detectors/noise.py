@@ -10,7 +10,7 @@ from tod.findings.change import end_level, start_level, window_error
 from tod.findings.dating import jump_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
-from tod.findings.run import Rollouts, Series, TrainingRun
+from tod.findings.run import RolloutTable, Series, TrainingRun
 from tod.findings.words import cost_since, number, per_cent, thousands
 
 PAIRS = 3000
@@ -59,7 +59,7 @@ class Correlation:
         return self.value - QUANTILE * self.error
 
 
-def intraclass_correlation(rollouts: Rollouts) -> Correlation | None:
+def intraclass_correlation(rollouts: RolloutTable) -> Correlation | None:
     """(mean of r_i·r_j within prompts − the same across prompts of a step) / variance.
 
     Returns:
@@ -144,7 +144,7 @@ class NoiseDetector(Detector):
     def _finding(
         self,
         run: TrainingRun,
-        rollouts: Rollouts,
+        rollouts: RolloutTable,
         found: Correlation,
         first: int,
         later: Onset | None,
@@ -183,7 +183,7 @@ class NoiseDetector(Detector):
 
 
 def _later(
-    rollouts: Rollouts, found: Correlation, reward: Series
+    rollouts: RolloutTable, found: Correlation, reward: Series
 ) -> tuple[Onset, Correlation] | None:
     """Since when rewards are noise, where prompts mattered before; None if they are not.
 
@@ -204,14 +204,14 @@ def _later(
     return (onset, after) if unrelated and not _trend(reward.from_step(onset.step)) else None
 
 
-def _parted(rollouts: Rollouts, step: int) -> tuple[Rollouts, Rollouts]:
+def _parted(rollouts: RolloutTable, step: int) -> tuple[RolloutTable, RolloutTable]:
     """Rewards before a step, and from it on."""
     group = int(np.searchsorted(rollouts.step, step))
     row = int(rollouts.groups.offsets[group])
     sizes = rollouts.groups.sizes
     return (
-        Rollouts(Groups(sizes[:group]), rollouts.step[:group], rollouts.reward[:row]),
-        Rollouts(Groups(sizes[group:]), rollouts.step[group:], rollouts.reward[row:]),
+        RolloutTable(Groups(sizes[:group]), rollouts.step[:group], rollouts.reward[:row]),
+        RolloutTable(Groups(sizes[group:]), rollouts.step[group:], rollouts.reward[row:]),
     )
 
 

@@ -11,7 +11,7 @@ from tod.findings.dating import jump_onset
 from tod.findings.detector import Detector, of_other_runs, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
 from tod.findings.reward_parts import Shares, centred, shares, shares_of_steps, task_like
-from tod.findings.run import Rollouts, Series, TrainingRun
+from tod.findings.run import RolloutTable, Series, TrainingRun
 from tod.findings.settings import setting
 from tod.findings.since import before
 from tod.findings.words import cost_since, number, per_cent
@@ -124,13 +124,13 @@ def _between_steps(
     )
 
 
-def _late(rollouts: Rollouts) -> np.ndarray:
+def _late(rollouts: RolloutTable) -> np.ndarray:
     """Groups of the second half of the steps."""
     late: np.ndarray = rollouts.step >= rollouts.steps[len(rollouts.steps) // 2]
     return late
 
 
-def _drowned(run: TrainingRun, rollouts: Rollouts, carried: Shares) -> Iterator[Finding]:
+def _drowned(run: TrainingRun, rollouts: RolloutTable, carried: Shares) -> Iterator[Finding]:
     late = _late(rollouts)
     part = {name: carried.of(name, late) for name in rollouts.rewards}
     largest = max(part, key=lambda name: part[name][0] if np.isfinite(part[name][0]) else -np.inf)
@@ -168,7 +168,7 @@ def _drowned(run: TrainingRun, rollouts: Rollouts, carried: Shares) -> Iterator[
         )
 
 
-def _onset(rollouts: Rollouts, carried: Shares, name: str) -> Onset:
+def _onset(rollouts: RolloutTable, carried: Shares, name: str) -> Onset:
     """When the part stopped counting; the first step if it never did."""
     steps = rollouts.steps
     by_step = np.array([carried.of(name, rollouts.step == step)[0] for step in steps.tolist()])
@@ -180,7 +180,7 @@ def _onset(rollouts: Rollouts, carried: Shares, name: str) -> Onset:
     return jump_onset(steps[known], by_step[known])
 
 
-def _factor(rollouts: Rollouts, carried: Shares, name: str, late: np.ndarray) -> float | None:
+def _factor(rollouts: RolloutTable, carried: Shares, name: str, late: np.ndarray) -> float | None:
     """By what to multiply a part's weight so that it varies as much as the rest together."""
     rows = rollouts.groups.spread(late)
     own = carried.weight[name] * centred(rollouts, rollouts.rewards[name])[rows]
@@ -199,7 +199,7 @@ def _reweigh(run: TrainingRun, name: str, factor: float) -> Remedy:
     )
 
 
-def _saturated(rollouts: Rollouts) -> Iterator[Finding]:
+def _saturated(rollouts: RolloutTable) -> Iterator[Finding]:
     """Parts that hardly differ within groups any more."""
     late = _late(rollouts) & (rollouts.groups.sizes > 1)
     if not late.any() or not bool(np.ptp(rollouts.reward) > 0):

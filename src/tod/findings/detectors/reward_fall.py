@@ -8,7 +8,7 @@ from tod.findings.change import SIGMAS, change, end_level, moving_mean, window, 
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Severity
-from tod.findings.run import Rollouts, Series, TrainingRun
+from tod.findings.run import RolloutTable, Series, TrainingRun
 from tod.findings.words import against_noise, cost_since, number, per_cent, resume
 
 LEAST = 20
@@ -90,7 +90,7 @@ def _range(run: TrainingRun, reward: Series) -> tuple[float, float]:
     return low, high
 
 
-def without_difficulty(rollouts: Rollouts) -> Series | None:
+def without_difficulty(rollouts: RolloutTable) -> Series | None:
     """Mean reward by step with the prompts' difficulty taken out: r = α(prompt) + β(step).
 
     Fitted by turns on the group means; only groups whose prompt is seen in two steps or more count.

@@ -10,7 +10,7 @@ from tod.findings.change import SIGMAS
 from tod.findings.detector import Detector, of_other_runs, unreadable
 from tod.findings.finding import Cause, Finding, Remedy
 from tod.findings.reward_parts import centred, task_like
-from tod.findings.run import Rollouts, TrainingRun
+from tod.findings.run import RolloutTable, TrainingRun
 from tod.findings.words import number
 
 SHARPNESS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -40,7 +40,7 @@ class ProxyTilt:
     error: float
 
 
-def tilted(rollouts: Rollouts, measure: Float[np.ndarray, " N"]) -> ProxyTilt | None:
+def tilted(rollouts: RolloutTable, measure: Float[np.ndarray, " N"]) -> ProxyTilt | None:
     """The tilt of a measure by the total reward; None where no group has different rewards."""
     groups = rollouts.groups
     deviation = centred(rollouts, rollouts.reward)

@@ -10,7 +10,7 @@ from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Finding, Remedy
 from tod.findings.pass_rates import PassRates, fit_pass_rates
 from tod.findings.rollout_series import passed
-from tod.findings.run import Rollouts, TrainingRun
+from tod.findings.run import RolloutTable, TrainingRun
 from tod.findings.settings import setting
 from tod.findings.words import number, per_cent
 
@@ -105,7 +105,7 @@ def _hard_at_first(run: TrainingRun) -> bool:
     return start_level(reward.values) - low < HARD * (high - low)
 
 
-def _law(rollouts: Rollouts, first: int) -> PassRates | None:
+def _law(rollouts: RolloutTable, first: int) -> PassRates | None:
     """Pass rates over the prompts of the steps from ``first`` on; None without pass and fail."""
     if not rollouts.binary:
         return None

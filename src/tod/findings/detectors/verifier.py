@@ -5,7 +5,7 @@ import numpy as np
 from tod.base import Unknown
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Remedy
-from tod.findings.run import Rollouts, TrainingRun
+from tod.findings.run import RolloutTable, TrainingRun
 from tod.findings.words import per_cent, thousands
 
 LEAST = 5
@@ -62,7 +62,7 @@ class VerifierDetector(Detector):
         )
 
 
-def contradictions(rollouts: Rollouts) -> tuple[int, int, float]:
+def contradictions(rollouts: RolloutTable) -> tuple[int, int, float]:
     """Pairs of equal answers to one prompt, how many have unequal rewards, and the pass share.
 
     Rewards are the two sides of the middle of their range; pairs are counted within all steps.

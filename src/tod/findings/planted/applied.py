@@ -17,7 +17,7 @@ from tod.findings.findings import find
 from tod.findings.pass_rates import fit_pass_rates
 from tod.findings.planted.world import PlantedWorld
 from tod.findings.reward_parts import shares
-from tod.findings.run import Rollouts, TrainingRun
+from tod.findings.run import RolloutTable, TrainingRun
 
 MOST = 64
 """Rollouts of a prompt that are drawn: the largest group size that a remedy names."""
@@ -76,7 +76,7 @@ class Halves:
         """The run of a total reward and its parts."""
         steps, prompts, k = total.shape
         return TrainingRun(
-            rollouts=Rollouts(
+            rollouts=RolloutTable(
                 groups=Groups.equal(steps * prompts, k),
                 step=np.repeat(np.arange(1, steps + 1), prompts),
                 reward=total.reshape(-1),

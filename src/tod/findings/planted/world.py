@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from tod.base import Groups
 from tod.findings.planted.metrics import healthy_metrics, pass_rates
 from tod.findings.rollout_series import series_of
-from tod.findings.run import Rollouts, Series, TrainingRun
+from tod.findings.run import RolloutTable, Series, TrainingRun
 
 Curve = Float[np.ndarray, " T"]
 EXTREME = 4.0
@@ -165,7 +165,7 @@ class PlantedDraws:
     single: bool = False
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def rollouts(self) -> Rollouts:
+    def rollouts(self) -> RolloutTable:
         """The table that detectors read."""
         steps, prompts, k = self.world.shape
         length = np.rint(self.length).astype(np.int64)
@@ -177,7 +177,7 @@ class PlantedDraws:
         if self.single:
             groups, wide = Groups.equal(steps * prompts * k, 1), prompts * k
             prompt = np.repeat(prompt, k)
-        return Rollouts(
+        return RolloutTable(
             groups=groups,
             step=np.repeat(self.world.steps, wide),
             reward=self.reward.reshape(-1),

@@ -15,7 +15,7 @@ import numpy as np
 
 from tod.base import Groups
 from tod.diagnostics import GapProfile
-from tod.findings import Finding, Findings, Rollouts, find, run_of
+from tod.findings import Finding, Findings, RolloutTable, find, run_of
 from tod.findings.pieces import Piece, join
 from tod.findings.rollouts_of import text_digest
 from tod.findings.watching import Alerts
@@ -126,7 +126,7 @@ def piece_of(step: int, batch: LiveBatch) -> Piece | None:
     length = np.array([len(t) for t in batch.completion]) if tokens is None else tokens.sizes
     parts = {name: _finite(x)[known] for name, x in list(batch.utility.items())[1:]}
     asked = np.repeat(prompts[sizes > 0], sizes[sizes > 0])
-    rollouts = Rollouts(
+    rollouts = RolloutTable(
         groups=Groups(sizes[sizes > 0]),
         step=np.full(int((sizes > 0).sum()), step),
         reward=reward[known],

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tod.base.text import fixed, plainly
 from tod.runs.facts import BY_PATH, FACTS, PLOTS, listed
-from tod.show.figures.plot import Plot, Series
+from tod.show.figures.plot import Plot, PlotLine
 from tod.show.figures.scales import nice
 from tod.show.page.run_data import RunView, at, thresholds
 
@@ -33,13 +33,13 @@ def curves(
     """
     if len(runs) == 1:
         series = [
-            Series(name, runs[0].numbers(), runs[0].values(*path), f"s{i}")
+            PlotLine(name, runs[0].numbers(), runs[0].values(*path), f"s{i}")
             for i, (name, path) in enumerate(lines)
         ]
     else:
         title = f"{title}: {lines[0][0]}" if len(lines) > 1 else title
         series = [
-            Series(run.name, run.numbers(), run.values(*lines[0][1]), f"r{i}")
+            PlotLine(run.name, run.numbers(), run.values(*lines[0][1]), f"r{i}")
             for i, run in enumerate(runs)
         ]
     drawn = [line for line in series if line.known()]

@@ -1,7 +1,7 @@
 """How ESS_rel is distributed over prompts, step by step; and what the prompts are."""
 
 from tod.base.text import percent
-from tod.show.figures.plot import Plot, Series
+from tod.show.figures.plot import Plot, PlotLine
 from tod.show.page.run_data import QUANTILES, RunView
 
 CLASSES = (
@@ -21,11 +21,11 @@ def distribution(run: RunView, style: str = "s0", name: str = "") -> Plot | None
     steps = sorted(run.bands)
     columns = {q: [run.bands[step][i] for step in steps] for i, q in enumerate(QUANTILES)}
     series = [
-        Series("q90", steps, columns[0.9], f"{style} faint", area=columns[0.1]),
-        Series("q75", steps, columns[0.75], f"{style} faint", area=columns[0.25]),
-        Series("median", steps, columns[0.5], style),
-        Series("q25", steps, columns[0.25], f"{style} faint"),
-        Series("q10", steps, columns[0.1], f"{style} faint"),
+        PlotLine("q90", steps, columns[0.9], f"{style} faint", area=columns[0.1]),
+        PlotLine("q75", steps, columns[0.75], f"{style} faint", area=columns[0.25]),
+        PlotLine("median", steps, columns[0.5], style),
+        PlotLine("q25", steps, columns[0.25], f"{style} faint"),
+        PlotLine("q10", steps, columns[0.1], f"{style} faint"),
     ]
     title = "ESS_rel over prompts" + (f": {name}" if name else "")
     note = "Informative prompts: median, middle half, and from the lowest to the highest tenth."
@@ -39,14 +39,14 @@ def classes(run: RunView, name: str = "") -> Plot | None:
     if not kept:
         return None
     steps, counts = [step for step, _ in kept], [c for _, c in kept]
-    series: list[Series] = []
+    series: list[PlotLine] = []
     below: list[float] = [0.0] * len(steps)
     for i, (label, key) in enumerate(CLASSES):
         share = [c.get(key, 0) / max(1, sum(c.values())) for c in counts]
         if not any(share):
             continue
         above = [low + part for low, part in zip(below, share, strict=True)]
-        series.append(Series(label, steps, above, f"k{i} stack", area=below, read=share))
+        series.append(PlotLine(label, steps, above, f"k{i} stack", area=below, read=share))
         below = above
     title = "What the prompts are" + (f": {name}" if name else "")
     note = "Only informative prompts count in the quantiles of ESS_rel; the others tell nothing."

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from tod.base import Groups, to_numpy
 from tod.base.text import plainly
 from tod.diagnostics import ess_rel, quantile
-from tod.show.figures.plot import Plot, Series
+from tod.show.figures.plot import Plot, PlotLine
 
 POINTS, HIGH = 61, 0.6
 BEYOND = 2.2
@@ -72,8 +72,8 @@ def eta_feasibility(
     return Plot(
         "How sharp a target these rollouts can carry",
         [
-            Series("median ESS_rel", etas, [point.median for point in points], "s0"),
-            Series("worst tenth", etas, [point.q10 for point in points], "s1"),
+            PlotLine("median ESS_rel", etas, [point.median for point in points], "s0"),
+            PlotLine("worst tenth", etas, [point.q10 for point in points], "s1"),
         ],
         note=kept + "Rollouts are held fixed; training moves them, so start below.",
         limits=[(goal, "stable")],

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tod.base.text import fixed, percent
-from tod.show.figures.plot import Plot, Series, figure
+from tod.show.figures.plot import Plot, PlotLine, figure
 from tod.show.figures.scales import nice
 from tod.show.figures.svg import Html, join, tag
 from tod.show.page.run_data import RunView, at
@@ -38,7 +38,7 @@ def _curve(run: RunView) -> list[dict[str, object]]:
     return [point for point in points if at(point, "k")] if isinstance(points, list) else []
 
 
-def _lines(run: RunView, colour: str, single: bool, by: Measure) -> list[Series]:
+def _lines(run: RunView, colour: str, single: bool, by: Measure) -> list[PlotLine]:
     """The upper edge of the interval fills down to the lower one; the mean lies on top."""
     points = _curve(run)
     sizes = [int(at(point, "k") or 0) for point in points]
@@ -46,15 +46,15 @@ def _lines(run: RunView, colour: str, single: bool, by: Measure) -> list[Series]
     mean = [at(point, by) for point in points]
     who = str((run.search or {}).get("rule")) if single else run.name
     lines = [
-        Series("", sizes, high, f"{colour} faint", area=low),
-        Series(who, sizes, mean, colour),
+        PlotLine("", sizes, high, f"{colour} faint", area=low),
+        PlotLine(who, sizes, mean, colour),
     ]
     bound = [at(point, "coverage") for point in points]
     if single and any(v is not None for v in bound):
-        lines.append(Series("any of the K passes", sizes, bound, "s1", dashed=True))
+        lines.append(PlotLine("any of the K passes", sizes, bound, "s1", dashed=True))
     if single and refuses(run.search or {}):
         shares = [at(point, "accepted") for point in points]
-        lines.append(Series("anything is put out", sizes, shares, "s2", dashed=True))
+        lines.append(PlotLine("anything is put out", sizes, shares, "s2", dashed=True))
     return lines
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from tod.base import Groups
 from tod.diagnostics import TrendPoint
 from tod.diagnostics import k_trend as subsampled
-from tod.show.figures.plot import Plot, Series
+from tod.show.figures.plot import Plot, PlotLine
 from tod.show.page.run_data import RunView
 
 AGAINST_K = "ESS_rel against the number of rollouts"
@@ -35,11 +35,11 @@ def side_by_side(runs: Sequence[RunView], style: Sequence[str]) -> Plot | None:
         points = [p for p in saved if p["leg"] == "target_proposal"]
         if len(points) > 1:
             medians = [p["median"] for p in points]
-            lines.append(Series(run.name, [p["k"] for p in points], medians, colour))
+            lines.append(PlotLine(run.name, [p["k"] for p in points], medians, colour))
     sizes = sorted({k for line in lines for k in line.x})
     if not lines:
         return None
-    floor = Series("floor 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True)
+    floor = PlotLine("floor 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True)
     note = "Median over informative prompts; subsets without replacement. Compare at equal K."
     title = AGAINST_K
     return Plot(title, [*lines, floor], note=note, axis="K", at=sizes)
@@ -59,10 +59,10 @@ def k_trend(points: list[TrendPoint]) -> Plot | None:
     return Plot(
         AGAINST_K,
         [
-            Series("median ESS_rel", sizes, [point.median for point in points], "s0"),
-            Series("mean", sizes, [point.mean for point in points], "s2"),
-            Series("worst tenth", sizes, [point.q10 for point in points], "s1"),
-            Series("floor 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True),
+            PlotLine("median ESS_rel", sizes, [point.median for point in points], "s0"),
+            PlotLine("mean", sizes, [point.mean for point in points], "s2"),
+            PlotLine("worst tenth", sizes, [point.q10 for point in points], "s1"),
+            PlotLine("floor 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True),
         ],
         note=f"Subsets without replacement of {points[0].contexts} prompts. {ending}",
         axis="K",

@@ -1,7 +1,7 @@
 """The learning curve: rewards in training and the held-out evaluation with its errors."""
 
 from tod.base.text import fixed
-from tod.show.figures.plot import Plot, Series
+from tod.show.figures.plot import Plot, PlotLine
 from tod.show.figures.scales import nice
 from tod.show.page.run_data import RunView
 
@@ -22,14 +22,14 @@ def learning(runs: list[RunView]) -> Plot | None:
     return Plot(title, drawn, nice(reach), fixed, note)
 
 
-def _lines(run: RunView, index: int, single: bool) -> list[Series]:
+def _lines(run: RunView, index: int, single: bool) -> list[PlotLine]:
     steps = run.numbers()
     names = sorted({name for record in run.steps for name in (record.get("utility") or {})})
     held = run.values("held_out", "pass_at_1")
     error = [None if e is None else 2 * e for e in run.values("held_out", "standard_error")]
     if not single:
         train = [
-            Series(
+            PlotLine(
                 f"{run.name}, training",
                 steps,
                 run.values("utility", n),
@@ -38,16 +38,16 @@ def _lines(run: RunView, index: int, single: bool) -> list[Series]:
             )
             for n in [name for name in names if name.split(".")[0] != "selected"][:1]
         ]
-        return [*train, Series(f"{run.name}, held-out", steps, held, f"r{index}", error)]
+        return [*train, PlotLine(f"{run.name}, held-out", steps, held, f"r{index}", error)]
     where = "" if run.search else ", training"
     train = [
-        Series(f"{name}{where}", steps, run.values("utility", name), f"s{i + 1} train")
+        PlotLine(f"{name}{where}", steps, run.values("utility", name), f"s{i + 1} train")
         for i, name in enumerate(names)
     ]
-    return [Series("held-out pass@1", steps, held, "s0", error), *train]
+    return [PlotLine("held-out pass@1", steps, held, "s0", error), *train]
 
 
-def _errors(line: Series) -> list[float | None]:
+def _errors(line: PlotLine) -> list[float | None]:
     return list(line.error) if line.error is not None else [None] * len(line.y)
 
 

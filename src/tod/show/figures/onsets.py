@@ -8,7 +8,7 @@ import numpy as np
 
 from tod.base.text import DASH, plainly
 from tod.show.figures import plot as plots
-from tod.show.figures.plot import Plot, Series, figure
+from tod.show.figures.plot import Plot, PlotLine, figure
 from tod.show.figures.scales import Scale, nice
 from tod.show.figures.svg import Html, join, number, tag
 
@@ -276,7 +276,7 @@ def points(size: tuple[float, float]) -> int:
     return int(size[0] / DENSE)
 
 
-def _line(series: "Figures", name: str, style: str, size: tuple[float, float]) -> list[Series]:
+def _line(series: "Figures", name: str, style: str, size: tuple[float, float]) -> list[PlotLine]:
     """The line and, as an edge without a name, its band."""
     steps, values = series.steps, series.values
     low = high = None
@@ -292,10 +292,10 @@ def _line(series: "Figures", name: str, style: str, size: tuple[float, float]) -
             low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
     x, y = [float(step) for step in steps], [float(value) for value in values]
     if low is None or high is None or style != "s0":
-        return [Series(name, x, y, style)]
+        return [PlotLine(name, x, y, style)]
     kind = f"{style} edge" if stride == 1 else f"{style} edge range"
-    edge = Series("", x, [float(v) for v in low], kind, area=[float(v) for v in high])
-    return [Series(name, x, y, style), edge]
+    edge = PlotLine("", x, [float(v) for v in low], kind, area=[float(v) for v in high])
+    return [PlotLine(name, x, y, style), edge]
 
 
 def _radius(plot: Plot) -> float:

@@ -14,7 +14,7 @@ Values = Sequence[float | None]
 
 
 @dataclass(frozen=True)
-class Series:
+class PlotLine:
     """One line.
 
     Attributes:
@@ -69,7 +69,7 @@ class Plot:
     """
 
     title: str
-    series: list[Series]
+    series: list[PlotLine]
     domain: tuple[float, float] = (0.0, 1.0)
     show: Callable[[float | None], str] = fixed
     note: str = ""
@@ -207,7 +207,7 @@ def _below(at: float, bottom: float, label: str, last: bool, title: str | None) 
     return tag("text", shown, class_="tick", x=at + nudge, y=bottom + 16, text_anchor=anchor)
 
 
-def curve(x: Scale, y: Scale, line: Series) -> Html:
+def curve(x: Scale, y: Scale, line: PlotLine) -> Html:
     """The line with its gaps; lone points and measured ones with errors as dots."""
     runs = _stretches(line)
     paths = [
@@ -228,7 +228,7 @@ def curve(x: Scale, y: Scale, line: Series) -> Html:
     return join(parts)
 
 
-def band(x: Scale, y: Scale, line: Series) -> Html:
+def band(x: Scale, y: Scale, line: PlotLine) -> Html:
     """The filled area between a line and its other edge."""
     rows = [
         (step, value, other)
@@ -260,7 +260,7 @@ def legend(plot: Plot) -> list[Html]:
     ]
 
 
-def _resting(line: Series, rest: float | None) -> float | None:
+def _resting(line: PlotLine, rest: float | None) -> float | None:
     """The last known value, or the one nearest to where the plot rests."""
     known = [(x, value) for x, value in line.readings() if value is not None]
     if not known:
@@ -293,7 +293,7 @@ def describe(plot: Plot) -> str:
     return "; ".join(said) or "no values"
 
 
-def _stretches(line: Series) -> list[list[tuple[float, float]]]:
+def _stretches(line: PlotLine) -> list[list[tuple[float, float]]]:
     """Runs of known values; where points carry errors, unknown steps between are no gap."""
     found: list[list[tuple[float, float]]] = [[]]
     for step, value in zip(line.x, line.y, strict=True):
@@ -304,7 +304,7 @@ def _stretches(line: Series) -> list[list[tuple[float, float]]]:
     return [run for run in found if run]
 
 
-def _error_bars(x: Scale, y: Scale, line: Series) -> list[Html]:
+def _error_bars(x: Scale, y: Scale, line: PlotLine) -> list[Html]:
     parts = []
     for step, value, half in zip(line.x, line.y, line.error or (), strict=True):
         if value is None:

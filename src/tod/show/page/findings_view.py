@@ -32,7 +32,7 @@ FEW = 9
 
 
 @dataclass(frozen=True)
-class FindingBlock:
+class FindingView:
     """A finding as its block on the page shows it.
 
     Attributes:
@@ -81,7 +81,7 @@ class FindingsView:
     """
 
     answer: Answer
-    blocks: list[FindingBlock]
+    blocks: list[FindingView]
     healthy: list[tuple[str, str]]
     wide: Html | None = None
     narrow: Html | None = None
@@ -118,7 +118,7 @@ class FindingsView:
         return "Reward falls" if self.falls else "No fault found"
 
     @property
-    def first(self) -> FindingBlock | None:
+    def first(self) -> FindingView | None:
         """The first fault; None of a run without."""
         return self.blocks[0] if self.blocks and self.blocks[0].finding.fault else None
 
@@ -152,7 +152,7 @@ def findings_view(
     )
 
 
-def _block(findings: "Findings", number: int, finding: "Finding", prefix: str) -> FindingBlock:
+def _block(findings: "Findings", number: int, finding: "Finding", prefix: str) -> FindingView:
     rows = list(finding.evidence)
     if finding.cost:
         rows.append(("cost so far", finding.cost))
@@ -160,10 +160,10 @@ def _block(findings: "Findings", number: int, finding: "Finding", prefix: str) -
         rows.append(("last good step", last_good(finding.best_step, findings)))
     known = [name for name in finding.series if findings.run.get(name, 2) is not None]
     named = list(dict.fromkeys(title(name) for name in known))
-    return FindingBlock(number, f"{prefix}finding-{number}", finding, rows, named)
+    return FindingView(number, f"{prefix}finding-{number}", finding, rows, named)
 
 
-def _curves(findings: "Findings", blocks: Sequence[FindingBlock], prefix: str) -> dict[str, Any]:
+def _curves(findings: "Findings", blocks: Sequence[FindingView], prefix: str) -> dict[str, Any]:
     """The figures and what the script reads of them; nothing of a run of one step."""
     run = findings.run
     first_curve = main_curve(run)
