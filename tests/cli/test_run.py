@@ -40,7 +40,9 @@ def test_run_ends_with_the_path_of_its_report(tmp_path: Path) -> None:
     assert "Traceback" not in again.stderr
 
 
-@pytest.mark.parametrize("name", ["quickstart", "listwise_pool", "bon"])
+@pytest.mark.parametrize(
+    "name", ["quickstart", pytest.param("listwise_pool", marks=pytest.mark.slow), "bon"]
+)
 def test_a_recipe_runs_by_its_name_anywhere(name: str, tmp_path: Path) -> None:
     quick = QUICK if name != "bon" else ["search.contexts=4"]
     done = tod("run", name, *quick, "--no-html", "output=here", cwd=tmp_path)

@@ -113,10 +113,16 @@ def test_killed_anywhere_then_resumed_equals_uninterrupted(tmp_path):
 def interrupted(path, chance):
     """The last step on record after a kill at a random moment."""
     child = subprocess.Popen([sys.executable, run_writer.__file__, str(path)])
-    deadline = time.monotonic() + 30
-    while not (path / "steps.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    time.sleep(chance.uniform(0.0, 0.3))
+    deadline, wanted, steps = (
+        time.monotonic() + 30,
+        chance.randrange(1, STEPS),
+        path / "steps.jsonl",
+    )
+    while child.poll() is None and time.monotonic() < deadline:
+        if steps.exists() and steps.read_bytes().count(b"\n") >= wanted:
+            break
+        time.sleep(0.001)
+    time.sleep(chance.uniform(0.0, 0.01))
     child.send_signal(signal.SIGKILL)
     child.wait()
     return max((record["step"] for record in RunDirectory.open(path).steps.read()), default=0)

@@ -118,7 +118,7 @@ def _lost_batch(findings: Findings) -> list[tuple[str, str]]:
     text += f" ({', '.join(sides)})" if sides else ""
     rollouts = findings.run.rollouts
     if rollouts is not None and rollouts.binary:
-        recent = rollouts.step >= share.steps[-width]
+        recent = rollouts.step >= share.steps[-width:][0]
         count = np.asarray(rollouts.groups.sum(passed(rollouts)))[recent]
         law = fit_pass_rates(count, rollouts.groups.sizes[recent])
         k = int(np.median(rollouts.groups.sizes))
