@@ -12,6 +12,8 @@ from tod.findings.logged_columns import logged_columns
 from tod.findings.run import RolloutTable
 from tod.formats.reading import Reading
 
+BEYOND = 1e30
+"""Greatest reward in size: squares and sums of it are still numbers."""
 TOTALS = ("reward", "score", "total", "total_reward")
 """Names of a utility that is the total of the others."""
 
@@ -63,11 +65,12 @@ def gaps_of(reading: Reading) -> Mapping[int, GapProfile]:
 
 
 def _finite(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """A forbidden answer (−∞) counts as the smallest finite reward."""
+    """A forbidden answer (−∞) counts as the smallest finite reward, 1e30 is the greatest one."""
     there = np.isfinite(values)
-    if there.all() or not there.any():
-        return values
-    return np.where(there, values, values[there].min())
+    if there.any() and not there.all():
+        values = np.where(there, values, values[there].min())
+    bounded: Float[np.ndarray, " N"] = np.clip(values, -BEYOND, BEYOND)
+    return bounded
 
 
 def text_digest(text: str) -> int:

@@ -166,6 +166,7 @@ class TrainingRun:
         series: Figures by canonical name; those of the rollouts and those of metric logs.
         rollouts: The rollouts, or None where only logs were read.
         gaps: Shape of log π_old − log μ over the tokens by step; empty without both log-probs.
+        not_finite: Canonical name → steps at which a log has NaN or an infinity for it.
         framework: Who wrote it (``trl``, ``verl``, …), for the names of settings; None if unknown.
         checkpoints: Steps and paths of checkpoints next to the files.
         expected: Settings of the run that the person's configuration states, by canonical name,
@@ -177,6 +178,7 @@ class TrainingRun:
     series: Mapping[str, Series] = field(default_factory=dict)
     rollouts: RolloutTable | None = None
     gaps: Mapping[int, GapProfile] = field(default_factory=dict)
+    not_finite: Mapping[str, Int[np.ndarray, " n"]] = field(default_factory=dict)
     framework: str | None = None
     checkpoints: tuple[tuple[int, Path], ...] = ()
     expected: Mapping[str, object] = field(default_factory=dict)

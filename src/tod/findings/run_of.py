@@ -3,13 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from tod.base import DataError
 from tod.findings.rollouts_of import gaps_of, rollouts_of
 from tod.findings.run import Series, TrainingRun
 from tod.formats.reading import Reading
 from tod.logs import Log, join
 from tod.logs.recognise import checkpoints
 
+BEYOND = 1e30
+"""Figures beyond it count as infinite: their squares and sums must stay numbers."""
 UP = 3
 """Levels above the rollouts that are searched for checkpoints."""
 
@@ -26,12 +32,16 @@ def run_of(
         reading: What a reader of rollouts returned.
         logs: Metric logs of the same run.
         texts: Read the rollouts' texts again, to tell equal answers and prompts apart.
+
+    Raises:
+        DataError: The logs contradict each other, or share no step with the rollouts.
     """
     run = TrainingRun()
     if logs:
         log = join(list(logs))
         run = TrainingRun(
             series=_series(log),
+            not_finite=_not_finite(log),
             framework=log.framework,
             checkpoints=log.checkpoints,
             names=tuple(str(path) for path in log.files[:1]),
@@ -39,6 +49,11 @@ def run_of(
         )
     if reading is None:
         return run
+    if run.series and len(reading) and not np.isin(reading.steps, run.steps).any():
+        raise DataError(
+            f"the rollouts are of steps {reading.steps.min()} to {reading.steps.max()}, the log of "
+            f"{run.steps.min()} to {run.steps.max()}: none in common. Give those of one run."
+        )
     return replace(
         run,
         rollouts=rollouts_of(reading, texts),
@@ -51,11 +66,29 @@ def run_of(
 
 
 def _series(log: Log) -> Mapping[str, Series]:
-    """Every figure of a log that has a canonical name."""
+    """Every figure of a log that has a canonical name; what is beyond `BEYOND` is unknown."""
     return {
-        name: Series(name, log.steps, values, None, log.units.get(name, ""), log.keys.get(name, ""))
+        name: Series(
+            name,
+            log.steps,
+            np.where(np.abs(values) > BEYOND, np.nan, values),
+            None,
+            log.units.get(name, ""),
+            log.keys.get(name, ""),
+        )
         for name, values in log.values.items()
     }
+
+
+def _not_finite(log: Log) -> Mapping[str, Any]:
+    """Steps without a finite value by canonical name, those beyond `BEYOND` included."""
+    steps = {}
+    for name, values in log.values.items():
+        own = log.not_finite.get(log.keys.get(name, ""), np.zeros(0, dtype=np.int64))
+        beyond = log.steps[np.abs(values) > BEYOND]
+        if len(own) or len(beyond):
+            steps[name] = np.union1d(own, beyond)
+    return steps
 
 
 def checkpoints_near(files: Iterable[Path]) -> tuple[tuple[int, Path], ...]:

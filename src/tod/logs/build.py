@@ -1,16 +1,20 @@
 """From a table under a framework's keys to a log under canonical names."""
 
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from tod.base import DataError
 from tod.base.text import counted
 from tod.logs.log import Figures, Log, Rejected
 from tod.logs.names import TRANSFORMS, Match, names
 from tod.logs.rows import LogRows, LogTable
 
 _PART = "reward."
+CONTRADICTED = 5
+"""Steps at which two logs of one kind may differ before they are taken for two runs."""
 
 
 def build(
@@ -93,6 +97,7 @@ def join(logs: list[Log]) -> Log:
 
     Raises:
         ValueError: There is none.
+        DataError: Two logs of one kind say different things of most steps.
     """
     if not logs:
         raise ValueError("no log to join")
@@ -103,6 +108,7 @@ def join(logs: list[Log]) -> Log:
     shared = set.intersection(*(set(log.steps.tolist()) for log in logs))
     if not shared:
         notes.append("the logs have no step in common: are they of one run, and count alike?")
+    _refuse_contradiction(logs)
     best = _densest(logs, "values", notes)
     values = {name: _on(steps, log, log.values[name]) for name, log in best.items()}
     keys = {name: log.keys[name] for name, log in best.items()}
@@ -133,6 +139,28 @@ def join(logs: list[Log]) -> Log:
         not_finite=not_finite,
         remarks={name: log.remarks[name] for name, log in best.items() if name in log.remarks},
     )
+
+
+def _refuse_contradiction(logs: list[Log]) -> None:
+    """Two files of one kind and key whose figures differ at most steps are of two runs."""
+    for one, two in combinations(logs, 2):
+        steps, a, b = np.intersect1d(one.steps, two.steps, return_indices=True)
+        if one.kind != two.kind or len(steps) < CONTRADICTED:
+            continue
+        for name in one.values.keys() & two.values.keys():
+            x, y = one.values[name][a], two.values[name][b]
+            both = np.isfinite(x) & np.isfinite(y)
+            apart = ~np.isclose(x[both], y[both], rtol=1e-3, atol=1e-9)
+            if one.keys[name] == two.keys[name] and apart.sum() > max(CONTRADICTED, both.sum() / 2):
+                raise DataError(
+                    f"{_path(one)} and {_path(two)}: {one.keys[name]} differs at "
+                    f"{int(apart.sum())} of {int(both.sum())} steps. They are of two runs: name "
+                    "one, and the other with --against."
+                )
+
+
+def _path(log: Log) -> str:
+    return str(log.files[0]) if log.files else log.kind
 
 
 def _densest(logs: list[Log], part: str, notes: list[str]) -> dict[str, Log]:

@@ -51,7 +51,13 @@ def answer(findings: "Findings", data: Mapping[str, Any] | None = None) -> Answe
 
 
 def no_fault(findings: "Findings") -> str:
-    """What is said first of a run without a finding; a fall or no gain is not passed over."""
+    """What is said first of a run without a finding; a fall or no gain is not passed over.
+
+    Nor are a few steps, too few for a finding, in which no prompt gives a gradient.
+    """
+    share = findings.run.get("zero_variance")
+    if share is not None and "learning_end" in findings.unknown and share.values.min() >= 0.9:
+        return "No fault is certain, but nearly no prompt gives a gradient."
     if reward_falls(findings):
         return "No fault is certain."
     if reward_gains_nothing(findings):

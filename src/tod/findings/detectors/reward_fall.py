@@ -53,7 +53,8 @@ class RewardFallDetector(Detector):
         if best - end < bound or fall.sigmas < SIGMAS:
             return ()
         onset = ramp_onset(series.steps, series.values, (best_at, best))
-        lost = (best - end) / (best - low)
+        lost = min((best - end) / (best - low), 1.0)
+        best, end = min(best, high), max(end, low)  # levels without difficulty may lie beyond
         harder = adjusted is None and _like_a_harder_stage(series, best_at + width, lost)
         best_step = int(series.steps[best_at + width // 2])
         severity: Severity = "note" if harder else "critical" if lost > DEEP else "warning"

@@ -31,8 +31,12 @@ class TruncationDetector(Detector):
         """See `Detector.look`."""
         cut = run.get("truncated", 3)
         if cut is None:
-            if run.get("length") is not None and run.rollouts is not None:
-                return ()  # no atom at the greatest length: nothing is cut
+            rollouts = run.rollouts
+            if run.get("length") is not None and rollouts is not None:
+                if rollouts.length_unit == "tokens":
+                    return ()  # no atom at the greatest length: nothing is cut
+                why = "lengths in characters only, where a limit of tokens does not show"
+                return unreadable(self.kind, why, "lengths in tokens, or a log of the cut share")
             return unreadable(self.kind, "no lengths are recorded", "answers or their lengths")
         end = end_level(cut.values)
         error = window_error(cut.values, cut.error)

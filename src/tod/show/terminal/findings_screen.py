@@ -139,7 +139,9 @@ def _fault(page: _Lines, first: "Finding", findings: "Findings") -> None:
         page.row("last good step", last_good(first.best_step, findings), 1)
     others = [f for f in findings.faults if f is not first][:3]
     for other in others:
-        page.text(f"also: {other.headline}", 1, indent="  ", style=STYLES[other.severity])
+        page.text(
+            f"also {other.severity}: {other.headline}", 1, indent="  ", style=STYLES[other.severity]
+        )
     left = len(findings.faults) - 1 - len(others)
     if left > 0:
         page.text(f"and {left} more: --verbose", 1, indent="  ")
