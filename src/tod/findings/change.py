@@ -22,6 +22,22 @@ def window(steps: int) -> int:
     return max(3, min(12, round(steps / 10)))
 
 
+def without_outliers(values: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """A series whose single outlying steps are replaced by the median of them and their neighbours.
+
+    Outlying: further from that median than 8 robust deviations of the steps from their medians, so
+    that noise stays as it is. A level that lasts two steps is none.
+    """
+    if len(values) < 5:
+        return values
+    padded = np.pad(values, 1, mode="edge")
+    middle = np.median(np.stack([padded[:-2], values, padded[2:]]), axis=0)
+    apart = np.abs(values - middle)
+    steps = MAD * float(np.median(np.abs(np.diff(values)))) / np.sqrt(2)
+    cleaned: np.ndarray = np.where(apart > 8 * steps, middle, values) if steps > 0 else values
+    return cleaned
+
+
 def start_level(values: Float[np.ndarray, " T"]) -> float:
     """Median of the first fifth of a series, of three values at least."""
     return float(np.median(values[: max(3, len(values) // 5)]))

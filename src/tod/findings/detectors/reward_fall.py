@@ -4,7 +4,15 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Unknown
-from tod.findings.change import SIGMAS, change, end_level, moving_mean, window, window_error
+from tod.findings.change import (
+    SIGMAS,
+    change,
+    end_level,
+    moving_mean,
+    window,
+    window_error,
+    without_outliers,
+)
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Severity
@@ -45,14 +53,15 @@ class RewardFallDetector(Detector):
         adjusted = None if run.rollouts is None else without_difficulty(run.rollouts)
         series = reward if adjusted is None else adjusted
         width = window(len(series))
-        means = moving_mean(series.values, width)
+        values = without_outliers(series.values)
+        means = moving_mean(values, width)
         best_at = int(np.argmax(means))
-        best, end = float(means[best_at]), end_level(series.values)
+        best, end = float(means[best_at]), end_level(values)
         fall = change(best - end, window_error(series.values, series.error))
         bound = max(FALL * (high - low), PART * (best - low))
         if best - end < bound or fall.sigmas < SIGMAS:
             return ()
-        onset = ramp_onset(series.steps, series.values, (best_at, best))
+        onset = ramp_onset(series.steps, values, (best_at, best))
         lost = min((best - end) / (best - low), 1.0)
         best, end = min(best, high), max(end, low)  # levels without difficulty may lie beyond
         harder = adjusted is None and _like_a_harder_stage(series, best_at + width, lost)
