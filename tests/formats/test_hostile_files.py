@@ -199,6 +199,11 @@ def test_files_of_the_grammar_are_answered_or_refused(kind: str) -> None:
     assert len(told.counts) > 1
 
 
+def test_texts_of_a_sample_that_is_no_mapping_are_empty() -> None:
+    """Of 25 000 pickles one file had a set for a sample, which its second reading asked for text."""
+    assert not run("pickles", 15299, 1).faults
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pickles", "yaml", "keys", "names"])
 def test_a_hundred_thousand_files_of_the_grammar(kind: str) -> None:

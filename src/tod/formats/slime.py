@@ -237,7 +237,7 @@ def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, st
     """Prompt and response."""
     samples = _load(path)["samples"]
     for place in wanted:
-        sample = samples[place]
+        sample = samples[place] if isinstance(samples[place], dict) else {}
         yield place, plain_text(sample.get("prompt")), plain_text(sample.get("response"))
 
 
