@@ -200,7 +200,7 @@ def test_files_of_the_grammar_are_answered_or_refused(kind: str) -> None:
 
 
 def test_texts_of_a_sample_that_is_no_mapping_are_empty() -> None:
-    """Of 25 000 pickles one file had a set for a sample, which its second reading asked for text."""
+    """One of 25 000 pickles had a set for a sample, and its second reading asked that for text."""
     assert not run("pickles", 15299, 1).faults
 
 
