@@ -262,7 +262,7 @@ def _regime(data: dict[str, Any]) -> str:
     intervals = regime["eta_intervals"]
     if intervals and target["source"] == "assumed":
         stable = [i["eta"][1] for i in intervals if i["verdict"] == "swap_stable"]
-        said = f"stable for eta <= {plainly(max(stable))}" if stable else "at no eta stable"
+        said = f"stable for eta <= {plainly(max(stable))}" if stable else "no eta is stable here"
         return f"Regime{which}{source}: {VERDICTS[regime['verdict']].name}; {said}."
     why = regime["reasons"][0]["why"] if regime["reasons"] else ""
     return f"Regime{which}{source}: {VERDICTS[regime['verdict']].name}. {why}"
