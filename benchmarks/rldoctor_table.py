@@ -288,7 +288,7 @@ def counted(said: Sequence[Verdict]) -> tuple[list[Row], list[Row]]:
     return faults, healthy
 
 
-HEAD = """# Beside rldoctor 0.2 on equal metric logs
+HEAD = """# Compared with rldoctor 0.2 on equal metric logs
 
 `python benchmarks/rldoctor_table.py` in an environment with `pip install -e . rldoctor==0.2.0`
 ({runs} logs, {seeds} seeds a scenario). Every run is one log in TRL's names (reward, reward_std,

@@ -131,7 +131,7 @@ def _all_fail(finding: Finding, findings: Sequence[Finding]) -> tuple[Cause, ...
     others = {other.kind: other for other in findings if together(finding, other)}
     verifier = Cause(
         "verifier_broken",
-        "the grader",
+        "the grader changed or broke",
         "possible",
         "score one answer of before and one of now by hand",
     )
