@@ -290,6 +290,9 @@ def counted(said: Sequence[Verdict]) -> tuple[list[Row], list[Row]]:
 
 HEAD = """# Compared with rldoctor 0.2 on equal metric logs
 
+Our detectors were mended on these same seeds, and a few merges came after the table: it shows where
+the two differ, and is no confirmation.
+
 `python benchmarks/rldoctor_table.py` in an environment with `pip install -e . rldoctor==0.2.0`
 ({runs} logs, {seeds} seeds a scenario). Every run is one log in TRL's names (reward, reward_std,
 frac_reward_zero_std, lengths, entropy, KL, clip, gradient norm, learning rate, evaluation, parts of
