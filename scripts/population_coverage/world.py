@@ -1,7 +1,6 @@
 """Worlds with a known population of prompts: what a step draws of one, and what is true of it."""
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +79,7 @@ class World(ABC):
             k: Rollouts of a group.
             quantile: φ.
         """
-        cache: OrderedDict[int, Population] = self.__dict__.setdefault("_populations", OrderedDict())
+        cache: dict[int, Population] = self.__dict__.setdefault("_populations", {})
         if k not in cache:
             cache[k] = self.population(np.random.default_rng(TRUTH_SEED), TRUTH_PROMPTS, k)
         return weighted_quantile(cache[k].ess, cache[k].signal, quantile)
