@@ -8,11 +8,16 @@ of the JSONL's ``uid``.
 
 V1 rows carry ``uid`` = ``{uid}_{session}_{output}``: a group is what stays without the last two
 parts. V0 rows carry no group at all: candidates of one step with the same input text are one.
+Other writers put the trainer's own ``uid`` into the rows, one for all candidates of a prompt: that
+is the group. Where it is another one on every row it names the row, and input texts tell groups.
 Text is decoded without special tokens, so no log-prob can be recomputed from it exactly.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -24,7 +29,15 @@ from tod.base import DataError
 from tod.formats.columns import Rows
 from tod.formats.files import COMPRESSED, base_suffix, whole_file
 from tod.formats.format import Format, Probe, newest_per_step, read_lines, step_in_name
-from tod.formats.jsonl import ColumnLines, Whole, decode_blocks, first_object, plain_text, texts_of
+from tod.formats.jsonl import (
+    ColumnLines,
+    Whole,
+    decode_blocks,
+    decode_lines,
+    first_object,
+    plain_text,
+    texts_of,
+)
 from tod.formats.row_by_row import FileRows, Refusal, as_float, masked
 from tod.formats.several_runs import newest_of_all, run_of
 from tod.formats.untrusted.tensordicts import NAMES, column, plain
@@ -32,6 +45,9 @@ from tod.formats.untrusted.torch_files import load_torch
 
 _PLAIN = frozenset({"input", "output", "gts", "score", "step", "uid", "request_id"})
 Number = float | bool
+_SEVERAL = 64
+"""Rows of a file whose ``uid`` is looked at to tell who wrote it."""
+_IN_PARTS = re.compile(r".+_\d+_\d+", re.DOTALL)
 
 
 class V1(msgspec.Struct, gc=False):
@@ -42,6 +58,14 @@ class V1(msgspec.Struct, gc=False):
     uid: str
 
 
+class Named(msgspec.Struct, gc=False):
+    """What tells whether ``uid`` names a row or its group."""
+
+    step: Whole
+    uid: str | int
+    output: msgspec.Raw = msgspec.Raw()
+
+
 def recognises(probe: Probe) -> str | None:
     """By its keys, or as a cached batch of the rollout queue."""
     if probe.suffix in (".pt", ".dp"):
@@ -49,7 +73,7 @@ def recognises(probe: Probe) -> str | None:
     if probe.suffix != ".jsonl" or not probe.has("input", "output", "score", "step"):
         return None
     if probe.has("uid"):
-        return "JSON lines with input, output, score, step and uid (verl V1)"
+        return "JSON lines with input, output, score, step and uid (verl)"
     return "JSON lines with input, output, score and step, without uid (verl V0)"
 
 
@@ -68,11 +92,38 @@ def read(files: Sequence[Path], rows: Rows) -> None:
         first = first_object(path)
         if first is None:
             rows.note(f"{path}: no JSON object in it: left out")
-        elif "uid" in first:
+        elif "uid" in first and _in_parts(path):
             read_lines([path], rows, V1, _v1, _bad_uid)
         else:
             rows.text_valued += [n for n, v in first.items() if n not in _PLAIN and _is_text(v)]
-            _read_v0(path, rows, _extras(first))
+            by = "uid" if "uid" in first and _names_groups(path, rows) else "input"
+            _read_whole(path, rows, _extras(first), by)
+
+
+def _in_parts(path: Path) -> bool:
+    """Whether several rows' ``uid`` are of V1: one of them at least, and no two outputs share one.
+
+    A single row does not tell: it may be the one that is damaged.
+    """
+    some = [item for _, item in islice(decode_lines(path, Named, Rows()), _SEVERAL)]
+    of_v1 = {str(x.uid) for x in some if _IN_PARTS.fullmatch(str(x.uid))}
+    rows = {(x.step, str(x.uid), bytes(x.output)) for x in some if str(x.uid) in of_v1}
+    return bool(of_v1) and len(rows) == len({(step, uid) for step, uid, _ in rows})
+
+
+def _names_groups(path: Path, rows: Rows) -> bool:
+    """Whether rows of a step share a ``uid``: then it names their group."""
+    unseen = Rows()
+    count = Counter(
+        (x.step, x.uid) for _, items in decode_blocks(path, Named, unseen) for x in items
+    )
+    if max(count.values(), default=0) > 1:
+        rows.note(
+            "uid has no session and output behind it: rows of a step with one uid are a group"
+        )
+        return True
+    rows.note("uid is another one on every row: it names the row and not its group")
+    return False
 
 
 def _read_batches(batches: Sequence[Path], lines: Sequence[Path], rows: Rows) -> set[int]:
@@ -128,24 +179,33 @@ def _extras(first: dict[str, Any]) -> list[str]:
     ]
 
 
-def _read_v0(path: Path, rows: Rows, extras: list[str]) -> None:
-    rows.note("V0 rows carry no group: candidates of a step with the same input text are one group")
-    rows.grouping = "prompts"
-    fields: list[Any] = [("step", Whole, True), ("input", msgspec.Raw, True)]
+def _read_whole(path: Path, rows: Rows, extras: list[str], by: str) -> None:
+    """Rows with all their rewards, in groups by ``uid`` or by ``input``."""
+    if by == "input":
+        rows.note(
+            "rows carry no group: candidates of a step with the same input text are one group"
+        )
+        rows.grouping = "prompts"
+    kind: Any = msgspec.Raw if by == "input" else str | int
+    fields: list[Any] = [("step", Whole, True), (by, kind, True)]
     fields += [("score", Number, True), *((name, Number | None, False) for name in extras)]
     lines = ColumnLines(fields)
     values = {name: attrgetter(f"c{place}") for place, name in enumerate(("score", *extras), 2)}
 
     def columns(items: list[Any]) -> dict[str, Any]:
-        texts = [bytes(x.c1) for x in items]
-        return {
-            "step": [x.c0 for x in items],
-            "key": [*map(hash, texts)],
-            "label": lambda at: blake2b(texts[at], digest_size=8).hexdigest(),
-            "utility": {name: [*map(get, items)] for name, get in values.items()},
-        }
+        named: dict[str, Any] = {"key": [str(x.c1) or None for x in items]}
+        if by == "input":
+            texts = [bytes(x.c1) for x in items]
+            named["key"] = [*map(hash, texts)]
+            named["label"] = lambda at: blake2b(texts[at], digest_size=8).hexdigest()
+        utility = {name: [*map(get, items)] for name, get in values.items()}
+        return {"step": [x.c0 for x in items], "utility": utility, **named}
 
-    read_lines([path], rows, lines, columns)
+    read_lines([path], rows, lines, columns, _no_uid if by == "uid" else None)
+
+
+def _no_uid(item: Any) -> Refusal:
+    return "uid", item.c1, "empty: it names no group"
 
 
 Scores = Mapping[str, float]
