@@ -1,3 +1,8 @@
 """The effective sample size of the population of prompts, from groups of any size."""
 
 from tod.population.interval import *
+from tod.population.jackknife import *
+from tod.population.moments import *
+from tod.population.scale_mixture import *
+from tod.population.shape import *
+from tod.population.weight_moments import *

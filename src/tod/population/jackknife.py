@@ -1,0 +1,121 @@
+"""ESS_rel of single groups with its first-order bias in K removed, as counts over cells."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from tod.base import Array, Groups, to_numpy
+from tod.diagnostics.quantiles import quantile_ranks
+from tod.population.moments import SMALLEST_GROUP, Constant, constant_groups
+
+__all__ = ["EssCounts", "jackknife_counts", "jackknife_ess"]
+
+CELLS = 512
+"""Cells of [0, 1] in which values are counted."""
+
+
+@dataclass(frozen=True)
+class EssCounts:
+    """Groups by a value in [0, 1], in cells of 1/512; additive, so that steps can be pooled.
+
+    Attributes:
+        counts: Groups in every cell that holds one.
+    """
+
+    counts: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: Float[np.ndarray, " G"]) -> "EssCounts":
+        """Count values, clipped to [0, 1]; NaN is left out."""
+        finite = np.clip(values[~np.isnan(values)], 0.0, 1.0)
+        cells, groups = np.unique(np.rint(finite * CELLS).astype(np.int64), return_counts=True)
+        return cls(dict(zip(cells.tolist(), groups.tolist(), strict=True)))
+
+    def __add__(self, other: "EssCounts") -> "EssCounts":
+        """Counts of the groups of both."""
+        cells = sorted({*self.counts, *other.counts})
+        return EssCounts({c: self.counts.get(c, 0) + other.counts.get(c, 0) for c in cells})
+
+    def __len__(self) -> int:
+        """How many groups there are."""
+        return sum(self.counts.values())
+
+    def interval(self, share: float) -> tuple[float, float]:
+        """Distribution-free 90 % interval of a quantile of the values, cut to [0, 1].
+
+        Source: order statistics, the ranks of ``quantile_ranks``
+        """
+        n = len(self)
+        lower, upper = quantile_ranks(n, share) if n else (0, 1)
+        below = np.cumsum(list(self.counts.values()))
+        cells = list(self.counts)
+        low = 0.0 if lower < 1 else cells[int(np.searchsorted(below, lower))] / CELLS
+        high = 1.0 if upper > n else cells[int(np.searchsorted(below, upper))] / CELLS
+        return low, high
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"cells": list(self.counts), "groups": list(self.counts.values())}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "EssCounts":
+        """What ``to_dict`` made."""
+        return cls(dict(zip(data["cells"], data["groups"], strict=True)))
+
+
+def jackknife_ess(log_w: Float[Array, " N"], groups: Groups) -> Float[np.ndarray, " G"]:
+    """K·ê − (K−1)·mean over i of ê without rollout i, ê = (Σw)²/(K·Σw²) of a group, [G].
+
+    It may lie outside [0, 1]. NaN for groups of one rollout, and for those that hold NaN or +∞ or
+    nothing finite; a weight of zero (−∞) counts in K.
+
+    Source: Quenouille's jackknife of ESS_rel
+    """
+    x = to_numpy(log_w).astype(np.float64)
+    values = np.full(len(groups), np.nan)
+    for size in np.unique(groups.sizes):
+        where = np.flatnonzero(groups.sizes == size)
+        if size > 1:
+            same, at = groups.take(where)
+            values[where] = _of_rows(x[at].reshape(len(same), int(size)))
+    return values
+
+
+def jackknife_counts(log_w: Float[Array, " N"], groups: Groups, *, constant: Constant) -> EssCounts:
+    """`jackknife_ess` of the groups that moments are made of, those with ω = −∞ among them.
+
+    Args:
+        log_w: ω, [N], nats, η included.
+        groups: Rollouts of one prompt each; those of fewer than 4 are left out.
+        constant: Whether constant groups are left out (``"blind"``) or count as 1 (``"one"``).
+    """
+    x = to_numpy(log_w).astype(np.float64)
+    keep = groups.sizes >= SMALLEST_GROUP
+    if constant == "blind":
+        keep &= ~constant_groups(x, groups)
+    return EssCounts.of(jackknife_ess(x, groups)[keep])
+
+
+def _of_rows(rows: Float[np.ndarray, "G K"]) -> Float[np.ndarray, " G"]:
+    """The same of groups of equal size K ≥ 2."""
+    n = rows.shape[1]
+    top = rows.max(axis=1, keepdims=True)
+    usable = np.isfinite(top)
+    with np.errstate(invalid="ignore"):
+        w = np.exp(np.where(usable, rows - top, 0.0))
+    # without its largest weight the rest of a group is summed anew: the difference would cancel
+    at = np.arange(len(rows)), np.argmax(w, axis=1)
+    rest = w.copy()
+    rest[at] = 0.0
+    s1, s2 = w.sum(axis=1, keepdims=True), (w * w).sum(axis=1, keepdims=True)
+    without = (s1 - w) ** 2
+    squares = s2 - w * w
+    scale = np.maximum(rest.max(axis=1), np.finfo(np.float64).tiny)[:, None]
+    without[at] = (rest / scale).sum(axis=1) ** 2
+    squares[at] = ((rest / scale) ** 2).sum(axis=1)
+    ess = np.divide(without, squares, out=np.zeros_like(w), where=squares > 0) / (n - 1)
+    value = n * (s1 * s1 / s2)[:, 0] / n - (n - 1) * ess.mean(axis=1)
+    return np.where(usable[:, 0], value, np.nan)

@@ -1,0 +1,226 @@
+"""ESS_rel over prompts from moments of any log-weights: a law of scales times one pooled shape."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tod.diagnostics.quantiles import fraction_interval
+from tod.population.interval import Interval, PopulationEss
+from tod.population.jackknife import EssCounts
+from tod.population.moments import CELL, SMALLEST_GROUP, WeightMoments
+from tod.population.scale_mixture import ScaleLaw, scale_law
+from tod.population.shape import log_ess_of_scale, scale_at_ess
+
+__all__ = [
+    "FEWEST_GROUPS",
+    "WeightShape",
+    "weight_moment_ess",
+    "weight_moment_ess_many",
+    "weight_shape",
+]
+
+FEWEST_GROUPS = 8
+"""Groups with a signal that are needed for a population to be read."""
+MEDIAN = 0.5
+SHAPE_Z = 2.3
+"""Standard errors that skewness and kurtosis are moved by: their errors are skewed themselves."""
+SAFE_Z = 1.64
+"""Standard errors that they are moved by for a sharpness to be safe."""
+
+
+@dataclass(frozen=True)
+class WeightShape:
+    """The law of log-weights over prompts: σ_c·X, ln σ_c ~ N(m, τ), one law of X for all.
+
+    Attributes:
+        scales: Posterior of the law of σ over prompts.
+        skew: γ1 of X = mean k3 / E σ³.
+        skew_error: Its standard error.
+        kurtosis: γ2 of X = Σ k4 / Σ κ22.
+        kurtosis_error: Its standard error.
+    """
+
+    scales: ScaleLaw
+    skew: float
+    skew_error: float
+    kurtosis: float
+    kurtosis_error: float
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the tails are those of a bounded law: γ2 < 0 by more than its error."""
+        return self.kurtosis + SHAPE_Z * self.kurtosis_error < 0
+
+    def eta_at_ess(self, ess: float, *, share: float = 0.5, z: float = 0.0) -> float:
+        """The largest factor on ω at which the ``share``-quantile of ESS_rel is at least ``ess``.
+
+        Args:
+            ess: In (0, 1).
+            share: Of prompts below it.
+            z: Standard errors by which skewness and kurtosis are taken larger; `SAFE_Z` for a
+                factor that is safe.
+        """
+        skew, kurtosis = self.skew + z * self.skew_error, self.kurtosis + z * self.kurtosis_error
+        return scale_at_ess(ess, skew, kurtosis) / self.scales.quantile(1 - share)[1]
+
+    def log_ends(self, share: float) -> tuple[float, float, float]:
+        """Ends and middle of ln of the ``share``-quantile of ESS_rel over prompts.
+
+        Each end is the middle plus the root of the sum of the squared moves by: σ to its own end,
+        γ1 and γ2 by `SHAPE_Z` standard errors, each where it moves that way. Where the middle is
+        −∞, the upper end is ln ESS_rel with all three moved.
+        """
+        low, middle, high = self.scales.quantile(1 - share)
+        skew, kurtosis = SHAPE_Z * self.skew_error, SHAPE_Z * self.kurtosis_error
+        h = np.array([middle, high, middle, middle, low, middle, middle, low])
+        g1 = self.skew + np.array([0, 0, skew, 0, 0, -skew, 0, -skew])
+        g2 = self.kurtosis + np.array([0, 0, 0, kurtosis, 0, 0, -kurtosis, -kurtosis])
+        value, *moved, together = log_ess_of_scale(h, g1, g2).tolist()
+        if math.isinf(value):
+            return value, value, together
+        down = math.hypot(*(max(value - x, 0.0) for x in moved[:3]))
+        up = math.hypot(*(max(x - value, 0.0) for x in moved[3:]))
+        return value - down, value, min(value + up, 0.0)
+
+
+def weight_shape(moments: WeightMoments) -> WeightShape | None:
+    """The law of the log-weights over prompts; None where fewer than 8 groups tell it."""
+    if moments.groups < FEWEST_GROUPS:
+        return None
+    kappa22 = moments.sum_of("kappa22")
+    kurtosis = moments.sum_of("k4") / kappa22
+    square = (
+        moments.sum_of("k4_k4")
+        - 2 * kurtosis * moments.sum_of("k4_kappa22")
+        + kurtosis**2 * moments.sum_of("kappa22_kappa22")
+    )
+    scales = scale_law(moments.log_k2(), CELL, kurtosis)
+    cube = moments.sum_of("weight") * scales.mean_cube
+    ratio = moments.sum_of("k3") / moments.sum_of("cube")
+    residual = (
+        moments.sum_of("k3_k3")
+        - 2 * ratio * moments.sum_of("k3_cube")
+        + ratio**2 * moments.sum_of("cube_cube")
+    )
+    return WeightShape(
+        scales=scales,
+        skew=moments.sum_of("k3") / cube,
+        skew_error=math.sqrt(max(residual, 0.0)) / cube,
+        kurtosis=kurtosis,
+        kurtosis_error=math.sqrt(max(square, 0.0)) / kappa22,
+    )
+
+
+def weight_moment_ess(moments: WeightMoments, jackknife: EssCounts | None = None) -> PopulationEss:
+    """Median and 10 % quantile of ESS_rel over the prompts behind some moments, 90 % intervals.
+
+    Where no lower end exists (E w² = ∞ for a law as heavy as the moments allow, or weights of zero)
+    the low end is 0 and the point None: ESS_rel is not above the high end.
+
+    Args:
+        moments: Of ω with η included (``scaled``).
+        jackknife: `jackknife_counts` of the same groups at the same η. It caps the median's high
+            end, and widens the intervals where the tail is bounded. Without it groups with ω = −∞
+            are not readable.
+    """
+    reason = _unreadable(moments, jackknife)
+    prompts = moments.groups + moments.infinite + _ones(moments)
+    if reason is not None:
+        return PopulationEss(None, None, prompts, None, reason)
+    if moments.infinite and jackknife is not None:
+        median, q10 = (Interval(0.0, None, jackknife.interval(share)[1]) for share in (0.5, 0.1))
+        return PopulationEss(median, q10, prompts, "weight_moments")
+    shape = weight_shape(moments)
+    ends = {share: _log_ends(shape, moments, share) for share in (0.5, 0.1)}
+    if ends[0.5] is None:
+        reason = f"the log-weights of {moments.groups} prompts vary: {FEWEST_GROUPS} are needed"
+        return PopulationEss(None, None, prompts, None, reason)
+    return PopulationEss(
+        _interval(ends[0.5], shape, jackknife, 0.5),
+        None if ends[0.1] is None else _interval(ends[0.1], shape, jackknife, 0.1),
+        prompts,
+        "weight_moments",
+    )
+
+
+def weight_moment_ess_many(
+    moments: Sequence[WeightMoments], jackknife: Sequence[EssCounts] | None = None
+) -> list[PopulationEss]:
+    """`weight_moment_ess` of every step."""
+    counts = [None] * len(moments) if jackknife is None else jackknife
+    return [weight_moment_ess(m, j) for m, j in zip(moments, counts, strict=True)]
+
+
+def _unreadable(moments: WeightMoments, jackknife: EssCounts | None) -> str | None:
+    """Why nothing can be read, in words; None where something can."""
+    prompts = moments.groups + moments.infinite + _ones(moments)
+    if not prompts and moments.short:
+        return f"fewer than {SMALLEST_GROUP} rollouts a prompt: {SMALLEST_GROUP} are needed"
+    if prompts < FEWEST_GROUPS:
+        what = "prompts" if moments.constant_is_one else "prompts whose rewards differ"
+        return f"{prompts} {what}: {FEWEST_GROUPS} are needed"
+    if moments.infinite and jackknife is None:
+        return f"some rollouts of {moments.infinite} prompts have a weight of zero"
+    return None
+
+
+def _ones(moments: WeightMoments) -> int:
+    """Constant groups that count as ESS_rel = 1."""
+    return moments.constant if moments.constant_is_one else 0
+
+
+def _log_ends(
+    shape: WeightShape | None, moments: WeightMoments, share: float
+) -> tuple[float, float, float] | None:
+    """Ends and middle of ln of a quantile over all prompts, those with ESS_rel = 1 among them.
+
+    With a share a of ones it is the share/(1−a)-quantile of the others; a has its own interval,
+    whose ends are one move more. None where the others are too few to be read and too many to be
+    neglected.
+    """
+    ones = _ones(moments)
+    if not ones:
+        return None if shape is None else shape.log_ends(share)
+    all_prompts = ones + moments.groups
+    low, high = fraction_interval(ones, all_prompts)
+    if low >= 1 - share:
+        return 0.0, 0.0, 0.0
+    if shape is None:
+        return None
+    return _moved(shape, share, low, ones / all_prompts, high)
+
+
+def _moved(
+    shape: WeightShape, share: float, low: float, ones: float, high: float
+) -> tuple[float, float, float]:
+    """`log_ends` of the others, and the moves by the share of ones."""
+
+    def ends(a: float) -> tuple[float, float, float]:
+        return shape.log_ends(share / (1 - a)) if share < 1 - a else (0.0, 0.0, 0.0)
+
+    bottom, middle, top = ends(ones)
+    worse, better = ends(low)[1], ends(high)[1]
+    if math.isinf(middle):
+        return middle, middle, max(top, better)
+    down = math.hypot(middle - bottom, middle - worse)
+    return middle - down, middle, min(middle + math.hypot(top - middle, better - middle), 0.0)
+
+
+def _interval(
+    log_ends: tuple[float, float, float],
+    shape: WeightShape | None,
+    jackknife: EssCounts | None,
+    share: float,
+) -> Interval:
+    """An interval of ESS_rel from ends of its logarithm, with what the jackknife adds to it."""
+    low, value, high = (math.exp(x) for x in log_ends)
+    if jackknife is not None and len(jackknife):
+        lower, upper = jackknife.interval(share)
+        bounded = shape is not None and shape.bounded
+        if share == MEDIAN and not bounded:
+            high = max(min(high, upper), low)
+        if bounded:
+            low, high = min(low, lower), max(high, upper)
+    return Interval(low, None if low == 0 else min(max(value, low), high), high)
