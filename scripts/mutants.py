@@ -305,7 +305,7 @@ def in_child(work: Path, arguments: list[str], plugin: Any, seconds: float) -> t
     child = os.fork()
     if child == 0:
         os.close(read)
-        os.setsid()
+        os.setpgid(0, 0)  # its own group, but the session and so the priority of this process
         os.chdir(work)
         sys.dont_write_bytecode = True
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
