@@ -1,6 +1,7 @@
 """Faults by name: what changes in a healthy run, from which step, and how it must be named."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -385,6 +386,10 @@ FALL = Bounds(named=0.85, within=2, onset=0.95, covered=0.9)
 GOLD = Bounds(named=0.8, within=1, onset=0.6)
 EARLY = (0.3, 0.55)
 
+whole = partial(Scenario, shape="whole", start=True, sizes=RUN, bounds=WHOLE)
+ramped = partial(Scenario, shape="ramp", sizes=LONG, bounds=RAMP)
+ramped_early = partial(ramped, place=EARLY)
+
 FAULTS: tuple[Scenario, ...] = (
     Scenario("every answer fails", ("all_fail",), after=every_answer_fails, sizes=RUN),
     Scenario(
@@ -409,14 +414,8 @@ FAULTS: tuple[Scenario, ...] = (
         start=True,
         sizes=THREE,
     ),
-    Scenario(
-        "coin from the start",
-        ("noise",),
-        after=coin,
-        start=True,
-        shape="whole",
-        sizes=replace(RUN, pairs=6000),
-        bounds=NOISE,
+    whole(
+        "coin from the start", ("noise",), after=coin, sizes=replace(RUN, pairs=6000), bounds=NOISE
     ),
     Scenario(
         "coin from some step on",
@@ -425,29 +424,12 @@ FAULTS: tuple[Scenario, ...] = (
         sizes=replace(LONG, pairs=20_000),
         bounds=Bounds(named=0.6, onset=0.6),
     ),
-    Scenario(
-        "coin, equal answers",
-        ("verifier",),
-        after=coin_with_equal_answers,
-        shape="whole",
-        start=True,
-        sizes=RUN,
-        bounds=WHOLE,
-    ),
-    Scenario(
-        "unstable grader",
-        ("verifier",),
-        after=unstable_grader,
-        shape="whole",
-        start=True,
-        sizes=replace(RUN, pairs=1000),
-        bounds=WHOLE,
-    ),
-    Scenario(
+    whole("coin, equal answers", ("verifier",), after=coin_with_equal_answers),
+    whole("unstable grader", ("verifier",), after=unstable_grader, sizes=replace(RUN, pairs=1000)),
+    ramped(
         "reward falls fast",
         ("reward_fall",),
         falling((0.1, 0.5), (0.0, 0.1)),
-        shape="ramp",
         sizes=WIDE,
         bounds=FALL,
     ),
@@ -458,135 +440,68 @@ FAULTS: tuple[Scenario, ...] = (
         sizes=WIDE,
         bounds=Bounds(named=0.85, within=2, onset=0.95),
     ),
-    Scenario(
+    ramped_early(
         "reward falls slowly",
         ("reward_fall",),
         falling((0.1, 0.5), (0.5, 0.9)),
-        shape="ramp",
         sizes=WIDE,
-        place=EARLY,
         bounds=FALL,
     ),
-    Scenario(
+    whole(
         "prompts too hard",
         ("shrinking_signal", "all_fail", "never_solved"),
         too_hard,
-        shape="whole",
-        start=True,
         sizes=replace(RUN, k=(2, 8)),
-        bounds=WHOLE,
     ),
-    Scenario(
+    whole(
         "one reward drowns the task",
         ("reward_dominated",),
         after=one_reward,
-        shape="whole",
-        start=True,
         sizes=replace(THREE, rollouts=128),
-        bounds=WHOLE,
     ),
     Scenario("one text", ("one_text",), after=one_text, sizes=RUN),
     Scenario("one text, paid", ("one_text",), after=one_paid_text, sizes=RUN),
     Scenario("one text from the start", ("one_text",), after=one_text, start=True, sizes=RUN),
     Scenario("mostly one text", ("one_text",), after=mostly_one_text, sizes=THREE),
     Scenario("same answers to a prompt", ("same_answers",), after=same_answers, sizes=THREE),
-    Scenario(
-        "length x2",
-        ("length_growth",),
-        growing(2.0),
-        shape="ramp",
-        sizes=LONG,
-        place=EARLY,
-        bounds=replace(RAMP, named=0.75),
-    ),
-    Scenario(
-        "length x4",
-        ("length_growth",),
-        growing(4.0),
-        shape="ramp",
-        sizes=LONG,
-        place=EARLY,
-        bounds=RAMP,
-    ),
-    Scenario(
-        "length x12",
-        ("length_growth",),
-        growing(12.0),
-        shape="ramp",
-        sizes=LONG,
-        place=EARLY,
-        bounds=RAMP,
-    ),
-    Scenario(
-        "length x4, evenly",
-        ("length_growth",),
-        growing(4.0, even=True),
-        shape="ramp",
-        sizes=LONG,
-        place=EARLY,
-        bounds=RAMP,
-    ),
-    Scenario(
-        "length x12, evenly",
-        ("length_growth",),
-        growing(12.0, even=True),
-        shape="ramp",
-        sizes=LONG,
-        place=EARLY,
-        bounds=RAMP,
-    ),
-    Scenario(
+    ramped_early("length x2", ("length_growth",), growing(2.0), bounds=replace(RAMP, named=0.75)),
+    ramped_early("length x4", ("length_growth",), growing(4.0)),
+    ramped_early("length x12", ("length_growth",), growing(12.0)),
+    ramped_early("length x4, evenly", ("length_growth",), growing(4.0, even=True)),
+    ramped_early("length x12, evenly", ("length_growth",), growing(12.0, even=True)),
+    ramped(
         "length x12 from the start",
         ("length_growth",),
         growing_from_the_start,
-        shape="ramp",
         start=True,
-        sizes=LONG,
         bounds=replace(RAMP, named=0.95, onset=0.9),
     ),
-    Scenario(
+    ramped_early(
         "only wrong answers grow",
         ("length_growth",),
         flat,
         only(passed=False),
-        shape="ramp",
         sizes=WIDE,
-        place=EARLY,
         bounds=replace(RAMP, named=0.9),
     ),
-    Scenario(
+    ramped_early(
         "only right answers grow",
         ("length_growth",),
         flat,
         only(passed=True),
-        shape="ramp",
         sizes=WIDE,
-        place=EARLY,
         bounds=replace(RAMP, named=0.9),
     ),
-    Scenario(
-        "answers shrink", ("length_collapse",), shrinking, shape="ramp", sizes=LONG, bounds=RAMP
-    ),
+    ramped("answers shrink", ("length_collapse",), shrinking),
     Scenario("cut at the limit", ("truncation",), after=cut_at_the_limit, sizes=RUN),
     Scenario("cut, as the files say", ("truncation",), after=cut_by_the_word, sizes=RUN),
-    Scenario(
-        "entropy collapses",
-        ("entropy_collapse",),
-        after=entropy_collapses,
-        shape="ramp",
-        sizes=LONG,
-        bounds=RAMP,
-    ),
-    Scenario(
-        "KL grows", ("kl_blowup", "kl_large"), after=kl_grows, shape="ramp", sizes=LONG, bounds=RAMP
-    ),
-    Scenario(
+    ramped("entropy collapses", ("entropy_collapse",), after=entropy_collapses),
+    ramped("KL grows", ("kl_blowup", "kl_large"), after=kl_grows),
+    ramped(
         "KL grows, then failure",
         ("kl_blowup", "kl_large"),
         after=kl_then_failure,
-        shape="ramp",
         sizes=replace(LONG, steps=(60, 500)),
-        bounds=RAMP,
     ),
     Scenario(
         "learning rate too high",
@@ -599,33 +514,16 @@ FAULTS: tuple[Scenario, ...] = (
     Scenario("clipping jumps", ("clip",), after=clipped, sizes=RUN),
     Scenario("gradient spikes", ("gradient_spikes",), after=spikes, sizes=LONG),
     Scenario("sampler mismatch", ("mismatch",), after=mismatched, sizes=RUN),
-    Scenario(
+    ramped(
         "evaluation falls",
         ("over_optimised",),
         after=over_optimised,
-        shape="ramp",
         sizes=replace(LONG, steps=(60, 500)),
         grid=evaluation_grid,
         bounds=GOLD,
     ),
-    Scenario(
-        "broken group ids",
-        ("broken_groups",),
-        after=broken_ids,
-        shape="whole",
-        start=True,
-        sizes=RUN,
-        bounds=WHOLE,
-    ),
-    Scenario(
-        "groups of several inputs",
-        ("mixed_groups",),
-        after=mixed_groups,
-        shape="whole",
-        start=True,
-        sizes=RUN,
-        bounds=WHOLE,
-    ),
+    whole("broken group ids", ("broken_groups",), after=broken_ids),
+    whole("groups of several inputs", ("mixed_groups",), after=mixed_groups),
     Scenario(
         "every answer fails, log alone",
         ("all_fail",),
@@ -633,23 +531,13 @@ FAULTS: tuple[Scenario, ...] = (
         sizes=RUN,
         recorded=False,
     ),
-    Scenario(
+    ramped(
         "reward falls fast, log alone",
         ("reward_fall",),
         falling((0.1, 0.5), (0.0, 0.1)),
-        shape="ramp",
         sizes=WIDE,
         bounds=FALL,
         recorded=False,
     ),
-    Scenario(
-        "length x12, log alone",
-        ("length_growth",),
-        growing(12.0),
-        shape="ramp",
-        sizes=LONG,
-        place=EARLY,
-        bounds=RAMP,
-        recorded=False,
-    ),
+    ramped_early("length x12, log alone", ("length_growth",), growing(12.0), recorded=False),
 )
