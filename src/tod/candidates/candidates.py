@@ -1,7 +1,7 @@
 """Candidates: what the proposal μ produced for every context, in log space, ragged and frozen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -100,12 +100,8 @@ class Candidates(Recorded):
     def take(self, chosen: Int[np.ndarray, " c"]) -> "Candidates":
         """The chosen contexts, whole, in that order."""
         contexts, rows = self.contexts.take(chosen)
-        return Candidates(
-            contexts=contexts,
-            utility=picked(self.utility, rows),
-            log_mu=picked(self.log_mu, rows),
-            log_anchor=picked(self.log_anchor, rows),
-            semantics=self.semantics,
+        return replace(
+            self.subset(rows, contexts),
             tokens=None if self.tokens is None else self.tokens.take(rows),
             labels=_take_labels(self.labels, chosen, rows),
         )

@@ -15,12 +15,6 @@ study = typer.Typer(help="What swap studies teach.", no_args_is_help=True, rich_
 study.callback()(lambda: None)
 
 SCHEMA = "tod.calibration/1"
-_BANDS = {
-    "ess_tri": "overlap",
-    "ess_two": "ess_two",
-    "ess_median": "ess_median",
-    "ess_q10": "ess_q10",
-}
 
 
 @study.command("calibrate")
@@ -33,7 +27,7 @@ def calibrate_command(
         ),
     ],
     statistic: Annotated[
-        str, typer.Option(help=f"Statistic to calibrate: {', '.join(_BANDS)}, or all.")
+        str, typer.Option(help="Statistic to calibrate: one of the four above, or all.")
     ] = "all",
     limit: Annotated[
         float, typer.Option(help="Operators are apart where their excess is above this.", min=0.0)
@@ -69,11 +63,13 @@ def calibrate_command(
 
 
 def _chosen(statistic: str) -> tuple[str, ...]:
+    from tod.regimes import BANDS
+
     if statistic == "all":
-        return tuple(_BANDS)
-    if statistic not in _BANDS:
+        return tuple(BANDS)
+    if statistic not in BANDS:
         raise SpecError(
-            f"--statistic {statistic!r}: thresholds are read for {', '.join(_BANDS)}. Name one of "
+            f"--statistic {statistic!r}: thresholds are read for {', '.join(BANDS)}. Name one of "
             "these, or all."
         )
     return (statistic,)
@@ -85,12 +81,14 @@ def _conditions(path: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
     Raises:
         DataError: The file holds no conditions, or a number in it is none.
     """
+    from tod.regimes import BANDS
+
     data = _load(path)
     conditions = data.get("conditions") if isinstance(data, dict) else data
     if not isinstance(conditions, list) or not conditions:
         raise DataError(
             f"{path}: no `conditions`. Give a list of them, each with `excess` and some of "
-            f"{', '.join(_BANDS)}; docs/thresholds.md has an example."
+            f"{', '.join(BANDS)}; docs/thresholds.md has an example."
         )
     return [_condition(path, place, item, names) for place, item in enumerate(conditions)]
 
@@ -167,9 +165,11 @@ def _show(
 
 def _yaml(cuts: dict[str, "Cut"], fitted: "Thresholds") -> str:
     """The refitted fields as a ``Thresholds`` document; the others keep their defaults."""
+    from tod.regimes import BANDS
+
     lines = ["# thresholds: the refitted bounds; others keep their defaults"]
     for name in cuts:
         for edge in ("dominated", "stable"):
-            field = f"{_BANDS[name]}_{edge}"
+            field = f"{BANDS[name]}_{edge}"
             lines.append(f"{field}: {getattr(fitted, field):.6g}")
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """A trainer's batch in memory, and the rollout format written step by step while it trains."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
@@ -404,6 +404,7 @@ class RolloutWriter:
         return int(paths[-1].stem.split("-")[2]) if paths else None
 
 
+@dataclass(eq=False)
 class Exporter:
     """What a framework's exporter is: a writer of rollouts, and the tokenizer that spells them.
 
@@ -417,17 +418,17 @@ class Exporter:
         RunError: Another process writes to the directory.
     """
 
-    def __init__(
-        self,
-        path: Path | str,
-        tokenizer: Any = None,
-        *,
-        resume_at: int | None = None,
-        strict: bool = False,
-    ) -> None:
+    path: InitVar[Path | str]
+    tokenizer: Any = None
+    _: KW_ONLY
+    resume_at: InitVar[int | None] = None
+    strict: InitVar[bool] = False
+
+    def __post_init__(self, path: Path | str, resume_at: int | None, strict: bool) -> None:
+        """Open the directory; ``step`` counts from the one that a resumed run goes on from."""
         self.writer = RolloutWriter(path, resume_at=resume_at, strict=strict)
         self.guard = self.writer.guard
-        self.tokenizer = tokenizer
+        self.step = resume_at or 0
 
     @harmless("ending the rollouts")
     def close(self) -> None:

@@ -7,7 +7,7 @@ the last A positions, ``rollout_log_probs`` (log μ as the sampling engine repor
 """
 
 from collections.abc import Iterable
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from tod.base import DataError, SpecError
@@ -18,36 +18,21 @@ _POLICIES = {"mu": "rollout_log_probs", "old": "action_log_probs", "ref": "base_
 _METHOD = "make_experience_batch"
 
 
+@dataclass(eq=False)
 class OpenRLHFExporter(Exporter):
     """Writes every batch of experiences of an OpenRLHF trainer.
 
         exporter = OpenRLHFExporter("rollouts/", tokenizer, samples_per_prompt=8)
         exporter.attach(trainer.experience_maker)
 
+    The other arguments are those of `Exporter`.
+
     Args:
-        path: Directory of the rollouts.
-        tokenizer: Decodes completions; they are left empty without one.
         samples_per_prompt: ``n_samples_per_prompt``: rows ``index // n`` are one context. Without
             it, rows with the same prompt are.
-        resume_at: Step that a resumed run goes on from.
-        strict: Raise what would otherwise be said once.
-
-    Raises:
-        RunError: Another process writes to the directory.
     """
 
-    def __init__(
-        self,
-        path: Path | str,
-        tokenizer: Any = None,
-        *,
-        samples_per_prompt: int | None = None,
-        resume_at: int | None = None,
-        strict: bool = False,
-    ) -> None:
-        super().__init__(path, tokenizer, resume_at=resume_at, strict=strict)
-        self.samples_per_prompt = samples_per_prompt
-        self.step = resume_at or 0
+    samples_per_prompt: int | None = field(default=None, kw_only=True)
 
     def attach(self, maker: Any) -> None:
         """Write whatever ``maker.make_experience_batch`` returns, one step a call.
@@ -124,10 +109,10 @@ class OpenRLHFExporter(Exporter):
         rows: dict[str, list[Any]] = {"ids": masked_rows("sequences", ids, mask)}
         rows["prompt"] = _prompts(item, n)
         rows["completion"] = self.texts(rows["ids"])
-        for name, field in _POLICIES.items():
-            values = getattr(item, field, None)
+        for name, attribute in _POLICIES.items():
+            values = getattr(item, attribute, None)
             if values is not None:
-                rows[f"log_{name}"] = masked_rows(field, as_numpy(values), mask)
+                rows[f"log_{name}"] = masked_rows(attribute, as_numpy(values), mask)
         rows |= _utilities(item, n)
         index = getattr(item, "index", None)
         if index is not None and len(index) == n:
@@ -158,13 +143,13 @@ def _utilities(item: Any, n: int) -> dict[str, list[Any]]:
     info = getattr(item, "info", None)
     info = info if isinstance(info, dict) else {}
     found = {}
-    for name, field in (("reward", "rewards"), ("score", "scores")):
-        values = getattr(item, field, None)
+    for name, attribute in (("reward", "rewards"), ("score", "scores")):
+        values = getattr(item, attribute, None)
         values = info.get(name) if values is None else values
         if values is not None:
             flat = as_numpy(values).reshape(-1)
             if flat.size != n:
-                raise DataError(f"{field} has {flat.size} values for {n} rows: one a row.")
+                raise DataError(f"{attribute} has {flat.size} values for {n} rows: one a row.")
             found[f"utility.{name}"] = flat.tolist()
     if not found:
         raise DataError("an Experience without rewards: write it after they are filled in.")

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float
 from tod.base import DataError
 from tod.regimes.thresholds import Thresholds
 
-__all__ = ["Cut", "fit_cuts", "fit_thresholds"]
+__all__ = ["BANDS", "Cut", "fit_cuts", "fit_thresholds"]
 
-_BANDS = {
+BANDS = {
     "ess_tri": "overlap",
     "ess_two": "ess_two",
     "ess_median": "ess_median",
@@ -91,7 +91,7 @@ def fit_cuts(records: Iterable[Mapping[str, Any]], *, limit: float = 0.1) -> dic
     if any(row.get("excess") is None for row in rows):
         raise DataError("a condition has no `excess`: calibration needs a finished swap study.")
     cuts: dict[str, Cut] = {}
-    for name in _BANDS:
+    for name in BANDS:
         known = [row for row in rows if row.get(name) is not None]
         apart = np.array([row["excess"] > limit for row in known], dtype=bool)
         if 0 < int(apart.sum()) < len(known):
@@ -114,13 +114,13 @@ def fit_thresholds(
     if not cuts:
         raise DataError(
             f"no statistic can be calibrated: the study needs conditions on both sides of excess "
-            f"{limit} and at least one of {', '.join(_BANDS)}."
+            f"{limit} and at least one of {', '.join(BANDS)}."
         )
     changes: dict[str, float] = {}
     for name, cut in cuts.items():
         low = min(max(cut.threshold, 1e-6), 1.0)
         high = 1.0 if cut.stable is None else min(max(cut.stable, low), 1.0)
-        changes |= {f"{_BANDS[name]}_dominated": low, f"{_BANDS[name]}_stable": high}
+        changes |= {f"{BANDS[name]}_dominated": low, f"{BANDS[name]}_stable": high}
     return (base or Thresholds()).revised(**changes)
 
 
