@@ -157,7 +157,7 @@ def run_for(finding: "Finding", command: str, patience: float = PATIENCE) -> str
     from tod.base.text import visible
 
     onset = finding.onset
-    step = None if onset is None else onset.low if onset.step is None else onset.step
+    step = None if onset is None else onset.first
     said = {
         "TOD_FINDING": finding.kind,
         "TOD_SEVERITY": finding.severity,

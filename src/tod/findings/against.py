@@ -118,7 +118,7 @@ def against(
             within.append(key)
         else:
             departures.append(departure)
-    departures.sort(key=lambda d: (_first(d.onset), d.onset.high, -(d.sigmas or np.inf)))
+    departures.sort(key=lambda d: (d.onset.first, d.onset.high, -(d.sigmas or np.inf)))
     return Against(name, tuple(departures), tuple(within), tuple(unmatched), twin_fault)
 
 
@@ -187,7 +187,3 @@ def _medians(values: Float[np.ndarray, " T"], width: int) -> Float[np.ndarray, "
     """Median of every window."""
     medians: np.ndarray = np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1)
     return medians
-
-
-def _first(onset: Onset) -> int:
-    return onset.low if onset.step is None else onset.step

@@ -6,7 +6,7 @@ A cause is a fact only when the evidence excludes the others; else all stay, the
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tod.findings.finding import Cause, Finding, Onset
+from tod.findings.finding import Cause, Finding
 
 NEAR = 1
 """Steps within which two onsets are one event."""
@@ -72,11 +72,6 @@ def _follows(later: Finding, earlier: Finding) -> bool:
     return b.step is None or a.step > b.step + NEAR
 
 
-def first_step(onset: Onset) -> int:
-    """The step of an onset; the first of its interval where it holds from the start."""
-    return onset.low if onset.step is None else onset.step
-
-
 def _earlier(finding: Finding, findings: Sequence[Finding]) -> tuple[Cause, ...]:
     """Faults that began before it, the first to begin first: each may have brought it about.
 
@@ -86,7 +81,7 @@ def _earlier(finding: Finding, findings: Sequence[Finding]) -> tuple[Cause, ...]
         return ()
     begun = finding.onset.step
     known = [
-        (first_step(other.onset), other)
+        (other.onset.first, other)
         for other in findings
         if other is not finding and other.fault and other.kind in DAMAGE and other.onset is not None
     ]

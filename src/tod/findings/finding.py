@@ -26,6 +26,16 @@ class Onset:
     high: int
 
     @property
+    def first(self) -> int:
+        """The first step that it may hold of."""
+        return self.low if self.step is None else self.step
+
+    @property
+    def before(self) -> int | None:
+        """The last step before it; None where it holds from the first step on."""
+        return None if self.step is None else self.step - 1
+
+    @property
     def words(self) -> str:
         """``from step 9`` or ``from the first step``."""
         return "from the first step" if self.step is None else f"from step {self.step}"

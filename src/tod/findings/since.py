@@ -23,8 +23,3 @@ def since(series: Series, slow: bool = False) -> Onset:
     if len(values) < 3 or start_level(values) >= LIKE * end_level(values):
         return Onset(None, first, first)
     return (ramp_onset if slow else jump_onset)(series.steps, values)
-
-
-def before(onset: Onset) -> int | None:
-    """The last step before an onset; None where it holds from the first step on."""
-    return None if onset.step is None else onset.step - 1

@@ -41,7 +41,7 @@ def number(value: float | None) -> str:
 def steps_since(run: TrainingRun, onset: Onset) -> tuple[int, int]:
     """Steps from the onset on, and all steps of the run."""
     steps = run.steps
-    first = onset.low if onset.step is None else onset.step
+    first = onset.first
     return int((steps >= first).sum()), len(steps)
 
 
@@ -49,7 +49,7 @@ def answers_since(run: TrainingRun, onset: Onset) -> int | None:
     """Rollouts from the onset on; None without rollouts."""
     if run.rollouts is None:
         return None
-    first = onset.low if onset.step is None else onset.step
+    first = onset.first
     return int(run.rollouts.groups.sizes[run.rollouts.step >= first].sum())
 
 
@@ -62,7 +62,7 @@ def cost_since(run: TrainingRun, onset: Onset, what: str = "") -> str:
         text += f", {thousands(answers)} answers{what}"
     seconds = run.get("step_time")
     if seconds is not None:
-        first = onset.low if onset.step is None else onset.step
+        first = onset.first
         hours = float(seconds.from_step(first).values.sum()) / 3600
         text += f", {hours:.1f} hours" if hours >= 0.1 else ""
     return text
@@ -77,3 +77,8 @@ def resume(run: TrainingRun, step: int) -> Remedy:
     return Remedy(
         "resume", f"go back to step {checkpoint[0]}: " + setting("resume", run.framework, path=path)
     )
+
+
+def resume_before(run: TrainingRun, onset: Onset) -> tuple[Remedy, ...]:
+    """`resume` at the last step before an onset; nothing where it holds from the first step on."""
+    return () if onset.before is None else (resume(run, onset.before),)

@@ -8,7 +8,7 @@ from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Remedy
 from tod.findings.run import Series, TrainingRun
 from tod.findings.settings import setting
-from tod.findings.since import before, since
+from tod.findings.since import since
 from tod.findings.words import cost_since, per_cent
 
 SHARE = 0.25
@@ -74,7 +74,7 @@ class ClipDetector(Detector):
                     Remedy("learning_rate", f"lower {setting('learning_rate', run.framework)}"),
                     Remedy("clip", f"or widen {setting('clip', run.framework)}"),
                 ),
-                best_step=before(onset),
+                best_step=onset.before,
                 cost=cost_since(run, onset),
                 series=("clip_fraction", "clip_region_mean", "clip_low", "clip_high"),
             ),

@@ -8,7 +8,7 @@ from tod.findings.dating import abrupt, jump_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
 from tod.findings.run import Series, TrainingRun
-from tod.findings.words import cost_since, per_cent, resume
+from tod.findings.words import cost_since, per_cent, resume_before
 
 DROP = 0.3
 """Fall of the share of distinct answers within prompts that matters."""
@@ -57,7 +57,7 @@ def _one_text(run: TrainingRun, same: Series) -> Finding | None:
         onset = Onset(None, first, first)
     else:
         onset = jump_onset(same.steps, same.values)
-    share = float(same.from_step(onset.low if onset.step is None else onset.step).values.mean())
+    share = float(same.from_step(onset.first).values.mean())
     who = "every prompt" if share > 0.98 else f"{per_cent(share)} of the prompts"
     if onset.step is None:
         headline = f"{who[0].upper()}{who[1:]} gets the same answer from the first step on."
@@ -65,7 +65,6 @@ def _one_text(run: TrainingRun, same: Series) -> Finding | None:
         headline = f"From step {onset.step} every answer is the same text."
     else:
         headline = f"From step {onset.step} one text is an answer to {who}."
-    best = None if onset.step is None else onset.step - 1
     return Finding(
         "one_text",
         "critical",
@@ -92,9 +91,9 @@ def _one_text(run: TrainingRun, same: Series) -> Finding | None:
         ),
         remedies=(
             Remedy("compare_prompts", "compare one rendered prompt of before and after"),
-            *(() if best is None else (resume(run, best),)),
+            *resume_before(run, onset),
         ),
-        best_step=best,
+        best_step=onset.before,
         cost=cost_since(run, onset),
         series=("same_text", "unique"),
     )
@@ -124,7 +123,6 @@ def _same_answers(run: TrainingRun, unique: Series) -> Finding | None:
     # learning makes answers alike by and by, with the reward; in one step it is a fault
     learned = rise is not None and rise > RISE and not abrupt(unique.values)
     severity: Severity = "note" if learned else "critical"
-    best = None if onset.step is None else onset.step - 1
     change = f"{per_cent(start)} of the answers to a prompt were distinct, now {per_cent(end)}"
     return Finding(
         "same_answers",
@@ -145,8 +143,8 @@ def _same_answers(run: TrainingRun, unique: Series) -> Finding | None:
                 "compare the sampler's settings before and after",
             ),
         ),
-        remedies=() if best is None else (resume(run, best),),
-        best_step=best,
+        remedies=resume_before(run, onset),
+        best_step=onset.before,
         cost=cost_since(run, onset),
         series=("unique",),
     )

@@ -6,11 +6,10 @@ from tod.base import Unknown
 from tod.findings.change import change, end_level, start_level, window_error
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
-from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
+from tod.findings.finding import Cause, Finding, Onset, Remedy
 from tod.findings.run import TrainingRun
 from tod.findings.settings import setting
-from tod.findings.since import before
-from tod.findings.words import cost_since, number, per_cent, resume, times
+from tod.findings.words import cost_since, number, per_cent, resume_before, times
 
 LEAST = 12
 """Steps below which a change of entropy cannot be told from noise."""
@@ -73,19 +72,18 @@ def _reward(run: TrainingRun) -> tuple[float | None, float | None]:
 
 def _collapse(run: TrainingRun, start: float, end: float, onset: Onset) -> Finding:
     _, level = _reward(run)
-    severity: Severity = "note" if level is not None and level >= LEARNED else "warning"
     decide = "distinct answers to one prompt at K = 64, early and late"
-    best = before(onset)
-    return Finding(
+    return _finding(
+        run,
         "entropy_collapse",
-        severity,
         f"Entropy collapses {onset.words}: {number(start)} to {number(end)} nats.",
         onset,
-        (
+        wanted=level is not None and level >= LEARNED,
+        evidence=(
             ("entropy", f"{number(start)} to {number(end)}, {per_cent(end / start)} is left"),
             ("reward", "unknown" if level is None else f"{level:.2f} of its range at the end"),
         ),
-        {"start": start, "end": end, "reward": level},
+        numbers={"start": start, "end": end, "reward": level},
         causes=(
             Cause(
                 "sharpening",
@@ -103,29 +101,24 @@ def _collapse(run: TrainingRun, start: float, end: float, onset: Onset) -> Findi
         remedies=(
             Remedy("entropy_bonus", f"raise {setting('entropy_coefficient', run.framework)}"),
             Remedy("kl", f"or hold to the reference: {setting('kl_coefficient', run.framework)}"),
-            *(() if best is None else (resume(run, best),)),
         ),
-        best_step=best,
-        cost=cost_since(run, onset),
-        series=("entropy", "reward"),
     )
 
 
 def _explosion(run: TrainingRun, start: float, end: float, onset: Onset) -> Finding:
     rise, _ = _reward(run)
-    severity: Severity = "note" if rise is not None and rise > RISE else "warning"
-    best = before(onset)
     decide = "read three answers of before and of now"
-    return Finding(
+    return _finding(
+        run,
         "entropy_explosion",
-        severity,
         f"Entropy grows {times(end / start)} {onset.words}: {number(start)} to {number(end)} nats.",
         onset,
-        (
+        wanted=rise is not None and rise > RISE,
+        evidence=(
             ("entropy", f"{number(start)} to {number(end)}"),
             ("reward", "unknown" if rise is None else f"{rise:+.2f} of its range meanwhile"),
         ),
-        {"start": start, "end": end, "reward_rise": rise},
+        numbers={"start": start, "end": end, "reward_rise": rise},
         causes=(
             Cause("bonus", "the entropy bonus outweighs the reward", "possible", decide),
             Cause("damaged", "updates damage the policy: its text comes apart", "possible", decide),
@@ -133,9 +126,33 @@ def _explosion(run: TrainingRun, start: float, end: float, onset: Onset) -> Find
         remedies=(
             Remedy("entropy_bonus", f"lower {setting('entropy_coefficient', run.framework)}"),
             Remedy("learning_rate", f"or lower {setting('learning_rate', run.framework)}"),
-            *(() if best is None else (resume(run, best),)),
         ),
-        best_step=best,
+    )
+
+
+def _finding(
+    run: TrainingRun,
+    kind: str,
+    headline: str,
+    onset: Onset,
+    *,
+    wanted: bool,
+    evidence: tuple[tuple[str, str], ...],
+    numbers: dict[str, float | None],
+    causes: tuple[Cause, ...],
+    remedies: tuple[Remedy, ...],
+) -> Finding:
+    """A change of entropy: a note where the reward says that it was wanted, else a warning."""
+    return Finding(
+        kind,
+        "note" if wanted else "warning",
+        headline,
+        onset,
+        evidence,
+        numbers,
+        causes=causes,
+        remedies=(*remedies, *resume_before(run, onset)),
+        best_step=onset.before,
         cost=cost_since(run, onset),
         series=("entropy", "reward"),
     )

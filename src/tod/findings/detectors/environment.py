@@ -6,7 +6,7 @@ from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Remedy, Severity
 from tod.findings.rollout_series import recorded
 from tod.findings.run import RolloutTable, Series, TrainingRun
-from tod.findings.since import before, since
+from tod.findings.since import since
 from tod.findings.words import cost_since, number, per_cent
 
 SHARE = 0.1
@@ -85,7 +85,7 @@ def _finding(run: TrainingRun, share: Series) -> Finding | None:
             Remedy("read_one", f"read {decide}"),
             *((Remedy("mask_errors", mask),) if errors else ()),
         ),
-        best_step=before(onset),
+        best_step=onset.before,
         cost=cost_since(run, onset),
         series=(share.name, "reward"),
     )

@@ -9,8 +9,8 @@ from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
 from tod.findings.run import Series, TrainingRun
 from tod.findings.settings import setting
-from tod.findings.since import before, since
-from tod.findings.words import cost_since, number, resume
+from tod.findings.since import since
+from tod.findings.words import cost_since, number, resume_before
 
 LEAST = 12
 """Steps below which a blow-up cannot be told from the rise that every run begins with."""
@@ -79,7 +79,7 @@ class KLDetector(Detector):
         severity: Severity = "critical" if far else "warning"
         if kind == "kl_large" and not unit:
             severity = "note"
-        earlier = kl.values[kl.steps < (onset.low if onset.step is None else onset.step)]
+        earlier = kl.values[kl.steps < onset.first]
         start = float(np.median(earlier)) if len(earlier) else float(kl.values[0])
         headline = f"KL to the reference blows up {onset.words}: {number(start)} to {number(end)}."
         if kind == "kl_large":
@@ -88,7 +88,6 @@ class KLDetector(Detector):
         evidence = [("KL", f"{number(start)} to {number(end)} {words}")]
         if grown is not None:
             evidence.append(("fastest growth", f"{np.exp(grown):.0f}-fold in a fifth of the run"))
-        best = before(onset)
         return Finding(
             kind,
             severity,
@@ -111,11 +110,11 @@ class KLDetector(Detector):
                 ),
             ),
             remedies=(
-                *(() if best is None else (resume(run, best),)),
+                *resume_before(run, onset),
                 Remedy("kl", f"raise {setting('kl_coefficient', run.framework)}"),
                 Remedy("learning_rate", f"or lower {setting('learning_rate', run.framework)}"),
             ),
-            best_step=best,
+            best_step=onset.before,
             cost=cost_since(run, onset),
             series=("kl", "reward"),
         )

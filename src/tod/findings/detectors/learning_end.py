@@ -114,7 +114,7 @@ class LearningEndDetector(Detector):
         if ended.before is not None:
             evidence.append(("before", f"{per_cent(ended.before)} of the prompts"))
         evidence.append(("mean reward since", number(ended.reward)))
-        best = None if onset.step is None else onset.step - 1
+        best = onset.before
         return Finding(
             kind,
             severity,

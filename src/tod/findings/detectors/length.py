@@ -77,7 +77,7 @@ class LengthDetector(Detector):
                 {"factor": factor, "start": a, "end": b, "reward_rise": rise},
                 causes=_causes(kind, only),
                 remedies=_remedies(run, kind),
-                best_step=None if onset.step is None else onset.step - 1,
+                best_step=onset.before,
                 cost=cost_since(run, onset),
                 series=("length",),
             ),

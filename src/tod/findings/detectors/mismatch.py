@@ -11,8 +11,7 @@ from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
 from tod.findings.rollout_series import of_gaps
 from tod.findings.run import Series, TrainingRun
 from tod.findings.settings import setting
-from tod.findings.since import before
-from tod.findings.words import cost_since, number, resume, times
+from tod.findings.words import cost_since, number, resume_before, times
 
 JUMP = 2.0
 """Growth of the RMS gap whose lower confidence limit must be exceeded."""
@@ -66,7 +65,7 @@ class MismatchDetector(Detector):
         if not grown.passes(float(np.log(JUMP)), float(np.log(JUMP))):
             return None
         onset = ramp_onset(gap.steps, logs)
-        first = onset.low if onset.step is None else onset.step
+        first = onset.first
         return self._finding(run, gap, onset, gap.steps[gap.steps >= first], healed=None)
 
     def _for_some_steps(self, run: TrainingRun, gap: Series, logs: np.ndarray) -> Finding | None:
@@ -120,7 +119,6 @@ class MismatchDetector(Detector):
         reward = run.get("reward", 3)
         if reward is not None and onset.step is not None:
             evidence += _reward(reward, steps)
-        best = before(onset)
         return Finding(
             self.kind,
             severity,
@@ -135,7 +133,7 @@ class MismatchDetector(Detector):
             },
             causes=_causes(kind, onset, level, healed),
             remedies=_remedies(run, kind, onset),
-            best_step=best,
+            best_step=onset.before,
             cost=f"{len(steps)} of {len(run.steps)} steps" if healed else cost_since(run, onset),
             series=("mismatch", "reward"),
         )
@@ -246,7 +244,7 @@ def _causes(
 
 
 def _remedies(run: TrainingRun, kind: GapKind | None, onset: Onset) -> tuple[Remedy, ...]:
-    back = () if onset.step is None else (resume(run, onset.step - 1),)
+    back = resume_before(run, onset)
     if kind == "truncated":
         first = Remedy("top_p", f"sample untruncated: {setting('top_p', run.framework)} = 1")
     elif kind == "temperature":

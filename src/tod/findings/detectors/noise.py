@@ -177,7 +177,7 @@ class NoiseDetector(Detector):
                 ),
             ),
             remedies=(Remedy("score_twice", "score 50 answers a second time and compare"),),
-            best_step=None if onset.step is None else onset.step - 1,
+            best_step=onset.before,
             cost=cost_since(run, onset),
             series=("reward",),
         )

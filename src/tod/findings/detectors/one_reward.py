@@ -13,7 +13,6 @@ from tod.findings.finding import Cause, Finding, Onset, Remedy
 from tod.findings.reward_parts import Shares, centred, shares, shares_of_steps, task_like
 from tod.findings.run import RolloutTable, Series, TrainingRun
 from tod.findings.settings import setting
-from tod.findings.since import before
 from tod.findings.words import cost_since, number, per_cent
 
 SHARE = 0.1
@@ -162,7 +161,7 @@ def _drowned(run: TrainingRun, rollouts: RolloutTable, carried: Shares) -> Itera
             ),
             {"share": share, "error": error, "largest": part[largest][0], "mean": mean},
             remedies=() if factor is None else (_reweigh(run, name, factor),),
-            best_step=before(onset),
+            best_step=onset.before,
             cost=cost_since(run, onset),
             series=(f"reward.{name}", f"reward.{largest}"),
         )

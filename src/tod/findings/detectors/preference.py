@@ -9,8 +9,7 @@ from tod.findings.detector import Detector, of_other_runs, unreadable
 from tod.findings.finding import Cause, Finding, Remedy
 from tod.findings.run import Series, TrainingRun
 from tod.findings.settings import setting
-from tod.findings.since import before
-from tod.findings.words import cost_since, number, resume
+from tod.findings.words import cost_since, number, resume_before
 
 LEAST = 12
 """Steps below which a fall cannot be told from noise."""
@@ -109,7 +108,6 @@ def _finding(run: TrainingRun, chosen: Series, rejected: Series, why: list[str])
     if not any(run.get(name, LEAST) for name in ("length", "eval.length")):
         evidence.append(("length of sampled answers", "unknown: log it to tell a collapse"))
     evidence += [("and", text) for text in why]
-    best = before(onset)
     if not why:
         return Finding(
             "chosen_falls",
@@ -144,9 +142,9 @@ def _finding(run: TrainingRun, chosen: Series, rejected: Series, why: list[str])
         remedies=(
             Remedy("anchor", "add the chosen answers' log-likelihood to the loss"),
             Remedy("learning_rate", f"or lower {setting('learning_rate', run.framework)}"),
-            *(() if best is None else (resume(run, best),)),
+            *resume_before(run, onset),
         ),
-        best_step=best,
+        best_step=onset.before,
         cost=cost_since(run, onset),
         series=("chosen_logp", "rejected_logp", "margin", "length"),
     )

@@ -6,7 +6,7 @@ from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Remedy, Severity
 from tod.findings.rollout_series import recorded
 from tod.findings.run import Series, TrainingRun
-from tod.findings.since import before, since
+from tod.findings.since import since
 from tod.findings.words import cost_since, number
 
 MANY = 4.0
@@ -94,7 +94,7 @@ def _finding(run: TrainingRun, lag: Series, limit: str, grew: bool) -> Finding:
             ),
         ),
         remedies=(Remedy("bound_lag", "bound how old a rollout may be, and drop older ones"),),
-        best_step=before(onset),
+        best_step=onset.before,
         cost=cost_since(run, onset),
         series=("staleness", "clip_fraction"),
     )

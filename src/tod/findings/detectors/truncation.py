@@ -62,7 +62,7 @@ class TruncationDetector(Detector):
                     Remedy("longer", f"raise {longer}, or find out why answers grow"),
                     Remedy("mask", f"until then: {mask}"),
                 ),
-                best_step=None if onset.step is None else onset.step - 1,
+                best_step=onset.before,
                 cost=cost_since(run, onset),
                 series=("truncated", "length"),
             ),
