@@ -39,14 +39,14 @@ def side_by_side(runs: Sequence[RunView], style: Sequence[str]) -> Plot | None:
     sizes = sorted({k for line in lines for k in line.x})
     if not lines:
         return None
-    floor = PlotLine("floor 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True)
+    least = PlotLine("least possible, 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True)
     note = "Median over informative prompts; subsets without replacement. Compare at equal K."
     title = AGAINST_K
-    return Plot(title, [*lines, floor], note=note, axis="K", at=sizes)
+    return Plot(title, [*lines, least], note=note, axis="K", at=sizes)
 
 
 def k_trend(points: list[TrendPoint]) -> Plot | None:
-    """The curve above its floor 1/K."""
+    """The curve, and its least possible value 1/K."""
     if len(points) < 2:
         return None
     sizes = [point.k for point in points]
@@ -62,7 +62,7 @@ def k_trend(points: list[TrendPoint]) -> Plot | None:
             PlotLine("median ESS_rel", sizes, [point.median for point in points], "s0"),
             PlotLine("mean", sizes, [point.mean for point in points], "s2"),
             PlotLine("worst tenth", sizes, [point.q10 for point in points], "s1"),
-            PlotLine("floor 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True),
+            PlotLine("least possible, 1/K", sizes, [1 / k for k in sizes], "s7", dashed=True),
         ],
         note=f"Subsets without replacement of {points[0].contexts} prompts. {ending}",
         axis="K",
