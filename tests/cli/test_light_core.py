@@ -7,16 +7,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
+from every_command import COMMANDS
 from tod.base.text import counted
 from tod.cli.failures import missing, told
-from tod.cli.main import app
 from tod.diagnosis import diagnose
 from tod.formats import read
 
@@ -33,17 +31,6 @@ sys.meta_path.insert(0, Blocker())
 from tod.cli.main import main
 main()
 """
-
-
-def leaves(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from leaves(command, (*path, name))
-        else:
-            yield (*path, name), command
-
-
-COMMANDS = dict(leaves(typer.main.get_command(app)))
 
 
 @pytest.fixture(scope="module")

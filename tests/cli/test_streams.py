@@ -10,17 +10,16 @@ import re
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
+from every_command import COMMANDS
 from tod.base.streams import Guarded, guarded
 from tod.base.text import visible
-from tod.cli.main import app, main
+from tod.cli.main import main
 from tod.show.output import json_text
 from tod.show.screen import Screen, table
 
@@ -41,18 +40,6 @@ def offending(text: str, *, colour: bool = False, cursor: bool = False) -> set[s
         text = re.sub(r"\x1b\[(\?25[lh]|\d*[AK]|1G)|\r", "", text)
     unprinted = ("Cc", "Cf", "Cs", "Zl", "Zp")
     return {c for c in text if c not in "\n\t" and unicodedata.category(c) in unprinted}
-
-
-def leaves(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command of the application with the words that lead to it."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from leaves(command, (*path, name))
-        else:
-            yield (*path, name), command
-
-
-COMMANDS = dict(leaves(typer.main.get_command(app)))
 
 
 class World:

@@ -1,5 +1,6 @@
 """Small real runs on the embedded model, for tests of the engine."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 
 from tod.engine.settings import RunSettings
+
+sys.path.insert(0, str(Path(__file__).parent))  # by_hand
 
 ACTION = {
     "kind": "policy_gradient",

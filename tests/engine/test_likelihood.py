@@ -1,20 +1,18 @@
 """SFT's second lens: the supervised log-likelihood as a utility, and the target it makes."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from by_hand import first_gradient, sequence_log_probs
 
 from tod.base import SpecError
 from tod.engine.models import load_model
 from tod.engine.proposals.propose import propose
 from tod.engine.record import ledger
 from tod.engine.rollouts import Rollouts
-from tod.engine.session import Session, open_session
+from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
-from tod.engine.update import update
 from tod.runs import RunDirectory
 from tolerance import of_gradient, of_sequence, of_weights
 
@@ -32,33 +30,9 @@ GIVEN = {"source": "dataset", "prompts": 6, "max_new_tokens": 20}
 EXACT = {"train__dtype": "float64", "train__updates_per_batch": 1, "train__max_grad_norm": None}
 
 
-def gradient(settings: RunSettings) -> tuple[Session, np.ndarray, Any, Any]:
-    session = open_session(settings)
-    found: list[np.ndarray] = []
-
-    def keep(*_: object, **__: object) -> None:
-        flat = [p.grad.reshape(-1) for p in session.parameters if p.grad is not None]
-        found.append(torch.cat(flat).numpy().copy())
-
-    session.optimiser.register_step_pre_hook(keep)
-    evidence = propose(session, 1)
-    seen = update(session, evidence, settings.procedure.tilt, settings.operator.update, 1)
-    return session, found[0], evidence, seen
-
-
 def naive(rollouts: Rollouts) -> np.ndarray:
-    """Σ_t log p(y_t | c, y_<t), one candidate at a time through the plain forward."""
     model, _ = load_model(DATA, dtype="float64", device="cpu")
-    model.eval()
-    total = []
-    for row, ids in enumerate(rollouts.sequences.split(rollouts.ids)):
-        prompt = rollouts.prompts[int(rollouts.contexts.owner[row])]
-        whole = torch.tensor(np.concatenate([prompt, ids]))[None]
-        with torch.no_grad():
-            log_p = model(whole).logits[0].log_softmax(-1)
-        where = np.arange(len(prompt), whole.shape[1])
-        total.append(float(log_p[where - 1, whole[0, where]].sum()))
-    return np.array(total)
+    return sequence_log_probs(model.eval(), rollouts)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -88,8 +62,8 @@ def test_its_lens_has_the_gradient_of_the_model_as_the_target(small: Make) -> No
         operator__action=REGRESSED,
         **EXACT,
     )
-    session, one, evidence, seen = gradient(lens)
-    _, other, _, _ = gradient(taught)
+    session, one, evidence, seen = first_gradient(lens)
+    _, other, _, _ = first_gradient(taught)
     assert np.linalg.norm(one) > 0
     near = of_gradient("float64") + of_weights("float64", 4, 60.0)  # sequences down to e^−60
     assert np.linalg.norm(one - other) <= near * np.linalg.norm(other)
@@ -109,7 +83,7 @@ def test_on_the_data_themselves_it_is_the_first_lens(small: Make) -> None:
         "likelihood": {"target": {**LENS, "anchor": {"mu": 1.0}}, "utilities": BOTH},
     }
     found = [
-        gradient(
+        first_gradient(
             small(
                 name,
                 operator__proposal=GIVEN,

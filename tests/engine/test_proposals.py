@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from by_hand import sequence_log_probs
 
 from tod.base import DataError, Groups
 from tod.engine.forward.log_probs import token_log_probs
@@ -16,7 +17,7 @@ from tod.engine.proposals.propose import propose
 from tod.engine.proposals.replay import pack, unpack
 from tod.engine.rollouts import Rollouts
 from tod.engine.sampling.uniforms import row_keys, uniforms
-from tod.engine.session import Session, open_session
+from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.engine.utilities.functions import overlong
 from tod.operators import MixtureProposal
@@ -176,19 +177,6 @@ def test_a_column_that_is_not_there(small: Make) -> None:
         propose(open_session(settings), 1)
 
 
-def sequence_log_prob(session: Session, name: str, rollouts: Rollouts) -> np.ndarray:
-    """log π(y) of every candidate, one at a time through the plain forward."""
-    model, total = session.model_named(name), []
-    for row, ids in enumerate(rollouts.sequences.split(rollouts.ids)):
-        prompt = rollouts.prompts[int(rollouts.contexts.owner[row])]
-        whole = torch.tensor(np.concatenate([prompt, ids]))[None]
-        with torch.no_grad():
-            log_p = model(whole).logits[0].log_softmax(-1)
-        where = np.arange(len(prompt), whole.shape[1])
-        total.append(float(log_p[where - 1, whole[0, where]].sum()))
-    return np.array(total)
-
-
 @pytest.mark.parametrize("share", [0.25, 0.5])
 def test_a_mixture_with_the_teacher_has_its_shares_and_its_density(
     small: Make, share: float
@@ -210,7 +198,8 @@ def test_a_mixture_with_the_teacher_has_its_shares_and_its_density(
     spec = settings.operator.proposal
     assert isinstance(spec, MixtureProposal)
     assert spec.counts == {"old": int(8 * share), "teacher": int(8 * (1 - share))}
-    old, teacher = (sequence_log_prob(session, name, rollouts) for name in ("old", "teacher"))
+    models = (session.model_named(name) for name in ("old", "teacher"))
+    old, teacher = (sequence_log_probs(model, rollouts) for model in models)
     expected = np.logaddexp(np.log(share) + old, np.log(1 - share) + teacher)
     assert rollouts.log_mu is not None
     np.testing.assert_allclose(
@@ -263,18 +252,18 @@ def test_steps_of_the_policy_and_of_the_data_take_turns(small: Make) -> None:
             assert rollouts.contexts == Groups.equal(24, 1)
             answers = [str(example.columns["answer"]) for example in evidence.examples]
             assert evidence.completions == tuple(answers)
-            expected = sequence_log_prob(session, "teacher", rollouts)
+            expected = sequence_log_probs(session.model_named("teacher"), rollouts)
         else:
             assert rollouts.log_mu is not None
             assert rollouts.contexts == Groups.equal(6, 4)
-            log_mu = sequence_log_prob(session, "old", rollouts)
+            log_mu = sequence_log_probs(session.model_named("old"), rollouts)
             np.testing.assert_allclose(
                 rollouts.sequences.sum(rollouts.log_mu.astype(np.float64)),
                 log_mu,
                 rtol=0,
                 atol=near,
             )
-            expected = sequence_log_prob(session, "teacher", rollouts) - log_mu
+            expected = sequence_log_probs(session.model_named("teacher"), rollouts) - log_mu
         np.testing.assert_allclose(log_w, expected, rtol=0, atol=near)
     assert seen == {True, False}
 

@@ -5,12 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from by_hand import first_gradient
 
-from tod.engine.proposals.propose import propose
-from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
-from tod.engine.update import update
 from tolerance import of_gradient
 
 Make = Callable[..., RunSettings]
@@ -33,17 +30,8 @@ RULES: dict[str, dict[str, Any]] = {
 
 
 def gradient(settings: RunSettings) -> tuple[np.ndarray, Any]:
-    session = open_session(settings)
-    found: list[np.ndarray] = []
-
-    def keep(*_: object, **__: object) -> None:
-        flat = [p.grad.reshape(-1) for p in session.parameters if p.grad is not None]
-        found.append(torch.cat(flat).numpy().copy())
-
-    session.optimiser.register_step_pre_hook(keep)
-    evidence = propose(session, 1)
-    update(session, evidence, settings.procedure.tilt, settings.operator.update, 1)
-    return found[0], evidence
+    _, first, evidence, _ = first_gradient(settings)
+    return first, evidence
 
 
 @pytest.mark.parametrize("rule", RULES)

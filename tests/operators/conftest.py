@@ -1,6 +1,7 @@
 """Batches as update rules see them: ragged, skewed, with ties and a singleton."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,3 +76,10 @@ def _example(make: Any = np.asarray) -> tuple[Batch, Any]:
 def example() -> Callable[..., tuple[Batch, Any]]:
     """Two sequences of three and four tokens with known losses, and their log μ by token."""
     return _example
+
+
+@pytest.fixture
+def sampled(example: Callable[..., tuple[Batch, Any]], backend: Any) -> Batch:
+    """The same with its log μ by token, in the arrays of a library."""
+    batch, mu = example(backend.make)
+    return replace(batch, log_mu_tokens=mu)

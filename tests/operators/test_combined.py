@@ -45,12 +45,6 @@ def tolerance(backend):
 
 
 @pytest.fixture
-def sampled(example, backend):
-    batch, mu = example(backend.make)
-    return replace(batch, log_mu_tokens=mu)
-
-
-@pytest.fixture
 def ragged_mismatch(make_batch):
     """Five contexts, fifteen sequences; μ strays so far that half of the tokens are masked."""
     batch = make_batch(lambda x: torch.tensor(x, dtype=torch.float64))

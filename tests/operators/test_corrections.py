@@ -30,12 +30,6 @@ def tolerance(backend):
     return printed(10) + backend.rounding(16, 4)
 
 
-@pytest.fixture
-def sampled(example, backend):
-    batch, mu = example(backend.make)
-    return replace(batch, log_mu_tokens=mu)
-
-
 def _loss(batch, weight):
     x, a = batch.log_policy - batch.log_old, batch.sequences.spread(batch.value)
     return -float((weight * CLIP.surrogate(x, a, x)).sum()) / 7

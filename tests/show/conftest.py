@@ -22,3 +22,13 @@ def other_path(tmp_path_factory):
     from synthetic_run import make_run
 
     return make_run(tmp_path_factory.mktemp("runs") / "sharp", steps=25, eta=9.0, seed=5)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A browser of the tests of one file."""
+    from browser import Browser
+
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()

@@ -1,7 +1,6 @@
 """The page in a real browser: nothing runs but its own script, and nothing is asked for."""
 
 import pytest
-from browser import Browser
 from synthetic_run import make_run
 
 from tod import show
@@ -10,13 +9,6 @@ HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(2)>\n"
     "<style>*{display:none}</style> \u202etxet &amp; {{7*7}} ]]> --> </pre></textarea>"
 )
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from browser import Browser
 from rollout_files import HOSTILE, write_own, write_verl
 from test_page import Tags
 from typer.testing import CliRunner
@@ -315,13 +314,6 @@ def test_a_place_that_cannot_be_written_is_named(declared, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"cannot be written.*--html"):
         show.write_diagnosis(declared, tmp_path / "file" / "x.html")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from itertools import takewhile
 
 import numpy as np
 import pytest
-from browser import Browser
 from rollout_files import HOSTILE
 from test_page import Tags
 from typer.testing import CliRunner
@@ -375,13 +374,6 @@ def test_files_that_cannot_be_read_are_said_and_leave_a_report(run_path, monkeyp
     assert "No findings:" in page
     assert "&lt;damaged&gt;" in page
     assert 'class="verdict"' in page
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")
