@@ -17,16 +17,18 @@ def sorted_out(paths: Sequence[str], format_: str, mapped: bool) -> tuple[list[s
     Args:
         paths: As typed.
         format_: Format of rollouts that the person named, or ``auto``.
-        mapped: Whether the person named columns: the files are rollouts then.
+        mapped: Whether the person named columns: tables are rollouts then.
     """
     from tod.logs import detect, read_log
+    from tod.logs.recognise import TABLES
 
-    if format_ != "auto" or mapped:
+    if format_ != "auto":
         return list(paths), []
     rollouts: list[str] = []
     logs: list[Log] = []
     for path in paths:
-        if detect(path) is None:
+        kind = detect(path)
+        if kind is None or (mapped and kind in TABLES):
             rollouts.append(path)
             continue
         logs.append(read_log(path))

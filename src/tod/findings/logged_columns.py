@@ -1,7 +1,7 @@
 """Columns of rollout files that only findings read: advantages, failures, cut answers.
 
-They are read in a second pass over files that hold one rollout a row, by the names that people and
-trainers give them.
+What a reader took with it stands; the others are read in a second pass over files that hold one
+rollout a row, by the names that people and trainers give them.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tod.base import DataError
+from tod.formats.columns import WITHIN
 from tod.formats.files import base_suffix
 from tod.formats.jsonl import chosen_lines, first_keys
 from tod.formats.parquet import collect, columns_of, scan
@@ -35,31 +36,47 @@ def logged_columns(reading: Reading) -> dict[str, np.ndarray]:
 
     A DataError says: a file changed since it was read.
     """
-    if reading.source.format not in ROW_BY_ROW or reading.file is None or reading.row is None:
-        return {}
-    found = {name: np.full(len(reading), np.nan) for name in NAMES}
+    columns = dict(reading.logged)
+    if reading.source.format in ROW_BY_ROW and _one_a_row(reading):
+        columns = {**_second_pass(reading), **columns}
+    logged: dict[str, np.ndarray] = {}
+    for name, values in columns.items():
+        there = np.isfinite(values)
+        if not there.any():
+            continue
+        if name in ("advantage", "turns"):
+            logged[name] = values
+        elif np.isin(values[there], (0.0, 1.0)).all():
+            logged[name] = values == 1
+    return logged
+
+
+def _one_a_row(reading: Reading) -> bool:
+    """Whether every line of the files is one rollout."""
+    return reading.row is not None and int(reading.row.max(initial=0)) < WITHIN
+
+
+def _second_pass(reading: Reading) -> dict[str, np.ndarray]:
+    """The columns of ``NAMES`` as numbers, NaN where a file has none; rows are lines.
+
+    A DataError says: a file changed since it was read.
+    """
+    assert reading.file is not None and reading.row is not None  # noqa: S101, PT018 - the caller looked
+    columns = {name: np.full(len(reading), np.nan) for name in NAMES}
     for index in np.unique(reading.file).tolist():
         places = np.flatnonzero(reading.file == index)
         rows = reading.row[places]
         path = reading.files[index]
         try:
-            columns = _of_file(path, rows.tolist())
+            of_file = _of_file(path, rows.tolist())
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise DataError(
                 f"{path}: changed since it was read ({type(error).__name__}: {error}). Run the "
                 "command again."
             ) from error
-        for name, values in columns.items():
-            found[name][places] = values
-    kept: dict[str, np.ndarray] = {}
-    for name, values in found.items():
-        if not np.isfinite(values).any():
-            continue
-        if name == "advantage":
-            kept[name] = values
-        elif np.isin(values[np.isfinite(values)], (0.0, 1.0)).all():
-            kept[name] = values == 1
-    return kept
+        for name, values in of_file.items():
+            columns[name][places] = values
+    return columns
 
 
 def _of_file(path: Path, rows: Sequence[int]) -> dict[str, np.ndarray]:

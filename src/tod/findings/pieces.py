@@ -22,7 +22,10 @@ from tod.formats import read
 
 Signature = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds: what tells that a file grew."""
-ROWS = ("reward", "input", "text", "length", "truncated", "advantage", "lag", "error", "evaluation")
+ROWS = (
+    "reward", "input", "text", "length", "truncated", "advantage", "lag", "error", "evaluation",
+    "turns",
+)  # fmt: skip
 """Columns of a rollout a row."""
 FILLED = ("advantage",)
 """Columns that may be unknown (NaN) in some files alone."""

@@ -85,13 +85,15 @@ def _means(rollouts: RolloutTable, values: Float[np.ndarray, " N"]) -> Float[np.
 
 
 def recorded(rollouts: RolloutTable) -> Iterator[Series]:
-    """What the files themselves say of rollouts: their lag in versions, and failures."""
+    """What the files themselves say of rollouts: their lag in versions, failures, turns."""
     if rollouts.lag is not None:
         lag = _means(rollouts, rollouts.lag.astype(float))
         yield _of_groups(rollouts, "staleness", lag, "versions")
     if rollouts.error is not None:
         failed = _means(rollouts, rollouts.error.astype(float))
         yield _of_groups(rollouts, "environment_errors", failed)
+    if rollouts.turns is not None and np.isfinite(rollouts.turns).all():
+        yield _of_groups(rollouts, "turns", _means(rollouts, rollouts.turns), "turns")
 
 
 def of_gaps(gaps: Mapping[int, GapProfile]) -> Series | None:

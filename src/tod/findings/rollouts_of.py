@@ -54,6 +54,7 @@ def rollouts_of(
         lag=reading.lag,
         error=logged.get("error"),
         evaluation=logged.get("evaluation"),
+        turns=logged.get("turns"),
         length_unit="characters" if unit == "characters" else "tokens",
         grouped=reading.source.grouped,
     )

@@ -85,6 +85,7 @@ class RolloutTable:
         error: Whether the environment, a tool or the grader failed on a rollout, [N]; None if the
             files do not say.
         evaluation: Whether a rollout was drawn to evaluate, not to train, [N]; None likewise.
+        turns: Turns that the policy had in a rollout, [N], NaN where unknown; None likewise.
         grouped: Whether the files say which rollouts share a prompt.
     """
 
@@ -102,6 +103,7 @@ class RolloutTable:
     lag: Int[np.ndarray, " N"] | None = None
     error: Bool[np.ndarray, " N"] | None = None
     evaluation: Bool[np.ndarray, " N"] | None = None
+    turns: Float[np.ndarray, " N"] | None = None
     grouped: bool = True
 
     def __post_init__(self) -> None:

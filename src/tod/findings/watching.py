@@ -33,7 +33,7 @@ from tod.formats.files import expand
 from tod.formats.format import Probe
 from tod.formats.registry import FORMATS
 from tod.logs import Log, read_log
-from tod.logs.recognise import recognise
+from tod.logs.recognise import TABLES, recognise
 from tod.runs.atomic import write_atomic
 
 SCHEMA = "tod.watch/1"
@@ -133,13 +133,13 @@ class Watch:
         logs: list[Log] = []
         problems: list[str] = []
         inside: set[Path] = set()
-        if self.format != "auto" or self.mapping:
+        if self.format != "auto":
             return logs, problems, inside
         for name in self.paths:
             path = Path(name)
             try:
                 there = recognise(path)
-                if there is None:
+                if there is None or (self.mapping and there.kind in TABLES):
                     continue
                 inside |= {file.resolve() for file in there.files}
                 now = tuple((file, signature(file)) for file in there.files)

@@ -22,10 +22,15 @@ GROUPINGS = {
     "ids": "the files name the prompt or group of every row",
     "prompts": "equal prompts of a step are one group",
     "runs": "runs of equal prompts are groups",
+    "lines": "a line holds the rollouts of one prompt",
     "none": "the files hold no group ids: every row is by itself",
 }
 SHOWN = 20
 """Refusals that are kept in full; the rest is only counted."""
+WITHIN = 1 << 32
+"""A line that holds several rollouts numbers them line · WITHIN + place, from 0."""
+LOGGED = ("advantage", "truncated", "error", "evaluation", "turns")
+"""Columns that only findings read: 1 is true, NaN is not recorded."""
 
 
 class _Brief(Repr):
@@ -59,7 +64,7 @@ class RowBlock:
     """Some rows of one file as columns; NaN, or a masked entry, is "not recorded".
 
     ``sample`` marks rows that were drawn from the target, not from μ; None: no row was. ``taken``
-    is what a trust region takes of their tokens (see ``gating``).
+    is what a trust region takes of their tokens (see ``gating``), ``logged`` columns of ``LOGGED``.
     """
 
     file: int
@@ -73,6 +78,7 @@ class RowBlock:
     identity: Any = None
     sample: Any = None
     taken: Mapping[str, Any] = field(default_factory=dict)
+    logged: Mapping[str, Any] = field(default_factory=dict)
 
     def part(self, mask: Any) -> "RowBlock":
         """Some of the rows."""
@@ -191,6 +197,7 @@ class Rows:
 
     def reject(self, path: Path, row: int, name: str, value: object, why: str) -> None:
         """Leave a row out, and remember it."""
+        row = row // WITHIN if row >= WITHIN else row
         self.rejected += 1
         self.reasons[name, why] += 1
         if len(self.rejections) < SHOWN:
@@ -219,6 +226,7 @@ class Rows:
         identity: Any = None,
         sample: Any = None,
         taken: Mapping[str, Any] | None = None,
+        logged: Mapping[str, Any] | None = None,
     ) -> None:
         """Append rows; empty ones are ignored."""
         if not len(code):
@@ -245,6 +253,7 @@ class Rows:
                 identity=of(identity, np.int64),
                 sample=of(sample, np.bool_),
                 taken={name: of(x, np.float32) for name, x in (taken or {}).items()},
+                logged={name: of(x, np.float64) for name, x in (logged or {}).items()},
             )
         )
 
@@ -285,6 +294,7 @@ class Columns:
         self.utility = _named([b.utility for b in blocks], sizes)
         self.log = _named([b.log for b in blocks], sizes)
         self.taken = _named([b.taken for b in blocks], sizes, np.float32)
+        self.logged = _named([b.logged for b in blocks], sizes)
         self.length = _optional([b.length for b in blocks], sizes)
         self.answer = _optional([b.answer for b in blocks], sizes)
         self.lag = _optional([b.lag for b in blocks], sizes)

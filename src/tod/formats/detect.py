@@ -9,9 +9,11 @@ from typing import NoReturn
 
 from tod.base import DataError, SpecError
 from tod.base.text import counted, visible
+from tod.formats.columns import LOGGED
 from tod.formats.files import COMPRESSED, Found, open_binary
 from tod.formats.format import Format, Probe
 from tod.formats.jsonl import why_no_object
+from tod.formats.nested import is_nested, suggestion
 from tod.formats.registry import FORMATS
 from tod.formats.roles import LOGS, ROLES
 
@@ -54,7 +56,7 @@ def choose(found: Found, name: str, mapping: Mapping[str, str]) -> Chosen:
         _refuse_csv(csv[0])
     probes = [Probe(path) for path in found.files]
     named = any(role == "utility" or role.startswith("utility.") for role in mapping)
-    if name == "auto" and named and mapping.keys() & {"context", "prompt"}:
+    if name == "auto" and named and (is_nested(mapping) or mapping.keys() & {"context", "prompt"}):
         if csv:
             _refuse_csv(csv[0])
         return Chosen(list(found.files), FORMATS["mapping"], "columns named by --map")
@@ -86,7 +88,8 @@ def check_roles(mapping: Mapping[str, str]) -> None:
     """
     settings = [name for known in FORMATS.values() for name in known.settings or ()]
     tokens = [f"{name}_tokens" for name in LOGS]
-    roles = list(dict.fromkeys(["utility", *ROLES, *LOGS, *tokens, *settings]))
+    nested = ("tokens", *LOGGED) if is_nested(mapping) else ()
+    roles = list(dict.fromkeys(["utility", *ROLES, *LOGS, *tokens, *nested, *settings]))
     for role, column in mapping.items():
         if role in roles or (role.startswith("utility.") and role != "utility."):
             continue
@@ -194,7 +197,10 @@ def _unknown(probes: Sequence[Probe], mapping: Mapping[str, str]) -> str:
     if not first.keys and _bare(first.path).endswith(_TEXTS):
         return _no_figures(first.path)
     keys = ", ".join(list(first.keys)[:12]) or "nothing that can be read"
+    nested = suggestion(first.path)
     way = "Name its columns, for instance --map utility=reward,context=prompt_id,step=step."
+    if nested:
+        way = f"A line seems to hold several rollouts: add {nested}"
     if mapping:
         lacks = "context=COLUMN" if "utility" in mapping else "utility=COLUMN"
         way = f"--map names {', '.join(mapping)}: add {lacks}."

@@ -301,9 +301,9 @@ def texts_of(
 
 
 def chosen_lines(path: Path, wanted: Iterable[int], kind: Any) -> Iterator[tuple[int, Any]]:
-    """Some lines by their numbers, decoded; it stops at the last of them."""
+    """Some lines by their numbers, decoded as a type or by ``Lines``; it stops at the last."""
     left = set(wanted)
-    decode = msgspec.json.Decoder(kind).decode
+    lines = kind if isinstance(kind, Lines) else Lines(kind)
     for chunk in chunks(path):
         if not left:
             return
@@ -313,9 +313,9 @@ def chosen_lines(path: Path, wanted: Iterable[int], kind: Any) -> Iterator[tuple
             if number in left:
                 left.discard(number)
                 try:
-                    yield number, decode(line)
+                    yield number, lines.decode(line)
                 except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-                    yield number, msgspec.convert(_loosely(line), kind)
+                    yield number, lines.convert(_loosely(line))
 
 
 def plain_text(value: Any) -> str:

@@ -1,7 +1,8 @@
 """Anything else: Parquet or JSON lines whose columns ``--map`` names by role.
 
 ``utility=reward,context=prompt_id,step=step,log_mu=logp``; more utilities as ``utility.NAME=COL``.
-Without ``context``, rows with the same ``prompt`` text are one context.
+Without ``context``, rows with the same ``prompt`` text are one context. Rollouts nested one prompt
+a line by paths: ``utility=rollouts[].score`` (see ``nested``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 from tod.base import SpecError
 from tod.formats.columns import Rows
 from tod.formats.format import Format
+from tod.formats.nested import is_nested, read_nested
+from tod.formats.paths import column_name
 from tod.formats.roles import Roles
 from tod.formats.several_runs import run_of
 from tod.formats.table import read_table
@@ -21,7 +24,10 @@ def roles_of(mapping: Mapping[str, str]) -> Roles:
     Raises:
         SpecError: No utility among them.
     """
-    roles = {f"utility.{c}" if role == "utility" else role: c for role, c in mapping.items()}
+    roles = {
+        f"utility.{column_name(column)}" if role == "utility" else role: column
+        for role, column in mapping.items()
+    }
     if not any(role.startswith("utility.") for role in roles):
         raise SpecError("--map names no utility: add utility=COLUMN.")
     return Roles(roles)
@@ -30,8 +36,9 @@ def roles_of(mapping: Mapping[str, str]) -> Roles:
 def read(files: Sequence[Path], rows: Rows) -> None:
     """All files, with the same columns."""
     roles = roles_of(rows.mapping)
+    read_file = read_nested if is_nested(rows.mapping) else read_table
     for path in files:
-        read_table(path, roles, rows)
+        read_file(path, roles, rows)
     if "step" not in roles.columns:
         rows.note("no step column was named: all rows are one step, 0")
 

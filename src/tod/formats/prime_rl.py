@@ -22,13 +22,12 @@ import msgspec
 import numpy as np
 
 from tod.base.text import counted
-from tod.formats.columns import Rows
+from tod.formats.columns import WITHIN, Rows
 from tod.formats.format import Format, Probe
 from tod.formats.jsonl import Whole, chosen_lines, decode_lines, plain_text
 from tod.formats.row_by_row import FileRows
 from tod.formats.several_runs import run_of
 
-_PER_LINE = 1 << 16
 Trained = dict[bytes, dict[int, Any]]
 """Log-probs of the trainer on the trained tokens of a sequence, by digest of its ids and step."""
 
@@ -278,7 +277,7 @@ def _read_export(path: Path, rows: Rows, trained: Trained, *, alone: bool) -> No
             if not alone:
                 trained.setdefault(digest(ids[a:b]), {})[item.step] = policy[a:b][on]
                 continue
-            row = number * _PER_LINE + place
+            row = number * WITHIN + place
             out.put(
                 row,
                 item.step,
@@ -332,11 +331,11 @@ def _read_traces(path: Path, rows: Rows, trained: Trained, seen: _Seen) -> None:
         if not item.ok:
             rows.note("some episodes ended in an error (ok = false); they are left out")
             continue
-        for place, trace in enumerate(item.traces[:_PER_LINE]):
+        for place, trace in enumerate(item.traces[:WITHIN]):
             if not (trace.ok and trace.agent.trainable):
                 rows.note("traces that failed or are of agents not trained (judges) are left out")
                 continue
-            _put(number * _PER_LINE + place, step, item, trace, out, trained, seen)
+            _put(number * WITHIN + place, step, item, trace, out, trained, seen)
     out.close()
 
 
@@ -392,13 +391,13 @@ def read_texts(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, st
     """Messages up to the first sampled one, and the rest."""
     places: dict[int, list[int]] = {}
     for row in wanted:
-        places.setdefault(row // _PER_LINE, []).append(row % _PER_LINE)
+        places.setdefault(row // WITHIN, []).append(row % WITHIN)
     for number, item in chosen_lines(path, places, dict[str, Any]):
         for place in places[number]:
             nodes = item["traces"][place]["nodes"] if "traces" in item else []
             first = next((i for i, node in enumerate(nodes) if node.get("sampled")), len(nodes))
             shown = [plain_text(node.get("message")) for node in nodes]
-            row = number * _PER_LINE + place
+            row = number * WITHIN + place
             yield row, "\n".join(shown[:first]), "\n".join(shown[first:])
 
 

@@ -15,7 +15,9 @@ from tod.formats.detect import choose
 from tod.formats.files import expand
 from tod.formats.format import Format
 from tod.formats.gating import Gate
+from tod.formats.paths import column_name
 from tod.formats.reading import Reading, Source
+from tod.formats.roles import spelt
 from tod.formats.several_runs import settle
 from tod.formats.target_samples import samples_of
 
@@ -57,10 +59,11 @@ def read(
     if group_by not in ("step", "context"):
         raise SpecError(f"group_by = {group_by!r}: contexts are told apart by step, or by context.")
     span = parse_steps(steps)
+    mapping = spelt(mapping or {})
     found = expand([paths] if isinstance(paths, str | Path) else list(paths))
-    chosen = choose(found, format, mapping or {})
+    chosen = choose(found, format, mapping)
     kind = chosen.format
-    rows = Rows(steps=span, mapping=mapping or {}, forbidden=kind.forbidden, gate=gate)
+    rows = Rows(steps=span, mapping=mapping, forbidden=kind.forbidden, gate=gate)
     rows.fields |= kind.fields
     for line in (*found.skipped[:10], *chosen.notes):
         rows.note(line)
@@ -132,6 +135,7 @@ def _reading(known: Format, why: str, rows: Rows, max_rejected: float, group_by:
         samples=samples,
         gate=rows.gate,
         taken={name: values[order] for name, values in columns.taken.items()},
+        logged={name: values[order] for name, values in columns.logged.items()},
         needs=needs,
     )
 
@@ -194,6 +198,7 @@ def _prefer(columns: Columns, rows: Rows) -> None:
     wanted = rows.mapping.get("utility")
     if wanted is None or not columns.utility:
         return
+    wanted = column_name(wanted)
     if wanted not in columns.utility:
         known = ", ".join(columns.utility)
         raise DataError(f"no utility {wanted!r} in these files. Known: {known}.")

@@ -126,6 +126,7 @@ class Reading(Candidates):
         samples: Draws from the target, where the files mark some as such.
         gate: Trust region that was read with, or None.
         taken: What it takes of every candidate's tokens, [N], by pair of policies and sign of A.
+        logged: What only findings read, by name of ``LOGGED``, [N]; NaN is not recorded.
         needs: By what is unknown (``mu``, ``old``, ``ref``, ``policy``, ``utility``, ``text``,
             ``lag``, ``context``), the switch or column that would bring it to files like these.
     """
@@ -142,6 +143,7 @@ class Reading(Candidates):
     samples: TargetSamples | None = None
     gate: Gate | None = None
     taken: Mapping[str, Float[np.ndarray, " N"]] = field(default_factory=dict)
+    logged: Mapping[str, Float[np.ndarray, " N"]] = field(default_factory=dict)
     needs: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -2,19 +2,26 @@
 
 Roles: ``context``, ``step``, ``candidate``, ``answer``, ``length``, ``lag`` (versions behind the
 trainer), ``drawn_from`` (``mu`` or ``target``), ``prompt``, ``completion``, ``utility.<name>``,
-``log_<policy>`` (sums over a sequence, nats) and ``log_<policy>_tokens``.
+``log_<policy>`` (sums over a sequence, nats) and ``log_<policy>_tokens``. Of nested rollouts also
+``tokens`` (a list, whose size is the length, or a count) and what findings read: ``advantage``,
+``truncated``, ``error``, ``evaluation``, ``turns``.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from hashlib import blake2b
 from pathlib import Path
+
+import msgspec
 
 from tod.base import DataError
 from tod.candidates import POLICIES
 
 LOGS = tuple(f"log_{name}" for name in POLICIES)
 TEXTS = ("prompt", "completion")
+WORDS = {"reward": "utility", "text": "completion"}
+"""Other words for roles."""
 ROLES = ("context", "step", "candidate", *TEXTS, "length", "answer", "lag", "drawn_from")
 
 
@@ -67,3 +74,32 @@ class Roles:
     def grouping(self) -> str:
         """The role that tells contexts apart: ``context``, or the text of the prompt."""
         return "context" if "context" in self.columns else "prompt"
+
+
+def spelt(mapping: Mapping[str, str]) -> dict[str, str]:
+    """What a person wrote, each role by its own word: ``reward.NAME`` is ``utility.NAME``."""
+    roles = {}
+    for role, column in mapping.items():
+        first, dot, rest = role.partition(".")
+        roles[WORDS.get(first, first) + dot + rest] = column
+    return roles
+
+
+def label_of(key: object) -> str | None:
+    """A context by its key, or a digest of what is no key: an object; None where it is unknown."""
+    if isinstance(key, str):
+        return key
+    return named(key) if isinstance(key, int) else digest(key)
+
+
+def named(key: int) -> str | None:
+    """A whole number as a label; None beyond 63 bits."""
+    return None if key.bit_length() > 63 else str(key)
+
+
+def digest(key: object) -> str | None:
+    """A short label of a text or an object; None where it is unknown or beyond 63 bits."""
+    if key is None or (isinstance(key, int) and key.bit_length() > 63):
+        return None
+    text = key.encode("utf-8", "replace") if isinstance(key, str) else msgspec.json.encode(key)
+    return blake2b(text, digest_size=8).hexdigest()

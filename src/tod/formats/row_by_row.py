@@ -23,7 +23,7 @@ _MOST = 1 << 31
 _OPTIONAL = ("length", "answer", "lag", "identity")
 _COLUMNS = (
     "row", "step", "key", "utility", "label", "log", "tokens", "stated", "length", "answer", "lag",
-    "identity", "sample", "code",
+    "identity", "sample", "code", "logged",
 )  # fmt: skip
 Refusal = tuple[str, object, str]
 """The field that is no use, what it holds, and why."""
@@ -59,6 +59,7 @@ class FileRows:
         identity: int | None = None,
         sample: bool = False,
         code: int | None = None,
+        logged: Mapping[str, float | bool | None] | None = None,
     ) -> None:
         """One row; what is None or absent is unknown.
 
@@ -79,11 +80,12 @@ class FileRows:
             sample: Whether it was drawn from the target and not from μ.
             code: What ``regroup`` will tell its context by, of a file whose contexts are known at
                 its end. All rows have one or none.
+            logged: What only findings read, by name of ``LOGGED``.
         """
         lists = tokens or {}
         self.held.append(
             (row, step, key, utility, label, log or {}, lists, stated, length, answer, lag,
-             identity, sample, code)
+             identity, sample, code, logged or {})
         )  # fmt: skip
         self.count += sum(len(values) for values in lists.values() if values is not None)
         if self.count > _TOKENS or len(self.held) >= _ROWS:
@@ -101,7 +103,7 @@ class FileRows:
         columns: dict[str, Any] = dict(zip(_COLUMNS, lists, strict=True))
         self._clear()
         columns["label"] = columns["label"].__getitem__
-        for name in ("utility", "log", "tokens"):
+        for name in ("utility", "log", "tokens", "logged"):
             columns[name] = _by_name(columns[name])
         self._add(columns)
 
@@ -173,6 +175,7 @@ class FileRows:
             (columns.get("log") or {}) | ({} if tokens is None else tokens.sums),
             sample=sample if sample and any(sample) else None,
             taken=None if tokens is None else tokens.taken,
+            logged=columns.get("logged"),
             **{name: some_unknown(columns.get(name)) for name in _OPTIONAL},
         )
 

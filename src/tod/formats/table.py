@@ -2,12 +2,9 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
-from hashlib import blake2b
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
-
-import msgspec
 
 from tod.base import DataError
 from tod.formats.columns import Rows
@@ -23,7 +20,7 @@ from tod.formats.jsonl import (
 )
 from tod.formats.parquet import columns_of
 from tod.formats.parquet import texts as parquet_texts
-from tod.formats.roles import LOGS, TEXTS, Roles
+from tod.formats.roles import LOGS, TEXTS, Roles, digest, label_of
 from tod.formats.row_by_row import Refusal
 from tod.formats.table_parquet import read_parquet
 
@@ -154,18 +151,5 @@ def _labels(column: Mapping[str, list[Any]]) -> list[str | None]:
     """The context of every row by its key, or a digest of what is no key: the prompt, an object."""
     keys = column.get("context")
     if keys is None:
-        return [*map(_digest, column["prompt"])]
-    if {*map(type, keys)} == {str}:
-        return keys
-    return [_named(key) if isinstance(key, str | int) else _digest(key) for key in keys]
-
-
-def _named(key: str | int) -> str | None:
-    return None if isinstance(key, int) and key.bit_length() > 63 else str(key)
-
-
-def _digest(key: object) -> str | None:
-    if key is None or (isinstance(key, int) and key.bit_length() > 63):
-        return None
-    text = key.encode("utf-8", "replace") if isinstance(key, str) else msgspec.json.encode(key)
-    return blake2b(text, digest_size=8).hexdigest()
+        return [*map(digest, column["prompt"])]
+    return keys if {*map(type, keys)} == {str} else [*map(label_of, keys)]

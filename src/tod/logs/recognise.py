@@ -42,6 +42,8 @@ _ORDER = (
     "json",
     "console",
 )
+TABLES = ("json lines", "json", "csv", "wandb table")
+"""Kinds that rollouts under a person's own columns may look like."""
 _USUAL = ("steps.jsonl", "metrics.jsonl", "logging.jsonl")
 _MOST_JSON = 256 << 20
 _MOST_SNIFFED = 64 << 20
