@@ -1,0 +1,140 @@
+"""0/1 rewards: the reference histogram, an oracle without a grid, sums, labels and time."""
+
+import numpy as np
+import pytest
+from scipy import special
+
+from tod.population import (
+    PassCounts,
+    pass_rate_ess,
+    pass_rate_ess_many,
+    pass_rate_posterior,
+)
+from tod.population.beta_family import STEP
+from tolerance import printed
+
+HISTOGRAM = PassCounts({8: np.array([20, 12, 8, 7, 6, 5, 4, 3, 5])})
+REFERENCE = {
+    (1.5, 0.5): (0.641, 0.677, 0.714),
+    (2.0, 0.5): (0.503, 0.549, 0.609),
+    (4.0, 0.5): (0.285, 0.359, 0.466),
+    (2.0, 0.1): (0.423, 0.426, 0.432),
+}
+"""η and φ → 5, 50, 95 % of a prototype that read quantiles of e at points of the grid."""
+
+
+def ess_of(x, eta):
+    """e at logit x, as 1/(1 + χ²) of two outcomes."""
+    p, q = special.expit(x), special.expit(-x)
+    return (q + p * np.exp(eta)) ** 2 / (q + p * np.exp(2 * eta))
+
+
+def half_a_step(e, eta):
+    """How far e moves, at most, when logit p moves by half a step of the grid."""
+    grid = ess_of(np.arange(-9, 9, STEP), eta)
+    near = int(np.argmin(abs(grid - e)))
+    return np.abs(np.diff(grid[near - 1 : near + 2])).max() / 2
+
+
+@pytest.mark.parametrize(("eta", "quantile"), REFERENCE)
+def test_reference_histogram(eta, quantile):
+    """To half a step of the grid: those values are points of it, or between two."""
+    got = pass_rate_posterior(HISTOGRAM).ess(eta, quantile)
+    pairs = zip((got.low, got.value, got.high), REFERENCE[eta, quantile], strict=True)
+    for ours, theirs in pairs:
+        assert abs(ours - theirs) <= half_a_step(theirs, eta) + printed(3)
+
+
+class Betas:
+    """The same laws without a grid: beta functions, incomplete and binomial, of scipy."""
+
+    def __init__(self, k):
+        self.k = k
+        means, sums = np.meshgrid(np.linspace(-4.5, 4.5, 121), np.geomspace(0.15, 3000, 26))
+        one = [(m, s, m, s, 1.0) for m, s in zip(means.ravel(), sums.ravel(), strict=True)]
+        places = np.linspace(-4, 4, 17)
+        two = [
+            (places[i], s, places[j], s, w)
+            for s in (0.6, 2, 6, 20, 80, 400)
+            for i in range(17)
+            for j in range(i + 1, 17)
+            for w in (0.15, 0.3, 0.5, 0.7, 0.85)
+        ]
+        m1, s1, m2, s2, self.w = np.array(one + two).T
+        self.laws = [(special.expit(m) * s, special.expit(-m) * s) for m, s in ((m1, s1), (m2, s2))]
+        self.log_prior = np.log(
+            0.5 / np.r_[np.full(len(one), len(one)), np.full(len(two), len(two))]
+        )
+
+    def mixed(self, values):
+        """Of both betas of every law."""
+        first, second = (values(a, b) for a, b in self.laws)
+        return self.w * first + (1 - self.w) * second
+
+    def chance(self, m):
+        """Beta-binomial."""
+        k = self.k
+        return self.mixed(
+            lambda a, b: (
+                special.binom(k, m)
+                * np.exp(special.betaln(a + m, b + k - m) - special.betaln(a, b))
+            )
+        )
+
+    def seen_below(self, p):
+        """Mass of prompts below p whose group shows a signal."""
+
+        def values(a, b):
+            k = self.k
+            all_pass = np.exp(special.betaln(a + k, b) - special.betaln(a, b))
+            none = np.exp(special.betaln(a, b + k) - special.betaln(a, b))
+            return (
+                special.betainc(a, b, p)
+                - all_pass * special.betainc(a + k, b, p)
+                - none * special.betainc(a, b + k, p)
+            )
+
+        return self.mixed(values)
+
+    def interval(self, counts, eta, quantile):
+        """5, 50 and 95 % of the quantile of e."""
+        seen = 1 - self.chance(0) - self.chance(self.k)
+        log = self.log_prior + sum(
+            n * np.log(self.chance(m) / seen) for m, n in enumerate(counts) if 0 < m < self.k
+        )
+        left = log > log.max() - 10
+        log, seen, self.w = log[left], seen[left], self.w[left]
+        self.laws = [(a[left], b[left]) for a, b in self.laws]
+        low, high = np.full(log.size, 1 / np.cosh(eta / 2) ** 2), np.ones(log.size)
+        for _ in range(24):
+            t = (low + high) / 2
+            width = np.arccosh((t * np.cosh(eta) - 1) / (1 - t))
+            ends = [special.expit(-eta + side * width) for side in (1, -1)]
+            reached = (self.seen_below(ends[0]) - self.seen_below(ends[1])) / seen >= quantile
+            low, high = np.where(reached, low, t), np.where(reached, t, high)
+        order = np.argsort(high)
+        total = np.cumsum(np.exp(log - log.max())[order])
+        return high[order][np.searchsorted(total, np.array([0.05, 0.5, 0.95]) * total[-1])]
+
+
+@pytest.mark.parametrize(
+    ("k", "counts"), [(8, [20, 12, 8, 7, 6, 5, 4, 3, 5]), (4, [9, 30, 14, 6, 2])]
+)
+@pytest.mark.parametrize(("eta", "quantile"), [(1.5, 0.5), (4.0, 0.5), (2.0, 0.1)])
+def test_an_oracle_without_a_grid(k, counts, eta, quantile):
+    got = pass_rate_posterior(PassCounts({k: np.array(counts)})).ess(eta, quantile)
+    want = Betas(k).interval(counts, eta, quantile)
+    for ours, theirs in zip((got.low, got.value, got.high), want, strict=True):
+        assert abs(ours - theirs) <= half_a_step(theirs, eta)
+
+
+def table(rng, prompts, k, a=1.0, b=1.0):
+    passes = rng.binomial(k, rng.beta(a, b, prompts))
+    return PassCounts({k: np.bincount(passes, minlength=k + 1)})
+
+
+def test_many_tables_are_read_as_one_is(rng):
+    tables = [table(rng, 64, 8) for _ in range(5)] + [table(rng, 64, 4), table(rng, 4, 8)]
+    tables.append(tables[0] + tables[5])
+    for together, alone in zip(pass_rate_ess_many(tables, 2.0), tables, strict=True):
+        assert together == pass_rate_ess(alone, 2.0)
