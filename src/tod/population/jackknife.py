@@ -13,13 +13,13 @@ from tod.population.moments import SMALLEST_GROUP, Constant, constant_groups
 
 __all__ = ["EssCounts", "jackknife_counts", "jackknife_ess"]
 
-CELLS = 512
+CELLS = 256
 """Cells of [0, 1] in which values are counted."""
 
 
 @dataclass(frozen=True)
 class EssCounts:
-    """Groups by a value in [0, 1], in cells of 1/512; additive, so that steps can be pooled.
+    """Groups by a value in [0, 1], in cells of 1/256; additive, so that steps can be pooled.
 
     Attributes:
         counts: Groups in every cell that holds one.

@@ -12,8 +12,8 @@ __all__ = ["ScaleLaw", "scale_law"]
 
 STEP = 1 / 64
 """Grid of ln σ on which densities are tabled."""
-POINTS = 2048
-"""Points of that grid: ± 16 about 0, outside of which no density is above its smallest."""
+POINTS = 1024
+"""Points of that grid: ± 8 about 0; a value further out counts as one there."""
 SMALLEST = 1e-13
 """Smallest density: below it is rounding of the transform. An outlier weighs ln of it at most."""
 LARGEST_FREEDOM = 2000.0

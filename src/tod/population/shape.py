@@ -125,12 +125,18 @@ def _two_point_and_normal(
 def _squared_amplitude(
     skew2: Float[np.ndarray, " n"], kurtosis: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """A² ∈ (0, 1]: the positive root x of 2x³ + γ2·x = γ1², γ2 < 0; 1 where it is larger."""
-    low = np.sqrt(-kurtosis / 2)  # the root without skewness, and the least of all
-    x = np.maximum(low, 1.0)
-    for _ in range(50):  # Newton from the right of a convex rise: it falls onto the root
-        x = np.maximum(x - (2 * x**3 + kurtosis * x - skew2) / (6 * x * x + kurtosis), low)
-    return np.minimum(x, 1.0)
+    """A² ∈ (0, 1]: the positive root x of 2x³ + γ2·x = γ1², γ2 < 0; 1 where it is larger.
+
+    By Vieta's trigonometric form, and its hyperbolic one where the other roots are complex.
+    """
+    third, half = -kurtosis / 6, skew2 / 4  # x³ − 3·third·x − 2·half = 0
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        turn = half / third**1.5
+        one = 2 * np.sqrt(third) * np.cos(np.arccos(np.minimum(turn, 1.0)) / 3)
+        other = 2 * np.sqrt(third) * np.cosh(np.arccosh(np.maximum(turn, 1.0)) / 3)
+    # without γ2 to the last digit the root is that of x³ = γ1²/2, and the ratio may overflow
+    root = np.where(turn > 1e24, np.cbrt(2 * half), np.where(turn > 1, other, one))
+    return np.minimum(root, 1.0)
 
 
 def scale_at_ess(ess: float, skew: float, kurtosis: float) -> float:
