@@ -2,16 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tod.atlas.compare import Side
 from tod.atlas.measured import Position
 from tod.base import RunError
 from tod.regimes import Regime
-
-if TYPE_CHECKING:
-    from tod.diagnostics import Summary
-    from tod.runs import RunDirectory
 
 
 def regime_on(
@@ -33,18 +29,18 @@ def regime_on(
 def _of_run(path: Path, left: Side, right: Side) -> tuple[Regime | None, str]:
     from tod.atlas.law import law_of
     from tod.configurations.own import triple_of
-    from tod.regimes import classify_run
+    from tod.regimes import regime_of_records
     from tod.runs import RunDirectory
 
     run = RunDirectory.open(path)
     procedure = triple_of(run.manifest.recipe, str(path / "manifest.json"))
-    summaries = _summaries(run)
-    if not summaries:
+    records = list(run.steps.read())
+    if not records:
         raise RunError(f"{path}: no step is recorded, so it licenses nothing. Run it first.")
     law = law_of(procedure)
     if not any(law.same(one.law) or procedure.tilt == one.target for one in (left, right)):
         return None, f"{path} aimed at {law.letters}, which is the target of neither"
-    return classify_run(summaries), f"{len(summaries)} steps of {path}"
+    return regime_of_records(records), f"{len(records)} steps of {path}"
 
 
 def _of_dump(path: Path, one: Side, mapping: dict[str, str] | None) -> tuple[Regime | None, str]:
@@ -67,7 +63,8 @@ def positions(runs: Path) -> dict[str, Position]:
         RunError: There is no run there, or one is damaged.
     """
     from tod.configurations.own import locate_own
-    from tod.regimes import classify_run
+    from tod.diagnostics import Summary
+    from tod.regimes import regime_of_records
     from tod.runs import RunDirectory
 
     manifests = sorted(runs.glob("**/manifest.json"), key=lambda path: path.stat().st_mtime)
@@ -77,21 +74,15 @@ def positions(runs: Path) -> dict[str, Position]:
     for manifest in manifests:
         run = RunDirectory.open(manifest.parent)
         name = locate_own(dict(run.manifest.recipe), str(manifest)).recipe
-        summaries = _summaries(run)
+        records = list(run.steps.read())
+        summaries = [Summary.from_dict(record) for record in records]
         if name is not None and summaries:
             found[name] = Position(
-                classify_run(summaries).verdict,
+                regime_of_records(records).verdict,
                 _mean(summary.ess_rel.median for summary in summaries),
                 _mean(summary.activation for summary in summaries),
             )
     return found
-
-
-def _summaries(run: "RunDirectory") -> "list[Summary]":
-    """Diagnostics of every step."""
-    from tod.diagnostics import Summary
-
-    return [Summary.from_dict(record) for record in run.steps.read()]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

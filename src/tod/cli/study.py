@@ -63,13 +63,13 @@ def calibrate_command(
 
 
 def _chosen(statistic: str) -> tuple[str, ...]:
-    from tod.regimes import BANDS
+    from tod.regimes import STATISTICS
 
     if statistic == "all":
-        return tuple(BANDS)
-    if statistic not in BANDS:
+        return STATISTICS
+    if statistic not in STATISTICS:
         raise SpecError(
-            f"--statistic {statistic!r}: thresholds are read for {', '.join(BANDS)}. Name one of "
+            f"--statistic {statistic!r}: cuts are made for {', '.join(STATISTICS)}. Name one of "
             "these, or all."
         )
     return (statistic,)
@@ -81,14 +81,14 @@ def _conditions(path: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
     Raises:
         DataError: The file holds no conditions, or a number in it is none.
     """
-    from tod.regimes import BANDS
+    from tod.regimes import STATISTICS
 
     data = _load(path)
     conditions = data.get("conditions") if isinstance(data, dict) else data
     if not isinstance(conditions, list) or not conditions:
         raise DataError(
             f"{path}: no `conditions`. Give a list of them, each with `excess` and some of "
-            f"{', '.join(BANDS)}; docs/thresholds.md has an example."
+            f"{', '.join(STATISTICS)}; docs/thresholds.md has an example."
         )
     return [_condition(path, place, item, names) for place, item in enumerate(conditions)]
 
@@ -165,11 +165,9 @@ def _show(
 
 def _yaml(cuts: dict[str, "Cut"], fitted: "Thresholds") -> str:
     """The refitted fields as a ``Thresholds`` document; the others keep their defaults."""
-    from tod.regimes import BANDS
+    from tod.regimes import FIELDS
 
     lines = ["# thresholds: the refitted bounds; others keep their defaults"]
-    for name in cuts:
-        for edge in ("dominated", "stable"):
-            field = f"{BANDS[name]}_{edge}"
-            lines.append(f"{field}: {getattr(fitted, field):.6g}")
+    fields = [field for name in cuts for field in FIELDS.get(name, ()) if field is not None]
+    lines += [f"{field}: {getattr(fitted, field):.6g}" for field in fields]
     return "\n".join(lines) + "\n"

@@ -5,7 +5,7 @@ alone know, and the verdict, the feasible sharpness and the most fragile context
 null in the result has its reason in ``cannot``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from tod.base import SpecError, Unknown
 from tod.diagnosis import measures
 from tod.diagnosis.cannot import cannot, in_words
+from tod.diagnosis.judged import Judged, last_change
 from tod.diagnosis.long import Long, long_sequences, tilt_only, trends
 from tod.diagnosis.target import SourcedTarget, TargetSource, choose, triple, unweighable
 from tod.diagnostics import Diagnostics, Mismatch, Summary
@@ -23,29 +24,25 @@ from tod.findings import Findings, find, run_of
 from tod.formats.gating import Gated
 from tod.formats.reading import Reading
 from tod.logs import Log
-from tod.procedure import Declared, Examined, Weights, examine, steps_of, weigh
+from tod.procedure import (
+    Declared,
+    Examined,
+    Weights,
+    examine,
+    steps_of,
+    weigh,
+)
 from tod.regimes import (
-    Crossing,
-    EtaInterval,
     Largest,
+    Pool,
     Regime,
     Thresholds,
-    capped,
-    classify,
-    ess_two,
-    k_for_ess,
     largest_sharpness,
     stable_crossings,
-    still_out,
-    verdict_by_eta,
 )
 from tod.regimes import largest as sharpness
-from tod.regimes.largest import scale_of, spread_out
-from tod.regimes.regime import Verdict
 
 SCHEMA = "tod.diagnosis/1"
-GRID = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
-"""Sharpnesses tried, in units of 1/(deviation of the utility within contexts)."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +81,7 @@ class Diagnosis:
         regime: The verdict.
         feasible: Largest feasible sharpness.
         cannot: Every null and its reason.
+        findings: What went wrong in the run and when, by all detectors.
         fragile: Positions of the most fragile contexts in the reading, worst first.
         trend: One record per step.
         changes: Steps at which the run left or entered the stable region, in words.
@@ -96,6 +94,8 @@ class Diagnosis:
         shown: What is measured beside the verdict when the diagnosis is written.
         gated: What the trust region that the files were read with takes of their tokens.
         logs: Metric logs of the same run, for its findings.
+        pool: The steps that the verdict is of; None where nothing could be counted.
+        before: The verdict of the steps before them, where something changed.
     """
 
     reading: Reading
@@ -105,6 +105,7 @@ class Diagnosis:
     regime: Regime
     feasible: Mapping[str, Any] | None
     cannot: tuple[Unknown, ...]
+    findings: Findings
     fragile: tuple[int, ...] = ()
     trend: tuple[Mapping[str, Any], ...] = ()
     changes: tuple[str, ...] = ()
@@ -117,6 +118,8 @@ class Diagnosis:
     shown: Shown = Shown()
     gated: Gated | None = None
     logs: tuple[Log, ...] = ()
+    pool: Pool | None = None
+    before: Regime | None = None
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -147,11 +150,6 @@ class Diagnosis:
         }
 
     @cached_property
-    def findings(self) -> Findings:
-        """What went wrong in the run and when, by all detectors; made when first asked for."""
-        return find(run_of(self.reading, self.logs))
-
-    @cached_property
     def worst(self) -> tuple[dict[str, Any], ...]:
         """The most fragile contexts, worst first, with their prompts, which are read only now."""
         prompts = self.reading.prompts(self.fragile) if self.fragile else {}
@@ -180,6 +178,8 @@ class Diagnosis:
             "target": None if self.sourced is None else self.sourced.to_dict(),
             **self.summary.to_dict(),
             "regime": self.regime.to_dict(),
+            "regime_before": None if self.before is None else self.before.to_dict(),
+            "pool": None if self.pool is None else self.pool.to_dict(),
             "feasible": self.feasible,
             "cannot": [item.to_dict() for item in self.cannot],
             "findings": self.findings.to_dict(),
@@ -276,14 +276,16 @@ def diagnose(
     weighable = None if lack is not None else sourced
     gated = reading.gated(_signal(reading, weighable))
     examined = _examined(reading, weighable, lack, on_policy, gated)
-    by_step = {step: examined.part(at).summary for step, at in steps_of(reading)}
+    found = find(run_of(reading, logs))
+    parts = {step: examined.part(at) for step, at in steps_of(reading)}
+    since = last_change(reading, found)
+    judged = Judged(examined, sourced, parts, thresholds or Thresholds(), since)
     largest = None if lack is not None else largest_sharpness(examined, ess_target)
-    judged = _Judged(examined, sourced, tuple(by_step.values()), thresholds or Thresholds())
-    by_regime = {
-        step: classify(summary, judged.bounds, assumed_target=judged.assumed)
-        for step, summary in by_step.items()
-    }
-    changes = [] if sourced is None else stable_crossings(list(by_step), judged.steps, thresholds)
+    changes = (
+        ()
+        if sourced is None
+        else stable_crossings(list(parts), list(judged.summaries.values()), thresholds)
+    )
     needs = None if lack is None else f"give {in_words(reading, lack).needs}"
     log_w, tilt, whole = None, None, examined.diagnostics
     if examined.weights is not None:
@@ -292,14 +294,17 @@ def diagnose(
         reading=reading,
         sourced=sourced,
         examined=examined,
-        summary=examined.summary,
-        regime=not_milder(judged.regime(largest, ess_target, changes, needs), by_regime.values()),
+        summary=judged.summary,
+        regime=judged.regime(needs),
+        before=judged.before,
+        pool=judged.pool,
+        findings=found,
         feasible=None if largest is None else _feasible(largest, ess_target),
         cannot=cannot(reading, examined, ess_target, largest),
         fragile=() if lack is not None else _fragile(reading, whole, worst),
-        trend=tuple(_trend(examined, by_step, by_regime)),
+        trend=tuple(_trend(examined, judged)),
         changes=tuple(str(item) for item in changes),
-        summaries=by_step,
+        summaries=judged.summaries,
         k_trend=tuple(trends(reading, log_w, examined.known.log_r, whole.informative)),
         long=long_sequences(reading, log_w, tilt, whole.informative),
         subsample=None if lack is not None else _subsample(whole),
@@ -376,102 +381,6 @@ def _feasible(largest: Largest, goal: float) -> dict[str, Any]:
     return {"ess_rel_target": goal, "quantile": 0.5, "eta_max": largest.eta, **attained}
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """A reading that is judged: as one batch, or as a run on the means of its steps."""
-
-    examined: Examined
-    sourced: SourcedTarget | None
-    steps: tuple[Summary, ...]
-    bounds: Thresholds
-
-    @property
-    def assumed(self) -> bool:
-        """Whether the target is a guess."""
-        return self.sourced is not None and self.sourced.source == "assumed"
-
-    @property
-    def several(self) -> bool:
-        """Whether the verdict is that of a run."""
-        return len(self.steps) > 1 and ess_two(self.steps) is not None
-
-    def regime(
-        self,
-        largest: Largest | None,
-        ess_target: float,
-        changes: Sequence[Crossing],
-        needs: str | None,
-    ) -> Regime:
-        """The verdict, its reasons, and intervals of η for an assumed target."""
-        summary, sourced = self.examined.summary, self.sourced
-        advice: dict[str, Any] = {
-            "eta": None if sourced is None else sourced.eta,
-            "k_needed": _k_needed(summary),
-            "anchors": None if sourced is None else sourced.two_anchors,
-        }
-        if largest is not None:
-            goal = self.bounds.ess_two_stable if self.several else self.bounds.overlap_stable
-            if goal != ess_target:
-                largest = largest_sharpness(self.examined, goal)
-            advice |= {"eta_max": largest.limit, "eta_goal": goal}
-        read = _with_step_means(summary, self.steps) if self.several else summary
-        intervals = self._intervals(read) if self.assumed else ()
-        policy = [change for change in changes if change.what == "policy/proposal"]
-        for reason in still_out(policy, self.bounds):  # it holds at every eta
-            intervals = capped(intervals, reason.verdict)
-        return classify(
-            read,
-            self.bounds,
-            assumed_target=self.assumed,
-            eta_intervals=intervals,
-            band="ess_two" if self.several else "overlap",
-            changes=changes,
-            needs=needs,
-            **advice,
-        )
-
-    def _intervals(self, read: Summary) -> tuple[EtaInterval, ...]:
-        """The verdict by sharpness, were the target declared; ``read`` is what was judged."""
-        places = spread_out(np.flatnonzero(self.examined.diagnostics.compared))
-        weights, log_r = self.examined.weights, self.examined.known.log_r
-        if weights is None or not len(places):
-            return ()
-        contexts, rows = self.examined.candidates.contexts.take(places)
-        unit = weights.unit(rows)
-        scale = scale_of(unit, contexts)
-        steps = self.examined.candidates.labels.step
-        return verdict_by_eta(
-            weights.base(rows),
-            unit,
-            contexts,
-            sorted({*(scale * x for x in GRID), abs(weights.declared or 1.0)}),
-            thresholds=self.bounds,
-            base=read,
-            log_r=None if log_r is None else log_r[rows],
-            steps=steps[places] if self.several and steps is not None else None,
-        )
-
-
-def _with_step_means(summary: Summary, steps: Sequence[Summary]) -> Summary:
-    """The legs a run is judged by: means over steps, with the bands fitted to them."""
-
-    def mean(name: str) -> float | None:
-        known = [v for s in steps if (v := getattr(s.overlap, name)) is not None]
-        return sum(known) / len(known) if known else None
-
-    legs: dict[str, Any] = {name: mean(name) for name in ("target_proposal", "policy_proposal")}
-    return replace(summary, overlap=replace(summary.overlap, **legs))
-
-
-def _k_needed(summary: Summary) -> int | None:
-    """Candidates that make half of the present number effective; None if there are enough."""
-    k, median = summary.overlap.k, summary.ess_rel.median
-    if k is None or median is None:
-        return None
-    needed = int(k_for_ess(np.array([median]), k / 2)[0])
-    return needed if needed > k else None
-
-
 def _subsample(whole: Diagnostics) -> dict[str, Any] | None:
     """How many of the contexts behind the medians the searches over sharpness read, if not all."""
     compared, most = int(whole.compared.sum()), sharpness.MOST_CONTEXTS
@@ -492,35 +401,25 @@ def _fragile(reading: Reading, whole: Diagnostics, count: int) -> tuple[int, ...
     return tuple(informative[order[:count]].tolist())
 
 
-def not_milder(regime: Regime, steps: Iterable[Regime]) -> Regime:
-    """The verdict of a run, never milder than that of its mildest step.
-
-    Steps without a verdict say nothing. The reasons are then those of that step.
-    """
-    order: tuple[Verdict, ...] = ("swap_stable", "transition", "operator_dominated")
-    judged = [step for step in steps if step.verdict in order]
-    if not judged or regime.verdict not in order:
-        return regime
-    mildest = min(judged, key=lambda step: order.index(step.verdict))
-    if order.index(mildest.verdict) <= order.index(regime.verdict):
-        return regime
-    return replace(regime, verdict=mildest.verdict, reasons=mildest.reasons)
-
-
-def _trend(
-    examined: Examined, by_step: Mapping[int, Summary], by_regime: Mapping[int, Regime]
-) -> Iterator[dict[str, Any]]:
+def _trend(examined: Examined, judged: Judged) -> Iterator[dict[str, Any]]:
     utility = examined.diagnostics.utility_mean
     for step, at in steps_of(examined.candidates):
-        summary = by_step[step]
+        summary = judged.summaries[step]
         yield {
             "step": step,
             "ess_rel_q10": summary.ess_rel.q10,
             "ess_rel_median": summary.ess_rel.median,
+            "population": _interval(summary),
             "utility_mean": None if utility is None else float(np.mean(utility[at])),
             "max_weight_median": summary.tails.max_weight_median,
             "informative": summary.contexts.informative,
             "contexts": summary.contexts.total,
             "policy_proposal": summary.overlap.policy_proposal,
-            "regime": by_regime[step].verdict,
+            "regime": judged.by_step[step].verdict,
         }
+
+
+def _interval(summary: Summary) -> dict[str, float | None] | None:
+    """The population median of target/proposal at a step, by its own rows."""
+    ess = (summary.population or {}).get("target_proposal")
+    return None if ess is None or ess.median is None else ess.median.to_dict()

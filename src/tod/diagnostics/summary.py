@@ -5,11 +5,9 @@ recorded", never zero.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from functools import cache
-from types import UnionType
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -27,7 +25,9 @@ from tod.diagnostics.classes import (
 from tod.diagnostics.coverage import MeanRho, RhoSums, usable_mean_rho
 from tod.diagnostics.overlap import LEGS
 from tod.diagnostics.pareto import pareto_k_pooled
+from tod.diagnostics.population_ess import PopulationEss
 from tod.diagnostics.quantiles import Ordered, quantile
+from tod.diagnostics.record import Record
 
 __all__ = [
     "ContextCounts",
@@ -40,42 +40,6 @@ __all__ = [
     "Summary",
     "Tails",
 ]
-
-
-@cache
-def _hints(record: type) -> dict[str, Any]:
-    """Field types of a record class; resolving them is slow and they never change."""
-    return get_type_hints(record)
-
-
-class Record:
-    """Plain data that round-trips through JSON."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Nested plain dictionaries and lists."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The record of such a dictionary; unknown keys are ignored: old files stay readable."""
-        hints = _hints(cls)  # type: ignore[arg-type]
-        known = {
-            item.name: _revive(data[item.name], hints[item.name])
-            for item in fields(cls)  # type: ignore[arg-type]
-            if item.name in data
-        }
-        return cls(**known)
-
-
-def _revive(value: Any, hint: Any) -> Any:
-    """A JSON value as the type of its field: records from dictionaries, tuples from lists."""
-    options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    if isinstance(value, dict):
-        record = next((o for o in options if is_dataclass(o)), None)
-        return value if record is None else record.from_dict(value)  # type: ignore[union-attr]
-    if isinstance(value, list) and any(get_origin(o) is tuple for o in options):
-        return tuple(value)
-    return value
 
 
 @dataclass(frozen=True)
@@ -211,6 +175,8 @@ class Summary(Record):
     drift: Drift = field(default_factory=Drift)
     activation: float | None = None
     entropy: float | None = None
+    population: Mapping[str, PopulationEss] | None = None
+    """ESS_rel over the population of prompts, by leg; None where it was not read."""
 
 
 @dataclass(frozen=True, eq=False)

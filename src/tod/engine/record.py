@@ -1,5 +1,6 @@
 """From a batch and its updates to the step's record and tables."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,12 @@ from tod.procedure import Declared, Examined, Procedure, examine
 from tod.runs import Ledger, RunDirectory
 
 
-def diagnose(procedure: Procedure, evidence: Evidence, updated: Updated) -> Examined:
+def diagnose(
+    procedure: Procedure,
+    evidence: Evidence,
+    updated: Updated,
+    ranges: Mapping[str, Sequence[float]],
+) -> Examined:
     """D of the batch with π before the update; what only the engine knows is declared."""
     anchors = {"policy": updated.log_policy}
     if "old" not in evidence.anchors:
@@ -23,9 +29,17 @@ def diagnose(procedure: Procedure, evidence: Evidence, updated: Updated) -> Exam
         procedure,
         evidence.with_anchors(**anchors).candidates(),
         declared=Declared(
-            activation=_activation(updated.activation), entropy=float(updated.entropy.mean())
+            activation=_activation(updated.activation),
+            entropy=float(updated.entropy.mean()),
+            reward_range=ranges,
         ),
     )
+
+
+def reward_ranges(session: Session) -> dict[str, list[float]]:
+    """Least and largest value of every utility that cannot be outside."""
+    known = {spec.name: spec.range for spec in session.settings.utilities}
+    return {name: list(between) for name, between in known.items() if between is not None}
 
 
 def optimiser(

@@ -15,13 +15,13 @@ from tod.engine.collect import Evidence
 from tod.engine.distributed import World
 from tod.engine.evaluate import evaluate
 from tod.engine.proposals.propose import propose
-from tod.engine.record import diagnose, ledger, optimiser, write_tables
+from tod.engine.record import diagnose, ledger, optimiser, reward_ranges, write_tables
 from tod.engine.running import Clock, Events, Job
 from tod.engine.settings import RunSettings
 from tod.engine.update import update
 from tod.operators import Operator, WithinBudget
-from tod.procedure import Examined, Procedure
-from tod.regimes import classify
+from tod.procedure import Examined, Procedure, statistics_of
+from tod.regimes import GrowingPool, classify
 from tod.runs import HeldOut, Ledger, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 from tod.targets.target import LARGEST
@@ -57,9 +57,14 @@ def train(
 class _Training(Job):
     """A run that trains."""
 
+    pool: GrowingPool
+
     def go(self, resume: bool) -> None:
         """All steps from the state on disk, or from the start."""
         state = self._start(resume)
+        self.pool = GrowingPool()
+        if self.directory is not None:
+            self.pool = GrowingPool.of_records(self.directory.steps.read())
         with interrupts(self.events.stopping) as asked:
             while state.step < self.settings.train.steps:
                 state = self._step(state)
@@ -113,8 +118,11 @@ class _Training(Job):
         clock.mark("train")
         if updated.eta is not None:
             procedure = at_budget(procedure, updated.eta)
-        examined = diagnose(procedure, evidence, updated)
-        regime = classify(examined.summary, **_turnable(procedure))
+        examined = diagnose(procedure, evidence, updated, reward_ranges(self.session))
+        statistics = statistics_of(examined)
+        last = step == self.settings.train.steps
+        summary = self.pool.add(step, statistics, examined.summary, last=last)
+        regime = classify(summary, **_turnable(procedure))
         state, decision = self._decide(replace(state, step=step), examined, step)
         clock.mark("diagnose")
         held_out = self._evaluate() if self._evaluates(step) else None
@@ -124,7 +132,10 @@ class _Training(Job):
         record = StepRecord(
             step=step,
             utility={name: float(values.mean()) for name, values in evidence.utility.items()},
-            summary=examined.summary,
+            summary=summary,
+            statistics=statistics.to_dict(),
+            pool=self.pool.steps,
+            reward_range=reward_ranges(self.session),
             regime=regime.to_dict(),
             knobs=knobs_of(procedure.target),
             ledger=ledger(self.session, evidence, updated),

@@ -1,5 +1,6 @@
 """ESS_rel of single groups with its first-order bias in K removed, as counts over cells."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +56,12 @@ class EssCounts:
         low = 0.0 if lower < 1 else cells[int(np.searchsorted(below, lower))] / CELLS
         high = 1.0 if upper > n else cells[int(np.searchsorted(below, upper))] / CELLS
         return low, high
+
+    def quantile(self, share: float) -> float:
+        """The ⌈n·share⌉-th smallest value, to its cell."""
+        wanted = max(math.ceil(len(self) * share), 1)
+        below = np.cumsum(list(self.counts.values()))
+        return list(self.counts)[int(np.searchsorted(below, wanted))] / CELLS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -8,3 +8,4 @@ batch is measured.
 from tod.procedure.credit import *
 from tod.procedure.examine import *
 from tod.procedure.procedure import *
+from tod.procedure.statistics import *

@@ -19,8 +19,8 @@ of log w by symbol (q* = μ, as for data), every draw is one of q*, ESS_rel is e
 context is blind. A pull of the operator is no part of q*: the residual decides no class.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -88,6 +88,8 @@ class Declared:
         grouped: Whether it is known which candidates share a prompt.
         mismatch: Token means of log π_old − log μ, where the host alone held the tokens.
         staleness: The same of log π − log π_old.
+        reward_range: Least and largest value that a utility can have, by name; what is not there
+            is unknown, and never taken from the sample.
     """
 
     on_policy: bool = False
@@ -97,6 +99,7 @@ class Declared:
     grouped: bool = True
     mismatch: Mismatch | None = None
     staleness: Mismatch | None = None
+    reward_range: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,7 +305,20 @@ class Known:
             grouped=all(item.grouped for item in found),
             mismatch=_joined([item.mismatch for item in found]),
             staleness=_joined([item.staleness for item in found]),
+            reward_range=_same([item.reward_range for item in found]),
         )
+
+    @property
+    def width(self) -> float | None:
+        """Declared range of the tilt at η = 1, Σ_k η_k R_k / η; None where one is not declared."""
+        target, ranges = self.target, self.of_host.reward_range
+        if target is None or not target.target.tilts or not target.target.sharpness:
+            return None
+        tilts = target.target.tilts
+        if any(tilt.utility not in ranges for tilt in tilts):
+            return None
+        total = sum(abs(t.eta) * (ranges[t.utility][1] - ranges[t.utility][0]) for t in tilts)
+        return float(total / target.target.sharpness)
 
     def cut(self, at: slice) -> "Known":
         """The part of some consecutive contexts, as views."""
@@ -435,6 +451,12 @@ def examine(
     )
     weights = None if known.target is None else weigh(known.target, candidates, knobs)
     return _summarised(known, weights, _measured(known, weights), _reverse(known, weights))
+
+
+def _same(ranges: Sequence[Mapping[str, Sequence[float]]]) -> Mapping[str, Any]:
+    """What every step declares alike."""
+    first = ranges[0] if ranges else {}
+    return {name: r for name, r in first.items() if all(o.get(name) == r for o in ranges)}
 
 
 def _utility(known: Known, weights: Weights | None) -> Any:

@@ -10,15 +10,16 @@ from jaxtyping import Bool, Float
 from tod.base import DataError
 from tod.regimes.thresholds import Thresholds
 
-__all__ = ["BANDS", "Cut", "fit_cuts", "fit_thresholds"]
+__all__ = ["FIELDS", "STATISTICS", "Cut", "fit_cuts", "fit_thresholds"]
 
-BANDS = {
-    "ess_tri": "overlap",
-    "ess_two": "ess_two",
-    "ess_median": "ess_median",
-    "ess_q10": "ess_q10",
+STATISTICS = ("ess_tri", "ess_two", "ess_median", "ess_q10")
+"""What a condition of a study may hold and a cut is made of."""
+FIELDS: Mapping[str, tuple[str, str | None]] = {
+    "ess_tri": ("overlap_dominated", "overlap_stable"),
+    "ess_q10": ("ess_q10_dominated", None),
 }
-"""Statistic of a study condition → the band that is read for it, and for nothing else."""
+"""Statistic → the bounds that it refits, the lower and the upper one. The others are compared with
+them and bound nothing: one band serves every leg."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def fit_cuts(records: Iterable[Mapping[str, Any]], *, limit: float = 0.1) -> dic
     if any(row.get("excess") is None for row in rows):
         raise DataError("a condition has no `excess`: calibration needs a finished swap study.")
     cuts: dict[str, Cut] = {}
-    for name in BANDS:
+    for name in STATISTICS:
         known = [row for row in rows if row.get(name) is not None]
         apart = np.array([row["excess"] > limit for row in known], dtype=bool)
         if 0 < int(apart.sum()) < len(known):
@@ -111,16 +112,18 @@ def fit_thresholds(
         DataError: No statistic could be fitted, or a record has no excess.
     """
     cuts = fit_cuts(records, limit=limit)
-    if not cuts:
+    fitted = {name: cut for name, cut in cuts.items() if name in FIELDS}
+    if not fitted:
         raise DataError(
             f"no statistic can be calibrated: the study needs conditions on both sides of excess "
-            f"{limit} and at least one of {', '.join(BANDS)}."
+            f"{limit} and at least one of {', '.join(FIELDS)}."
         )
     changes: dict[str, float] = {}
-    for name, cut in cuts.items():
-        low = min(max(cut.threshold, 1e-6), 1.0)
-        high = 1.0 if cut.stable is None else min(max(cut.stable, low), 1.0)
-        changes |= {f"{BANDS[name]}_dominated": low, f"{BANDS[name]}_stable": high}
+    for name, cut in fitted.items():
+        lower, upper = FIELDS[name]
+        low = changes[lower] = min(max(cut.threshold, 1e-6), 1.0)
+        if upper is not None:
+            changes[upper] = 1.0 if cut.stable is None else min(max(cut.stable, low), 1.0)
     return (base or Thresholds()).revised(**changes)
 
 

@@ -1,6 +1,6 @@
 """When a run left the stable region: change points, then a region with two edges."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -12,10 +12,9 @@ from tod.base import DataError
 from tod.diagnostics import Summary
 from tod.diagnostics.overlap import LEGS
 from tod.regimes.reasons import legs
-from tod.regimes.regime import Reason
 from tod.regimes.thresholds import Thresholds
 
-__all__ = ["Crossing", "stable_crossings", "still_out"]
+__all__ = ["Crossing", "last_level", "stable_crossings"]
 
 
 @dataclass(frozen=True)
@@ -183,28 +182,14 @@ def stable_crossings(
     return tuple(sorted(changes, key=lambda crossing: crossing.step))
 
 
-def still_out(changes: Sequence[Crossing], thresholds: Thresholds) -> Iterator[Reason]:
-    """Statistics that left the stable region and are out of it when the series ends.
+def last_level(steps: Sequence[int], values: Sequence[float | None]) -> int | None:
+    """The first step of the last level of a series, where a change preceded it.
 
-    The mean over steps hides a late fall: six steps at 0.2 after 54 at 1 read 0.92.
-
-    Args:
-        changes: Crossings in the order of their steps.
-        thresholds: A leg whose last level is below ``overlap_dominated`` caps at
-            ``operator_dominated``, any other at ``transition``.
+    Steps without a value are passed over. None where the series has one level.
     """
-    latest = {crossing.what: crossing for crossing in changes}
-    for crossing in latest.values():
-        if crossing.event == "left":
-            leg = crossing.what.replace("/", "_") in LEGS
-            low = leg and crossing.last < thresholds.overlap_dominated
-            yield Reason(
-                f"{crossing}, and ends at {crossing.last:.2f}",
-                f"go back to what was saved before step {crossing.step} and look for what changed "
-                "there; the steps before it are another regime than those after",
-                "operator_dominated" if low else "transition",
-                "left_stable",
-            )
+    known = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
+    stretches = segments(np.array([value for _, value in known], dtype=np.float64))
+    return known[stretches[-1].start][0] if len(stretches) > 1 else None
 
 
 def _noise(x: Float[np.ndarray, " n"]) -> float:

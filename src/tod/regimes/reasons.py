@@ -1,18 +1,20 @@
 """The checks behind a verdict: each gives a reason for every bound that is missed."""
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 from tod.diagnostics.overlap import LEGS
+from tod.diagnostics.population_ess import PopulationEss
 from tod.diagnostics.summary import Summary
 from tod.regimes import remedies
 from tod.regimes.regime import Reason, ReasonKind
 from tod.regimes.remedies import Advice
 from tod.regimes.thresholds import Thresholds
+from tod.regimes.words import LegWord
 
-Band = Literal["overlap", "ess_two"]
 SAME = 1e-9
 """How far from 1 the ESS_rel of equal weights may read."""
+REFERENCE_K = 16
+"""Rollouts per prompt from which a forward ESS_rel can be compared with its reverse at full."""
 
 
 def legs(summary: Summary) -> dict[str, float | None]:
@@ -32,144 +34,91 @@ def legs(summary: Summary) -> dict[str, float | None]:
     return values
 
 
-def contexts_read(summary: Summary) -> int:
-    """Informative contexts behind the quantiles: those of the most common K, where known."""
-    informative, at_k = summary.contexts.informative or 0, summary.overlap.contexts
-    return informative if at_k is None else min(informative, at_k)
-
-
-def evidence(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
-    """Enough informative contexts, not mostly blind ones, and enough candidates in each."""
-    yield from _few_contexts(summary, bounds)
-    counts = summary.contexts
-    blind = counts.zero_information or 0
-    seen = (counts.informative or 0) + blind
-    if blind > bounds.zero_information_share * seen:
+def overlap(
+    words: Sequence[LegWord], summary: Summary, bounds: Thresholds, advice: Advice
+) -> Iterator[Reason]:
+    """A reason for every leg that is not stable; target/policy on its own where it was measured."""
+    same = "policy_proposal" in summary.overlap.declared
+    for item in words:
+        if item.leg == "target_policy" and same:
+            continue
+        if item.word == "not_recorded":
+            yield _unknown_leg(item.leg, summary, advice)
+        elif item.word == "not_readable":
+            yield _unreadable(item, summary)
+        elif item.word == "no_interval":
+            yield _point_alone(item, summary)
+        elif item.word in ("transition", "dominated"):
+            yield _low_leg(item, summary, bounds, advice)
+    if summary.overlap.q10.get("target_policy") == 0 and summary.overlap.target_policy:
         yield Reason(
-            f"{blind} of {seen} prompts are zero-variance groups (all rollouts have the same "
-            "reward): the typical prompt tells nothing whatever its ESS_rel reads",
-            remedies.more_sight(summary),
-            kind="zero_information",
+            f"the target/policy leg of overlap is 0 for a tenth of prompts: {_OUT_OF_REACH}",
+            remedies.wider_policy(),
+            kind="out_of_reach",
         )
-    k = summary.overlap.k or counts.candidates_per_context.get("median")
-    if k is None or k < bounds.min_candidates:
-        floor = "not known" if k is None else f"{k:g}, so ESS_rel cannot read below {1 / k:.3g}"
-        yield Reason(
-            f"K is {floor}: a high ESS_rel at fewer than {bounds.min_candidates} rollouts is not "
-            "evidence of overlap",
-            f"raise K to {bounds.min_candidates}, or pool what several steps drew for the same "
-            "prompt; expect ESS_rel to fall as K grows",
-            kind="few_candidates",
-        )
-
-
-def _few_contexts(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
-    """Too few informative contexts, or too few of them at one K."""
-    counts, n, at_k = summary.contexts, contexts_read(summary), ""
-    informative, blind = counts.informative or 0, counts.zero_information or 0
-    if counts.informative is None:
-        yield Reason(
-            f"nothing tells which of {counts.total} prompts are informative",
-            remedies.more_sight(summary),
-            "undetermined",
-        )
-        return
-    if n < informative:
-        at_k = f" at the most common K, {summary.overlap.k}: {informative} at any K"
-    if n < bounds.min_informative:
-        yield Reason(
-            f"{n} informative prompts{at_k} of {counts.total} ({blind} zero-variance, "
-            f"{counts.singleton} of one rollout), fewer than {bounds.min_informative}",
-            remedies.more_evidence(summary, n, bounds.min_informative),
-            "undetermined",
-            kind="few_contexts",
-        )
-    elif n < bounds.min_informative_stable:
-        yield Reason(
-            f"{n} informative prompts{at_k}, fewer than the {bounds.min_informative_stable} that "
-            "bound the worst tenth from below",
-            remedies.more_evidence(summary, n, bounds.min_informative_stable),
-            kind="few_contexts",
-        )
-    if bounds.min_informative <= n < bounds.share_at_one_k * informative:
-        left = informative - n
-        yield Reason(
-            f"{left} of {informative} informative prompts have another K than "
-            f"{summary.overlap.k}: no median reads them",
-            "draw the same K everywhere, or subsample every prompt to one K and diagnose again; "
-            "--per-context holds their own ESS_rel",
-            kind="unequal_k",
-        )
-
-
-def overlap(summary: Summary, bounds: Thresholds, advice: Advice, band: Band) -> Iterator[Reason]:
-    """The legs: low ones, unknown ones, and a median whose interval does not clear the bound."""
-    stable = getattr(bounds, f"{band}_stable")
-    dominated = getattr(bounds, f"{band}_dominated")
-    values = legs(summary)
-    read = LEGS if band == "overlap" else LEGS[:2]
-    measured = [n for n in read if values[n] is not None and n not in summary.overlap.declared]
-    if not measured:
-        yield Reason(
-            "no leg of overlap could be measured",
-            remedies.more_sight(summary)
-            if _nothing_to_read(summary, policy_only=False)
-            else advice.needs
-            or "record rewards and the log-probs of mu and of the anchor, and declare the target",
-            "undetermined",
-            kind="unknown_leg",
-        )
-    for name in read:
-        value = values[name]
-        if value is not None and value < stable:
-            bands = (stable, dominated)
-            yield _low_leg(name, value, bands, summary, advice, batch=band == "overlap")
-        elif name == "target_policy" and value and summary.overlap.q10.get(name) == 0:
-            yield Reason(
-                f"the target/policy leg of overlap is 0 for a tenth of prompts: {_OUT_OF_REACH}",
-                remedies.wider_policy(),
-                kind="out_of_reach",
-            )
-        elif value is None and name not in summary.overlap.not_applicable:
-            yield _unknown_leg(name, summary, advice)
-    yield from _unresolved(summary, stable)
 
 
 _OUT_OF_REACH = "the policy gives probability 0 to rollouts that the target wants"
 
 
-def _low_leg(
-    name: str,
-    value: float,
-    bands: tuple[float, float],
-    summary: Summary,
-    advice: Advice,
-    *,
-    batch: bool,
-) -> Reason:
-    """A leg under its bound; ``batch`` says that it is a median, not a mean over steps."""
-    stable, dominated = bands
-    low = value < dominated
-    where = f"below {dominated:g}" if low else f"between {dominated:g} and {stable:g}"
-    of = "" if batch else " (mean over steps)"
-    why = f"the {name.replace('_', '/')} leg of overlap is {value:.2f}{of}, {where}"
-    if name == "target_proposal" or "policy_proposal" in summary.overlap.declared:
-        remedy = remedies.nearer_target(stable, advice, batch=batch)
-    elif name == "policy_proposal":
-        remedy = remedies.closer_proposal(value, summary)
-    elif value == 0:
-        why += f": {_OUT_OF_REACH}"
-        remedy = remedies.wider_policy()
+def _low_leg(item: LegWord, summary: Summary, bounds: Thresholds, advice: Advice) -> Reason:
+    """A leg whose interval is not above the bound of ``stable``."""
+    assert item.ess is not None and item.ess.median is not None  # noqa: S101, PT018 - it has a word
+    stable, low = bounds.overlap_stable, item.word == "dominated"
+    if item.why is not None:
+        why = f"{item.name}: {item.why}, the bound of {bounds.ess_q10_dominated:g} for a tenth"
+        remedy = f"{remedies.less_sharp(advice)}; look at the worst prompts first"
+        return Reason(why, remedy, kind="low_tenth")
+    side = f"below {bounds.overlap_dominated:g}" if low else f"not surely above {stable:g}"
+    why = f"{item.name}: the median prompt's ESS_rel is {stated(item.ess)}, {side}"
+    value = item.ess.median.value if item.ess.median.value is not None else item.ess.median.high
+    reach = 0.0 if value is None else value
+    kind: ReasonKind = "low_leg"
+    if item.leg == "target_proposal":
+        remedy = remedies.nearer_target(stable, advice)
+    elif item.leg == "policy_proposal":
+        remedy = remedies.closer_proposal(reach, summary)
+    elif summary.overlap.target_policy == 0:
+        why, kind, remedy = f"{why}: {_OUT_OF_REACH}", "out_of_reach", remedies.wider_policy()
     else:
         read = legs(summary)
         to_proposal, policy = read["target_proposal"], read["policy_proposal"]
         remedy = remedies.closer_policy(to_proposal, policy, stable, summary, advice)
-    kind: ReasonKind = "low_leg" if value else "out_of_reach"
     return Reason(why, remedy, "operator_dominated" if low else "transition", kind)
 
 
+def stated(ess: PopulationEss) -> str:
+    """``0.49 (0.41 to 0.58)``; ``not above 0.58`` where the tail leaves no lower end."""
+    assert ess.median is not None  # noqa: S101 - asked of what was read
+    low, value, high = ess.median.low, ess.median.value, ess.median.high
+    if not low or value is None:
+        return "not bounded" if high is None else f"not above {high:.2f}"
+    return f"{value:.2f} ({low:.2f} to {1.0 if high is None else high:.2f})"
+
+
+def _unreadable(item: LegWord, summary: Summary) -> Reason:
+    prompts = 0 if item.ess is None else item.ess.prompts
+    return Reason(
+        f"{item.name} is not readable: {item.why}",
+        remedies.more_evidence(summary, prompts),
+        "undetermined",
+        "unreadable_leg",
+    )
+
+
+def _point_alone(item: LegWord, summary: Summary) -> Reason:
+    value = getattr(summary.overlap, item.leg)
+    shown = "" if value is None else f" ({value:.2f} at the drawn K)"
+    return Reason(
+        f"{item.name} is a point without an interval{shown}: it cannot make a run stable",
+        "sample from the policy itself (on-policy): the leg is then target/proposal",
+        "undetermined",
+        "no_interval",
+    )
+
+
 def _unknown_leg(name: str, summary: Summary, advice: Advice) -> Reason:
-    """A leg without a value: for want of contexts that say something, else of log-probs."""
+    """A leg without a value: for want of prompts that say something, else of log-probs."""
     if _nothing_to_read(summary, policy_only=name == "policy_proposal"):
         remedy = remedies.more_sight(summary)
     elif name == "target_proposal" or (
@@ -186,64 +135,45 @@ def _unknown_leg(name: str, summary: Summary, advice: Advice) -> Reason:
     else:
         remedy = "record log_policy before the update, or declare the batch on-policy"
     why = f"the {name.replace('_', '/')} leg of overlap is not known"
-    return Reason(why, remedy, kind="unknown_leg")
+    return Reason(why, remedy, "undetermined", "unknown_leg")
 
 
 def _nothing_to_read(summary: Summary, *, policy_only: bool) -> bool:
-    """Whether a leg is unknown for want of contexts that tell, whatever log-probs are recorded.
+    """Whether a leg is unknown for want of prompts that tell, whatever log-probs are recorded.
 
-    The policy/proposal leg reads every context of two candidates, the others informative ones.
+    The policy/proposal leg reads every prompt of two rollouts, the others informative ones.
     """
     counts = summary.contexts
     alone = counts.total > 0 and counts.singleton == counts.total
     return alone or (counts.total > 0 and not counts.informative and not policy_only)
 
 
-def _unresolved(summary: Summary, stable: float) -> Iterator[Reason]:
-    """The median is above the bound, its interval is not."""
-    value, interval = summary.ess_rel.median, summary.ess_rel.median_ci90
-    low = None if interval is None else interval[0]
-    if value is None or low is None or not low < stable < value:
+def blind(words: Sequence[LegWord], summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
+    """Mostly groups without variance: a stable leg is then one of the few prompts that tell.
+
+    No reason where the bound of the reward's range, or the median over all prompts with those
+    groups at their worst, is itself above ``overlap_stable``.
+    """
+    counts = summary.contexts
+    zero = counts.zero_information or 0
+    seen = (counts.informative or 0) + zero
+    first = words[0]
+    if first.word != "stable" or zero <= bounds.zero_information_share * seen:
+        return
+    assert first.ess is not None  # noqa: S101 - it is stable
+    worst = first.ess.all_prompts[0] if first.ess.all_prompts else first.ess.bound
+    if worst is not None and worst >= bounds.overlap_stable:
         return
     yield Reason(
-        f"median ESS_rel is {value:.2f} but its 90 % interval starts at {low:.2f}, "
-        f"below {stable:g}",
-        remedies.more_contexts(contexts_read(summary), value, low, stable),
-        kind="wide_interval",
+        f"{zero} of {seen} prompts are zero-variance groups (all rollouts have the same reward): "
+        "the typical prompt tells nothing, and the words are about the others",
+        remedies.more_sight(summary),
+        kind="zero_information",
     )
 
 
-def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reason]:
-    """The fragile tenth, the heaviest candidate, the variance and shape of the tail, the gates."""
-    tails, q10 = summary.tails, summary.ess_rel.q10
-    if q10 is not None and q10 < bounds.ess_q10_dominated:
-        yield Reason(
-            f"a tenth of the prompts has ESS_rel at most {q10:.2f}, "
-            f"below {bounds.ess_q10_dominated:g}",
-            f"{remedies.less_sharp(advice)}; look at the worst prompts first",
-            kind="low_tenth",
-        )
-    weight = tails.max_weight_median
-    stable, dominated = _weight_limits(summary, bounds)
-    if weight is not None and weight > stable:
-        heavy = weight > dominated
-        limit = dominated if heavy else stable
-        yield Reason(
-            f"one rollout carries {weight:.0%} of a typical prompt's weight, over {limit:.0%}",
-            remedies.less_sharp(advice),
-            "operator_dominated" if heavy else "transition",
-            "heavy_candidate",
-        )
-    for what, value, limit in (
-        ("the median variance of log w", tails.log_w_variance_median, bounds.log_w_variance_stable),
-        ("the pooled Pareto k-hat", tails.pareto_k_pooled, bounds.pareto_k_stable),
-    ):
-        if value is not None and value > limit:
-            yield Reason(
-                f"{what} is {value:.2f}, over {limit:g}: the tail of the weights is heavy",
-                remedies.less_sharp(advice),
-                kind="heavy_tail",
-            )
+def trust_region(summary: Summary, bounds: Thresholds) -> Iterator[Reason]:
+    """The trust region shapes the update where it changes much of the gradient's weight."""
     if summary.activation is not None and summary.activation > bounds.activation_stable:
         yield Reason(
             f"the trust region changes {summary.activation:.0%} of the gradient's weight, over "
@@ -251,21 +181,6 @@ def tails(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reas
             "take fewer updates per batch or a lower learning rate, or widen the trust region",
             kind="trust_region",
         )
-
-
-def _weight_limits(summary: Summary, bounds: Thresholds) -> tuple[float, float]:
-    """Bounds of the largest weight; below ``min_candidates`` no tighter than K itself allows.
-
-    A context at ESS_rel e can have a largest weight of 1/√(e K), and has 1/K at the least: at K = 4
-    even weights carry 25 % each, which is no matter of eta.
-    """
-    limits = bounds.max_weight_stable, bounds.max_weight_dominated
-    k = summary.overlap.k
-    if k is None or k >= bounds.min_candidates:
-        return limits
-    at_k = ((e * k) ** -0.5 for e in (bounds.overlap_stable, bounds.overlap_dominated))
-    stable, dominated = (max(pair) for pair in zip(limits, at_k, strict=True))
-    return stable, dominated
 
 
 def coverage(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[Reason]:
@@ -297,7 +212,7 @@ def _low_reverse(reverse: float, summary: Summary, bounds: Thresholds, advice: A
     enumerable world) exact values lie above it as long as K candidates hold an effective one.
     """
     forward, k = summary.ess_rel.median, summary.overlap.k
-    few = 1.0 if k is None else min(1.0, k / bounds.min_candidates)
+    few = 1.0 if k is None else min(1.0, k / REFERENCE_K)
     missed = reverse == 0 or (forward is not None and reverse < few * forward**2 / 4)
     against = "" if forward is None else f" against {forward:.2f} seen from the proposal's side"
     low = reverse < bounds.overlap_dominated
@@ -338,11 +253,12 @@ def _misfit(rho: float, z: float | None) -> Reason:
 
 
 def target(assumed: bool) -> Iterator[Reason]:
-    """An assumed target is never swap-stable."""
+    """An assumed target gives intervals of η, never the word."""
     if assumed:
         yield Reason(
-            "the target was assumed, not declared: the verdict holds for the assumed eta only",
+            "the target was assumed, not declared: the words by eta hold for the assumed one only",
             "declare it (--target, --eta) or point to the training configuration (--config); "
             "until then read the verdict as intervals of eta",
-            kind="assumed_target",
+            "undetermined",
+            "assumed_target",
         )

@@ -1,41 +1,41 @@
 """What a regime is: a verdict, the reasons with a remedy each, and the plain phase point."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tod.diagnostics.summary import Summary
+from tod.population.interval import Interval
 from tod.regimes.thresholds import Thresholds
+from tod.regimes.words import LegWord
 
 __all__ = ["EtaInterval", "Regime"]
 
 Verdict = Literal["swap_stable", "transition", "operator_dominated", "undetermined"]
 
 ORDER: tuple[Verdict, ...] = ("swap_stable", "transition", "operator_dominated", "undetermined")
-"""From harmless to silent: the verdict is the last of these that any reason asks for."""
+"""From harmless to silent."""
 
 ReasonKind = Literal[
-    "few_contexts",
-    "unequal_k",
     "zero_information",
-    "few_candidates",
+    "unreadable_leg",
     "unknown_leg",
+    "no_interval",
     "low_leg",
     "out_of_reach",
-    "wide_interval",
     "low_tenth",
-    "heavy_candidate",
-    "heavy_tail",
     "trust_region",
     "missed_policy",
     "wrong_log_probs",
     "missed_mode",
     "low_reverse",
     "missing_mass",
-    "left_stable",
     "assumed_target",
     "other",
 ]
 """Which bound was missed: what a program reads in the place of the sentence."""
+
+NO_WORD: tuple[ReasonKind, ...] = ("assumed_target", "wrong_log_probs")
+"""Reasons under which no word is said, whatever the legs read."""
 
 
 @dataclass(frozen=True)
@@ -72,50 +72,52 @@ class PhasePoint:
     """A batch in the plain phase diagram: coverage to the right, tail severity upward.
 
     Attributes:
-        coverage: Median or 10 % quantile of ESS_rel over informative contexts.
-        tail: Median of the largest weight, or of the variance of log w (nats²).
-        coverage_kind: Which statistic ``coverage`` is.
-        tail_kind: Which statistic ``tail`` is.
+        coverage: Population median of ESS_rel of target/proposal, over prompts with a signal; the
+            sample's own median where a record holds no more.
+        interval: Its 90 % interval; None where it was not measured.
+        tail: Median over prompts of the largest normalised weight, at the drawn K.
     """
 
     coverage: float | None
     tail: float | None
-    coverage_kind: Literal["median", "q10"] = "median"
-    tail_kind: Literal["max_weight", "log_w_variance"] = "max_weight"
+    interval: Interval | None = None
 
     def region(self, thresholds: Thresholds | None = None) -> Verdict:
-        """The region of the plane: lower right stable, upper left dominated, between transition.
+        """Left, middle or right of the plane; ``transition`` where the interval crosses a bound.
 
-        It ignores the policy, missed modes and how much was measured: shown with the verdict,
-        never instead of it. A missing coordinate gives ``undetermined``.
+        It ignores the policy and missed modes: shown with the verdict, never instead of it. A
+        missing interval gives ``undetermined``.
         """
         bounds = thresholds or Thresholds()
-        if self.coverage is None or self.tail is None:
+        if self.interval is None:
             return "undetermined"
-        high = getattr(bounds, f"ess_{self.coverage_kind}_stable")
-        low = getattr(bounds, f"ess_{self.coverage_kind}_dominated")
-        mild = getattr(bounds, f"{self.tail_kind}_stable")
-        heavy = bounds.max_weight_dominated if self.tail_kind == "max_weight" else float("inf")
-        if self.coverage < low or self.tail > heavy:
+        low, high = self.interval.low, self.interval.high
+        if high is not None and high < bounds.overlap_dominated:
             return "operator_dominated"
-        return "swap_stable" if self.coverage >= high and self.tail <= mild else "transition"
+        return "swap_stable" if (low or 0.0) >= bounds.overlap_stable else "transition"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, with the names of the two statistics."""
+        return {
+            "coverage": self.coverage,
+            "tail": self.tail,
+            "interval": None if self.interval is None else self.interval.to_dict(),
+            "coverage_kind": "median",
+            "tail_kind": "max_weight",
+        }
 
 
-def phase_point(
-    summary: Summary,
-    coverage: Literal["median", "q10"] = "median",
-    tail: Literal["max_weight", "log_w_variance"] = "max_weight",
-) -> PhasePoint:
+def phase_point(summary: Summary) -> PhasePoint:
     """The coordinates of a batch in the plain phase diagram.
 
     Source: TOD framework, section 5 (equation phase-point)
     """
-    return PhasePoint(
-        coverage=getattr(summary.ess_rel, coverage),
-        tail=getattr(summary.tails, f"{tail}_median"),
-        coverage_kind=coverage,
-        tail_kind=tail,
-    )
+    ess = (summary.population or {}).get("target_proposal")
+    interval = None if ess is None else ess.median
+    value = summary.ess_rel.median
+    if interval is not None:
+        value = interval.high if interval.value is None else interval.value
+    return PhasePoint(value, summary.tails.max_weight_median, interval)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class Regime:
 
     Attributes:
         verdict: ``swap_stable``, ``transition``, ``operator_dominated`` or ``undetermined``.
+        legs: The word of every leg, with its interval.
         reasons: Why it is not better, worst first; empty exactly when ``swap_stable``.
         missing: Names of inputs that were not there, as in the diagnosis schema.
         point: The same batch in the plain phase diagram.
@@ -137,14 +140,28 @@ class Regime:
     point: PhasePoint = PhasePoint(None, None)
     eta_intervals: tuple[EtaInterval, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
+    legs: tuple[LegWord, ...] = ()
+
+    @property
+    def spoken(self) -> str:
+        """The legs in words: ``target/proposal: stable; staleness not recorded``.
+
+        With π = μ declared the first leg tells of all three; what does not apply is not told.
+        """
+        told = [item for item in self.legs if item.word != "not_applicable"]
+        if any(item.word == "declared" for item in told):
+            told = [item for item in told if item.leg != "target_policy"]
+        return "; ".join(item.spoken for item in told)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the ``regime`` block of the diagnosis schema, and ``point``, ``missing``."""
         return {
             "verdict": self.verdict,
+            "in_words": self.spoken,
+            "legs": [item.to_dict() for item in self.legs],
             "reasons": [reason.to_dict() for reason in self.reasons],
             "missing": list(self.missing),
-            "point": {**asdict(self.point), "region": self.point.region(self.thresholds)},
+            "point": {**self.point.to_dict(), "region": self.point.region(self.thresholds)},
             "eta_intervals": [
                 {"eta": list(part.eta), "verdict": part.verdict} for part in self.eta_intervals
             ],

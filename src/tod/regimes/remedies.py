@@ -5,7 +5,7 @@ elsewhere only its direction is told.
 """
 
 from dataclasses import dataclass
-from math import ceil, inf, log
+from math import inf, log
 
 from tod.diagnostics.summary import Summary
 
@@ -16,8 +16,8 @@ class Advice:
 
     Attributes:
         eta: The sharpness in force.
-        eta_max: The largest sharpness at which the median ESS_rel is at least ``eta_goal`` on
-            these candidates: ∞ where none is too much, 0 where none is small enough.
+        eta_max: The largest sharpness at which the population median of ESS_rel is surely at least
+            ``eta_goal``: ∞ where none is too much, 0 where none is small enough.
         k_needed: Candidates per context needed for the effective number wanted.
         k: Candidates per context, median.
         eta_goal: ESS_rel that ``eta_max`` keeps; None means the bound that was missed.
@@ -36,26 +36,20 @@ class Advice:
     budget: float | None = None
 
 
-def nearer_target(goal: float, advice: Advice, *, batch: bool) -> str:
+def nearer_target(goal: float, advice: Advice) -> str:
     """For the target/proposal leg: eta down to what is feasible, or K up.
 
     Args:
         goal: The bound that the leg misses.
         advice: Known numbers.
-        batch: Whether the leg is a median, which ``eta_max`` is about, and not a mean over steps.
     """
     eta, limit = advice.eta, advice.eta_max
     if eta is None or limit is None or limit < eta or _kept_at(advice, goal) < goal:
         text = less_sharp(advice, goal)
-    elif batch:
-        text = (
-            f"eta = {eta:.3g} is already feasible (up to {limit:.3g}): change the anchor or the "
-            "proposal, not eta"
-        )
     else:
         text = (
-            f"over all prompts eta = {eta:.3g} is feasible (up to {limit:.3g}): look for the "
-            "steps that fell"
+            f"eta = {eta:.3g} is feasible by its point (up to {limit:.3g}) and its interval is too "
+            "wide to say so: pool more prompts, or lower eta"
         )
     if advice.k_needed is None:
         return text
@@ -182,18 +176,25 @@ def wider_policy() -> str:
     )
 
 
-def more_evidence(summary: Summary, now: int, wanted: int) -> str:
-    """How many more contexts, and what would make blind ones informative.
+ENOUGH = 64
+"""Prompts with a signal at which a pool at K = 8 begins to tell stable from dominated."""
+
+
+def more_evidence(summary: Summary, prompts: int) -> str:
+    """More prompts in the pool, then more rollouts each, and what makes blind prompts tell.
 
     Args:
         summary: The batch.
-        now: Contexts that were read.
-        wanted: Contexts that have to be read.
+        prompts: Prompts with a signal that were read.
     """
     hint = _sight(summary)
-    if not now:
+    if not prompts:
         return hint or "draw other prompts"
-    return f"pool about {ceil(wanted / now)} such batches" + (f"; {hint}" if hint else "")
+    wanted = ENOUGH if prompts < ENOUGH else 4 * prompts
+    text = (
+        f"pool more steps ({prompts} prompts with a signal now, {wanted} narrow it), then raise K"
+    )
+    return f"{text}; {hint}" if hint else text
 
 
 def more_sight(summary: Summary) -> str:
@@ -229,18 +230,3 @@ def _prompts(n: int) -> str:
 
 def _s(n: int) -> str:
     return "s" if n == 1 else ""
-
-
-MOST_TIMES = 20.0
-"""How many times the present contexts a remedy asks for at the most."""
-
-
-def more_contexts(n: int, value: float, low: float, goal: float) -> str:
-    """Contexts at which the interval's lower end would clear ``goal``: width shrinks as 1/√n.
-
-    A median that lies on the bound would take more than anyone draws: then no number is named.
-    """
-    times = ((value - low) / (value - goal)) ** 2
-    if times > MOST_TIMES:
-        return f"read it as {goal:.2g}, on the bound: more prompts within reach tell no more"
-    return f"measure about {ceil(n * times)} informative prompts instead of {n}"

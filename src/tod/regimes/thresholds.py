@@ -1,6 +1,6 @@
-"""Where the verdict changes: one field per statistic, each with the source of its default."""
+"""Where a word begins: one band for every leg, and the bounds of what no leg can see."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -8,51 +8,42 @@ from tod.base import Spec
 
 __all__ = ["Thresholds"]
 
+RETIRED = {
+    "ess_two_stable": "overlap_stable",
+    "ess_two_dominated": "overlap_dominated",
+    "ess_median_stable": "overlap_stable",
+    "ess_median_dominated": "overlap_dominated",
+    "ess_q10_stable": "ess_q10_dominated",
+    "max_weight_stable": None,
+    "max_weight_dominated": None,
+    "log_w_variance_stable": None,
+    "pareto_k_stable": None,
+    "min_informative_stable": None,
+    "share_at_one_k": None,
+    "min_candidates": None,
+}
+"""Bounds of version 0.1 that read sample statistics at one K, and what is read in their place."""
+
 
 class Thresholds(Spec):
     """Provisional bounds of the regimes; application dependent, refit them with `calibrate`.
 
-    A band belongs to the statistic on which it was fitted and is never read for another one: the
-    same number means different things for a median, a low quantile, a minimum of three legs and
-    a mean over steps. "Fitted" below means: on exact, enumerable worlds (512 sequences, K = 16),
-    against the seed-debiased disagreement E of operators that share a target, "apart" meaning
-    E > 0.1. None of it was fitted on a language model.
+    A leg is read on the population of prompts (`tod.population`), so that one band serves every
+    leg, every K and every number of steps. Operators "apart" means: on exact, enumerable worlds
+    (512 sequences) the seed-debiased disagreement E of operators that share a target is over 0.1.
+    None of it was fitted on a language model.
     """
 
     overlap_stable: float = Field(default=0.7, gt=0, le=1)
-    """``overlap.minimum`` of one batch, the smallest of the three legs: above it, with modes
-    covered, E stayed below 0.03 in every condition tried (median 0.004, largest 0.022)."""
+    """Population median of a leg's ESS_rel: a leg is stable where its whole interval is at or above
+    it. With all three legs above it and modes covered, E stayed below 0.03 in every condition
+    tried (median 0.004, largest 0.022)."""
     overlap_dominated: float = Field(default=0.3, gt=0, le=1)
-    """``overlap.minimum`` of one batch: Youden's threshold for "apart" (sensitivity 0.83,
-    specificity 0.90)."""
-    ess_two_stable: float = Field(default=0.9, gt=0, le=1)
-    """``ess_two``, the smaller of the step-means of the first two legs of a run: above it none of
-    27 held-out conditions was apart."""
-    ess_two_dominated: float = Field(default=0.4, gt=0, le=1)
-    """``ess_two``: below it 0.88 to 1.00 of 50 held-out conditions were apart."""
-    ess_median_stable: float = Field(default=0.7, gt=0, le=1)
-    """Median ESS_rel, plain phase diagram only: above it 0.17 or less of the conditions were
-    apart, up to 0.95, beyond which distant starts and missed modes gather (0.36)."""
-    ess_median_dominated: float = Field(default=0.47, gt=0, le=1)
-    """Median ESS_rel, plain phase diagram only: Youden's threshold (0.73 / 0.92)."""
-    ess_q10_stable: float = Field(default=0.5, gt=0, le=1)
-    """10 % quantile of ESS_rel, plain phase diagram only. Not fitted: half of K, the usual
-    resampling threshold of sequential Monte Carlo."""
+    """Population median of a leg's ESS_rel: dominated where the whole interval is below it.
+    Youden's threshold for "apart" (sensitivity 0.83, specificity 0.90)."""
     ess_q10_dominated: float = Field(default=0.26, gt=0, le=1)
-    """10 % quantile of ESS_rel: Youden's threshold (0.74 / 0.93). Below it a tenth of the contexts
-    is fragile and the verdict is at most `transition`."""
-    max_weight_stable: float = Field(default=0.3, gt=0, le=1)
-    """Median over contexts of the largest normalised weight. From ESS <= 1/max^2: at K = 16 a
-    context with ESS_rel 0.7 cannot exceed 1/sqrt(11.2) = 0.299."""
-    max_weight_dominated: float = Field(default=0.5, gt=0, le=1)
-    """Median of the largest weight: half of a typical context's weight sits on one candidate."""
-    log_w_variance_stable: float = Field(default=1.2, gt=0)
-    """Median variance of log w, nats²; above it at most `transition`. Gaussian log-weights of
-    variance -ln 0.3 = 1.2 have ESS_rel 0.3. No upper band: a few very low weights raise the
-    variance and harm nobody."""
-    pareto_k_stable: float = Field(default=0.7, gt=0)
-    """Pooled Pareto k-hat (Vehtari et al. 2024, section 3.2): above 0.7 the weights' mean does not
-    settle at practical sample sizes; at most `transition`."""
+    """10 % quantile over prompts of ESS_rel: a leg whose interval of it lies wholly below has a
+    fragile tenth and is not stable. Youden's threshold (0.74 / 0.93)."""
     activation_stable: float = Field(default=0.29, gt=0, lt=1)
     """Share of the gradient's weight that the trust region changes: Youden's threshold for the clip
     fraction of PPO during training (0.80 / 0.84); above it at most `transition`."""
@@ -66,34 +57,31 @@ class Thresholds(Spec):
     """Target mass in answers not yet drawn (weighted Good-Turing): the safe cell was found and
     confirmed with less than 0.35 of the target uncovered."""
     zero_information_share: float = Field(default=0.5, gt=0, le=1)
-    """Share of non-singleton contexts whose candidates all have the same tilt: above one half the
-    median context carries no evidence; at most `transition`."""
+    """Share of groups without variance above which the typical prompt shows no signal: then a
+    stable leg needs the bound that holds for all prompts, whatever those groups are."""
     min_informative: int = Field(default=8, ge=1)
-    """Informative contexts below which nothing is said: 8 is the smallest n whose
+    """Groups with a signal below which nothing is said: 8 is the smallest n whose
     distribution-free 90 % interval of the median excludes the two extremes."""
-    min_informative_stable: int = Field(default=29, ge=1)
-    """Informative contexts that `swap_stable` needs: 29 is the smallest n with a distribution-free
-    90 % lower bound for the 10 % quantile (0.9^29 < 0.05)."""
-    share_at_one_k: float = Field(default=0.9, gt=0, le=1)
-    """Share of the informative contexts that have the common K, whose medians are read: with fewer
-    the worst tenth may lie wholly among those that are not; at most `transition`."""
-    min_candidates: int = Field(default=16, ge=2)
-    """Candidates per context that `swap_stable` needs: ESS_rel never reads below 1/K and is biased
-    upward; its first-order bias is reliable from K = 16 (a low leg is evidence at any K, a high
-    leg at small K is not)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_retired(cls, data: Any) -> Any:
+        for name in data if isinstance(data, dict) else ():
+            if name in RETIRED:
+                instead = RETIRED[name]
+                way = f"give {instead}" if instead else "leave it out"
+                raise ValueError(
+                    f"{name} is no longer read: legs are judged on the population of prompts, with "
+                    f"one band for all. So {way}"
+                )
+        return data
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        for name in ("overlap", "ess_two", "ess_median", "ess_q10"):
-            low, high = getattr(self, f"{name}_dominated"), getattr(self, f"{name}_stable")
-            if low > high:
-                raise ValueError(
-                    f"{name}_dominated = {low} exceeds {name}_stable = {high}: the band between "
-                    "them is the transition region. Lower the first or raise the second"
-                )
-        if self.max_weight_stable > self.max_weight_dominated:
+        low, high = self.overlap_dominated, self.overlap_stable
+        if low > high:
             raise ValueError(
-                f"max_weight_stable = {self.max_weight_stable} exceeds max_weight_dominated = "
-                f"{self.max_weight_dominated}: a larger weight is worse. Swap them"
+                f"overlap_dominated = {low} exceeds overlap_stable = {high}: the band between them "
+                "is the transition region. Lower the first or raise the second"
             )
         return self

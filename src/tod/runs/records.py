@@ -49,7 +49,10 @@ class StepRecord:
     Attributes:
         step: Counts from 1; 0 is the state before the first update.
         utility: Mean of every utility over the candidates of the step.
-        summary: Diagnostics of the step's batch.
+        summary: Diagnostics of the step's batch, with the population of the pool so far.
+        statistics: What the step adds to the pool (`tod.population.LegStatistics`).
+        pool: First and last step behind the population; it is read at some steps only.
+        reward_range: Least and largest value of every utility that has a declared range.
         regime: ``{"verdict": ..., "reasons": [{"why": ..., "remedy": ...}], "thresholds": {...}}``.
         knobs: ``eta``, ``tau``, ``beta`` in force at this step, those that exist.
         ledger: Tokens and FLOPs of this step alone, not of the run so far.
@@ -70,6 +73,9 @@ class StepRecord:
     held_out: HeldOut | None = None
     optimiser: dict[str, float | None] = field(default_factory=dict)
     world_size: int = 1
+    statistics: dict[str, Any] | None = None
+    pool: dict[str, int] | None = None
+    reward_range: dict[str, list[float]] = field(default_factory=dict)
     time: float | None = None
     seconds: dict[str, float] | None = None
 

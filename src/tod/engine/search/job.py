@@ -14,7 +14,7 @@ from tod.engine.costs import ModelCost, spent
 from tod.engine.data.task import Example
 from tod.engine.distributed import World
 from tod.engine.forward.index import Index
-from tod.engine.record import cost_of, write_tables
+from tod.engine.record import cost_of, reward_ranges, write_tables
 from tod.engine.running import Clock, Events, Job
 from tod.engine.search.answers import similarity
 from tod.engine.search.drawing import candidates_of, gather, prompts_of
@@ -24,8 +24,8 @@ from tod.engine.session import Session
 from tod.engine.settings import RunSettings
 from tod.engine.train import knobs_of
 from tod.operators import MinimumBayesRisk, RejectionSampling, Selection, SelectionRule
-from tod.procedure import Procedure, examine, pool_of
-from tod.regimes import classify
+from tod.procedure import Declared, Procedure, examine, pool_of, statistics_of
+from tod.regimes import GrowingPool, classify
 from tod.runs import Ledger, RunDirectory, StepRecord, plain, write_atomic
 
 
@@ -64,12 +64,19 @@ def search(
 class _Search(Job):
     """A run that selects at test time."""
 
+    pool: GrowingPool
+    batches: int
+
     def go(self, resume: bool) -> None:
         """All batches that are not on disk, then the summary."""
         examples = prompts_of(self.settings, self.session.task)
         many = self.settings.operator.proposal.prompts
         done = self._resumed() if resume else 0
-        for step in range(done + 1, -(-len(examples) // many) + 1):
+        self.batches = -(-len(examples) // many)
+        self.pool = GrowingPool()
+        if self.directory is not None:
+            self.pool = GrowingPool.of_records(self.directory.steps.read())
+        for step in range(done + 1, self.batches + 1):
             first = (step - 1) * many
             self._step(step, examples[first : first + many], first)
         if self.directory is not None:
@@ -101,10 +108,12 @@ class _Search(Job):
         self.events.phase("selecting")
         candidates, answers = candidates_of(evidence, self.settings.searching.answer)
         triple = Procedure(self.settings.target, self.settings.operator)
-        examined = examine(triple, candidates)
+        ranges = reward_ranges(self.session)
+        examined = examine(triple, candidates, declared=Declared(reward_range=ranges))
         chosen = self._select(candidates, evidence, first)
         clock.mark("select")
-        summary, knobs = examined.summary, knobs_of(self.settings.target)
+        knobs, statistics = knobs_of(self.settings.target), statistics_of(examined)
+        summary = self.pool.add(step, statistics, examined.summary, last=step == self.batches)
         record = StepRecord(
             step=step,
             utility=_means(candidates, chosen),
@@ -113,6 +122,9 @@ class _Search(Job):
             knobs=knobs,
             ledger=_ledger(self.session, evidence),
             optimiser=_beyond(self.settings, examined.log_w),
+            statistics=statistics.to_dict(),
+            pool=self.pool.steps,
+            reward_range=ranges,
             seconds=clock.seconds,
         )
         if self.directory is not None:

@@ -9,6 +9,15 @@ from tod.base import Spec
 Workers = Annotated[int, Field(ge=0, le=256)]
 
 
+UNIT = (0.0, 1.0)
+
+
+def _with(between: tuple[float, float], value: float | None) -> tuple[float, float]:
+    """A range with one more value in it."""
+    least, largest = between
+    return between if value is None else (min(least, value), max(largest, value))
+
+
 class _Utility(Spec):
     library: ClassVar[str | None] = None
     """A library that not everybody has and that scores."""
@@ -20,6 +29,11 @@ class _Utility(Spec):
     """Utility given to the candidates of a call that ran out of time; unset: the run stops."""
     workers: Workers = 0
     """Worker processes. 0 scores in the run's own process, where nothing can be timed out."""
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Least and largest utility that there can be; None where nothing bounds it."""
+        return _with(UNIT, self.on_timeout)
 
 
 class CountdownUtility(_Utility):
@@ -82,6 +96,11 @@ class OverlongUtility(_Utility):
             raise ValueError(f"buffer {self.buffer} is longer than longest {self.longest}")
         return self
 
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """−1 to 0."""
+        return _with((-1.0, 0.0), self.on_timeout)
+
 
 class CustomUtility(_Utility):
     """A reward function of one's own: ``f(prompts, completions, **columns)``, as in TRL."""
@@ -91,6 +110,11 @@ class CustomUtility(_Utility):
     """Import path, `pkg.module:name`; honoured only when imports are allowed."""
     workers: Workers = 1
     """Worker processes; each gets whole contexts, so a function may compare candidates."""
+
+    @property
+    def range(self) -> None:
+        """None: nothing is known of somebody's function."""
+        return None
 
 
 class LogLikelihoodUtility(Spec):
@@ -106,6 +130,11 @@ class LogLikelihoodUtility(Spec):
     kind: Literal["log_likelihood"] = "log_likelihood"
     model: str
     """The model p: ``tod://`` name, directory, or hub id, with the policy's vocabulary."""
+
+    @property
+    def range(self) -> None:
+        """None: a log-likelihood has no lower bound."""
+        return None
 
 
 TextUtility = (

@@ -18,6 +18,7 @@ from tod.live.trl.generated import appended, batch_of, gathered
 from tod.live.trl.hooks import Hooks, Seen, check
 from tod.live.trl.step import Judged, judge, metrics, utility_means
 from tod.live.trl.trainer import Aim, advantage, aim, check_arc, pull, sampled_exactly
+from tod.regimes import GrowingPool
 from tod.runs import DirectoryLock, JsonLines, Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 
@@ -74,6 +75,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         self.run: RunDirectory | None = None
         self.state: ArcState | None = None
         self.last: Judged | None = None
+        self.pool = GrowingPool()
         self.findings: LiveFindings | None = None
         self._asks = findings
         self._pending: list[LiveBatch] = []
@@ -103,6 +105,8 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             main = self.trainer.accelerator.is_main_process
             self.findings = LiveFindings() if self._asks and main else None
         self._opened(int(state.global_step))
+        records = [] if self.run is None else list(self.run.steps.read())
+        self.pool = GrowingPool.of_records(records)
         if self.arc is not None:
             self.state = self._restored(int(state.global_step), int(state.max_steps))
             self._turn(self.state)
@@ -126,7 +130,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
                 self.findings.step(step, batch, state.log_history)
         self._log_findings()
         with self.guard("examining a step"):
-            found = self._examined(batch)
+            found = self._examined(batch, step)
         if found is None:
             if self.run is not None:
                 with self._writing(self.run):
@@ -174,10 +178,12 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             self.run.lock.release()
         self.run = None
 
-    def _examined(self, batch: LiveBatch) -> Judged:
+    def _examined(self, batch: LiveBatch, step: int) -> Judged:
         return judge(
             batch,
             self._spec(),
+            self.pool,
+            step,
             assumed=self.aim.source == "assumed",
             on_policy=sampled_exactly(self.trainer) is None,
             clipped=self._mean(*_ACTIVATION),
@@ -234,6 +240,8 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
                 regime=found.regime.to_dict(),
                 knobs=knobs,
                 decision=said,
+                statistics=found.statistics.to_dict(),
+                pool=self.pool.steps,
                 world_size=self.trainer.accelerator.num_processes,
             )
         )

@@ -8,8 +8,9 @@ import numpy as np
 from tod.candidates import Candidates
 from tod.diagnostics import Summary, activation_of_clip
 from tod.live.export import LiveBatch
-from tod.procedure import Declared, Examined, examine
-from tod.regimes import Regime, classify
+from tod.population import LegStatistics
+from tod.procedure import Declared, Examined, examine, statistics_of
+from tod.regimes import GrowingPool, Regime, classify
 from tod.runs import facts
 
 VERDICTS = {"undetermined": -1.0, "operator_dominated": 0.0, "transition": 1.0, "swap_stable": 2.0}
@@ -21,19 +22,20 @@ class Judged:
     """A batch as it was examined under a target, and its regime."""
 
     examined: Examined
+    summary: Summary
+    """Diagnostics of the batch, with the population of the pool so far."""
+    statistics: LegStatistics
+    """What the batch adds to the pool."""
     regime: Regime
     left_out: int
     """Contexts with a reward or log-prob that the target needs and that is unknown."""
-
-    @property
-    def summary(self) -> Summary:
-        """Diagnostics of the batch."""
-        return self.examined.summary
 
 
 def judge(
     batch: LiveBatch,
     target: Any,
+    pool: GrowingPool,
+    step: int,
     *,
     assumed: bool,
     on_policy: bool,
@@ -45,6 +47,8 @@ def judge(
     Args:
         batch: The step's candidates.
         target: q*, any family.
+        pool: The run so far, to which the batch is added.
+        step: The batch's number.
         assumed: Whether the target is a guess.
         on_policy: Whether π is μ by the way the batch was made, for when it is not recorded.
         clipped: Share of all tokens that TRL logged as clipped, when known.
@@ -62,8 +66,10 @@ def judge(
     copied = old is not None and mu is not None and np.array_equal(old, mu)
     declared = Declared(on_policy, activation, entropy, one_engine=copied)
     examined = examine(target, candidates, declared=declared)
-    regime = classify(examined.summary, assumed_target=assumed, eta=general.common_sharpness)
-    return Judged(examined, regime, len(batch.contexts) - len(kept))
+    statistics = statistics_of(examined)
+    summary = pool.add(step, statistics, examined.summary)
+    regime = classify(summary, assumed_target=assumed, eta=general.common_sharpness)
+    return Judged(examined, summary, statistics, regime, len(batch.contexts) - len(kept))
 
 
 def metrics(found: Judged, knobs: dict[str, float | None]) -> dict[str, float]:

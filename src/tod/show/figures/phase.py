@@ -14,6 +14,8 @@ from tod.show.page.run_data import ContextPoint, RunView, at, thresholds
 WIDTH, HEIGHT = 560.0, 420.0
 X = Scale((0.0, 1.0), (46.0, WIDTH - 12.0))
 CROWD, REACH, CELL = 300, 22.0, 5.0
+LEAST_HEIGHT = 0.58
+"""Largest weight up to which the diagram reaches at the least."""
 SPOTS = 10
 """Points of a path, at most: each pools a window of steps, for medians of single steps jump."""
 LEAST, LARGEST = 3.0, 8.0
@@ -60,7 +62,7 @@ def phase_diagram(runs: list[RunView], style: list[str]) -> Html:
     normalised weight; a point of a prompt shows its own two values.
     """
     bounds = thresholds(runs)
-    y = _tail_scale(runs, bounds)
+    y = _tail_scale(runs)
     drawn = [
         _regions(bounds, y),
         [_reach(k, y) for k in _sizes(runs)],
@@ -90,25 +92,25 @@ def _point_data(point: ContextPoint) -> dict[str, object]:
     return {"head": f"prompt {point.context}{step}", "prompt": point.prompt, "facts": facts}
 
 
-def _tail_scale(runs: list[RunView], bounds: Thresholds) -> Scale:
-    """Up to the heaviest thing shown and beyond the last threshold, in steps of 0.2, at most 1."""
+def _tail_scale(runs: list[RunView]) -> Scale:
+    """Up to the heaviest thing shown, in steps of 0.2, at most 1."""
     seen = [point.max_weight for run in runs for point in run.points]
     seen += [value for run in runs for _, _, value in _medians(run) if value is not None]
-    highest = max([bounds.max_weight_dominated + 0.08, *seen])
+    highest = max([LEAST_HEIGHT, *seen])
     return Scale((0.0, min(1.0, math.ceil(highest * 5 - 1e-9) / 5)), (HEIGHT - 42.0, 10.0))
 
 
 def _regions(bounds: Thresholds, y: Scale) -> Html:
-    low, high = bounds.ess_median_dominated, bounds.ess_median_stable
-    mild, heavy = bounds.max_weight_stable, bounds.max_weight_dominated
+    """Three bands of coverage: the words are read on it alone, whatever the largest weight is."""
+    low, high, top = bounds.overlap_dominated, bounds.overlap_stable, y.domain[1]
     return join(
         [
-            _box("dominated", 0, y, y.domain[1]),
-            _box("transition", low, y, heavy),
-            _box("stable", high, y, mild),
-            _name("operator-dominated", X(0) + 10, y(0) - 9, "start", "dominated"),
-            _name("transition", X(low) + 10, y(heavy) + 19, "start", "transition"),
-            _name("swap-stable", X(1) - 10, y(0) - 9, "end", "stable"),
+            _box("dominated", 0, y, top),
+            _box("transition", low, y, top),
+            _box("stable", high, y, top),
+            _name("operator-dominated", X(0) + 10, y(top) + 19, "start", "dominated"),
+            _name("transition", X(low) + 10, y(top) + 19, "start", "transition"),
+            _name("swap-stable", X(1) - 10, y(top) + 19, "end", "stable"),
         ]
     )
 

@@ -2,12 +2,9 @@
 
 from typing import Any
 
-from tod.base.text import fixed
-from tod.diagnostics.summary import Summary
-from tod.regimes import classify_run, ess_two
 from tod.show.figures.ribbon import ribbon
-from tod.show.page.run_data import RunView, at, thresholds
-from tod.show.words import sentence, verdict_words
+from tod.show.page.run_data import RunView
+from tod.show.words import sentence, spoken, verdict_words
 
 
 def judged(run: RunView, named: bool = False) -> dict[str, Any]:
@@ -37,20 +34,13 @@ def _listed(regime: dict[str, Any], key: str) -> list[Any]:
 
 
 def _whole(run: RunView) -> str | None:
-    """The run as a whole, on the bands of step-means."""
-    if run.diagnosis is not None:  # that is what is shown
+    """Which steps the verdict of a run is read from, and what its legs say."""
+    if run.diagnosis is not None or run.judged is None:
         return None
-    # step 0 is the evaluation before training and diagnosed nothing
-    diagnosed = [record for record in run.steps if at(record, "contexts", "total")]
-    summaries = [Summary.from_dict(record) for record in diagnosed]
-    if len(summaries) < 2:
+    step, regime = run.judged
+    record = next((item for item in run.steps if item.get("step") == step), {})
+    pool, legs = record.get("pool") or {}, spoken(regime)
+    if not pool or not legs:
         return None
-    two = ess_two(summaries)
-    whole = verdict_words(classify_run(summaries, thresholds([run])).verdict).name
-    if run.search is not None:
-        return f"The run as a whole, over {len(summaries)} batches: {whole}."
-    known = f"ESS_two {fixed(two)}" if two is not None else "ESS_two is not known"
-    return (
-        f"The run as a whole, over {len(summaries)} steps: {whole} "
-        f"({known}, the smaller step-mean of the first two legs of overlap)."
-    )
+    name = "batches" if run.search is not None else "steps"
+    return f"Read from {name} {pool['first']} to {pool['last']} as one pool: {legs}."

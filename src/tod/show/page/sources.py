@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import DataError, RunError
-from tod.diagnostics import EssRel, Overlap, Summary
-from tod.regimes import Thresholds, classify, stable_crossings
+from tod.diagnostics import Summary
+from tod.regimes import Thresholds, classify
 from tod.runs import RunDirectory
 from tod.show.page import run_data as runs
 from tod.show.page.run_data import RunView, WorstContext
@@ -158,33 +158,6 @@ def _judged_again(view: RunView, bounds: Thresholds) -> RunView:
 
 
 def _whole_again(data: dict[str, Any], bounds: Thresholds) -> dict[str, Any]:
-    """A diagnosis of several steps is judged by the step-means of the first two legs, as ever."""
-    summary = Summary.from_dict(data)
+    """A diagnosis is judged again on the intervals that it was saved with."""
     assumed = (data["target"] or {}).get("source") == "assumed"
-    means = {
-        leg: sum(known) / len(known)
-        for leg, key in (("target_proposal", "ess_rel_median"), ("policy_proposal",) * 2)
-        if (known := [row[key] for row in data["trend"] if row[key] is not None])
-    }
-    several = len(data["trend"]) > 1 and len(means) == 2
-    if several:
-        summary = replace(summary, overlap=replace(summary.overlap, **means))
-    changes = (
-        ()
-        if data["target"] is None
-        else stable_crossings(
-            [row["step"] for row in data["trend"]],
-            [_legs_of(row, summary.overlap.declared) for row in data["trend"]],
-            bounds,
-        )
-    )
-    band: Any = "ess_two" if several else "overlap"
-    return classify(summary, bounds, assumed_target=assumed, band=band, changes=changes).to_dict()
-
-
-def _legs_of(row: dict[str, Any], declared: tuple[str, ...]) -> Summary:
-    """What a row of the trend holds of its step; the target/policy leg it does not."""
-    return Summary(
-        ess_rel=EssRel(median=row["ess_rel_median"], q10=row["ess_rel_q10"]),
-        overlap=Overlap(policy_proposal=row["policy_proposal"], declared=declared),
-    )
+    return classify(Summary.from_dict(data), bounds, assumed_target=assumed).to_dict()

@@ -1,0 +1,175 @@
+"""The verdict of a reading: its steps since the last dated change, as one pool."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tod.diagnosis.target import SourcedTarget
+from tod.diagnostics import Summary
+from tod.diagnostics.population_ess import PopulationEss
+from tod.findings import Findings
+from tod.formats.reading import Reading
+from tod.population import LegStatistics, leg_statistics, populations_of
+from tod.procedure import Examined, statistics_of, steps_of, weights_at
+from tod.regimes import (
+    EtaInterval,
+    Pool,
+    Regime,
+    Thresholds,
+    classify,
+    k_for_ess,
+    last_level,
+    not_milder,
+    pool_of,
+    verdict_by_eta,
+)
+from tod.regimes.largest import scale_of, spread_out
+
+GRID = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
+"""Sharpnesses tried, in units of 1/(deviation of the utility within contexts)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A reading, its steps and what happened to the run, to be judged.
+
+    Attributes:
+        examined: D of the whole reading.
+        sourced: The target and where it came from; None without any utility.
+        steps: D of every step.
+        bounds: Of the words.
+        since: First step after the last dated change; None where none is known.
+    """
+
+    examined: Examined
+    sourced: SourcedTarget | None
+    steps: Mapping[int, Examined]
+    bounds: Thresholds
+    since: int | None = None
+
+    @property
+    def assumed(self) -> bool:
+        """Whether the target is a guess."""
+        return self.sourced is not None and self.sourced.source == "assumed"
+
+    @cached_property
+    def statistics(self) -> dict[int, LegStatistics]:
+        """Sufficient statistics of every step."""
+        return {step: statistics_of(examined) for step, examined in self.steps.items()}
+
+    @cached_property
+    def summaries(self) -> dict[int, Summary]:
+        """The record of every step, with the population as its own rows tell it."""
+        found = populations_of(list(self.statistics.values()))
+        return {
+            step: replace(examined.summary, population=population)
+            for (step, examined), population in zip(self.steps.items(), found, strict=True)
+        }
+
+    @cached_property
+    def by_step(self) -> dict[int, Regime]:
+        """The verdict of every step by its own rows: a word only where they are certain of it."""
+        return {
+            step: classify(summary, self.bounds, assumed_target=self.assumed, certain=True)
+            for step, summary in self.summaries.items()
+        }
+
+    @cached_property
+    def pool(self) -> Pool | None:
+        """The steps that the run is judged by."""
+        return self._pool(list(self.steps), self.since)
+
+    @property
+    def summary(self) -> Summary:
+        """The record of the reading, with the population of its pool."""
+        population = None if self.pool is None else self.pool.population()
+        return replace(self.examined.summary, population=population)
+
+    def regime(self, needs: str | None, **feasible: Any) -> Regime:
+        """The verdict of the pool, its reasons, and intervals of η for an assumed target.
+
+        Args:
+            needs: What would let the target be weighed, where it cannot be.
+            **feasible: ``eta_max`` and ``eta_goal`` of `classify`.
+        """
+        summary, sourced = self.summary, self.sourced
+        regime = classify(
+            summary,
+            self.bounds,
+            assumed_target=self.assumed,
+            eta=None if sourced is None else sourced.eta,
+            k_needed=_k_needed(summary),
+            anchors=None if sourced is None else sourced.two_anchors,
+            eta_intervals=self._intervals(summary) if self.assumed else (),
+            needs=needs,
+            **feasible,
+        )
+        return not_milder(regime, self.by_step.values())
+
+    @cached_property
+    def before(self) -> Regime | None:
+        """The verdict of the steps before the last dated change; None where there are none."""
+        early = [step for step in self.steps if self.since is not None and step < self.since]
+        pool = self._pool(early, None) if early else None
+        if pool is None:
+            return None
+        summary = replace(self.examined.summary, population=pool.population())
+        intervals = self._intervals(summary, pool) if self.assumed else ()
+        return classify(summary, self.bounds, assumed_target=self.assumed, eta_intervals=intervals)
+
+    def _pool(self, steps: list[int], since: int | None) -> Pool | None:
+        return pool_of(
+            steps,
+            [self.statistics[step] for step in steps],
+            [self.steps[step].summary for step in steps],
+            since,
+        )
+
+    def _intervals(self, summary: Summary, pool: Pool | None = None) -> tuple[EtaInterval, ...]:
+        """The verdict by sharpness, were the target declared."""
+        pool = pool or self.pool
+        weights, seen = self.examined.weights, self.examined.diagnostics
+        places = spread_out(np.flatnonzero(seen.compared))
+        if weights is None or pool is None or not len(places):
+            return ()
+        contexts, rows = self.examined.candidates.contexts.take(places)
+        unit, base = weights.unit(rows), weights.base(rows)
+        scale = scale_of(unit, contexts)
+        etas = sorted({*(scale * x for x in GRID), abs(weights.declared or 1.0)})
+        population = pool.population
+
+        def at(eta: float) -> dict[str, PopulationEss]:
+            if pool.target.anchored:
+                return population(eta)
+            log_w = weights_at(base, unit, eta)
+            return population() | leg_statistics(contexts, log_w=log_w).population()
+
+        return verdict_by_eta(at, etas, summary, self.bounds)
+
+
+def last_change(reading: Reading, findings: Findings) -> int | None:
+    """First step after the last dated change: a fault's onset, or another lag of the sampler."""
+    dated = [fault.onset for fault in findings.faults if fault.onset is not None]
+    changed = [onset.step for onset in dated if onset.step is not None]
+    steps = steps_of(reading)
+    if reading.lag is not None and len(steps) > 1:
+        offsets = reading.contexts.offsets
+        lags = [
+            float(np.mean(reading.lag[offsets[at.start] : offsets[at.stop]])) for _, at in steps
+        ]
+        level = last_level([step for step, _ in steps], lags)
+        changed += [] if level is None else [level]
+    return max(changed, default=None)
+
+
+def _k_needed(summary: Summary) -> int | None:
+    """Rollouts that make half of the present number effective; None if there are enough."""
+    ess = (summary.population or {}).get("target_proposal")
+    k, interval = summary.overlap.k, None if ess is None else ess.median
+    if k is None or interval is None or not interval.value:
+        return None
+    needed = int(k_for_ess(np.array([interval.value]), k / 2)[0])
+    return needed if needed > k else None

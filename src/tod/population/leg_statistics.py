@@ -1,0 +1,262 @@
+"""What a batch adds to the pool that a run is judged by: counts and moments of its legs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from tod.base import Groups
+from tod.diagnostics.population_ess import Interval, PopulationEss
+from tod.population.jackknife import EssCounts, jackknife_ess
+from tod.population.moments import WeightMoments
+from tod.population.range_bound import with_bound
+from tod.population.reward_counts import RewardCounts
+from tod.population.reward_ess import reward_ess
+from tod.population.weight_moments import FEWEST_GROUPS, weight_moment_ess
+
+__all__ = ["GradedLeg", "LegStatistics", "leg_statistics", "pooled_statistics", "populations_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class GradedLeg:
+    """Log-weights of any kind: their moments, and ESS_rel of single groups.
+
+    Attributes:
+        moments: Of the log-weights.
+        jackknife: ESS_rel of single groups, its first bias in K removed, at ``eta``.
+        eta: The factor on the moments at which the jackknife was made; 1 where they are those of
+            log w itself.
+    """
+
+    moments: WeightMoments
+    jackknife: EssCounts | None
+    eta: float = 1.0
+
+    @classmethod
+    def of(cls, log_w: Any, groups: Groups, *, constant: Any, eta: float = 1.0) -> "GradedLeg":
+        """Of ω, or of U whose ηU is ω; ``constant`` as in `WeightMoments.of`."""
+        moments = WeightMoments.of(log_w, groups, constant=constant)
+        values = jackknife_ess(log_w * eta, groups)
+        if constant == "blind":
+            values = values[~groups_constant(log_w, groups)]
+        return cls(moments, EssCounts.of(values), eta)
+
+    def __add__(self, other: "GradedLeg") -> "GradedLeg":
+        """Of the groups of both; the jackknife is lost where it was made at two sharpnesses."""
+        same = self.eta == other.eta and self.jackknife is not None
+        jackknife = None
+        if same and other.jackknife is not None:
+            assert self.jackknife is not None  # noqa: S101 - by `same`
+            jackknife = self.jackknife + other.jackknife
+        return GradedLeg(self.moments + other.moments, jackknife, self.eta)
+
+    def ess(self, eta: float = 1.0) -> PopulationEss:
+        """ESS_rel over the prompts at a factor on the moments."""
+        moments = self.moments if eta == 1.0 else self.moments.scaled(eta)
+        return weight_moment_ess(moments, self.jackknife if eta == self.eta else None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        jackknife = None if self.jackknife is None else self.jackknife.to_dict()
+        return {"moments": self.moments.to_dict(), "jackknife": jackknife, "eta": self.eta}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any] | None) -> "GradedLeg | None":
+        """What ``to_dict`` made."""
+        if data is None:
+            return None
+        made = data["jackknife"]
+        jackknife = None if made is None else EssCounts.from_dict(made)
+        return cls(WeightMoments.from_dict(data["moments"]), jackknife, float(data["eta"]))
+
+
+def groups_constant(x: Any, groups: Groups) -> Bool[np.ndarray, " G"]:
+    """Groups whose values are all the same."""
+    reduced: Any = groups
+    return reduced.max(x) == reduced.min(x)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, eq=False)
+class LegStatistics:
+    """Sufficient statistics of the legs of a batch; those of two batches add up to those of both.
+
+    Attributes:
+        anchored: Whether the anchor is the proposal (b = μ): those of q*/μ are then of the utility
+            at η = 1 and tell of any sharpness; else they are of log w at ``eta``.
+        eta: Sharpness in force; None without one.
+        rewards: Groups by their rewards at η = 1, where few values occur and b = μ; else None.
+        weights: The same of any rewards, or of log w; None without a target.
+        width: Declared range of the utility at η = 1; None where nobody declared one.
+        policy: Of log π − log μ; None where they are not recorded.
+        target_policy: ESS_rel of q*/π of single groups, as the drawn rollouts show it.
+    """
+
+    anchored: bool = False
+    eta: float | None = None
+    rewards: RewardCounts | None = None
+    weights: GradedLeg | None = None
+    width: float | None = None
+    policy: GradedLeg | None = None
+    target_policy: EssCounts | None = None
+
+    def adds_to(self, other: "LegStatistics") -> bool:
+        """Whether the two tell of one target: of another sharpness only where b = μ."""
+        if self.anchored != other.anchored or (self.weights is None) != (other.weights is None):
+            return False
+        return self.anchored or self.eta == other.eta
+
+    def __add__(self, other: "LegStatistics") -> "LegStatistics":
+        """Of the groups of both, in force the sharpness of the second."""
+        rewards = None
+        if self.rewards is not None and other.rewards is not None:
+            rewards = self.rewards.joined(other.rewards)
+        return LegStatistics(
+            anchored=self.anchored,
+            eta=other.eta,
+            rewards=rewards,
+            weights=_sum(self.weights, other.weights),
+            width=other.width if self.width == other.width else None,
+            policy=_sum(self.policy, other.policy),
+            target_policy=_sum(self.target_policy, other.target_policy),
+        )
+
+    def population(self, eta: float | None = None) -> dict[str, PopulationEss]:
+        """ESS_rel of every leg over the population of prompts.
+
+        Args:
+            eta: Another sharpness than the one in force; only where b = μ.
+        """
+        found: dict[str, PopulationEss] = {}
+        target = self._target(self.eta if eta is None else eta)
+        if target is not None:
+            found["target_proposal"] = target
+        if self.policy is not None:
+            found["policy_proposal"] = self.policy.ess()
+        if self.target_policy is not None and len(self.target_policy):
+            found["target_policy"] = point_of(self.target_policy)
+        return found
+
+    def _target(self, eta: float | None) -> PopulationEss | None:
+        """Of q*/μ; None without a target."""
+        if self.weights is None:
+            return None
+        if not self.anchored or eta is None:
+            return self.weights.ess()
+        if eta == 0:
+            one = Interval(1.0, 1.0, 1.0)
+            return PopulationEss(one, one, self.weights.moments.groups, "range", bound=1.0)
+        ess = None if self.rewards is None else reward_ess(self.rewards, eta)
+        ess = self.weights.ess(eta) if ess is None else ess
+        return ess if self.width is None else with_bound(ess, eta * self.width)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the record of a step."""
+        return {
+            "anchored": self.anchored,
+            "eta": self.eta,
+            "rewards": None if self.rewards is None else self.rewards.to_dict(),
+            "weights": None if self.weights is None else self.weights.to_dict(),
+            "width": self.width,
+            "policy": None if self.policy is None else self.policy.to_dict(),
+            "target_policy": None if self.target_policy is None else self.target_policy.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "LegStatistics":
+        """What ``to_dict`` made."""
+        rewards, both = data["rewards"], data["target_policy"]
+        return cls(
+            anchored=bool(data["anchored"]),
+            eta=data["eta"],
+            rewards=None if rewards is None else RewardCounts.from_dict(rewards),
+            weights=GradedLeg.from_dict(data["weights"]),
+            width=data["width"],
+            policy=GradedLeg.from_dict(data["policy"]),
+            target_policy=None if both is None else EssCounts.from_dict(both),
+        )
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """The sum of two that are known; of one, where the other batch has none; None without any."""
+    return b if a is None else a if b is None else a + b
+
+
+def leg_statistics(
+    groups: Groups,
+    *,
+    log_w: Float[np.ndarray, " N"] | None = None,
+    anchored: bool = False,
+    eta: float | None = None,
+    width: float | None = None,
+    log_r: Float[np.ndarray, " N"] | None = None,
+    target_policy: Float[np.ndarray, " C"] | None = None,
+) -> LegStatistics:
+    """The sufficient statistics of a batch.
+
+    Args:
+        groups: Rollouts of one prompt each.
+        log_w: log w of every rollout, or, where ``anchored``, the utility at η = 1; None without a
+            target.
+        anchored: Whether the anchor is the proposal.
+        eta: Sharpness in force.
+        width: Declared range of the utility at η = 1.
+        log_r: log π − log μ; None where it is not recorded.
+        target_policy: ESS_rel of q*/π of the groups with a signal; None where it was not measured.
+    """
+    many = np.flatnonzero(groups.sizes > 1)
+    several, rows = groups.take(many)
+    weights = policy = rewards = None
+    if log_w is not None:
+        sharp = eta if anchored and eta else 1.0
+        weights = GradedLeg.of(log_w[rows], several, constant="blind", eta=sharp)
+        rewards = RewardCounts.of(log_w[rows], several) if anchored else None
+    if log_r is not None:
+        policy = GradedLeg.of(log_r[rows], several, constant="one")
+    return LegStatistics(
+        anchored=anchored,
+        eta=eta,
+        rewards=rewards,
+        weights=weights,
+        width=width if anchored else None,
+        policy=policy,
+        target_policy=None if target_policy is None else EssCounts.of(target_policy),
+    )
+
+
+def pooled_statistics(steps: Sequence[LegStatistics]) -> tuple[LegStatistics, int]:
+    """The last steps that tell of one target, added up, and the place of the first of them.
+
+    A pool ends where the sharpness changed, unless b = μ, whose counts tell of any.
+    """
+    first = len(steps) - 1
+    while first > 0 and steps[first - 1].adds_to(steps[-1]):
+        first -= 1
+    total = steps[first]
+    for item in steps[first + 1 :]:
+        total = total + item
+    return total, first
+
+
+def populations_of(steps: Sequence[LegStatistics]) -> list[dict[str, PopulationEss]]:
+    """ESS_rel of every leg at every step by its own groups."""
+    return [item.population() for item in steps]
+
+
+def point_of(values: EssCounts) -> PopulationEss:
+    """What a sample statistic that reads too high is worth: a point, and an upper end.
+
+    ESS_rel of q*/π on K rollouts is biased upward where the weights are heavy; so the upper end of
+    its order-statistic interval is one of the population too, and it has no lower end.
+    """
+    n = len(values)
+    if n < FEWEST_GROUPS:
+        few = f"{n} prompts whose rewards differ: {FEWEST_GROUPS} are needed"
+        return PopulationEss(None, None, n, None, few)
+    return PopulationEss(
+        Interval(None, values.quantile(0.5), values.interval(0.5)[1]),
+        Interval(None, values.quantile(0.1), values.interval(0.1)[1]),
+        n,
+        "sample",
+    )

@@ -1,0 +1,29 @@
+"""ESS_rel over prompts from counted rewards: pass rates for two levels, compositions for more."""
+
+from tod.diagnostics.population_ess import PopulationEss
+from tod.population.pass_counts import PassCounts
+from tod.population.pass_rates import pass_rate_ess
+from tod.population.reward_counts import RewardCounts
+
+__all__ = ["pass_counts_of", "reward_ess"]
+
+
+def pass_counts_of(counts: RewardCounts) -> PassCounts | None:
+    """Groups by passes, of rewards with two levels at the most; None for more."""
+    return PassCounts(counts.passes()) if len(counts.levels) <= 2 else None
+
+
+def reward_ess(counts: RewardCounts, eta: float) -> PopulationEss | None:
+    """Median and 10 % quantile of ESS_rel over the prompts with a signal, for b = μ.
+
+    None where the counts alone do not tell it: read the moments then.
+
+    Args:
+        counts: Groups by their rewards at η = 1.
+        eta: Sharpness.
+    """
+    passes = pass_counts_of(counts)
+    if passes is None:
+        return None
+    apart = counts.levels[-1] - counts.levels[0]
+    return pass_rate_ess(passes, eta * apart)
