@@ -1,5 +1,6 @@
 """What a batch adds to the pool that a run is judged by: counts and moments of its legs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,9 @@ class GradedLeg:
     @classmethod
     def of(cls, log_w: Any, groups: Groups, *, constant: Any, eta: float = 1.0) -> "GradedLeg":
         """Of ω, or of U whose ηU is ω; ``constant`` as in `WeightMoments.of`."""
-        moments = WeightMoments.of(log_w, groups, constant=constant)
+        unit = unit_of(log_w)
+        moments = WeightMoments.of(log_w / unit, groups, constant=constant)
+        moments = moments if unit == 1.0 else moments.scaled(unit)
         values = jackknife_ess(log_w * eta, groups)
         if constant == "blind":
             values = values[~groups_constant(log_w, groups)]
@@ -72,6 +75,20 @@ class GradedLeg:
         return cls(WeightMoments.from_dict(data["moments"]), jackknife, float(data["eta"]))
 
 
+LARGE = 2.0**64
+"""Log-weights beyond it, or all within its inverse, are counted in another unit: eighth powers of
+them are not numbers."""
+
+
+def unit_of(x: Any) -> float:
+    """1, or the power of two in which values are near 1 where they are too large or too small."""
+    finite = np.abs(x[np.isfinite(x)])
+    top = float(finite.max(initial=0.0))
+    if top == 0.0 or 1 / LARGE <= top <= LARGE:
+        return 1.0
+    return float(2.0 ** math.floor(math.log2(top)))
+
+
 def groups_constant(x: Any, groups: Groups) -> Bool[np.ndarray, " G"]:
     """Groups whose values are all the same."""
     reduced: Any = groups
@@ -103,8 +120,13 @@ class LegStatistics:
 
     def adds_to(self, other: "LegStatistics") -> bool:
         """Whether the two tell of one target: of another sharpness only where b = μ."""
-        if self.anchored != other.anchored or (self.weights is None) != (other.weights is None):
+        mine, theirs = self.weights, other.weights
+        if self.anchored != other.anchored or (mine is None) != (theirs is None):
             return False
+        if mine is not None and theirs is not None:
+            apart = mine.moments.log_eta - theirs.moments.log_eta
+            if abs(apart) > math.log(LARGE):  # rewards of another unit
+                return False
         return self.anchored or self.eta == other.eta
 
     def __add__(self, other: "LegStatistics") -> "LegStatistics":

@@ -173,16 +173,17 @@ class WeightMoments:
         """
         if self.constant_is_one != other.constant_is_one:
             raise DataError("moments of rewards and of log-ratios do not add: pool each apart.")
-        b = other._at_eta_of(self)
-        sizes = {*self.scales, *b.scales}
+        larger = self if self.log_eta >= other.log_eta else other  # the other may underflow
+        a, b = self._at_eta_of(larger), other._at_eta_of(larger)
+        sizes = {*a.scales, *b.scales}
         return replace(
-            self,
-            sums={name: self.sums[name] + b.sums[name] for name in POWERS},
-            scales={k: _joined(self.scales.get(k, {}), b.scales.get(k, {})) for k in sorted(sizes)},
-            constant=self.constant + b.constant,
-            infinite=self.infinite + b.infinite,
-            invalid=self.invalid + b.invalid,
-            short=self.short + b.short,
+            a,
+            sums={name: a.sums[name] + b.sums[name] for name in POWERS},
+            scales={k: _joined(a.scales.get(k, {}), b.scales.get(k, {})) for k in sorted(sizes)},
+            constant=a.constant + b.constant,
+            infinite=a.infinite + b.infinite,
+            invalid=a.invalid + b.invalid,
+            short=a.short + b.short,
         )
 
     def _at_eta_of(self, other: "WeightMoments") -> "WeightMoments":

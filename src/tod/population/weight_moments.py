@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,8 @@ __all__ = [
 FEWEST_GROUPS = 8
 """Groups with a signal that are needed for a population to be read."""
 MEDIAN = 0.5
+EXTREME = 40.0
+"""|ln η| beyond which the sums are read without η, whose eighth power is not a number."""
 SHAPE_Z = 2.3
 """Standard errors that skewness and kurtosis are moved by: their errors are skewed themselves."""
 SAFE_Z = 1.64
@@ -89,24 +91,28 @@ def weight_shape(moments: WeightMoments) -> WeightShape | None:
     """The law of the log-weights over prompts; None where fewer than 8 groups tell it."""
     if moments.groups < FEWEST_GROUPS:
         return None
-    kappa22 = moments.sum_of("kappa22")
-    kurtosis = moments.sum_of("k4") / kappa22
+    extreme = abs(moments.log_eta) > EXTREME
+    unit = replace(moments, log_eta=0.0, sign=1) if extreme else moments
+    kappa22 = unit.sum_of("kappa22")
+    kurtosis = unit.sum_of("k4") / kappa22
     square = (
-        moments.sum_of("k4_k4")
-        - 2 * kurtosis * moments.sum_of("k4_kappa22")
-        + kurtosis**2 * moments.sum_of("kappa22_kappa22")
+        unit.sum_of("k4_k4")
+        - 2 * kurtosis * unit.sum_of("k4_kappa22")
+        + kurtosis**2 * unit.sum_of("kappa22_kappa22")
     )
-    scales = scale_law(moments.log_k2(), CELL, kurtosis)
-    cube = moments.sum_of("weight") * scales.mean_cube
-    ratio = moments.sum_of("k3") / moments.sum_of("cube")
+    scales = scale_law(unit.log_k2(), CELL, kurtosis)
+    cube = unit.sum_of("weight") * scales.mean_cube
+    if not cube or not unit.sum_of("cube"):  # scales too far apart for one sum
+        return None
+    ratio = unit.sum_of("k3") / unit.sum_of("cube")
     residual = (
-        moments.sum_of("k3_k3")
-        - 2 * ratio * moments.sum_of("k3_cube")
-        + ratio**2 * moments.sum_of("cube_cube")
+        unit.sum_of("k3_k3")
+        - 2 * ratio * unit.sum_of("k3_cube")
+        + ratio**2 * unit.sum_of("cube_cube")
     )
     return WeightShape(
-        scales=scales,
-        skew=moments.sum_of("k3") / cube,
+        scales=scale_law(moments.log_k2(), CELL, kurtosis) if extreme else scales,
+        skew=(moments.sign if extreme else 1) * unit.sum_of("k3") / cube,
         skew_error=math.sqrt(max(residual, 0.0)) / cube,
         kurtosis=kurtosis,
         kurtosis_error=math.sqrt(max(square, 0.0)) / kappa22,
