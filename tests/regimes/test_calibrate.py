@@ -9,11 +9,11 @@ from tod.regimes.calibrate import youden
 
 
 def study(rng, n=200):
-    """ESS_two tells exactly at 0.35; the median does so with noise; q10 is unknown."""
+    """ESS_tri tells exactly at 0.35; the median does so with noise; q10 is unknown."""
     two = rng.uniform(0, 1, n)
     return [
         {
-            "ess_two": float(x),
+            "ess_tri": float(x),
             "ess_median": float(np.clip(x + rng.normal(0, 0.2), 0.01, 1)),
             "ess_q10": None,
             "excess": 0.3 if x < 0.35 else 0.01,
@@ -25,14 +25,14 @@ def study(rng, n=200):
 def test_a_perfect_statistic_is_cut_at_its_edge(rng):
     records = study(rng)
     cuts = fit_cuts(records)
-    assert set(cuts) == {"ess_two", "ess_median"}
-    exact = cuts["ess_two"]
+    assert set(cuts) == {"ess_tri", "ess_median"}
+    exact = cuts["ess_tri"]
     assert (exact.sensitivity, exact.specificity, exact.auroc) == (1.0, 1.0, 1.0)
-    two = np.array([r["ess_two"] for r in records])
+    two = np.array([r["ess_tri"] for r in records])
     assert two[two < 0.35].max() < exact.threshold <= two[two >= 0.35].min()
     fitted = fit_thresholds(records)
-    assert fitted.ess_two_dominated == pytest.approx(exact.threshold)
-    assert fitted.overlap_dominated == Thresholds().overlap_dominated  # not transferred
+    assert fitted.overlap_dominated == pytest.approx(exact.threshold)
+    assert fitted.overlap_stable == pytest.approx(max(exact.stable, exact.threshold))
     assert fitted.ess_q10_dominated == Thresholds().ess_q10_dominated
 
 
@@ -48,10 +48,19 @@ def test_youden_and_auroc_against_counting(rng):
 
 def test_a_statistic_that_never_licenses_gets_a_stable_edge_of_one():
     records = [
-        {"ess_median": i / 100, "excess": 0.3 if i % 7 == 0 or i < 30 else 0.0} for i in range(100)
+        {"ess_tri": i / 100, "excess": 0.3 if i % 7 == 0 or i < 30 else 0.0} for i in range(100)
     ]
-    assert fit_cuts(records)["ess_median"].stable is None
-    assert fit_thresholds(records).ess_median_stable == 1.0
+    assert fit_cuts(records)["ess_tri"].stable is None
+    assert fit_thresholds(records).overlap_stable == 1.0
+
+
+def test_a_statistic_that_bounds_nothing_is_cut_and_refits_nothing(rng):
+    records = [
+        {"ess_two": float(x), "excess": 0.3 if x < 0.35 else 0.0} for x in rng.uniform(size=99)
+    ]
+    assert set(fit_cuts(records)) == {"ess_two"}
+    with pytest.raises(DataError, match="ess_tri, ess_q10"):
+        fit_thresholds(records)
 
 
 def test_one_class_or_no_outcome_is_refused():

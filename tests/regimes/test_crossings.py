@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tod.base import DataError
-from tod.diagnostics import ContextCounts, EssRel, Overlap, Summary
-from tod.regimes import Crossing, Thresholds, classify_run, stable_crossings, still_out
+from tod.diagnostics import EssRel, Overlap, Summary
+from tod.regimes import Thresholds, last_level, stable_crossings
 from tod.regimes.crossings import crossings, segments
 from tolerance import chance, double
 
@@ -120,21 +120,13 @@ def test_the_bounds_are_those_of_the_verdict():
     assert [c.step for c in stable_crossings(range(40), summaries, strict)] == [20]
 
 
-@pytest.mark.parametrize(
-    ("end", "verdict"), [(0.2, "operator_dominated"), (0.5, "transition"), (0.97, "swap_stable")]
-)
-def test_a_run_is_judged_by_its_end(end, verdict):
-    """Six steps of 66 leave the mean at 0.92 or more, which is the stable band."""
-    counts = ContextCounts(32, 32, candidates_per_context={"min": 16, "median": 16, "max": 16})
-    summaries = [replace(legs_at(0.97, v, 0.97), contexts=counts) for v in [1.0] * 30 + [end] * 6]
-    long = [*summaries[:30], *summaries]
-    regime = classify_run(long)
-    assert regime.verdict == verdict
-    words = f"policy/proposal left the stable region at step 61 (1.00 -> {end:.2f}), and ends at"
-    assert (end < 0.9) == any(words in reason.why for reason in regime.reasons)
-    shifted = classify_run(long, steps=range(10, 76)).reasons
-    assert (end < 0.9) == any("at step 70" in reason.why for reason in shifted)
-    assert classify_run([*long[:30], *[long[-1]] * 6, *long[:60]]).verdict == "swap_stable"
+def test_the_last_level_begins_after_the_last_change(rng):
+    x = np.concatenate([np.full(30, 0.9), np.full(20, 0.3)]) + rng.normal(0, 0.01, 50)
+    assert last_level(range(10, 60), x.tolist()) == 40
+    gaps = [None if i % 3 == 0 else value for i, value in enumerate(x.tolist())]
+    assert last_level(range(10, 60), gaps) in (40, 41)
+    assert last_level(range(30), x[:30].tolist()) is None
+    assert last_level([], []) is None
 
 
 def test_steps_without_informative_contexts_are_skipped():
@@ -157,26 +149,6 @@ def test_degenerate_series():
         crossings([1, 1], [0.1, 0.2], enter=0.5, leave=0.4)
     with pytest.raises(DataError, match="one per step"):
         stable_crossings([1], [])
-
-
-@pytest.mark.parametrize(("after", "last"), [(0.2, 0.5), (0.5, 0.2)])
-@pytest.mark.parametrize("what", ["target/policy", "ess_rel.q10"])
-def test_what_left_is_judged_by_where_it_ends(what, after, last):
-    """A leg that fell to 0.2 and came half way back ends in transition, and the other way round."""
-    left = Crossing(step=9, event="left", before=0.9, after=after, what=what, last=last)
-    (reason,) = still_out([left], Thresholds())
-    dominated = what != "ess_rel.q10" and last < Thresholds().overlap_dominated
-    assert reason.verdict == ("operator_dominated" if dominated else "transition")
-    assert reason.kind == "left_stable"
-
-
-def test_what_came_back_is_not_out():
-    left = Crossing(9, "left", 0.9, 0.2, "target/policy", 0.9)
-    back = replace(left, step=20, event="entered", before=0.2, after=0.9)
-    other = replace(left, what="target/proposal", step=12)
-    assert [str(r.why).split()[0] for r in still_out([left, other, back], Thresholds())] == [
-        "target/proposal"
-    ]
 
 
 @pytest.mark.parametrize("event", ["left", "entered"])

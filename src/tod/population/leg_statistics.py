@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,7 @@ class LegStatistics:
         weights: The same of any rewards, or of log w; None without a target.
         width: Declared range of the utility at η = 1; None where nobody declared one.
         policy: Of log π − log μ; None where they are not recorded.
+        log_ratio: Largest |log π − log μ| of a rollout; None where it is not recorded.
         target_policy: ESS_rel of q*/π of single groups, as the drawn rollouts show it.
     """
 
@@ -116,6 +117,7 @@ class LegStatistics:
     weights: GradedLeg | None = None
     width: float | None = None
     policy: GradedLeg | None = None
+    log_ratio: float | None = None
     target_policy: EssCounts | None = None
 
     def adds_to(self, other: "LegStatistics") -> bool:
@@ -141,6 +143,7 @@ class LegStatistics:
             weights=_sum(self.weights, other.weights),
             width=other.width if self.width == other.width else None,
             policy=_sum(self.policy, other.policy),
+            log_ratio=_largest(self.log_ratio, other.log_ratio),
             target_policy=_sum(self.target_policy, other.target_policy),
         )
 
@@ -156,7 +159,9 @@ class LegStatistics:
             found["target_proposal"] = target
         if self.policy is not None:
             found["policy_proposal"] = self.policy.ess()
-        if self.target_policy is not None and len(self.target_policy):
+        if target is not None and self.log_ratio is not None and self.log_ratio <= NEAR:
+            found["target_policy"] = widened(target, self.log_ratio)
+        elif self.target_policy is not None and len(self.target_policy):
             found["target_policy"] = point_of(self.target_policy)
         return found
 
@@ -182,6 +187,7 @@ class LegStatistics:
             "weights": None if self.weights is None else self.weights.to_dict(),
             "width": self.width,
             "policy": None if self.policy is None else self.policy.to_dict(),
+            "log_ratio": self.log_ratio,
             "target_policy": None if self.target_policy is None else self.target_policy.to_dict(),
         }
 
@@ -196,6 +202,7 @@ class LegStatistics:
             weights=GradedLeg.from_dict(data["weights"]),
             width=data["width"],
             policy=GradedLeg.from_dict(data["policy"]),
+            log_ratio=data["log_ratio"],
             target_policy=None if both is None else EssCounts.from_dict(both),
         )
 
@@ -205,11 +212,17 @@ def _sum(a: Any, b: Any) -> Any:
     return b if a is None else a if b is None else a + b
 
 
+def _largest(a: float | None, b: float | None) -> float | None:
+    """The larger of two; unknown where either is, for nothing bounds that batch."""
+    return None if a is None or b is None else max(a, b)
+
+
 def leg_statistics(
     groups: Groups,
     *,
     log_w: Float[np.ndarray, " N"] | None = None,
     anchored: bool = False,
+    informative: Bool[np.ndarray, " C"] | None = None,
     eta: float | None = None,
     width: float | None = None,
     log_r: Float[np.ndarray, " N"] | None = None,
@@ -222,6 +235,8 @@ def leg_statistics(
         log_w: log w of every rollout, or, where ``anchored``, the utility at η = 1; None without a
             target.
         anchored: Whether the anchor is the proposal.
+        informative: Groups that say something of the target, where that is not told by ``log_w``:
+            those of them in which log w is constant have ESS_rel = 1. None where b = μ.
         eta: Sharpness in force.
         width: Declared range of the utility at η = 1.
         log_r: log π − log μ; None where it is not recorded.
@@ -230,10 +245,13 @@ def leg_statistics(
     many = np.flatnonzero(groups.sizes > 1)
     several, rows = groups.take(many)
     weights = policy = rewards = None
-    if log_w is not None:
-        sharp = eta if anchored and eta else 1.0
-        weights = GradedLeg.of(log_w[rows], several, constant="blind", eta=sharp)
-        rewards = RewardCounts.of(log_w[rows], several) if anchored else None
+    if log_w is not None and anchored:
+        weights = GradedLeg.of(log_w[rows], several, constant="blind", eta=eta or 1.0)
+        rewards = RewardCounts.of(log_w[rows], several)
+    elif log_w is not None:
+        telling = many if informative is None else many[informative[many]]
+        told, at = groups.take(telling)
+        weights = GradedLeg.of(log_w[at], told, constant="one")
     if log_r is not None:
         policy = GradedLeg.of(log_r[rows], several, constant="one")
     return LegStatistics(
@@ -243,6 +261,7 @@ def leg_statistics(
         weights=weights,
         width=width if anchored else None,
         policy=policy,
+        log_ratio=None if log_r is None else _widest(log_r),
         target_policy=None if target_policy is None else EssCounts.of(target_policy),
     )
 
@@ -264,6 +283,41 @@ def pooled_statistics(steps: Sequence[LegStatistics]) -> tuple[LegStatistics, in
 def populations_of(steps: Sequence[LegStatistics]) -> list[dict[str, PopulationEss]]:
     """ESS_rel of every leg at every step by its own groups."""
     return [item.population() for item in steps]
+
+
+def _widest(log_r: Any) -> float | None:
+    """Largest |log π − log μ|; None where one is not finite."""
+    top = float(np.abs(log_r).max(initial=0.0))
+    return top if math.isfinite(top) else None
+
+
+NEAR = 0.1
+"""|log π − log μ| of every rollout up to which q*/π is read as q*/μ, widened."""
+
+
+def widened(target: PopulationEss, log_ratio: float) -> PopulationEss:
+    """q*/π from q*/μ where |log π − log μ| ≤ δ for every rollout: within a factor e^{±δ}.
+
+    1 + χ²(q*‖π) = E_μ[(q*/μ)²/ρ] with ρ = π/μ in [e^{−δ}, e^{δ}]. It is q*/μ itself on-policy,
+    where π and μ differ by rounding alone.
+
+    Source: derived (equation near-policy)
+    """
+
+    def moved(interval: Interval | None) -> Interval | None:
+        if interval is None:
+            return None
+        down, up = math.exp(-log_ratio), math.exp(log_ratio)
+        low, value, high = interval.low, interval.value, interval.high
+        return Interval(
+            None if low is None else low * down,
+            value,
+            None if high is None else min(high * up, 1.0),
+        )
+
+    return replace(
+        target, median=moved(target.median), q10=moved(target.q10), bound=None, all_prompts=None
+    )
 
 
 def point_of(values: EssCounts) -> PopulationEss:

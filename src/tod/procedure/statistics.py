@@ -29,6 +29,7 @@ def statistics_of(examined: Examined) -> LegStatistics:
         target = {
             "log_w": weights.unit(slice(None)) if anchored else weights.log_w,
             "anchored": anchored,
+            "informative": seen.informative,
             "eta": weights.last,
             "width": known.width,
         }

@@ -4,7 +4,10 @@ A run is one pool (`tod.regimes.pool`), judged as a batch is: its words do not d
 step ends.
 """
 
+from dataclasses import replace
+
 from tod.diagnostics.summary import Summary
+from tod.procedure import Examined, statistics_of
 from tod.regimes import reasons
 from tod.regimes.reasons import legs
 from tod.regimes.regime import NO_WORD, EtaInterval, Reason, Regime, Verdict, phase_point
@@ -19,7 +22,7 @@ WORST_FIRST: tuple[Verdict, ...] = ("operator_dominated", "transition", "undeter
 
 
 def classify(
-    summary: Summary,
+    batch: Summary | Examined,
     thresholds: Thresholds | None = None,
     *,
     assumed_target: bool = False,
@@ -41,7 +44,8 @@ def classify(
     assumed target, and log-probs that cannot be the sampler's, leave it ``undetermined``.
 
     Args:
-        summary: Diagnostics of one batch, or of several steps pooled, with its ``population``.
+        batch: What was examined; or the summary of one batch, or of several steps pooled, with
+            its ``population``.
         thresholds: Bounds; the provisional defaults if None.
         assumed_target: The target was neither declared nor located in a configuration.
         eta: Sharpness in force, for remedies.
@@ -61,6 +65,10 @@ def classify(
     Source: TOD framework, section 5 (equation verdict)
     """
     bounds = thresholds or Thresholds()
+    summary = batch
+    if isinstance(summary, Examined):
+        population = statistics_of(summary).population()
+        summary = replace(summary.summary, population=population)
     k = summary.contexts.candidates_per_context.get("median")
     advice = Advice(eta, eta_max, k_needed, k, eta_goal, anchors, needs, budget)
     words = leg_words(summary, bounds, certain=certain)

@@ -47,7 +47,7 @@ def overlap(
         elif item.word == "not_readable":
             yield _unreadable(item, summary)
         elif item.word == "no_interval":
-            yield _point_alone(item, summary)
+            yield _point_alone(item, summary, bounds, advice)
         elif item.word in ("transition", "dominated"):
             yield _low_leg(item, summary, bounds, advice)
     if summary.overlap.q10.get("target_policy") == 0 and summary.overlap.target_policy:
@@ -106,12 +106,18 @@ def _unreadable(item: LegWord, summary: Summary) -> Reason:
     )
 
 
-def _point_alone(item: LegWord, summary: Summary) -> Reason:
-    value = getattr(summary.overlap, item.leg)
+def _point_alone(item: LegWord, summary: Summary, bounds: Thresholds, advice: Advice) -> Reason:
+    """A sample statistic that reads too high: a low value is evidence, a high one is none."""
+    value, goal = getattr(summary.overlap, item.leg), bounds.overlap_stable
     shown = "" if value is None else f" ({value:.2f} at the drawn K)"
+    remedy = "sample from the policy itself (on-policy): the leg is then target/proposal"
+    if value is not None and value < goal:
+        read = legs(summary)
+        proposal, policy = read["target_proposal"], read["policy_proposal"]
+        remedy = remedies.closer_policy(proposal, policy, goal, summary, advice)
     return Reason(
         f"{item.name} is a point without an interval{shown}: it cannot make a run stable",
-        "sample from the policy itself (on-policy): the leg is then target/proposal",
+        remedy,
         "undetermined",
         "no_interval",
     )

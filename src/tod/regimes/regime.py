@@ -12,8 +12,13 @@ __all__ = ["EtaInterval", "Regime"]
 
 Verdict = Literal["swap_stable", "transition", "operator_dominated", "undetermined"]
 
-ORDER: tuple[Verdict, ...] = ("swap_stable", "transition", "operator_dominated", "undetermined")
-"""From harmless to silent."""
+WORST_LAST: tuple[Verdict, ...] = (
+    "swap_stable",
+    "undetermined",
+    "transition",
+    "operator_dominated",
+)
+"""What is known to be low comes after what is not known."""
 
 ReasonKind = Literal[
     "zero_information",

@@ -60,6 +60,8 @@ class LegWord:
         """``target/proposal: stable``, ``staleness not recorded``."""
         if self.leg == "policy_proposal" and self.word == "not_recorded":
             return "staleness not recorded"
+        if self.word == "declared":
+            return SPOKEN["declared"]
         return f"{self.name}: {SPOKEN.get(self.word, self.word)}"
 
     @property
