@@ -6,13 +6,19 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from tod.diagnosis.target import SourcedTarget
 from tod.diagnostics import Summary
 from tod.diagnostics.population_ess import PopulationEss
 from tod.findings import Findings
 from tod.formats.reading import Reading
-from tod.population import LegStatistics, leg_statistics, populations_of
+from tod.population import (
+    LegStatistics,
+    jackknife_counts,
+    leg_statistics,
+    populations_of,
+)
 from tod.procedure import Examined, statistics_of, steps_of, weights_at
 from tod.regimes import (
     EtaInterval,
@@ -132,22 +138,34 @@ class Judged:
         """The verdict by sharpness, were the target declared."""
         pool = pool or self.pool
         weights, seen = self.examined.weights, self.examined.diagnostics
-        places = spread_out(np.flatnonzero(seen.compared))
-        if weights is None or pool is None or not len(places):
+        if weights is None or pool is None:
+            return ()
+        places = spread_out(np.flatnonzero(seen.informative & self._inside(pool)))
+        if not len(places):
             return ()
         contexts, rows = self.examined.candidates.contexts.take(places)
         unit, base = weights.unit(rows), weights.base(rows)
         scale = scale_of(unit, contexts)
         etas = sorted({*(scale * x for x in GRID), abs(weights.declared or 1.0)})
+        counted = pool.target.rewards is not None
         population = pool.population
 
         def at(eta: float) -> dict[str, PopulationEss]:
-            if pool.target.anchored:
-                return population(eta)
             log_w = weights_at(base, unit, eta)
-            return population() | leg_statistics(contexts, log_w=log_w).population()
+            if not pool.target.anchored:
+                return population() | leg_statistics(contexts, log_w=log_w).population()
+            if counted:
+                return population(eta)
+            return population(eta, jackknife_counts(log_w, contexts, constant="blind"))
 
         return verdict_by_eta(at, etas, summary, self.bounds)
+
+    def _inside(self, pool: Pool) -> Bool[np.ndarray, " C"]:
+        """Prompts of the steps of a pool."""
+        steps = self.examined.candidates.labels.step
+        if steps is None:
+            return np.ones(len(self.examined.diagnostics), dtype=bool)
+        return (steps >= pool.first) & (steps <= pool.last)
 
 
 def last_change(reading: Reading, findings: Findings) -> int | None:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from tod.base import Groups
 from tod.diagnostics.population_ess import Interval, PopulationEss
-from tod.population.jackknife import EssCounts, jackknife_ess
+from tod.population.jackknife import EssCounts, jackknife_counts
 from tod.population.moments import WeightMoments
 from tod.population.range_bound import with_bound
 from tod.population.reward_counts import RewardCounts
@@ -41,10 +41,7 @@ class GradedLeg:
         unit = unit_of(log_w)
         moments = WeightMoments.of(log_w / unit, groups, constant=constant)
         moments = moments if unit == 1.0 else moments.scaled(unit)
-        values = jackknife_ess(log_w * eta, groups)
-        if constant == "blind":
-            values = values[~groups_constant(log_w, groups)]
-        return cls(moments, EssCounts.of(values), eta)
+        return cls(moments, jackknife_counts(log_w * eta, groups, constant=constant), eta)
 
     def __add__(self, other: "GradedLeg") -> "GradedLeg":
         """Of the groups of both; the jackknife is lost where it was made at two sharpnesses."""
@@ -55,10 +52,12 @@ class GradedLeg:
             jackknife = self.jackknife + other.jackknife
         return GradedLeg(self.moments + other.moments, jackknife, self.eta)
 
-    def ess(self, eta: float = 1.0) -> PopulationEss:
-        """ESS_rel over the prompts at a factor on the moments."""
+    def ess(self, eta: float = 1.0, jackknife: EssCounts | None = None) -> PopulationEss:
+        """ESS_rel over the prompts at a factor on the moments, and the jackknife at that factor."""
         moments = self.moments if eta == 1.0 else self.moments.scaled(eta)
-        return weight_moment_ess(moments, self.jackknife if eta == self.eta else None)
+        if jackknife is None and eta == self.eta:
+            jackknife = self.jackknife
+        return weight_moment_ess(moments, jackknife)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -87,12 +86,6 @@ def unit_of(x: Any) -> float:
     if top == 0.0 or 1 / LARGE <= top <= LARGE:
         return 1.0
     return float(2.0 ** math.floor(math.log2(top)))
-
-
-def groups_constant(x: Any, groups: Groups) -> Bool[np.ndarray, " G"]:
-    """Groups whose values are all the same."""
-    reduced: Any = groups
-    return reduced.max(x) == reduced.min(x)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,14 +140,18 @@ class LegStatistics:
             target_policy=_sum(self.target_policy, other.target_policy),
         )
 
-    def population(self, eta: float | None = None) -> dict[str, PopulationEss]:
+    def population(
+        self, eta: float | None = None, jackknife: EssCounts | None = None
+    ) -> dict[str, PopulationEss]:
         """ESS_rel of every leg over the population of prompts.
 
         Args:
             eta: Another sharpness than the one in force; only where b = μ.
+            jackknife: ESS_rel of single groups at that sharpness, its first bias removed; without
+                it the interval of graded rewards is a little wider.
         """
         found: dict[str, PopulationEss] = {}
-        target = self._target(self.eta if eta is None else eta)
+        target = self._target(self.eta if eta is None else eta, jackknife)
         if target is not None:
             found["target_proposal"] = target
         if self.policy is not None:
@@ -165,7 +162,7 @@ class LegStatistics:
             found["target_policy"] = point_of(self.target_policy)
         return found
 
-    def _target(self, eta: float | None) -> PopulationEss | None:
+    def _target(self, eta: float | None, jackknife: EssCounts | None) -> PopulationEss | None:
         """Of q*/μ; None without a target."""
         if self.weights is None:
             return None
@@ -175,7 +172,7 @@ class LegStatistics:
             one = Interval(1.0, 1.0, 1.0)
             return PopulationEss(one, one, self.weights.moments.groups, "range", bound=1.0)
         ess = None if self.rewards is None else reward_ess(self.rewards, eta)
-        ess = self.weights.ess(eta) if ess is None else ess
+        ess = self.weights.ess(eta, jackknife) if ess is None else ess
         return ess if self.width is None else with_bound(ess, eta * self.width)
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,5 +25,5 @@ def reward_ess(counts: RewardCounts, eta: float) -> PopulationEss | None:
     passes = pass_counts_of(counts)
     if passes is None:
         return None
-    apart = counts.levels[-1] - counts.levels[0]
+    apart = counts.levels[-1] - counts.levels[0] if counts.levels else 0.0
     return pass_rate_ess(passes, eta * apart)

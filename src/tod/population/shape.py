@@ -24,6 +24,10 @@ def ess_of_scale(
     return np.exp(log_ess_of_scale(h, skew, kurtosis))  # type: ignore[no-any-return]
 
 
+LARGEST = 1e6
+"""Standard deviation of log-weights beyond which ESS_rel is 0 whatever their shape."""
+
+
 def log_ess_of_scale(
     h: Float[np.ndarray, "*s"] | float,
     skew: Float[np.ndarray, "*s"] | float,
@@ -44,8 +48,9 @@ def log_ess_of_scale(
         *(np.asarray(x, dtype=np.float64) for x in (h, skew, kurtosis))
     )
     shape = h.shape
-    h, skew, kurtosis = h.ravel(), skew.ravel(), kurtosis.ravel()
-    once, twice = cumulant_function(h, skew, kurtosis), cumulant_function(2 * h, skew, kurtosis)
+    t = np.minimum(h.ravel(), LARGEST)
+    skew, kurtosis = skew.ravel(), kurtosis.ravel()
+    once, twice = cumulant_function(t, skew, kurtosis), cumulant_function(2 * t, skew, kurtosis)
     with np.errstate(invalid="ignore"):
         value = np.where(np.isinf(twice), -np.inf, np.minimum(2 * once - twice, 0.0))
     return value.reshape(shape)

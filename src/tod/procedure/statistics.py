@@ -24,8 +24,8 @@ def statistics_of(examined: Examined) -> LegStatistics:
     target: dict[str, Any] = {}
     if weights is not None and known.sampled:
         base = weights.base(slice(None))
-        one_eta = weights.declared is not None
-        anchored = base is None and one_eta and weights.information is weights.tilt
+        tilted = known.target is not None and bool(known.target.target.tilts)
+        anchored = base is None and tilted and weights.declared is not None
         target = {
             "log_w": weights.unit(slice(None)) if anchored else weights.log_w,
             "anchored": anchored,

@@ -13,7 +13,7 @@ from typing import Any
 from tod.base import DataError
 from tod.diagnostics.population_ess import PopulationEss
 from tod.diagnostics.summary import ContextCounts, EssRel, Summary, mean_of_known
-from tod.population import LegStatistics, pooled_statistics
+from tod.population import EssCounts, LegStatistics, pooled_statistics
 from tod.regimes.classify import classify
 from tod.regimes.crossings import last_level
 from tod.regimes.regime import Regime, Verdict
@@ -47,14 +47,21 @@ class Pool:
         """The steps, as plain data."""
         return {"first": self.first, "last": self.last, "policy_first": self.policy_first}
 
-    def population(self, eta: float | None = None) -> dict[str, PopulationEss]:
-        """ESS_rel of every leg over the population, at another sharpness where one is given."""
-        found = self.target.population(eta)
+    def population(
+        self, eta: float | None = None, jackknife: EssCounts | None = None
+    ) -> dict[str, PopulationEss]:
+        """ESS_rel of every leg over the population, at another sharpness where one is given.
+
+        Args:
+            eta: Sharpness; the one in force if None.
+            jackknife: As in `LegStatistics.population`.
+        """
+        found = self.target.population(eta, jackknife)
         if self.policy_first == self.first:
             return found
         for leg in POLICY:
             found.pop(leg, None)
-        late = self.policy.population(eta)
+        late = self.policy.population(eta, jackknife)
         return found | {leg: late[leg] for leg in POLICY if leg in late}
 
 
