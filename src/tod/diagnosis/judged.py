@@ -170,8 +170,7 @@ class Judged:
 
 def last_change(reading: Reading, findings: Findings) -> int | None:
     """First step after the last dated change: a fault's onset, or another lag of the sampler."""
-    dated = [fault.onset for fault in findings.faults if fault.onset is not None]
-    changed = [onset.step for onset in dated if onset.step is not None]
+    changed = [] if findings.last_change is None else [findings.last_change]
     steps = steps_of(reading)
     if reading.lag is not None and len(steps) > 1:
         offsets = reading.contexts.offsets

@@ -48,6 +48,12 @@ class Findings:
         """The worst severity of all findings; None without any."""
         return min((f.severity for f in self.all), key=SEVERITIES.index, default=None)
 
+    @property
+    def last_change(self) -> int | None:
+        """First step of the fault that began last; None where none has a dated beginning."""
+        dated = [fault.onset for fault in self.faults if fault.onset is not None]
+        return max((onset.step for onset in dated if onset.step is not None), default=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {

@@ -1,5 +1,6 @@
 """When a run left the stable region: change points, then a region with two edges."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -185,11 +186,29 @@ def stable_crossings(
 def last_level(steps: Sequence[int], values: Sequence[float | None]) -> int | None:
     """The first step of the last level of a series, where a change preceded it.
 
-    Steps without a value are passed over. None where the series has one level.
+    Steps without a value are passed over. Stretches whose means differ by less than `APART`
+    standard errors are one level, for where noise grows `segments` cuts it. None where the series
+    has one level.
     """
     known = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
-    stretches = segments(np.array([value for _, value in known], dtype=np.float64))
-    return known[stretches[-1].start][0] if len(stretches) > 1 else None
+    x = np.array([value for _, value in known], dtype=np.float64)
+    stretches = list(segments(x))
+    while len(stretches) > 1:
+        before, last = stretches[-2:]
+        a, b = x[before.start : before.stop], x[last.start : last.stop]
+        if abs(b.mean() - a.mean()) > APART * math.hypot(_error(a), _error(b)):
+            return known[last.start][0]
+        stretches[-2:] = [Segment.of(x, before.start, last.stop)]
+    return None
+
+
+APART = 4.0
+"""Standard errors between two levels; the place of the change was chosen to make them many."""
+
+
+def _error(x: Float[np.ndarray, " n"]) -> float:
+    """Standard error of a mean; 0 of one value."""
+    return float(x.std(ddof=1) / math.sqrt(len(x))) if len(x) > 1 else 0.0
 
 
 def _noise(x: Float[np.ndarray, " n"]) -> float:

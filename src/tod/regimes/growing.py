@@ -22,6 +22,7 @@ class GrowingPool:
 
     Attributes:
         read_at: The last step at which the population was read; None before the first.
+        since: First step after the last dated change, where one is known; the pool starts there.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,7 @@ class GrowingPool:
         self._population: dict[str, PopulationEss] | None = None
         self._pool: Pool | None = None
         self.read_at: int | None = None
+        self.since: int | None = None
 
     @classmethod
     def of_records(cls, records: Iterable[Mapping[str, Any]]) -> "GrowingPool":
@@ -77,5 +79,7 @@ class GrowingPool:
     def _read(self) -> dict[str, PopulationEss] | None:
         until = self.read_at
         count = sum(until is None or step <= until for step in self._steps)
-        self._pool = pool_of(self._steps[:count], self._statistics[:count], self._summaries[:count])
+        self._pool = pool_of(
+            self._steps[:count], self._statistics[:count], self._summaries[:count], self.since
+        )
         return None if self._pool is None else self._pool.population()

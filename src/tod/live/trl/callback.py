@@ -128,6 +128,8 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         if self.findings is not None:
             with self.guard("asking the detectors"):
                 self.findings.step(step, batch, state.log_history)
+                seen = self.findings.last
+                self.pool.since = None if seen is None else seen.last_change
         self._log_findings()
         with self.guard("examining a step"):
             found = self._examined(batch, step)
