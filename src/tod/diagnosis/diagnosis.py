@@ -96,6 +96,7 @@ class Diagnosis:
         logs: Metric logs of the same run, for its findings.
         pool: The steps that the verdict is of; None where nothing could be counted.
         before: The verdict of the steps before them, where something changed.
+        early: Those steps.
     """
 
     reading: Reading
@@ -120,6 +121,7 @@ class Diagnosis:
     logs: tuple[Log, ...] = ()
     pool: Pool | None = None
     before: Regime | None = None
+    early: Sequence[int] = ()
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -178,7 +180,7 @@ class Diagnosis:
             "target": None if self.sourced is None else self.sourced.to_dict(),
             **self.summary.to_dict(),
             "regime": self.regime.to_dict(),
-            "regime_before": None if self.before is None else self.before.to_dict(),
+            "regime_before": self._before(),
             "pool": None if self.pool is None else self.pool.to_dict(),
             "feasible": self.feasible,
             "cannot": [item.to_dict() for item in self.cannot],
@@ -195,6 +197,12 @@ class Diagnosis:
             **self.measures,
         }
         return plain(data)  # type: ignore[no-any-return]
+
+    def _before(self) -> dict[str, Any] | None:
+        """The ``regime_before`` block of the schema."""
+        if self.before is None:
+            return None
+        return {**self.before.to_dict(), "steps": [self.early[0], self.early[-1]]}
 
     def as_assumed(self) -> dict[str, Any]:
         """What depends on the target, to stand beside a diagnosis whose own cannot be weighed."""
@@ -297,6 +305,7 @@ def diagnose(
         summary=judged.summary,
         regime=judged.regime(needs),
         before=judged.before,
+        early=judged.early,
         pool=judged.pool,
         findings=found,
         feasible=None if largest is None else _feasible(largest, ess_target),

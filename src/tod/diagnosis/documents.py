@@ -12,6 +12,7 @@ from tod.base.unknown import UnknownKind
 from tod.diagnosis.target import TargetSource
 from tod.findings.finding import Severity
 from tod.regimes.regime import Verdict
+from tod.regimes.words import Word
 
 Share = Annotated[float, Field(ge=0, le=1.000000001)] | None
 Count = Annotated[int, Field(ge=0)]
@@ -68,11 +69,59 @@ class ReasonBlock(TypedDict):
 
 
 @document
+class IntervalBlock(TypedDict):
+    """The 5, 50 and 95 % points of what is believed; null where there is no such end."""
+
+    low: float | None
+    value: float | None
+    high: float | None
+
+
+@document
+class PopulationBlock(TypedDict):
+    """ESS_rel of single prompts, as quantiles over the prompts with a signal."""
+
+    median: IntervalBlock | None
+    q10: IntervalBlock | None
+    prompts: Count
+    method: str | None
+    """How it was read: declared, pass_rates, reward_values, weight_moments, range or sample."""
+    unreadable: str | None
+    """Why it could not be read."""
+    bound: Share
+    """What no prompt is below, by the declared range of the reward."""
+    all_prompts: tuple[float, float] | None
+    """The median over all prompts, those without a signal at either end of what they may have."""
+
+
+@document
+class LegBlock(TypedDict):
+    """What one leg of the overlap says."""
+
+    leg: Leg
+    word: Word
+    ess: PopulationBlock | None
+    why: str | None
+
+
+@document
+class PoolBlock(TypedDict):
+    """The steps that a run is judged by."""
+
+    first: int
+    last: int
+    policy_first: int
+    """First step behind the legs of the policy, where it changed level inside the pool."""
+
+
+@document
 class PointBlock(TypedDict):
     """The batch in the plain phase diagram."""
 
     coverage: float | None
     tail: float | None
+    interval: NotRequired[IntervalBlock | None]
+    """90 % interval of the coverage over the population. Of version 0.3 on."""
     coverage_kind: Literal["median", "q10"]
     tail_kind: Literal["max_weight", "log_w_variance"]
     region: Verdict
@@ -80,10 +129,12 @@ class PointBlock(TypedDict):
 
 @document
 class EtaBlock(TypedDict):
-    """A range of sharpness over which the verdict is the same."""
+    """A range of sharpness over which the verdict and the word of target/proposal are the same."""
 
     eta: tuple[float, float]
     verdict: Verdict
+    target_proposal: NotRequired[Word | None]
+    """Of version 0.3 on."""
 
 
 @document
@@ -91,11 +142,17 @@ class RegimeBlock(TypedDict):
     """The verdict, with all that is needed to act on it."""
 
     verdict: Verdict
+    in_words: NotRequired[str]
+    """The legs in words. Of version 0.3 on."""
+    legs: NotRequired[list[LegBlock]]
+    """The word of every leg with its intervals. Of version 0.3 on."""
     reasons: list[ReasonBlock]
     missing: list[str]
     point: PointBlock
     eta_intervals: list[EtaBlock]
     thresholds: dict[str, float]
+    steps: NotRequired[tuple[int, int]]
+    """First and last step behind ``regime_before``. Of version 0.3 on."""
 
 
 @document
@@ -236,6 +293,8 @@ class TrendBlock(TypedDict):
     informative: Count | None
     contexts: Count
     policy_proposal: Share
+    population: NotRequired[IntervalBlock | None]
+    """Population median of target/proposal by the rows of the step alone. Of version 0.3 on."""
     regime: Verdict
 
 
@@ -430,6 +489,11 @@ class DiagnosisDocument(TypedDict):
     source: SourceBlock
     target: TargetBlock | None
     regime: RegimeBlock
+    """Of the pool."""
+    regime_before: NotRequired[RegimeBlock | None]
+    """Of the steps before the last dated change, where there was one. Of version 0.3 on."""
+    pool: NotRequired[PoolBlock | None]
+    """Of version 0.3 on."""
     feasible: FeasibleBlock | None
     cannot: list[CannotBlock]
     findings: NotRequired[FindingsBlock]

@@ -116,10 +116,14 @@ class Judged:
         return not_milder(regime, self.by_step.values())
 
     @cached_property
+    def early(self) -> list[int]:
+        """The steps before the last dated change."""
+        return [step for step in self.steps if self.since is not None and step < self.since]
+
+    @cached_property
     def before(self) -> Regime | None:
         """The verdict of the steps before the last dated change; None where there are none."""
-        early = [step for step in self.steps if self.since is not None and step < self.since]
-        pool = self._pool(early, None) if early else None
+        pool = self._pool(self.early, None) if self.early else None
         if pool is None:
             return None
         summary = replace(self.examined.summary, population=pool.population())

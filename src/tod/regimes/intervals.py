@@ -10,6 +10,7 @@ from tod.diagnostics.summary import Summary
 from tod.regimes.classify import classify
 from tod.regimes.regime import EtaInterval, Verdict
 from tod.regimes.thresholds import Thresholds
+from tod.regimes.words import Word
 
 __all__ = ["verdict_by_eta"]
 
@@ -23,9 +24,11 @@ def verdict_by_eta(
     summary: Summary,
     thresholds: Thresholds | None = None,
 ) -> tuple[EtaInterval, ...]:
-    """Intervals of η over which the verdict is the same, with boundaries to a thousandth of a cell.
+    """Intervals of η over which the verdict and the word of target/proposal stay the same.
 
-    Each is the verdict of the target declared at that η, on the same pool of prompts.
+    Each is the verdict of the target declared at that η, on the same pool of prompts; boundaries
+    are good to a thousandth of a cell. A leg that does not depend on η can leave every verdict
+    undetermined: the word of target/proposal is told for itself.
 
     Args:
         population: ESS_rel of every leg over the population, by sharpness.
@@ -40,17 +43,18 @@ def verdict_by_eta(
     if len(grid) < 2 or any(not a < b for a, b in pairwise(grid)):
         raise SpecError(f"etas = {grid}: intervals need an increasing grid of at least two values.")
 
-    def verdict(eta: float) -> Verdict:
-        return classify(replace(summary, population=population(eta)), thresholds).verdict
+    def said(eta: float) -> tuple[Verdict, Word]:
+        regime = classify(replace(summary, population=population(eta)), thresholds)
+        return regime.verdict, regime.legs[0].word
 
-    verdicts = [verdict(eta) for eta in grid]
-    edges, names = [grid[0]], [verdicts[0]]
-    for (low, high), (before, after) in zip(pairwise(grid), pairwise(verdicts), strict=True):
+    words = [said(eta) for eta in grid]
+    edges, names = [grid[0]], [words[0]]
+    for (low, high), (before, after) in zip(pairwise(grid), pairwise(words), strict=True):
         if before != after:
             for _ in range(HALVINGS):
                 middle = (low + high) / 2
-                low, high = (middle, high) if verdict(middle) == before else (low, middle)
+                low, high = (middle, high) if said(middle) == before else (low, middle)
             edges.append(high)
             names.append(after)
     ends = [*edges[1:], grid[-1]]
-    return tuple(EtaInterval((a, b), v) for a, b, v in zip(edges, ends, names, strict=True))
+    return tuple(EtaInterval((a, b), *n) for a, b, n in zip(edges, ends, names, strict=True))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from tod.diagnostics.summary import Summary
 from tod.population.interval import Interval
 from tod.regimes.thresholds import Thresholds
-from tod.regimes.words import LegWord
+from tod.regimes.words import LegWord, Word
 
 __all__ = ["EtaInterval", "Regime"]
 
@@ -60,16 +60,21 @@ class Reason:
     kind: ReasonKind = "other"
 
     def to_dict(self) -> dict[str, str]:
-        """``{"why", "remedy"}``, as in the diagnosis schema."""
-        return {"why": self.why, "remedy": self.remedy}
+        """``{"why", "remedy", "kind"}``, as in the diagnosis schema."""
+        return {"why": self.why, "remedy": self.remedy, "kind": self.kind}
 
 
 @dataclass(frozen=True)
 class EtaInterval:
-    """A range of sharpness over which the verdict is the same."""
+    """A range of sharpness over which the verdict and the word of target/proposal are the same."""
 
     eta: tuple[float, float]
     verdict: Verdict
+    word: Word | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"eta": list(self.eta), "verdict": self.verdict, "target_proposal": self.word}
 
 
 @dataclass(frozen=True)
@@ -167,8 +172,6 @@ class Regime:
             "reasons": [reason.to_dict() for reason in self.reasons],
             "missing": list(self.missing),
             "point": {**self.point.to_dict(), "region": self.point.region(self.thresholds)},
-            "eta_intervals": [
-                {"eta": list(part.eta), "verdict": part.verdict} for part in self.eta_intervals
-            ],
+            "eta_intervals": [part.to_dict() for part in self.eta_intervals],
             "thresholds": self.thresholds.model_dump(),
         }

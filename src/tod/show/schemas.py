@@ -25,6 +25,9 @@ RECORDS: dict[str, tuple[type, bool]] = {
 }
 """Name of a schema → the record that it is generated from, and whether a summary stands in it."""
 
+LATER = ("population",)
+"""Blocks of a summary that documents of version 0.1 do not hold."""
+
 
 def schema(name: str) -> dict[str, Any]:
     """The schema of a document.
@@ -43,7 +46,8 @@ def schema(name: str) -> dict[str, Any]:
         shared |= figures["$defs"]
         _describe(properties, shared)
     if name == "tod.diagnosis/1":  # a diagnosis writes every block, null where it is unknown
-        made["required"] = [*made["required"], *figures["properties"]]
+        written = [name for name in figures["properties"] if name not in LATER]
+        made["required"] = [*made["required"], *written]
     return {
         "$schema": DIALECT,
         "$id": name,

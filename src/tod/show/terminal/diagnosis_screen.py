@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tod.base.text import counted, percent, plainly
+from tod.base.text import DASH, counted, percent, plainly
 from tod.runs.facts import Fact, by_block
+from tod.show.regime_words import before, by_eta, certificate, pooled, settled, stated
 from tod.show.screen import Screen, table
 from tod.show.words import VERDICTS, measures, sharpness, steps, target
 
@@ -56,6 +57,8 @@ def _verdict(console: Screen, data: dict[str, Any]) -> None:
     console.print(Text.assemble(("regime: ", "bold"), (verdict.name, style), f". {verdict.means}"))
     source = "" if known is None else f" ({known['source']})"
     console.print(f"target{source}: {target(known)}")
+    for line in _said(data):
+        console.print(Padding(line, (0, 0, 0, 2), expand=False))
     first: dict[str, int] = {}
     for place, reason in enumerate(regime["reasons"], start=1):
         console.print(Padding(f"{place}. {reason['why']}", (0, 0, 0, 2), expand=False))
@@ -63,11 +66,25 @@ def _verdict(console: Screen, data: dict[str, Any]) -> None:
         remedy = reason["remedy"] if same == place else f"as for {same}"
         console.print(Padding(f"→ {remedy}", (0, 0, 0, 5), expand=False), style="cyan")
     point = regime["point"]
+    coverage = stated(point.get("interval")) or plainly(point["coverage"])
     console.print(
-        f"  plain phase diagram: ESS_rel {plainly(point['coverage'])}, largest weight "
-        f"{plainly(point['tail'])}: {point['region'].replace('_', '-')}",
+        f"  plain phase diagram: ESS_rel {coverage}, largest weight {plainly(point['tail'])}: "
+        f"{point['region'].replace('_', '-')}",
         style="dim",
     )
+
+
+def _said(data: dict[str, Any]) -> Iterator[str]:
+    """What the verdict is read from; the legs that stand in its way are among the reasons."""
+    regime = data["regime"]
+    lines = (
+        certificate(regime),
+        by_eta(regime["eta_intervals"], sharpness(data["target"])),
+        settled(regime),
+        pooled(data),
+        before(data),
+    )
+    yield from (f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in lines if line)
 
 
 def _figures(data: dict[str, Any]) -> list[Line]:
@@ -128,7 +145,7 @@ def _long(data: dict[str, Any]) -> Iterator[Line]:
 
 
 def _feasible(data: dict[str, Any]) -> Iterator[Line]:
-    """The largest sharpness, and the verdict by sharpness where the target was assumed."""
+    """The largest sharpness."""
     possible, name = data["feasible"], sharpness(data["target"])
     part = data["subsample"]
     read = "" if part is None else f" (read from {part['contexts']} of {part['of']} prompts)"
@@ -137,14 +154,6 @@ def _feasible(data: dict[str, Any]) -> Iterator[Line]:
         words = {"unbounded": "every eta", "never": "no eta", None: "unknown which eta"}
         text = words[possible["attained"]] if limit is None else f"{name} up to {plainly(limit)}"
         yield "feasible", f"{text} keeps the median ESS_rel at {keep:g}{read}"
-    intervals = data["regime"]["eta_intervals"]
-    if intervals:
-        said = "; ".join(
-            f"{plainly(item['eta'][0])} to {plainly(item['eta'][1])} "
-            f"{VERDICTS[item['verdict']].name}"
-            for item in intervals
-        )
-        yield f"by {name}", f"were it declared: {said}{read}"
 
 
 def _trend_line(data: dict[str, Any]) -> Iterator[Line]:
@@ -175,17 +184,20 @@ def _trend(console: Screen, data: dict[str, Any]) -> None:
     trend = data["trend"]
     if len(trend) < 2:
         return
-    rows = table((), ("step", "ESS q10", "median", "reward", "informative"))
-    rows.add_column("regime", no_wrap=True)
+    told = any(item["regime"] != "undetermined" for item in trend)
+    rows = table((), ("step", "ESS_rel (90 %)", "reward", "informative"))
+    if told:
+        rows.add_column("regime", no_wrap=True)
     for item in trend if len(trend) <= 12 else [*trend[:4], None, *trend[-7:]]:
         if item is None:
-            rows.add_row("…", "", "", "", "", f"{len(trend) - 11} more in --json")
+            rows.add_row("…", f"{len(trend) - 11} more in --json")
             continue
         rows.add_row(
             str(item["step"]),
-            *(plainly(item[key]) for key in ("ess_rel_q10", "ess_rel_median", "utility_mean")),
+            stated(item["population"]) or DASH,
+            plainly(item["utility_mean"]),
             f"{item['informative']}/{item['contexts']}",
-            VERDICTS[item["regime"]].name,
+            *([VERDICTS[item["regime"]].name] if told else []),
         )
     console.print(rows)
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from tod.base.text import plainly, visible
+from tod.base.text import visible
 from tod.findings.overview import figures, reward_sentence
 from tod.findings.words import against_noise, number, thousands
 from tod.show.answer import answer, last_good, no_fault
+from tod.show.regime_words import regime_line
 from tod.show.screen import Screen
-from tod.show.words import VERDICTS, steps
+from tod.show.words import steps
 
 if TYPE_CHECKING:
     from tod.findings import Finding, Findings
@@ -79,14 +80,16 @@ def lines(
     if beside is not None:
         for words, most in against_words(beside):
             page.text(words, most, more="  ")
-    _checked(page, findings)
+    checked, tail = _Lines(), _Lines()
+    _checked(checked, findings)
     if data is not None:
-        page.text(_regime(data), 2, more="  ")
+        tail.text(regime_line(data), 4, more="  ")
     if remarks:
         left = f" ({len(remarks) - 1} more: --verbose)" if len(remarks) > 1 else ""
-        page.text(f"Configuration: {remarks[0]}{left}", 2, more="  ")
-    page.text(_read(findings, data), 1, style="dim")
-    return page.lines[:LINES]
+        tail.text(f"Configuration: {remarks[0]}{left}", 2, more="  ")
+    tail.text(_read(findings, data), 1, style="dim")
+    room = max(0, LINES - len(page.lines) - len(tail.lines))
+    return [*page.lines, *checked.lines[:room], *tail.lines][:LINES]
 
 
 def show_findings(
@@ -251,23 +254,6 @@ def _detectors() -> Sequence[Any]:
     return detectors()
 
 
-def _regime(data: dict[str, Any]) -> str:
-    """One line on the regime, where it can be read."""
-    regime, target = data["regime"], data["target"]
-    if target is None:
-        return "Regime: not readable from these files (needs a reward)."
-    eta = next((tilt["eta"] for tilt in target["tilts"] if tilt["eta"] is not None), None)
-    which = f" at eta = {plainly(eta)}" if eta is not None else ""
-    source = " (assumed)" if target["source"] == "assumed" else ""
-    intervals = regime["eta_intervals"]
-    if intervals and target["source"] == "assumed":
-        stable = [i["eta"][1] for i in intervals if i["verdict"] == "swap_stable"]
-        said = f"stable for eta <= {plainly(max(stable))}" if stable else "no eta is stable here"
-        return f"Regime{which}{source}: {VERDICTS[regime['verdict']].name}; {said}."
-    why = regime["reasons"][0]["why"] if regime["reasons"] else ""
-    return f"Regime{which}{source}: {VERDICTS[regime['verdict']].name}. {why}"
-
-
 def _read(findings: "Findings", data: dict[str, Any] | None) -> str:
     """How much was read."""
     rollouts = findings.run.rollouts
@@ -334,7 +320,7 @@ def _markdown(
     if findings.unknown:
         yield f"{_unknown(findings)}."
     if data is not None:
-        yield _regime(data)
+        yield regime_line(data)
     yield f"_{_read(findings, None).partition(' More:')[0]}_"
 
 
