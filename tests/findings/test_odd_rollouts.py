@@ -6,6 +6,7 @@ import pytest
 from tod.base import Groups
 from tod.diagnostics import GapProfile
 from tod.findings import RolloutTable, TrainingRun, find
+from tod.findings.rollout_series import length_limit
 
 
 def odd(rng, steps):
@@ -65,3 +66,23 @@ def test_every_detector_looks_at_odd_rollouts(steps):
         found = find(TrainingRun(rollouts=odd(rng, steps), gaps=gaps(rng, steps)))
         found.to_dict()
         assert found.clear or found.unknown
+
+
+def of_lengths(lengths):
+    return RolloutTable(
+        Groups.equal(len(lengths) // 8, 8),
+        np.repeat(np.arange(6), len(lengths) // 48),
+        np.zeros(len(lengths)),
+        {},
+        length=lengths,
+    )
+
+
+def test_answers_of_one_form_are_cut_nowhere(rng):
+    """A word and a number of nine digits: most answers have the greatest length there is."""
+    digits = rng.integers(1, 10**9, size=6 * 32 * 8)
+    lengths = np.array([len(f"answer {number}") for number in digits])
+    assert (lengths == lengths.max()).mean() > 0.8
+    assert length_limit(of_lengths(lengths)) is None
+    cut = np.minimum(rng.gamma(2.0, 100.0, size=len(lengths)).astype(int), 256)
+    assert length_limit(of_lengths(cut)) == 256

@@ -381,6 +381,7 @@ def _recorded(record: Mapping[str, Any]) -> Declared:
         entropy=record.get("entropy"),
         mismatch=gap("mismatch"),
         staleness=gap("staleness"),
+        reward_range=record.get("reward_range") or {},
     )
 
 

@@ -128,16 +128,27 @@ def _groups(rollouts: RolloutTable) -> Iterator[Series]:
         yield Series(name, rollouts.steps, share, error)
 
 
+WELL_BEFORE = 0.8
+"""Share of the limit that the median of the uncut answers stays under."""
+
+
 def length_limit(rollouts: RolloutTable) -> int | None:
-    """The greatest length if several completions have exactly it: an atom is the limit."""
+    """The greatest length if several completions have exactly it, and the others end well before.
+
+    Answers of one form, such as a word and a number, end within a few characters of each other and
+    were cut nowhere: half of the others must be shorter than `WELL_BEFORE` of the limit.
+    """
     if rollouts.length is None or not len(rollouts.length):
         return None
     top = int(rollouts.length.max())
     if top < SHORT:
         return None
     at_top = int((rollouts.length == top).sum())
-    just_below = int(((rollouts.length < top) & (rollouts.length >= 0.95 * top)).sum())
-    return top if at_top >= max(ATOM, just_below) and top > int(rollouts.length.min()) else None
+    others = rollouts.length[rollouts.length < top]
+    just_below = int((others >= 0.95 * top).sum())
+    if not len(others) or float(np.median(others)) >= WELL_BEFORE * top:
+        return None
+    return top if at_top >= max(ATOM, just_below) else None
 
 
 def at_limit(rollouts: RolloutTable) -> Bool[np.ndarray, " N"] | None:
