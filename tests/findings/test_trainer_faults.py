@@ -1,4 +1,4 @@
-"""Planted faults of the trainer's machinery: the laws of their tokens, and what detectors learned."""
+"""Planted faults of the trainer: the laws of their tokens, and what detectors learned from them."""
 
 from dataclasses import replace
 
