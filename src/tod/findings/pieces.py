@@ -6,6 +6,7 @@ several runs, other columns, forbidden answers) `join` says so, and they must be
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -142,8 +143,17 @@ def join(pieces: Sequence[Piece]) -> RolloutTable | None:
             for name in first.rewards
         },
         prompt=None if asked is None else asked[order.offsets[:-1]],
+        failed=_failed(tables),
         **columns,
     )
+
+
+def _failed(tables: Sequence[RolloutTable]) -> dict[int, int]:
+    """Failed rollouts by step, of all tables."""
+    counts: Counter[int] = Counter()
+    for table in tables:
+        counts.update(table.failed)
+    return dict(counts)
 
 
 def _alike(tables: Sequence[RolloutTable]) -> bool:
@@ -180,6 +190,7 @@ def to_arrays(pieces: Iterable[Piece]) -> tuple[str, dict[str, np.ndarray]]:
                 "columns": {name: len(values) for name, values in held.items()},
                 "grouped": table.grouped,
                 "length_unit": table.length_unit,
+                "failed": dict(table.failed),
             }
             for name, values in held.items():
                 columns.setdefault(name, []).append(values)
@@ -212,6 +223,7 @@ def from_arrays(text: str, arrays: Mapping[str, np.ndarray]) -> list[Piece]:
                 prompt=None if asked is None else asked[groups.offsets[:-1]],
                 grouped=head["grouped"],
                 length_unit=head["length_unit"],
+                failed={int(step): count for step, count in head.get("failed", {}).items()},
                 **held,
             )
         pieces.append(

@@ -89,11 +89,28 @@ def recorded(rollouts: RolloutTable) -> Iterator[Series]:
     if rollouts.lag is not None:
         lag = _means(rollouts, rollouts.lag.astype(float))
         yield _of_groups(rollouts, "staleness", lag, "versions")
-    if rollouts.error is not None:
+    if rollouts.failed:
+        yield _failures(rollouts)
+    elif rollouts.error is not None:
         failed = _means(rollouts, rollouts.error.astype(float))
         yield _of_groups(rollouts, "environment_errors", failed)
     if rollouts.turns is not None and np.isfinite(rollouts.turns).all():
         yield _of_groups(rollouts, "turns", _means(rollouts, rollouts.turns), "turns")
+
+
+def _failures(rollouts: RolloutTable) -> Series:
+    """Share of failed rollouts, those that left no reward among them, by step."""
+    steps = np.union1d(rollouts.steps, list(rollouts.failed)).astype(np.int64)
+    at = np.searchsorted(steps, rollouts.steps)
+    count, failed = np.zeros((2, len(steps)))
+    count[at] = rollouts.rows_of_step.sizes
+    if rollouts.error is not None:
+        failed[at] = np.asarray(rollouts.rows_of_step.sum(rollouts.error.astype(float)))
+    lost = np.array([rollouts.failed.get(step, 0) for step in steps.tolist()], dtype=float)
+    total = count + lost
+    share = (failed + lost) / total
+    error = np.sqrt(np.maximum(share * (1 - share), 0.25 / total) / total)
+    return Series("environment_errors", steps, share, error)
 
 
 def of_gaps(gaps: Mapping[int, GapProfile]) -> Series | None:

@@ -55,6 +55,7 @@ def rollouts_of(
         error=logged.get("error"),
         evaluation=logged.get("evaluation"),
         turns=logged.get("turns"),
+        failed=reading.failed,
         length_unit="characters" if unit == "characters" else "tokens",
         grouped=reading.source.grouped,
     )

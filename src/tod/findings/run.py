@@ -86,6 +86,7 @@ class RolloutTable:
             files do not say.
         evaluation: Whether a rollout was drawn to evaluate, not to train, [N]; None likewise.
         turns: Turns that the policy had in a rollout, [N], NaN where unknown; None likewise.
+        failed: Further rollouts by step that failed and left no reward.
         grouped: Whether the files say which rollouts share a prompt.
     """
 
@@ -104,6 +105,7 @@ class RolloutTable:
     error: Bool[np.ndarray, " N"] | None = None
     evaluation: Bool[np.ndarray, " N"] | None = None
     turns: Float[np.ndarray, " N"] | None = None
+    failed: Mapping[int, int] = field(default_factory=dict)
     grouped: bool = True
 
     def __post_init__(self) -> None:

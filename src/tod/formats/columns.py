@@ -65,6 +65,7 @@ class RowBlock:
 
     ``sample`` marks rows that were drawn from the target, not from μ; None: no row was. ``taken``
     is what a trust region takes of their tokens (see ``gating``), ``logged`` columns of ``LOGGED``.
+    ``segment`` and ``segment_place`` are those of ``segments``.
     """
 
     file: int
@@ -79,6 +80,8 @@ class RowBlock:
     sample: Any = None
     taken: Mapping[str, Any] = field(default_factory=dict)
     logged: Mapping[str, Any] = field(default_factory=dict)
+    segment: Any = None
+    segment_place: Any = None
 
     def part(self, mask: Any) -> "RowBlock":
         """Some of the rows."""
@@ -111,6 +114,7 @@ class Rows:
         texts: How text of some rows is read again, where that is not the format's own way; False:
             these files hold none.
         text_roles: Which of ``prompt`` and ``completion`` the files hold, where they hold text.
+        failed: Rollouts by step that failed and left nothing to read.
         beyond: First and last of the steps that are there and were not asked for.
         earliest: The first of them by file.
     """
@@ -139,6 +143,7 @@ class Rows:
     overlong: int = 0
     total: int = 0
     extras: dict[str, Any] = field(default_factory=dict)
+    failed: Counter[int] = field(default_factory=Counter)
     beyond: tuple[int, int] | None = None
     earliest: dict[int, int] = field(default_factory=dict)
     _known: dict[tuple[int, Hashable], int] = field(default_factory=dict)
@@ -203,6 +208,11 @@ class Rows:
         if len(self.rejections) < SHOWN:
             self.rejections.append(Rejection(str(path), row, name, shorten(value), why))
 
+    def fail(self, step: int) -> None:
+        """Count a rollout of a wanted step that failed and is no candidate."""
+        if self.wanted(step):
+            self.failed[step] += 1
+
     def field(self, role: str) -> str:
         """The file's own name of a role; of utilities their name where it has none."""
         return self.fields.get(role, role.removeprefix("utility."))
@@ -227,6 +237,8 @@ class Rows:
         sample: Any = None,
         taken: Mapping[str, Any] | None = None,
         logged: Mapping[str, Any] | None = None,
+        segment: Any = None,
+        segment_place: Any = None,
     ) -> None:
         """Append rows; empty ones are ignored."""
         if not len(code):
@@ -254,6 +266,8 @@ class Rows:
                 sample=of(sample, np.bool_),
                 taken={name: of(x, np.float32) for name, x in (taken or {}).items()},
                 logged={name: of(x, np.float64) for name, x in (logged or {}).items()},
+                segment=of(segment, np.int64),
+                segment_place=of(segment_place, np.int64),
             )
         )
 
@@ -299,6 +313,8 @@ class Columns:
         self.answer = _optional([b.answer for b in blocks], sizes)
         self.lag = _optional([b.lag for b in blocks], sizes)
         self.identity = _optional([b.identity for b in blocks], sizes)
+        self.segment = _optional([b.segment for b in blocks], sizes)
+        self.segment_place = _optional([b.segment_place for b in blocks], sizes)
         self.alive = np.ones(len(self.code), dtype=bool)
         self.sample = _marks([b.sample for b in blocks], sizes)
 

@@ -32,6 +32,8 @@ Trained = dict[bytes, dict[int, Any]]
 """Log-probs of the trainer on the trained tokens of a sequence, by digest of its ids and step."""
 
 
+_CUT = ("max_turns", "max_input_tokens", "max_output_tokens", "max_total_tokens", "context_length")
+"""What stopped a trace that was cut, as verifiers' ``Trace.is_truncated`` says."""
 _MOST = 1 << 24
 """Tokens of all branches of one trace that are put together: beyond, no trace of a rollout."""
 
@@ -45,6 +47,7 @@ class Node(msgspec.Struct, gc=False):
     mask: list[bool] | None = None
     logprobs: list[float] | None = None
     reference_logprobs: list[float] | None = None
+    advantages: list[float] | None = None
 
     @property
     def count(self) -> int:
@@ -154,6 +157,13 @@ class Agent(msgspec.Struct, gc=False):
     trainable: bool = True
 
 
+class Call(msgspec.Struct, gc=False):
+    """One call of the model: how it ended."""
+
+    finish_reason: str | None = None
+    error: Any = None
+
+
 class Sampled(msgspec.Struct, gc=False):
     """One rollout; a reward that was not scored is null."""
 
@@ -162,6 +172,8 @@ class Sampled(msgspec.Struct, gc=False):
     ok: bool = True
     agent: Agent = msgspec.field(default_factory=Agent)
     rewards: dict[str, Reward | float | None] = {}
+    stop_condition: str | None = None
+    calls: list[Call] = []
 
 
 class Group(msgspec.Struct, gc=False):
@@ -254,7 +266,24 @@ def _effective(files: Sequence[Path], rows: Rows) -> list[Path]:
     doubled = [p for p in kept if p.parent.name == "all" and p.parents[1] in shipped]
     if doubled:
         rows.note("`effective` (the batch that was trained on) is read, `all` is not")
+        _count_failures(doubled, rows)
     return [path for path in kept if path not in doubled]
+
+
+class Ended(msgspec.Struct, gc=False):
+    """How an episode ended."""
+
+    run: Run
+    ok: bool = True
+
+
+def _count_failures(files: Sequence[Path], rows: Rows) -> None:
+    """Count the episodes that failed, of files that are not read otherwise."""
+    for path in files:
+        batch = _batch(path)
+        for _, item in decode_lines(path, Ended, Rows()):
+            if not item.ok:
+                rows.fail(item.run.work.step if batch is None else batch)
 
 
 def _read_export(path: Path, rows: Rows, trained: Trained, *, alone: bool) -> None:
@@ -330,10 +359,13 @@ def _read_traces(path: Path, rows: Rows, trained: Trained, seen: _Seen) -> None:
             continue
         if not item.ok:
             rows.note("some episodes ended in an error (ok = false); they are left out")
+            rows.fail(step)
             continue
         for place, trace in enumerate(item.traces[:WITHIN]):
             if not (trace.ok and trace.agent.trainable):
                 rows.note("traces that failed or are of agents not trained (judges) are left out")
+                if trace.agent.trainable:
+                    rows.fail(step)
                 continue
             _put(number * WITHIN + place, step, item, trace, out, trained, seen)
     out.close()
@@ -368,8 +400,30 @@ def _put(
     seen.steps.setdefault(item.group.id, set()).add(step)
     length = len(tokens["mu"]) if "mu" in tokens else None
     identity = hash((item.id, trace.id)) if item.id or trace.id else row
-    key = item.group.id
-    out.put(row, step, key, utility, tokens=tokens, length=length, lag=lag, identity=identity)
+    out.put(
+        row,
+        step,
+        item.group.id,
+        utility,
+        tokens=tokens,
+        length=length,
+        lag=lag,
+        identity=identity,
+        logged=_logged(trace),
+    )
+
+
+def _logged(trace: Sampled) -> dict[str, float]:
+    """Advantage of the rollout, whether it was cut, and its turns; a failed one has no row."""
+    logged: dict[str, float] = {"turns": sum(node.sampled for node in trace.nodes), "error": 0.0}
+    logged["truncated"] = trace.stop_condition in _CUT or (
+        next((call.finish_reason for call in reversed(trace.calls) if call.error is None), "")
+        == "length"
+    )
+    advantages = {a for node in trace.nodes if node.sampled for a in node.advantages or ()}
+    if len(advantages) == 1:
+        logged["advantage"] = advantages.pop()
+    return logged
 
 
 def _utility(trace: Sampled) -> dict[str, float]:

@@ -18,6 +18,7 @@ from tod.formats.gating import Gate
 from tod.formats.paths import column_name
 from tod.formats.reading import Reading, Source
 from tod.formats.roles import spelt
+from tod.formats.segments import RULE, join_segments
 from tod.formats.several_runs import settle
 from tod.formats.target_samples import samples_of
 
@@ -136,6 +137,7 @@ def _reading(known: Format, why: str, rows: Rows, max_rejected: float, group_by:
         gate=rows.gate,
         taken={name: values[order] for name, values in columns.taken.items()},
         logged={name: values[order] for name, values in columns.logged.items()},
+        failed=rows.failed,
         needs=needs,
     )
 
@@ -148,6 +150,9 @@ def _select(
     A DataError says: too many rows are no use.
     """
     rows = columns.rows
+    joined = join_segments(columns)
+    if joined:
+        rows.note(f"{counted(joined, 'answer')} in several segments: one candidate each ({RULE})")
     check_values(columns, known.required or tuple(columns.utility)[:1], max_rejected)
     dropped = drop_duplicates(columns)
     if dropped:

@@ -127,6 +127,7 @@ class Reading(Candidates):
         gate: Trust region that was read with, or None.
         taken: What it takes of every candidate's tokens, [N], by pair of policies and sign of A.
         logged: What only findings read, by name of ``LOGGED``, [N]; NaN is not recorded.
+        failed: Rollouts by step that failed and are no candidates.
         needs: By what is unknown (``mu``, ``old``, ``ref``, ``policy``, ``utility``, ``text``,
             ``lag``, ``context``), the switch or column that would bring it to files like these.
     """
@@ -144,6 +145,7 @@ class Reading(Candidates):
     gate: Gate | None = None
     taken: Mapping[str, Float[np.ndarray, " N"]] = field(default_factory=dict)
     logged: Mapping[str, Float[np.ndarray, " N"]] = field(default_factory=dict)
+    failed: Mapping[int, int] = field(default_factory=dict)
     needs: Mapping[str, str] = field(default_factory=dict)
 
     @property

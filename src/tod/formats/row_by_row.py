@@ -20,10 +20,11 @@ _TOKENS = 1 << 20
 """Tokens of single rows that are held before they are checked: 8 MiB a policy."""
 _ROWS = 1 << 16
 _MOST = 1 << 31
-_OPTIONAL = ("length", "answer", "lag", "identity")
+_OPTIONAL = ("length", "answer", "lag", "identity", "segment", "segment_place")
 _COLUMNS = (
     "row", "step", "key", "utility", "label", "log", "tokens", "stated", "length", "answer", "lag",
     "identity", "sample", "code", "logged",
+    "segment", "segment_place",
 )  # fmt: skip
 Refusal = tuple[str, object, str]
 """The field that is no use, what it holds, and why."""
@@ -60,6 +61,8 @@ class FileRows:
         sample: bool = False,
         code: int | None = None,
         logged: Mapping[str, float | bool | None] | None = None,
+        segment: int | None = None,
+        segment_place: int | None = None,
     ) -> None:
         """One row; what is None or absent is unknown.
 
@@ -81,11 +84,13 @@ class FileRows:
             code: What ``regroup`` will tell its context by, of a file whose contexts are known at
                 its end. All rows have one or none.
             logged: What only findings read, by name of ``LOGGED``.
+            segment: What it shares with the other segments of one answer (see ``segments``).
+            segment_place: Its place among them.
         """
         lists = tokens or {}
         self.held.append(
             (row, step, key, utility, label, log or {}, lists, stated, length, answer, lag,
-             identity, sample, code, logged or {})
+             identity, sample, code, logged or {}, segment, segment_place)
         )  # fmt: skip
         self.count += sum(len(values) for values in lists.values() if values is not None)
         if self.count > _TOKENS or len(self.held) >= _ROWS:
@@ -277,3 +282,9 @@ def runs(keys: Sequence[Any], size: int | None = None) -> list[int]:
             number += at % piece == 0
             groups.append(number)
     return groups
+
+
+def turns_of(mask: Any) -> int:
+    """Turns that the policy had: runs of tokens that are its own, by a mask over the tokens."""
+    on = np.asarray(mask) != 0
+    return int(on[:1].sum() + (on[1:] & ~on[:-1]).sum())

@@ -2,7 +2,8 @@
 
 A pickle of a ``TrainingInputBatch``, read by a machine that admits exactly the three names it
 needs. Rows are left-padded: only masked entries are read. Groups come from
-``policy_prompt_boundaries``; the last ``pad_size`` rows are copies that fill the batch. SkyRL takes
+``policy_prompt_boundaries``; the last ``pad_size`` rows are copies that fill the batch. Rows whose
+prompt goes on from the row before are steps of one trajectory, segments of one answer. SkyRL takes
 the rewards out before the dump: they come from a file beside it (``--map rewards=FILE``), or from
 the returns of a critic at gamma = lambda = 1, or the advantage stands in for them.
 
@@ -25,7 +26,7 @@ from tod.formats.files import base_suffix, whole_file
 from tod.formats.format import Format, Probe, group_size, newest_per_step, step_in_name
 from tod.formats.jsonl import decode_lines, texts_of
 from tod.formats.rewards import RewardFile, explains, reward_file
-from tod.formats.row_by_row import FileRows, runs
+from tod.formats.row_by_row import FileRows, runs, turns_of
 from tod.formats.untrusted.pickles import Names, Opaque, load
 from tod.formats.untrusted.torch_files import load_torch, shape_of
 
@@ -94,6 +95,7 @@ class _Dump:
     advantages: Any
     returns: Any
     values: Any
+    segment: Any
 
 
 def _read_file(path: Path, step: int, rows: Rows, given: RewardFile | None) -> None:
@@ -120,7 +122,8 @@ def _read_file(path: Path, step: int, rows: Rows, given: RewardFile | None) -> N
     owner = _owners(path, metadata.get("policy_prompt_boundaries"), len(mask))
     like = {key: _array(path, batch, key) for key in ("advantages", "returns", "values")}
     same = {key: v if v is not None and v.shape == mask.shape else None for key, v in like.items()}
-    dump = _Dump(mask[:count] != 0, spare, logs, owner, **same)
+    segment = _segments(path, batch, mask if spare is None else spare, owner, count)
+    dump = _Dump(mask[:count] != 0, spare, logs, owner, **same, segment=segment)
     _put_all(path, step, rows, dump, given)
 
 
@@ -152,8 +155,35 @@ def _put_all(path: Path, step: int, rows: Rows, dump: _Dump, given: RewardFile |
             label=f"{step}/{group}",
             tokens={name: values[row][on] for name, values in dump.logs.items()},
             length=int(on.sum()),
+            logged=worth.logged(row, on),
+            segment=None if dump.segment is None else int(dump.segment[row]),
+            segment_place=row,
         )
     out.close()
+
+
+def _segments(path: Path, batch: Any, mask: Any, owner: Any, count: int) -> Any:
+    """The trajectory of every row, where some have several rows; None where none has.
+
+    A step of a trajectory (``step_wise_trajectories``) goes on from all tokens of the row before:
+    its prompt begins with them. Which rows are a last step is taken out before the dump.
+    """
+    tokens, there = (_array(path, batch, key) for key in ("sequences", "attention_mask"))
+    if tokens is None or there is None or tokens.shape != there.shape or tokens.ndim != 2:
+        return None
+    before = tokens.shape[1] - mask.shape[1]
+    trajectory = np.arange(len(owner))
+    whole = np.zeros(0)
+    for row in range(count):
+        held = there[row] != 0
+        own = np.flatnonzero(mask[row])
+        start = before + int(own[0]) if len(own) else tokens.shape[1]
+        prompt = tokens[row, :start][held[:start]]
+        same = row > 0 and owner[row] == owner[row - 1] and 0 < len(whole) <= len(prompt)
+        if same and np.array_equal(prompt[: len(whole)], whole):
+            trajectory[row] = trajectory[row - 1]
+        whole = tokens[row][held]
+    return trajectory if len(np.unique(trajectory[:count])) < count else None
 
 
 @dataclass
@@ -191,6 +221,13 @@ class Worth:
             self.varied |= _varies(own)
             found["advantage"] = float(own[-1])
         return found
+
+    def logged(self, row: int, on: Any) -> dict[str, float]:
+        """The advantage of a row where it is one number, and the policy's turns."""
+        told: dict[str, float] = {"turns": turns_of(on)}
+        if self.dump.advantages is not None and not self.varied:
+            told["advantage"] = float(self.dump.advantages[row][on][-1])
+        return told
 
     def explained(self, found: Sequence[dict[str, float]], owner: Any, path: Path) -> list[str]:
         """Names of the utilities that mean something, with a note on what they are.

@@ -2,7 +2,8 @@
 
 Torch files of plain data and numbers of numpy, read without either. The rollout file has groups,
 rewards and the sampler's log-probs; the train file the old and reference log-probs, joined by
-``rollout_position``. Files of evaluations (``eval_N``) are left out.
+``rollout_position``. Siblings of one ``rollout_id`` (subagents, histories before and after they
+were compacted) are segments of one answer. Files of evaluations (``eval_N``) are left out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,13 +24,14 @@ from tod.formats.format import (
     step_in_name,
 )
 from tod.formats.jsonl import plain_text
-from tod.formats.row_by_row import FileRows, as_float
+from tod.formats.row_by_row import FileRows, as_float, turns_of
 from tod.formats.untrusted.numpy_values import NAMES
 from tod.formats.untrusted.torch_files import is_torch_file, load_torch
 
 _TRAIN = {"mu": "rollout_log_probs", "old": "log_probs", "ref": "ref_log_probs"}
 _TRAIN_KEY = b"\x0e\x00\x00\x00format_version"
 """The key as the pickle writes it: a torch zip has an entry called ``.format_version`` too."""
+_FAILED = ("failed", "aborted")
 _NUMBERS = frozenset({int, float, bool})
 _MAIN = ("score", "reward", "total", "acc", "accuracy")
 
@@ -139,6 +141,9 @@ def _spared(step: int, samples: list[Any], trained: dict[int, Any], rows: Rows) 
 def _put(place: int, step: int, sample: Any, other: Any, out: FileRows, lag: int | None) -> None:
     group, length = sample.get("group_index"), sample.get("response_length")
     utility = _utility(sample.get("reward"), out.rows)
+    if utility is None and sample.get("reward") is None and sample.get("status") in _FAILED:
+        out.rows.fail(step)
+        return
     if not isinstance(group, int | str) or utility is None:
         name = "reward" if isinstance(group, int | str) else "group_index"
         out.reject(place, name, sample.get(name), "missing, or not a number")
@@ -151,7 +156,35 @@ def _put(place: int, step: int, sample: Any, other: Any, out: FileRows, lag: int
     if kept is not None:
         length = length if isinstance(length, int) else None
         label = f"{step}/{shorten(group, 20)}"
-        out.put(place, step, group, utility, label=label, tokens=kept, length=length, lag=lag)
+        rollout = sample.get("rollout_id")
+        out.put(
+            place,
+            step,
+            group,
+            utility,
+            label=label,
+            tokens=kept,
+            length=length,
+            lag=lag,
+            logged=_logged(sample, other, mask),
+            segment=hash(("rollout", rollout)) if type(rollout) is int else None,
+            segment_place=place,
+        )
+
+
+def _logged(sample: Any, other: Any, mask: Any) -> dict[str, float]:
+    """Advantage of the answer, whether it was cut or failed, and the policy's turns."""
+    logged: dict[str, float] = {}
+    advantages = _numbers(other.get("advantages"))
+    if advantages is not None and advantages.size and not np.ptp(advantages):
+        logged["advantage"] = float(advantages[0])
+    status = sample.get("status")
+    if isinstance(status, str):
+        logged |= {"truncated": status == "truncated", "error": status in _FAILED}
+    on = None if mask is None else _numbers(mask)
+    if on is not None:
+        logged["turns"] = turns_of(on)
+    return logged
 
 
 def _of_policy(

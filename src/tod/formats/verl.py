@@ -7,7 +7,8 @@ scores later, and in the tags the weight versions that wrote every trajectory. T
 of the JSONL's ``uid``.
 
 V1 rows carry ``uid`` = ``{uid}_{session}_{output}``: a group is what stays without the last two
-parts. V0 rows carry no group at all: candidates of one step with the same input text are one.
+parts, and the outputs of a session, of which the last is scored, are segments of one answer. V0
+rows carry no group at all: candidates of one step with the same input text are one.
 Other writers put the trainer's own ``uid`` into the rows, one for all candidates of a prompt: that
 is the group. Where it is another one on every row it names the row, and input texts tell groups.
 Text is decoded without special tokens, so no log-prob can be recomputed from it exactly.
@@ -38,7 +39,7 @@ from tod.formats.jsonl import (
     plain_text,
     texts_of,
 )
-from tod.formats.row_by_row import FileRows, Refusal, as_float, masked
+from tod.formats.row_by_row import FileRows, Refusal, as_float, masked, turns_of
 from tod.formats.several_runs import newest_of_all, run_of
 from tod.formats.untrusted.tensordicts import NAMES, column, plain
 from tod.formats.untrusted.torch_files import load_torch
@@ -79,6 +80,7 @@ def recognises(probe: Probe) -> str | None:
 
 def read(files: Sequence[Path], rows: Rows) -> None:
     """All files; a step that two files claim counts once."""
+    rows.extras["one_reward"] = True  # a session's last output is scored, for all of them
     batches = [path for path in files if base_suffix(path) in (".pt", ".dp")]
     texts_of = [path for path in files if path not in batches]
     cached = _read_batches(batches, texts_of, rows)
@@ -151,16 +153,25 @@ def _scores(path: Path) -> dict[str, float]:
 
 
 def _v1(items: list[V1]) -> dict[str, Any]:
-    return {
+    names = [x.uid.rsplit("_", 2) for x in items]
+    columns: dict[str, Any] = {
         "step": [x.step for x in items],
-        "key": [
-            (name[0] or None) if len(name) == 3 else None
-            for x in items
-            for name in [x.uid.rsplit("_", 2)]  # a loop over one is an assignment
-        ],
+        "key": [(name[0] or None) if len(name) == 3 else None for name in names],
         "utility": {"score": [x.score for x in items]},
         "identity": [hash(x.uid) for x in items],
     }
+    if any(name[-1] != "0" for name in names):
+        pairs = [_segment(x.uid) for x in items]
+        columns["segment"], columns["segment_place"] = map(list, zip(*pairs, strict=True))
+    return columns
+
+
+def _segment(uid: str) -> tuple[int | None, int | None]:
+    """What the later outputs of a session share with its first, whose number is 0; its number."""
+    session, _, output = uid.rpartition("_")
+    if not (output.isascii() and output.isdigit() and len(output) < 10):
+        return None, None
+    return hash(f"{session}_0"), int(output)
 
 
 def _bad_uid(item: V1) -> Refusal:
@@ -324,6 +335,7 @@ def _put(
     oldest = tag.get("min_global_steps")
     lag = max(step - 1 - oldest, 0) if type(oldest) is int else None
     mu, mask = item.get("rollout_log_probs"), item.get("response_mask")
+    segment, number = _segment(key)
     length = None if mask is None else int(np.count_nonzero(mask))
     tokens: dict[str, Any] = {}
     if mu is not None:
@@ -343,6 +355,9 @@ def _put(
         length=length,
         lag=lag,
         identity=hash(key),
+        logged={} if mask is None else {"turns": turns_of(mask)},
+        segment=segment,
+        segment_place=number,
     )
 
 

@@ -15,8 +15,10 @@ LEAST = 20
 """Steps below which nothing is said."""
 RISE = (0.25, 0.1)
 """Rise from the smallest gap, as a share of the first one, and its lower limit."""
-GAIN = 0.05
-"""Closing of the second half of the run, as a share of the first gap, below which it stands."""
+STANDS = (0.05, 0.1)
+"""Closing over the second half, as a share of the first gap, below which it stands; and the upper
+confidence limit that must be below the second. Half of the run is as much as a line needs: of two
+windows of a dozen steps no such limit is ever sure."""
 OPEN = 0.5
 """Share of the first gap that is worth a note where it stands."""
 WIDE = 0.8
@@ -49,17 +51,19 @@ class DistillationDetector(Detector):
         rise = change(end - float(means[least]), error)
         if rise.passes(RISE[0] * first, RISE[1] * first):
             return (_rises(run, gap, float(means[least]), end, least, width),)
-        middle = len(gap) // 2 - width // 2
-        closed = float(gap.values[middle : middle + width].mean()) - end
-        sure = closed + SIGMAS / 2 * 2**0.5 * error
-        if end / first > OPEN and sure < GAIN * first:
+        late = gap.values[len(gap) // 2 :]
+        closed = -float(np.polyfit(np.arange(len(late)), late, 1)[0]) * len(late)
+        # of a line's slope times its length n: σ√(12/n), where σ/√w is the error of a window
+        sure = closed + SIGMAS / 2 * 2**0.5 * error * float(np.sqrt(12 * width / len(late)))
+        if end / first > OPEN and closed < STANDS[0] * first and sure < STANDS[1] * first:
             return (_stalls(run, first, end),)
         return ()
 
 
 def _rises(run: TrainingRun, gap: Series, least: float, end: float, at: int, width: int) -> Finding:
     best = int(gap.steps[at + width // 2])
-    onset = ramp_onset(gap.steps[at:], gap.values[at:])
+    began = max(0, at - 2 * width)  # noise may put the smallest window behind the bend
+    onset = ramp_onset(gap.steps[began:], gap.values[began:])
     unit = gap.unit or "nats"
     return Finding(
         "distillation_rises",

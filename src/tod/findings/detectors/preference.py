@@ -3,7 +3,15 @@
 import numpy as np
 
 from tod.base import Unknown
-from tod.findings.change import Change, change, end_level, start_level, window_error
+from tod.findings.change import (
+    Change,
+    change,
+    end_level,
+    moving_mean,
+    start_level,
+    window,
+    window_error,
+)
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, of_other_runs, unreadable
 from tod.findings.finding import Cause, Finding, Remedy
@@ -22,7 +30,7 @@ DEEP = 1.0
 DRIFT = (float(np.log(1.3)), float(np.log(1.1)))
 """Drift of the length (in logarithms), and its lower limit, that makes a collapse of a fall."""
 WORSE = (0.05, 0.02)
-"""Fall of the preference accuracy, and its lower limit, that does the same."""
+"""Fall of the preference accuracy from its best, and its lower limit, that does the same."""
 
 
 class PreferenceDetector(Detector):
@@ -77,8 +85,9 @@ def _collapsed(
             break
     accuracy = run.get("accuracy", LEAST)
     if accuracy is not None:
-        best = start_level(accuracy.values) - end_level(accuracy.values)
-        if change(best, window_error(accuracy.values)).passes(*WORSE):
+        best = moving_mean(accuracy.values, window(len(accuracy))).max()
+        fallen = float(best) - end_level(accuracy.values)
+        if change(fallen, window_error(accuracy.values)).passes(*WORSE):
             why.append(f"accuracy falls to {number(end_level(accuracy.values))}")
     deep = [
         f.effect > DEEP * abs(start_level(s.values)) for f, s in ((fell, chosen), (also, rejected))

@@ -65,7 +65,8 @@ class VerifierDetector(Detector):
 def contradictions(rollouts: RolloutTable) -> tuple[int, int, float]:
     """Pairs of equal answers to one prompt, how many have unequal rewards, and the pass share.
 
-    Rewards are the two sides of the middle of their range; pairs are counted within all steps.
+    Rewards are the two sides of the middle of their range; pairs are counted within all steps. What
+    failed in the environment was not graded, and neither was an empty answer.
     """
     assert rollouts.text is not None and rollouts.input is not None  # noqa: S101, PT018
     low, high = rollouts.range
@@ -74,10 +75,11 @@ def contradictions(rollouts: RolloutTable) -> tuple[int, int, float]:
     _, text = np.unique(rollouts.text, return_inverse=True)
     key = prompt.astype(np.int64) * (int(text.max(initial=0)) + 1) + text
     _, inverse, count = np.unique(key, return_inverse=True, return_counts=True)
-    if rollouts.length is not None:  # an empty answer says nothing of the grader
-        empty = np.bincount(inverse, weights=rollouts.length == 0) > 0
-        count = np.where(empty, 0, count)
-    good = np.bincount(inverse, weights=right)
+    graded = np.ones(len(text), dtype=bool) if rollouts.error is None else ~rollouts.error
+    if rollouts.length is not None:
+        graded = graded & (rollouts.length > 0)
+    count = np.bincount(inverse[graded], minlength=len(count))
+    good = np.bincount(inverse[graded], weights=right[graded], minlength=len(count))
     pairs = int((count * (count - 1) // 2).sum())
     unequal = int((good * np.maximum(count - good, 0)).sum())
     return pairs, unequal, float(right.mean())

@@ -4,10 +4,14 @@
 every detector of each.
 """
 
-from tod.findings.planted.faults import FAULTS
+from tod.findings.planted.faults import FAULTS as RUN_FAULTS
 from tod.findings.planted.healthy import HEALTHY
 from tod.findings.planted.outcomes import Outcome, OutcomeSummary, Tally, outcome, summary, tallied
 from tod.findings.planted.scenario import Bounds, Planted, Scenario, Truth
+from tod.findings.planted.trainer_faults import TRAINER_FAULTS
+
+FAULTS: tuple[Scenario, ...] = RUN_FAULTS + TRAINER_FAULTS
+"""Every planted fault: of rewards, texts, lengths and logs, then of the trainer's machinery."""
 
 __all__ = [
     "FAULTS",

@@ -7,6 +7,8 @@ import numpy as np
 from tod.findings.planted.faults import of_texts
 from tod.findings.planted.metrics import autoregressive
 from tod.findings.planted.scenario import Scenario, Sizes
+from tod.findings.planted.token_gaps import profile_of
+from tod.findings.planted.trainer_faults import SHORT, centred, distillation_log, preference_log
 from tod.findings.planted.world import PlantedDraws, PlantedWorld
 
 
@@ -131,6 +133,46 @@ def log_advantages(drawn: PlantedDraws) -> None:
     drawn.advantage = (drawn.reward - mean) / (deviation + 1e-4)
 
 
+def preferred(drawn: PlantedDraws) -> None:
+    """DPO as usual: chosen answers lose a little, rejected ones more, the margin grows."""
+    t, rng = _t(drawn.world), drawn.world.rng
+    fall = rng.uniform(0.0, 0.5)
+    preference_log(drawn, -fall * t, -(fall + rng.uniform(0.2, 0.8)) * t)
+
+
+def distilled(drawn: PlantedDraws) -> None:
+    """The gap to a teacher closes by four tenths and more, evenly or ever more slowly."""
+    rng = drawn.world.rng
+    pace, depth = rng.uniform(0.1, 5), rng.uniform(0.4, 0.9)
+    closed = (1 - np.exp(-pace * _t(drawn.world))) / (1 - np.exp(-pace))
+    distillation_log(drawn, 1 - depth * closed)
+
+
+def steady_lag(drawn: PlantedDraws) -> None:
+    """An asynchronous trainer that is one to three versions ahead."""
+    rng = drawn.world.rng
+    drawn.lag = rng.poisson(rng.uniform(0.5, 3), drawn.reward.shape)
+
+
+def few_failures(drawn: PlantedDraws) -> None:
+    """One rollout in a hundred to four in a hundred fails in its environment, all the time."""
+    rng = drawn.world.rng
+    drawn.error = rng.random(drawn.reward.shape) < rng.uniform(0.01, 0.04)
+    drawn.reward = np.where(drawn.error, 0.0, drawn.reward)
+
+
+def as_configured(drawn: PlantedDraws) -> None:
+    """Advantages are logged, and are what the configuration says."""
+    drawn.advantage = centred(drawn)
+    drawn.expected = {"advantage": "group_mean"}
+
+
+def in_step(drawn: PlantedDraws) -> None:
+    """Tokens of sampler and trainer, apart by rounding alone."""
+    rng = drawn.world.rng
+    drawn.gaps = {step: profile_of(rng, None, 0.0) for step in drawn.world.steps.tolist()}
+
+
 SMALL = Sizes(steps=(20, 40), prompts=(8, 12), k=(2, 4), rollouts=16)
 
 HEALTHY: tuple[Scenario, ...] = (
@@ -156,4 +198,10 @@ HEALTHY: tuple[Scenario, ...] = (
     Scenario("pairs (K = 2)", sizes=replace(Sizes(), k=(2, 2))),
     Scenario("small batches", sizes=SMALL),
     Scenario("log without rollouts", recorded=False),
+    Scenario("DPO as usual", after=preferred),
+    Scenario("distillation that closes", after=distilled),
+    Scenario("steady lag", after=steady_lag),
+    Scenario("few failed environments", after=few_failures),
+    Scenario("advantages as configured", after=as_configured),
+    Scenario("tokens in step", after=in_step, sizes=SHORT),
 )

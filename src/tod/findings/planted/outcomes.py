@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from math import comb
 from typing import Any
 
+from tod.findings.finding import Finding
 from tod.findings.findings import Findings, find
 from tod.findings.planted.scenario import Planted, Scenario, Truth
 
@@ -71,7 +72,7 @@ def compared(name: str, seed: int, planted: Planted, findings: Findings) -> Outc
     critical = any(fault.severity == "critical" for fault in findings.faults)
     steps, first = len(findings.run.steps), faults[0] if faults else None
     truth = planted.truth
-    if truth is None or not set(truth.kinds) & set(faults):
+    if truth is None or not any(_names(truth, fault) for fault in findings.faults):
         blur = 0.0 if truth is None else truth.blur
         return Outcome(name, seed, steps, first, faults, critical, blur=blur)
     error, covered = _dated(truth, findings)
@@ -90,9 +91,15 @@ def compared(name: str, seed: int, planted: Planted, findings: Findings) -> Outc
     )
 
 
+def _names(truth: Truth, fault: Finding) -> bool:
+    """Whether a fault is what was planted: by its kind, and by its first cause where one is due."""
+    first = fault.causes[0].kind if fault.causes else None
+    return fault.kind in truth.kinds and (not truth.causes or first in truth.causes)
+
+
 def _dated(truth: Truth, findings: Findings) -> tuple[float | None, bool]:
     """Onset less the truth, and whether the interval holds the truth."""
-    onset = next(f.onset for f in findings.faults if f.kind in truth.kinds)
+    onset = next(f.onset for f in findings.faults if _names(truth, f))
     if truth.shape == "whole" or onset is None:
         return None, False
     start = int(findings.run.steps[0])

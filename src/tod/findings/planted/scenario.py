@@ -60,6 +60,7 @@ class Truth:
         shape: ``jump``, ``ramp``, or ``whole`` for a property of the run without a beginning.
         grid: Steps between two values of the series that shows it.
         blur: Root-mean-square error, in steps, that noise leaves of a ramp's onset; 0 for a jump.
+        causes: Kinds of causes of which the first that is named must be one; empty for any.
     """
 
     kinds: tuple[str, ...]
@@ -67,6 +68,7 @@ class Truth:
     shape: Shape
     grid: int = 1
     blur: float = 0.0
+    causes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Scenario:
         bounds: What must be reached.
         grid: Steps between two values of the series that shows it, by the number of steps.
         recorded: Whether rollouts were recorded beside the log.
+        causes: Kinds of causes of which the first that is named must be one; empty for any.
     """
 
     name: str
@@ -123,6 +126,7 @@ class Scenario:
     bounds: Bounds = Bounds()
     grid: Callable[[int], int] | None = None
     recorded: bool = True
+    causes: tuple[str, ...] = ()
 
     def plant(self, seed: int, sizes: tuple[int, int, int] | None = None) -> Planted:
         """The run of a seed: equal seeds give equal runs.
@@ -144,7 +148,7 @@ class Scenario:
         if self.kinds:
             step = None if self.start or self.shape == "whole" else int(world.steps[world.at])
             grid = 1 if self.grid is None else self.grid(steps)
-            truth = Truth(self.kinds, step, self.shape, grid, world.blur)
+            truth = Truth(self.kinds, step, self.shape, grid, world.blur, self.causes)
         return Planted(drawn.run(self.recorded), truth)
 
 

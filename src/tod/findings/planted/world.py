@@ -5,12 +5,13 @@ the skill. Texts are codes, lengths lognormal. All numbers come from one seed.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Groups
+from tod.diagnostics import GapProfile
 from tod.findings.planted.metrics import healthy_metrics, pass_rates
 from tod.findings.rollout_series import series_of
 from tod.findings.run import RolloutTable, Series, TrainingRun
@@ -150,6 +151,12 @@ class PlantedDraws:
         cut: Whether the files say that a completion was cut; None where they are silent.
         single: Whether every rollout stands under an id of its own.
         metrics: Figures of a metric log by name, [T] each; NaN where it is silent.
+        lag: Trainer version less the version that sampled; None where one is unknown.
+        error: Whether the environment failed; None where the files are silent.
+        gaps: Shape of log π_old − log μ by step; empty where no tokens were read.
+        not_finite: Steps at which a figure of the log is NaN or infinite, by name.
+        expected: Settings that the person's configuration states.
+        bare: Whether the log tells nothing of rollouts, as that of a loss on given pairs or texts.
     """
 
     world: PlantedWorld
@@ -164,6 +171,12 @@ class PlantedDraws:
     cut: np.ndarray | None = None
     single: bool = False
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
+    lag: np.ndarray | None = None
+    error: np.ndarray | None = None
+    gaps: dict[int, GapProfile] = field(default_factory=dict)
+    not_finite: dict[str, np.ndarray] = field(default_factory=dict)
+    expected: dict[str, object] = field(default_factory=dict)
+    bare: bool = False
 
     def rollouts(self) -> RolloutTable:
         """The table that detectors read."""
@@ -188,6 +201,8 @@ class PlantedDraws:
             length=length.reshape(-1),
             truncated=None if self.cut is None else self.cut.reshape(-1),
             advantage=None if self.advantage is None else self.advantage.reshape(-1),
+            lag=None if self.lag is None else self.lag.reshape(-1),
+            error=None if self.error is None else self.error.reshape(-1),
         )
 
     def run(self, rollouts: bool = True) -> TrainingRun:
@@ -197,15 +212,20 @@ class PlantedDraws:
             for name, values in self.metrics.items()
             if (there := np.isfinite(values)).any()
         }
+        told = TrainingRun(
+            series=series, gaps=self.gaps, not_finite=self.not_finite, expected=self.expected
+        )
+        if self.bare:
+            return told
         if rollouts:
-            return TrainingRun(series=series, rollouts=self.rollouts())
+            return replace(told, rollouts=self.rollouts())
         figures = series_of(self.rollouts())
         logged = {
             name: Series(name, figures[name].steps, figures[name].values, key=name)
             for name in LOGGED
             if name in figures
         }
-        return TrainingRun(series={**series, **logged})
+        return replace(told, series={**series, **logged})
 
 
 Before = Callable[[PlantedWorld], None]
