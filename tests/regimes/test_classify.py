@@ -428,7 +428,7 @@ def test_the_regime_is_plain_data():
         "eta_intervals",
         "thresholds",
     ]
-    assert all(set(reason) == {"why", "remedy"} for reason in data["reasons"])
+    assert all(set(reason) == {"why", "remedy", "kind"} for reason in data["reasons"])
     assert data["point"]["region"] == "swap_stable"
 
 

@@ -60,13 +60,16 @@ def test_what_does_not_depend_on_eta_comes_from_what_was_judged(rng):
     assert part.verdict == "transition"
     intervals = classify(clipped, assumed_target=True, eta_intervals=(part,)).to_dict()
     assert intervals["verdict"] == "undetermined"
-    assert intervals["eta_intervals"] == [{"eta": [0.1, 0.2], "verdict": "transition"}]
+    assert intervals["eta_intervals"] == [
+        {"eta": [0.1, 0.2], "verdict": "transition", "target_proposal": "stable"}
+    ]
 
 
 def test_the_policy_leg_is_the_same_at_every_sharpness(rng):
     statistics, summary = pool(rng, spread=1.5, k=64)
     parts = verdict_by_eta(statistics.population, np.linspace(0.02, 3, 8), summary)
-    assert [p.verdict for p in parts] == ["operator_dominated"]  # π/μ alone: e^-2.25
+    assert {p.verdict for p in parts} == {"operator_dominated"}  # π/μ alone: e^-2.25
+    assert [p.word for p in parts][:2] == ["stable", "transition"]
 
 
 def test_blind_prompts_are_blind_at_every_sharpness():
@@ -74,7 +77,7 @@ def test_blind_prompts_are_blind_at_every_sharpness():
     statistics = leg_statistics(contexts, log_w=np.ones(640), anchored=True, eta=1.0)
     summary = measure(np.ones(640), np.ones(640), contexts).summary()
     parts = verdict_by_eta(statistics.population, [0.5, 1.0, 8.0], summary)
-    assert parts == (EtaInterval((0.5, 8.0), "undetermined"),)
+    assert parts == (EtaInterval((0.5, 8.0), "undetermined", "not_readable"),)
 
 
 @pytest.mark.parametrize("etas", [[1.0], [1.0, 1.0], [2.0, 1.0]])

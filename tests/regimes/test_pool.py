@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tod.base import Groups
 from tod.diagnostics import measure
 from tod.population import LegStatistics, leg_statistics
-from tod.regimes import GrowingPool, pool_of, regime_of_records
+from tod.regimes import GrowingPool, policy_level, pool_of, regime_of_records
+from tolerance import double
 
 
 def step(rng, *, prompts=16, k=8, eta=1.0, rate=(1.0, 2.0), spread=0.0):
@@ -32,22 +33,20 @@ def run(rng, count, **kwargs):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.permutations(range(8)))
 def test_labels_inside_a_pool_change_nothing(seed, order):
-    statistics, summaries = run(np.random.default_rng(seed), 8)
-    pool = pool_of(range(8), statistics, summaries)
-    other = pool_of(range(8), [statistics[i] for i in order], [summaries[i] for i in order])
-    one = [sum(statistics[1:], statistics[0])]
-    whole = pool_of([3], one, summaries[:1])
+    statistics, _ = run(np.random.default_rng(seed), 8)
+    pool = pool_of(range(8), statistics)
+    other = pool_of(range(8), [statistics[i] for i in order])
+    whole = pool_of([3], [sum(statistics[1:], statistics[0])])
     for again in (other, whole):
         assert again.population()["target_proposal"] == pool.population()["target_proposal"]
 
 
 def test_a_pool_starts_at_the_last_dated_change(rng):
-    early, first = run(rng, 5, rate=(8.0, 1.0))
-    late, second = run(rng, 5, rate=(1.0, 8.0))
-    statistics, summaries = early + late, first + second
-    pool = pool_of(range(10), statistics, summaries, since=5)
+    early, _ = run(rng, 5, rate=(8.0, 1.0))
+    late, _ = run(rng, 5, rate=(1.0, 8.0))
+    pool = pool_of(range(10), early + late, since=5)
     assert (pool.first, pool.last) == (5, 9)
-    alone = pool_of(range(5, 10), late, second)
+    alone = pool_of(range(5, 10), late)
     assert pool.population() == alone.population()
 
 
@@ -59,17 +58,17 @@ def test_another_sharpness_ends_a_pool_only_where_the_anchor_is_not_the_proposal
             leg_statistics(groups, log_w=u if anchored else eta * u, anchored=anchored, eta=eta)
             for eta in (0.5, 1.0)
         ]
-        _, summary = step(rng)
-        assert pool_of(range(2), parts, [summary] * 2).first == first
+        assert pool_of(range(2), parts).first == first
 
 
 def test_the_policy_legs_are_of_their_last_level(rng):
     near, first = run(rng, 20, spread=0.05)
     far, second = run(rng, 20, spread=1.5)
-    pool = pool_of(range(40), near + far, first + second)
+    level = policy_level(range(40), first + second)
+    pool = pool_of(range(40), near + far, policy_since=level)
     assert pool.first == 0
     assert abs(pool.policy_first - 20) <= 1
-    alone = pool_of(range(20, 40), far, second).population()["policy_proposal"]
+    alone = pool_of(range(20, 40), far).population()["policy_proposal"]
     found = pool.population()["policy_proposal"]
     assert found.median.value == pytest.approx(alone.median.value, abs=0.05 * alone.median.value)
 
@@ -104,7 +103,7 @@ def test_a_growing_pool_is_the_pool_of_its_records(rng):
         )
     assert read[:10] == list(range(1, 11))
     assert sorted(set(read[10:])) == [10, 20, 30, 35]
-    whole = pool_of(range(1, 36), statistics, summaries)
+    whole = pool_of(range(1, 36), statistics)
     assert seen.population == whole.population()
     assert regime_of_records(records).legs[0].ess == whole.population()["target_proposal"]
 
@@ -124,3 +123,25 @@ def test_records_without_counts_are_not_readable(rng):
     regime = regime_of_records(records)
     assert regime.verdict == "undetermined"
     assert regime.legs[0].word == "not_readable"
+
+
+def test_a_third_reward_in_a_later_step_is_pooled_with_the_rest(rng):
+    """Counts of two rewards become moments where more than nine occur: as if never counted."""
+    groups = Groups.equal(40, 8)
+    coarse = (rng.random(groups.total) < 0.4).astype(float)
+    fine = rng.integers(0, 5, groups.total) / 4
+    graded = rng.normal(size=groups.total)
+
+    def of(u, many=groups):
+        return leg_statistics(many, log_w=u, anchored=True, eta=0.7)
+
+    both = of(coarse) + of(fine)
+    assert both.rewards.levels == (0.0, 0.25, 0.5, 0.75, 1.0)
+    total = of(np.concatenate([coarse, graded]), Groups.equal(80, 8))
+    mixed = of(coarse) + of(graded)
+    assert mixed.rewards is None
+    one, other = mixed.population(), total.population()
+    assert one["target_proposal"].prompts == other["target_proposal"].prompts
+    for name in ("low", "value", "high"):
+        a, b = (getattr(x["target_proposal"].median, name) for x in (one, other))
+        assert a == pytest.approx(b, rel=double(8 * 80, condition=100))

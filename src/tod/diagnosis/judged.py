@@ -29,11 +29,14 @@ from tod.regimes import (
     k_for_ess,
     last_level,
     not_milder,
+    policy_level,
     pool_of,
     verdict_by_eta,
 )
 from tod.regimes.largest import scale_of, spread_out
 
+STRETCHES = 50
+"""Stretches of steps, at the most, whose population is read on its own: it costs milliseconds."""
 GRID = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 """Sharpnesses tried, in units of 1/(deviation of the utility within contexts)."""
 
@@ -62,17 +65,42 @@ class Judged:
         return self.sourced is not None and self.sourced.source == "assumed"
 
     @cached_property
+    def level(self) -> int | None:
+        """First step of the last level of the policy's legs."""
+        return policy_level(list(self.steps), [item.summary for item in self.steps.values()])
+
+    @cached_property
+    def stretches(self) -> list[list[int]]:
+        """Steps whose statistics are made together: every step alone, of long runs a few."""
+        steps = list(self.steps)
+        wide = -(-len(steps) // STRETCHES)
+        edges = {step for step in (self.since, self.level) if step is not None}
+        found: list[list[int]] = []
+        for step in steps:
+            if not found or len(found[-1]) >= wide or any(found[-1][0] < e <= step for e in edges):
+                found.append([])
+            found[-1].append(step)
+        return found
+
+    @cached_property
     def statistics(self) -> dict[int, LegStatistics]:
-        """Sufficient statistics of every step."""
-        return {step: statistics_of(examined) for step, examined in self.steps.items()}
+        """Sufficient statistics of every stretch, by its first step."""
+        places = dict(steps_of(self.examined.candidates))
+        return {
+            steps[0]: statistics_of(
+                self.examined, slice(places[steps[0]].start, places[steps[-1]].stop)
+            )
+            for steps in self.stretches
+        }
 
     @cached_property
     def summaries(self) -> dict[int, Summary]:
-        """The record of every step, with the population as its own rows tell it."""
+        """The record of every step, with the population as its own stretch of steps tells it."""
         found = populations_of(list(self.statistics.values()))
         return {
-            step: replace(examined.summary, population=population)
-            for (step, examined), population in zip(self.steps.items(), found, strict=True)
+            step: replace(self.steps[step].summary, population=population)
+            for steps, population in zip(self.stretches, found, strict=True)
+            for step in steps
         }
 
     @cached_property
@@ -86,7 +114,7 @@ class Judged:
     @cached_property
     def pool(self) -> Pool | None:
         """The steps that the run is judged by."""
-        return self._pool(list(self.steps), self.since)
+        return self._pool(list(self.statistics), self.since)
 
     @property
     def summary(self) -> Summary:
@@ -130,13 +158,13 @@ class Judged:
         intervals = self._intervals(summary, pool) if self.assumed else ()
         return classify(summary, self.bounds, assumed_target=self.assumed, eta_intervals=intervals)
 
-    def _pool(self, steps: list[int], since: int | None) -> Pool | None:
-        return pool_of(
-            steps,
-            [self.statistics[step] for step in steps],
-            [self.steps[step].summary for step in steps],
-            since,
-        )
+    def _pool(self, starts: list[int], since: int | None) -> Pool | None:
+        """The pool of some stretches, by their first steps."""
+        pool = pool_of(starts, [self.statistics[at] for at in starts], since, self.level)
+        if pool is None:
+            return None
+        ends = {steps[0]: steps[-1] for steps in self.stretches}
+        return replace(pool, last=ends[pool.last])
 
     def _intervals(self, summary: Summary, pool: Pool | None = None) -> tuple[EtaInterval, ...]:
         """The verdict by sharpness, were the target declared."""

@@ -12,9 +12,10 @@ from tod.base import Groups
 from tod.diagnostics.population_ess import Interval, PopulationEss
 from tod.population.jackknife import EssCounts, jackknife_counts
 from tod.population.moments import WeightMoments
+from tod.population.pass_rates import pass_rate_ess_many
 from tod.population.range_bound import with_bound
 from tod.population.reward_counts import RewardCounts
-from tod.population.reward_ess import reward_ess
+from tod.population.reward_ess import pass_counts_of, reward_ess
 from tod.population.weight_moments import FEWEST_GROUPS, weight_moment_ess
 
 __all__ = ["GradedLeg", "LegStatistics", "leg_statistics", "pooled_statistics", "populations_of"]
@@ -97,7 +98,8 @@ class LegStatistics:
             at η = 1 and tell of any sharpness; else they are of log w at ``eta``.
         eta: Sharpness in force; None without one.
         rewards: Groups by their rewards at η = 1, where few values occur and b = μ; else None.
-        weights: The same of any rewards, or of log w; None without a target.
+        weights: Of graded rewards, or of log w; None without a target, and where ``rewards`` are
+            counted, of which it could be made.
         width: Declared range of the utility at η = 1; None where nobody declared one.
         policy: Of log π − log μ; None where they are not recorded.
         log_ratio: Largest |log π − log μ| of a rollout; None where it is not recorded.
@@ -113,10 +115,15 @@ class LegStatistics:
     log_ratio: float | None = None
     target_policy: EssCounts | None = None
 
+    @property
+    def aimed(self) -> bool:
+        """Whether there is a target."""
+        return self.weights is not None or self.rewards is not None
+
     def adds_to(self, other: "LegStatistics") -> bool:
         """Whether the two tell of one target: of another sharpness only where b = μ."""
         mine, theirs = self.weights, other.weights
-        if self.anchored != other.anchored or (mine is None) != (theirs is None):
+        if self.anchored != other.anchored or self.aimed != other.aimed:
             return False
         if mine is not None and theirs is not None:
             apart = mine.moments.log_eta - theirs.moments.log_eta
@@ -126,22 +133,51 @@ class LegStatistics:
 
     def __add__(self, other: "LegStatistics") -> "LegStatistics":
         """Of the groups of both, in force the sharpness of the second."""
-        rewards = None
+        rewards = weights = None
         if self.rewards is not None and other.rewards is not None:
             rewards = self.rewards.joined(other.rewards)
+        if rewards is None:
+            weights = _sum(self.graded, other.graded)
         return LegStatistics(
             anchored=self.anchored,
             eta=other.eta,
             rewards=rewards,
-            weights=_sum(self.weights, other.weights),
+            weights=weights,
             width=other.width if self.width == other.width else None,
             policy=_sum(self.policy, other.policy),
             log_ratio=_largest(self.log_ratio, other.log_ratio),
             target_policy=_sum(self.target_policy, other.target_policy),
         )
 
+    @property
+    def with_signal(self) -> int:
+        """Groups whose rewards differ."""
+        if self.rewards is not None:
+            return self.rewards.with_signal
+        return 0 if self.weights is None else self.weights.moments.groups
+
+    @property
+    def graded(self) -> GradedLeg | None:
+        """Moments of the rewards, made of their counts where these were kept."""
+        if self.weights is not None or self.rewards is None:
+            return self.weights
+        rewards, groups = self.rewards.rows()
+        return GradedLeg.of(rewards, groups, constant="blind", eta=self.eta or 1.0)
+
+    @property
+    def passes_apart(self) -> float | None:
+        """η·(U_pass − U_fail) in force, where the rewards have two levels at the most and b = μ."""
+        counts = self.rewards
+        if counts is None or not self.eta or len(counts.levels) not in (1, 2):
+            return None
+        return self.eta * (counts.levels[-1] - counts.levels[0])
+
     def population(
-        self, eta: float | None = None, jackknife: EssCounts | None = None
+        self,
+        eta: float | None = None,
+        jackknife: EssCounts | None = None,
+        *,
+        ess: PopulationEss | None = None,
     ) -> dict[str, PopulationEss]:
         """ESS_rel of every leg over the population of prompts.
 
@@ -149,9 +185,10 @@ class LegStatistics:
             eta: Another sharpness than the one in force; only where b = μ.
             jackknife: ESS_rel of single groups at that sharpness, its first bias removed; without
                 it the interval of graded rewards is a little wider.
+            ess: What the counted rewards tell, where it was read before.
         """
         found: dict[str, PopulationEss] = {}
-        target = self._target(self.eta if eta is None else eta, jackknife)
+        target = self._target(self.eta if eta is None else eta, jackknife, ess)
         if target is not None:
             found["target_proposal"] = target
         if self.policy is not None:
@@ -162,17 +199,25 @@ class LegStatistics:
             found["target_policy"] = point_of(self.target_policy)
         return found
 
-    def _target(self, eta: float | None, jackknife: EssCounts | None) -> PopulationEss | None:
+    def _target(
+        self, eta: float | None, jackknife: EssCounts | None, ess: PopulationEss | None = None
+    ) -> PopulationEss | None:
         """Of q*/μ; None without a target."""
-        if self.weights is None:
+        if not self.aimed:
             return None
-        if not self.anchored or eta is None:
-            return self.weights.ess()
-        if eta == 0:
+        if self.anchored and eta == 0:
             one = Interval(1.0, 1.0, 1.0)
-            return PopulationEss(one, one, self.weights.moments.groups, "range", bound=1.0)
-        ess = None if self.rewards is None else reward_ess(self.rewards, eta)
-        ess = self.weights.ess(eta, jackknife) if ess is None else ess
+            return PopulationEss(one, one, self.with_signal, "range", bound=1.0)
+        if self.weights is not None and (not self.anchored or eta is None):
+            return self.weights.ess()
+        if eta is None:
+            return None
+        if ess is None and self.rewards is not None:
+            ess = reward_ess(self.rewards, eta)
+        if ess is None:
+            graded = self.graded
+            assert graded is not None  # noqa: S101 - there is a target
+            ess = graded.ess(eta, jackknife)
         return ess if self.width is None else with_bound(ess, eta * self.width)
 
     def to_dict(self) -> dict[str, Any]:
@@ -243,8 +288,9 @@ def leg_statistics(
     several, rows = groups.take(many)
     weights = policy = rewards = None
     if log_w is not None and anchored:
-        weights = GradedLeg.of(log_w[rows], several, constant="blind", eta=eta or 1.0)
         rewards = RewardCounts.of(log_w[rows], several)
+        if rewards is None:
+            weights = GradedLeg.of(log_w[rows], several, constant="blind", eta=eta or 1.0)
     elif log_w is not None:
         telling = many if informative is None else many[informative[many]]
         told, at = groups.take(telling)
@@ -278,8 +324,18 @@ def pooled_statistics(steps: Sequence[LegStatistics]) -> tuple[LegStatistics, in
 
 
 def populations_of(steps: Sequence[LegStatistics]) -> list[dict[str, PopulationEss]]:
-    """ESS_rel of every leg at every step by its own groups."""
-    return [item.population() for item in steps]
+    """ESS_rel of every leg by leg and step, of its own groups; 0/1 rewards of all steps at once."""
+    counted: dict[float, list[int]] = {}
+    for place, item in enumerate(steps):
+        apart = item.passes_apart
+        if apart is not None:
+            counted.setdefault(apart, []).append(place)
+    known: dict[int, PopulationEss] = {}
+    for apart, places in counted.items():
+        tables = [pass_counts_of(steps[place].rewards) for place in places]
+        read = pass_rate_ess_many([table for table in tables if table is not None], apart)
+        known |= dict(zip(places, read, strict=True))
+    return [item.population(ess=known.get(place)) for place, item in enumerate(steps)]
 
 
 def _widest(log_r: Any) -> float | None:

@@ -108,6 +108,15 @@ class RewardCounts:
             tables[k] = row
         return tables
 
+    def rows(self) -> tuple[Float[np.ndarray, " N"], Groups]:
+        """Rewards of so many groups of such compositions, in an order of no meaning."""
+        sizes, values = [], []
+        for k, cells in self.by_size.items():
+            for composition, groups in cells.items():
+                values.append(np.tile(np.repeat(self.levels, composition), groups))
+                sizes += [k] * groups
+        return np.concatenate(values) if values else np.zeros(0), Groups(np.array(sizes, dtype=int))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {

@@ -8,9 +8,11 @@ from tod.population.reward_counts import RewardCounts
 __all__ = ["pass_counts_of", "reward_ess"]
 
 
-def pass_counts_of(counts: RewardCounts) -> PassCounts | None:
-    """Groups by passes, of rewards with two levels at the most; None for more."""
-    return PassCounts(counts.passes()) if len(counts.levels) <= 2 else None
+def pass_counts_of(counts: RewardCounts | None) -> PassCounts | None:
+    """Groups by passes, of rewards with two levels at the most; None for more, and without any."""
+    if counts is None or len(counts.levels) > 2:
+        return None
+    return PassCounts(counts.passes())
 
 
 def reward_ess(counts: RewardCounts, eta: float) -> PopulationEss | None:

@@ -7,7 +7,7 @@ from typing import Any
 from tod.diagnostics.population_ess import PopulationEss
 from tod.diagnostics.summary import Summary
 from tod.population import LegStatistics
-from tod.regimes.pool import Pool, pool_of
+from tod.regimes.pool import Pool, policy_level, pool_of
 
 __all__ = ["GrowingPool"]
 
@@ -79,7 +79,7 @@ class GrowingPool:
     def _read(self) -> dict[str, PopulationEss] | None:
         until = self.read_at
         count = sum(until is None or step <= until for step in self._steps)
-        self._pool = pool_of(
-            self._steps[:count], self._statistics[:count], self._summaries[:count], self.since
-        )
+        steps = self._steps[:count]
+        level = policy_level(steps, self._summaries[:count])
+        self._pool = pool_of(steps, self._statistics[:count], self.since, level)
         return None if self._pool is None else self._pool.population()

@@ -19,7 +19,7 @@ from tod.regimes.crossings import last_level
 from tod.regimes.regime import Regime, Verdict
 from tod.regimes.thresholds import Thresholds
 
-__all__ = ["Pool", "classify_run", "not_milder", "pool_of", "regime_of_records"]
+__all__ = ["Pool", "classify_run", "not_milder", "policy_level", "pool_of", "regime_of_records"]
 
 POLICY = ("policy_proposal", "target_policy")
 """Legs that read the policy."""
@@ -65,40 +65,46 @@ class Pool:
         return found | {leg: late[leg] for leg in POLICY if leg in late}
 
 
+def policy_level(steps: Sequence[int], summaries: Sequence[Summary]) -> int | None:
+    """First step of the last level of the policy's legs; None where they have one level."""
+    changed = []
+    for leg in POLICY:
+        values = [
+            None if leg in summary.overlap.declared else getattr(summary.overlap, leg)
+            for summary in summaries
+        ]
+        changed.append(last_level(steps, values))
+    return max((step for step in changed if step is not None), default=None)
+
+
 def pool_of(
     steps: Sequence[int],
     statistics: Sequence[LegStatistics | None],
-    summaries: Sequence[Summary],
     since: int | None = None,
+    policy_since: int | None = None,
 ) -> Pool | None:
     """The pool of a run; None where no step has the counts that a pool is made of.
 
     Args:
-        steps: The number of every step, increasing.
-        statistics: Of every step; None where a record holds none.
-        summaries: Of every step, whose policy legs tell when they changed level.
+        steps: The number of every step, or the first one of every stretch of steps, increasing.
+        statistics: Of every one of them; None where a record holds none.
         since: First step after the last dated change; None: none is known.
+        policy_since: First step of the last level of the policy's legs (`policy_level`).
     """
     known = [
-        (step, item, summary)
-        for step, item, summary in zip(steps, statistics, summaries, strict=True)
+        (step, item)
+        for step, item in zip(steps, statistics, strict=True)
         if item is not None and (since is None or step >= since)
     ]
     if not known:
         return None
-    whole, start = pooled_statistics([item for _, item, _ in known])
+    whole, start = pooled_statistics([item for _, item in known])
     known = known[start:]
-    numbers = [step for step, *_ in known]
-    changed = [numbers[0]]
-    for leg in POLICY:
-        values = [
-            None if leg in summary.overlap.declared else getattr(summary.overlap, leg)
-            for *_, summary in known
-        ]
-        changed.append(last_level(numbers, values) or numbers[0])
-    first = max(changed)
-    late, _ = pooled_statistics([item for step, item, _ in known if step >= first])
-    return Pool(numbers[0], numbers[-1], whole, late, first)
+    first = known[0][0]
+    late = [item for step, item in known if policy_since is None or step >= policy_since]
+    policy_first = first if policy_since is None else max(first, policy_since)
+    policy = pooled_statistics(late)[0] if late else known[-1][1]
+    return Pool(first, steps[-1], whole, policy, policy_first)
 
 
 def classify_run(
@@ -125,7 +131,7 @@ def classify_run(
     """
     numbers = list(range(1, len(summaries) + 1) if steps is None else steps)
     held = list(statistics) or [None] * len(summaries)
-    pool = pool_of(numbers, held, summaries, since)
+    pool = pool_of(numbers, held, since, policy_level(numbers, summaries))
     first = numbers[0] if pool is None else pool.first
     whole = pooled([s for step, s in zip(numbers, summaries, strict=True) if step >= first])
     whole = replace(whole, population=None if pool is None else pool.population())
