@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 
 from tod.base import Groups
 from tod.diagnostics.population_ess import Interval, PopulationEss
+from tod.population.certificate import with_bound
 from tod.population.jackknife import EssCounts, jackknife_counts
 from tod.population.moments import WeightMoments
 from tod.population.pass_rates import pass_rate_ess_many
-from tod.population.range_bound import with_bound
 from tod.population.reward_counts import RewardCounts
 from tod.population.reward_ess import pass_counts_of, reward_ess
 from tod.population.weight_moments import FEWEST_GROUPS, weight_moment_ess

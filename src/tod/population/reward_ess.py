@@ -4,6 +4,7 @@ from tod.diagnostics.population_ess import PopulationEss
 from tod.population.pass_counts import PassCounts
 from tod.population.pass_rates import pass_rate_ess
 from tod.population.reward_counts import RewardCounts
+from tod.population.reward_values import reward_value_ess
 
 __all__ = ["pass_counts_of", "reward_ess"]
 
@@ -15,10 +16,8 @@ def pass_counts_of(counts: RewardCounts | None) -> PassCounts | None:
     return PassCounts(counts.passes())
 
 
-def reward_ess(counts: RewardCounts, eta: float) -> PopulationEss | None:
+def reward_ess(counts: RewardCounts, eta: float) -> PopulationEss:
     """Median and 10 % quantile of ESS_rel over the prompts with a signal, for b = μ.
-
-    None where the counts alone do not tell it: read the moments then.
 
     Args:
         counts: Groups by their rewards at η = 1.
@@ -26,6 +25,6 @@ def reward_ess(counts: RewardCounts, eta: float) -> PopulationEss | None:
     """
     passes = pass_counts_of(counts)
     if passes is None:
-        return None
+        return reward_value_ess(counts, eta)
     apart = counts.levels[-1] - counts.levels[0] if counts.levels else 0.0
     return pass_rate_ess(passes, eta * apart)

@@ -1,0 +1,99 @@
+"""Count how often population intervals cover the truth, and how often a word of theirs is wrong.
+
+Usage: python scripts/population_coverage run OUTCOMES.jsonl [--seeds reporting] [--rows 0/1 legs …]
+       python scripts/population_coverage table OUTCOMES.jsonl [docs/results/regimes.md]
+
+A second `run` goes on where the first one stopped. Methods are compared with ``--seeds choosing``;
+the page is made with ``--seeds reporting``, which no choice has looked at.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from population_coverage.reading import read
+from population_coverage.rows import HARD_ROWS, ROWS, world_of
+from population_coverage.tables import page
+from population_coverage.world import World
+
+SEEDS = {"choosing": 1_000_000, "reporting": 2_000_000}
+SIZES, PROMPTS = (4, 8, 16, 32, 64), (64, 128)
+QUANTILES = {"median": 0.5, "q10": 0.1}
+SOONEST = 10.0
+"""Seconds between lines of progress."""
+
+
+def outcome(world: World, k: int, prompts: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Truth and reading of one draw."""
+    sample = world.draw(rng, prompts, k)
+    start = time.process_time()
+    said = read(sample, legs=world.family == "legs").to_dict()
+    seconds = time.process_time() - start
+    truth = {name: world.truth(k, share) for name, share in QUANTILES.items()}
+    return {"name": world.name, "truth": truth, "said": said, "seconds": round(seconds, 4)}
+
+
+def run(path: Path, rows: list[str], sizes: list[int], worlds: int, draws: int, seed: int) -> None:
+    """Append the outcomes that the file does not hold yet, one world after the other."""
+    done = {tuple(line["cell"]) for line in recorded(path)}
+    started = shown = time.monotonic()
+    with path.open("a", encoding="utf-8") as file:
+        for number in range(worlds):
+            for row in rows:
+                world = None
+                for k in sizes:
+                    for prompts in PROMPTS:
+                        for draw in range(draws):
+                            cell = (row, k, prompts, number, draw, seed)
+                            if cell in done:
+                                continue
+                            world = world or world_of(row, number, seed)
+                            rng = np.random.default_rng([seed, number, k, prompts, draw])
+                            line = {"cell": cell, **outcome(world, k, prompts, rng)}
+                            file.write(json.dumps(line) + "\n")
+            file.flush()
+            if time.monotonic() - shown > SOONEST:
+                shown = time.monotonic()
+                print(f"world {number + 1}/{worlds}, {shown - started:.0f} s", flush=True)
+
+
+def recorded(path: Path) -> list[dict[str, Any]]:
+    """Outcomes of a file; a last line that was cut off is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def main() -> None:
+    """Run, or write the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("outcomes", type=Path)
+    parser.add_argument("page", type=Path, nargs="?")
+    parser.add_argument("--seeds", choices=list(SEEDS), default="choosing")
+    parser.add_argument("--rows", nargs="+", default=[*ROWS, *HARD_ROWS])
+    parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
+    parser.add_argument("--worlds", type=int, default=200)
+    parser.add_argument("--draws", type=int, default=2)
+    told = parser.parse_args()
+    if told.what == "run":
+        seed = SEEDS[told.seeds]
+        run(told.outcomes, told.rows, told.sizes, told.worlds, told.draws, seed)
+        return
+    text = page(recorded(told.outcomes), list(HARD_ROWS))
+    if told.page is None:
+        sys.stdout.write(text)
+    else:
+        told.page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

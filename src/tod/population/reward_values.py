@@ -1,0 +1,92 @@
+"""ESS_rel over the prompts of rewards with a few values, such as shares of tests passed.
+
+A prompt has the chances π of the L values, and with b = μ
+
+    e(π) = (Σ_l π_l·w_l)² / Σ_l π_l·w_l²,   w_l = exp(ηU_l).
+
+Every group with a signal draws the chances of its prompt from a law over prompts, given what the
+group shows; groups are reweighted at random, as another batch would hold others. Two laws are
+fitted, and each draws populations in the share in which the groups favour it.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from tod.population.interval import Interval, PopulationEss
+from tod.population.pass_rates import FEWEST_WITH_SIGNAL
+from tod.population.reward_counts import RewardCounts
+from tod.population.value_laws import Compositions, DirichletLaw, TiltLaw, ValueLaw
+
+__all__ = ["reward_value_ess"]
+
+POPULATIONS = 240
+"""Drawn for an interval, whose ends are their 5 and 95 % points."""
+LARGEST = 2048
+"""Groups that are drawn; of more, so many are, and the interval is theirs."""
+SEED = 10
+"""Of the draws: the same counts give the same interval, whatever their labels."""
+
+
+def reward_value_ess(counts: RewardCounts, eta: float) -> PopulationEss:
+    """Median and 10 % quantile of e over prompts with a signal, for rewards of a few values, b = μ.
+
+    Args:
+        counts: Groups by the values that they hold; any K.
+        eta: η, nats per unit of reward.
+    """
+    seen = compositions(counts)
+    prompts = int(seen.groups.sum())
+    if prompts < FEWEST_WITH_SIGNAL:
+        reason = f"{prompts} prompts whose rewards differ: {FEWEST_WITH_SIGNAL} are needed"
+        return PopulationEss(None, None, prompts, None, reason)
+    ess = _populations(seen, eta)
+    weight = np.random.default_rng(SEED + 1).standard_exponential(ess.shape)
+    median, q10 = (_interval(_weighted_quantiles(ess, weight, share)) for share in (0.5, 0.1))
+    return PopulationEss(median, q10, prompts, "reward_values")
+
+
+def compositions(counts: RewardCounts) -> Compositions:
+    """Groups with a signal in one order, over the values that occur in them."""
+    cells = sorted(
+        (composition, groups)
+        for k, table in counts.by_size.items()
+        for composition, groups in table.items()
+        if max(composition) < k
+    )
+    rows = np.array([row for row, _ in cells], dtype=np.int64).reshape(len(cells), -1)
+    groups = np.array([number for _, number in cells], dtype=np.int64)
+    occurs = rows.any(axis=0)
+    return Compositions(np.array(counts.levels)[occurs], rows[:, occurs], groups)
+
+
+def _populations(seen: Compositions, eta: float) -> Float[np.ndarray, "R C"]:
+    """E of every group's prompt, in so many populations."""
+    rng = np.random.default_rng(SEED)
+    rows = np.repeat(seen.rows, seen.groups, axis=0)
+    if len(rows) > LARGEST:
+        rows = rows[np.sort(rng.permutation(len(rows))[:LARGEST])]
+    laws: list[ValueLaw] = [DirichletLaw(seen), TiltLaw(seen)]
+    draws = zip(laws, _shares(laws), strict=True)
+    return np.concatenate([law.ess(rng, eta, rows, number) for law, number in draws if number])
+
+
+def _shares(laws: list[ValueLaw]) -> list[int]:
+    """Populations drawn of each law, by its evidence."""
+    log = np.array([law.fit.log_evidence for law in laws])
+    weight = np.exp(log - log.max())
+    first = round(POPULATIONS * float(weight[0] / weight.sum()))
+    return [first, POPULATIONS - first]
+
+
+def _weighted_quantiles(
+    x: Float[np.ndarray, "R C"], weight: Float[np.ndarray, "R C"], share: float
+) -> Float[np.ndarray, " R"]:
+    """Quantile of every row, its elements weighted."""
+    order = np.argsort(x, axis=1)
+    below = np.cumsum(np.take_along_axis(weight, order, axis=1), axis=1)
+    rank = (below < share * below[:, -1:]).sum(axis=1)
+    return np.take_along_axis(x, order, axis=1)[np.arange(len(x)), rank]  # type: ignore[no-any-return]
+
+
+def _interval(values: Float[np.ndarray, " R"]) -> Interval:
+    return Interval(*(float(x) for x in np.quantile(values, (0.05, 0.5, 0.95))))
