@@ -324,13 +324,21 @@ def pooled_statistics(steps: Sequence[LegStatistics]) -> tuple[LegStatistics, in
 
 
 def populations_of(steps: Sequence[LegStatistics]) -> list[dict[str, PopulationEss]]:
-    """ESS_rel of every leg by leg and step, of its own groups; 0/1 rewards of all steps at once."""
+    """ESS_rel by leg and step, of its own groups; 0/1 rewards of all steps at once.
+
+    Of several steps, rewards of more than two values are read by their moments: the laws of their
+    values are fitted in a fifth of a second each.
+    """
     counted: dict[float, list[int]] = {}
+    known: dict[int, PopulationEss] = {}
     for place, item in enumerate(steps):
         apart = item.passes_apart
         if apart is not None:
             counted.setdefault(apart, []).append(place)
-    known: dict[int, PopulationEss] = {}
+        elif item.rewards is not None and item.eta and len(steps) > 1:
+            graded = item.graded
+            assert graded is not None  # noqa: S101 - its rewards are known
+            known[place] = graded.ess(item.eta)
     for apart, places in counted.items():
         tables = [pass_counts_of(steps[place].rewards) for place in places]
         read = pass_rate_ess_many([table for table in tables if table is not None], apart)

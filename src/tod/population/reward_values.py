@@ -9,13 +9,15 @@ group shows; groups are reweighted at random, as another batch would hold others
 fitted, and each draws populations in the share in which the groups favour it.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float
 
 from tod.population.interval import Interval, PopulationEss
 from tod.population.pass_rates import FEWEST_WITH_SIGNAL
 from tod.population.reward_counts import RewardCounts
-from tod.population.value_laws import Compositions, DirichletLaw, TiltLaw, ValueLaw
+from tod.population.value_laws import Compositions, DirichletLaw, EssAt, TiltLaw, ValueLaw
 
 __all__ = ["reward_value_ess"]
 
@@ -34,12 +36,12 @@ def reward_value_ess(counts: RewardCounts, eta: float) -> PopulationEss:
         counts: Groups by the values that they hold; any K.
         eta: η, nats per unit of reward.
     """
-    seen = compositions(counts)
-    prompts = int(seen.groups.sum())
+    prompts = counts.with_signal
     if prompts < FEWEST_WITH_SIGNAL:
         reason = f"{prompts} prompts whose rewards differ: {FEWEST_WITH_SIGNAL} are needed"
         return PopulationEss(None, None, prompts, None, reason)
-    ess = _populations(seen, eta)
+    populations = _populations(counts)
+    ess = np.concatenate([at(eta) for at in populations])
     weight = np.random.default_rng(SEED + 1).standard_exponential(ess.shape)
     median, q10 = (_interval(_weighted_quantiles(ess, weight, share)) for share in (0.5, 0.1))
     return PopulationEss(median, q10, prompts, "reward_values")
@@ -59,15 +61,16 @@ def compositions(counts: RewardCounts) -> Compositions:
     return Compositions(np.array(counts.levels)[occurs], rows[:, occurs], groups)
 
 
-def _populations(seen: Compositions, eta: float) -> Float[np.ndarray, "R C"]:
-    """E of every group's prompt, in so many populations."""
-    rng = np.random.default_rng(SEED)
+@lru_cache(maxsize=2)
+def _populations(counts: RewardCounts) -> tuple[EssAt, ...]:
+    """The prompts of every group in so many populations; made once for all η."""
+    seen, rng = compositions(counts), np.random.default_rng(SEED)
     rows = np.repeat(seen.rows, seen.groups, axis=0)
     if len(rows) > LARGEST:
         rows = rows[np.sort(rng.permutation(len(rows))[:LARGEST])]
     laws: list[ValueLaw] = [DirichletLaw(seen), TiltLaw(seen)]
     draws = zip(laws, _shares(laws), strict=True)
-    return np.concatenate([law.ess(rng, eta, rows, number) for law, number in draws if number])
+    return tuple(law.drawn(rng, rows, number) for law, number in draws if number)
 
 
 def _shares(laws: list[ValueLaw]) -> list[int]:
@@ -78,14 +81,24 @@ def _shares(laws: list[ValueLaw]) -> list[int]:
     return [first, POPULATIONS - first]
 
 
+CELLS = 4096
+"""Of [0, 1], in which values are counted for a quantile."""
+
+
 def _weighted_quantiles(
     x: Float[np.ndarray, "R C"], weight: Float[np.ndarray, "R C"], share: float
 ) -> Float[np.ndarray, " R"]:
-    """Quantile of every row, its elements weighted."""
-    order = np.argsort(x, axis=1)
-    below = np.cumsum(np.take_along_axis(weight, order, axis=1), axis=1)
-    rank = (below < share * below[:, -1:]).sum(axis=1)
-    return np.take_along_axis(x, order, axis=1)[np.arange(len(x)), rank]  # type: ignore[no-any-return]
+    """Quantile of every row of values in [0, 1], its elements weighted; right to 1/4096."""
+    cell = np.minimum((x * CELLS).astype(np.int64), CELLS - 1)
+    flat = (cell + CELLS * np.arange(len(x))[:, None]).ravel()
+    mass = np.bincount(flat, weight.ravel(), minlength=CELLS * len(x)).reshape(len(x), CELLS)
+    below = np.cumsum(mass, axis=1)
+    wanted = share * below[:, -1]
+    place = (below < wanted[:, None]).sum(axis=1)
+    row = np.arange(len(x))
+    before = below[row, place] - mass[row, place]
+    within = np.clip((wanted - before) / mass[row, place], 0.0, 1.0)
+    return (place + within) / CELLS  # type: ignore[no-any-return]
 
 
 def _interval(values: Float[np.ndarray, " R"]) -> Interval:

@@ -5,6 +5,7 @@ Dirichlet law lets the chance of every reward vary on its own; in the other, pro
 hard they are alone, as where a reward is the share of tests passed.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -48,6 +49,15 @@ class Compositions(NamedTuple):
         return np.asarray(mean)
 
 
+EssAt = Callable[[float], Float[np.ndarray, "R C"]]
+"""E of the drawn prompts at a sharpness, a population a row."""
+
+
+def weights_of(values: Float[np.ndarray, " L"], eta: float) -> Float[np.ndarray, " L"]:
+    """exp(ηU), the largest 1."""
+    return np.exp(eta * (values - values[-1 if eta > 0 else 0]))  # type: ignore[no-any-return]
+
+
 class ValueLaw(Protocol):
     """A law of the chances over prompts, fitted."""
 
@@ -56,10 +66,8 @@ class ValueLaw(Protocol):
 
     fit: LaplaceFit
 
-    def ess(
-        self, rng: np.random.Generator, eta: float, rows: Int[np.ndarray, "C L"], draws: int
-    ) -> Float[np.ndarray, "R C"]:
-        """E of the prompts of some groups: draws of law and chances, given the groups."""
+    def drawn(self, rng: np.random.Generator, rows: Int[np.ndarray, "C L"], draws: int) -> EssAt:
+        """Draws of law and chances of the prompts of some groups, given what these show."""
 
 
 class DirichletLaw:
@@ -97,14 +105,17 @@ class DirichletLaw:
             gradient -= groups * (slope + change / signal)
         return value, np.asarray(gradient * alpha)
 
-    def ess(
-        self, rng: np.random.Generator, eta: float, rows: Int[np.ndarray, "C L"], draws: int
-    ) -> Float[np.ndarray, "R C"]:
-        """E of the prompts of some groups."""
-        weight = np.exp(eta * (self.seen.values - self.seen.values[-1 if eta > 0 else 0]))
+    def drawn(self, rng: np.random.Generator, rows: Int[np.ndarray, "C L"], draws: int) -> EssAt:
+        """See `ValueLaw.drawn`."""
         alpha = np.exp(self.fit.draws(rng, draws))
         share = rng.standard_gamma(alpha[:, None, :] + rows)
-        return np.asarray((share @ weight) ** 2 / ((share @ weight**2) * share.sum(axis=2)))
+        total = share.sum(axis=2)
+
+        def at(eta: float) -> Float[np.ndarray, "R C"]:
+            weight = weights_of(self.seen.values, eta)
+            return np.asarray((share @ weight) ** 2 / ((share @ weight**2) * total))
+
+        return at
 
 
 class TiltLaw:
@@ -154,17 +165,26 @@ class TiltLaw:
             spread += groups * k / signal * float((NODE_MASS * tilt) @ (pull @ self.x))
         return value, np.append(toward, spread)
 
-    def ess(
-        self, rng: np.random.Generator, eta: float, rows: Int[np.ndarray, "C L"], draws: int
-    ) -> Float[np.ndarray, "R C"]:
-        """E of the prompts of some groups."""
-        weight = np.exp(eta * (self.seen.values - self.seen.values[-1 if eta > 0 else 0]))
-        ess = np.empty((draws, len(rows)))
+    def drawn(self, rng: np.random.Generator, rows: Int[np.ndarray, "C L"], draws: int) -> EssAt:
+        """See `ValueLaw.drawn`."""
+        chances = np.empty((draws, NODES.size, self.seen.values.size))
+        nodes = np.empty((draws, len(rows)), dtype=np.int64)
+        different, which = np.unique(rows, axis=0, return_inverse=True)
         for number, law in enumerate(self.fit.draws(rng, draws)):
             log = self.log_chances(law)
-            chance = np.exp(log)
-            joint = rows @ log.T + np.log(NODE_MASS)
+            chances[number] = np.exp(log)
+            joint = different @ log.T + np.log(NODE_MASS)
             below = np.cumsum(np.exp(joint - joint.max(axis=1, keepdims=True)), axis=1)
-            node = (below < rng.random((len(rows), 1)) * below[:, -1:]).sum(axis=1)
-            ess[number] = ((chance @ weight) ** 2 / (chance @ weight**2))[node]
-        return ess
+            below /= below[:, -1:]
+            uniform = rng.random(len(rows))
+            # one sorted table for all: composition d holds the numbers from d to d + 1
+            table = (below + np.arange(len(different))[:, None]).ravel()
+            place = np.searchsorted(table, uniform + which.ravel()) - which.ravel() * NODES.size
+            nodes[number] = np.clip(place, 0, NODES.size - 1)
+
+        def at(eta: float) -> Float[np.ndarray, "R C"]:
+            weight = weights_of(self.seen.values, eta)
+            ess = (chances @ weight) ** 2 / (chances @ weight**2)
+            return np.take_along_axis(ess, nodes, axis=1)
+
+        return at
