@@ -96,6 +96,7 @@ class Diagnosis:
         shown: What is measured beside the verdict when the diagnosis is written.
         gated: What the trust region that the files were read with takes of their tokens.
         logs: Metric logs of the same run, for its findings.
+        expected: What the person's configuration says of the run, for its findings.
     """
 
     reading: Reading
@@ -117,6 +118,7 @@ class Diagnosis:
     shown: Shown = Shown()
     gated: Gated | None = None
     logs: tuple[Log, ...] = ()
+    expected: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -149,7 +151,7 @@ class Diagnosis:
     @cached_property
     def findings(self) -> Findings:
         """What went wrong in the run and when, by all detectors; made when first asked for."""
-        return find(run_of(self.reading, self.logs))
+        return find(run_of(self.reading, self.logs, expected=self.expected))
 
     @cached_property
     def worst(self) -> tuple[dict[str, Any], ...]:

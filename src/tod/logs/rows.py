@@ -234,7 +234,7 @@ class LogRows:
                 else:
                     refused[order] = True
                     file, line = self._place(order)
-                    why = "not a step (a whole number from 0 on): the line is left out"
+                    why = "not a step (a whole number from 0 to 2^53)"
                     self.reject(line, shape.keys[at], values[at], why, file)
         named = {*by_key, *COUNTERS}
         if not by_key:
