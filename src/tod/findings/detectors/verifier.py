@@ -8,7 +8,6 @@ from tod.findings.dating import share_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
 from tod.findings.run import RolloutTable, TrainingRun
-from tod.findings.since import before
 from tod.findings.words import cost_since, per_cent, thousands
 
 LEAST = 5
@@ -62,7 +61,7 @@ class VerifierDetector(Detector):
                 remedies=(
                     Remedy("fix_grader", "make the grader deterministic (temperature 0, one seed)"),
                 ),
-                best_step=before(onset),
+                best_step=onset.before,
                 cost=cost_since(run, onset),
             ),
         )
