@@ -259,7 +259,8 @@ def test_markdown_holds_the_answer_and_nothing_else_is_printed(
     result = run(app, planted(tmp_path, dead=True), "--markdown", "-")
     assert result.output.startswith("**Learning stopped at step 9: every answer to every prompt")
     assert "last good step" in result.output
-    assert "What to do" not in result.output
+    assert "\n**What to do**\n\n1. " in result.output
+    assert "More: --verbose" not in result.output
 
 
 def test_a_metric_log_alone_is_diagnosed(app: typer.Typer, tmp_path: Path) -> None:

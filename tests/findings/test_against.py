@@ -118,8 +118,8 @@ def test_the_command_says_it_on_the_screen_in_json_and_in_markdown(tmp_path: Pat
     words = ["diagnose", str(new), "--against", str(old)]
     screen = CliRunner().invoke(app, words, env={"COLUMNS": "80"}).output
     flat = " ".join(screen.split())
-    assert "left its band from step 13" in flat
-    assert "all_fail from step 13" in flat
+    assert "left its band at step 13" in flat
+    assert "all_fail at step 13" in flat
     assert len(screen.splitlines()) <= 24
     data = json.loads(CliRunner().invoke(app, [*words, "--json", "-"]).output)
     jsonschema.validate(data, SCHEMA)

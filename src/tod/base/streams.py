@@ -59,15 +59,27 @@ class Guarded(io.TextIOBase):
 def guarded() -> Iterator[None]:
     """Make everything that is printed visible text, on stdout and stderr; may be nested."""
     before = sys.stdout, sys.stderr, warnings.formatwarning
+    for stream in before[:2]:
+        _never_refusing(stream)
     sys.stdout, sys.stderr = (
         stream if stream is None or isinstance(stream, Guarded) else Guarded(stream)
         for stream in before[:2]
     )
     warnings.formatwarning = _warning
     try:
-        yield
+        with warnings.catch_warnings():
+            # what is too large or unknown is said in words of the figure; "overflow encountered in
+            # reduce" tells nobody which one
+            warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)
+            yield
     finally:
         sys.stdout, sys.stderr, warnings.formatwarning = before
+
+
+def _never_refusing(stream: Any) -> None:
+    """Let a terminal of few characters show ``?`` for others, where it would refuse the line."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="replace")
 
 
 def _warning(message: Any, *_: Any, **__: Any) -> str:

@@ -1,10 +1,15 @@
 """The classes of the commands: guarded streams, and help whose options stand in groups."""
 
+import re
+from itertools import pairwise
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tod.base.streams import guarded
+
+_OPTION = re.compile(r"--?[A-Za-z]")
 
 
 class Commands(TyperGroup):
@@ -18,6 +23,26 @@ class Commands(TyperGroup):
 
 class Command(TyperCommand):
     """A command whose help lists its options by the panel that each declares."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the line; an option that would swallow the next one as its value is refused."""
+        valued = {
+            name
+            for param in self.get_params(ctx)
+            if param.param_type_name == "option" and not getattr(param, "is_flag", False)
+            for name in param.opts
+        }
+        for option, value in pairwise(args):
+            if option == "--":
+                break
+            if option in valued and _OPTION.match(value):
+                raise typer.BadParameter(
+                    f"{option} needs a value, and {value!r} looks like an option. For a file of "
+                    f"that name write {option}=./{value}; for stdout, where it is offered, "
+                    f"{option} -.",
+                    ctx,
+                )
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments first, then a section per panel in the order of declaration."""

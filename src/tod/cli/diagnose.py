@@ -18,6 +18,7 @@ from tod.cli.options import (
     Map,
     Paths,
     Steps,
+    expected_by,
     gate_of,
     panel,
     parse_map,
@@ -122,13 +123,13 @@ def diagnose_command(
     shown, bounds = Shown(below, bootstrap, texts), thresholds_of(thresholds)
     rollouts, logs = sorted_out(paths, format_, bool(mapping))
     if logs and not rollouts:
-        said = find(run_of(logs=logs))
+        said = find(run_of(logs=logs, expected=expected_by(config)))
+        beside = _beside(said, against)
         if html is not None:
             from tod.show import write_findings
 
-            write_findings(said, html)
+            write_findings(said, html, _sentences(beside))
         told = {"schema": "tod.findings/1", **said.to_dict()}
-        beside = _beside(said, against)
         if _write(said, told, None, json_out, markdown, beside=beside) and verbose:
             show_details(said)
         _leave(said, exit_code)
@@ -154,16 +155,17 @@ def diagnose_command(
         on_policy=on_policy,
         shown=shown,
         logs=logs,
+        expected=expected_by(config),
     )
     remarks = [*unreadable_target(found, config), *remarks]
+    beside = _beside(found.findings, against)
     if per_context is not None:
         found.write_contexts(per_context)
     if html is not None:
         from tod.show import write_diagnosis
 
-        write_diagnosis(found, html, remarks)
+        write_diagnosis(found, html, remarks, _sentences(beside))
     data = found.to_dict()
-    beside = _beside(found.findings, against)
     free = _write(found.findings, data, data, json_out, markdown, remarks, beside)
     if free and verbose:
         show_details(found.findings)
@@ -212,6 +214,13 @@ def _beside(findings: "Findings", path: str | None) -> "Against | None":
     twin = find(run_of(read(rollouts) if rollouts else None, logs))
     fault = None if twin.first is None else twin.first.headline
     return against(findings.run.series, twin.run.series, path, fault)
+
+
+def _sentences(beside: "Against | None") -> list[str]:
+    """What a comparison says, for the page; nothing without one."""
+    from tod.show.terminal.findings_screen import against_words
+
+    return [] if beside is None else [words for words, _ in against_words(beside)]
 
 
 def _leave(findings: "Findings", exit_code: bool) -> None:

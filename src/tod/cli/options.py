@@ -1,6 +1,6 @@
 """Options that several commands share, and what they say: a target, columns, bounds, a clip."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,7 +53,25 @@ Aim = Annotated[
     ),
 ]
 Config = Annotated[Path | None, to_aim(help="Training configuration: the target that it implies.")]
-Eta = Annotated[float | None, to_aim(help="Sharpness in nats per unit of reward.")]
+
+
+def _sharpness(value: float | None) -> float | None:
+    """A sharpness as typed.
+
+    Raises:
+        SpecError: It is below 0, or no number.
+    """
+    if value is not None and not 0 <= value < float("inf"):
+        raise SpecError(
+            f"--eta {value:g}: a sharpness is a number from 0 on, in nats per unit of reward. To "
+            "tilt towards small rewards give a target with a negative eta (--target)."
+        )
+    return value
+
+
+Eta = Annotated[
+    float | None, to_aim(help="Sharpness in nats per unit of reward, from 0.", callback=_sharpness)
+]
 Bounds = Annotated[
     Path | None,
     to_judge("--thresholds", help="YAML of bounds, as `tod study calibrate` writes it."),
@@ -100,6 +118,20 @@ def thresholds_of(path: Path | None) -> "Thresholds | None":
         "RESULTS --output FILE`."
     )
     return Thresholds.parse(read_mapping(path, needed), str(path))
+
+
+def expected_by(config: Path | None) -> Mapping[str, object]:
+    """What a configuration says that findings are held against; nothing without one.
+
+    Raises:
+        SpecError: It cannot be read.
+    """
+    if config is None:
+        return {}
+    from tod.configurations import locate
+    from tod.findings.expected import expected_of
+
+    return expected_of(locate(config))
 
 
 def gate_of(clip: str | None, operator: str | None, config: Path | None) -> "Gate | None":

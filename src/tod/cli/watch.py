@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tod.base import SpecError
 from tod.cli.diagnose import EXITS
 from tod.cli.failures import told
-from tod.cli.options import Format, Map, Paths, panel, parse_map
+from tod.cli.options import Config, Format, Map, Paths, expected_by, panel, parse_map
 
 if TYPE_CHECKING:
     from tod.findings import Finding
@@ -54,6 +55,13 @@ def watch_command(
         Path | None,
         to_tell(help="File that keeps what was read and told, so that a restart goes on."),
     ] = None,
+    json_out: Annotated[
+        str | None,
+        to_tell(
+            "--json", help="Write all findings as JSON to a file at every look that saw a change."
+        ),
+    ] = None,
+    config: Config = None,
     format_: Format = "auto",
     mapping: Map = None,
 ) -> None:
@@ -69,20 +77,23 @@ def watch_command(
     from tod.findings.watching import Alerts, Watch
     from tod.show.terminal.watch_screen import WatchScreen
 
-    watch = Watch(paths, format_, parse_map(mapping or []))
+    watch = Watch(paths, format_, parse_map(mapping or []), expected_by(config))
+    if json_out == "-" and not once:
+        raise SpecError("--json -: stdout holds one document. With --once, or name a file.")
     alerts = Alerts(1 if once and state is None else looks)
     if state is not None:
         watch.restore(state, alerts)
-    with WatchScreen() as screen:
+    with WatchScreen(quiet=json_out == "-") as screen:
         if once:
             seen = watch.look()
+            _write(seen, json_out)
             _tell(seen, alerts, screen, execute)
             _save(watch, alerts, state, screen)
             screen.status(seen, alerts.confirmed(seen.findings), _now())
             _leave(seen, alerts)
             return
         _missing(paths)
-        last = _until_the_end(watch, alerts, screen, every, until_step, execute, state)
+        last = _until_the_end(watch, alerts, screen, every, until_step, execute, state, json_out)
     if last is not None:
         from tod.show.terminal.findings_screen import show_findings
 
@@ -97,6 +108,7 @@ def _until_the_end(
     until_step: int | None,
     execute: str | None,
     state: Path | None,
+    json_out: str | None,
 ) -> "Look | None":
     """Look until the last step or Ctrl-C; the last look, None without any.
 
@@ -112,12 +124,22 @@ def _until_the_end(
             else:
                 _tell(last, alerts, screen, execute)
                 if last.changed:
+                    _write(last, json_out)
                     _save(watch, alerts, state, screen)
                 screen.status(last, alerts.confirmed(last.findings), _now())
                 if until_step is not None and (last.step or 0) >= until_step:
                     break
             sleep(every)
     return last
+
+
+def _write(seen: "Look", json_out: str | None) -> None:
+    """The findings of a look as JSON, where they are wanted."""
+    from tod.show.output import put_json
+
+    if json_out is not None:
+        said = {"schema": "tod.findings/1", "step": seen.step, **seen.findings.to_dict()}
+        put_json(said, json_out)
 
 
 def _missing(paths: list[str]) -> None:

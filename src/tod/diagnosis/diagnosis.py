@@ -97,6 +97,7 @@ class Diagnosis:
         pool: The steps that the verdict is of; None where nothing could be counted.
         before: The verdict of the steps before them, where something changed.
         early: Those steps.
+        expected: What the person's configuration says of the run, for its findings.
     """
 
     reading: Reading
@@ -122,6 +123,7 @@ class Diagnosis:
     pool: Pool | None = None
     before: Regime | None = None
     early: Sequence[int] = ()
+    expected: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -250,6 +252,7 @@ def diagnose(
     on_policy: bool = False,
     shown: Shown | None = None,
     logs: Sequence[Log] = (),
+    expected: Mapping[str, object] | None = None,
 ) -> Diagnosis:
     """Diagnose what was read.
 
@@ -264,6 +267,7 @@ def diagnose(
         on_policy: Declares π = μ: the policy/proposal leg is then 1 without measurement.
         shown: What to measure beside the verdict when the diagnosis is written.
         logs: Metric logs of the same run, which its findings read as well.
+        expected: What the person's configuration says of the run, for its findings.
 
     Raises:
         SpecError: π = μ is declared of candidates that are recorded as stale.
@@ -284,7 +288,7 @@ def diagnose(
     weighable = None if lack is not None else sourced
     gated = reading.gated(_signal(reading, weighable))
     examined = _examined(reading, weighable, lack, on_policy, gated)
-    found = find(run_of(reading, logs))
+    found = find(run_of(reading, logs, expected=expected))
     parts = {step: examined.part(at) for step, at in steps_of(reading)}
     since = last_change(reading, found)
     judged = Judged(examined, sourced, parts, thresholds or Thresholds(), since)
@@ -322,6 +326,7 @@ def diagnose(
         shown=shown or Shown(),
         gated=gated,
         logs=tuple(logs),
+        expected=expected or {},
     )
 
 

@@ -25,6 +25,8 @@ SAME = 1e-3
 """Share of the twin's level below which a difference never matters."""
 ROUNDING = 1e-9
 """Noise over the largest value below which it is that of the arithmetic."""
+FACTORS = 3.0
+"""Ratio to the twin from which a figure is taken to run away by factors."""
 MOST = 2.0
 """Noise of the run over that of the twin, at most."""
 OF_MEDIAN = float(np.sqrt(np.pi / 2))
@@ -153,12 +155,23 @@ def departed(ours: Series, twin: Series) -> Departure | None:
     end = worst + width
     return Departure(
         ours.name,
-        _onset(twin.steps[:end], (ours.values - twin.values)[:end], first, width),
+        _onset(twin.steps[:end], _apart(ours.values[:end], twin.values[:end]), first, width),
         float(np.median(ours.values[worst:end])),
         float(np.median(twin.values[worst:end])),
         change(float(effects[worst]), noise).sigmas if noise > 0 else None,
         ours.unit,
     )
+
+
+def _apart(ours: Float[np.ndarray, " T"], twin: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """How far a figure is from its twin's, for dating: in logarithms where it runs away by factors.
+
+    What grows by equal factors is nearly all made in its last steps; its logarithm is a line.
+    """
+    ratio = ours / twin if ours.min() > 0 and twin.min() > 0 else np.ones(1)
+    by_factors = max(float(ratio.max()), 1 / float(ratio.min())) >= FACTORS
+    apart: np.ndarray = np.log(ratio) if by_factors else ours - twin
+    return apart
 
 
 def _onset(

@@ -10,6 +10,7 @@ from tod.findings.detector import Detector, detectors
 from tod.findings.finding import SEVERITIES, Finding, Severity
 from tod.findings.rollout_series import of_gaps, series_of
 from tod.findings.run import TrainingRun
+from tod.findings.words import resume
 
 TIE = 1
 """Steps by which two onsets may differ and still be ordered by mechanism."""
@@ -94,7 +95,7 @@ def find(run: TrainingRun, only: Iterable[str] | None = None) -> Findings:
         if not seen:
             clear.append(detector.checks)
     findings = [explained(finding, findings) for finding in findings]
-    faults = joined(ordered([f for f in findings if f.fault], places))
+    faults = with_one_good_step(run, joined(ordered([f for f in findings if f.fault], places)))
     notes = ordered([f for f in findings if not f.fault], places)
     return Findings(run, tuple(faults), tuple(notes), tuple(clear), unknown)
 
@@ -104,7 +105,7 @@ def joined(faults: list[Finding]) -> list[Finding]:
     if len(faults) < 2:
         return faults
     first, second = faults[:2]
-    if {first.kind, second.kind} != {"one_text", "all_fail"} or not together(first, second):
+    if not said_with(first, second):
         return faults
     assert first.onset is not None  # noqa: S101 - together needs both
     since = (
@@ -114,6 +115,33 @@ def joined(faults: list[Finding]) -> list[Finding]:
     )
     headline = f"{since} every answer fails, and all are the same text."
     return [replace(first, headline=headline), *faults[1:]]
+
+
+def said_with(first: Finding, other: Finding) -> bool:
+    """Whether one headline says both: all answers fail, and are one text."""
+    return {first.kind, other.kind} == {"one_text", "all_fail"} and together(first, other)
+
+
+def with_one_good_step(run: TrainingRun, faults: list[Finding]) -> list[Finding]:
+    """One last good step for all faults that know one: that of the first of them to begin.
+
+    What is good before a later fault is not good after an earlier one, and two of them on one
+    screen leave the person to choose.
+    """
+    known = [fault.best_step for fault in faults if fault.best_step is not None]
+    if len(set(known)) < 2:
+        return faults
+    good = known[0]
+    return [
+        fault
+        if fault.best_step in (None, good)
+        else replace(
+            fault,
+            best_step=good,
+            remedies=tuple(resume(run, good) if r.kind == "resume" else r for r in fault.remedies),
+        )
+        for fault in faults
+    ]
 
 
 def ordered(findings: list[Finding], places: Mapping[str, int]) -> list[Finding]:

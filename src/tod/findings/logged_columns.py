@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tod.base import DataError
 from tod.formats.columns import WITHIN
 from tod.formats.files import base_suffix
 from tod.formats.jsonl import chosen_lines, first_keys
 from tod.formats.parquet import collect, columns_of, scan
-from tod.formats.reading import Reading
+from tod.formats.reading import Reading, not_as_read
 
 ROW_BY_ROW = ("trl", "mapping", "tod", "verl", "open-instruct")
 """Formats of one rollout a row, whose rows are counted from 1."""
@@ -70,10 +69,7 @@ def _second_pass(reading: Reading) -> dict[str, np.ndarray]:
         try:
             of_file = _of_file(path, rows.tolist())
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise DataError(
-                f"{path}: changed since it was read ({type(error).__name__}: {error}). Run the "
-                "command again."
-            ) from error
+            raise not_as_read(path, error) from error
         for name, values in of_file.items():
             columns[name][places] = values
     return columns

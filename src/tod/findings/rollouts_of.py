@@ -6,11 +6,11 @@ from hashlib import blake2b
 import numpy as np
 from jaxtyping import Float, Int
 
-from tod.base import DataError
+from tod.base.text import counted
 from tod.diagnostics import GapProfile
 from tod.findings.logged_columns import logged_columns
 from tod.findings.run import RolloutTable
-from tod.formats.reading import Reading
+from tod.formats.reading import Reading, not_as_read
 
 BEYOND = 1e30
 """Greatest reward in size: squares and sums of it are still numbers."""
@@ -64,6 +64,15 @@ def rollouts_of(
 def gaps_of(reading: Reading) -> Mapping[int, GapProfile]:
     """Shape of log π_old − log μ by step; empty where one of them was not recorded by token."""
     return reading.profiles
+
+
+def beyond(reading: Reading) -> tuple[str, ...]:
+    """What to say of rewards that are too large to be computed with; nothing of others."""
+    count = sum(
+        int((np.abs(values[np.isfinite(values)]) > BEYOND).sum())
+        for values in map(np.asarray, reading.utility.values())
+    )
+    return (f"{counted(count, 'reward')} beyond 1e30 in size: read as 1e30",) if count else ()
 
 
 def _finite(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
@@ -120,10 +129,7 @@ def _codes(
                 at = places[np.searchsorted(rows, row)]
                 prompt[at], text[at], characters[at] = of(asked), of(answered), len(answered)
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise DataError(
-                f"{path}: changed since it was read ({type(error).__name__}: {error}). Run the "
-                "command again."
-            ) from error
+            raise not_as_read(path, error) from error
     if digest is not None:
         return prompt, text, characters
     nothing = hash("")

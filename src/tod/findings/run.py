@@ -177,6 +177,7 @@ class TrainingRun:
             such as ``advantage`` or ``samples_per_prompt``.
         names: What names the source for people: a directory, a file.
         notes: What was noticed while reading, for people.
+        lost: What of the files is in no figure, a clause each, for people.
     """
 
     series: Mapping[str, Series] = field(default_factory=dict)
@@ -188,6 +189,7 @@ class TrainingRun:
     expected: Mapping[str, object] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @cached_property
     def steps(self) -> Int[np.ndarray, " T"]:

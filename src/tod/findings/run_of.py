@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tod.base import DataError
-from tod.findings.rollouts_of import gaps_of, rollouts_of
+from tod.findings.rollouts_of import beyond, gaps_of, rollouts_of
 from tod.findings.run import Series, TrainingRun
 from tod.formats.reading import Reading
 from tod.logs import Log, join
@@ -21,7 +21,11 @@ UP = 3
 
 
 def run_of(
-    reading: Reading | None = None, logs: Sequence[Log] = (), *, texts: bool = True
+    reading: Reading | None = None,
+    logs: Sequence[Log] = (),
+    *,
+    texts: bool = True,
+    expected: Mapping[str, object] | None = None,
 ) -> TrainingRun:
     """The run behind a reading of rollouts, metric logs, or both, joined on the step.
 
@@ -32,11 +36,12 @@ def run_of(
         reading: What a reader of rollouts returned.
         logs: Metric logs of the same run.
         texts: Read the rollouts' texts again, to tell equal answers and prompts apart.
+        expected: What the person's configuration says of the run, by name (`expected_of`).
 
     Raises:
         DataError: The logs contradict each other, or share no step with the rollouts.
     """
-    run = TrainingRun()
+    run = TrainingRun(expected=expected or {})
     if logs:
         log = join(list(logs))
         run = TrainingRun(
@@ -46,6 +51,8 @@ def run_of(
             checkpoints=log.checkpoints,
             names=tuple(str(path) for path in log.files[:1]),
             notes=log.notes,
+            lost=log.lost,
+            expected=run.expected,
         )
     if reading is None:
         return run
@@ -62,6 +69,7 @@ def run_of(
         checkpoints=run.checkpoints or checkpoints_near(reading.files),
         names=(*(str(path) for path in reading.files[:1]), *run.names),
         notes=(*reading.source.notes, *run.notes),
+        lost=(*beyond(reading), *run.lost),
     )
 
 

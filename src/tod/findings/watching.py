@@ -88,6 +88,7 @@ class Watch:
         paths: Files, globs or directories, as `tod diagnose` takes them.
         format_: Format of the rollouts, or ``auto``.
         mapping: Columns by role.
+        expected: What the person's configuration says of the run, by name.
     """
 
     def __init__(
@@ -95,7 +96,9 @@ class Watch:
         paths: Sequence[str | Path],
         format_: str = "auto",
         mapping: Mapping[str, str] | None = None,
+        expected: Mapping[str, object] | None = None,
     ) -> None:
+        self.expected = dict(expected or {})
         self.paths = tuple(str(path) for path in paths)
         self.format, self.mapping = format_, dict(mapping or {})
         self._read: dict[_Files, _Read] = {}
@@ -121,7 +124,7 @@ class Watch:
         if not pieces and not logs:
             raise DataError(problems[0] if problems else self._nothing())
         rollouts, pieces = self._joined(pieces)
-        findings = find(_run(rollouts, pieces, logs))
+        findings = find(replace(_run(rollouts, pieces, logs), expected=self.expected))
         count = sum(len(piece.files) for piece in pieces) + sum(len(log.files) for log in logs)
         rejected = sum(piece.rejected for piece in pieces)
         self._last = Look(findings, True, count, self._fresh, rejected, tuple(problems))

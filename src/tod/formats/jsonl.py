@@ -20,7 +20,8 @@ Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 NOT_UTF8 = "not UTF-8 text"
 _WHERE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _LACKS = re.compile(r"missing required field `(.*?)`")
-_ODD = re.compile(r'["\\\x00-\x1f]')
+_ODD = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
+_HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def field_of(error: Exception) -> tuple[str, str]:
@@ -44,14 +45,14 @@ class Lines:
 
     def convert(self, loose: Any) -> Any:
         """A line that the standard library decoded."""
-        return msgspec.convert(loose, self.kind, strict=True)
+        return msgspec.convert(_nameable(loose), self.kind, strict=True)
 
 
 class ColumnLines(Lines):
     """The same for columns whose names are data: rows have the attributes c0, c1, … of their type.
 
-    A name with a quote, a backslash or a control character is legal JSON, and msgspec has no
-    struct for it: such lines are decoded whole, and their columns picked.
+    A name with a quote, a backslash, a control character or half of a surrogate pair is legal JSON,
+    and msgspec has no struct for it: such lines are decoded whole, and their columns picked.
     """
 
     def __init__(self, fields: Sequence[tuple[str, Any, bool]]) -> None:
@@ -192,6 +193,13 @@ def _loosely(line: bytes) -> Any:
     if len(line) > MAX_LINE // 8:
         raise ValueError("too long for the slow path")
     return json.loads(line)
+
+
+def _nameable(loose: Any) -> Any:
+    """An object without the names that hold half of a surrogate pair, which no type can have."""
+    if not isinstance(loose, dict) or not any(map(_ODD.search, loose)):
+        return loose
+    return {name: value for name, value in loose.items() if not _HALF.search(name)}
 
 
 def _value_at(data: Any, path: str) -> object:

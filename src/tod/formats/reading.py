@@ -242,7 +242,17 @@ class Reading(Candidates):
                 for row, prompt, completion in self.read_texts(path, wanted)
             }
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise DataError(
-                f"{path}: changed since it was read ({type(error).__name__}: {error}). Run the "
-                "command again."
-            ) from error
+            raise not_as_read(path, error) from error
+
+
+def not_as_read(path: Path, error: Exception) -> DataError:
+    """What a second pass over a file says that fails where the first one did not."""
+    if isinstance(error, UnicodeEncodeError):
+        return DataError(
+            f"{path}: text that no encoding holds, as half of a surrogate pair ({error}). Write "
+            "the file again with `errors='replace'`."
+        )
+    return DataError(
+        f"{path}: changed since it was read ({type(error).__name__}: {error}). Run the command "
+        "again."
+    )

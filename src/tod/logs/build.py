@@ -66,7 +66,23 @@ def build(
         checkpoints=checkpoints,
         not_finite=table.not_finite,
         remarks=remarks,
+        lost=lost(rows),
     )
+
+
+def lost(rows: LogRows) -> tuple[str, ...]:
+    """What could not be used, by field and reason: how often, and the first of them."""
+    alike: dict[tuple[str, str], list[Rejected]] = {}
+    for one in rows.rejected:
+        alike.setdefault((one.field, one.why), []).append(one)
+    more = rows.rejections - len(rows.rejected)
+    said = [
+        f"{counted(len(held), 'line')} with {name} = {held[0].value} (line {held[0].line}): {why}"
+        if held[0].value
+        else f"{counted(len(held), 'line')}, first line {held[0].line}: {name} {why}"
+        for (name, why), held in alike.items()
+    ]
+    return (*said, f"{more:,} more lines or values") if more else tuple(said)
 
 
 def _value(table: LogTable, match: Match) -> Figures:
@@ -138,6 +154,7 @@ def join(logs: list[Log]) -> Log:
         checkpoints=tuple(sorted({one for log in logs for one in log.checkpoints})),
         not_finite=not_finite,
         remarks={name: log.remarks[name] for name, log in best.items() if name in log.remarks},
+        lost=tuple(dict.fromkeys(words for log in logs for words in log.lost)),
     )
 
 

@@ -10,7 +10,8 @@ import msgspec
 from tod.base import DataError
 from tod.base.text import what_is
 from tod.logs.rows import LogRows
-from tod.logs.text_lines import LONGEST_LINE, blocks, lines, whole
+from tod.logs.series import is_single, series_rows, single_row
+from tod.logs.text_lines import LONGEST_LINE, bare_name, blocks, lines, whole
 
 Row = Mapping[str, Any]
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
@@ -52,6 +53,16 @@ def read_json_lines(path: Path, rows: LogRows, take: Callable[[Row], Row] | None
             rows.extend(first, objects if take is None else list(map(take, objects)))
         else:
             _line_by_line(first, data, rows, take)
+
+
+def read_metric_lines(path: Path, rows: LogRows) -> None:
+    """Add the objects of a file, a row of figures each, or one value of one figure each.
+
+    Raises:
+        DataError: As `read_json_lines`.
+    """
+    first = next(first_objects(path, 1), None)
+    read_json_lines(path, rows, single_row if is_single(first) else None)
 
 
 def _line_by_line(
@@ -124,14 +135,18 @@ def parsed_file(path: Path) -> Any:
         ) from None
 
 
-def rows_in(data: Any) -> list[Row] | None:
-    """The rows that a JSON value holds as a list or by column; None if it holds none.
+def rows_in(data: Any, file: str = "") -> list[Row] | None:
+    """The rows that a JSON value holds as a list, by column or by series; None if it holds none.
 
-    Known: ``{"log_history": [...]}`` (transformers), a list of objects (Ray, W&B's API), and what
-    pandas writes of a history: ``{"column": {"0": 1.5}}``, or ``{"columns": …, "data": …}``.
+    Known besides ``series``: ``{"log_history": [...]}`` (transformers), a list of objects (Ray,
+    W&B's API), and what pandas writes of a history: ``{"column": {"0": 1.5}}``, or ``{"columns": …,
+    "data": …}``.
     """
     if isinstance(data, dict) and isinstance(data.get("log_history"), list):
         data = data["log_history"]
+    series = series_rows(data, file)
+    if series is not None:
+        return series
     if isinstance(data, list):
         objects: list[Row] = [row for row in data if isinstance(row, dict)]
         return objects if objects and 2 * len(objects) > len(data) else None
@@ -157,11 +172,12 @@ def read_json(path: Path, rows: LogRows) -> None:
         DataError: The file is not JSON or holds no rows.
     """
     data = parsed_file(path)
-    held = rows_in(data)
+    held = rows_in(data, bare_name(path).removesuffix(".json"))
     if held is None:
         raise DataError(
-            f"{path}: {what_is(data)} without rows of figures. A list of objects is expected, or "
-            "an object with `log_history`."
+            f"{path}: {what_is(data)} without rows of figures. A list of objects is expected, an "
+            "object with `log_history`, or one series a figure, as "
+            '{"reward": [0.1, 0.2], "step": [1, 2]}.'
         )
     rows.open(path)
     for place, row in enumerate(held, start=1):

@@ -74,6 +74,7 @@ class Log:
             and often the first sign of a run that broke.
         remarks: Canonical name → how this log's figure differs from what the name says, such as
             ``since the start``; names without a remark are absent.
+        lost: Lines and values that are in no figure, by what is wrong with them, a clause each.
     """
 
     steps: Steps
@@ -91,3 +92,4 @@ class Log:
     checkpoints: tuple[tuple[int, Path], ...] = ()
     not_finite: Mapping[str, Steps] = field(default_factory=dict)
     remarks: Mapping[str, str] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from tod.base.text import counted, visible
 from tod.logs.build import build
 from tod.logs.console import read_console
 from tod.logs.csv_table import read_csv
-from tod.logs.json_lines import read_json, read_json_lines
+from tod.logs.json_lines import read_json, read_json_lines, read_metric_lines
 from tod.logs.log import Log
 from tod.logs.recognise import Recognised, checkpoints, recognise
 from tod.logs.rows import LogRows
@@ -80,7 +80,7 @@ def _read(found: Recognised, run: str | None) -> LogRows:
     simple: Mapping[str, Callable[[Path, LogRows], None]] = {
         "trainer_state": read_json,
         "json": read_json,
-        "json lines": read_json_lines,
+        "json lines": read_metric_lines,
         "own run": read_json_lines,
         "verl file": _read_verl,
         "console": read_console,

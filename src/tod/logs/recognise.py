@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from tod.logs.csv_table import header, is_panel
 from tod.logs.json_lines import first_objects, parse, rows_in
 from tod.logs.names import names
 from tod.logs.rows import COUNTERS, STEPS, as_step
+from tod.logs.series import single_row
 from tod.logs.tensorboard_events import MARK
 from tod.logs.text_lines import bare_name, lines, open_log, whole
 from tod.logs.trackio_store import SUFFIXES, is_store
@@ -28,6 +29,13 @@ _TEXT_KEYS = frozenset(
         """prompt prompts completion completions messages input inputs output outputs response
         responses question answer text solution trajectory conversations chosen rejected""",
     )
+)
+_TRAINING = frozenset(
+    ("loss", "kl", "policy_kl", "entropy", "grad_norm", "learning_rate", "clip_fraction")
+)
+"""Figures of updates, of which no file of rollouts has two, and none but a KL or an entropy."""
+_IDS = frozenset(
+    ("prompt_id", "uid", "id", "group", "group_id", "sample_idx", "prompt_idx", "group_index")
 )
 _ORDER = (
     "own run",
@@ -129,7 +137,7 @@ def _json_lines(path: Path) -> str | None:
         return "verl file" if set().union(*rows) == {"step", "data"} else None
     if rows and bare_name(path) == "steps.jsonl" and all("ledger" in row for row in rows):
         return "own run"
-    return "json lines" if metrics(rows) else None
+    return "json lines" if metrics([single_row(row) for row in rows]) else None
 
 
 def _json(path: Path) -> str | None:
@@ -145,7 +153,7 @@ def _json(path: Path) -> str | None:
         return None
     if isinstance(data, dict) and isinstance(data.get("log_history"), list):
         return "trainer_state"
-    rows = rows_in(data)
+    rows = rows_in(data, bare_name(path).removesuffix(".json"))
     if rows is None or not metrics(rows[:200]):
         return None
     table = any("_step" in row or "_runtime" in row for row in rows[:5])
@@ -224,13 +232,24 @@ def metrics(rows: Sequence[Mapping[str, Any]]) -> bool:
             mark = (as_step(row[named]), *row)
             again += mark in seen
             seen.add(mark)
-    if 2 * again > len(rows):
+    if 2 * again > len(rows) and not _of_updates(known):
         return False
     figures_there = [key for key in known if key not in (*STEPS, *COUNTERS)]
     matched = names().matches(figures_there, names().framework(figures_there))
     if stepped * 2 >= len(rows):
         return bool(figures_there) and _numbers(rows, figures_there)
     return len(matched) > 1
+
+
+def _of_updates(keys: Collection[str]) -> bool:
+    """Whether rows that share their step are updates or ranks of a trainer, and no rollouts."""
+    if _IDS & {key.lower() for key in keys}:
+        return False
+    matched = names().matches(keys, names().framework(keys))
+    of_rollouts_too = ("kl", "policy_kl", "entropy")
+    return len(_TRAINING & matched.keys()) > 1 or bool(
+        _TRAINING.difference(of_rollouts_too) & matched.keys()
+    )
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> bool:

@@ -104,6 +104,7 @@ class LogRows:
         self.files: list[tuple[int, Path]] = []
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._lines: list[int] = []
+        self._folded = False
 
     def open(self, file: Path) -> None:
         """What is added from here on comes from this file."""
@@ -173,7 +174,8 @@ class LogRows:
     def table(self, wanted: Callable[[str], bool] = lambda _: False) -> LogTable:
         """The figures by step.
 
-        Of two values of one key at one step the later one counts. A row without a step belongs to
+        Of two values of one key at one step the later one counts; where half of the steps and more
+        have several in a row, as of updates or ranks, their mean. A row without a step belongs to
         the step of the row before it; where no row has one, rows are numbered from 1.
 
         Args:
@@ -232,7 +234,7 @@ class LogRows:
                 else:
                     refused[order] = True
                     file, line = self._place(order)
-                    why = "not a step (a whole number from 0 on): the line is left out"
+                    why = "not a step (a whole number from 0 to 2^53)"
                     self.reject(line, shape.keys[at], values[at], why, file)
         named = {*by_key, *COUNTERS}
         if not by_key:
@@ -260,6 +262,7 @@ class LogRows:
         each = round((int(steps[updates].max()) + 1) / (int(steps[rollouts].max()) + 1))
         if each > 1:
             steps[updates] //= each
+            self._folded = True
             self.note(f"{each} updates a rollout: figures of updates stand at the rollout's step")
 
     def _columns(
@@ -292,7 +295,13 @@ class LogRows:
             where = np.searchsorted(steps, at[usable])
             column = np.full(len(steps), np.nan)
             column[where] = numbers[usable]
-            again.see(steps[where[column[where] != numbers[usable]]])
+            if not self._folded and _several_a_step(where):
+                total = np.bincount(where, weights=numbers[usable], minlength=len(steps))
+                count = np.bincount(where, minlength=len(steps))
+                np.divide(total, count, out=column, where=count > 0)
+                self.note("several rows a step (updates, ranks): their mean counts")
+            else:
+                again.see(steps[where[column[where] != numbers[usable]]])
             columns[shown] = column
         return columns, not_finite, again
 
@@ -443,6 +452,14 @@ def _one_by_one(values: Sequence[Any]) -> tuple[Figures, list[int]]:
         except OverflowError:
             numbers[at] = math.inf
     return numbers, bad
+
+
+def _several_a_step(where: Any) -> bool:
+    """Whether values come step by step, several at half of the steps and more."""
+    if len(where) < 4 or (np.diff(where) < 0).any():
+        return False
+    count = np.bincount(where)
+    return bool((count > 1).sum() * 2 >= (count > 0).sum())
 
 
 def _flat(row: Mapping[str, Any], before: str, deep: int) -> Iterator[tuple[str, Any]]:

@@ -17,7 +17,7 @@ class Answer:
 
     Attributes:
         headline: The first finding's headline; of a run without faults that there is none.
-        severity: Of the first finding; None of a run without faults.
+        severity: The worst of all faults; None of a run without faults.
         sentence: What the reward does, in a sentence; empty beside a fault and without rewards.
         notes: Notes that the headline does not say already.
     """
@@ -37,7 +37,7 @@ def answer(findings: "Findings", data: Mapping[str, Any] | None = None) -> Answe
     """
     first = findings.first
     if first is not None:
-        return Answer(first.headline, first.severity, "", findings.notes)
+        return Answer(first.headline, findings.severity, "", findings.notes)
     said = no_fault(findings) if findings.clear else "Nothing could be checked in these files."
     declared = data is not None and (data["target"] or {}).get("source") != "assumed"
     if declared and data is not None and data["regime"]["verdict"] == "operator_dominated":

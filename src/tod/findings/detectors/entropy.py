@@ -1,9 +1,10 @@
 """Entropy that is lost, or that explodes: exploration ends, or the policy comes apart."""
 
 import numpy as np
+from jaxtyping import Float
 
 from tod.base import Unknown
-from tod.findings.change import change, end_level, start_level, window_error
+from tod.findings.change import change, end_level, start_level, window, window_error
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
@@ -13,6 +14,8 @@ from tod.findings.words import cost_since, number, per_cent, resume_before, time
 
 LEAST = 12
 """Steps below which a change of entropy cannot be told from noise."""
+FIRST = 3
+"""Steps whose level is the first one, where a change follows at once."""
 LEFT = 0.2
 """Share of the first entropy below which it has collapsed."""
 LEFT_LIMIT = 0.5
@@ -46,14 +49,30 @@ class EntropyDetector(Detector):
         if level <= 0:  # an entropy with a bonus or a sign in it tells nothing by its ratio
             return ()
         logs = np.log(np.maximum(entropy.values, 1e-3 * level))
-        moved = end_level(logs) - start_level(logs)
-        sure = change(abs(moved), window_error(logs))
+        start, error = _start(logs)
+        level = float(np.exp(start))
+        moved = end_level(logs) - start
+        sure = change(abs(moved), error)
         end = end_level(entropy.values)
         if moved < 0 and sure.passes(-float(np.log(LEFT)), -float(np.log(LEFT_LIMIT))):
             return (_collapse(run, level, end, ramp_onset(entropy.steps, logs)),)
         if moved > 0 and sure.passes(float(np.log(GROWTH)), float(np.log(GROWTH_LIMIT))):
             return (_explosion(run, level, end, ramp_onset(entropy.steps, logs)),)
         return ()
+
+
+def _start(logs: Float[np.ndarray, " T"]) -> tuple[float, float]:
+    """Level at the start, and the standard error of a level of as many steps.
+
+    That of the first three steps where they lie evidently apart from the first fifth, so that a
+    change within that fifth does not hide itself; else that of the fifth.
+    """
+    whole, first = start_level(logs), float(np.median(logs[:FIRST]))
+    error = window_error(logs)
+    of_first = error * float(np.sqrt(np.pi / 2 * window(len(logs)) / FIRST))
+    if change(abs(first - whole), of_first).least > 0:
+        return first, of_first
+    return whole, error
 
 
 def _reward(run: TrainingRun) -> tuple[float | None, float | None]:

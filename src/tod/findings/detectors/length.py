@@ -7,6 +7,7 @@ from tod.findings.change import change, end_level, start_level, window_error
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy, Severity
+from tod.findings.raised_limit import raised_limit
 from tod.findings.run import Series, TrainingRun
 from tod.findings.settings import setting
 from tod.findings.words import cost_since, number, times
@@ -23,6 +24,12 @@ RISE = 0.05
 """Rise of the reward (of its range) with which growth is a note: long reasoning is learned so."""
 GAP = (np.log(1.5), np.log(1.2))
 """Growth of the log gap between wrong and right answers, and its lower limit."""
+RAISED = Cause(
+    "limit_raised",
+    "the limit of answers was raised, and they use it",
+    "likely",
+    "the limit that the configuration states at these steps",
+)
 
 
 class LengthDetector(Detector):
@@ -57,16 +64,21 @@ class LengthDetector(Detector):
             if max(a, b) >= 10
             else f"{number(a)} to {number(b)} {unit}"
         )
+        raised = ""
         if end < start:
             kind, severity = "length_collapse", _shrinks(rise)
             headline = f"Answers shrink {onset.words}: {how}."
         else:
-            kind, severity = "length_growth", _grows(rise, factor)
-            headline = f"Answers grow {times(factor)} {onset.words}: {how}."
+            raised = raised_limit(run) if rise is None or rise > -RISE else ""
+            kind, severity = "length_growth", "note" if raised else _grows(rise, factor)
+            why = " as their limit is raised" if raised else ""
+            headline = f"Answers grow {times(factor)} {onset.words}{why}: {how}."
         reward = "unknown" if rise is None else f"{rise:+.2f} of its range meanwhile"
         evidence = [("length", f"{how} ({times(max(factor, 1 / factor))})"), ("reward", reward)]
         if only:
             evidence.append(("which answers", only))
+        if raised:
+            evidence.append(("the limit", raised))
         return (
             Finding(
                 kind,
@@ -75,8 +87,8 @@ class LengthDetector(Detector):
                 onset,
                 tuple(evidence),
                 {"factor": factor, "start": a, "end": b, "reward_rise": rise},
-                causes=_causes(kind, only),
-                remedies=_remedies(run, kind),
+                causes=(RAISED,) if raised else _causes(kind, only),
+                remedies=() if raised else _remedies(run, kind),
                 best_step=onset.before,
                 cost=cost_since(run, onset),
                 series=("length",),

@@ -127,6 +127,7 @@ class NoiseDetector(Detector):
             found.pairs >= FEWEST
             and found.upper < CORRELATION
             and MIDDLE[0] < found.mean < MIDDLE[1]
+            and _ranks_too(rollouts)
         )
         if unrelated and not _trend(reward):
             return (self._finding(run, rollouts, found, rollouts.steps[0], None),)
@@ -183,6 +184,20 @@ class NoiseDetector(Detector):
         )
 
 
+def _ranks_too(rollouts: RolloutTable) -> bool:
+    """Whether the ranks of the rewards are unrelated to the prompt as well.
+
+    A few huge rewards make nearly all of a variance, and hide how alike all others are. Two values
+    have the same correlation as their ranks.
+    """
+    if rollouts.binary:
+        return True
+    _, place, count = np.unique(rollouts.reward, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(count) - (count - 1) / 2)[place]
+    found = intraclass_correlation(RolloutTable(rollouts.groups, rollouts.step, ranks))
+    return found is not None and found.upper < CORRELATION
+
+
 def _later(
     rollouts: RolloutTable, found: Correlation, reward: Series
 ) -> tuple[Onset, Correlation] | None:
@@ -198,10 +213,12 @@ def _later(
     onset = jump_onset(steps, found.by_step[there])
     if onset.step is None or not steps[2] < onset.step <= steps[-3]:
         return None
-    before, after = (intraclass_correlation(part) for part in _parted(rollouts, onset.step))
+    parts = _parted(rollouts, onset.step)
+    before, after = map(intraclass_correlation, parts)
     if before is None or after is None or before.lower <= CORRELATION or after.pairs < PAIRS:
         return None
     unrelated = after.upper < CORRELATION and MIDDLE[0] < after.mean < MIDDLE[1]
+    unrelated = unrelated and _ranks_too(parts[1])
     return (onset, after) if unrelated and not _trend(reward.from_step(onset.step)) else None
 
 

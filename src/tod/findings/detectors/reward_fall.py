@@ -27,6 +27,8 @@ PART = 0.4
 """Fall that matters, as a share of the best level above the lowest reward."""
 DEEP = 0.7
 """Share of the best level whose loss is critical."""
+NEARLY = 3.0
+"""Standard errors from which a fall that matters is not decided, and not said to be unseen."""
 RISING = 1.5
 """Standard errors by which the reward must rise after a fall that harder prompts would explain."""
 REPEATED = 0.5
@@ -59,8 +61,11 @@ class RewardFallDetector(Detector):
         best, end = float(means[best_at]), end_level(values)
         fall = change(best - end, window_error(series.values, series.error))
         bound = max(FALL * (high - low), PART * (best - low))
-        if best - end < bound or fall.sigmas < SIGMAS:
+        if best - end < bound or fall.sigmas < NEARLY:
             return ()
+        if fall.sigmas < SIGMAS:
+            why = f"{number(best)} to {number(end)} is {fall.sigmas:.1f} standard errors"
+            return unreadable(self.kind, why, f"{SIGMAS}: more steps or answers", few=True)
         onset = ramp_onset(series.steps, values, (best_at, best))
         lost = min((best - end) / (best - low), 1.0)
         best, end = min(best, high), max(end, low)  # levels without difficulty may lie beyond

@@ -1,12 +1,14 @@
 """A grader that contradicts itself: the same answer to the same prompt, another reward."""
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from tod.base import Unknown
+from tod.findings.dating import share_onset
 from tod.findings.detector import Detector, unreadable
-from tod.findings.finding import Cause, Finding, Remedy
+from tod.findings.finding import Cause, Finding, Onset, Remedy
 from tod.findings.run import RolloutTable, TrainingRun
-from tod.findings.words import per_cent, thousands
+from tod.findings.words import cost_since, per_cent, thousands
 
 LEAST = 5
 """Contradicting pairs below which nothing is said."""
@@ -31,13 +33,14 @@ class VerifierDetector(Detector):
         if unequal < LEAST or unequal <= SHARE * pairs * coin:
             return ()
         decide = "score one of these answers ten times"
+        onset = _onset(rollouts)
         return (
             Finding(
                 self.kind,
                 "critical",
                 f"The reward is not a function of the answer: {thousands(unequal)} of "
                 f"{thousands(pairs)} pairs of equal answers to one prompt got different rewards.",
-                None,
+                onset,
                 (
                     (
                         "contradictions",
@@ -58,6 +61,8 @@ class VerifierDetector(Detector):
                 remedies=(
                     Remedy("fix_grader", "make the grader deterministic (temperature 0, one seed)"),
                 ),
+                best_step=onset.before,
+                cost=cost_since(run, onset),
             ),
         )
 
@@ -68,18 +73,52 @@ def contradictions(rollouts: RolloutTable) -> tuple[int, int, float]:
     Rewards are the two sides of the middle of their range; pairs are counted within all steps. What
     failed in the environment was not graded, and neither was an empty answer.
     """
-    assert rollouts.text is not None and rollouts.input is not None  # noqa: S101, PT018
+    right = _right(rollouts)
+    _, pairs, unequal = _pairs(rollouts, right, np.zeros(len(right), np.int64))
+    return int(pairs.sum()), int(unequal.sum()), float(right.mean())
+
+
+def _onset(rollouts: RolloutTable) -> Onset:
+    """Since when equal answers of one step contradict each other, by their share of its pairs."""
+    steps, step = np.unique(rollouts.step_of_row, return_inverse=True)
+    of_text, pairs, unequal = _pairs(rollouts, _right(rollouts), step)
+    at = np.zeros(len(pairs), np.int64)
+    at[of_text] = step
+    total = np.bincount(at, weights=pairs, minlength=len(steps)).astype(np.int64)
+    count = np.bincount(at, weights=unequal, minlength=len(steps)).astype(np.int64)
+    there = total > 0
+    if not there.any():
+        return Onset(None, int(steps[0]), int(steps[0]))
+    return share_onset(steps[there], count[there], total[there])
+
+
+def _right(rollouts: RolloutTable) -> Bool[np.ndarray, " N"]:
     low, high = rollouts.range
-    right = rollouts.reward > (low + high) / 2
+    right: np.ndarray = rollouts.reward > (low + high) / 2
+    return right
+
+
+def _pairs(
+    rollouts: RolloutTable, right: Bool[np.ndarray, " N"], apart: Int[np.ndarray, " N"]
+) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Of every answer which text it is; of every text its pairs, and those with unequal rewards.
+
+    Args:
+        rollouts: With texts.
+        right: Which of them passed.
+        apart: Answers of other numbers are no pair.
+    """
+    assert rollouts.text is not None and rollouts.input is not None  # noqa: S101, PT018
     _, prompt = np.unique(rollouts.input, return_inverse=True)
     _, text = np.unique(rollouts.text, return_inverse=True)
     key = prompt.astype(np.int64) * (int(text.max(initial=0)) + 1) + text
+    _, key = np.unique(key, return_inverse=True)
+    key = apart * (int(key.max(initial=0)) + 1) + key
     _, inverse, count = np.unique(key, return_inverse=True, return_counts=True)
     graded = np.ones(len(text), dtype=bool) if rollouts.error is None else ~rollouts.error
     if rollouts.length is not None:
         graded = graded & (rollouts.length > 0)
-    count = np.bincount(inverse[graded], minlength=len(count))
-    good = np.bincount(inverse[graded], weights=right[graded], minlength=len(count))
-    pairs = int((count * (count - 1) // 2).sum())
-    unequal = int((good * np.maximum(count - good, 0)).sum())
-    return pairs, unequal, float(right.mean())
+    size = len(count)
+    count = np.bincount(inverse[graded], minlength=size)
+    good = np.bincount(inverse[graded], weights=right[graded], minlength=size).astype(np.int64)
+    return inverse, count * (count - 1) // 2, good * np.maximum(count - good, 0)

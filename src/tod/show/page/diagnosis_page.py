@@ -40,33 +40,41 @@ ORIGIN = {
 }
 
 
-def diagnosis_page(diagnosis: "Diagnosis", remarks: Sequence[str] = ()) -> Html:
+def diagnosis_page(
+    diagnosis: "Diagnosis", remarks: Sequence[str] = (), beside: Sequence[str] = ()
+) -> Html:
     """The whole document of a diagnosis.
 
     Args:
         diagnosis: What `tod.diagnose` found.
         remarks: What is to be said about how its target was located.
+        beside: What a comparison with another run says, a sentence each.
     """
-    return _page(view(diagnosis, remarks), diagnosis.findings)
+    return _page(view(diagnosis, remarks), diagnosis.findings, beside)
 
 
-def write_diagnosis(diagnosis: "Diagnosis", path: Path | str, remarks: Sequence[str] = ()) -> Path:
-    """The document, put at ``path``.
+def write_diagnosis(
+    diagnosis: "Diagnosis",
+    path: Path | str,
+    remarks: Sequence[str] = (),
+    beside: Sequence[str] = (),
+) -> Path:
+    """The document of `diagnosis_page`, put at ``path``.
 
     Raises:
         RunError: The file cannot be written.
     """
-    return put(diagnosis_page(diagnosis, remarks), Path(path), "the rollouts", "--html")
+    return put(diagnosis_page(diagnosis, remarks, beside), Path(path), "the rollouts", "--html")
 
 
-def _page(seen: DiagnosisView, findings: "Findings") -> Html:
+def _page(seen: DiagnosisView, findings: "Findings", beside: Sequence[str]) -> Html:
     data, source = seen.data, seen.data["source"]
     whole = replace(seen.run, diagnosis=data)
     drawn = thinned(seen.run, STEPS_DRAWN)
     over = plots_over_steps([drawn]) if len(seen.run.steps) > 1 else []
     curves = {f"p{i}": plot for i, plot in enumerate(over)}
     weights = {f"w{i}": plot for i, plot in enumerate(_weight_plots(seen))}
-    answered = findings_view(findings, data)
+    answered = findings_view(findings, data, beside=beside)
     dots = replace(drawn, points=seen.run.points)
     return document(
         "diagnosis.html",

@@ -1,5 +1,6 @@
 """The page of `tod diagnose --html` for a metric log alone: findings, and no regime."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from tod.findings import Findings
 
 
-def findings_page(findings: "Findings") -> Html:
+def findings_page(findings: "Findings", beside: Sequence[str] = ()) -> Html:
     """The whole document."""
     run = findings.run
     files = list(run.names)
     name = Path(files[0]).name if files else "metric log"
     parent = Path(files[0]).resolve().parent.name if files else ""
     name = f"{parent}/{name}" if parent else name
-    seen = findings_view(findings)
+    seen = findings_view(findings, beside=beside)
     figures = [series for _, series in sorted(run.series.items()) if len(series.known)]
     ends = [int(run.steps[0]), int(run.steps[-1])] if len(run.steps) else None
     said = (run.framework, counted(len(figures), "figure"), steps(ends))
@@ -40,10 +41,15 @@ def findings_page(findings: "Findings") -> Html:
     )
 
 
-def write_findings(findings: "Findings", path: Path | str) -> Path:
+def write_findings(findings: "Findings", path: Path | str, beside: Sequence[str] = ()) -> Path:
     """The document, put at ``path``.
+
+    Args:
+        findings: What was seen.
+        path: Where it is put.
+        beside: What a comparison with another run says, a sentence each.
 
     Raises:
         RunError: The file cannot be written.
     """
-    return put(findings_page(findings), Path(path), "the log", "--html")
+    return put(findings_page(findings, beside), Path(path), "the log", "--html")

@@ -73,6 +73,8 @@ class FindingsView:
         folded: Those that do not.
         severities: Severities that the marks have.
         clear: What was checked with nothing seen.
+        lost: What of the files is in no figure.
+        beside: What a comparison with another run says.
         made: How many checks were made, those that found something among them.
         unknown: What was not checked: what, why, and what it needs.
         inapplicable: What cannot be asked of a run of this kind.
@@ -89,6 +91,8 @@ class FindingsView:
     folded: list[Html] = field(default_factory=list)
     severities: list[str] = field(default_factory=list)
     clear: Sequence[str] = ()
+    lost: Sequence[str] = ()
+    beside: Sequence[str] = ()
     made: int = 0
     unknown: list[tuple[str, str, str]] = field(default_factory=list)
     inapplicable: list[str] = field(default_factory=list)
@@ -124,7 +128,10 @@ class FindingsView:
 
 
 def findings_view(
-    findings: "Findings", data: Mapping[str, Any] | None = None, prefix: str = ""
+    findings: "Findings",
+    data: Mapping[str, Any] | None = None,
+    prefix: str = "",
+    beside: Sequence[str] = (),
 ) -> FindingsView:
     """The view.
 
@@ -132,6 +139,7 @@ def findings_view(
         findings: What was seen.
         data: The diagnosis as plain data, for the regime; None without rollouts.
         prefix: Stands before every id, where a page shows several runs.
+        beside: What a comparison with another run says, a sentence each.
     """
     blocks = [_block(findings, n, f, prefix) for n, f in enumerate(findings.all, start=1)]
     made = _curves(findings, blocks, prefix)
@@ -144,6 +152,8 @@ def findings_view(
         blocks=blocks,
         healthy=figures(findings) if findings.first is None else [],
         clear=findings.clear,
+        lost=findings.run.lost,
+        beside=beside,
         made=len(asked),
         falls=findings.first is None and reward_falls(findings),
         unknown=[(names.get(kind, kind), item.why, item.needs) for kind, item in rest.items()],

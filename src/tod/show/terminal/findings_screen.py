@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from tod.base.text import visible
+from tod.findings.findings import said_with
 from tod.findings.overview import figures, reward_sentence
 from tod.findings.words import against_noise, number, thousands
 from tod.show.answer import answer, last_good, no_fault
@@ -15,7 +16,7 @@ from tod.show.screen import Screen
 from tod.show.words import steps
 
 if TYPE_CHECKING:
-    from tod.findings import Finding, Findings
+    from tod.findings import Finding, Findings, Onset
     from tod.findings.against import Against
 
 WIDTH = 80
@@ -80,6 +81,10 @@ def lines(
     if beside is not None:
         for words, most in against_words(beside):
             page.text(words, most, more="  ")
+    if findings.run.lost:
+        first_lost, *rest = findings.run.lost
+        more = f" ({len(rest)} more: --verbose)" if rest else ""
+        page.text(f"Left out: {first_lost}{more}.", 2, more="  ", style="yellow")
     checked, tail = _Lines(), _Lines()
     _checked(checked, findings)
     if data is not None:
@@ -122,6 +127,8 @@ def show_details(findings: "Findings") -> None:
     names = {detector.kind: detector.checks for detector in _detectors()}
     for kind, item in findings.unknown.items():
         page.text(f"not checked: {names[kind]}: {item.why}; needs {item.needs}", 9, more="  ")
+    for lost in findings.run.lost:
+        page.text(f"left out: {lost}", 9, more="  ")
     for note in findings.run.notes:
         page.text(f"read: {note}", 9, more="  ")
     console = Screen()
@@ -130,22 +137,24 @@ def show_details(findings: "Findings") -> None:
 
 
 def _fault(page: _Lines, first: "Finding", findings: "Findings") -> None:
-    mark = first.severity.upper()
+    worst = findings.severity or first.severity  # the first cause may be milder than what it did
+    mark, style = worst.upper(), STYLES[worst]
     head = wrap(first.headline, WIDTH - len(mark) - 1, break_on_hyphens=False)
-    page.lines.append((f"{head[0]:<{WIDTH - len(mark)}}{mark}", STYLES[first.severity]))
-    page.lines += [(line, STYLES[first.severity]) for line in head[1:2]]
+    page.lines.append((f"{head[0]:<{WIDTH - len(mark)}}{mark}", style))
+    page.lines += [(line, style) for line in head[1:2]]
     for name, text in first.evidence[:4]:
         page.row(name, text)
     if first.cost:
         page.row("cost so far", first.cost, 1)
     if first.best_step is not None:
         page.row("last good step", last_good(first.best_step, findings), 1)
-    others = [f for f in findings.faults if f is not first][:3]
+    apart = [f for f in findings.faults if f is not first and not said_with(first, f)]
+    others = apart[:3]
     for other in others:
         page.text(
             f"also {other.severity}: {other.headline}", 1, indent="  ", style=STYLES[other.severity]
         )
-    left = len(findings.faults) - 1 - len(others)
+    left = len(apart) - len(others)
     if left > 0:
         page.text(f"and {left} more: --verbose", 1, indent="  ")
     _causes(page, first)
@@ -166,15 +175,23 @@ def against_words(beside: "Against") -> Iterator[tuple[str, int]]:
         return
     first, *rest = beside.departures
     said = (
-        f"Against {name}: {first.series} left its band {first.onset.words}, "
+        f"Against {name}: {first.series} left its band {_left(first.onset)}, "
         f"{number(first.value)} where it has {number(first.twin)}"
     )
     if first.sigmas is not None:
         said += f" ({against_noise(first.sigmas)})"
-    then = [f"{d.series} {d.onset.words}" for d in rest[:4]]
+    then = [f"{d.series} {_left(d.onset)}" for d in rest[:4]]
     said += f"; then {', '.join(then)}" if then else ""
     said += f" and {len(rest) - 4} more" if len(rest) > 4 else ""
     yield f"{said}. Within: {', '.join(beside.within) or 'none'}.", 3
+
+
+def _left(onset: "Onset") -> str:
+    """When a figure left a band: an event, with its interval where it is not one step."""
+    if onset.step is None:
+        return "at the first steps" if onset.high > onset.low else "at the first step"
+    sure = onset.low == onset.step == onset.high
+    return f"at step {onset.step}" + ("" if sure else f" ({onset.low} to {onset.high})")
 
 
 def _causes(page: _Lines, finding: "Finding") -> None:
@@ -224,9 +241,20 @@ def _healthy(page: _Lines, findings: "Findings", data: dict[str, Any] | None) ->
 
 def _checked(page: _Lines, findings: "Findings") -> None:
     if findings.clear:
-        page.text(f"Checked, nothing seen: {', '.join(findings.clear)}", 3, more="  ", style="dim")
+        page.text(_clear(findings.clear), 3, more="  ", style="dim")
     if findings.unknown:
         page.text(_unknown(findings), 3, more="  ", style="dim")
+
+
+def _clear(names: Sequence[str]) -> str:
+    """As many names as two lines hold, and how many more there are."""
+    for shown in range(len(names), 0, -1):
+        rest = len(names) - shown
+        more = f" and {rest} more (--verbose)" if rest else ""
+        text = f"Checked, nothing seen: {', '.join(names[:shown])}{more}"
+        if len(wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)) <= 2:
+            return text
+    return f"Checked, nothing seen: {len(names)} (--verbose)"
 
 
 def _unknown(findings: "Findings") -> str:
@@ -274,10 +302,13 @@ def _read(findings: "Findings", data: dict[str, Any] | None) -> str:
     logged = sorted(s.key for s in findings.run.series.values() if s.key)
     if logged:
         ends = [int(findings.run.steps[0]), int(findings.run.steps[-1])]
-        said.append(f"{len(logged)} figures of a log, {steps(ends)}")
+        span = f", {steps(ends)}" if rollouts is None else ""
+        said.append(f"{len(logged)} figures of a log{span}")
     if data is not None and data["source"]["rejected"]:
         said.append(f"{data['source']['rejected']} rows rejected")
-    return f"{name}{'; '.join(said)}. More: --verbose, --html PAGE"
+    text = f"{name}{'; '.join(said)}."
+    more = " More: --verbose, --html PAGE"
+    return text + (more if len(text) + len(more) <= WIDTH else " More: -v")
 
 
 def markdown(
@@ -294,7 +325,7 @@ def _markdown(
     if first is None:
         yield f"**{no_fault(findings)}** {reward_sentence(findings)}"
     else:
-        yield f"**{_escaped(first.headline)}** ({first.severity})"
+        yield f"**{_escaped(first.headline)}** ({findings.severity})"
     yield ""
     rows = [*first.evidence, ("cost so far", first.cost)] if first else figures(findings)
     if first is not None and first.best_step is not None:
@@ -308,20 +339,31 @@ def _markdown(
         if other is not first:
             yield f"* {other.severity}: {_escaped(other.headline)}"
     if first is not None:
-        for cause in first.causes:
-            decide = f" (to tell: {_escaped(cause.decide)})" if cause.decide else ""
-            yield f"* {cause.certainty} cause: {_escaped(cause.text)}{decide}"
-        for place, remedy in enumerate(first.remedies, start=1):
-            yield f"{place}. `{_escaped(remedy.text)}` {_escaped(remedy.effect)}".rstrip()
+        yield from _markdown_causes(first)
     yield ""
     if beside is not None:
         yield from (_escaped(words) for words, _ in against_words(beside))
+        yield ""
+    for words in findings.run.lost:
+        yield f"Left out: {_escaped(words)}."
     yield f"Checked, nothing seen: {', '.join(findings.clear) or 'nothing'}."
     if findings.unknown:
         yield f"{_unknown(findings)}."
     if data is not None:
         yield regime_line(data)
     yield f"_{_read(findings, None).partition(' More:')[0]}_"
+
+
+def _markdown_causes(finding: "Finding") -> Iterator[str]:
+    """Causes as items of the list before them, and what to do under a heading of its own."""
+    for cause in finding.causes:
+        decide = f" (to tell: {_escaped(cause.decide)})" if cause.decide else ""
+        yield f"* {cause.certainty} cause: {_escaped(cause.text)}{decide}"
+    if finding.remedies:
+        yield from ("", "**What to do**", "")
+    for place, remedy in enumerate(finding.remedies, start=1):
+        effect = f": {_escaped(remedy.effect)}" if remedy.effect else ""
+        yield f"{place}. {_escaped(remedy.text)}{effect}"
 
 
 def _escaped(text: str) -> str:

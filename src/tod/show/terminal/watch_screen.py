@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class WatchScreen:
     """Stdout of a watch. Where it is no terminal, a status is a plain line when it says more."""
 
-    def __init__(self) -> None:
-        self._console = Screen()
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Screen(quiet=quiet)
         self._live = Live(
             console=self._console,
             auto_refresh=False,
