@@ -76,11 +76,22 @@ def metrics(found: Judged, knobs: dict[str, float | None]) -> dict[str, float]:
     """What goes to the trainer's log, under ``tod/``; what is not known is absent."""
     values = {
         **facts.metrics(found.summary.to_dict()),
+        **population(found.summary),
         "left_out": found.left_out,
         "verdict": VERDICTS[found.regime.verdict],
         **knobs,
     }
     return {f"tod/{name}": float(v) for name, v in values.items() if v is not None}
+
+
+def population(summary: Summary) -> dict[str, float | None]:
+    """Population median of every leg with its 90 % interval, of the pool as it was last read."""
+    found: dict[str, float | None] = {}
+    for leg, ess in (summary.population or {}).items():
+        if ess.median is not None:
+            ends = {"low": ess.median.low, "value": ess.median.value, "high": ess.median.high}
+            found |= {f"population/{leg}_{end}": value for end, value in ends.items()}
+    return found
 
 
 def _active(candidates: Candidates) -> float:
