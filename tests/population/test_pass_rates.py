@@ -2,16 +2,19 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import special
 
+from tod.base import DataError, Groups
 from tod.population import (
     PassCounts,
     pass_rate_ess,
     pass_rate_ess_many,
     pass_rate_posterior,
 )
-from tod.population.beta_family import STEP
-from tolerance import printed
+from tod.population.beta_family import STEP, family
+from tolerance import double, printed
 
 HISTOGRAM = PassCounts({8: np.array([20, 12, 8, 7, 6, 5, 4, 3, 5])})
 REFERENCE = {
@@ -138,3 +141,100 @@ def test_many_tables_are_read_as_one_is(rng):
     tables.append(tables[0] + tables[5])
     for together, alone in zip(pass_rate_ess_many(tables, 2.0), tables, strict=True):
         assert together == pass_rate_ess(alone, 2.0)
+
+
+def test_labels_of_steps_do_not_matter(rng):
+    steps = [table(rng, 16, 8), table(rng, 16, 4), table(rng, 32, 8)]
+    want = pass_rate_ess(PassCounts.total(steps), 1.7)
+    assert pass_rate_ess(PassCounts.total(steps[::-1]), 1.7) == want
+    assert pass_rate_ess(steps[1] + (steps[2] + steps[0]), 1.7) == want
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.data()), min_size=1, max_size=8), st.data())
+@settings(max_examples=50, deadline=None)
+def test_counts_of_parts_add_up_to_the_whole(groups, data):
+    rewards = [
+        each.draw(st.lists(st.sampled_from([0.0, 1.0]), min_size=size, max_size=size))
+        for size, each in groups
+    ]
+    order = data.draw(st.permutations(range(len(rewards))))
+
+    def counts(places):
+        several = [rewards[place] for place in places]
+        sizes = Groups(np.array([len(x) for x in several], dtype=np.int64))
+        return PassCounts.of(np.concatenate(several), sizes)
+
+    whole = counts(range(len(rewards)))
+    assert PassCounts.total(counts([place]) for place in order) == whole
+    assert PassCounts.from_dict(whole.to_dict()) == whole
+    assert whole.prompts == len(rewards)
+    assert whole.with_signal == sum(len(set(x)) > 1 for x in rewards)
+    assert whole.without_signal == whole.prompts - whole.with_signal
+
+
+def test_groups_without_a_signal_do_not_move_it():
+    more = HISTOGRAM + PassCounts({8: np.array([500, 0, 0, 0, 0, 0, 0, 0, 300])})
+    assert pass_rate_ess(more, 2.0) == pass_rate_ess(HISTOGRAM, 2.0)
+
+
+def test_a_penalty_swaps_passes_and_failures():
+    swapped = PassCounts({8: HISTOGRAM.by_size[8][::-1]})
+    got, want = pass_rate_ess(swapped, -2.0), pass_rate_ess(HISTOGRAM, 2.0)
+    for one, other in ((got.median, want.median), (got.q10, want.q10)):
+        assert one.value == pytest.approx(other.value, abs=half_a_step(other.value, 2.0))
+
+
+def test_a_large_eta_gives_the_pass_rate():
+    posterior = pass_rate_posterior(HISTOGRAM)
+    at_limit, rate = posterior.ess(30.0), posterior.pass_rate()
+    for e, p in ((at_limit.low, rate.low), (at_limit.value, rate.value)):
+        assert e == pytest.approx(p, abs=half_a_step(p, 30.0))
+
+
+def test_unequal_sizes_against_an_enumeration(rng):
+    """The chance of every table of one group of 2, 3 or 5 under each law, summed by hand."""
+    counts = PassCounts({3: [1, 4, 3, 0], 5: [2, 3, 1, 0, 2, 1], 1: [5, 4], 2: [1, 2, 1]})
+    got = pass_rate_posterior(counts)
+    x = np.arange(-9, 9 + STEP / 2, STEP)
+    p = special.expit(x)
+    mass, log_prior = family()
+    log = log_prior.copy()
+    for k, row in ((2, [2]), (3, [4, 3]), (5, [3, 1, 0, 2])):
+        chance = [special.binom(k, m) * p**m * (1 - p) ** (k - m) for m in range(1, k)]
+        signal = mass @ sum(chance)
+        log += sum(n * np.log(mass @ c / signal) for n, c in zip(row, chance, strict=True))
+    weight = np.exp(log - log.max())[got.rows]
+    np.testing.assert_allclose(got.weight, weight / weight.sum(), rtol=double(1e6))
+    shares = {3: 8, 5: 9, 1: 9, 2: 4}
+    seen = sum(n * (1 - p**k - (1 - p) ** k) for k, n in shares.items()) * mass[got.rows]
+    below = np.cumsum(seen, axis=1) / seen.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(got.below[:, 1:], below, rtol=0, atol=double(1e6))
+
+
+@pytest.mark.parametrize("seen", [0, 1, 7])
+def test_too_few_groups_with_a_signal_are_not_read(seen):
+    said = pass_rate_ess(PassCounts({4: [90, seen, 0, 0, 3]}), 2.0)
+    assert (said.median, said.q10, said.method, said.prompts) == (None, None, None, seen)
+    assert "8" in said.unreadable
+
+
+@pytest.mark.parametrize(
+    ("by_size", "word"), [({4: [1, 2, 3]}, "5 whole"), ({0: [1]}, "K"), ({1: [1, -1]}, "0")]
+)
+def test_counts_that_cannot_be_are_refused(by_size, word):
+    with pytest.raises(DataError, match=word):
+        PassCounts(by_size)
+
+
+def test_other_rewards_are_refused():
+    groups = Groups.equal(1, 3)
+    with pytest.raises(DataError, match=r"0\.5"):
+        PassCounts.of(np.array([0.0, 0.5, 1.0]), groups)
+    assert PassCounts.of(np.array([-1.0, 2.0, 2.0]), groups, levels=(-1.0, 2.0)).to_dict() == {
+        "3": [0, 0, 1, 0]
+    }
+
+
+def test_an_unknown_size_in_a_file_is_refused():
+    with pytest.raises(DataError, match="text"):
+        PassCounts.from_dict({"many": [1, 2]})

@@ -18,6 +18,8 @@ from tod.formats.reading import Reading, not_as_read
 
 ROW_BY_ROW = ("trl", "mapping", "tod", "verl", "open-instruct")
 """Formats of one rollout a row, whose rows are counted from 1."""
+UNIFORM = ("verl",)
+"""Those whose writers give all rows of a file the same keys."""
 NAMES: Mapping[str, tuple[str, ...]] = {
     "advantage": ("advantage", "advantages"),
     "truncated": ("truncated", "is_truncated"),
@@ -62,12 +64,13 @@ def _second_pass(reading: Reading) -> dict[str, np.ndarray]:
     """
     assert reading.file is not None and reading.row is not None  # noqa: S101, PT018 - the caller looked
     columns = {name: np.full(len(reading), np.nan) for name in NAMES}
+    looked = 1 if reading.source.format in UNIFORM else 1000
     for index in np.unique(reading.file).tolist():
         places = np.flatnonzero(reading.file == index)
         rows = reading.row[places]
         path = reading.files[index]
         try:
-            of_file = _of_file(path, rows.tolist())
+            of_file = _of_file(path, rows.tolist(), looked)
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise not_as_read(path, error) from error
         for name, values in of_file.items():
@@ -75,8 +78,11 @@ def _second_pass(reading: Reading) -> dict[str, np.ndarray]:
     return columns
 
 
-def _of_file(path: Path, rows: Sequence[int]) -> dict[str, np.ndarray]:
-    """Columns of some rows of a file, as numbers, NaN where a value is none."""
+def _of_file(path: Path, rows: Sequence[int], looked: int) -> dict[str, np.ndarray]:
+    """Columns of some rows of a file, as numbers, NaN where a value is none.
+
+    ``looked`` is how many of the first rows tell which columns there are.
+    """
     if base_suffix(path) == ".parquet":
         there = columns_of(path)
         chosen = _named(there)
@@ -88,7 +94,7 @@ def _of_file(path: Path, rows: Sequence[int]) -> dict[str, np.ndarray]:
             name: np.array([as_number(x, name) for x in table[column].gather(at).to_list()])
             for name, column in chosen.items()
         }
-    if not _named(first_keys(path)):
+    if not _named(first_keys(path, looked)):
         return {}
     place = {row: i for i, row in enumerate(rows)}
     result: dict[str, np.ndarray] = {}

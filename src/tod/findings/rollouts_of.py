@@ -125,9 +125,13 @@ def _codes(
         rows = reading.row[places]
         path = reading.files[index]
         try:
-            for row, asked, answered in reading.read_texts(path, rows.tolist()):
-                at = places[np.searchsorted(rows, row)]
-                prompt[at], text[at], characters[at] = of(asked), of(answered), len(answered)
+            told = [
+                (row, of(asked), of(answered), len(answered))
+                for row, asked, answered in reading.read_texts(path, rows.tolist())
+            ]
+            columns = np.array(told, dtype=np.int64).reshape(-1, 4).T
+            at = places[np.searchsorted(rows, columns[0])]
+            prompt[at], text[at], characters[at] = columns[1:]
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise not_as_read(path, error) from error
     if digest is not None:

@@ -315,7 +315,13 @@ def chosen_lines(path: Path, wanted: Iterable[int], kind: Any) -> Iterator[tuple
     for chunk in chunks(path):
         if not left:
             return
-        if left.isdisjoint(range(chunk.first, chunk.first + chunk.breaks + 1)):
+        numbers = range(chunk.first, chunk.first + chunk.breaks + 1)
+        if left.isdisjoint(numbers):
+            continue
+        items = _all_lines(chunk, lines) if left.issuperset(numbers[:-1]) else None
+        if items is not None:
+            left.difference_update(numbers[:-1])
+            yield from zip(numbers, items, strict=False)
             continue
         for number, line, _ in chunk.lines():
             if number in left:
@@ -324,6 +330,17 @@ def chosen_lines(path: Path, wanted: Iterable[int], kind: Any) -> Iterator[tuple
                     yield number, lines.decode(line)
                 except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
                     yield number, lines.convert(_loosely(line))
+
+
+def _all_lines(chunk: Chunk, lines: Lines) -> list[Any] | None:
+    """All lines of a chunk decoded in one call; None where one of them is bad, blank or torn."""
+    if chunk.overlong or chunk.torn:
+        return None
+    try:
+        items = lines.decode_lines(chunk.data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    return items if len(items) == chunk.breaks else None
 
 
 def plain_text(value: Any) -> str:

@@ -13,3 +13,4 @@ from tod.population.reward_values import *
 from tod.population.scale_mixture import *
 from tod.population.shape import *
 from tod.population.weight_moments import *
+from tod.population.zero_variance import *

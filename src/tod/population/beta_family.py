@@ -85,6 +85,8 @@ def family() -> Family:
 @lru_cache(maxsize=64)
 def signal(k: int) -> Float[np.ndarray, " J"]:
     """i_j = 1 − pᴷ − (1 − p)ᴷ on the grid: the chance that a group of K shows a signal."""
+    if k == 1:
+        return np.zeros(X.size)
     return np.maximum(-np.expm1(k * LOG_P) - np.exp(k * LOG_Q), 0.0)  # type: ignore[no-any-return]
 
 

@@ -62,7 +62,7 @@ class PassRatePosterior:
             eta: η·(U_pass − U_fail), nats, of either sign.
             quantile: φ in (0, 1).
         """
-        return _interval(ess_quantile(self.below, eta, quantile), self.weight)
+        return weighted_interval(ess_quantile(self.below, eta, quantile), self.weight)
 
     def pass_rate(self, quantile: float = 0.5) -> Interval:
         """φ-quantile of p over the prompts with a signal, 90 %: the limit of e for η → ∞."""
@@ -70,7 +70,7 @@ class PassRatePosterior:
         row = np.arange(len(self.below))
         start, end = self.below[row, at - 1], self.below[row, at]
         x = EDGES[at - 1] + STEP * (quantile - start) / (end - start)
-        return _interval(1 / (1 + np.exp(-x)), self.weight)
+        return weighted_interval(1 / (1 + np.exp(-x)), self.weight)
 
     def read(self, eta: float) -> PopulationEss:
         """Median and 10 % quantile of e at η."""
@@ -199,7 +199,8 @@ def _read_alike(
     ]
 
 
-def _interval(value: Float[np.ndarray, " h"], weight: Float[np.ndarray, " h"]) -> Interval:
+def weighted_interval(value: Float[np.ndarray, " h"], weight: Float[np.ndarray, " h"]) -> Interval:
+    """The values that 5, 50 and 95 % of the weight are not above."""
     return _intervals(value, weight[None])[0]
 
 

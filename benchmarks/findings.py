@@ -1,0 +1,67 @@
+"""What findings cost beside reading: 102 400 rollouts of verl, CPU seconds of one process.
+
+    python benchmarks/findings.py [ROWS]
+
+Reading is `tod.read` of a verl dump (rewards and groups); findings add the second pass over texts,
+the table of rollouts and all detectors. The best of three repetitions counts, since others may use
+the machine.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PROMPTS, K = 64, 8
+REPEATS = 3
+
+
+def write(folder: Path, rows: int) -> None:
+    """A file a step of answers of 400 characters, of which a third passes."""
+    rng = np.random.default_rng(0)
+    words = [f"w{at}" for at in range(500)]
+    for step in range(1, rows // (PROMPTS * K) + 1):
+        lines = []
+        for prompt in range(PROMPTS):
+            for k in range(K):
+                answer = " ".join(words[at] for at in rng.integers(0, 500, 90))
+                row = {"input": f"question {prompt} of {step}", "output": answer, "gts": "4"}
+                row |= {"score": float(rng.random() < 0.3), "step": step, "uid": f"u{prompt}_{k}_0"}
+                lines.append(json.dumps(row))
+        (folder / f"{step}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    """CPU seconds of the fastest repetition, and what it returned."""
+    best, result = float("inf"), None
+    for _ in range(REPEATS):
+        started = time.process_time()
+        result = work()
+        best = min(best, time.process_time() - started)
+    return best, result
+
+
+def main() -> None:
+    """Print a line a stage."""
+    from tod.findings import find, run_of
+    from tod.formats import read
+
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 102_400
+    with tempfile.TemporaryDirectory() as name:
+        write(Path(name), rows)
+        reading_s, reading = seconds(lambda: read(name))
+        table_s, run = seconds(lambda: run_of(reading))
+        detectors_s, _ = seconds(lambda: find(run))
+    added = table_s + detectors_s
+    print(f"{len(reading):,} rollouts: reading {reading_s:.3f} s")
+    print(f"texts and table {table_s:.3f} s, detectors {detectors_s:.3f} s")
+    print(f"findings add {added / reading_s:.0%} to reading")
+
+
+if __name__ == "__main__":
+    main()
