@@ -24,6 +24,8 @@ def ess_of_scale(
     return np.exp(log_ess_of_scale(h, skew, kurtosis))  # type: ignore[no-any-return]
 
 
+SMALLEST = 1e-150
+"""Chance of a value of a two-point law, at the least: its odds stay numbers."""
 LARGEST = 1e6
 """Standard deviation of log-weights beyond which ESS_rel is 0 whatever their shape."""
 
@@ -122,6 +124,7 @@ def _two_point_and_normal(
         point_skew > 0, 0.5 + point_skew / (2 * root), 2 / (root * (root - point_skew))
     )
     a = t * np.sqrt(share)
+    upper, lower = np.maximum(upper, SMALLEST), np.maximum(lower, SMALLEST)
     odds = np.sqrt(lower / upper)
     point = np.logaddexp(np.log(upper) + a * odds, np.log(lower) - a / odds)
     return point + (1 - share) * t * t / 2  # type: ignore[no-any-return]
