@@ -26,7 +26,7 @@ def results(path: Path, n: int = 120) -> Path:
     rng = np.random.default_rng(5)
     two = rng.uniform(0, 1, n)
     conditions = [
-        {"world": i, "eta": 1.0, "excess": 0.3 if x < 0.35 else 0.01, "ess_two": float(x)}
+        {"world": i, "eta": 1.0, "excess": 0.3 if x < 0.35 else 0.01, "ess_tri": float(x)}
         | {"ess_median": float(np.clip(x + rng.normal(0, 0.3), 0.01, 1)), "ess_q10": None}
         for i, x in enumerate(two)
     ]
@@ -39,27 +39,27 @@ def run(*words: object) -> Any:
 
 
 def test_the_planted_edge_is_found_and_the_yaml_is_thresholds(tmp_path: Path) -> None:
-    result = run("calibrate", results(tmp_path / "swap.json"), "--statistic", "ess_two")
+    result = run("calibrate", results(tmp_path / "swap.json"), "--statistic", "ess_tri")
     assert result.exit_code == 0, result.exception
     assert max(map(len, result.output.splitlines())) <= 80
-    assert "ess_two" in result.output
+    assert "ess_tri" in result.output
     assert "ess_median" not in result.output
-    row = next(line for line in result.output.splitlines() if line.split()[:1] == ["ess_two"])
+    row = next(line for line in result.output.splitlines() if line.split()[:1] == ["ess_tri"])
     assert row.split()[2:5] == ["1.00", "1.00", "1.00"]
     text = result.output[result.output.index("# thresholds") :]
     fitted = Thresholds.parse(yaml.safe_load(text))
     rows = json.loads((tmp_path / "swap.json").read_text())["conditions"]
-    cuts = np.array([row["ess_two"] for row in rows])
+    cuts = np.array([row["ess_tri"] for row in rows])
     gap = cuts[cuts >= 0.35].min() - cuts[cuts < 0.35].max() + printed(2)  # any cut between these
-    assert fitted.ess_two_dominated == pytest.approx(0.35, abs=gap)
-    assert fitted.overlap_dominated == Thresholds().overlap_dominated
+    assert fitted.overlap_dominated == pytest.approx(0.35, abs=gap)
+    assert fitted.ess_q10_dominated == Thresholds().ess_q10_dominated
 
 
 def test_json_holds_every_cut(tmp_path: Path) -> None:
     path = results(tmp_path / "swap.json")
     data = json.loads(run("calibrate", path, "--json", "-").output)
-    assert set(data["cuts"]) == {"ess_two", "ess_median"}
-    cut = data["cuts"]["ess_two"]
+    assert set(data["cuts"]) == {"ess_tri", "ess_median"}
+    cut = data["cuts"]["ess_tri"]
     assert (cut["sensitivity"], cut["specificity"], cut["count"]) == (1.0, 1.0, 120)
     assert data["cuts"]["ess_median"]["sensitivity"] < 1
     assert data["apart"] == sum(
@@ -78,13 +78,13 @@ def test_json_holds_every_cut(tmp_path: Path) -> None:
         ("[]", [], "no `conditions`"),
         ('{"conditions": []}', [], "no `conditions`"),
         ('{"conditions": [{"excess": 0.1}]}', [], "none of ess_tri"),
-        ('{"conditions": [{"excess": 0.1, "ess_two": "x"}]}', [], "ess_two = 'x' is not a number"),
-        ('{"conditions": [{"excess": 0.1, "ess_two": NaN}]}', [], "not a number"),
-        ('{"conditions": [{"excess": 0.1, "ess_two": 1.5}]}', [], "not in [0, 1]"),
-        ('{"conditions": [{"ess_two": 0.5}]}', [], "no `excess`"),
-        ('{"conditions": [{"excess": 0.1, "ess_two": 0.5}]}', [], "both sides"),
-        ('{"conditions": [{"excess": 0.1, "ess_two": 0.5}]}', ["--statistic", "ess"], "ess_two"),
-        ('{"conditions": [{"excess": 1, "ess_two": 0.5}]}', ["--limit", "9"], "both sides"),
+        ('{"conditions": [{"excess": 0.1, "ess_tri": "x"}]}', [], "ess_tri = 'x' is not a number"),
+        ('{"conditions": [{"excess": 0.1, "ess_tri": NaN}]}', [], "not a number"),
+        ('{"conditions": [{"excess": 0.1, "ess_tri": 1.5}]}', [], "not in [0, 1]"),
+        ('{"conditions": [{"ess_tri": 0.5}]}', [], "no `excess`"),
+        ('{"conditions": [{"excess": 0.1, "ess_tri": 0.5}]}', [], "both sides"),
+        ('{"conditions": [{"excess": 0.1, "ess_tri": 0.5}]}', ["--statistic", "ess"], "ess_tri"),
+        ('{"conditions": [{"excess": 1, "ess_tri": 0.5}]}', ["--limit", "9"], "both sides"),
     ],
 )
 def test_bad_files_are_our_errors(
@@ -143,16 +143,16 @@ def test_the_round_trip_of_the_docs(tmp_path: Path) -> None:
     assert run("calibrate", example, "--output", bounds).exit_code == 0
     fitted = yaml.safe_load(bounds.read_text())
     rows = json.loads(example.read_text())["conditions"]
-    cuts = sorted({row["ess_two"] for row in rows})
+    cuts = sorted({row["ess_tri"] for row in rows})
 
     def youden(cut: float) -> float:
-        below = [row["excess"] > 0.1 for row in rows if row["ess_two"] < cut]
-        above = [row["excess"] > 0.1 for row in rows if row["ess_two"] >= cut]
+        below = [row["excess"] > 0.1 for row in rows if row["ess_tri"] < cut]
+        above = [row["excess"] > 0.1 for row in rows if row["ess_tri"] >= cut]
         both = below + above
         return sum(below) / sum(both) + above.count(False) / both.count(False)
 
     best = max(youden((a + b) / 2) for a, b in pairwise(cuts))
-    assert youden(fitted["ess_two_dominated"]) == pytest.approx(best)
+    assert youden(fitted["overlap_dominated"]) == pytest.approx(best)
     rng = np.random.default_rng(1)
     dump = [
         {"step": 1, "context": f"c{i // 16}", "candidate": i % 16, "utility.r": rng.normal()}

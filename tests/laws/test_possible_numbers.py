@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tod.base import Groups
 from tod.candidates import Candidates, Labels
-from tod.diagnostics import fraction_interval, mean_rho
+from tod.diagnostics import Summary, fraction_interval, mean_rho
 from tod.procedure import examine
 from tod.regimes import classify
 from tod.regimes.remedies import more_evidence
@@ -109,7 +109,7 @@ def test_equal_ratios_have_no_z_and_still_alarm() -> None:
 def test_no_remedy_asks_for_more_prompts_than_anyone_draws(prompts: int) -> None:
     """Version 0.1 asked for `48084 informative contexts instead of 48`."""
     text = more_evidence(Summary(), prompts)
-    wanted = int(text.split("signal, ")[1].split(" ")[0])
+    wanted = int(text.split("now, ")[1].split(" ")[0])
     assert prompts < wanted <= max(64, 4 * prompts)
 
 

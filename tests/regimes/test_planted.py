@@ -248,7 +248,7 @@ def test_the_words_of_a_run_do_not_depend_on_its_labels(rng):
 def test_pooling_tells_what_no_step_can(rng):
     world = dense(rng)
     steps = [
-        measured(rng, world, 0.5, mu=world.base, pi=world.base, contexts=12, k=8) for _ in range(16)
+        measured(rng, world, 0.5, mu=world.base, pi=world.base, contexts=9, k=8) for _ in range(16)
     ]
     alone = [
         classify(replace(summary, population=statistics.population()), certain=True).verdict

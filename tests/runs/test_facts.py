@@ -11,7 +11,6 @@ from tod.base import Groups
 from tod.diagnostics import Summary, measure
 from tod.runs.facts import BLOCKS, BY_PATH, FACTS, PLOTS, by_block, lookup, metrics
 
-
 BY_LEG = ["population"]
 """Intervals of the legs: told by the words of the regime and not as figures."""
 

@@ -12,6 +12,7 @@ from tod.base import Groups
 from tod.diagnostics.population_ess import Interval, PopulationEss
 from tod.population.certificate import with_bound
 from tod.population.jackknife import EssCounts, jackknife_counts
+from tod.population.leg_bound import kl_bound_counts, with_kl_bound
 from tod.population.moments import WeightMoments
 from tod.population.pass_rates import pass_rate_ess_many
 from tod.population.reward_counts import RewardCounts
@@ -102,6 +103,7 @@ class LegStatistics:
             counted, of which it could be made.
         width: Declared range of the utility at η = 1; None where nobody declared one.
         policy: Of log π − log μ; None where they are not recorded.
+        policy_kl: exp(−KL(π‖μ)) of single groups, which no ESS_rel of π/μ is above.
         log_ratio: Largest |log π − log μ| of a rollout; None where it is not recorded.
         target_policy: ESS_rel of q*/π of single groups, as the drawn rollouts show it.
     """
@@ -112,6 +114,7 @@ class LegStatistics:
     weights: GradedLeg | None = None
     width: float | None = None
     policy: GradedLeg | None = None
+    policy_kl: EssCounts | None = None
     log_ratio: float | None = None
     target_policy: EssCounts | None = None
 
@@ -145,6 +148,7 @@ class LegStatistics:
             weights=weights,
             width=other.width if self.width == other.width else None,
             policy=_sum(self.policy, other.policy),
+            policy_kl=_sum(self.policy_kl, other.policy_kl),
             log_ratio=_largest(self.log_ratio, other.log_ratio),
             target_policy=_sum(self.target_policy, other.target_policy),
         )
@@ -192,7 +196,9 @@ class LegStatistics:
         if target is not None:
             found["target_proposal"] = target
         if self.policy is not None:
-            found["policy_proposal"] = self.policy.ess()
+            policy = self.policy.ess()
+            bound = self.policy_kl
+            found["policy_proposal"] = policy if bound is None else with_kl_bound(policy, bound)
         if target is not None and self.log_ratio is not None and self.log_ratio <= NEAR:
             found["target_policy"] = widened(target, self.log_ratio)
         elif self.target_policy is not None and len(self.target_policy):
@@ -229,6 +235,7 @@ class LegStatistics:
             "weights": None if self.weights is None else self.weights.to_dict(),
             "width": self.width,
             "policy": None if self.policy is None else self.policy.to_dict(),
+            "policy_kl": None if self.policy_kl is None else self.policy_kl.to_dict(),
             "log_ratio": self.log_ratio,
             "target_policy": None if self.target_policy is None else self.target_policy.to_dict(),
         }
@@ -244,6 +251,7 @@ class LegStatistics:
             weights=GradedLeg.from_dict(data["weights"]),
             width=data["width"],
             policy=GradedLeg.from_dict(data["policy"]),
+            policy_kl=None if data["policy_kl"] is None else EssCounts.from_dict(data["policy_kl"]),
             log_ratio=data["log_ratio"],
             target_policy=None if both is None else EssCounts.from_dict(both),
         )
@@ -286,7 +294,7 @@ def leg_statistics(
     """
     many = np.flatnonzero(groups.sizes > 1)
     several, rows = groups.take(many)
-    weights = policy = rewards = None
+    weights = policy = policy_kl = rewards = None
     if log_w is not None and anchored:
         rewards = RewardCounts.of(log_w[rows], several)
         if rewards is None:
@@ -297,6 +305,7 @@ def leg_statistics(
         weights = GradedLeg.of(log_w[at], told, constant="one")
     if log_r is not None:
         policy = GradedLeg.of(log_r[rows], several, constant="one")
+        policy_kl = kl_bound_counts(log_r[rows], several)
     return LegStatistics(
         anchored=anchored,
         eta=eta,
@@ -304,6 +313,7 @@ def leg_statistics(
         weights=weights,
         width=width if anchored else None,
         policy=policy,
+        policy_kl=policy_kl,
         log_ratio=None if log_r is None else _widest(log_r),
         target_policy=None if target_policy is None else EssCounts.of(target_policy),
     )
