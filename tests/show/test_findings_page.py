@@ -20,10 +20,8 @@ from tod.findings.detector import detectors
 from tod.findings.planted.world import PlantedWorld
 from tod.formats import read
 from tod.show.figures import onsets
-from tod.show.figures.phase import pooled
 from tod.show.page.document import opened
 from tod.show.page.findings_view import findings_view
-from tod.show.page.run_data import RunView
 from tod.show.terminal.findings_screen import lines
 from tolerance import double
 
@@ -256,32 +254,6 @@ def test_unknown_steps_are_no_zeros():
     run = TrainingRun(series={"reward": Series("reward", np.arange(4), values)})
     plot = onsets.main_plot(run, onsets.WIDE)
     assert list(plot.series[0].x) == [0, 2, 3]
-
-
-def test_the_path_pools_ten_windows_weighted_by_prompts():
-    rng = np.random.default_rng(1)
-    count = rng.integers(1, 30, 95)
-    ess, heavy = rng.random(95), rng.random(95)
-    records = [
-        {
-            "step": i + 1,
-            "ess_rel": {"median": float(ess[i])},
-            "tails": {"max_weight_median": float(heavy[i])},
-            "contexts": {"informative": int(count[i])},
-        }
-        for i in range(95)
-    ]
-    spots = pooled(RunView("r", records))
-    assert len(spots) == 10
-    assert [(s.first, s.last) for s in spots][:2] == [(1, 10), (11, 20)]
-    assert spots[-1].last == 95
-    for i, spot in enumerate(spots):
-        part = slice(10 * i, 10 * i + 10)
-        assert spot.coverage == pytest.approx(np.average(ess[part], weights=count[part]))
-        assert spot.tail == pytest.approx(np.average(heavy[part], weights=count[part]))
-        assert spot.prompts == count[part].sum()
-    assert [s.steps for s in pooled(RunView("r", records[:3]))] == ["step 1", "step 2", "step 3"]
-    assert pooled(RunView("r", [])) == []
 
 
 def test_text_of_files_stays_text():

@@ -78,6 +78,14 @@ def test_what_was_not_read_says_why():
     assert said[2] == "target/policy not above 0.50, without a lower end"
 
 
+def test_a_reason_is_told_once():
+    alike = [leg(name, "not_readable", None, "w") for name in ("target_proposal", "target_policy")]
+    assert leg_lines(regime(*alike)) == [
+        "target/proposal not readable: w",
+        "target/policy likewise",
+    ]
+
+
 def test_what_does_not_apply_is_not_told():
     assert leg_lines(regime(STABLE, leg("policy_proposal", "not_applicable"))) == [
         "target/proposal stable: 0.81 (0.76 to 0.86) of the median prompt"
@@ -146,7 +154,9 @@ def test_the_pool_and_what_came_before_are_named():
     assert before(data).startswith("Steps 1-8: target/proposal stable: 0.81 (0.76 to 0.86)")
     line = regime_line(data)
     assert "no prompt with a signal (steps 9 to 20 pooled" in line
-    assert line.endswith("staleness not recorded.")
+    assert line.endswith(
+        "Steps 1-8: target/proposal stable: 0.81 (0.76 to 0.86) of the median prompt."
+    )
     assert before(diagnosed(regime(), regime_before=early | {"steps": [3, 3]})).startswith(
         "Step 3:"
     )

@@ -29,18 +29,18 @@ def regime_on(
 def _of_run(path: Path, left: Side, right: Side) -> tuple[Regime | None, str]:
     from tod.atlas.law import law_of
     from tod.configurations.own import triple_of
-    from tod.regimes import regime_of_records
+    from tod.diagnosis import verdict_of_run
     from tod.runs import RunDirectory
 
     run = RunDirectory.open(path)
     procedure = triple_of(run.manifest.recipe, str(path / "manifest.json"))
-    records = list(run.steps.read())
-    if not records:
+    steps = sum(1 for _ in run.steps.read())
+    if not steps:
         raise RunError(f"{path}: no step is recorded, so it licenses nothing. Run it first.")
     law = law_of(procedure)
     if not any(law.same(one.law) or procedure.tilt == one.target for one in (left, right)):
         return None, f"{path} aimed at {law.letters}, which is the target of neither"
-    return regime_of_records(records), f"{len(records)} steps of {path}"
+    return verdict_of_run(path).regime, f"{steps} steps of {path}"
 
 
 def _of_dump(path: Path, one: Side, mapping: dict[str, str] | None) -> tuple[Regime | None, str]:
@@ -63,26 +63,32 @@ def positions(runs: Path) -> dict[str, Position]:
         RunError: There is no run there, or one is damaged.
     """
     from tod.configurations.own import locate_own
-    from tod.diagnostics import Summary
-    from tod.regimes import regime_of_records
     from tod.runs import RunDirectory
 
     manifests = sorted(runs.glob("**/manifest.json"), key=lambda path: path.stat().st_mtime)
     if not manifests:
         raise RunError(f"{runs}: no run directory in it. Name the directory that holds runs.")
-    found: dict[str, Position] = {}
+    newest: dict[str, Path] = {}
     for manifest in manifests:
         run = RunDirectory.open(manifest.parent)
         name = locate_own(dict(run.manifest.recipe), str(manifest)).recipe
-        records = list(run.steps.read())
-        summaries = [Summary.from_dict(record) for record in records]
-        if name is not None and summaries:
-            found[name] = Position(
-                regime_of_records(records).verdict,
-                _mean(summary.ess_rel.median for summary in summaries),
-                _mean(summary.activation for summary in summaries),
-            )
-    return found
+        if name is not None and any(True for _ in run.steps.read()):
+            newest[name] = manifest.parent
+    return {name: _position(path) for name, path in newest.items()}
+
+
+def _position(path: Path) -> Position:
+    """Where a run lies: its verdict, and means over its steps."""
+    from tod.diagnosis import verdict_of_run
+    from tod.diagnostics import Summary
+    from tod.runs import RunDirectory
+
+    summaries = [Summary.from_dict(record) for record in RunDirectory.open(path).steps.read()]
+    return Position(
+        verdict_of_run(path).regime.verdict,
+        _mean(summary.ess_rel.median for summary in summaries),
+        _mean(summary.activation for summary in summaries),
+    )
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -2,6 +2,16 @@
 
 from tod.diagnosis.diagnosis import Diagnosis, Shown, diagnose
 from tod.diagnosis.plan import Plan, plan
+from tod.diagnosis.run_verdict import RunVerdict, verdict_of_run
 from tod.diagnosis.target import parse_target
 
-__all__ = ["Diagnosis", "Plan", "Shown", "diagnose", "parse_target", "plan"]
+__all__ = [
+    "Diagnosis",
+    "Plan",
+    "RunVerdict",
+    "Shown",
+    "diagnose",
+    "parse_target",
+    "plan",
+    "verdict_of_run",
+]

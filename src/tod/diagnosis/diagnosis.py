@@ -24,6 +24,7 @@ from tod.findings import Findings, find, run_of
 from tod.formats.gating import Gated
 from tod.formats.reading import Reading
 from tod.logs import Log
+from tod.population import LegStatistics
 from tod.procedure import (
     Declared,
     Examined,
@@ -98,6 +99,7 @@ class Diagnosis:
         before: The verdict of the steps before them, where something changed.
         early: Those steps.
         expected: What the person's configuration says of the run, for its findings.
+        statistics: What every step adds to a pool.
     """
 
     reading: Reading
@@ -124,6 +126,7 @@ class Diagnosis:
     before: Regime | None = None
     early: Sequence[int] = ()
     expected: Mapping[str, object] = field(default_factory=dict)
+    statistics: Mapping[int, LegStatistics] = field(default_factory=dict)
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -181,9 +184,7 @@ class Diagnosis:
             "source": self.reading.source.to_dict(),
             "target": None if self.sourced is None else self.sourced.to_dict(),
             **self.summary.to_dict(),
-            "regime": self.regime.to_dict(),
-            "regime_before": self._before(),
-            "pool": None if self.pool is None else self.pool.to_dict(),
+            **self.judged(),
             "feasible": self.feasible,
             "cannot": [item.to_dict() for item in self.cannot],
             "findings": self.findings.to_dict(),
@@ -200,11 +201,15 @@ class Diagnosis:
         }
         return plain(data)  # type: ignore[no-any-return]
 
-    def _before(self) -> dict[str, Any] | None:
-        """The ``regime_before`` block of the schema."""
-        if self.before is None:
-            return None
-        return {**self.before.to_dict(), "steps": [self.early[0], self.early[-1]]}
+    def judged(self) -> dict[str, Any]:
+        """The blocks of the schema on the verdict: of which steps, and of those before them."""
+        before = self.before
+        span = {"steps": [self.early[0], self.early[-1]]} if before is not None else {}
+        return {
+            "regime": self.regime.to_dict(),
+            "regime_before": None if before is None else before.to_dict() | span,
+            "pool": None if self.pool is None else self.pool.to_dict(),
+        }
 
     def as_assumed(self) -> dict[str, Any]:
         """What depends on the target, to stand beside a diagnosis whose own cannot be weighed."""
@@ -310,6 +315,7 @@ def diagnose(
         regime=judged.regime(needs),
         before=judged.before,
         early=judged.early,
+        statistics=judged.statistics,
         pool=judged.pool,
         findings=found,
         feasible=None if largest is None else _feasible(largest, ess_target),

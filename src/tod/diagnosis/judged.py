@@ -200,18 +200,23 @@ class Judged:
         return (steps >= pool.first) & (steps <= pool.last)
 
 
+def last_onset(findings: Findings) -> int | None:
+    """First step of the last fault that has a date; None without one."""
+    dated = [fault.onset for fault in findings.faults if fault.onset is not None]
+    return max((onset.step for onset in dated if onset.step is not None), default=None)
+
+
 def last_change(reading: Reading, findings: Findings) -> int | None:
     """First step after the last dated change: a fault's onset, or another lag of the sampler."""
-    changed = [] if findings.last_change is None else [findings.last_change]
+    onset, lag = last_onset(findings), None
     steps = steps_of(reading)
     if reading.lag is not None and len(steps) > 1:
         offsets = reading.contexts.offsets
         lags = [
             float(np.mean(reading.lag[offsets[at.start] : offsets[at.stop]])) for _, at in steps
         ]
-        level = last_level([step for step, _ in steps], lags)
-        changed += [] if level is None else [level]
-    return max(changed, default=None)
+        lag = last_level([step for step, _ in steps], lags)
+    return max((step for step in (onset, lag) if step is not None), default=None)
 
 
 def _k_needed(summary: Summary) -> int | None:

@@ -18,7 +18,7 @@ from tod.formats.roles import LOGS, ROLES, Roles
 from tod.formats.several_runs import run_of
 from tod.formats.table import read_table
 
-RECORDED = ("activation", "entropy", "mismatch", "staleness")
+RECORDED = ("activation", "entropy", "mismatch", "staleness", "reward_range")
 """Figures of a run's record that its rollouts do not tell."""
 
 

@@ -97,7 +97,7 @@ def pooled(data: Mapping[str, Any]) -> str:
 
 
 def before(data: Mapping[str, Any]) -> str:
-    """The verdict of the steps before the last dated change; empty where nothing changed."""
+    """What target/proposal was before the last dated change; empty where nothing changed."""
     early = data.get("regime_before")
     if not early:
         return ""
@@ -105,7 +105,8 @@ def before(data: Mapping[str, Any]) -> str:
     which = "Before that" if first is None else f"Step {first}"
     which += f"-{last}" if first != last else ""
     which = which.replace("Step ", "Steps ") if first != last else which
-    return f"{which}: {_said(early, early['eta_intervals'])}."
+    told = by_eta(early["eta_intervals"]) or next(iter(leg_lines(early)), early["verdict"])
+    return f"{which}: {told}."
 
 
 def regime_line(data: Mapping[str, Any]) -> str:
@@ -170,6 +171,10 @@ def _told(regime: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _clauses(told: Sequence[Mapping[str, Any]]) -> list[str]:
     """A clause for every leg; the first with an interval says whose it is."""
     said = [_clause(item) for item in told]
+    whys = [item["why"] for item in told]
+    for place, item in enumerate(told):
+        if item["why"] is not None and item["why"] in whys[:place]:
+            said[place] = f"{item['leg'].replace('_', '/')} likewise"
     first = next((i for i, item in enumerate(told) if _has_number(item)), None)
     if first is not None:
         said[first] += f" {OF}"

@@ -67,21 +67,6 @@ def sentence(name: object, *, searched: bool = False) -> str:
     return (searched and found.searched) or found.means
 
 
-def spoken(regime: dict[str, Any]) -> str:
-    """What the legs of a regime say; empty where it was recorded without them."""
-    said = regime.get("in_words")
-    return said if isinstance(said, str) else ""
-
-
-def last_regime(steps: list[dict[str, Any]]) -> tuple[int, dict[str, Any]] | None:
-    """The last record that was judged: its step and its regime."""
-    for record in reversed(steps):
-        regime = record.get("regime")
-        if isinstance(regime, dict) and regime.get("verdict"):
-            return int(record["step"]), regime
-    return None
-
-
 def target(found: dict[str, Any] | None) -> str:
     """The target as q* ∝ anchor · exp(tilts)."""
     if found is None:

@@ -1,7 +1,6 @@
 """The phase diagram: coverage to the right, tail severity upward, and the run's path through it."""
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
 from tod.base.text import fixed
@@ -10,56 +9,25 @@ from tod.show.figures.plot import canvas, tick
 from tod.show.figures.scales import Scale
 from tod.show.figures.svg import Html, join, number, tag
 from tod.show.page.run_data import ContextPoint, RunView, at, thresholds
+from tod.show.page.windows import Window
 
 WIDTH, HEIGHT = 560.0, 420.0
 X = Scale((0.0, 1.0), (46.0, WIDTH - 12.0))
 CROWD, REACH, CELL = 300, 22.0, 5.0
 LEAST_HEIGHT = 0.58
 """Largest weight up to which the diagram reaches at the least."""
-SPOTS = 10
-"""Points of a path, at most: each pools a window of steps, for medians of single steps jump."""
-LEAST, LARGEST = 3.0, 8.0
-"""Radii of the points of few and of most prompts."""
+LEAST = 5.0
+"""Height of a box whose steps all have one largest weight, in pixels."""
 GOLDEN = math.pi * (3 - math.sqrt(5))
 """The golden angle: turning by it never lets two spots of a sunflower share a direction."""
 
 
-@dataclass(frozen=True)
-class Spot:
-    """A point of a path: a window of steps.
-
-    Attributes:
-        first: First step of the window.
-        last: Last step of it.
-        coverage: Mean of the steps' median ESS_rel, weighted by their informative prompts.
-        tail: The same of the median of the largest normalised weight.
-        prompts: Informative prompts of the window; 0 where nobody counted them.
-    """
-
-    first: int
-    last: int
-    coverage: float
-    tail: float
-    prompts: int
-
-    @property
-    def steps(self) -> str:
-        """``step 3``, ``steps 1 to 10``."""
-        alone = self.first == self.last
-        return f"step {self.first}" if alone else f"steps {self.first} to {self.last}"
-
-    @property
-    def words(self) -> str:
-        """What pointing at it says."""
-        behind = f", {self.prompts:,} informative prompts" if self.prompts else ""
-        return f"{self.steps}: ESS_rel {fixed(self.coverage)}, tail {fixed(self.tail)}{behind}"
-
-
 def phase_diagram(runs: list[RunView], style: list[str]) -> Html:
-    """Regions, the prompts of the last step (hover), and each run's path over the steps.
+    """Regions, prompts (hover), the windows of each run as boxes, and the verdict's own box.
 
-    Coverage is the median ESS_rel over informative prompts, the tail the median of the largest
-    normalised weight; a point of a prompt shows its own two values.
+    A box is the 90 % interval of the population median of ESS_rel across, and the range of the
+    steps' medians of the largest weight upward. A point of a prompt shows its own two values at
+    the drawn K.
     """
     bounds = thresholds(runs)
     y = _tail_scale(runs)
@@ -68,7 +36,8 @@ def phase_diagram(runs: list[RunView], style: list[str]) -> Html:
         [_reach(k, y) for k in _sizes(runs)],
         _axes(y),
         [_points(run, i, style[i], y) for i, run in enumerate(runs)],
-        [_path(run, style[i], y, len(runs) == 1) for i, run in enumerate(runs)],
+        [_path(run, style[i], y) for i, run in enumerate(runs)],
+        [_verdict(run.pooled, style[i], y, len(runs) == 1) for i, run in enumerate(runs)],
     ]
     summary = "; ".join(_described(run) for run in runs)
     svg = canvas("Phase diagram", summary, drawn, WIDTH, HEIGHT)
@@ -83,7 +52,7 @@ def phase_data(runs: list[RunView]) -> list[list[dict[str, object]]]:
 def _point_data(point: ContextPoint) -> dict[str, object]:
     weights = " ".join(fixed(weight) for weight in point.weights)
     facts = [
-        ["ESS_rel", fixed(point.ess_rel)],
+        ["ESS_rel at its K", fixed(point.ess_rel)],
         ["top weights", weights] if weights else ["largest weight", fixed(point.max_weight)],
         ["K", str(point.k)],
         ["mean reward", fixed(point.utility)],
@@ -95,7 +64,7 @@ def _point_data(point: ContextPoint) -> dict[str, object]:
 def _tail_scale(runs: list[RunView]) -> Scale:
     """Up to the heaviest thing shown, in steps of 0.2, at most 1."""
     seen = [point.max_weight for run in runs for point in run.points]
-    seen += [value for run in runs for _, _, value in _medians(run) if value is not None]
+    seen += [box.tail[1] for run in runs for box in (*run.windows, run.pooled) if box is not None]
     highest = max([LEAST_HEIGHT, *seen])
     return Scale((0.0, min(1.0, math.ceil(highest * 5 - 1e-9) / 5)), (HEIGHT - 42.0, 10.0))
 
@@ -171,7 +140,7 @@ def _axes(y: Scale) -> Html:
         for v in y.ticks(6)
     ]
     turned = f"translate(13 {number((y.pixels[0] + y.pixels[1]) / 2)}) rotate(-90)"
-    across, up = "coverage: ESS_rel →", "tail: largest weight →"
+    across, up = "coverage: ESS_rel of the median prompt →", "tail: largest weight at your K →"
     names = [
         tag("text", across, class_="axis", x=X(0.5), y=HEIGHT - 6, text_anchor="middle"),
         tag("text", up, class_="axis", text_anchor="middle", transform=turned),
@@ -218,86 +187,61 @@ def _spread(spots: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return moved
 
 
-def _path(run: RunView, style: str, y: Scale, named: bool) -> Html:
-    """Segments that gain ink with the steps; a ring where it starts, a disc where it is now."""
-    rows = pooled(run)
-    if not rows:
+def _path(run: RunView, style: str, y: Scale) -> Html:
+    """A box for every window of several, later ones with more ink, and a line through them."""
+    rows = run.windows
+    if len(rows) < 2:
         return Html("")
-    spots = [(X(row.coverage), y(row.tail)) for row in rows]
-    segments = [
-        tag(
-            "line",
-            class_=f"path {style}",
-            x1=a[0],
-            y1=a[1],
-            x2=b[0],
-            y2=b[1],
-            stroke_opacity=0.2 + 0.8 * (i + 1) / len(spots),
-        )
-        for i, (a, b) in enumerate(pairwise(spots))
+    spots = [(X(row.middle), y(sum(row.tail) / 2)) for row in rows]
+    ink = [0.25 + 0.5 * (i + 1) / len(rows) for i in range(len(rows))]
+    boxes = [
+        tag("g", tag("title", row.words), _box_of(row, f"window {style}", y), opacity=share)
+        for row, share in zip(rows, ink, strict=True)
     ]
-    most = max(row.prompts for row in rows)
-    kinds = ["start", *["between"] * (len(rows) - 2), "end"] if len(rows) > 1 else ["end"]
+    lines = [
+        tag("line", class_=f"path {style}", x1=a[0], y1=a[1], x2=b[0], y2=b[1], stroke_opacity=c)
+        for (a, b), c in zip(pairwise(spots), ink[1:], strict=True)
+    ]
+    kinds = ["start", *["between"] * (len(rows) - 2), "between"]
     dots = [
-        tag(
-            "circle",
-            tag("title", row.words),
-            class_=f"{kind} {style}",
-            cx=at[0],
-            cy=at[1],
-            r=max(LEAST, LARGEST * math.sqrt(row.prompts / most)) if most else LEAST,
-        )
-        for row, at, kind in zip(rows, spots, kinds, strict=True)
+        tag("circle", tag("title", row.words), class_=f"{kind} {style}", cx=x, cy=up, r=3.5)
+        for row, (x, up), kind in zip(rows, spots, kinds, strict=True)
     ]
-    names = [_steps_name(rows[-1], *spots[-1])] if named else []
-    if named and math.dist(spots[0], spots[-1]) > 56:
-        names.append(_steps_name(rows[0], *spots[0]))
-    return join([segments, dots, names])
+    return join([boxes, lines, dots])
 
 
-def _steps_name(spot: Spot, x: float, y: float) -> Html:
-    side = "end" if x > WIDTH - 100 else "start"
-    shift = -12 if side == "end" else 12
-    return tag("text", spot.steps, class_="step-name", x=x + shift, y=y - 9, text_anchor=side)
-
-
-def pooled(run: RunView, most: int = SPOTS) -> list[Spot]:
-    """Medians of steps as their means over windows of equally many steps, weighted by prompts.
-
-    Args:
-        run: Whose steps.
-        most: Windows, at most; with no more known steps every step is one.
-    """
-    counts = run.values("contexts", "informative")
-    rows = [
-        (step, a, b, int(n or 0))
-        for (step, a, b), n in zip(_medians(run), counts, strict=True)
-        if a is not None and b is not None
+def _verdict(row: Window | None, style: str, y: Scale, named: bool) -> Html:
+    """The box that the verdict was read from, with a disc at its point and the steps behind it."""
+    if row is None:
+        return Html("")
+    x, up = X(row.middle), y(sum(row.tail) / 2)
+    parts = [
+        tag("title", row.words),
+        _box_of(row, f"pooled {style}", y),
+        tag("circle", class_=f"end {style}", cx=x, cy=up, r=5.0),
     ]
-    wide = -(-len(rows) // most)
-    found = []
-    for i in range(0, len(rows), max(1, wide)):
-        part = rows[i : i + wide]
-        weights = [n for *_, n in part] if any(n for *_, n in part) else [1] * len(part)
-        total = sum(weights)
-        across = sum(w * a for w, (_, a, _, _) in zip(weights, part, strict=True)) / total
-        up = sum(w * b for w, (_, _, b, _) in zip(weights, part, strict=True)) / total
-        found.append(Spot(part[0][0], part[-1][0], across, up, sum(n for *_, n in part)))
-    return found
+    if named:
+        right = X(row.low) > WIDTH - 130
+        at = {"x": X(row.high if right else row.low), "text_anchor": "end" if right else "start"}
+        parts.append(tag("text", row.steps, class_="step-name", y=y(row.tail[1]) - 9, **at))
+    return tag("g", parts)
 
 
-def _medians(run: RunView) -> list[tuple[int, float | None, float | None]]:
-    coverage = run.values("ess_rel", "median")
-    tail = run.values("tails", "max_weight_median")
-    return list(zip(run.numbers(), coverage, tail, strict=True))
+def _box_of(row: Window, style: str, y: Scale) -> Html:
+    """A box; without a lower end it is open to the left."""
+    left, right = X(row.low), X(row.high)
+    low, high = y(row.tail[0]), y(row.tail[1])
+    if low - high < LEAST:
+        low, high = (low + high + LEAST) / 2, (low + high - LEAST) / 2
+    corners = [(left, high), (right, high), (right, low), (left, low)]
+    path = "M" + "L".join(f"{number(a)},{number(b)}" for a, b in corners)
+    return tag("path", class_=style, d=path + ("Z" if row.low else ""))
 
 
 def _described(run: RunView) -> str:
-    rows = [(step, x, y) for step, x, y in _medians(run) if x is not None and y is not None]
-    if not rows:
-        return f"{run.name}: no step has both coordinates"
-    (a, x0, y0), (b, x1, y1) = rows[0], rows[-1]
-    return (
-        f"{run.name}: from coverage {fixed(x0)}, tail {fixed(y0)} at step {a} "
-        f"to coverage {fixed(x1)}, tail {fixed(y1)} at step {b}"
-    )
+    """The boxes in words."""
+    rows = [run.windows[0], run.windows[-1]] if len(run.windows) > 1 else []
+    said = [row.words for row in rows]
+    if run.pooled is not None:
+        said.append(f"the verdict is of {run.pooled.words}")
+    return f"{run.name}: {'; '.join(said) or 'no step has both coordinates'}"

@@ -11,10 +11,13 @@ WIDTH, HEIGHT, CELLS = 1000.0, 14.0, 240
 
 
 def ribbon(run: RunView, most: int = CELLS) -> Html | None:
-    """Cells coloured by verdict (every n-th step of a long run), and the counts of all steps."""
+    """Cells coloured by verdict (every n-th step of a long run), and the counts of all steps.
+
+    None where no step was judged: single steps seldom tell, and a grey ribbon says nothing.
+    """
     rows = [(int(r["step"]), (r.get("regime") or {}).get("verdict")) for r in run.steps]
     known = [(step, verdict) for step, verdict in rows if verdict in VERDICTS]
-    if not known:
+    if all(verdict == "undetermined" for _, verdict in known):
         return None
     stride = -(-len(known) // most)
     shown = known[::stride]

@@ -21,6 +21,7 @@ from tod.show.page.run_data import (
     heaviest_first,
     shorten,
 )
+from tod.show.page.windows import windows_of
 
 if TYPE_CHECKING:
     from tod.diagnosis import Diagnosis
@@ -127,9 +128,13 @@ def _run(diagnosis: "Diagnosis", log_w: Any) -> RunView:
     from tod.diagnosis.diagnosis import SCHEMA
 
     weighed = bool(len(log_w))
+    records = _records(diagnosis)
+    tails = {record["step"]: record["tails"]["max_weight_median"] for record in records}
     return RunView(
         name=title(diagnosis.reading),
-        steps=_records(diagnosis),
+        steps=records,
+        verdict=diagnosis.judged(),
+        windows=windows_of(diagnosis.statistics, tails) if weighed else [],
         bands=_bands(diagnosis) if weighed else {},
         points=_points(diagnosis, log_w) if weighed else [],
         worst=_worst(diagnosis, log_w) if weighed else [],

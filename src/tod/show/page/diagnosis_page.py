@@ -24,7 +24,7 @@ from tod.show.page.findings_view import findings_view
 from tod.show.page.headline import Tile, figures, size
 from tod.show.page.judged import judged
 from tod.show.page.run_data import STEPS_DRAWN, thinned, thresholds
-from tod.show.page.run_page import plots_over_steps
+from tod.show.page.run_page import phase_words, plots_over_steps
 from tod.show.words import measures, steps
 from tod.show.words import target as formula
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 ORIGIN = {
     "declared": "This target was declared.",
     "located": "This target was located in the training configuration.",
-    "assumed": "This target was assumed: nothing declares one. The verdict is therefore at most "
-    "transition; below it is given for every sharpness, were that one declared.",
+    "assumed": "This target was assumed: nothing declares one. So no word is said; below it is "
+    "given for every sharpness, were that one declared.",
 }
 
 
@@ -174,7 +174,7 @@ def _distribution(seen: DiagnosisView) -> list[Html]:
         drawn.append(histogram(seen.ess_rel, [(v, n) for v, n in quantiles if v is not None]))
     names = ("target_proposal", "policy_proposal", "target_policy")
     if any(overlap[name] is not None for name in names):
-        drawn.append(legs(overlap, thresholds([seen.run]), len(seen.run.steps) == 1))
+        drawn.append(legs(seen.data["regime"], overlap, thresholds([seen.run])))
     return drawn
 
 
@@ -187,16 +187,10 @@ def _curves_read(seen: DiagnosisView) -> str | None:
 
 def _phase_words(seen: DiagnosisView) -> list[str]:
     shown, total = len(seen.run.points), len(seen.ess_rel)
-    path = "The line is the path over the steps, stronger as it goes, from the ring to the last "
-    path += "disc: every disc pools a window of steps (ten windows at most) and is as large as the "
-    path += "prompts behind it are many; it lies at "
-    several = len(seen.run.steps) > 1
     words = [
-        "Every dot is a prompt: point at one to read it, or use the arrow keys. Prompts of the "
-        "same place are spread around it.",
-        path + "the mean of its steps' medians over informative prompts."
-        if several
-        else "The disc is the median over informative prompts.",
+        phase_words(len(seen.run.windows) > 1),
+        "Every dot is a prompt at its own K, where ESS_rel reads too high: point at one to read "
+        "it, or use the arrow keys. Prompts of the same place are spread around it.",
     ]
     if shown < total:
         words.append(

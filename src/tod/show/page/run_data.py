@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tod.regimes import Thresholds
 from tod.runs import RunDirectory
-from tod.show.words import last_regime
+from tod.show.page.windows import Window, of_verdict
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,6 +92,9 @@ class RunView:
         environment: Versions, hardware, threads, git, seeds, created.
         search: What a selection at test time gained (``search.json``), or None.
         diagnosis: Of all steps together (``tod.diagnosis/1``), where rollouts were diagnosed.
+        verdict: Of the run: ``regime``, ``regime_before`` and ``pool`` of the schema; None where
+            no step was recorded.
+        windows: The population over the steps, for the phase diagram.
         findings: What went wrong in it; None where nothing but a diagnosis was saved, where no
             step was recorded, and of a search, which trains nothing.
         unread: Why its findings could not be made, where its files could not be read; else empty.
@@ -107,6 +110,8 @@ class RunView:
     environment: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] | None = None
     diagnosis: dict[str, Any] | None = None
+    verdict: dict[str, Any] | None = None
+    windows: list[Window] = field(default_factory=list)
     findings: "Findings | None" = None
     unread: str = ""
 
@@ -116,11 +121,20 @@ class RunView:
         return self.diagnosis or (self.steps[-1] if self.steps else {})
 
     @property
-    def judged(self) -> tuple[int | None, dict[str, Any]] | None:
-        """The regime to show and the step it is of: None for all steps; nothing if none was."""
-        if self.diagnosis is not None:
-            return None, self.diagnosis["regime"]
-        return last_regime(self.steps)
+    def judged(self) -> dict[str, Any]:
+        """The blocks ``regime``, ``regime_before`` and ``pool``; without a verdict all are None."""
+        known = self.diagnosis or self.verdict or {}
+        return {name: known.get(name) for name in ("regime", "regime_before", "pool")}
+
+    @property
+    def tails(self) -> dict[int, float | None]:
+        """Median of the largest weight, by step."""
+        return dict(zip(self.numbers(), self.values("tails", "max_weight_median"), strict=True))
+
+    @property
+    def pooled(self) -> Window | None:
+        """What the verdict was read from, as a box of the phase diagram."""
+        return of_verdict(self.judged, self.tails, self.numbers())
 
     def values(self, *path: str) -> list[float | None]:
         """One number of every record, by its path; None where it is not known."""
@@ -141,9 +155,9 @@ def at(record: Mapping[str, Any], *path: str) -> float | None:
 
 
 def thresholds(runs: Sequence[RunView]) -> Thresholds:
-    """The bounds that the last record was judged by; the defaults where it does not say."""
+    """The bounds that the last run was judged by; the defaults where it does not say."""
     for run in reversed(list(runs)):
-        given = (run.last.get("regime") or {}).get("thresholds")
+        given = (run.judged["regime"] or {}).get("thresholds")
         if isinstance(given, dict):
             known = {key: value for key, value in given.items() if key in Thresholds.model_fields}
             return Thresholds.parse(known)

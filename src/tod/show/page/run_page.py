@@ -11,6 +11,7 @@ from tod.show.figures.k_scaling import k_scaling
 from tod.show.figures.k_trend import side_by_side
 from tod.show.figures.learning import learning
 from tod.show.figures.ledger import ledger
+from tod.show.figures.legs import legs
 from tod.show.figures.phase import phase_data, phase_diagram
 from tod.show.figures.plot import Plot, cursor_data, figure
 from tod.show.figures.svg import Html
@@ -18,7 +19,7 @@ from tod.show.page.document import document, in_words
 from tod.show.page.findings_view import FindingsView, findings_view
 from tod.show.page.headline import compared, facts, unequal_k
 from tod.show.page.judged import judged
-from tod.show.page.run_data import STEPS_DRAWN, RunView, thinned
+from tod.show.page.run_data import STEPS_DRAWN, RunView, thinned, thresholds
 
 COLOURS, ACTIONS_SHOWN = 8, 60
 
@@ -60,9 +61,9 @@ def page(runs: Sequence[RunView], extra: Sequence[Html] = ()) -> Html:
         differences=recipe_differences(views) if any(view.recipe for view in views) else None,
         selection=k_scaling(views, style),
         phase=phase_diagram(drawn, style),
-        phase_words=_phase_words(any(view.points for view in views)),
+        phase_words=_phase_words(views),
         keys=[(style[i], view.name) for i, view in enumerate(views)] if several else [],
-        by_k=None if by_k is None else figure(by_k, "k"),
+        weights=[*_legs(views), *([] if by_k is None else [figure(by_k, "k")])],
         curves=[figure(plot, key) for key, plot in plots.items()],
         left_out=sum(len(v.steps) for v in views) - sum(len(v.steps) for v in drawn),
         extra=extra,
@@ -80,6 +81,14 @@ def _findings(runs: Sequence[RunView]) -> list[FindingsView | None]:
         else findings_view(run.findings, run.diagnosis, f"{i}-" * several)
         for i, run in enumerate(runs)
     ]
+
+
+def _legs(views: Sequence[RunView]) -> list[Html]:
+    """The legs of a run that was judged; of several runs the table stands for them."""
+    run, overlap = views[0], views[0].last.get("overlap")
+    if len(views) > 1 or not overlap or not (run.judged["regime"] or {}).get("legs"):
+        return []
+    return [legs(run.judged["regime"], overlap, thresholds(views))]
 
 
 def plots_over_steps(runs: list[RunView]) -> list[Plot]:
@@ -135,19 +144,30 @@ def _about(runs: list[RunView]) -> str:
     return " · ".join(str(part) for part in (model, steps, when) if part)
 
 
-def _phase_words(points: bool) -> list[str]:
-    path = (
-        "Each line is a run's path over its steps, stronger as it goes, from the ring to the "
-        "last disc: medians over informative prompts, pooled over equal windows of steps (ten at "
-        "most), a disc as large as the prompts behind it are many. "
+def phase_words(several: bool) -> str:
+    """What the boxes of the phase diagram are; ``several``: whether windows of steps are drawn."""
+    said = (
+        "The bold box is what the verdict was read from: across, the 90 % interval of ESS_rel of "
+        "the median prompt, over the population; upward, the largest weight of the median prompt, "
+        "from its least to its largest step. A box open to the left has no lower end. "
     )
+    if several:
+        said += (
+            "Faint boxes are windows of steps, each read as one pool, stronger as the run goes on "
+            "from the ring."
+        )
+    return said.rstrip()
+
+
+def _phase_words(runs: Sequence[RunView]) -> list[str]:
+    """What the diagram shows, and where its dots are from."""
     dots = (
-        "Small dots are the prompts of the last step, spread where they coincide; point at one to "
-        "read it."
-        if points
+        "Small dots are the prompts of the last step at their own K, where ESS_rel reads too high, "
+        "spread where they coincide; point at one to read it."
+        if any(run.points for run in runs)
         else "No rows per prompt were kept, so prompts are not drawn."
     )
-    return [path + dots]
+    return [phase_words(any(len(run.windows) > 1 for run in runs)), dots]
 
 
 def _setting(recipe: Mapping[str, Any], path: str) -> Any:

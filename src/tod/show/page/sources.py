@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tod.base import DataError, RunError
+from tod.base import RunError
 from tod.diagnostics import Summary
 from tod.regimes import Thresholds, classify
-from tod.runs import RunDirectory
 from tod.show.page import run_data as runs
 from tod.show.page.run_data import RunView, WorstContext
 from tod.show.page.saved_findings import saved_findings
+from tod.show.page.windows import of_trend, windows_of
 
 SCHEMA = "tod.diagnosis/1"
 
@@ -52,7 +52,7 @@ def load(path: Path | str, sharing: int = 1, thresholds: Thresholds | None = Non
     if not path.exists():
         raise RunError(f"{path}: no such run, diagnosis or rollouts. Check the path.")
     if (path / "manifest.json").exists():
-        view = _with_findings(runs.load(path, sharing), path)
+        view = _with_verdict(runs.load(path, sharing), path, thresholds)
         return view if thresholds is None else _judged_again(view, thresholds)
     saved = _saved(path)
     if saved is not None:
@@ -68,20 +68,20 @@ def load(path: Path | str, sharing: int = 1, thresholds: Thresholds | None = Non
     return replace(found.run, diagnosis=found.data, points=points, findings=made.findings)
 
 
-def _with_findings(view: RunView, path: Path) -> RunView:
-    """The view with what went wrong in the run, by its rollouts and its ``steps.jsonl``."""
-    if view.search is not None or not view.steps:
+def _with_verdict(view: RunView, path: Path, thresholds: Thresholds | None) -> RunView:
+    """The view with the verdict of the run, and what went wrong in one that trains."""
+    if not view.steps:
         return view
-    from tod.findings import find, run_of
-    from tod.formats import read
-    from tod.logs import detect, read_log
+    from tod.diagnosis import verdict_of_run
 
-    log, rows = path / "steps.jsonl", RunDirectory.open(path).rollouts.paths()
-    try:
-        logs = [read_log(log)] if detect(log) else []
-        return replace(view, findings=find(run_of(read(path) if rows else None, logs)))
-    except DataError as error:
-        return replace(view, unread=str(error))
+    found = verdict_of_run(path, thresholds)
+    return replace(
+        view,
+        verdict=found.to_dict(),
+        windows=windows_of(found.statistics, view.tails),
+        findings=found.findings if view.search is None else None,
+        unread=found.unread,
+    )
 
 
 def of_diagnosis(data: dict[str, Any], name: str) -> RunView:
@@ -96,6 +96,7 @@ def of_diagnosis(data: dict[str, Any], name: str) -> RunView:
         worst=[WorstContext.of(x, x["id"], x["prompt"]) for x in data["worst_contexts"]],
         environment={"schema": data["schema"]},
         diagnosis=data,
+        windows=of_trend(data["trend"]),
         findings=saved_findings(data, name),
     )
 

@@ -51,8 +51,7 @@ def run_table(runs: Sequence[RunView]) -> "Table":
     for name in (rate, "ESS med", "q10", "blind", "drift", "K"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
-        judged = run.judged
-        verdict = judged[1].get("verdict") if judged else None
+        verdict = (run.judged["regime"] or {}).get("verdict")
         last = run.last
         table.add_row(
             Text(run.name),
