@@ -19,7 +19,7 @@ def diagnose(
     procedure: Procedure,
     evidence: Evidence,
     updated: Updated,
-    ranges: Mapping[str, Sequence[float]],
+    ranges: Mapping[str, Sequence[float]] | None = None,
 ) -> Examined:
     """D of the batch with π before the update; what only the engine knows is declared."""
     anchors = {"policy": updated.log_policy}
@@ -31,7 +31,7 @@ def diagnose(
         declared=Declared(
             activation=_activation(updated.activation),
             entropy=float(updated.entropy.mean()),
-            reward_range=ranges,
+            reward_range=ranges or {},
         ),
     )
 

@@ -107,22 +107,29 @@ def jackknife_counts(log_w: Float[Array, " N"], groups: Groups, *, constant: Con
 
 
 def _of_rows(rows: Float[np.ndarray, "G K"]) -> Float[np.ndarray, " G"]:
-    """The same of groups of equal size K ≥ 2."""
+    """The same of groups of equal size K ≥ 2.
+
+    Rollouts are rows here, so that sums over a group add whole arrays.
+    """
     n = rows.shape[1]
-    top = rows.max(axis=1, keepdims=True)
+    columns = np.ascontiguousarray(rows.T)
+    top = columns.max(axis=0)
     usable = np.isfinite(top)
     with np.errstate(invalid="ignore"):
-        w = np.exp(np.where(usable, rows - top, 0.0))
-    # without its largest weight the rest of a group is summed anew: the difference would cancel
-    at = np.arange(len(rows)), np.argmax(w, axis=1)
-    rest = w.copy()
-    rest[at] = 0.0
-    s1, s2 = w.sum(axis=1, keepdims=True), (w * w).sum(axis=1, keepdims=True)
+        w = columns - np.where(usable, top, np.inf)
+        np.exp(w, out=w)
+    square = w * w
+    s1, s2 = w.sum(axis=0), square.sum(axis=0)
     without = (s1 - w) ** 2
-    squares = s2 - w * w
-    scale = np.maximum(rest.max(axis=1), np.finfo(np.float64).tiny)[:, None]
-    without[at] = (rest / scale).sum(axis=1) ** 2
-    squares[at] = ((rest / scale) ** 2).sum(axis=1)
+    squares = s2 - square
+    # without its largest weight the rest of a group is summed anew: the difference would cancel
+    at = np.argmax(w, axis=0), np.arange(len(rows))
+    w[at] = 0.0
+    scale = np.maximum(w.max(axis=0), np.finfo(np.float64).tiny)
+    w /= scale
+    without[at] = w.sum(axis=0) ** 2
+    squares[at] = np.einsum("kg,kg->g", w, w)
     ess = np.divide(without, squares, out=np.zeros_like(w), where=squares > 0) / (n - 1)
-    value = n * (s1 * s1 / s2)[:, 0] / n - (n - 1) * ess.mean(axis=1)
-    return np.where(usable[:, 0], value, np.nan)
+    with np.errstate(invalid="ignore"):
+        value = s1 * s1 / s2 - (n - 1) * ess.mean(axis=0)
+    return np.where(usable, value, np.nan)

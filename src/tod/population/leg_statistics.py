@@ -41,9 +41,11 @@ class GradedLeg:
     def of(cls, log_w: Any, groups: Groups, *, constant: Any, eta: float = 1.0) -> "GradedLeg":
         """Of ω, or of U whose ηU is ω; ``constant`` as in `WeightMoments.of`."""
         unit = unit_of(log_w)
-        moments = WeightMoments.of(log_w / unit, groups, constant=constant)
+        scaled = log_w if unit == 1.0 else log_w / unit
+        moments = WeightMoments.of(scaled, groups, constant=constant)
         moments = moments if unit == 1.0 else moments.scaled(unit)
-        return cls(moments, jackknife_counts(log_w * eta, groups, constant=constant), eta)
+        sharp = log_w if eta == 1.0 else log_w * eta
+        return cls(moments, jackknife_counts(sharp, groups, constant=constant), eta)
 
     def __add__(self, other: "GradedLeg") -> "GradedLeg":
         """Of the groups of both; the jackknife is lost where it was made at two sharpnesses."""
@@ -293,7 +295,10 @@ def leg_statistics(
         target_policy: ESS_rel of q*/π of the groups with a signal; None where it was not measured.
     """
     many = np.flatnonzero(groups.sizes > 1)
-    several, rows = groups.take(many)
+    several: Groups = groups
+    rows: Any = slice(None)
+    if len(many) < len(groups):
+        several, rows = groups.take(many)
     weights = policy = policy_kl = rewards = None
     if log_w is not None and anchored:
         rewards = RewardCounts.of(log_w[rows], several)
@@ -301,7 +306,10 @@ def leg_statistics(
             weights = GradedLeg.of(log_w[rows], several, constant="blind", eta=eta or 1.0)
     elif log_w is not None:
         telling = many if informative is None else many[informative[many]]
-        told, at = groups.take(telling)
+        told: Groups = groups
+        at: Any = slice(None)
+        if len(telling) < len(groups):
+            told, at = groups.take(telling)
         weights = GradedLeg.of(log_w[at], told, constant="one")
     if log_r is not None:
         policy = GradedLeg.of(log_r[rows], several, constant="one")

@@ -68,9 +68,12 @@ def k_statistics(rows: Float[np.ndarray, "G K"]) -> Cumulants:
     Source: Fisher's k-statistics (Kendall and Stuart, The Advanced Theory of Statistics, 12.9)
     """
     n = rows.shape[1]
-    centred = rows - rows.mean(axis=1, keepdims=True)
+    centred = np.ascontiguousarray(rows.T)  # sums over a group then add whole arrays
+    centred = centred - centred.mean(axis=0)
     square = centred * centred
-    s2, s3, s4 = square.sum(1), (square * centred).sum(1), (square * square).sum(1)
+    s2 = square.sum(axis=0)
+    s3 = np.einsum("kg,kg->g", square, centred)
+    s4 = np.einsum("kg,kg->g", square, square)
     k2 = s2 / (n - 1)
     k3 = n * s3 / ((n - 1) * (n - 2))
     k4 = (n * (n + 1) * s4 - 3 * (n - 1) * s2 * s2) / ((n - 1) * (n - 2) * (n - 3))

@@ -40,6 +40,9 @@ class RewardCounts:
         x = to_numpy(reward).astype(np.float64)
         if not bool(np.isfinite(x).all()) or len(np.unique(x[: 4 * MOST_LEVELS])) > MOST_LEVELS:
             return None
+        two = _of_two(x, groups)
+        if two is not None:
+            return two
         levels, level = np.unique(x, return_inverse=True)
         if len(levels) > MOST_LEVELS:
             return None
@@ -137,6 +140,22 @@ class RewardCounts:
                 for k, cells in data["by_size"].items()
             },
         )
+
+
+def _of_two(x: Float[np.ndarray, " N"], groups: Groups) -> RewardCounts | None:
+    """The counts where two rewards occur, without sorting; None where more do, or one alone."""
+    if not len(x):
+        return None
+    low, high = float(x.min()), float(x.max())
+    top = x == high
+    if low == high or not bool((top | (x == low)).all()):
+        return None
+    passes = to_numpy(groups.sum(top.astype(np.float64))).astype(np.int64)
+    by_size: dict[int, dict[tuple[int, ...], int]] = {}
+    for k in np.unique(groups.sizes).tolist():
+        table = np.bincount(passes[groups.sizes == k], minlength=k + 1)
+        by_size[k] = {(k - m, m): int(n) for m, n in enumerate(table) if n}
+    return RewardCounts((low, high), by_size)
 
 
 def _counted(rows: Int[np.ndarray, "G L"]) -> dict[tuple[int, ...], int]:
