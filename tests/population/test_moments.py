@@ -19,7 +19,14 @@ def moments(rng, sizes, scale=1.0, constant="blind"):
     return WeightMoments.of(scale * rng.gamma(2.0, size=groups.total), groups, constant=constant)
 
 
-SIZES = {0: "weight", 3: "cube", 4: "kappa22", 6: "cube_cube", 8: "kappa22_kappa22"}
+SIZES = {
+    0: "weight",
+    3: "cube",
+    4: "kappa22",
+    6: "cube_cube",
+    7: "cube_kappa22",
+    8: "kappa22_kappa22",
+}
 """The sum of positive numbers of every power: others of that power may cancel."""
 
 

@@ -3,6 +3,7 @@
 from tod.population.certificate import *
 from tod.population.interval import *
 from tod.population.jackknife import *
+from tod.population.leg_bound import *
 from tod.population.moments import *
 from tod.population.pass_counts import *
 from tod.population.pass_rates import *

@@ -29,12 +29,16 @@ POWERS = {
     "k3_k3": 6,
     "k3_cube": 6,
     "cube_cube": 6,
+    "k3_k4": 7,
+    "k3_kappa22": 7,
+    "cube_k4": 7,
+    "cube_kappa22": 7,
     "k4_k4": 8,
     "k4_kappa22": 8,
     "kappa22_kappa22": 8,
 }
 """Every sum over groups, weighted by K (products by K²), and the power of η that it scales with."""
-ODD = ("k3", "k3_cube")
+ODD = ("k3", "k3_cube", "k3_k4", "k3_kappa22")
 """Sums that change sign with η."""
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from tod.diagnostics.quantiles import fraction_interval
 from tod.population.interval import Interval, PopulationEss
 from tod.population.jackknife import EssCounts
-from tod.population.moments import CELL, SMALLEST_GROUP, WeightMoments
-from tod.population.scale_mixture import ScaleLaw, scale_law
+from tod.population.moments import CELL, POWERS, SMALLEST_GROUP, WeightMoments
+from tod.population.scale_mixture import ScaleLaw, degrees_of_freedom, scale_law
 from tod.population.shape import log_ess_of_scale, scale_at_ess
 
 __all__ = [
@@ -24,8 +24,11 @@ __all__ = [
 FEWEST_GROUPS = 8
 """Groups with a signal that are needed for a population to be read."""
 MEDIAN = 0.5
-SHAPE_Z = 2.3
-"""Standard errors that skewness and kurtosis are moved by: their errors are skewed themselves."""
+HEAVIER_Z = 2.3
+"""Standard errors that skewness and kurtosis are moved up by: samples mostly miss the tail, so that
+their errors are skewed themselves."""
+LIGHTER_Z = 2.3
+"""Standard errors that they are moved down by."""
 SAFE_Z = 1.64
 """Standard errors that they are moved by for a sharpness to be safe."""
 
@@ -36,10 +39,11 @@ class WeightShape:
 
     Attributes:
         scales: Posterior of the law of σ over prompts.
-        skew: γ1 of X = mean k3 / E σ³.
+        skew: γ1 of X.
         skew_error: Its standard error.
-        kurtosis: γ2 of X = Σ k4 / Σ κ22.
+        kurtosis: γ2 of X, excess.
         kurtosis_error: Its standard error.
+        correlation: Of the errors of the two.
     """
 
     scales: ScaleLaw
@@ -47,11 +51,12 @@ class WeightShape:
     skew_error: float
     kurtosis: float
     kurtosis_error: float
+    correlation: float
 
     @property
     def bounded(self) -> bool:
         """Whether the tails are those of a bounded law: γ2 < 0 by more than its error."""
-        return self.kurtosis + SHAPE_Z * self.kurtosis_error < 0
+        return self.kurtosis + LIGHTER_Z * self.kurtosis_error < 0
 
     def eta_at_ess(self, ess: float, *, share: float = 0.5, z: float = 0.0) -> float:
         """The largest factor on ω at which the ``share``-quantile of ESS_rel is at least ``ess``.
@@ -69,48 +74,99 @@ class WeightShape:
         """Ends and middle of ln of the ``share``-quantile of ESS_rel over prompts.
 
         Each end is the middle plus the root of the sum of the squared moves by: σ to its own end,
-        γ1 and γ2 by `SHAPE_Z` standard errors, each where it moves that way. Where the middle is
-        −∞, the upper end is ln ESS_rel with all three moved.
+        γ1 and γ2 by so many standard errors, each where it moves that way; the moves by γ1 and γ2
+        add up as their errors correlate. Where the middle is −∞, the upper end is ln ESS_rel with
+        all three moved.
         """
         low, middle, high = self.scales.quantile(1 - share)
-        skew, kurtosis = SHAPE_Z * self.skew_error, SHAPE_Z * self.kurtosis_error
+        skew, kurtosis = self.skew_error, self.kurtosis_error
         h = np.array([middle, high, middle, middle, low, middle, middle, low])
-        g1 = self.skew + np.array([0, 0, skew, 0, 0, -skew, 0, -skew])
-        g2 = self.kurtosis + np.array([0, 0, 0, kurtosis, 0, 0, -kurtosis, -kurtosis])
+        moves = np.array([0, 0, HEAVIER_Z, 0, 0, -LIGHTER_Z, 0, -LIGHTER_Z])
+        g1 = self.skew + moves * skew
+        g2 = self.kurtosis + moves[[0, 1, 3, 2, 4, 6, 5, 7]] * kurtosis
         value, *moved, together = log_ess_of_scale(h, g1, g2).tolist()
         if math.isinf(value):
             return value, value, together
-        down = math.hypot(*(max(value - x, 0.0) for x in moved[:3]))
-        up = math.hypot(*(max(x - value, 0.0) for x in moved[3:]))
+        down = self._root([max(value - x, 0.0) for x in moved[:3]])
+        up = self._root([max(x - value, 0.0) for x in moved[3:]])
         return value - down, value, min(value + up, 0.0)
+
+    def _root(self, moves: Sequence[float]) -> float:
+        """Root of the squared moves by σ, γ1 and γ2, and of the product of the latter two."""
+        scale, skew, kurtosis = moves
+        if math.inf in moves:
+            return math.inf
+        both = skew**2 + kurtosis**2 + 2 * self.correlation * skew * kurtosis
+        return math.sqrt(scale**2 + max(both, 0.0))
 
 
 def weight_shape(moments: WeightMoments) -> WeightShape | None:
-    """The law of the log-weights over prompts; None where fewer than 8 groups tell it."""
+    """The law of the log-weights over prompts; None where fewer than 8 groups tell it.
+
+    γ2 = Σk4/Σκ22 and γ1 = Σk3/Σ(k2^1.5/c), c = E(χ²_ν/ν)^1.5 at the ν of the law of scales. Their
+    errors are those of ratios of sums over groups, and not below those of normal groups of the same
+    variances: where one group makes most of a sum it leaves no residual.
+    """
     if moments.groups < FEWEST_GROUPS:
         return None
-    kappa22 = moments.sum_of("kappa22")
-    kurtosis = moments.sum_of("k4") / kappa22
-    square = (
-        moments.sum_of("k4_k4")
-        - 2 * kurtosis * moments.sum_of("k4_kappa22")
-        + kurtosis**2 * moments.sum_of("kappa22_kappa22")
-    )
-    scales = scale_law(moments.log_k2(), CELL, kurtosis)
-    cube = moments.sum_of("weight") * scales.mean_cube
-    ratio = moments.sum_of("k3") / moments.sum_of("cube")
-    residual = (
-        moments.sum_of("k3_k3")
-        - 2 * ratio * moments.sum_of("k3_cube")
-        + ratio**2 * moments.sum_of("cube_cube")
-    )
+    sums = {name: moments.sum_of(name) for name in POWERS}
+    kurtosis, ratio = sums["k4"] / sums["kappa22"], sums["k3"] / sums["cube"]
+    fourth = _residual(sums, ("k4", kurtosis, "kappa22"), ("k4", kurtosis, "kappa22"))
+    third = _residual(sums, ("k3", ratio, "cube"), ("k3", ratio, "cube"))
+    both = _residual(sums, ("k3", ratio, "cube"), ("k4", kurtosis, "kappa22"))
+    normal = _normal_theory(moments, kurtosis)
     return WeightShape(
-        scales=scales,
-        skew=moments.sum_of("k3") / cube,
-        skew_error=math.sqrt(max(residual, 0.0)) / cube,
+        scales=scale_law(moments.log_k2(), CELL, kurtosis),
+        skew=sums["k3"] / normal.cube,
+        skew_error=math.sqrt(max(third, normal.third)) / normal.cube,
         kurtosis=kurtosis,
-        kurtosis_error=math.sqrt(max(square, 0.0)) / kappa22,
+        kurtosis_error=math.sqrt(max(fourth, normal.fourth)) / sums["kappa22"],
+        correlation=both / math.sqrt(third * fourth) if third > 0 and fourth > 0 else 0.0,
     )
+
+
+Ratio = tuple[str, float, str]
+"""A sum over groups, its ratio to another, and that other: the residual of a group is a − r·b."""
+
+
+def _residual(sums: dict[str, float], one: Ratio, other: Ratio) -> float:
+    """Sum over groups of the product of two residuals."""
+    (a, r, b), (c, q, d) = one, other
+    product = {name: sums[name] for name in sums if "_" in name}
+    product |= {f"{y}_{x}": v for name, v in product.items() for x, y in [name.split("_")]}
+    total = product[f"{a}_{c}"] - q * product[f"{a}_{d}"] - r * product[f"{b}_{c}"]
+    return total + r * q * product[f"{b}_{d}"]
+
+
+@dataclass(frozen=True)
+class NormalTheory:
+    """Sums over groups: unbiased Σ σ³, and what Σ k3 and Σ k4 vary by for normal log-weights."""
+
+    cube: float
+    third: float
+    fourth: float
+
+
+def _normal_theory(moments: WeightMoments, kurtosis: float) -> NormalTheory:
+    """From the histogram of ln k2: k2^r is E(χ²_ν/ν)^r times σ^2r on average.
+
+    Source: variances of k3 and k4 of normal draws, 6K/((K−1)(K−2))·σ⁶ and
+    24K(K+1)/((K−1)(K−2)(K−3))·σ⁸ (Kendall and Stuart, 12.17)
+    """
+    cube = third = fourth = 0.0
+    for n, (log_k2, groups) in moments.log_k2().items():
+        nu = degrees_of_freedom(n, kurtosis)
+        cube += n * float(groups @ np.exp(1.5 * log_k2)) / _chi_power(nu, 1.5)
+        sixth = float(groups @ np.exp(3 * log_k2)) / _chi_power(n - 1, 3)
+        eighth = float(groups @ np.exp(4 * log_k2)) / _chi_power(n - 1, 4)
+        third += n**2 * sixth * 6 * n / ((n - 1) * (n - 2))
+        fourth += n**2 * eighth * 24 * n * (n + 1) / ((n - 1) * (n - 2) * (n - 3))
+    return NormalTheory(cube, third, fourth)
+
+
+def _chi_power(nu: float, power: float) -> float:
+    """E (χ²_ν/ν)^power."""
+    return math.exp(power * math.log(2 / nu) + math.lgamma(nu / 2 + power) - math.lgamma(nu / 2))
 
 
 def weight_moment_ess(moments: WeightMoments, jackknife: EssCounts | None = None) -> PopulationEss:
