@@ -52,9 +52,7 @@ def test_counts_add_and_give_the_order_statistics(rng):
     assert pooled == whole == EssCounts.from_dict(json.loads(json.dumps(whole.to_dict())))
     for share in (0.1, 0.5):
         want = np.clip(quantile_interval(values, share), 0, 1)
-        np.testing.assert_allclose(
-            whole.interval(share), want, rtol=0, atol=1 / CELLS
-        )
+        np.testing.assert_allclose(whole.interval(share), want, rtol=0, atol=1 / CELLS)
 
 
 def test_too_few_bound_nothing():

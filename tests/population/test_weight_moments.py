@@ -17,8 +17,8 @@ from tod.population import (
     weight_moment_ess_many,
     weight_shape,
 )
-from tod.population.weight_moments import HEAVIER_Z, SAFE_Z, _chi_power, _normal_theory
 from tod.population.jackknife import CELLS
+from tod.population.weight_moments import HEAVIER_Z, SAFE_Z, _chi_power, _normal_theory
 from tolerance import chance, double, printed
 
 
