@@ -42,6 +42,7 @@ def outcome(world: World, k: int, prompts: int, rng: np.random.Generator) -> dic
 
 def run(path: Path, rows: list[str], sizes: list[int], worlds: int, draws: int, seed: int) -> None:
     """Append the outcomes that the file does not hold yet, one world after the other."""
+    cut_off(path)
     done = {tuple(line["cell"]) for line in recorded(path)}
     started = shown = time.monotonic()
     with path.open("a", encoding="utf-8") as file:
@@ -64,12 +65,19 @@ def run(path: Path, rows: list[str], sizes: list[int], worlds: int, draws: int, 
                 print(f"world {number + 1}/{worlds}, {shown - started:.0f} s", flush=True)
 
 
+def cut_off(path: Path) -> None:
+    """Remove a last line that was not written to its end."""
+    if path.exists():
+        text = path.read_bytes()
+        path.write_bytes(text[: text.rfind(b"\n") + 1])
+
+
 def recorded(path: Path) -> list[dict[str, Any]]:
-    """Outcomes of a file; a last line that was cut off is left out."""
+    """Outcomes of a file; a last line that is being written is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def main() -> None:

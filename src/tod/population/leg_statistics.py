@@ -18,6 +18,7 @@ from tod.population.pass_rates import pass_rate_ess_many
 from tod.population.reward_counts import RewardCounts
 from tod.population.reward_ess import pass_counts_of, reward_ess
 from tod.population.weight_moments import FEWEST_GROUPS, weight_moment_ess
+from tod.population.zero_variance import all_prompts_range
 
 __all__ = ["GradedLeg", "LegStatistics", "leg_statistics", "pooled_statistics", "populations_of"]
 
@@ -195,6 +196,8 @@ class LegStatistics:
         """
         found: dict[str, PopulationEss] = {}
         target = self._target(self.eta if eta is None else eta, jackknife, ess)
+        if target is not None and eta is None:
+            target = self._with_everybody(target)
         if target is not None:
             found["target_proposal"] = target
         if self.policy is not None:
@@ -227,6 +230,18 @@ class LegStatistics:
             assert graded is not None  # noqa: S101 - there is a target
             ess = graded.ess(eta, jackknife)
         return ess if self.width is None else with_bound(ess, eta * self.width)
+
+    def _with_everybody(self, ess: PopulationEss) -> PopulationEss:
+        """The same with the median over all prompts, where most groups show no signal."""
+        apart, passes = self.passes_apart, pass_counts_of(self.rewards)
+        if apart is None or passes is None or ess.median is None or ess.method != "pass_rates":
+            return ess
+        if passes.without_signal <= passes.with_signal:
+            return ess
+        ends = all_prompts_range(passes, apart)
+        low, high = ends.lowest.low, ends.highest.high
+        assert low is not None and high is not None  # noqa: S101, PT018 - groups with a signal
+        return replace(ess, all_prompts=(low, high))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the record of a step."""
