@@ -132,7 +132,7 @@ def test_config_with_z_scores_gives_eta_by_context(
     [
         (["--format", "vrel"], "Did you mean 'verl'"),
         (["--map", "utility"], "role=column"),
-        (["--map", "utility=nothing"], "no utility 'nothing'"),
+        (["--map", "utility=nothing"], "no reward 'nothing'"),
         (["--target", "{anchor: {mu: 1}, tilts: 3}"], "tilts"),
         (["--target", "{anchor: {mu: 1}", "--json", "-"], "YAML"),
         (["--target", "grop"], "grop"),

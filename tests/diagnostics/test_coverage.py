@@ -85,7 +85,7 @@ def test_mean_rho_of_extremes():
     assert mean_rho(r, Groups.equal(2, 1)).value == np.inf
     assert mean_rho(np.array([0.0, -np.inf]), Groups.equal(1, 2)).value == 0.5
     for bad in ([np.nan, 0.0], [np.inf, 0.0], [-np.inf, -np.inf]):
-        with pytest.raises(DataError, match="invalid contexts"):
+        with pytest.raises(DataError, match="invalid prompts"):
             mean_rho(np.array(bad), Groups.equal(1, 2))
 
 
@@ -118,7 +118,7 @@ def test_reverse_ess_by_hand(backend):
     ]
     got = reverse_ess(backend.make(w), contexts, backend.make(wz), targets)
     np.testing.assert_allclose(to_numpy(got), expected, rtol=backend.of_weights(4, 2.0))
-    with pytest.raises(DataError, match="select the contexts that have both"):
+    with pytest.raises(DataError, match="select the prompts that have both"):
         reverse_ess(backend.make(w), contexts, backend.make(wz), Groups.equal(3, 1))
 
 
@@ -134,7 +134,7 @@ def test_pass_at_k_by_enumeration():
 
 @pytest.mark.parametrize("k", [0, 6])
 def test_pass_at_k_needs_k_draws(k):
-    with pytest.raises(DataError, match="draws per context"):
+    with pytest.raises(DataError, match="draws per prompt"):
         pass_at_k(np.array([9, 5]), np.array([1, 1]), k)
 
 

@@ -156,7 +156,7 @@ def test_no_contexts():
 
 
 def test_bad_input():
-    with pytest.raises(DataError, match="3 candidates"):
+    with pytest.raises(DataError, match="3 rollouts"):
         weight_statistics(np.zeros(4), Groups.equal(1, 3))
     with pytest.raises(DataError, match="top=0"):
         weight_statistics(np.zeros(3), Groups.equal(1, 3), top=0)

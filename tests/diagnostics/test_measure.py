@@ -330,7 +330,7 @@ def test_no_contexts():
 
 def test_bad_input(run):
     contexts, utility, log_w, _ = run
-    with pytest.raises(DataError, match="one value per candidate"):
+    with pytest.raises(DataError, match="one value per rollout"):
         measure(log_w, utility[:-1], contexts)
     with pytest.raises(DataError, match="no leg 'mu'"):
         measure(log_w, utility, contexts, legs_declared=("mu",))

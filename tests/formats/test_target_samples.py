@@ -162,7 +162,7 @@ def test_samples_of_few_contexts_and_of_none(tmp_path: Path) -> None:
     assert found["contexts"]["total"] == 32
     (note,) = [n for n in found["source"]["notes"] if "samples of the target" in n]
     assert "in 3 contexts" in note
-    assert "8 more are in contexts without candidates" in note
+    assert "8 more are in groups without rollouts of mu" in note
 
 
 def test_samples_that_cannot_be_weighed_are_a_reason_not_a_number(tmp_path: Path) -> None:

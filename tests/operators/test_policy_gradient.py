@@ -62,7 +62,7 @@ def test_a_candidate_outside_the_support_is_refused(make_batch, backend, pull):
     batch = make_batch(backend.make)
     tilt = batch.tilt + 0
     tilt[5] = -math.inf
-    with pytest.raises(DataError, match=r"candidate 1 of context 2 of 5 is -inf \(1 such") as error:
+    with pytest.raises(DataError, match=r"rollout 1 of prompt 2 of 5 is -inf \(1 such") as error:
         PolicyGradient(pull=pull).credit(replace(batch, tilt=tilt))
     assert "weighted_regression" in str(error.value)
 

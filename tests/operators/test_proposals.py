@@ -42,7 +42,7 @@ def test_largest_remainders_share_out_all_candidates(parts, size):
 def test_half_and_half_of_five_is_three_and_two():
     assert sorted(mixture({"old": 0.5, "ref": 0.5}, 5).counts.values()) == [2, 3]
     assert mixture({"old": 3.0, "teacher": 1.0}, 8).counts == {"old": 6, "teacher": 2}
-    with pytest.raises(SpecError, match="no candidate out of 4"):
+    with pytest.raises(SpecError, match="no rollout out of 4"):
         mixture({"old": 0.95, "ref": 0.05}, 4)
 
 

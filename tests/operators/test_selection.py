@@ -115,7 +115,7 @@ def test_without_replacement_is_gumbel_top_k(rng):
     cut = np.array([0.0, -np.inf, 0.0])
     drawn = resample_without_replacement(cut, Groups.equal(1, 3), np.array([0.0, 0.9, 0.3]), 2)
     assert sorted(drawn.tolist()) == [0, 2]
-    with pytest.raises(DataError, match="has 2 candidates of positive weight and 3"):
+    with pytest.raises(DataError, match="has 2 rollouts of positive weight and 3"):
         resample_without_replacement(cut, Groups.equal(1, 3), np.full(3, 0.5), 3)
 
 
@@ -254,7 +254,7 @@ def test_a_context_outside_the_support_is_refused():
         lambda: resample(log_w, contexts, np.zeros(4)),
         lambda: vote(log_w, np.zeros(4, int), contexts, np.zeros(4)),
     ):
-        with pytest.raises(DataError, match="context 1 of 2 has no candidate inside"):
+        with pytest.raises(DataError, match="prompt 1 of 2 has no rollout inside"):
             select()
 
 

@@ -192,7 +192,7 @@ def test_the_page_says_what_the_diagnosis_says(assumed, html):
     data = assumed.to_dict()
     Tags(html)
     assert "verl · 3 files · 576 rows · steps 1 to 3 · tier D" in html
-    assert "utilities only" in html
+    assert "rewards only" in html
     assert "This target was assumed" in html
     assert "assumed η 1<" in html
     assert f"{data['feasible']['eta_max']:.2f}" in html

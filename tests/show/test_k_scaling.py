@@ -130,14 +130,14 @@ def test_the_headline_of_a_rule_that_refuses():
     assert fact.value == "0.20 → 0.68"
     assert fact.beside == "gain 0.48 ± 0.03 s.e.; put out for 73 %, 0.94 there"
     assert gained(refusing().search) == (
-        "rejection of K=16: pass rate of correct 0.200 ± 0.010 (mean of candidates) -> "
+        "rejection of K=16: pass rate of correct 0.200 ± 0.010 (mean of rollouts) -> "
         "0.680 ± 0.030 (a refusal is a miss); selected for 73.0 % of 256 prompts, "
         "correct 0.940 ± 0.020 among these"
     )
     whole = {"utility": 0.75, "utility_se": 0.04, "pass_rate": 0.75, "accepted": 1.0}
     curve = [point(1, 0.2, 0.2), point(16, 0.75, 0.8)]
     assert gained(refusing(selected=whole, curve=curve).search) == (
-        "rejection of K=16: correct 0.200 ± 0.010 (mean of candidates) -> 0.750 ± 0.040 "
+        "rejection of K=16: correct 0.200 ± 0.010 (mean of rollouts) -> 0.750 ± 0.040 "
         "(selected), 256 prompts"
     )
 

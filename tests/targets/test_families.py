@@ -348,12 +348,12 @@ def test_selectivity_of_a_context_without_contrast_is_its_anchor(backend, ok):
 def test_selectivity_has_no_single_sharpness_and_no_partial_credit():
     verifier = Verifier(utility="ok", selectivity=0.9, anchor={"mu": 1.0})
     assert verifier.knobs() == {}
-    with pytest.raises(SpecError, match="one η per context"):
+    with pytest.raises(SpecError, match="one η per prompt"):
         _ = verifier.target.sharpness
     with pytest.raises(SpecError, match="declare eta"):
         verifier.turned({"eta": 1.0})
     c = Candidates(Groups.equal(1, 3), {"ok": np.array([1.0, 0.4, 0.0])})
-    with pytest.raises(DataError, match=r"candidate 1 is 0.4 \(1 such"):
+    with pytest.raises(DataError, match=r"rollout 1 is 0.4 \(1 such"):
         verifier.target.tilt(c)
 
 
@@ -371,9 +371,9 @@ def test_the_two_semantics_of_a_finite_set(language):
     np.testing.assert_allclose(
         families["sampled"].log_weights(c), families["sampled"].log_density(c) - c.log_mu
     )
-    with pytest.raises(DataError, match="over fixed candidates and these are sampled"):
+    with pytest.raises(DataError, match="over fixed rollouts and these are sampled"):
         families["fixed"].log_weights(c)
-    with pytest.raises(DataError, match="over sampled candidates and these are fixed"):
+    with pytest.raises(DataError, match="over sampled rollouts and these are fixed"):
         families["sampled"].log_weights(fixed)
 
 
@@ -402,7 +402,7 @@ REFUSED = [
     ({"kind": "preference", "utility": "r", "beta": 1, "noise_scale": -1}, "noise_scale"),
     ({"kind": "multi_objective", "etas": {}}, r"target\.etas"),
     ({"kind": "multi_objective", "etas": {"r": -1}}, r"target\.etas\.r"),
-    ({"kind": "teacher", "eta": 1, "form": "anchored"}, "anchored tilts the teacher by a utility"),
+    ({"kind": "teacher", "eta": 1, "form": "anchored"}, "anchored tilts the teacher by a reward"),
     ({"kind": "teacher", "eta": 1, "utility": "r"}, "no other form does"),
     ({"kind": "teacher", "eta": 1, "student": "teacher"}, "cannot be the teacher"),
     ({"kind": "teacher", "eta": -1}, r"target\.eta"),

@@ -30,7 +30,7 @@ def audit_command(
     ] = False,
     sizes: Annotated[
         str | None,
-        typer.Option("--k", help="Also with groups of so many candidates, such as 2,4,8,16,64."),
+        typer.Option("--k", help="Also with groups of so many rollouts, such as 2,4,8,16,64."),
     ] = None,
     json_out: Json = None,
 ) -> None:

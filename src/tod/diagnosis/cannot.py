@@ -49,7 +49,7 @@ def _no_sharpness(examined: Examined, goal: float, largest: Largest | None) -> I
         why = f"the median ESS_rel stays at {goal:g} at every eta: ties at the best utility"
         yield Unknown(what, why, "nothing: no sharpness is too much here", "unbounded")
     elif examined.weights is not None and examined.weights.declared is None:
-        why = "the target's selectivity finds an eta for every context: there is no single one"
+        why = "the target's selectivity finds an eta for every prompt: there is no single one"
         yield Unknown(what, why, "a target with an eta of its own", "not_applicable")
     else:
         why = "the target has no tilt: its anchors alone shape it, and no eta"
@@ -68,7 +68,7 @@ def _no_gate(reading: Reading, item: Unknown) -> Unknown:
     if item.kind != "not_declared" or reading.gate is None:
         return item
     if not reading.utility:
-        return Unknown(item.what, "no utility tells the sign of the advantage", "a utility")
+        return Unknown(item.what, "no reward tells the sign of the advantage", "a reward")
     why = "this gate reads every token, and only sums over sequences are recorded"
     needs = "log_policy_tokens and log_old_tokens columns"
     return Unknown(item.what, why, needs)

@@ -280,7 +280,7 @@ def diagnose(
     behind = 0 if reading.lag is None else int(reading.lag.max(initial=0))
     if on_policy and behind:
         raise SpecError(
-            f"on_policy declares that the sampler was the policy, and the files record candidates "
+            f"on_policy declares that the sampler was the policy, and the files record rollouts "
             f"up to {behind} versions behind it. Leave it out, or read those without lag."
         )
     sourced = choose(reading, target, eta, target_source)

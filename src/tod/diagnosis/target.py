@@ -116,17 +116,17 @@ def unweighable(reading: Reading, sourced: SourcedTarget | None) -> Unknown | No
         SpecError: The person declared a target of utilities that the files do not hold.
     """
     if sourced is None:
-        return Unknown("", "the files hold no utility", "a utility per candidate", lacks="utility")
+        return Unknown("", "the files hold no reward", "a reward per rollout", lacks="utility")
     general = sourced.target.target
     missing = [name for name in general.utilities if name not in reading.utility]
     if missing:
         known = ", ".join(reading.utility) or "none"
-        why = f"the target needs the utility {missing[0]!r} and the files hold {known}"
+        why = f"the target needs the reward {missing[0]!r} and the files hold {known}"
         if sourced.source == "declared" and reading.source.target is None:
             near = get_close_matches(missing[0], reading.utility, 1, 0.5)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise SpecError(f"{why}.{hint} Name one of theirs, or map a column to it with --map.")
-        needs = f"a column of {missing[0]!r}, or another utility in --target"
+        needs = f"a column of {missing[0]!r}, or another reward in --target"
         return Unknown("", why, needs)
     try:
         general.log_weights(reading.take(np.arange(min(1, len(reading.contexts)))))

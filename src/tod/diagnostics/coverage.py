@@ -108,7 +108,7 @@ def mean_rho_of(sums: RhoSums) -> MeanRho:
     """
     top = float(np.max(sums.largest, initial=-math.inf))
     if not math.isfinite(top):
-        raise DataError(f"the largest log π − log μ is {top}: leave invalid contexts out first.")
+        raise DataError(f"the largest log π − log μ is {top}: leave invalid prompts out first.")
     scale = np.exp(sums.largest - top)
     scaled, count, n = sums.total * scale, len(sums.k), int(sums.k.sum())
     total = float(scaled.sum())
@@ -157,8 +157,8 @@ def reverse_ess(
     """
     if len(contexts) != len(target_contexts):
         raise DataError(
-            f"{len(target_contexts)} contexts of target samples for {len(contexts)} contexts of "
-            "candidates: select the contexts that have both."
+            f"{len(target_contexts)} prompts of target samples for {len(contexts)} prompts of "
+            "rollouts: select the prompts that have both."
         )
     forward, back = contexts.logsumexp(log_w), target_contexts.logsumexp(log_w_target)
     scale = target_contexts.sizes_like(log_w) / contexts.sizes_like(log_w)
@@ -180,7 +180,7 @@ def pass_at_k(
     """
     n, c = np.asarray(drawn, dtype=np.float64), np.asarray(passed, dtype=np.float64)
     if k < 1 or bool((n < k).any()):
-        raise DataError(f"pass@{k} needs at least {k} draws per context and k ≥ 1.")
+        raise DataError(f"pass@{k} needs at least {k} draws per prompt and k ≥ 1.")
     missed = np.ones_like(n)
     for j in range(k):
         missed *= np.maximum(n - c - j, 0) / (n - j)

@@ -41,7 +41,7 @@ def k1(log_pi: Float[Array, " N"], log_anchor: Float[Array, " N"]) -> Float[Arra
     return log_pi - log_anchor  # type: ignore[no-any-return]
 
 
-def k2(log_pi: Float[Array, " N"], log_anchor: Float[Array, " N"]) -> Float[Array, " N"]:
+def k2(log_pi: Float[Array, " N"] | float, log_anchor: Float[Array, " N"]) -> Float[Array, " N"]:
     """x²/2: biased (d⁴/8 for unit Gaussians d apart), low variance."""
     x = log_anchor - log_pi
     return x * x / 2  # type: ignore[no-any-return]
@@ -53,12 +53,16 @@ def k3(log_pi: Float[Array, " N"], log_anchor: Float[Array, " N"]) -> Float[Arra
     Below |x| = 0.01 the difference is summed as a series, whose first terms would cancel. Above
     x = 709 it is +∞.
     """
-    xp = namespace(log_pi, log_anchor)
     x = log_anchor - log_pi
-    series = x * x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6))))
-    small = xp.abs(x) < 0.01
     with np.errstate(over="ignore"):
-        return xp.where(small, series, xp.expm1(x) - x)  # type: ignore[no-any-return]
+        return _above_the_tangent(x, namespace(x).expm1(x))  # type: ignore[no-any-return]
+
+
+def _above_the_tangent(x: Any, growth: Any) -> Any:
+    """e^x − 1 − x, of x and of ``growth`` = e^x − 1."""
+    series = x * x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120 + x * (1 / 720)))))
+    xp = namespace(x)
+    return xp.where(xp.abs(x) < 0.01, series, growth - x)
 
 
 def kl(
@@ -186,6 +190,7 @@ class GapSums:
         k2: Σ (log ρ)²/2.
         k3: Σ ρ − 1 − log ρ.
         squares: Σ ρ² − 1.
+        growth: Σ ρ − 1.
     """
 
     tokens: int = 0
@@ -194,17 +199,19 @@ class GapSums:
     k2: float = 0.0
     k3: float = 0.0
     squares: float = 0.0
+    growth: float = 0.0
 
     def add(self, log_rho: Float[np.ndarray, " M"]) -> None:
         """Some tokens."""
-        zero = np.zeros_like(log_rho)
         with np.errstate(over="ignore", invalid="ignore"):
+            growth = np.expm1(log_rho)
             self.tokens += log_rho.size
             self.total += float(log_rho.sum())
             self.absolute += float(np.abs(log_rho).sum())
-            self.k2 += float(np.sum(to_numpy(k2(zero, log_rho))))
-            self.k3 += float(np.sum(to_numpy(k3(zero, log_rho))))
-            self.squares += float(np.expm1(2 * log_rho).sum())
+            self.k2 += float(to_numpy(k2(0.0, log_rho)).sum())
+            self.k3 += float(_above_the_tangent(log_rho, growth).sum())
+            self.squares += float((growth * (growth + 2)).sum())
+            self.growth += float(growth.sum())
 
     def merge(self, other: "GapSums") -> None:
         """Add another's sums."""

@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from tod.base import Groups
+from tod.diagnostics.drift import GapSums
 
 __all__ = ["GapKind", "GapProfile"]
 
@@ -55,27 +56,33 @@ class GapProfile:
     tail_tokens: int = 0
 
     def add(
-        self, log_a: Float[np.ndarray, " M"], log_b: Float[np.ndarray, " M"], sequences: Groups
+        self,
+        log_a: Float[np.ndarray, " M"],
+        log_b: Float[np.ndarray, " M"],
+        sequences: Groups,
+        sums: GapSums | None = None,
     ) -> None:
-        """Some sequences, token by token."""
+        """Some sequences, token by token; ``sums`` of the same tokens spares computing them."""
         d = log_a - log_b
+        if sums is None:
+            sums = GapSums()
+            sums.add(d)
         square = d * d
-        place = sequences.position / np.maximum(np.repeat(sequences.sizes, sequences.sizes), 1)
-        first, last = place < 0.25, place >= 0.75
         self.sequences += len(sequences)
-        self.tokens += d.size
-        self.total += float(d.sum())
-        self.squares += float(square.sum())
-        with np.errstate(over="ignore"):
-            self.ratios += float(np.exp(d).sum())
-        self.above += int((d > ABOVE).sum())
+        self.tokens += sums.tokens
+        self.total += sums.total
+        self.squares += 2 * sums.k2
+        self.ratios += sums.tokens + sums.growth
+        self.above += int(np.count_nonzero(d > ABOVE))
         self.level += float(log_b.sum())
         self.level_squares += float((log_b * log_b).sum())
         self.cross += float((d * log_b).sum())
-        self.head += float(square[first].sum())
-        self.head_tokens += int(first.sum())
-        self.tail += float(square[last].sum())
-        self.tail_tokens += int(last.sum())
+        sizes, start = sequences.sizes, sequences.offsets[:-1]
+        head, tail = -(-sizes // 4), sizes // 4  # places below 1/4 of the length, and from 3/4 on
+        self.head += _within(square, start, head)
+        self.head_tokens += int(head.sum())
+        self.tail += _within(square, start + sizes - tail, tail)
+        self.tail_tokens += int(tail.sum())
 
     @property
     def mean(self) -> float:
@@ -156,3 +163,12 @@ class GapProfile:
         """Covariance of d and log b over tokens."""
         n = max(self.tokens, 1)
         return self.cross / n - self.total / n * self.level / n
+
+
+def _within(values: Float[np.ndarray, " M"], start: Any, size: Any) -> float:
+    """Sum of the values in stretches that do not overlap, in order; empty ones are none."""
+    filled = size > 0
+    bounds = np.stack([start, start + size], axis=1)[filled].ravel()
+    if bounds.size and bounds[-1] == values.size:
+        bounds = bounds[:-1]
+    return float(np.add.reduceat(values, bounds)[::2].sum()) if bounds.size else 0.0

@@ -398,7 +398,7 @@ def _float64(x: Any, total: int) -> Any:
         return None
     if tuple(x.shape) != (total,):
         raise DataError(
-            f"an array of shape {tuple(x.shape)} for {total} candidates: give one value per "
-            "candidate, contexts contiguous."
+            f"an array of shape {tuple(x.shape)} for {total} rollouts: give one value per "
+            "rollout, prompts contiguous."
         )
     return np.asarray(x if is_numpy(x) else to_numpy(x.double()), dtype=np.float64)

@@ -26,7 +26,7 @@ def quantile(x: Float[np.ndarray, " n"], p: float) -> float:
     if not x.size or bool(np.isnan(x).any()):
         raise DataError(
             f"no quantile of {x.size} values of which {int(np.isnan(x).sum())} are NaN: select the "
-            "valid contexts first and report how many were not."
+            "valid prompts first and report how many were not."
         )
     at = _rank(x.size, p) - 1
     return float(np.partition(x, at)[at])

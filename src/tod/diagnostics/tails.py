@@ -97,7 +97,7 @@ def _lengths(log_w: Array, lengths: Num[np.ndarray, " N"]) -> Array:
     if values.shape != tuple(log_w.shape) or bool((values < 1).any()):
         raise DataError(
             f"lengths of shape {values.shape} for log-weights of shape {tuple(log_w.shape)}: one "
-            "positive number of tokens per candidate."
+            "positive number of tokens per rollout."
         )
     return constant_like(values.astype(np.float64), log_w)  # type: ignore[no-any-return]
 
@@ -133,7 +133,7 @@ SURROGATES = {
     "length_mean": "log-weight divided by its length: tempers by 1/L",
     "length_root": "log-weight divided by the root of its length: one scale at all lengths",
     "truncated": "log-weight capped: biased, bounded",
-    "tilt_only": "utilities alone, anchors dropped: exact only when b = μ",
+    "tilt_only": "rewards alone, anchors dropped: exact only when b = μ",
 }
 """Names under which a surrogate is reported, with what it is."""
 

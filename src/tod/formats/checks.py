@@ -13,7 +13,7 @@ import numpy as np
 
 from tod.base import DataError, Groups
 from tod.base.text import counted
-from tod.diagnostics import GapProfile
+from tod.diagnostics import GapProfile, GapSums
 from tod.formats.columns import Columns, Rows
 from tod.formats.jsonl import NOT_UTF8
 
@@ -173,6 +173,9 @@ class TokenColumns:
             behind: Rows whose sampler was behind: their log a − log μ is no engine mismatch.
             rows: Where the sums are kept.
         """
+        known: tuple[Any, Any] = (None, None)
+        order: Any
+        tokens: Any
         for first, second in PAIRS:
             if first not in self.lists or second not in self.lists:
                 continue
@@ -183,19 +186,21 @@ class TokenColumns:
             log_a, log_b, sizes = a.of(both), b.of(both), a.sizes[both]
             key = step[both] * 2 + (behind[both] & (second == "mu"))
             if (key[1:] < key[:-1]).any():
-                order = np.argsort(key, kind="stable")
-                tokens = _tokens_of(order, sizes)
+                if not all(map(np.array_equal, known, (key, sizes))):  # most pairs share it
+                    known, order = (key, sizes), np.argsort(key, kind="stable")
+                    tokens = _tokens_of(order, sizes)
                 key, sizes, log_a, log_b = key[order], sizes[order], log_a[tokens], log_b[tokens]
             ends = np.cumsum(sizes)
             cuts = np.flatnonzero(np.diff(key) | np.diff(ends // _BLOCK)) + 1
             for start, end in pairwise([0, *cuts.tolist(), len(key)]):
                 mine = slice(ends[start] - sizes[start], ends[end - 1])
                 at, stale = divmod(int(key[start]), 2)
-                gap = rows.gap(first, "mu, stale" if stale else second, at)
-                gap.add(log_a[mine] - log_b[mine])
+                sums = GapSums()
+                sums.add(log_a[mine] - log_b[mine])
+                rows.gap(first, "mu, stale" if stale else second, at).merge(sums)
                 if second == "mu" and not stale and (first == "old" or "old" not in self.lists):
                     profile = rows.profiles.setdefault(at, GapProfile())
-                    profile.add(log_a[mine], log_b[mine], Groups(sizes[start:end]))
+                    profile.add(log_a[mine], log_b[mine], Groups(sizes[start:end]), sums)
 
     def part(self, mask: Any, gate: Any) -> "TokenColumns":
         """Sums and lengths of some rows, and what a gate takes; the lists are not needed any more.
@@ -244,7 +249,7 @@ def check_values(columns: Columns, required: tuple[str, ...], max_rejected: floa
         if name not in required and lacking.sum() > max_rejected * n:
             del columns.utility[name]
             rows.note(
-                f"utility {name!r} is missing or NaN in {int(lacking.sum())} of {n} rows: left out"
+                f"reward {name!r} is missing or NaN in {int(lacking.sum())} of {n} rows: left out"
             )
             continue
         columns.drop(np.isnan(values), role, values, "not a number")
@@ -289,7 +294,7 @@ def _check_log(columns: Columns, name: str, most: float) -> None:
     columns.drop(np.isnan(values), f"log_{name}", values, "not a number")
     columns.drop(values > TOLERANCE, f"log_{name}", values, "a positive log-prob")
     if name == "mu":
-        columns.drop(values == -np.inf, "log_mu", values, "mu cannot have drawn this candidate")
+        columns.drop(values == -np.inf, "log_mu", values, "mu cannot have drawn this rollout")
 
 
 def _all_finite(values: Any) -> bool:
@@ -349,7 +354,7 @@ def refuse_if_too_many(rows: Rows, accepted: int, max_rejected: float) -> None:
     if any(why == NOT_UTF8 for _, why in rows.reasons):
         way = "Convert the file (for instance `iconv -f LATIN1 -t UTF-8 FILE`, by its encoding), "
     elif any(name != "line" for name, _ in rows.reasons):
-        way += "choose another utility with --map utility=NAME, "
+        way += "choose another reward with --map utility=NAME, "
     raise DataError(
         f"{rows.rejected} of {total} rows cannot be used, over the allowed share of "
         f"{max_rejected:.2%} ({kinds}).\n{examples}\n{way}or allow more with "

@@ -266,14 +266,19 @@ class Chunk:
 
     def lines(self) -> Iterator[tuple[int, bytes, bool]]:
         """Number, content and wholeness of every line that is not blank."""
-        parts = self.data.split(b"\n")
-        for place, line in enumerate(parts):
+        number, start = self.first, 0
+        while start < len(self.data):
+            end = self.data.find(b"\n", start)
+            whole = end >= 0
+            end = end if whole else len(self.data)
+            line = self.data[start:end]
             if line.strip():
-                yield self.first + place, line, place < len(parts) - 1
+                yield number, line, whole
+            number, start = number + 1, end + 1
 
 
-def chunks(path: Path) -> Iterator[Chunk]:
-    """A text file in chunks of about a megabyte that end at a newline.
+def chunks(path: Path, size: int = _CHUNK) -> Iterator[Chunk]:
+    """A text file in chunks of about ``size`` bytes that end at a newline.
 
     What exceeds ``MAX_LINE`` on one line comes as its first bytes, marked, and the rest is
     skipped, so memory stays bounded whatever the file holds.
@@ -285,7 +290,7 @@ def chunks(path: Path) -> Iterator[Chunk]:
         number, start = 1, True
         while True:
             try:
-                data = file.read(_CHUNK)
+                data = file.read(size)
                 data += b"" if data.endswith(b"\n") else file.readline(MAX_LINE)
             except Exception as error:  # decompressors raise their own kinds
                 if not damage(error):

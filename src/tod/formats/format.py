@@ -161,7 +161,7 @@ def group_size(rows: Rows) -> int | None:
     if told is None:
         return None
     if not (told.isascii() and told.isdigit() and 0 < len(told) < 10 and int(told)):
-        raise SpecError(f"--map group_size={told}: a whole number of candidates, at least 1.")
+        raise SpecError(f"--map group_size={told}: a whole number of rollouts, at least 1.")
     return int(told)
 
 

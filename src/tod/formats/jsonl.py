@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,10 @@ Count = Annotated[int, msgspec.Meta(ge=-(2**31) + 1, le=2**31 - 1)]
 """A length or a policy version: four bytes."""
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """A length, or versions behind: four bytes, never below 0."""
+_SMALL = 1 << 15
+"""Bytes of a chunk where the first lines tell."""
+_LOOKED_AT = 16
+"""Small chunks that are looked at for an object."""
 NOT_UTF8 = "not UTF-8 text"
 _WHERE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _LACKS = re.compile(r"missing required field `(.*?)`")
@@ -119,15 +124,27 @@ def decode_blocks(path: Path, kind: Any, rows: Rows) -> Iterator[tuple[Sequence[
         if chunk.overlong:
             rows.reject(path, chunk.first, "line", None, f"longer than {MAX_LINE >> 20} MiB")
             continue
-        count = chunk.breaks + chunk.torn
-        try:
-            items = decoder.decode_lines(chunk.data)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            items = []
-        if len(items) == count:
-            yield range(chunk.first, chunk.first + count), items
-        else:
-            yield _line_by_line(path, chunk, decoder, rows)
+        yield _of_chunk(path, chunk, decoder, rows)
+
+
+def _of_chunk(
+    path: Path, chunk: Chunk, decoder: Lines, rows: Rows
+) -> tuple[Sequence[int], list[Any]]:
+    count = chunk.breaks + chunk.torn
+    try:
+        items = decoder.decode_lines(chunk.data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        items = []
+    if len(items) == count:
+        return range(chunk.first, chunk.first + count), items
+    return _line_by_line(path, chunk, decoder, rows)
+
+
+def first_rows(path: Path, kind: Any, count: int) -> list[Any]:
+    """The first good rows of a file, decoded; what is wrong with others is not told."""
+    decoder, unseen = Lines(kind), Rows()
+    read = (_of_chunk(path, chunk, decoder, unseen)[1] for chunk in chunks(path, _SMALL))
+    return [*islice(chain.from_iterable(read), count)]
 
 
 def decode_lines(path: Path, kind: Any, rows: Rows) -> Iterator[tuple[int, Any]]:
@@ -223,7 +240,7 @@ def _value_at(data: Any, path: str) -> object:
 def first_object(path: Path) -> dict[str, msgspec.Raw] | None:
     """The top level of the first line that is a JSON object, values undecoded; None without."""
     decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-    for tried, chunk in enumerate(chunks(path)):
+    for chunk in islice(chunks(path, _SMALL), _LOOKED_AT):
         for _, line, _ in chunk.lines():
             try:
                 return decode(line)
@@ -231,8 +248,6 @@ def first_object(path: Path) -> dict[str, msgspec.Raw] | None:
                 loose = _first_loose(line)
             if loose is not None:
                 return loose
-        if tried == 1:
-            return None
     return None
 
 

@@ -29,7 +29,7 @@ def roles_of(mapping: Mapping[str, str]) -> Roles:
         for role, column in mapping.items()
     }
     if not any(role.startswith("utility.") for role in roles):
-        raise SpecError("--map names no utility: add utility=COLUMN.")
+        raise SpecError("--map names no reward: add utility=COLUMN.")
     return Roles(roles)
 
 

@@ -31,7 +31,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     """All shards in order."""
     rows.note(
         "open-instruct drops groups without deviation by default (filter_zero_std_samples): "
-        "all-pass and all-fail contexts may be missing from these files"
+        "all-pass and all-fail groups may be missing from these files"
     )
     read_lines(files, rows, Response, _columns, _refusal)
 

@@ -333,7 +333,7 @@ class _Seen:
         """Say it."""
         split = sum(len(steps) > 1 for steps in self.steps.values())
         told = {
-            "traces branch (compaction, subagents): one candidate each, with all it sampled": (
+            "traces branch (compaction, subagents): one rollout each, with all it sampled": (
                 self.branching
             ),
             "rollouts were sampled across weight updates; lag counts from the oldest": (
@@ -342,7 +342,7 @@ class _Seen:
             "rollouts carry no policy version (frozen weights sampled them): lag is unknown": (
                 self.frozen
             ),
-            "groups were trained on in several batches: a context in each": split,
+            "groups were trained on in several batches: a group in each": split,
         }
         for what, count in told.items():
             if count:

@@ -58,7 +58,7 @@ def read(
     if not 0 <= max_rejected <= 1:
         raise SpecError(f"max_rejected = {max_rejected}: a share of rows lies in [0, 1].")
     if group_by not in ("step", "context"):
-        raise SpecError(f"group_by = {group_by!r}: contexts are told apart by step, or by context.")
+        raise SpecError(f"group_by = {group_by!r}: groups are told apart by step, or by context.")
     span = parse_steps(steps)
     mapping = spelt(mapping or {})
     found = expand([paths] if isinstance(paths, str | Path) else list(paths))
@@ -206,7 +206,7 @@ def _prefer(columns: Columns, rows: Rows) -> None:
     wanted = column_name(wanted)
     if wanted not in columns.utility:
         known = ", ".join(columns.utility)
-        raise DataError(f"no utility {wanted!r} in these files. Known: {known}.")
+        raise DataError(f"no reward {wanted!r} in these files. Known: {known}.")
     columns.utility = {wanted: columns.utility[wanted], **columns.utility}
 
 
@@ -235,8 +235,8 @@ _WITHOUT = {
 def _cannot(needs: Mapping[str, str], roles: Sequence[str]) -> tuple[Unknown, ...]:
     unknown = []
     if not any(role.startswith("utility.") for role in roles):
-        need = needs.get("utility", "a utility per candidate")
-        unknown.append(Unknown("target", "the files hold no utility", need))
+        need = needs.get("utility", "a reward per rollout")
+        unknown.append(Unknown("target", "the files hold no reward", need))
     for name, (what, title) in _WITHOUT.items():
         if f"log_{name}" not in roles:
             need = needs.get(name, f"a log_{name} column")

@@ -18,8 +18,8 @@ TIERS = {
     "A": "sampler, old and reference log-probs: every target and every leg",
     "B": "sampler and one more policy: targets anchored there, and the policy's legs",
     "C": "sampler log-probs only: targets anchored at the proposal",
-    "D": "utilities only: targets q* ∝ mu·exp(eta U), taken on trust",
-    "E": "no utilities: no target can be weighed",
+    "D": "rewards only: targets q* ∝ mu·exp(eta U), taken on trust",
+    "E": "no rewards: no target can be weighed",
 }
 
 

@@ -105,7 +105,7 @@ def _say(
     if others:
         shown = " or ".join(" + ".join(other) for other in others[:3])
         rows.note(
-            f"{' + '.join(kept)} is taken for the utility; {shown} would explain the advantages "
+            f"{' + '.join(kept)} is taken for the reward; {shown} would explain the advantages "
             "as well: --map utility=NAME chooses one column"
         )
 

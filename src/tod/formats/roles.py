@@ -64,7 +64,7 @@ class Roles:
                     f"--map {word}={right}."
                 )
         if self.grouping not in self.columns:
-            raise DataError(f"{path}: no context column. Name one: --map context=COLUMN.")
+            raise DataError(f"{path}: no column of groups. Name one: --map context=COLUMN.")
 
     def column(self, role: str) -> str | None:
         """The column of a role, or None."""

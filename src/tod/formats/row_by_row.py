@@ -198,13 +198,12 @@ class FileRows:
     def _codes(self, columns: Mapping[str, Any]) -> list[int]:
         """The context of every row."""
         label, known = columns.get("label"), self.rows.contexts
-        code = []
-        for place, pair in enumerate(zip(columns["step"], columns["key"], strict=True)):
-            found = known.get(pair)
-            if found is None:
-                found = self.rows.context(*pair, None if label is None else label(place))
-            code.append(found)
-        return code
+        pairs = [*zip(columns["step"], columns["key"], strict=True)]
+        first = {pair: place for place, pair in reversed([*enumerate(pairs if label else ())])}
+        for pair in dict.fromkeys(pairs):
+            if pair not in known:
+                self.rows.context(*pair, None if label is None else label(first[pair]))
+        return [*map(known.__getitem__, pairs)]
 
     def _checked(
         self, lists: Mapping[str, TokenLists], columns: Mapping[str, Any]

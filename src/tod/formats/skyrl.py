@@ -252,7 +252,7 @@ class Worth:
             self.rows.extras["stand_in"] = True
             self.rows.note(
                 "SkyRL drops the rewards before this dump; `advantage` stands in for them. Within "
-                "a context it is the reward shifted and scaled, so eta is per unit of advantage: "
+                "a group it is the reward shifted and scaled, so eta is per unit of advantage: "
                 "tier B at most. --map rewards=FILE brings the rewards themselves"
             )
             return ["advantage"]

@@ -237,7 +237,7 @@ def _utility(reward: Any, rows: Rows) -> dict[str, float] | None:
     main = next((name for name in (wanted, *_MAIN) if name in numbers), None)
     if main is None:
         return None
-    rows.note(f"rewards are dictionaries: {main!r} is the utility, unless --map utility=NAME")
+    rows.note(f"rewards are dictionaries: {main!r} is the reward, unless --map utility=NAME")
     return {main: numbers[main], **numbers}
 
 

@@ -44,9 +44,9 @@ def samples_of(
     order = kept[np.argsort(context[kept], kind="stable")]
     at, sizes = np.unique(context[order], return_counts=True)
     columns.rows.note(
-        f"{len(order)} rows are samples of the target, in {len(at)} contexts: they count as no "
-        "candidates, and give the reverse ESS"
-        + (f"; {lone} more are in contexts without candidates" if lone else "")
+        f"{len(order)} rows are samples of the target, in {len(at)} groups: they count as no "
+        "rollouts of mu, and give the reverse ESS"
+        + (f"; {lone} more are in groups without rollouts of mu" if lone else "")
     )
     if not len(order):
         return None

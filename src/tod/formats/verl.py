@@ -18,7 +18,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
-from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,8 @@ from tod.formats.jsonl import (
     ColumnLines,
     Whole,
     decode_blocks,
-    decode_lines,
     first_object,
+    first_rows,
     plain_text,
     texts_of,
 )
@@ -107,7 +106,7 @@ def _in_parts(path: Path) -> bool:
 
     A single row does not tell: it may be the one that is damaged.
     """
-    some = [item for _, item in islice(decode_lines(path, Named, Rows()), _SEVERAL)]
+    some = first_rows(path, Named, _SEVERAL)
     of_v1 = {str(x.uid) for x in some if _IN_PARTS.fullmatch(str(x.uid))}
     rows = {(x.step, str(x.uid), bytes(x.output)) for x in some if str(x.uid) in of_v1}
     return bool(of_v1) and len(rows) == len({(step, uid) for step, uid, _ in rows})
@@ -153,15 +152,16 @@ def _scores(path: Path) -> dict[str, float]:
 
 
 def _v1(items: list[V1]) -> dict[str, Any]:
-    names = [x.uid.rsplit("_", 2) for x in items]
+    uids = [x.uid for x in items]
+    names = [uid.rsplit("_", 2) for uid in uids]
     columns: dict[str, Any] = {
         "step": [x.step for x in items],
         "key": [(name[0] or None) if len(name) == 3 else None for name in names],
         "utility": {"score": [x.score for x in items]},
-        "identity": [hash(x.uid) for x in items],
+        "identity": [*map(hash, uids)],
     }
     if any(name[-1] != "0" for name in names):
-        pairs = [_segment(x.uid) for x in items]
+        pairs = [_segment(uid) for uid in uids]
         columns["segment"], columns["segment_place"] = map(list, zip(*pairs, strict=True))
     return columns
 
@@ -193,9 +193,7 @@ def _extras(first: dict[str, Any]) -> list[str]:
 def _read_whole(path: Path, rows: Rows, extras: list[str], by: str) -> None:
     """Rows with all their rewards, in groups by ``uid`` or by ``input``."""
     if by == "input":
-        rows.note(
-            "rows carry no group: candidates of a step with the same input text are one group"
-        )
+        rows.note("rows carry no group: rollouts of a step with the same input text are one group")
         rows.grouping = "prompts"
     kind: Any = msgspec.Raw if by == "input" else str | int
     fields: list[Any] = [("step", Whole, True), (by, kind, True)]

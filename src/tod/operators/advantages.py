@@ -478,7 +478,7 @@ def unit_of(advantage: AdvantageSpec, batch: Batch) -> float:
     if not advantage.scale_free:
         return 1.0
     if not batch.sharpness:
-        have = "η = 0" if batch.sharpness == 0.0 else "another η in every context"
+        have = "η = 0" if batch.sharpness == 0.0 else "another η for every prompt"
         raise SpecError(
             f"advantage {advantage.kind!r} with a KL pull weighs the pull by 1/η and the "
             f"target has {have}: there is no such weight. Use `group_mean`."
@@ -498,9 +498,9 @@ def finite(value: Float[Array, " N"], batch: Batch) -> Float[Array, " N"]:
         rows = np.flatnonzero(to_numpy(bad))
         context = int(batch.contexts.owner[rows[0]])
         raise DataError(
-            f"the value of candidate {int(rows[0] - batch.contexts.offsets[context])} of context "
+            f"the value of rollout {int(rows[0] - batch.contexts.offsets[context])} of prompt "
             f"{context} of {len(batch.contexts)} is {float(value[int(rows[0])])} ({rows.size} such "
-            "values): a policy gradient has no finite push for a candidate outside the support. "
+            "values): a policy gradient has no finite push for a rollout outside the support. "
             "Give the constraint a finite penalty (a tilt), or use `weighted_regression`."
         )
     return value

@@ -52,8 +52,8 @@ class Listwise(UpdateRule):
     def _scores(self, batch: Batch) -> Any:
         log_mu = batch.required(
             "log_mu",
-            "a listwise loss needs log μ of every candidate and it was not recorded. Record it, or "
-            "declare the candidates a fixed set.",
+            "a listwise loss needs log μ of every rollout and it was not recorded. Record it, or "
+            "declare the rollouts a fixed set.",
         )
         return batch.sequences.sum(batch.log_policy) - log_mu
 
@@ -68,7 +68,7 @@ class Listwise(UpdateRule):
         outside = known & (log_w == -float("inf"))
         if bool(xp.any(outside)):
             raise DataError(
-                "a candidate is outside the target's support and the reverse KL to its weights is "
+                "a rollout is outside the target's support and the reverse KL to its weights is "
                 "infinite. Use `divergence: forward`, or a finite penalty."
             )
         log_w = xp.where(known, log_w, xp.zeros_like(log_w))

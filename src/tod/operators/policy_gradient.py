@@ -59,7 +59,7 @@ class PolicyGradient(UpdateRule):
         if self.level == "sequence_mean_of_clipped" and not clipped:
             raise ValueError(
                 "level sequence_mean_of_clipped clips tokens under one advantage a sequence: it "
-                "needs a `clip` region and an advantage by candidate, and these are "
+                "needs a `clip` region and an advantage by rollout, and these are "
                 f"{self.trust_region.kind} and {self.advantage.kind}. Else use level token"
             )
         if isinstance(self.trust_region, RootLengthClip) and self.level != "sequence_sum":

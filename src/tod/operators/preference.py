@@ -412,7 +412,7 @@ class Preference(UpdateRule):
     def _log_base(self, batch: Batch) -> Any:
         return batch.required(
             "log_base",
-            f"preference loss {self.loss.kind!r} needs log b of every candidate and a part of the "
+            f"preference loss {self.loss.kind!r} needs log b of every rollout and a part of the "
             "anchor was not recorded. Score the anchors, or use simpo or orpo.",
         )
 

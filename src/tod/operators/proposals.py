@@ -88,7 +88,7 @@ class AnyProposal(Spec):
     def _draws(self) -> Self:
         if self.temperature < COLDEST:
             raise ValueError(
-                f"temperature {self.temperature:g} is greedy decoding: all K candidates are one, "
+                f"temperature {self.temperature:g} is greedy decoding: all K rollouts are one, "
                 f"and log μ says nothing. Use at least {COLDEST:g}"
             )
         return self
@@ -262,7 +262,7 @@ class MixtureProposal(_Drawn):
         missing = [name for name, count in self.counts.items() if not count]
         if missing:
             raise ValueError(
-                f"share {self.shares[missing[0]]} of {missing[0]!r} is no candidate out of "
+                f"share {self.shares[missing[0]]} of {missing[0]!r} is no rollout out of "
                 f"{self.size}: raise size, or leave it out"
             )
         return self

@@ -58,7 +58,7 @@ class Residual(Spec):
         log_base = batch.required(
             "log_base_tokens",
             "a residual token by token needs the token log-probs of every anchor of the target and "
-            "they were not recorded. Score the anchors, or use an advantage by candidate.",
+            "they were not recorded. Score the anchors, or use an advantage by rollout.",
         )
         return log_base - self._log_pi(batch)  # type: ignore[no-any-return]
 

@@ -101,7 +101,7 @@ def resample_without_replacement(
         possible = int((log_w[a:b] > -np.inf).sum())
         if possible < count:
             raise DataError(
-                f"context {c} of {len(contexts)} has {possible} candidates of positive weight and "
+                f"prompt {c} of {len(contexts)} has {possible} rollouts of positive weight and "
                 f"{count} are to be drawn without replacement. Draw fewer, or sample more."
             )
         rows.append(a + np.argsort(-keys[a:b], kind="stable")[:count])
@@ -210,8 +210,8 @@ def _weights(log_w: Float[Array, " N"], contexts: Groups) -> Float[np.ndarray, "
     empty = np.flatnonzero(np.isneginf(to_numpy(contexts.max(values))))
     if empty.size:
         raise DataError(
-            f"context {int(empty[0])} of {len(contexts)} has no candidate inside the target's "
-            f"support ({empty.size} such contexts): nothing can be selected. Sample more there, "
+            f"prompt {int(empty[0])} of {len(contexts)} has no rollout inside the target's "
+            f"support ({empty.size} such prompts): nothing can be selected. Sample more there, "
             "or drop it."
         )
     return to_numpy(contexts.softmax(values))

@@ -328,7 +328,7 @@ class WeightedRegression(UpdateRule):
         """softmax(log π_θ − log μ), and 0 in contexts whose own weights are all 0."""
         log_mu = batch.required(
             "log_mu",
-            "centred weighted regression needs log μ of every candidate and it was not recorded. "
+            "centred weighted regression needs log μ of every rollout and it was not recorded. "
             "Record it, or use `centred: false`.",
         )
         xp = namespace(weight)
@@ -348,7 +348,7 @@ def _log_w(batch: Batch) -> Any:
 def _check_whole(batch: Batch, what: str) -> None:
     if batch.totals.contexts != len(batch.contexts):
         raise SpecError(
-            f"these {len(batch.contexts)} contexts are a part of a step of "
+            f"these {len(batch.contexts)} prompts are a part of a step of "
             f"{batch.totals.contexts}, and {what} of that is not known. Ask "
             "`tod.procedure.totals_of` for the whole step first."
         )
@@ -420,10 +420,10 @@ def kl_budget(
     u = to_numpy(utility).astype(np.float64)
     base = np.zeros_like(u) if log_w0 is None else to_numpy(log_w0).astype(np.float64)
     if not bool(np.isfinite(u).all() and (base < np.inf).all()):
-        raise SpecError("the KL dual needs finite utilities and log-weights below +inf.")
+        raise SpecError("the KL dual needs finite rewards and log-weights below +inf.")
     top = groups.max(np.where(base > -np.inf, u, -np.inf))
     if not bool(np.isfinite(top).all()):
-        raise SpecError("a context has no candidate inside the support: drop it before the dual.")
+        raise SpecError("a prompt has no rollout inside the support: drop it before the dual.")
     depth = u - groups.spread(top)
     log_base = base - groups.spread(groups.logsumexp(base))
     ties = groups.logsumexp(np.where(depth == 0, log_base, -np.inf))

@@ -43,7 +43,7 @@ def batch_of(
         DataError: The candidates carry no tokens.
     """
     if candidates.tokens is None:
-        raise DataError("an update needs token log-probs, and these candidates carry no tokens.")
+        raise DataError("an update needs token log-probs, and these rollouts carry no tokens.")
     tokens = candidates.tokens
     fresh = _with_old(candidates, detach(log_old))
     tilt, sampled = target.tilt(candidates), candidates.semantics == "sampled"

@@ -73,12 +73,12 @@ def check_compatible(target: Target, operator: Operator) -> None:
     if isinstance(action, Preference) and target.selectivity is not None:
         raise ValueError(
             "a preference loss has one β = 1/(sη), and a selectivity has another η in every "
-            "context. Declare eta, or use `listwise`"
+            "prompt. Declare eta, or use `listwise`"
         )
     budgeted = isinstance(action, WeightedRegression) and isinstance(action.weights, WithinBudget)
     if budgeted and not any(tilt.eta for tilt in target.tilts):
         raise ValueError(
-            "weights kl_budget find the η of the target's utilities, and the target declares none "
+            "weights kl_budget find the η of the target's rewards, and the target declares none "
             "with an eta above 0. Declare one (its size is not read), or use weights `target`"
         )
     if not isinstance(action, PolicyGradient):
@@ -86,7 +86,7 @@ def check_compatible(target: Target, operator: Operator) -> None:
     if target.support:
         raise ValueError(
             f"support {list(target.support)} is a hard constraint, and a policy gradient "
-            "has no finite push for a candidate outside the support. Give the constraint a "
+            "has no finite push for a rollout outside the support. Give the constraint a "
             "finite penalty (a tilt), or use weighted_regression"
         )
     mixed = isinstance(anchor, Mixture) and len(anchor.weights) > 1
@@ -94,12 +94,12 @@ def check_compatible(target: Target, operator: Operator) -> None:
         raise ValueError(
             f"the anchor mixes {', '.join(target.names)} arithmetically, which no sum over "
             "tokens expresses, and the action pulls token by token. Use a geometric anchor, "
-            "or a residual by candidate"
+            "or a residual by rollout"
         )
     if target.selectivity is not None and action.weighs_by_sharpness:
         raise ValueError(
             f"advantage {action.advantage.kind!r} with a KL pull weighs the pull by 1/η, and a "
-            "selectivity has another η in every context. Use `group_mean`, or declare eta"
+            "selectivity has another η for every prompt. Use `group_mean`, or declare eta"
         )
 
 

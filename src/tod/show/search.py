@@ -34,7 +34,7 @@ def gained(search: Search) -> str:
     by, name, prompts = measure([search]), search["utility"], search["contexts"]
     shown = f"pass rate of {name}" if by == "pass_rate" else name
     before, after = (_with_error(search[end], by) for end in ("candidates", "selected"))
-    head = f"{search['rule']} of K={search['k']}: {shown} {before} (mean of candidates) -> {after}"
+    head = f"{search['rule']} of K={search['k']}: {shown} {before} (mean of rollouts) -> {after}"
     accepted = search["selected"]["accepted"]
     if accepted >= 1:
         return f"{head} (selected), {prompts} prompts"

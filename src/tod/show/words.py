@@ -70,7 +70,7 @@ def sentence(name: object, *, searched: bool = False) -> str:
 def target(found: dict[str, Any] | None) -> str:
     """The target as q* ∝ anchor · exp(tilts)."""
     if found is None:
-        return "none, there is no utility to tilt by"
+        return "none, there is no reward to tilt by"
     anchor, tilts = found["anchor"], found["tilts"]
     if "weights" in anchor:
         base = " + ".join(f"{w:.4g} {name}" for name, w in anchor["weights"].items())
@@ -108,7 +108,7 @@ def measures(data: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(
             (
                 f"below {below['ess_rel']:g}",
-                f"{below['count']} of {below['contexts']} contexts: {below['share']:.1%} "
+                f"{below['count']} of {below['contexts']} prompts: {below['share']:.1%} "
                 f"[{low:.1%}, {high:.1%}]",
             )
         )
@@ -148,7 +148,7 @@ def _gate(found: dict[str, Any] | None) -> list[tuple[str, str]]:
     either = f"{found['either']:.2%} at the worse sign of A"
     text = f"{region['kind'].replace('_', ' ')} ({knobs}) on {first}/{second}{level} takes "
     if found["activation"] is None:
-        return [("activation", f"{text}{either}; no utility tells the sign")]
+        return [("activation", f"{text}{either}; no reward tells the sign")]
     text += f"{found['activation']:.2%} of {found['tokens']} tokens: {found['positive']:.2%} where "
     return [("activation", f"{text}A > 0, {found['negative']:.2%} where A < 0 ({either})")]
 
@@ -164,6 +164,6 @@ def _diversity(found: dict[str, Any] | None) -> list[tuple[str, str]]:
         parts.append(
             f"unique texts {plainly(texts['unique_texts'])}, distinct-1 "
             f"{plainly(texts['distinct_1'])}, distinct-2 {plainly(texts['distinct_2'])}, self-BLEU "
-            f"{plainly(texts['self_bleu'])} (words, {texts['contexts']} contexts)"
+            f"{plainly(texts['self_bleu'])} (words, {texts['contexts']} prompts)"
         )
     return [("diversity", "; ".join(parts))]

@@ -67,7 +67,7 @@ class Selectivity(Spec):
         if other.size:
             row = int(other[0])
             raise DataError(
-                f"utility {self.utility!r} of candidate {row} is {float(passed[row])} "
+                f"reward {self.utility!r} of rollout {row} is {float(passed[row])} "
                 f"({other.size} such values): a selectivity needs passes (1) and failures (0), for "
                 "partial credit has no pass rate. Declare η instead."
             )

@@ -35,8 +35,8 @@ def usable(eta: float) -> float:
         raise ValueError("eta is nan: give a finite number")
     raise ValueError(
         f"eta = {eta:g}: log b + ηU keeps log b in double precision up to |eta| = {LARGEST:g}, "
-        f"which for utilities more than 1e-7 apart already is the limit η → ∞, b on the best "
-        "utility. Use at most that, or weigh by `best` or `accepted`"
+        f"which for rewards more than 1e-7 apart already is the limit η → ∞, b on the best "
+        "reward. Use at most that, or weigh by `best` or `accepted`"
     )
 
 
@@ -138,7 +138,7 @@ class Target(TargetFamily):
         names = [tilt.utility for tilt in self.tilts]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"utility {repeated[0]!r} is tilted twice: add its etas into one tilt")
+            raise ValueError(f"reward {repeated[0]!r} is tilted twice: add its etas into one tilt")
         if self.selectivity is not None and self.tilts:
             raise ValueError("selectivity fixes η by itself: give tilts or selectivity, not both")
         return self
@@ -157,7 +157,7 @@ class Target(TargetFamily):
         """
         if self.selectivity is not None:
             raise SpecError(
-                "a selectivity has one η per context, found from its pass rate: there is no single "
+                "a selectivity has one η per prompt, found from its pass rate: there is no single "
                 "sharpness. Ask `selectivity.etas`, or declare η."
             )
         return sum(abs(tilt.eta) for tilt in self.tilts)
@@ -278,8 +278,8 @@ class Target(TargetFamily):
         """Σ_k η_k·U_k and log b/μ, [N] each: what ``log_weights`` adds up, with its errors."""
         if self.semantics not in (None, candidates.semantics):
             raise DataError(
-                f"the target is over {self.semantics} candidates and these are "
-                f"{candidates.semantics}: dividing by μ, or not, would be biased. Use candidates "
+                f"the target is over {self.semantics} rollouts and these are "
+                f"{candidates.semantics}: dividing by μ, or not, would be biased. Use rollouts "
                 "of that semantics, or leave `semantics` open."
             )
         return self.tilt(candidates), self._log_base(candidates)
@@ -337,7 +337,7 @@ def _scaled(values: Any, tilt: Tilt) -> Any:
         return tilt.eta * values
     if tilt.eta < 0:
         raise SpecError(
-            f"utility {tilt.utility!r} is −∞ for some candidates and its eta is {tilt.eta}: a "
+            f"reward {tilt.utility!r} is −∞ for some rollouts and its eta is {tilt.eta}: a "
             "negative eta would make the forbidden ones infinitely likely. Use `support`."
         )
     safe = xp.where(forbidden, xp.zeros_like(values), values)
@@ -355,5 +355,5 @@ def _zeros(candidates: Candidates) -> Any:
     if candidates.log_mu is not None:
         known.append(candidates.log_mu)
     if not known:
-        raise SpecError("these candidates carry neither utilities nor log-probs: nothing to weigh.")
+        raise SpecError("these rollouts carry neither rewards nor log-probs: nothing to weigh.")
     return namespace(known[0]).zeros_like(known[0])

@@ -38,7 +38,7 @@ class Teacher(ByEta):
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
         if (self.form == "anchored") != (self.utility is not None):
-            raise ValueError("form anchored tilts the teacher by a utility, and no other form does")
+            raise ValueError("form anchored tilts the teacher by a reward, and no other form does")
         if self.student == "teacher":
             raise ValueError("the student cannot be the teacher: nothing would be tilted")
         return self

@@ -56,5 +56,5 @@ class Verifier(TargetFamily):
             SpecError: A selectivity fixes it.
         """
         if self.eta is None:
-            raise SpecError("selectivity fixes η in every context: declare eta to turn it.")
+            raise SpecError("selectivity fixes η for every prompt: declare eta to turn it.")
         return self.revised(eta=eta)

@@ -58,17 +58,10 @@ def _one_text(run: TrainingRun, same: Series) -> Finding | None:
     else:
         onset = jump_onset(same.steps, same.values)
     share = float(same.from_step(onset.first).values.mean())
-    who = "every prompt" if share > 0.98 else f"{per_cent(share)} of the prompts"
-    if onset.step is None:
-        headline = f"{who[0].upper()}{who[1:]} gets the same answer from the first step on."
-    elif share > 0.98:
-        headline = f"From step {onset.step} every answer is the same text."
-    else:
-        headline = f"From step {onset.step} one text is an answer to {who}."
     return Finding(
         "one_text",
         "critical",
-        headline,
+        _of_one_text(onset.step, share),
         onset,
         (
             ("share that text", f"{per_cent(share)} from {onset.interval}"),
@@ -97,6 +90,16 @@ def _one_text(run: TrainingRun, same: Series) -> Finding | None:
         cost=cost_since(run, onset),
         series=("same_text", "unique"),
     )
+
+
+def _of_one_text(step: int | None, share: float) -> str:
+    """The headline of one text for a share of the prompts, from a step on."""
+    who = "every prompt" if share > 0.98 else f"{per_cent(share)} of the prompts"
+    if step is None:
+        return f"{who[0].upper()}{who[1:]} gets the same answer from the first step on."
+    if share > 0.98:
+        return f"From step {step} every answer is the same text."
+    return f"From step {step} one text is an answer to {who}."
 
 
 def _long_answers(run: TrainingRun) -> bool:

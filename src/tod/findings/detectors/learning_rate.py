@@ -6,7 +6,7 @@ from tod.base import Unknown
 from tod.findings.detector import Detector, unreadable
 from tod.findings.detectors.kl import unit_of
 from tod.findings.finding import Cause, Finding, Onset, Remedy
-from tod.findings.run import TrainingRun
+from tod.findings.run import Series, TrainingRun
 from tod.findings.settings import setting
 from tod.findings.words import cost_since, number
 
@@ -51,36 +51,11 @@ class LearningRateDetector(Detector):
         evidence = [("KL of the first steps", ", ".join(map(number, early[:4])) + f" {words}")]
         if used is not None:
             evidence.append(("learning rate", number(used)))
-        key = setting("learning_rate", run.framework)
         # the policy starts as its reference: a KL at once was not made by updates
         at_once = at == 0 and float(early.max()) < FLAT * float(early[0])
-        if at_once:
-            causes = (
-                Cause(
-                    "other_reference",
-                    "the reference is another model, or scores another text or template",
-                    "likely",
-                    "KL before the first update: 0 if policy and reference are one model",
-                ),
-            )
-            remedy = Remedy("reference", "start policy and reference from one checkpoint")
-            headline = f"The policy is {number(early[0])} nats from its reference at its start."
-            kind = "other_reference"
-        else:
-            causes = (
-                Cause(
-                    "learning_rate",
-                    "the learning rate is too high",
-                    "likely",
-                    "KL of the first steps at a tenth of it",
-                ),
-            )
-            tenth = "a tenth of it" if used is None else number(used / 10)
-            remedy = Remedy("learning_rate", f"{key} = {tenth}, from the start")
-            headline = f"The first updates are far too large: KL {number(early.max())} by step " + (
-                f"{int(kl.steps[int(np.argmax(early))])}."
-            )
-            kind = "learning_rate"
+        kind, headline, cause, remedy = (
+            _other_reference(early) if at_once else _too_high(run, kl, early, used)
+        )
         onset = Onset(None, step, step) if at == 0 else Onset(step, int(kl.steps[at - 1]), step)
         return (
             Finding(
@@ -90,9 +65,47 @@ class LearningRateDetector(Detector):
                 onset,
                 tuple(evidence),
                 {"kl": float(early.max()), "learning_rate": used},
-                causes=causes,
+                causes=(cause,),
                 remedies=(remedy,),
                 cost=cost_since(run, onset),
                 series=("kl", "learning_rate"),
             ),
         )
+
+
+def _other_reference(early: np.ndarray) -> tuple[str, str, Cause, Remedy]:
+    """Kind, headline, cause and remedy of a KL that is there before any update."""
+    return (
+        "other_reference",
+        f"The policy is {number(early[0])} nats from its reference at its start.",
+        Cause(
+            "other_reference",
+            "the reference is another model, or scores another text or template",
+            "likely",
+            "KL before the first update: 0 if policy and reference are one model",
+        ),
+        Remedy("reference", "start policy and reference from one checkpoint"),
+    )
+
+
+def _too_high(
+    run: TrainingRun, kl: Series, early: np.ndarray, used: float | None
+) -> tuple[str, str, Cause, Remedy]:
+    """The same of a KL that the first updates made."""
+    top = int(np.argmax(early))
+    tenth = "a tenth of it" if used is None else number(used / 10)
+    return (
+        "learning_rate",
+        f"The first updates are far too large: KL {number(early[top])} by step "
+        f"{int(kl.steps[top])}.",
+        Cause(
+            "learning_rate",
+            "the learning rate is too high",
+            "likely",
+            "KL of the first steps at a tenth of it",
+        ),
+        Remedy(
+            "learning_rate",
+            f"{setting('learning_rate', run.framework)} = {tenth}, from the start",
+        ),
+    )

@@ -53,20 +53,6 @@ class ShrinkingSignalDetector(Detector):
             member = run.get(name)
             if member is not None:
                 evidence.append((word, per_cent(float(member.values[-width:].mean()))))
-        remedies: tuple[Remedy, ...] = ()
-        if law is not None and rollouts is not None:
-            k = int(np.median(rollouts.groups.sizes))
-            remedies = tuple(_more_samples(run, law, k))
-        if end >= HIGH:
-            cost = 1 / (1 - end)
-            remedies += (
-                Remedy(
-                    "skip_equal_groups",
-                    setting("skip_equal_groups", run.framework),
-                    f"every prompt of a batch with a gradient, for {cost:.1f} times the samples",
-                    {"cost": cost},
-                ),
-            )
         return (
             Finding(
                 self.kind,
@@ -81,10 +67,29 @@ class ShrinkingSignalDetector(Detector):
                     "pass_rate": rate,
                     "reward": None if reward is None else float(reward.values[-width:].mean()),
                 },
-                remedies=remedies,
+                remedies=_remedies(run, law, end),
                 series=("zero_variance", "all_fail", "all_pass"),
             ),
         )
+
+
+def _remedies(run: TrainingRun, law: PassRates | None, share: float) -> tuple[Remedy, ...]:
+    """More samples where pass rates are known; no equal groups where their share is high."""
+    remedies: tuple[Remedy, ...] = ()
+    if law is not None and run.rollouts is not None:
+        k = int(np.median(run.rollouts.groups.sizes))
+        remedies = tuple(_more_samples(run, law, k))
+    if share >= HIGH:
+        cost = 1 / (1 - share)
+        remedies += (
+            Remedy(
+                "skip_equal_groups",
+                setting("skip_equal_groups", run.framework),
+                f"every prompt of a batch with a gradient, for {cost:.1f} times the samples",
+                {"cost": cost},
+            ),
+        )
+    return remedies
 
 
 def _logged_rate(run: TrainingRun) -> float | None:

@@ -68,7 +68,7 @@ def run_table(runs: Sequence[RunView]) -> "Table":
 
 def _pairs(data: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
-        (f"utility {name}"[:24], fixed(at(data, "utility", name)))
+        (f"reward {name}"[:24], fixed(at(data, "utility", name)))
         for name in sorted(data.get("utility") or {})
     ]
     held = at(data, "held_out", "pass_at_1")
@@ -78,7 +78,7 @@ def _pairs(data: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [
         ("ESS_rel median", fixed(at(data, "ess_rel", "median"))),
         ("ESS_rel q10", fixed(at(data, "ess_rel", "q10"))),
-        ("candidates K", plainly(at(data, "contexts", "candidates_per_context", "median"))),
+        ("rollouts K", plainly(at(data, "contexts", "candidates_per_context", "median"))),
         ("blind contexts", _blind(data)),
         ("smallest overlap leg", fixed(at(data, "overlap", "minimum"))),
         ("largest weight", percent(at(data, "tails", "max_weight_median"))),
