@@ -222,7 +222,7 @@ def test_mapping_to_a_column_that_is_not_there(tmp_path: Path) -> None:
     pl.DataFrame({"r": [1.0], "q": ["a"]}).write_parquet(tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"no column 'qq'.*r, q"):
         read(tmp_path / "x.parquet", mapping={"utility": "r", "context": "qq"})
-    with pytest.raises(SpecError, match="no role 'reward'"):
+    with pytest.raises(SpecError, match="'utility' and 'reward' name one role"):
         read(tmp_path / "x.parquet", mapping={"utility": "r", "context": "q", "reward": "r"})
 
 

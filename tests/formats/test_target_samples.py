@@ -35,7 +35,7 @@ def world(hole: float, contexts: int = 128, k: int = 16, m: int = 8, seed: int =
         ref = np.append(0.65 * rng.dirichlet(np.full(9, 3.0)), 0.35)
         utility = np.append(rng.normal(size=9), 0.5)
         mu = np.append(ref[:9] * (1 - hole) / ref[:9].sum(), hole)
-        policy = mu * np.exp(0.05 * rng.normal(size=10))
+        policy = mu * np.exp(0.01 * rng.normal(size=10))
         policy /= policy.sum()
         q = ref * np.exp(ETA * utility)
         q /= q.sum()
@@ -161,7 +161,7 @@ def test_samples_of_few_contexts_and_of_none(tmp_path: Path) -> None:
     assert found["coverage"]["reverse_ess"] == pytest.approx(expected(kept), rel=NEAR)
     assert found["contexts"]["total"] == 32
     (note,) = [n for n in found["source"]["notes"] if "samples of the target" in n]
-    assert "in 3 contexts" in note
+    assert "in 3 groups" in note
     assert "8 more are in groups without rollouts of mu" in note
 
 

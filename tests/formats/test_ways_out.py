@@ -86,7 +86,7 @@ def test_a_line_that_is_no_json_is_not_mended_by_another_utility(tmp_path: Path)
     said = refusal(path)
     assert "Mend these rows, or allow more" in said
     path.write_text(lines([*rows(), *(row | {"utility.r": None} for row in rows(4))]))
-    assert "another utility with --map" in refusal(path)
+    assert "another reward with --map" in refusal(path)
 
 
 def test_a_candidate_twice_in_one_file_is_no_resumed_run(tmp_path: Path) -> None:

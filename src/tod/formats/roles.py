@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from tod.base import DataError
+from tod.base import DataError, SpecError
 from tod.candidates import POLICIES
 
 LOGS = tuple(f"log_{name}" for name in POLICIES)
@@ -77,11 +77,22 @@ class Roles:
 
 
 def spelt(mapping: Mapping[str, str]) -> dict[str, str]:
-    """What a person wrote, each role by its own word: ``reward.NAME`` is ``utility.NAME``."""
-    roles = {}
-    for role, column in mapping.items():
-        first, dot, rest = role.partition(".")
-        roles[WORDS.get(first, first) + dot + rest] = column
+    """What a person wrote, each role by its own word: ``reward.NAME`` is ``utility.NAME``.
+
+    Raises:
+        SpecError: Two words name one role.
+    """
+    roles: dict[str, str] = {}
+    words: dict[str, str] = {}
+    for word, column in mapping.items():
+        first, dot, rest = word.partition(".")
+        role = WORDS.get(first, first) + dot + rest
+        if role in roles:
+            raise SpecError(
+                f"--map: {words[role]!r} and {word!r} name one role. Give one of them; a second "
+                f"reward has a name of its own: {word}.NAME=COLUMN."
+            )
+        roles[role], words[role] = column, word
     return roles
 
 
