@@ -1,5 +1,7 @@
 """How a sample of a world is read, and the word that follows from it."""
 
+import numpy as np
+
 from population_coverage.world import Sample
 from tod.population import (
     Interval,
@@ -33,10 +35,14 @@ def read(sample: Sample, *, legs: bool) -> PopulationEss:
     if few is not None:
         return reward_value_ess(few, sample.eta)
     constant = "one" if legs else "blind"
-    log_weight = sample.log_weight
+    # where b ≠ μ a weight varies without the rewards: those groups carry no signal
+    varies = sample.groups.max(sample.utility) > sample.groups.min(sample.utility)
+    keep = np.flatnonzero(varies) if not legs else np.arange(len(sample.groups))
+    groups, rows = sample.groups.take(keep)
+    log_weight = sample.log_weight[rows]
     return weight_moment_ess(
-        WeightMoments.of(log_weight, sample.groups, constant=constant),
-        jackknife_counts(log_weight, sample.groups, constant=constant),
+        WeightMoments.of(log_weight, groups, constant=constant),
+        jackknife_counts(log_weight, groups, constant=constant),
     )
 
 
