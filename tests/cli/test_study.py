@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def results(path: Path, n: int = 120) -> Path:
-    """Operators end apart exactly where ess_two is below 0.35; the median knows half of it."""
+    """Operators end apart exactly where ess_tri is below 0.35; the median knows half of it."""
     rng = np.random.default_rng(5)
     two = rng.uniform(0, 1, n)
     conditions = [

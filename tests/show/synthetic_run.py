@@ -21,7 +21,7 @@ def recipe(name, eta, steps, k):
         "anchors": {"ref": "tod://tiny", "teacher": None},
         "task": {"kind": "countdown", "split": "train"},
         "utilities": [{"name": "correct", "kind": "countdown"}],
-        "target": {"kind": "two_anchor", "tau": 0.15, "beta": round(1 / eta - 0.15, 3)}
+        "target": {"kind": "two_anchor", "tau": 0.75 / eta, "beta": 0.25 / eta}
         | {"utility": "correct"},
         "operator": {
             "proposal": {"source": "old", "prompts": CONTEXTS, "size": k, "temperature": 1.0},
@@ -125,7 +125,7 @@ def _record(rng, batch, step, steps, eta, skill, k):
         utility={"correct": batch["utility.correct"].mean(), "near": batch["utility.near"].mean()},
         summary=summary,
         regime=classify(summary, eta=eta).to_dict(),
-        knobs={"eta": eta, "tau": 0.15},
+        knobs={"eta": eta, "tau": 0.75 / eta},
         ledger=Ledger(8192, 24576, 32768, 6.1e10, 1.4e10, 1.2e10, 3.5e10),
         held_out=held,
         time=1.75e9 + 2.1 * step,

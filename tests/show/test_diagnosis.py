@@ -215,7 +215,7 @@ def test_a_declared_target_has_no_strip_of_intervals(declared):
     assert "η declared 1.5" in page
     assert "beta: has no effect &lt;here&gt;" in page
     assert "Over the steps" not in page  # one step has no curve
-    assert "Dotted: swap-stable above 0.7" in page
+    assert "Dotted: stable above 0.7" in page
 
 
 def test_hover_data_cannot_end_the_script(html):

@@ -340,7 +340,7 @@ def test_files_that_cannot_be_read_are_said_and_leave_a_report(run_path, monkeyp
     def broken(path):
         raise DataError(f"{path}: <damaged>.")
 
-    monkeypatch.setattr("tod.formats.read", broken)
+    monkeypatch.setattr("tod.diagnosis.run_verdict.read", broken)
     page = show.build([run_path])
     Tags(page)
     assert "No findings:" in page

@@ -176,15 +176,15 @@ def test_beside_other_runs_the_batches_are_drawn_by_the_utility_itself():
 def test_a_verdict_on_a_search_does_not_speak_of_learning(tmp_path):
     path = make_run(tmp_path / "run", steps=2)
     trained = load(path)
-    trained.steps[-1]["regime"]["verdict"] = "operator_dominated"
+    trained.judged["regime"]["verdict"] = "operator_dominated"
     searched = replace(trained, search=view().search)
     said = (judged(trained), judged(searched))
-    before, after = (f"{one['span']} {one['lead']} {one['whole']}" for one in said)
-    for word in ("decides what is learned here", "ESS_two", "at step 2"):
+    before, after = (f"{one['span']} {one['lead']}" for one in said)
+    for word in ("decides what is learned here", "steps 0 to 2 as one pool"):
         assert word in before
         assert word not in after
     assert "The rule that selects, not the target, decides what is put out here." in after
-    assert "at batch 2" in after
+    assert "batches 0 to 2 as one pool" in after
     heads = [column.header for column in show.run_table([searched]).columns]
     assert "pass rate" in heads
     assert "pass@1" not in heads

@@ -102,8 +102,7 @@ def test_headline_numbers_are_those_of_the_records(html, run_path):
 
 
 def test_verdict_reasons_and_remedies_come_first(html, run_path):
-    *_, last = RunDirectory.open(run_path).steps.read()
-    reason = last["regime"]["reasons"][0]
+    reason = show.load(run_path).judged["regime"]["reasons"][0]
     first, verdict, tiles = (html.index(f'class="{x}') for x in ("answer ", "verdict", "tiles"))
     assert first < verdict < tiles
     assert "<figure" not in html[verdict:tiles]

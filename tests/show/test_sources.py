@@ -10,10 +10,9 @@ from typer.testing import CliRunner
 from tod import show
 from tod.base import DataError, RunError
 from tod.cli.main import app
-from tod.diagnosis import diagnose
-from tod.diagnostics import Summary
+from tod.diagnosis import diagnose, verdict_of_run
 from tod.formats import read
-from tod.regimes import Thresholds, classify_run
+from tod.regimes import Thresholds
 from tod.show.page.headline import compared, facts
 
 
@@ -44,7 +43,9 @@ def test_saved_and_read_again_is_the_same(name, request, tmp_path):
     mine, theirs = show.load(saved(tmp_path / "d.json", found)), show.load(path)
     assert mine.diagnosis == theirs.diagnosis
     assert facts(mine) == facts(theirs)
-    assert mine.judged == theirs.judged == (None, found.to_dict()["regime"])
+    data = found.to_dict()
+    wanted = {name: data[name] for name in ("regime", "regime_before", "pool")}
+    assert mine.judged == theirs.judged == wanted
     assert mine.numbers() == theirs.numbers()
     for step in ("ess_rel", "median"), ("ess_rel", "q10"), ("tails", "max_weight_median"):
         assert mine.values(*step) == pytest.approx(theirs.values(*step)), step
@@ -83,59 +84,65 @@ def test_equal_names_gain_their_folders(own, tmp_path):
 
 @pytest.mark.parametrize("kind", ["json", "dump"])
 def test_other_bounds_judge_again(kind, own, verl, tmp_path):
-    strict = Thresholds(overlap_stable=0.999, overlap_dominated=0.99, ess_two_dominated=0.9)
+    strict = Thresholds(overlap_stable=0.999, overlap_dominated=0.99)
     for path in (own, verl):
-        wanted = diagnose(read(path), thresholds=strict)
-        given = path if kind == "dump" else saved(tmp_path / "d.json", diagnose(read(path)))
-        regime = show.load(given, 1, strict).judged[1]
-        assert regime["verdict"] == wanted.regime.verdict == "operator_dominated"
+        wanted = diagnose(read(path), eta=1.0, thresholds=strict)
+        file = saved(tmp_path / "d.json", diagnose(read(path), eta=1.0))
+        given = path if kind == "dump" else file
+        regime = show.load(given, 1, strict).judged["regime"]
+        assert regime["legs"][0]["word"] == wanted.regime.legs[0].word == "dominated"
         assert regime["thresholds"] == strict.model_dump()
-        assert [r["why"] for r in regime["reasons"]] == [r.why for r in wanted.regime.reasons]
-        assert show.load(given).judged[1]["verdict"] != "operator_dominated" or path is own
+        assert show.load(given).judged["regime"]["legs"][0]["word"] != "dominated"
+        if kind == "json":
+            assert regime["verdict"] == wanted.regime.verdict == "operator_dominated"
+            assert [r["why"] for r in regime["reasons"]] == [r.why for r in wanted.regime.reasons]
 
 
-def test_several_steps_are_judged_by_the_means_of_their_legs(own, tmp_path):
-    """The bands of step-means, which alone are moved here; the reasons name the same numbers."""
+def drifting(own, folder, drifts):
+    """The same rows at every step, with a policy that went that far from the sampler."""
     rows = [json.loads(line) for line in own.read_text(encoding="utf-8").splitlines()]
-    for step, drift in ((1, 0.0), (2, 0.5), (3, 1.5)):
+    folder.mkdir()
+    for step, drift in enumerate(drifts, start=1):
         for i, row in enumerate(rows):
             row |= {"step": step, "log_policy": row["log_mu"] - drift * ((i * 7) % 5) / 5}
         text = "".join(json.dumps(row) + "\n" for row in rows)
-        (tmp_path / "many").mkdir(exist_ok=True)
-        (tmp_path / "many" / f"{step}.jsonl").write_text(text, encoding="utf-8")
-    bounds = Thresholds(ess_two_stable=0.99, ess_two_dominated=0.98)
-    path = tmp_path / "many"
-    wanted = diagnose(read(path), thresholds=bounds).regime
-    assert any("mean over steps" in reason.why for reason in wanted.reasons)
-    view = show.load(saved(tmp_path / "d.json", diagnose(read(path))), 1, bounds)
-    assert view.judged[1]["verdict"] == wanted.verdict == "operator_dominated"
-    assert [r["why"] for r in view.judged[1]["reasons"]] == [r.why for r in wanted.reasons]
+        (folder / f"{step}.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_several_steps_are_judged_again_on_the_intervals_of_their_pool(own, tmp_path):
+    """Bounds between the ends of the policy's leg: its interval, not its point, decides."""
+    found = diagnose(read(drifting(own, tmp_path / "many", [0.6, 0.6, 0.6])), eta=1.0)
+    median = found.regime.legs[1].ess.median
+    assert median.low < median.value < median.high
+    file = saved(tmp_path / "d.json", found)
+    for stable, word in ((median.low, "stable"), (median.value, "transition")):
+        bounds = Thresholds(overlap_stable=stable, overlap_dominated=median.low / 2)
+        assert show.load(file, 1, bounds).judged["regime"]["legs"][1]["word"] == word
+        assert found.regime.legs[1].word == "stable"
 
 
 def test_a_run_that_ends_outside_is_so_by_other_bounds_too(own, tmp_path):
-    rows = [json.loads(line) for line in own.read_text(encoding="utf-8").splitlines()]
-    (tmp_path / "late").mkdir()
-    for step in range(1, 41):
-        drift = 4.0 if step > 34 else 0.0
-        for i, row in enumerate(rows):
-            row |= {"step": step, "log_policy": row["log_mu"] - drift * ((i * 7) % 5) / 5}
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (tmp_path / "late" / f"{step}.jsonl").write_text(text, encoding="utf-8")
-    found = saved(tmp_path / "d.json", diagnose(read(tmp_path / "late"), eta=0.1))
-    whys = [
-        r["why"] for r in show.load(found, 1, Thresholds(ess_q10_stable=0.4)).judged[1]["reasons"]
-    ]
-    assert any("policy/proposal left the stable region at step 35" in why for why in whys)
+    """The policy's legs are of the steps since it left, and the bounds do not move that."""
+    late = drifting(own, tmp_path / "late", [0.0] * 34 + [4.0] * 6)
+    found = diagnose(read(late), eta=0.1)
+    file = saved(tmp_path / "d.json", found)
+    for bounds in (None, Thresholds(ess_q10_dominated=0.2)):
+        judged = show.load(file, 1, bounds).judged
+        assert judged["pool"] == {"first": 1, "last": 40, "policy_first": 35}
+        assert judged["regime"]["legs"][1]["word"] != "stable"
 
 
-def test_a_run_is_judged_again_step_by_step(run_path):
+def test_a_run_is_judged_again(run_path):
+    """As a whole by the same function, and every recorded step that was diagnosed."""
     strict = Thresholds(overlap_stable=0.999, overlap_dominated=0.99)
     before, after = show.load(run_path), show.load(run_path, 1, strict)
-    assert after.judged[1]["thresholds"] == strict.model_dump()
-    summaries = [Summary.from_dict(record) for record in after.steps if record.get("contexts")]
-    verdict = classify_run(summaries, strict).verdict.replace("_", "-")
-    assert f"steps: {verdict}" in show.page([after])
-    assert before.judged[1]["thresholds"] != after.judged[1]["thresholds"]
+    assert after.judged["regime"] == verdict_of_run(run_path, strict).regime.to_dict()
+    assert after.judged["regime"]["verdict"] == "operator_dominated"
+    assert before.judged["regime"]["verdict"] != "operator_dominated"
+    known = [record["regime"] for record in after.steps if record.get("contexts")]
+    assert all(regime["thresholds"] == strict.model_dump() for regime in known)
+    assert ">operator-dominated</span>" in show.page([after])
 
 
 def test_rows_that_nobody_knows_are_left_out(own, run_path, tmp_path):

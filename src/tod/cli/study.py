@@ -41,7 +41,7 @@ def calibrate_command(
 
     A condition is a setting in which operators of one target were run: `excess` is how much
     further apart they ended than their seeds alone explain, beside what a diagnosis read at the
-    time: `ess_two`, `ess_tri` (overlap.minimum), `ess_median`, `ess_q10`, each in [0, 1]. A
+    time: `ess_tri` (smallest leg), `ess_two`, `ess_median`, `ess_q10`, each in [0, 1]. A
     statistic is cut where it best tells the conditions in which operators ended apart (Youden);
     a cut belongs to its own statistic alone. See docs/thresholds.md.
 

@@ -258,6 +258,7 @@ def diagnose(
     shown: Shown | None = None,
     logs: Sequence[Log] = (),
     expected: Mapping[str, object] | None = None,
+    findings: Findings | None = None,
 ) -> Diagnosis:
     """Diagnose what was read.
 
@@ -273,6 +274,7 @@ def diagnose(
         shown: What to measure beside the verdict when the diagnosis is written.
         logs: Metric logs of the same run, which its findings read as well.
         expected: What the person's configuration says of the run, for its findings.
+        findings: Of the same reading and logs, where they were made before.
 
     Raises:
         SpecError: π = μ is declared of candidates that are recorded as stale.
@@ -293,7 +295,7 @@ def diagnose(
     weighable = None if lack is not None else sourced
     gated = reading.gated(_signal(reading, weighable))
     examined = _examined(reading, weighable, lack, on_policy, gated)
-    found = find(run_of(reading, logs, expected=expected))
+    found = findings or find(run_of(reading, logs, expected=expected))
     parts = {step: examined.part(at) for step, at in steps_of(reading)}
     since = last_change(reading, found)
     judged = Judged(examined, sourced, parts, thresholds or Thresholds(), since)

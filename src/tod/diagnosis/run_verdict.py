@@ -46,8 +46,9 @@ class RunVerdict:
 def verdict_of_run(path: Path | str, thresholds: Thresholds | None = None) -> RunVerdict:
     """The verdict of a run directory, as `tod diagnose` of it says.
 
-    It is read from the rollouts. Where none are kept it is read from the counts that every step
-    recorded; so it is, without a finding's date, where the files cannot be read.
+    It is read from the rollouts. Where none are kept, or its target cannot be made for them, it is
+    read from the counts that every step recorded; so it is, without a finding's date, where the
+    files cannot be read.
 
     Args:
         path: The run directory.
@@ -57,14 +58,16 @@ def verdict_of_run(path: Path | str, thresholds: Thresholds | None = None) -> Ru
         RunError: It is no run directory, or no step was recorded.
     """
     run = RunDirectory.open(path)
+    findings, unread = None, ""
     try:
         logs = _logs(run.path)
-        if run.rollouts.paths():
-            found = diagnose(read(run.path), thresholds=thresholds, worst=0, logs=logs)
+        reading = read(run.path) if run.rollouts.paths() else None
+        findings = find(run_of(reading, logs))
+        if reading is not None:
+            found = diagnose(reading, thresholds=thresholds, worst=0, logs=logs, findings=findings)
             return RunVerdict(found.regime, found.findings, found, found.statistics)
-        findings, unread = find(run_of(logs=logs)), ""
-    except TodError as error:
-        findings, unread = None, str(error)
+    except TodError as error:  # of the files, or of a target that is none
+        unread = "" if findings is not None else str(error)
     since = None if findings is None else last_onset(findings)
     records = list(run.steps.read())
     if not records:

@@ -52,7 +52,7 @@ def phase_data(runs: list[RunView]) -> list[list[dict[str, object]]]:
 def _point_data(point: ContextPoint) -> dict[str, object]:
     weights = " ".join(fixed(weight) for weight in point.weights)
     facts = [
-        ["ESS_rel at its K", fixed(point.ess_rel)],
+        ["ESS_rel", fixed(point.ess_rel)],
         ["top weights", weights] if weights else ["largest weight", fixed(point.max_weight)],
         ["K", str(point.k)],
         ["mean reward", fixed(point.utility)],
