@@ -38,10 +38,27 @@ def test_terminal_fits_80_columns(pilot, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     found = CliRunner().invoke(app, [str(pilot), "--eta", "1"], catch_exceptions=False)
     assert found.exit_code == 0
-    assert max(len(line) for line in found.output.splitlines()) <= 80
-    for words in ("largest eta with ESS_rel >= 0.5", "in force", "feasible, median", "needed K"):
+    lines = found.output.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert len(lines) <= 24
+    assert lines[0].startswith("Safe up to eta = ")
+    assert "K = " in lines[0]
+    for words in ("Largest eta that keeps ESS_rel at 0.5", "in force", "safe", "at your K = 8"):
         assert words in found.output
     assert "…" not in found.output
+
+
+def test_a_reward_range_is_declared_by_name_or_alone(pilot):
+    def run(*options):
+        options = [str(pilot), "--eta", "1", *options, "--json", "-"]
+        return CliRunner().invoke(app, options, catch_exceptions=False)
+
+    data = json.loads(run("--reward-range", "reward=-1,40").output)
+    assert data["feasible"][0]["guaranteed"] == data["feasible"][2]["guaranteed"]
+    assert "guaranteed" not in data["feasible"][4]
+    for wrong, words in (("0,1", "lie outside"), ("0", "as in 0,1"), ("-1,b", "as in 0,1")):
+        with pytest.raises(SpecError, match=words):
+            run("--reward-range", wrong)
 
 
 def test_json_to_stdout_is_json_alone(pilot):

@@ -166,10 +166,34 @@ def test_target_whose_anchor_is_not_recorded(tmp_path: Path, rng: np.random.Gene
 def test_feasible_eta_keeps_the_median(tmp_path: Path, rng: np.random.Generator) -> None:
     _, u, mu = world(rng)
     path = save(tmp_path, {"utility.r": u, "log_mu": mu}, 16)
-    limit = diagnose(read(path), eta=1.0).feasible["eta_max"]
+    block = diagnose(read(path), eta=1.0).feasible
+    limit = block["at_k"]["eta_max"]
     below = diagnose(read(path), eta=limit * 0.999).summary.ess_rel.median
     above = diagnose(read(path), eta=limit * 1.001).summary.ess_rel.median
     assert above < 0.5 <= below
+    assert block["safe"] < block["eta_max"] < block["high"]
+    assert block["method"] == "weight_moments"
+
+
+def test_the_feasible_eta_is_the_populations(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Normal rewards: √(ln 2)/σ, where K = 8 itself reads half as much again."""
+    u = rng.normal(size=1000 * 8)
+    path = save(tmp_path, {"utility.r": u, "log_mu": np.full(len(u), -9.0)}, 8)
+    block = diagnose(read(path), eta=1.0).feasible
+    assert block["safe"] < np.sqrt(np.log(2)) < block["high"]
+    assert block["at_k"]["eta_max"] > block["high"]
+
+
+def test_a_declared_range_guarantees_an_eta(tmp_path: Path, rng: np.random.Generator) -> None:
+    u = (rng.random(40 * 8) < 0.3).astype(float)
+    path = save(tmp_path, {"utility.r": u, "log_mu": np.full(len(u), -9.0)}, 8)
+    found = diagnose(read(path), eta=1.0, on_policy=True, reward_range={"": (0, 1)})
+    assert found.summary.population is not None
+    sech2 = 1 / np.cosh(0.5) ** 2
+    assert found.summary.population["target_proposal"].bound == pytest.approx(sech2)
+    assert found.feasible["guaranteed"] == pytest.approx(2 * np.log(1 + np.sqrt(2)))
+    with pytest.raises(SpecError, match="lie outside"):
+        diagnose(read(path), eta=1.0, reward_range={"r": (0, 0.9)})
 
 
 def test_feasible_eta_when_the_anchor_is_not_the_proposal(
@@ -181,7 +205,9 @@ def test_feasible_eta_when_the_anchor_is_not_the_proposal(
     def target(eta: float) -> Target:
         return Target.parse({"anchor": {"ref": 1.0}, "tilts": [{"utility": "r", "eta": eta}]})
 
-    limit = diagnose(read(path), target(0.5)).feasible["eta_max"]
+    block = diagnose(read(path), target(0.5)).feasible
+    limit = block["eta_max"]
+    assert (block["method"], block["safe"], block["at_k"]["eta_max"]) == ("sample", None, limit)
     below = diagnose(read(path), target(limit * 0.99)).summary.ess_rel.median
     above = diagnose(read(path), target(limit * 1.01)).summary.ess_rel.median
     assert above < 0.5 <= below

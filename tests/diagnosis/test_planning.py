@@ -78,10 +78,14 @@ def test_feasible_eta_is_where_brute_force_loses_the_target(pilot, quantile):
     def at(eta):
         return brute_quantile(brute_ess_rel(eta * reward, sizes)[informative], p)
 
-    assert at(block.eta_max * (1 - 1e-9)) >= 0.6
-    assert at(block.eta_max * (1 + 1e-6)) < 0.6
+    assert at(block.sample.eta * (1 - 1e-9)) >= 0.6
+    assert at(block.sample.eta * (1 + 1e-6)) < 0.6
     low, high = block.ci90
-    assert low < block.eta_max < high
+    assert low < block.sample.eta < high
+    data = block.to_dict()
+    assert data["at_k"] == {"eta_max": block.sample.eta, "attained": "yes", "ci90": [low, high]}
+    assert data["safe"] < data["eta_max"] < block.sample.eta  # skewed: a small K hides the tail
+    assert data["method"] == "weight_moments"
 
 
 def test_feasible_eta_of_another_anchor_follows_the_interval_in_force(pilot):
@@ -98,20 +102,26 @@ def test_feasible_eta_of_another_anchor_follows_the_interval_in_force(pilot):
     def at(eta):
         return brute_quantile(brute_ess_rel(base + eta * reward, sizes)[informative], 0.5)
 
-    grid = np.linspace(0.3, best.eta_max, 400)
+    grid = np.linspace(0.3, best.sample.eta, 400)
     assert all(at(eta) >= 0.5 - of_weights("float64", 64, 30) for eta in grid)
-    assert at(best.eta_max + 1e-6) < 0.5
+    assert at(best.sample.eta + 1e-6) < 0.5
     assert best.ci90 is None
-    assert feasible_eta(examine(target, reading), 0.5) == pytest.approx(best.eta_max)
+    assert feasible_eta(examine(target, reading), 0.5) == pytest.approx(best.sample.eta)
+    data = best.to_dict()
+    assert (data["method"], data["eta_max"], data["safe"]) == ("sample", best.sample.eta, None)
+    assert "a safe eta" in [item.what for item in found.cannot]
 
 
 def test_every_utility_has_its_own_feasible_eta(pilot):
     found = plan(read(pilot), eta=1.0)
     assert [f.utility for f in found.feasible] == [None] * 2 + ["reward"] * 2 + ["passed"] * 2
-    assert found.feasible[0].eta_max == found.feasible[2].eta_max
+    assert found.feasible[0].sample == found.feasible[2].sample
+    assert found.feasible[0].population == found.feasible[2].population
     alone = plan(read(pilot), utility="passed", eta=1.0)
     assert [f.utility for f in alone.feasible] == [None, None]
-    assert alone.feasible[0].eta_max == found.feasible[4].eta_max
+    assert alone.feasible[0].sample == found.feasible[4].sample
+    assert alone.feasible[0].population == found.feasible[4].population
+    assert alone.feasible[0].population.method == "pass_rates"
 
 
 def test_table_holds_the_sharpness_in_force_and_reads_as_brute_force(pilot):
@@ -166,6 +176,54 @@ def test_planned_k_is_read_from_that_many(pilot):
     assert [row["k"] for row in found.by_k] == [2, 4]
     with pytest.raises(SpecError, match="at most 16"):
         plan(reading, eta=1.0, k=32)
+
+
+def coin_reading(p, k, rng):
+    """0/1 rewards of prompts of known pass rates."""
+    n = len(p)
+    return Reading(
+        contexts=Groups.equal(n, k),
+        utility={"passed": (rng.random((n, k)) < p[:, None]).astype(float).ravel()},
+        labels=_labels(n, n),
+        source=Source("test", 1, n * k, 0, (1, 1), "D"),
+    )
+
+
+def test_needed_k_and_informative_groups_of_coins(rng):
+    """Every prompt has p = .3: e in closed form, and 1 − pᵏ − (1−p)ᵏ at any k."""
+    found = plan(coin_reading(np.full(4000, 0.3), 8, rng), eta=1.2)
+    e = (0.7 + 0.3 * math.exp(1.2)) ** 2 / (0.7 + 0.3 * math.exp(2.4))
+    for name, count in (("ess_count", 8.0), ("error", 4 / 0.25**2)):
+        interval = found.needed_k[name]["population"]
+        assert interval["low"] <= math.ceil(count / e) <= interval["high"]
+    rows = {row["k"]: row for row in found.by_k}
+    assert list(rows) == [2, 4, 8, 16, 32]
+    for k, row in rows.items():
+        share = 1 - 0.3**k - 0.7**k
+        ends = row["population_informative"]
+        assert ends["low"] <= share <= ends["high"]
+        assert row["per_100"] == pytest.approx(100 * ends["value"] / k)
+    assert found.best_k["k"] == 3
+    assert found.best_k["per_100"] == max(found.best_k["per_100"], rows[2]["per_100"] - 1e-9)
+    assert rows[32]["median"] is None  # not drawn
+
+
+def test_a_declared_range_is_a_guarantee_and_is_checked(rng):
+    reading = coin_reading(np.full(40, 0.3), 8, rng)
+    found = plan(reading, eta=1.0, reward_range={"": (0, 1)}).feasible[0].to_dict()
+    assert found["guaranteed"] == pytest.approx(2 * math.log(1 + math.sqrt(2)))
+    assert "guaranteed" not in plan(reading, eta=1.0).feasible[0].to_dict()
+    for wrong, words in (({"": (0, 0.5)}, "lie outside"), ({"nope": (0, 1)}, "hold passed")):
+        with pytest.raises(SpecError, match=words):
+            plan(reading, eta=1.0, reward_range=wrong)
+    with pytest.raises(SpecError, match="least and the largest"):
+        plan(reading, eta=1.0, reward_range={"passed": (1, 1)})
+
+
+def test_graded_rewards_differ_at_any_k(pilot, rng):
+    reading = replace(coin_reading(np.full(40, 0.3), 8, rng), utility={"x": rng.normal(size=320)})
+    best = plan(reading, eta=0.5).best_k
+    assert (best["k"], best["per_100"]) == (None, None)
 
 
 def stale_reading(lags, legs, contexts=3, k=4000):
@@ -275,8 +333,8 @@ def test_no_feasible_eta_is_never_not_zero(pilot):
         {"kind": "tilt", "anchor": {"ref": 1.0}, "tilts": [{"utility": "reward", "eta": 1.0}]}
     )
     found = plan(far, target)
-    assert {f.attained for f in found.feasible[:2]} == {"never"}
-    assert found.feasible[0].eta_max is None
+    assert {f.sample.attained for f in found.feasible[:2]} == {"never"}
+    assert found.feasible[0].to_dict()["eta_max"] is None
     assert feasible_eta(examine(target, far), 0.5) is None
 
 

@@ -27,7 +27,9 @@ def test_a_blind_detector_fails_it(monkeypatch):
 
 
 def test_the_counts_as_json():
-    said = RUNNER.invoke(app, ["selftest", "--only", "pairs (K", "--first-seed", "7", "--json", "-"])
+    said = RUNNER.invoke(
+        app, ["selftest", "--only", "pairs (K", "--first-seed", "7", "--json", "-"]
+    )
     data = json.loads(said.stdout)
     assert said.exit_code == 0
     assert data["schema"] == "tod.selftest/1"

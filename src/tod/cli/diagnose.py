@@ -17,11 +17,13 @@ from tod.cli.options import (
     Json,
     Map,
     Paths,
+    Ranges,
     Steps,
     expected_by,
     gate_of,
     panel,
     parse_map,
+    parse_ranges,
     target_of,
     thresholds_of,
     to_judge,
@@ -68,6 +70,7 @@ def diagnose_command(
         ),
     ] = None,
     ess_target: Annotated[float, to_judge(help="ESS_rel that the feasible eta keeps.")] = 0.5,
+    reward_range: Ranges = None,
     thresholds: Bounds = None,
     clip: Annotated[
         str | None,
@@ -156,6 +159,7 @@ def diagnose_command(
         shown=shown,
         logs=logs,
         expected=expected_by(config),
+        reward_range=parse_ranges(reward_range or []),
     )
     remarks = [*unreadable_target(found, config), *remarks]
     beside = _beside(found.findings, against)

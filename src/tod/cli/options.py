@@ -72,6 +72,13 @@ def _sharpness(value: float | None) -> float | None:
 Eta = Annotated[
     float | None, to_aim(help="Sharpness in nats per unit of reward, from 0.", callback=_sharpness)
 ]
+Ranges = Annotated[
+    list[str] | None,
+    to_judge(
+        "--reward-range",
+        help="LOW,HIGH that the verifier can give, or NAME=LOW,HIGH: guarantees an eta.",
+    ),
+]
 Bounds = Annotated[
     Path | None,
     to_judge("--thresholds", help="YAML of bounds, as `tod study calibrate` writes it."),
@@ -99,6 +106,26 @@ def parse_map(items: list[str]) -> dict[str, str]:
             raise SpecError(f"--map {pair!r}: write role=column, as in utility=reward.")
         roles[role.strip()] = column.strip()
     return roles
+
+
+def parse_ranges(items: list[str]) -> dict[str, tuple[float, float]]:
+    """Ranges of rewards by name, the empty name without one, from ``NAME=LOW,HIGH``.
+
+    Raises:
+        SpecError: Anything else.
+    """
+    ranges: dict[str, tuple[float, float]] = {}
+    for item in items:
+        name, _, ends = item.rpartition("=")
+        try:
+            low, high = (float(end) for end in ends.split(","))
+        except ValueError:
+            raise SpecError(
+                f"--reward-range {item!r}: write the least and the largest reward, as in 0,1 or "
+                "score=-1,1."
+            ) from None
+        ranges[name.strip()] = (low, high)
+    return ranges
 
 
 def thresholds_of(path: Path | None) -> "Thresholds | None":

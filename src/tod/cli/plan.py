@@ -11,9 +11,11 @@ from tod.cli.options import (
     Json,
     Map,
     Paths,
+    Ranges,
     Steps,
     panel,
     parse_map,
+    parse_ranges,
     target_of,
     thresholds_of,
 )
@@ -36,12 +38,13 @@ def plan_command(
         str | None, to_plan(help="Plan for this reward alone, at the target's anchor.")
     ] = None,
     k: Annotated[
-        int | None, to_plan("--k", help="Rollouts per prompt that are planned, of those drawn.")
+        int | None, to_plan("--k", help="Read the figures at your K off so many of those drawn.")
     ] = None,
     count: Annotated[float, to_plan(help="Effective rollouts wanted per prompt.", min=1.0)] = 8.0,
     error: Annotated[
         float, to_plan(help="Error wanted, for statistics bounded by 1.", min=1e-6)
     ] = 0.25,
+    reward_range: Ranges = None,
     thresholds: Bounds = None,
     json_out: Json = None,
 ) -> None:
@@ -67,6 +70,7 @@ def plan_command(
         count=count,
         error=error,
         thresholds=bounds,
+        reward_range=parse_ranges(reward_range or []),
     )
     data = found.to_dict()
     if put_json(data, json_out):

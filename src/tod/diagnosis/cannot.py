@@ -1,21 +1,26 @@
 """What a reading does not tell, in the words of its format."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tod.base import Unknown
+from tod.diagnosis.feasible import unknown_in, words_of_limit
 from tod.formats.reading import Reading
+from tod.population import FeasibleEta
 from tod.procedure import Examined
-from tod.regimes import Largest
 
 
 def cannot(
-    reading: Reading, examined: Examined, goal: float, largest: Largest | None
+    reading: Reading,
+    examined: Examined,
+    feasible: Mapping[str, Any] | None,
+    population: FeasibleEta | None,
 ) -> tuple[Unknown, ...]:
     """Every number of a diagnosis that is None, with its reason, each once."""
     found = [
         *examined.unknown,
-        *_no_sharpness(examined, goal, largest),
+        *_no_sharpness(examined, feasible, population),
         *_no_text(reading),
     ]
     seen: dict[str, Unknown] = {}
@@ -31,22 +36,27 @@ def in_words(reading: Reading, item: Unknown) -> Unknown:
     return replace(item, needs=words[0]) if words else item
 
 
-def _no_sharpness(examined: Examined, goal: float, largest: Largest | None) -> Iterator[Unknown]:
+def _no_sharpness(
+    examined: Examined, feasible: Mapping[str, Any] | None, population: FeasibleEta | None
+) -> Iterator[Unknown]:
     nothing = next((u for u in examined.unknown if u.what == "ess_rel"), None)
-    if largest is None:
+    if feasible is None:
         if nothing is not None:
             yield replace(nothing, what="feasible")
         return
-    what = "feasible.eta_max"
-    if largest.eta is not None:
+    yield from unknown_in(feasible, population)
+    what, goal = "feasible.eta_max", feasible["ess_rel_target"]
+    if feasible["eta_max"] is not None:
         return
     if nothing is not None:
         yield replace(nothing, what=what)
-    elif largest.attained == "never":
+    elif feasible["attained"] == "never":
         why = f"the median ESS_rel is below {goal:g} at every eta: the anchor is far from mu"
         yield Unknown(what, why, "an anchor nearer to mu, or a nearer proposal", "impossible")
-    elif largest.attained == "unbounded":
+    elif feasible["attained"] == "unbounded":
         why = f"the median ESS_rel stays at {goal:g} at every eta: ties at the best utility"
+        near = words_of_limit(feasible, goal)
+        why = why if near is None else f"{near}, which is {goal:g} within its error"
         yield Unknown(what, why, "nothing: no sharpness is too much here", "unbounded")
     elif examined.weights is not None and examined.weights.declared is None:
         why = "the target's selectivity finds an eta for every prompt: there is no single one"

@@ -16,15 +16,17 @@ import numpy as np
 from tod.base import SpecError, Unknown
 from tod.diagnosis import measures
 from tod.diagnosis.cannot import cannot, in_words
+from tod.diagnosis.feasible import feasible_block
 from tod.diagnosis.judged import Judged, last_change
 from tod.diagnosis.long import Long, long_sequences, tilt_only, trends
+from tod.diagnosis.ranges import declared_ranges
 from tod.diagnosis.target import SourcedTarget, TargetSource, choose, triple, unweighable
 from tod.diagnostics import Diagnostics, Mismatch, Summary
 from tod.findings import Findings, find, run_of
 from tod.formats.gating import Gated
 from tod.formats.reading import Reading
 from tod.logs import Log
-from tod.population import LegStatistics
+from tod.population import FeasibleEta, LegStatistics, feasible_eta
 from tod.procedure import (
     Declared,
     Examined,
@@ -259,6 +261,7 @@ def diagnose(
     logs: Sequence[Log] = (),
     expected: Mapping[str, object] | None = None,
     findings: Findings | None = None,
+    reward_range: Mapping[str, Sequence[float]] | None = None,
 ) -> Diagnosis:
     """Diagnose what was read.
 
@@ -275,9 +278,12 @@ def diagnose(
         logs: Metric logs of the same run, which its findings read as well.
         expected: What the person's configuration says of the run, for its findings.
         findings: Of the same reading and logs, where they were made before.
+        reward_range: Least and largest value that a reward can have, by name; the empty name is the
+            one reward that the target tilts by.
 
     Raises:
-        SpecError: π = μ is declared of candidates that are recorded as stale.
+        SpecError: π = μ is declared of candidates that are recorded as stale, or a reward lies
+            outside the range that is declared of it.
     """
     behind = 0 if reading.lag is None else int(reading.lag.max(initial=0))
     if on_policy and behind:
@@ -287,6 +293,7 @@ def diagnose(
         )
     sourced = choose(reading, target, eta, target_source)
     lack = unweighable(reading, sourced)
+    ranges = declared_ranges(reading, sourced, reward_range)
     assumed = None
     if lack is not None and target_source == "located" and reading.utility:
         assumed = diagnose(
@@ -294,12 +301,14 @@ def diagnose(
         )
     weighable = None if lack is not None else sourced
     gated = reading.gated(_signal(reading, weighable))
-    examined = _examined(reading, weighable, lack, on_policy, gated)
+    examined = _examined(reading, weighable, lack, on_policy, gated, ranges)
     found = findings or find(run_of(reading, logs, expected=expected))
     parts = {step: examined.part(at) for step, at in steps_of(reading)}
     since = last_change(reading, found)
     judged = Judged(examined, sourced, parts, thresholds or Thresholds(), since)
     largest = None if lack is not None else largest_sharpness(examined, ess_target)
+    population = None if judged.pool is None else feasible_eta(judged.pool.target, ess_target)
+    feasible = None if largest is None else _feasible(population, largest, ess_target)
     changes = (
         ()
         if sourced is None
@@ -314,14 +323,14 @@ def diagnose(
         sourced=sourced,
         examined=examined,
         summary=judged.summary,
-        regime=judged.regime(needs),
+        regime=judged.regime(needs, **_safe(judged)),
         before=judged.before,
         early=judged.early,
         statistics=judged.statistics,
         pool=judged.pool,
         findings=found,
-        feasible=None if largest is None else _feasible(largest, ess_target),
-        cannot=cannot(reading, examined, ess_target, largest),
+        feasible=feasible,
+        cannot=cannot(reading, examined, feasible, population),
         fragile=() if lack is not None else _fragile(reading, whole, worst),
         trend=tuple(_trend(examined, judged)),
         changes=tuple(str(item) for item in changes),
@@ -351,6 +360,7 @@ def _examined(
     lack: Unknown | None,
     on_policy: bool,
     gated: Gated | None,
+    ranges: Mapping[str, Sequence[float]],
 ) -> Examined:
     """D of the reading, with what its files, or the record of its run, alone know."""
     gates = {} if gated is None else gated.by_step
@@ -362,6 +372,7 @@ def _examined(
             on_policy=on_policy,
             grouped=reading.source.grouped,
             activation=gates.get(step) if item.activation is None else item.activation,
+            reward_range={**item.reward_range, **ranges},
         )
         for step, item in recorded.items()
     }
@@ -398,10 +409,18 @@ def _recorded(record: Mapping[str, Any]) -> Declared:
     )
 
 
-def _feasible(largest: Largest, goal: float) -> dict[str, Any]:
+def _feasible(population: FeasibleEta | None, at_k: Largest, goal: float) -> dict[str, Any]:
     """The ``feasible`` block of the schema."""
-    attained = {"attained": largest.attained}
-    return {"ess_rel_target": goal, "quantile": 0.5, "eta_max": largest.eta, **attained}
+    return {"ess_rel_target": goal, "quantile": 0.5, **feasible_block(population, at_k)}
+
+
+def _safe(judged: Judged) -> dict[str, float]:
+    """What the remedies promise: the safe sharpness for the bound of a stable leg, where known."""
+    goal = judged.bounds.overlap_stable
+    if judged.pool is None or not goal < 1:
+        return {}
+    safe = feasible_eta(judged.pool.target, goal).safe
+    return {} if safe is None else {"eta_max": safe, "eta_goal": goal}
 
 
 def _subsample(whole: Diagnostics) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from tod.base.unknown import UnknownKind
 from tod.diagnosis.target import TargetSource
+from tod.diagnostics.population_ess import Method
 from tod.findings.finding import Severity
 from tod.regimes.regime import Verdict
 from tod.regimes.words import Word
@@ -156,17 +157,42 @@ class RegimeBlock(TypedDict):
 
 
 @document
-class FeasibleBlock(TypedDict):
-    """The largest sharpness at which a quantile of ESS_rel is at its goal, candidates held fixed.
+class AtYourK(TypedDict):
+    """The largest sharpness with the drawn rollouts held fixed: at small K about twice too large.
 
     ``eta_max`` is null unless ``attained`` is yes: unbounded (no sharpness is too much), never
     (none is small enough), null (no informative prompt).
+    """
+
+    eta_max: float | None
+    attained: Literal["yes", "unbounded", "never"] | None
+    ci90: NotRequired[Interval]
+
+
+@document
+class FeasibleBlock(TypedDict):
+    """The largest sharpness at which a quantile of ESS_rel over the population is at its goal.
+
+    ``eta_max`` is the point, null unless ``attained`` is yes: unbounded (no sharpness is too much),
+    never (none is small enough), null (no informative prompt). With ``method`` sample both are
+    those at the drawn K, and nothing is safe.
     """
 
     ess_rel_target: float
     eta_max: float | None
     attained: Literal["yes", "unbounded", "never"] | None
     quantile: float
+    safe: NotRequired[float | None]
+    """A sharpness that keeps the goal in most populations that such a pilot comes from."""
+    safe_attained: NotRequired[Literal["yes", "unbounded"] | None]
+    high: NotRequired[float | None]
+    guaranteed: NotRequired[float | None]
+    """Keeps the goal for every prompt, by the declared range of the reward."""
+    limit: NotRequired[IntervalBlock]
+    """Of a 0/1 reward: what ESS_rel tends to for large eta, the quantile of the pass rate."""
+    method: NotRequired[Method | None]
+    prompts: NotRequired[Count]
+    at_k: NotRequired[AtYourK]
 
 
 @document
@@ -539,7 +565,7 @@ class PlanK(TypedDict):
 
 @document
 class PlanFeasible(TypedDict):
-    """The largest sharpness for one goal."""
+    """The largest sharpness for one goal; as in the diagnosis."""
 
     utility: str | None
     """The one reward that tilts; null for the target as a whole."""
@@ -548,11 +574,22 @@ class PlanFeasible(TypedDict):
     attained: Literal["yes", "unbounded", "never"]
     ci90: Interval
     contexts: Count
+    safe: NotRequired[float | None]
+    """A sharpness that keeps the goal in most populations that such a pilot comes from."""
+    safe_attained: NotRequired[Literal["yes", "unbounded"] | None]
+    high: NotRequired[float | None]
+    guaranteed: NotRequired[float | None]
+    """Keeps the goal for every prompt, by the declared range of the reward."""
+    limit: NotRequired[IntervalBlock]
+    """Of a 0/1 reward: what ESS_rel tends to for large eta, the quantile of the pass rate."""
+    method: NotRequired[Method | None]
+    prompts: NotRequired[Count]
+    at_k: NotRequired[AtYourK]
 
 
 @document
 class PlanRow(TypedDict):
-    """ESS_rel at one sharpness."""
+    """ESS_rel at one sharpness, with the drawn rollouts held fixed, and of the population."""
 
     eta: Annotated[float, Field(ge=0)]
     median: Share
@@ -561,18 +598,26 @@ class PlanRow(TypedDict):
     """Share of prompts below the goal."""
     max_weight: Share
     k: int | None
-    """K for the wanted number of effective candidates."""
+    """K for the wanted number of effective candidates, with the drawn rollouts held fixed."""
     mark: str | None
+    population: NotRequired[IntervalBlock | None]
+    """The median over the population of prompts."""
+    needed: NotRequired[IntervalBlock | None]
+    """K for the wanted number of effective candidates, by the population's median."""
 
 
 @document
 class NeededBlock(TypedDict):
-    """K for one wish, over prompts."""
+    """K for one wish, over prompts: with the drawn rollouts held fixed, and of the population."""
 
     wanted: float | None
     median: int | None
     q90: int | None
     at_floor: Share
+    population: NotRequired[IntervalBlock | None]
+    """For the median prompt; only ``low`` under heavy tails: at least so many."""
+    population_q90: NotRequired[IntervalBlock | None]
+    """For nine prompts in ten."""
 
 
 @document
@@ -586,7 +631,7 @@ class NeededK(TypedDict):
 
 @document
 class PlanByK(TypedDict):
-    """ESS_rel with fewer candidates."""
+    """ESS_rel with fewer candidates, and what groups of any size show."""
 
     k: Count
     contexts: Count
@@ -594,6 +639,20 @@ class PlanByK(TypedDict):
     q10: Share
     ess: float | None
     informative: Share
+    population_informative: NotRequired[IntervalBlock | None]
+    """Share of groups of k whose rewards differ, by the law of the pass rates; beyond K too."""
+    per_100: NotRequired[float | None]
+    """Informative groups for every 100 rollouts."""
+
+
+@document
+class BestK(TypedDict):
+    """The K with the most informative groups for the same number of rollouts."""
+
+    k: int | None
+    """Null where any K serves."""
+    per_100: float | None
+    why: str
 
 
 @document
@@ -610,6 +669,8 @@ class AgeLeg(TypedDict):
 
     age: int
     policy_proposal: Share
+    population: NotRequired[IntervalBlock | None]
+    """The median over the population of prompts."""
 
 
 @document
@@ -622,6 +683,10 @@ class RefreshBlock(TypedDict):
     by_age: list[AgeLeg]
     largest_age: int | None
     extrapolated: bool
+    by: NotRequired[Literal["population", "sample"] | None]
+    """What ``largest_age`` was read from."""
+    at_k: NotRequired[int | None]
+    """The largest age by the figures at the drawn K."""
 
 
 @document
@@ -641,5 +706,6 @@ class PlanDocument(TypedDict):
     table: list[PlanRow]
     needed_k: NeededK
     by_k: list[PlanByK]
+    best_k: NotRequired[BestK | None]
     refresh: RefreshBlock | None
     cannot: list[CannotBlock]

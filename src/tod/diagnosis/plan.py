@@ -1,23 +1,40 @@
 """`tod plan` behind the command: what a pilot batch says one can afford.
 
-Candidates are held fixed: the numbers are for the proposal and the K of the pilot. Training moves
-the policy, so start below them.
+Where the anchor is the proposal the figures are of the population of prompts, at any K; those with
+the pilot's candidates held fixed stay beside them as "at your K". Training moves the policy, so
+start below them.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from tod.base import DataError, Groups, SpecError, Unknown, to_numpy
+from tod.diagnosis.feasible import feasible_block
+from tod.diagnosis.ranges import declared_ranges
 from tod.diagnosis.refresh import staleness
 from tod.diagnosis.target import SourcedTarget, TargetSource, choose, unweighable
 from tod.diagnostics import ess_rel, k_trend, kl_target_proposal, max_weight, quantile
+from tod.diagnostics.population_ess import PopulationEss
 from tod.formats.reading import Reading
-from tod.procedure import weigh, weights_at
+from tod.population import (
+    FEWEST_WITH_SIGNAL,
+    FeasibleEta,
+    Interval,
+    LegStatistics,
+    feasible_eta,
+    jackknife_counts,
+    leg_statistics,
+    needed_k,
+    pass_counts_of,
+    pass_rate_posterior,
+    signal_share,
+)
+from tod.procedure import declared_width, weigh, weights_at
 from tod.regimes import QUANTILES, Largest, Thresholds, k_for_error, k_for_ess, k_for_kl
 from tod.regimes.largest import largest_eta, scale_of, search_top, spread_out, varied
 from tod.targets import Target, Tilt
@@ -34,20 +51,40 @@ class Feasible:
     Attributes:
         utility: The one utility that tilts, or None for all of the target's, scaled together.
         quantile: ``median`` or ``q10``.
-        eta_max: Largest feasible η (the overall Σ|η_k| for ``utility`` None); None where there is
-            no largest one, or none at all: see ``attained``.
-        attained: ``yes``; ``unbounded`` when no sharpness is too much (ties at the top hold the
-            ESS); ``never`` when none is feasible: change the anchor or the proposal.
-        ci90: 90 % interval over contexts, for b = μ.
-        contexts: Contexts it was read from.
+        population: Of the population of prompts.
+        sample: With the pilot's candidates held fixed: "at your K", and all that is known with
+            b ≠ μ.
+        ci90: 90 % interval of ``sample`` over contexts, for b = μ.
+        contexts: Contexts that ``sample`` was read from.
     """
 
     utility: str | None
     quantile: str
-    eta_max: float | None
-    attained: str
+    population: FeasibleEta
+    sample: Largest
     ci90: tuple[float | None, float | None] | None
     contexts: int
+
+    @property
+    def read(self) -> bool:
+        """Whether the population was."""
+        return self.population.eta is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: ``eta_max``, ``attained`` and ``ci90`` of the population where it was read.
+
+        They are those of ``sample`` else.
+        """
+        block = feasible_block(self.population, self.sample, self.ci90)
+        ends = (block["safe"], block["high"]) if self.read else self.ci90
+        return {
+            "utility": self.utility,
+            "quantile": self.quantile,
+            **block,
+            "attained": block["attained"] or "never",
+            "ci90": ends,
+            "contexts": self.contexts,
+        }
 
 
 @dataclass(frozen=True)
@@ -64,7 +101,8 @@ class Plan:
         feasible: Per utility and quantile.
         table: ESS against η.
         needed_k: K for an effective number, for an error, by KL, at the sharpness in force.
-        by_k: ESS_rel and informative share with fewer candidates.
+        by_k: ESS_rel with fewer candidates, and the informative share at any K.
+        best_k: The K of the most informative contexts for the same candidates; None where unknown.
         refresh: ESS_rel(π/μ) by age of the proposal, or None.
         cannot: What is not known and what would make it known.
     """
@@ -79,6 +117,7 @@ class Plan:
     table: tuple[dict[str, Any], ...]
     needed_k: dict[str, dict[str, Any]]
     by_k: tuple[dict[str, Any], ...]
+    best_k: dict[str, Any] | None
     refresh: dict[str, Any] | None
     cannot: tuple[Unknown, ...]
 
@@ -94,10 +133,11 @@ class Plan:
             "contexts": self.contexts,
             "k": self.k,
             "eta": self.eta,
-            "feasible": [asdict(item) for item in self.feasible],
+            "feasible": [item.to_dict() for item in self.feasible],
             "table": list(self.table),
             "needed_k": self.needed_k,
             "by_k": list(self.by_k),
+            "best_k": self.best_k,
             "refresh": self.refresh,
             "cannot": [item.to_dict() for item in self.cannot],
         }
@@ -116,6 +156,7 @@ def plan(
     count: float = 8.0,
     error: float = 0.25,
     thresholds: Thresholds | None = None,
+    reward_range: Mapping[str, Sequence[float]] | None = None,
 ) -> Plan:
     """What the pilot batch says one can afford.
 
@@ -126,18 +167,22 @@ def plan(
         target_source: Says that the target was ``located`` in a configuration.
         ess_target: ESS_rel to keep, in (0, 1).
         utility: Plan for this utility alone, tilting the target's anchor.
-        k: Candidates per context that are planned: read the sharpness off that many, drawn from
-            the pilot's without replacement. The pilot must have as many.
+        k: Candidates per context that are planned: read the figures "at your K" off that many,
+            drawn from the pilot's without replacement. The pilot must have as many.
         count: Effective candidates wanted per context.
         error: Root mean square error wanted, for statistics bounded by 1.
         thresholds: Where the goal of the policy's leg comes from.
+        reward_range: Least and largest value that a reward can have, by name; the empty name is the
+            one reward that the target tilts by.
 
     Raises:
-        SpecError: An argument outside its range, or a utility that the files do not hold.
+        SpecError: An argument outside its range, a utility that the files do not hold, or a reward
+            outside its declared range.
         DataError: The target cannot be weighed, or no context is informative.
     """
     _check(reading, ess_target, utility, k)
     sourced = _sourced(reading, target, eta, target_source, utility)
+    ranges = declared_ranges(reading, sourced, reward_range)
     pilot, contexts = _with_k(reading, k)
     whole, weights = sourced.target.target, weigh(sourced.target, reading, sourced.knobs)
     log_w0, unit, now = weights.base(pilot), weights.unit(pilot), weights.declared
@@ -156,13 +201,14 @@ def plan(
     places = spread_out(all_informative)
     read, rows = contexts.take(places)
     base, level = None if log_w0 is None else log_w0[rows], unit[rows]
+    statistics = _statistics(reading, contexts, log_w0, unit, now, declared_width(whole, ranges))
     feasible = (
-        *_both(base, level, read, ess_target, now, None),
-        *_alone(reading, pilot, contexts, whole, ess_target, utility),
+        *_both(statistics, base, level, read, ess_target, now, None),
+        *_alone(reading, pilot, contexts, whole, ess_target, utility, ranges),
     )
-    steps = reading.steps
-    goal = (thresholds or Thresholds()).overlap_stable
-    refresh = staleness(reading, steps, reading.lag, goal)
+    refresh = staleness(
+        reading, reading.steps, reading.lag, (thresholds or Thresholds()).overlap_stable
+    )
     log_w = weights_at(log_w0, unit, now)
     sizes = contexts.sizes
     return Plan(
@@ -177,11 +223,35 @@ def plan(
         k={"min": int(sizes.min()), "median": int(np.median(sizes)), "max": int(sizes.max())},
         eta=now,
         feasible=feasible,
-        table=_table(base, level, read, ess_target, count, now, feasible),
-        needed_k=needed_k(log_w[rows], read, count, error),
-        by_k=tuple(by_k(log_w, unit, contexts, places, _sizes(int(np.median(read.sizes))))),
+        table=_table(statistics, base, level, read, ess_target, count, now, feasible),
+        needed_k=_needed(statistics, needed_at_k(log_w[rows], read, count, error)),
+        by_k=_every_k(statistics, by_k(log_w, unit, contexts, places, _sizes(read))),
+        best_k=_best_k(statistics),
         refresh=refresh,
-        cannot=_cannot(reading, refresh, k),
+        cannot=_cannot(reading, refresh, k, feasible[0]),
+    )
+
+
+def _statistics(
+    reading: Reading,
+    contexts: Groups,
+    log_w0: Any,
+    unit: Any,
+    eta: float,
+    width: float | None,
+) -> LegStatistics:
+    """Counts and moments of the pilot; of nothing where its candidates were not sampled."""
+    if reading.semantics != "sampled":
+        return LegStatistics()
+    anchored = log_w0 is None
+    log_w = unit if anchored else weights_at(log_w0, unit, eta)
+    return leg_statistics(
+        contexts,
+        log_w=log_w,
+        anchored=anchored,
+        informative=varied(unit, contexts),
+        eta=eta,
+        width=width,
     )
 
 
@@ -237,21 +307,33 @@ def _with_k(reading: Reading, k: int | None) -> tuple[Any, Groups]:
 
 
 def _both(
-    log_w0: Any, unit: Any, contexts: Any, target: float, now: float, utility: str | None
+    statistics: LegStatistics,
+    log_w0: Any,
+    unit: Any,
+    contexts: Any,
+    target: float,
+    now: float,
+    utility: str | None,
 ) -> list[Feasible]:
     """At the median and at the 10 % quantile."""
     top = search_top(unit, contexts, now)
     found = []
     for name, p in QUANTILES.items():
         value, interval = largest_eta(log_w0, unit, contexts, target, p, now, top)
-        best = Largest.of(value)
-        attained = best.attained or "never"
-        found.append(Feasible(utility, name, best.eta, attained, interval, len(contexts)))
+        population = feasible_eta(statistics, target, p)
+        sample = Largest.of(value)
+        found.append(Feasible(utility, name, population, sample, interval, len(contexts)))
     return found
 
 
 def _alone(
-    reading: Reading, pilot: Any, contexts: Groups, whole: Target, target: float, only: str | None
+    reading: Reading,
+    pilot: Any,
+    contexts: Groups,
+    whole: Target,
+    target: float,
+    only: str | None,
+    ranges: Mapping[str, Sequence[float]],
 ) -> list[Feasible]:
     """Every utility tilting the target's anchor by itself, the others left out."""
     tilted = [tilt.utility for tilt in whole.tilts]
@@ -267,13 +349,15 @@ def _alone(
         places = spread_out(np.flatnonzero(varied(unit, contexts)))
         if not places.size:
             continue
+        statistics = _statistics(reading, contexts, base, unit, 1.0, declared_width(alone, ranges))
         read, rows = contexts.take(places)
         base = None if base is None else base[rows]
-        found += _both(base, unit[rows], read, target, 0.0, name)
+        found += _both(statistics, base, unit[rows], read, target, 0.0, name)
     return found
 
 
 def _table(
+    statistics: LegStatistics,
     log_w0: Any,
     unit: Any,
     contexts: Any,
@@ -285,10 +369,46 @@ def _table(
     """ESS against η: a grid, the sharpness in force and the feasible ones."""
     scale = scale_of(unit, contexts)
     marks = {now: "in force"}
-    marks |= {f.eta_max: f"feasible, {f.quantile}" for f in feasible[:2] if f.eta_max}
+    for item in feasible[:2]:
+        if item.read:
+            found = {item.population.safe: "safe", item.population.eta: "feasible"}
+        else:
+            found = {item.sample.eta: "feasible at your K"}
+        marks |= {eta: f"{words}, {item.quantile}" for eta, words in found.items() if _usable(eta)}  # type: ignore[misc]
     etas = sorted({*(float(f"{scale * x:.2g}") for x in GRID), *marks})
-    rows = [row_at(log_w0, unit, contexts, eta, target, count) for eta in etas]
-    return tuple({**row, "mark": marks.get(row["eta"])} for row in rows)
+    rows = []
+    for eta in etas:
+        ess = _population_at(statistics, log_w0, unit, contexts, eta)
+        median = None if ess is None else ess.median
+        needed = needed_k(median, count)
+        rows.append(
+            {
+                **row_at(log_w0, unit, contexts, eta, target, count),
+                "mark": marks.get(eta),
+                "population": None if median is None else median.to_dict(),
+                "needed": None if needed is None else needed.to_dict(),
+            }
+        )
+    return tuple(rows)
+
+
+def _usable(eta: float | None) -> bool:
+    return eta is not None and 0 < eta < math.inf
+
+
+def _population_at(
+    statistics: LegStatistics, log_w0: Any, unit: Any, contexts: Groups, eta: float
+) -> PopulationEss | None:
+    """ESS_rel of q*/μ over the population at a sharpness."""
+    log_w = weights_at(log_w0, unit, eta)
+    if not statistics.anchored:
+        if not statistics.aimed:
+            return None
+        return leg_statistics(contexts, log_w=log_w).population().get("target_proposal")
+    jackknife = None
+    if statistics.rewards is None:
+        jackknife = jackknife_counts(log_w, contexts, constant="blind")
+    return statistics.population(eta, jackknife).get("target_proposal")
 
 
 def row_at(
@@ -318,7 +438,9 @@ def row_at(
     }
 
 
-def needed_k(log_w: Any, contexts: Groups, count: float, error: float) -> dict[str, dict[str, Any]]:
+def needed_at_k(
+    log_w: Any, contexts: Groups, count: float, error: float
+) -> dict[str, dict[str, Any]]:
     """K for an effective number, for an error, and the size at which averages begin to settle.
 
     ``q90`` serves nine contexts in ten. ``at_floor`` is the share of contexts whose pilot reads
@@ -342,6 +464,74 @@ def needed_k(log_w: Any, contexts: Groups, count: float, error: float) -> dict[s
         }
         for name, (wanted, k) in found.items()
     }
+
+
+def _needed(
+    statistics: LegStatistics, at_k: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The needed K, with that of the population beside it."""
+    ess = statistics.population().get("target_proposal")
+    if ess is None:
+        return at_k
+    counts = {
+        "ess_count": at_k["ess_count"]["wanted"],
+        "error": 4 / at_k["error"]["wanted"] ** 2,
+    }
+    for name, count in counts.items():
+        for key, interval in (("population", ess.median), ("population_q90", ess.q10)):
+            needed = needed_k(interval, count)
+            at_k[name][key] = None if needed is None else needed.to_dict()
+    return at_k
+
+
+def _informative(statistics: LegStatistics, sizes: Sequence[int]) -> dict[int, Interval] | None:
+    """Shares of groups with a signal at any K; None but for rewards of two values."""
+    passes = pass_counts_of(statistics.rewards)
+    if passes is None or passes.with_signal < FEWEST_WITH_SIGNAL:
+        return None
+    posterior = pass_rate_posterior(passes)
+    return {k: signal_share(posterior, k) for k in sizes}
+
+
+def _every_k(
+    statistics: LegStatistics, at_k: Sequence[dict[str, Any]]
+) -> tuple[dict[str, Any], ...]:
+    """The informative share at every K, twice and four times the pilot's too for 0/1 rewards."""
+    known = [row["k"] for row in at_k]
+    shares = _informative(statistics, sizes := [*known, 2 * known[-1], 4 * known[-1]])
+    if shares is None:
+        share = [row["informative"] for row in at_k]
+        per = [None if x is None else 100 * x / k for x, k in zip(share, known, strict=True)]
+        return tuple({**row, "per_100": each} for row, each in zip(at_k, per, strict=True))
+    nothing = dict.fromkeys(("median", "q10", "ess", "informative")) | {"contexts": 0}
+    rows = [*at_k, *({"k": k, **nothing} for k in sizes[len(known) :])]
+    return tuple(
+        {
+            **row,
+            "population_informative": shares[row["k"]].to_dict(),
+            "per_100": 100 * (shares[row["k"]].value or 0.0) / row["k"],
+        }
+        for row in rows
+    )
+
+
+def _best_k(statistics: LegStatistics) -> dict[str, Any] | None:
+    """The K of the most informative contexts for the same candidates; None where unknown.
+
+    Graded rewards differ in any group. For 0/1 rewards it is 2 or 3, whatever the pass rates are:
+    (1 − pᵏ − (1−p)ᵏ)/k ≤ p(1 − p) with equality at k = 2 and 3. Of the two the larger, at which
+    more contexts are informative.
+    """
+    k = 3
+    shares = _informative(statistics, [k])
+    if shares is not None:
+        why = "groups that differ, per rollout, are most at K = 2 and 3 whatever the pass rates"
+        return {"k": k, "per_100": 100 * (shares[k].value or 0.0) / k, "why": why}
+    graded = statistics.weights
+    if statistics.rewards is not None or graded is None or graded.moments.constant:
+        return None
+    why = "rewards are graded: every group differs at any K"
+    return {"k": None, "per_100": None, "why": why}
 
 
 def by_k(
@@ -398,12 +588,22 @@ def _log_choose(n: Any, k: int) -> Any:
     return np.where(enough, table[n] - table[k] - table[np.where(enough, n - k, 0)], -np.inf)
 
 
-def _sizes(k: int) -> list[int]:
+def _sizes(contexts: Groups) -> list[int]:
+    """Powers of two up to the median K, and it."""
+    k = int(np.median(contexts.sizes))
     return sorted({*(2**i for i in range(1, 12) if 2**i < k), k})
 
 
-def _cannot(reading: Reading, refresh: dict[str, Any] | None, k: int | None) -> tuple[Unknown, ...]:
+def _cannot(
+    reading: Reading, refresh: dict[str, Any] | None, k: int | None, first: Feasible
+) -> tuple[Unknown, ...]:
     found = []
+    if not first.read:
+        why = first.population.unreadable or "candidates that were not sampled have no population"
+        needs = (
+            "a target anchored at mu, and 8 prompts or more with 4 rollouts whose rewards differ"
+        )
+        found.append(Unknown("a safe eta", why, needs))
     if refresh is None:
         found.append(
             Unknown(
@@ -421,7 +621,7 @@ def _cannot(reading: Reading, refresh: dict[str, Any] | None, k: int | None) -> 
             )
         )
     largest = int(reading.contexts.sizes.max())
-    if k is None:
+    if k is None and not first.read:
         found.append(
             Unknown(
                 f"ESS_rel at K > {largest}",

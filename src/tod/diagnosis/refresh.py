@@ -9,6 +9,7 @@ import numpy as np
 from tod.base import Groups, to_numpy
 from tod.candidates import Candidates
 from tod.diagnostics import policy_proposal, quantile
+from tod.population import GradedLeg, Interval
 
 FRESH = 0.99
 """ESS_rel(π/μ) from which a step counts as just refreshed, where no lag is recorded."""
@@ -20,6 +21,8 @@ def staleness(candidates: Candidates, steps: Any, lag: Any, goal: float) -> dict
     The age is the recorded lag of the sampler, or else the number of steps since the leg last read
     ``FRESH``. Beyond the ages seen, a policy that drifts steadily has ln ESS_rel = −c·age²; c is
     fitted through the origin to medians between 1/K and ``FRESH`` and used to extrapolate only.
+    The medians are those of the population of prompts where every age has one that can be read,
+    else those at the drawn K (``by``); ``at_k`` is the age by the latter.
     None where log μ or π is not recorded.
     """
     policy = candidates.log_anchor.get("policy", candidates.log_anchor.get("old"))
@@ -39,21 +42,59 @@ def staleness(candidates: Candidates, steps: Any, lag: Any, goal: float) -> dict
         "by_age": [],
         "largest_age": None,
         "extrapolated": False,
+        "by": None,
+        "at_k": None,
     }
     if ages is None:
         return block
     seen = _medians(ages[usable], leg[usable])
-    block["by_age"] = [{"age": age, "policy_proposal": value} for age, value in seen]
+    read = _populations(contexts, policy - candidates.log_mu, np.where(usable, ages, -1))
+    block["by_age"] = [
+        {"age": age, "policy_proposal": value, "population": _plain(read.get(age))}
+        for age, value in seen
+    ]
+    at_k = _largest(seen, goal)
+    points = [(age, _point(read.get(age), value)) for age, value in seen]
+    whole = all(item is not None for item in read.values()) and len(read) == len(seen)
+    block["by"], block["at_k"] = "population" if whole else "sample", at_k[0]
+    block["largest_age"], block["extrapolated"] = _largest(points, goal) if whole else at_k
+    return block
+
+
+def _largest(seen: list[tuple[int, float]], goal: float) -> tuple[int, bool]:
+    """The age up to which the leg stays at the goal, and whether it lies beyond the ages seen."""
     failing = [age for age, value in seen if value < goal]
     if failing:
         good = [age for age, value in seen if value >= goal and age < failing[0]]
-        return {**block, "largest_age": good[-1] if good else 0}
-    constant = _curvature(seen)
+        return (good[-1] if good else 0), False
+    constant, last = _curvature(seen), seen[-1][0]
     if constant is None:
-        return {**block, "largest_age": seen[-1][0]}
+        return last, False
     reach = int(math.sqrt(-math.log(goal) / constant))
-    last = seen[-1][0]
-    return {**block, "largest_age": max(reach, last), "extrapolated": reach > last}
+    return max(reach, last), reach > last
+
+
+def _populations(contexts: Groups, log_r: Any, ages: Any) -> dict[int, Interval | None]:
+    """The median over the population by age; None where it is not readable."""
+    found = {}
+    for age in np.unique(ages[ages >= 0]).tolist():
+        some, rows = contexts.take(np.flatnonzero(ages == age))
+        leg = GradedLeg.of(to_numpy(log_r)[rows], some, constant="one")
+        found[int(age)] = leg.ess().median
+    return found
+
+
+def _plain(interval: Interval | None) -> dict[str, Any] | None:
+    return None if interval is None else interval.to_dict()
+
+
+def _point(interval: Interval | None, at_k: float) -> float:
+    """The population's point; where a heavy tail leaves none, what the sample and its end allow."""
+    if interval is None:
+        return at_k
+    if interval.value is not None:
+        return interval.value
+    return at_k if interval.high is None else min(at_k, interval.high)
 
 
 def _medians(keys: Any, values: Any) -> list[tuple[int, float]]:

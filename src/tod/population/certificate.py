@@ -6,7 +6,7 @@ from dataclasses import replace
 from tod.base import SpecError
 from tod.population.interval import Interval, PopulationEss
 
-__all__ = ["range_bound", "with_bound"]
+__all__ = ["range_at_bound", "range_bound", "with_bound"]
 
 
 def range_bound(log_weight_range: float) -> float:
@@ -28,6 +28,11 @@ def range_bound(log_weight_range: float) -> float:
             f"a range of log-weights is a number of at least 0, got {log_weight_range}."
         )
     return 1 / math.cosh(log_weight_range / 2) ** 2 if log_weight_range < 1400 else 0.0
+
+
+def range_at_bound(bound: float) -> float:
+    """R = 2·arcosh(1/√bound), the widest range at which `range_bound` is still that, in (0, 1]."""
+    return 2 * math.acosh(1 / math.sqrt(bound))
 
 
 def with_bound(ess: PopulationEss, log_range: float) -> PopulationEss:

@@ -72,6 +72,31 @@ class PassRatePosterior:
         x = EDGES[at - 1] + STEP * (quantile - start) / (end - start)
         return weighted_interval(1 / (1 + np.exp(-x)), self.weight)
 
+    def eta_at_ess(self, ess: float, quantile: float = 0.5) -> Interval:
+        """The largest η ≥ 0 at which the φ-quantile of e is at least ``ess``, 90 % interval.
+
+        e(p) < ess where |logit p + η| < r, sinh(η/2) = cosh(r/2)·√(1/ess − 1); of a law of p the
+        share of such prompts rises with η, and the largest η is where it reaches φ. It is ∞ where
+        it never does: the φ-quantile of p is above ``ess``.
+
+        Args:
+            ess: In (0, 1).
+            quantile: φ in (0, 1).
+        """
+        odds = np.sqrt(1 / ess - 1)
+        low = np.zeros(len(self.below))
+        high = np.full(len(self.below), 2 * EDGES[-1] + 2 * abs(np.log(odds)) + 4)
+        for _ in range(2 * HALVINGS):
+            middle = (low + high) / 2
+            r = 2 * np.arccosh(np.maximum(np.sinh(middle / 2) / odds, 1.0))
+            inside = share_below(self.below, r - middle) - share_below(self.below, -r - middle)
+            low, high = (
+                np.where(inside < quantile, middle, low),
+                np.where(inside < quantile, high, middle),
+            )
+        never = share_below(self.below, np.full(len(self.below), -2 * np.log(odds))) < quantile
+        return weighted_interval(np.where(never, np.inf, low), self.weight)
+
     def read(self, eta: float) -> PopulationEss:
         """Median and 10 % quantile of e at η."""
         prompts = self.counts.with_signal

@@ -11,6 +11,10 @@ SERIES = 1e-2
 """Below it −(ln(1−x) + x)/x² is summed as a series: the logarithm would cancel."""
 
 
+CUTS, REFINED = 64, 8
+"""A bracket is cut into so many, so many times: 64⁻⁸ of it is left."""
+
+
 def ess_of_scale(
     h: Float[np.ndarray, "*s"] | float,
     skew: Float[np.ndarray, "*s"] | float,
@@ -156,8 +160,8 @@ def scale_at_ess(ess: float, skew: float, kurtosis: float) -> float:
     low, high = 0.0, 1.0
     while float(log_ess_of_scale(high, skew, kurtosis)) >= wanted and high < 1e6:
         low, high = high, 2 * high
-    for _ in range(60):
-        middle = (low + high) / 2
-        enough = float(log_ess_of_scale(middle, skew, kurtosis)) >= wanted
-        low, high = (middle, high) if enough else (low, middle)
+    for _ in range(REFINED):
+        grid = np.linspace(low, high, CUTS + 1)
+        last = int(np.flatnonzero(log_ess_of_scale(grid, skew, kurtosis) >= wanted)[-1])
+        low, high = float(grid[last]), float(grid[min(last + 1, CUTS)])
     return low

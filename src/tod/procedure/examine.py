@@ -61,6 +61,7 @@ __all__ = [
     "Declared",
     "Examined",
     "Weights",
+    "declared_width",
     "examine",
     "measured_at",
     "steps_of",
@@ -216,6 +217,21 @@ def measured_at(
     return measure(weights_at(log_w0, unit, eta), unit, contexts, log_r=log_r)
 
 
+def declared_width(target: Target, ranges: Mapping[str, Sequence[float]]) -> float | None:
+    """Range of the tilt at η = 1, Σ_k η_k R_k / η; None where that of a utility is not declared.
+
+    Args:
+        target: The target, in its general form.
+        ranges: Least and largest value that a utility can have, by name.
+    """
+    if not target.tilts or not target.sharpness:
+        return None
+    if any(tilt.utility not in ranges for tilt in target.tilts):
+        return None
+    total = sum(abs(t.eta) * (ranges[t.utility][1] - ranges[t.utility][0]) for t in target.tilts)
+    return float(total / target.sharpness)
+
+
 def steps_of(candidates: Candidates) -> list[tuple[int, slice]]:
     """Steps with the places of their contexts, which are consecutive; one step if not labelled."""
     count = len(candidates.contexts)
@@ -311,14 +327,9 @@ class Known:
     @property
     def width(self) -> float | None:
         """Declared range of the tilt at η = 1, Σ_k η_k R_k / η; None where one is not declared."""
-        target, ranges = self.target, self.of_host.reward_range
-        if target is None or not target.target.tilts or not target.target.sharpness:
+        if self.target is None:
             return None
-        tilts = target.target.tilts
-        if any(tilt.utility not in ranges for tilt in tilts):
-            return None
-        total = sum(abs(t.eta) * (ranges[t.utility][1] - ranges[t.utility][0]) for t in tilts)
-        return float(total / target.target.sharpness)
+        return declared_width(self.target.target, self.of_host.reward_range)
 
     def cut(self, at: slice) -> "Known":
         """The part of some consecutive contexts, as views."""

@@ -75,7 +75,9 @@ def eta_feasibility(
             PlotLine("median ESS_rel", etas, [point.median for point in points], "s0"),
             PlotLine("worst tenth", etas, [point.q10 for point in points], "s1"),
         ],
-        note=kept + "Rollouts are held fixed; training moves them, so start below.",
+        note=kept
+        + "Curves: rollouts held fixed, which reads too high at small K; the mark is of the "
+        "population where it is known. Training moves them, so start below.",
         limits=[(goal, "stable")],
         axis="η",
         guides=guides,

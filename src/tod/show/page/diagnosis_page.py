@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tod.base.text import DASH, counted, plainly
 from tod.candidates import POLICIES
+from tod.diagnosis.feasible import words_of_limit
 from tod.runs.facts import by_block
 from tod.show.figures.eta_feasibility import eta_feasibility
 from tod.show.figures.eta_strip import eta_strip
@@ -209,14 +210,22 @@ def _by_need(cannot: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any
 
 
 def _feasible(seen: DiagnosisView) -> Tile:
-    name, possible = "Largest feasible η", seen.data["feasible"]
-    hint = "The sharpness at which the median ESS_rel is still at its goal, rollouts held fixed."
+    name, possible = "Largest safe η", seen.data["feasible"]
+    hint = (
+        "The sharpness at which the median ESS_rel of the population is still at its goal for most "
+        "of the populations that such rollouts come from."
+    )
     if possible is None:
         return Tile(name, DASH)
     several = len(seen.data["target"]["tilts"]) > 1
     now = "" if seen.eta is None else f"now {'Σ|η| = ' * several}{plainly(seen.eta)}, "
-    beside = f"{now}keeps ESS_rel at {possible['ess_rel_target']:g}"
-    limit = possible["eta_max"]
+    goal, limit, safe = (possible.get(key) for key in ("ess_rel_target", "eta_max", "safe"))
+    beside = f"{now}keeps ESS_rel at {goal:g}"
     words = {"unbounded": "no limit", "never": "none", None: DASH}
-    shown = plainly(limit) if limit is not None else words[possible["attained"]]
-    return Tile(name, shown, beside, hint)
+    point = plainly(limit) if limit is not None else words[possible["attained"]]
+    if possible.get("safe_attained") is None:
+        hint = "With rollouts held fixed: at small K about twice what the population carries."
+        return Tile("Largest feasible η", point, f"{beside} at your K", hint)
+    by_point = words_of_limit(possible, goal) or f"{point} by its point"
+    shown = "no limit" if safe is None else plainly(safe)
+    return Tile(name, shown, f"{beside}; {by_point}", hint)

@@ -74,11 +74,11 @@ def _whole(run: RunView) -> list[Tile]:
     """What is known of rollouts beside the tiles of a run."""
     last = run.last
     possible = last.get("feasible") if run.diagnosis is not None else None
-    limit = at(possible or {}, "eta_max")
+    safe, limit = (at(possible or {}, key) for key in ("safe", "eta_max"))
     beside = f"keeps ESS_rel at {possible['ess_rel_target']:g}" if possible else ""
-    return [
-        Tile("Largest feasible η", DASH if limit is None else plainly(limit), beside),
-    ]
+    if safe is not None:
+        return [Tile("Largest safe η", plainly(safe), beside)]
+    return [Tile("Largest feasible η", DASH if limit is None else plainly(limit), beside)]
 
 
 def _held_out(run: RunView) -> Tile:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tod.base.text import DASH, counted, percent, plainly
+from tod.diagnosis.feasible import words_of_limit
 from tod.runs.facts import Fact, by_block
 from tod.show.regime_words import before, by_eta, certificate, pooled, settled, stated
 from tod.show.screen import Screen, table
@@ -150,10 +151,21 @@ def _feasible(data: dict[str, Any]) -> Iterator[Line]:
     part = data["subsample"]
     read = "" if part is None else f" (read from {part['contexts']} of {part['of']} prompts)"
     if possible is not None:
-        limit, keep = possible["eta_max"], possible["ess_rel_target"]
-        words = {"unbounded": "every eta", "never": "no eta", None: "unknown which eta"}
-        text = words[possible["attained"]] if limit is None else f"{name} up to {plainly(limit)}"
-        yield "feasible", f"{text} keeps the median ESS_rel at {keep:g}{read}"
+        yield "feasible", f"{_largest(possible, name)}{read}"
+
+
+def _largest(possible: dict[str, Any], name: str) -> str:
+    """The safe sharpness first, then the point; at the drawn K where nothing else is known."""
+    limit, keep = possible["eta_max"], f"keeps the median ESS_rel at {possible['ess_rel_target']:g}"
+    words = {"unbounded": "every eta", "never": "no eta", None: "unknown which eta"}
+    point = words[possible["attained"]] if limit is None else f"{name} up to {plainly(limit)}"
+    if possible.get("safe_attained") is None:
+        return f"{point} {keep} at your K; no safe eta is known"
+    near = words_of_limit(possible, possible["ess_rel_target"])
+    if possible["safe_attained"] == "unbounded":
+        return f"every eta surely {keep}"
+    by_point = near or f"by its point {point}"
+    return f"{name} up to {plainly(possible['safe'])} safely {keep}; {by_point}"
 
 
 def _trend_line(data: dict[str, Any]) -> Iterator[Line]:
