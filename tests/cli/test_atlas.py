@@ -1,15 +1,18 @@
 """`tod atlas`: exit codes, JSON on stdout and what is printed."""
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tod.base import DataError, RunError, SpecError
+from tod.base import DataError, Groups, RunError, SpecError
 from tod.cli.main import app
 from tod.diagnostics import Summary
 from tod.diagnostics.summary import ContextCounts, Coverage, EssRel, Overlap, Tails
+from tod.population import LegStatistics, leg_statistics
 from tod.runs import Manifest, RunDirectory, StepRecord
 
 CONFIGS = Path(__file__).parents[1] / "configurations" / "files"
@@ -45,8 +48,18 @@ def run_at(path: Path, level: float, eta: float = 5.0) -> Path:
     }
     run = RunDirectory.create(path, Manifest.of("r", recipe, {"seed": 0}))
     for step in (1, 2, 3):
-        run.steps.append(StepRecord(step, {"correct": 0.5}, summary(level)).to_dict())
+        counts = statistics(np.random.default_rng(step), level).to_dict()
+        record = StepRecord(step, {"correct": 0.5}, summary(level), statistics=counts)
+        run.steps.append(record.to_dict())
     return path
+
+
+def statistics(rng: np.random.Generator, level: float) -> LegStatistics:
+    """On-policy, normal rewards at the spread whose ESS_rel over the population is ``level``."""
+    groups = Groups.equal(128, 16)
+    tilt = math.sqrt(-math.log(level)) * rng.normal(size=groups.total)
+    log_r = np.zeros(groups.total)
+    return leg_statistics(groups, log_w=tilt, anchored=True, eta=1.0, log_r=log_r)
 
 
 def test_locate_prints_and_writes(tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ MOST_LEVELS = 9
 """Distinct rewards up to which they are counted one by one: partial credit, not a graded score."""
 
 
+LARGEST = 2.0**64
+"""Reward beyond which none is counted: their differences need not be numbers."""
+
+
 @dataclass(frozen=True, eq=False)
 class RewardCounts:
     """Groups by their composition: how many of the K rollouts had each of the few rewards.
@@ -31,7 +35,7 @@ class RewardCounts:
 
     @classmethod
     def of(cls, reward: Float[Array, " N"], groups: Groups) -> "RewardCounts | None":
-        """The counts of a batch; None where a reward is not finite, or more than nine occur.
+        """The counts of a batch; None where one is not finite or huge, or more than nine occur.
 
         Args:
             reward: Reward of every rollout, [N].
@@ -39,6 +43,8 @@ class RewardCounts:
         """
         x = to_numpy(reward).astype(np.float64)
         if not bool(np.isfinite(x).all()) or len(np.unique(x[: 4 * MOST_LEVELS])) > MOST_LEVELS:
+            return None
+        if float(np.abs(x).max(initial=0.0)) > LARGEST:
             return None
         two = _of_two(x, groups)
         if two is not None:
