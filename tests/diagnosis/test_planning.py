@@ -18,7 +18,7 @@ from tod.formats import Reading, Source, read
 from tod.live import RolloutWriter
 from tod.procedure import examine
 from tod.regimes import feasible_eta
-from tolerance import of_weights
+from tolerance import of_weights, printed
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/plan-1.schema.json").read_text())
 
@@ -201,7 +201,7 @@ def test_needed_k_and_informative_groups_of_coins(rng):
     for k, row in rows.items():
         share = 1 - 0.3**k - 0.7**k
         ends = row["population_informative"]
-        assert ends["low"] <= share <= ends["high"]
+        assert ends["low"] - printed(5) <= share <= ends["high"] + printed(5)  # of a grid of p
         assert row["per_100"] == pytest.approx(100 * ends["value"] / k)
     assert found.best_k["k"] == 3
     assert found.best_k["per_100"] == max(found.best_k["per_100"], rows[2]["per_100"] - 1e-9)

@@ -22,7 +22,7 @@ from tod.live.export import LiveBatch
 from tod.live.trl.step import judge
 from tod.operators import BestOfK, Operator, WeightedRegression
 from tod.procedure import Declared, Procedure, examine, steps_of, weigh
-from tod.regimes import feasible_eta
+from tod.regimes import GrowingPool, feasible_eta
 from tod.study.population import Policies
 from tod.study.world import make_world
 from tod.targets import (
@@ -110,7 +110,7 @@ def in_trl(target: Any, c: Candidates) -> Any:
         length=sequences.sizes.tolist(),
     )
     known: Any = {"assumed": False, "on_policy": False, "clipped": None, "entropy": None}
-    return judge(batch, target, **known).summary
+    return judge(batch, target, GrowingPool(), 1, **known).examined.summary
 
 
 def on_disk(target: Any, c: Candidates, path: Path, step: Any = None) -> Any:
@@ -184,7 +184,7 @@ def test_one_batch_through_five_hosts_gives_one_summary(
     want = examine(Procedure(target, operator()), c).summary
     assert differing(in_engine(target, c), want) <= ONLY_ONE_KNOWS["engine"]
     assert differing(in_trl(target, c), want) == set()
-    assert differing(on_disk(target, c, tmp_path).summary, want) == set()
+    assert differing(on_disk(target, c, tmp_path).examined.summary, want) == set()
     selecting = Operator(action=BestOfK())
     searched = examine(Procedure(target, selecting), c).summary
     assert differing(searched, want) <= ONLY_ONE_KNOWS["search"]

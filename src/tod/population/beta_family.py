@@ -82,6 +82,10 @@ def family() -> Family:
     return Family(np.concatenate([single, double]), np.repeat(each, [len(single), len(double)]))
 
 
+SMALLEST = float(np.finfo(np.float64).tiny)
+"""Chance of a count under a law that all but excludes it: of hundreds of rollouts it underflows."""
+
+
 @lru_cache(maxsize=64)
 def signal(k: int) -> Float[np.ndarray, " J"]:
     """i_j = 1 − pᴷ − (1 − p)ᴷ on the grid: the chance that a group of K shows a signal."""
@@ -106,7 +110,8 @@ def _log_chance(k: int, passes: Int[np.ndarray, " M"]) -> Float[np.ndarray, "M H
     ways = [math.lgamma(k + 1) - math.lgamma(m + 1) - math.lgamma(k - m + 1) for m in passes]
     log = np.array(ways)[:, None] + np.outer(passes, LOG_P) + np.outer(k - passes, LOG_Q)
     mass = family().mass
-    return np.log(np.exp(log) @ mass.T) - np.log(mass @ signal(k))  # type: ignore[no-any-return]
+    chance = np.maximum(np.exp(log) @ mass.T, SMALLEST)
+    return np.log(chance) - np.log(mass @ signal(k))  # type: ignore[no-any-return]
 
 
 def cumulative(
