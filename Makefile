@@ -39,7 +39,7 @@ contracts: $(STAMP)
 
 unit: $(STAMP)
 	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
-	$(PY) -m pytest --doctest-modules -p no:cacheprovider src/tod/base src/tod/candidates src/tod/targets src/tod/operators src/tod/diagnostics src/tod/regimes src/tod/arc
+	$(PY) -m pytest --doctest-modules -p no:cacheprovider src/tod/base src/tod/candidates src/tod/targets src/tod/operators src/tod/diagnostics src/tod/population src/tod/regimes src/tod/arc
 
 test-slow: $(STAMP)
 	$(PY) -m pytest -m slow

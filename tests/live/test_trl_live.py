@@ -354,6 +354,7 @@ def vllm_like():
 def test_an_engines_log_probs_are_mu_and_a_tools_tokens_are_not_the_policys():
     from tod.live.trl.generated import batch_of, rows_of
     from tod.live.trl.step import judge
+    from tod.regimes import GrowingPool
     from tod.targets import Target, Tilt
 
     trainer, seen = vllm_like()
@@ -365,7 +366,8 @@ def test_an_engines_log_probs_are_mu_and_a_tools_tokens_are_not_the_policys():
     np.testing.assert_array_equal(batch.utility["reward"], [1.0, 0.0, 1.5, np.nan])
     assert np.isnan(batch.sums()["mu"]).tolist() == [False, False, True, False]
     target = Target(anchor={"old": 1.0}, tilts=(Tilt(utility="reward", eta=1.0),))
-    seen = judge(batch, target, assumed=False, on_policy=False, clipped=None, entropy=None)
+    known = {"assumed": False, "on_policy": False, "clipped": None, "entropy": None}
+    seen = judge(batch, target, GrowingPool(), 1, **known)
     assert seen.left_out == 1  # the second group: an unscored row, an unscored token
     assert seen.summary.mismatch.tokens == 4
     assert seen.summary.mismatch.mean_abs == pytest.approx(0.25)

@@ -175,7 +175,7 @@ def test_beside_other_runs_the_batches_are_drawn_by_the_utility_itself():
 
 def test_a_verdict_on_a_search_does_not_speak_of_learning(tmp_path):
     path = make_run(tmp_path / "run", steps=2)
-    trained = load(path)
+    trained = show.load(path)
     trained.judged["regime"]["verdict"] = "operator_dominated"
     searched = replace(trained, search=view().search)
     said = (judged(trained), judged(searched))
