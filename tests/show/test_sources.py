@@ -150,7 +150,7 @@ def test_rows_that_nobody_knows_are_left_out(own, run_path, tmp_path):
     html = {row[0].name for row in compared(views)}
     assert "Held-out pass@1" not in html
     assert "Compute" not in html
-    assert "Largest feasible η" in html
+    assert "Largest safe η" in html
     mixed = compared(show.load_all([run_path, own]))
     assert "Held-out pass@1" in {row[0].name for row in mixed}
 
