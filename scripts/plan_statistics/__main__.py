@@ -101,9 +101,9 @@ with pilots that nothing was chosen on (`--purpose choose` draws the others).
 
 *Needed K* is compared where a pilot gives a point; "at least" is the share of pilots that give none
 (the tail leaves ESS_rel no lower end), how many of those bounds are true, and their median over the
-truth. A bound is a 95 % one of all pilots, not of those alone. *Limit covered*: whether the interval
-of the median pass rate holds it; with beta(1, 1) it is at the goal, and a largest η is found or not
-by chance. What to take is the safe η.
+truth. A bound is a 95 % one of all pilots, not of those alone. *Limit covered*: whether the
+interval of the median pass rate holds it; with beta(1, 1) it is at the goal, and a largest η is
+found or not by chance. What to take is the safe η.
 
 | class | world | η found ÷ true: median (10 % to 90 %) | true ESS_rel at it | \
 η at your K ÷ true | safe η ÷ true | true ESS_rel at safe η ≥ .45 | \
