@@ -106,6 +106,7 @@ def test_feasible_eta_of_another_anchor_follows_the_interval_in_force(pilot):
     assert all(at(eta) >= 0.5 - of_weights("float64", 64, 30) for eta in grid)
     assert at(best.sample.eta + 1e-6) < 0.5
     assert best.ci90 is None
+    assert found.best_k is None
     assert feasible_eta(examine(target, reading), 0.5) == pytest.approx(best.sample.eta)
     data = best.to_dict()
     assert (data["method"], data["eta_max"], data["safe"]) == ("sample", best.sample.eta, None)

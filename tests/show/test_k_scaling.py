@@ -8,6 +8,7 @@ import pytest
 from synthetic_run import make_run
 
 from tod import show
+from tod.diagnosis import verdict_of_run
 from tod.show.figures.k_scaling import k_scaling
 from tod.show.figures.learning import learning
 from tod.show.page.headline import facts
@@ -175,8 +176,9 @@ def test_beside_other_runs_the_batches_are_drawn_by_the_utility_itself():
 
 def test_a_verdict_on_a_search_does_not_speak_of_learning(tmp_path):
     path = make_run(tmp_path / "run", steps=2)
-    trained = show.load(path)
-    trained.judged["regime"]["verdict"] = "operator_dominated"
+    verdict = verdict_of_run(path).to_dict()
+    verdict["regime"]["verdict"] = "operator_dominated"
+    trained = replace(load(path), verdict=verdict)
     searched = replace(trained, search=view().search)
     said = (judged(trained), judged(searched))
     before, after = (f"{one['span']} {one['lead']}" for one in said)

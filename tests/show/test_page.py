@@ -155,7 +155,7 @@ def test_several_runs_side_by_side(run_path, other_path):
     assert "What the recipes do not share" in html
     assert "target.beta" in html
     assert "do not compare" not in html
-    assert html.count('class="end ') == 2
+    assert html.count('class="pooled ') == 2
 
 
 def test_different_k_is_warned_about(run_path, tmp_path):

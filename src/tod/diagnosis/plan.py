@@ -528,7 +528,7 @@ def _best_k(statistics: LegStatistics) -> dict[str, Any] | None:
         why = "groups that differ, per rollout, are most at K = 2 and 3 whatever the pass rates"
         return {"k": k, "per_100": 100 * (shares[k].value or 0.0) / k, "why": why}
     graded = statistics.weights
-    if statistics.rewards is not None or graded is None or graded.moments.constant:
+    if graded is None or not statistics.anchored or graded.moments.constant:
         return None
     why = "rewards are graded: every group differs at any K"
     return {"k": None, "per_100": None, "why": why}

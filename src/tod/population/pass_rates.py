@@ -103,6 +103,7 @@ class PassRatePosterior:
         return PopulationEss(self.ess(eta), self.ess(eta, 0.1), prompts, "pass_rates")
 
 
+@lru_cache(maxsize=4)
 def pass_rate_posterior(counts: PassCounts) -> PassRatePosterior:
     """The law of pass rates over prompts, from the groups with a signal.
 

@@ -77,9 +77,9 @@ def _regions(bounds: Thresholds, y: Scale) -> Html:
             _box("dominated", 0, y, top),
             _box("transition", low, y, top),
             _box("stable", high, y, top),
-            _name("operator-dominated", X(0) + 10, y(top) + 19, "start", "dominated"),
-            _name("transition", X(low) + 10, y(top) + 19, "start", "transition"),
-            _name("swap-stable", X(1) - 10, y(top) + 19, "end", "stable"),
+            _name("operator-dominated", X(0) + 10, y(0) - 11, "start", "dominated"),
+            _name("transition", X(low) + 10, y(0) - 11, "start", "transition"),
+            _name("swap-stable", X(1) - 10, y(0) - 11, "end", "stable"),
         ]
     )
 
@@ -211,18 +211,21 @@ def _path(run: RunView, style: str, y: Scale) -> Html:
 
 
 def _verdict(row: Window | None, style: str, y: Scale, named: bool) -> Html:
-    """The box that the verdict was read from, with a disc at its point and the steps behind it."""
+    """The box that the verdict was read from, its steps, and a disc where there is a point."""
     if row is None:
         return Html("")
     x, up = X(row.middle), y(sum(row.tail) / 2)
     parts = [
         tag("title", row.words),
         _box_of(row, f"pooled {style}", y),
-        tag("circle", class_=f"end {style}", cx=x, cy=up, r=5.0),
+        tag("circle", class_=f"end {style}", cx=x, cy=up, r=5.0) if row.low else None,
     ]
     if named:
         right = X(row.low) > WIDTH - 130
-        at = {"x": X(row.high if right else row.low), "text_anchor": "end" if right else "start"}
+        at = {
+            "x": X(row.high) if right else X(row.low) + 2,
+            "text_anchor": "end" if right else "start",
+        }
         parts.append(tag("text", row.steps, class_="step-name", y=y(row.tail[1]) - 9, **at))
     return tag("g", parts)
 

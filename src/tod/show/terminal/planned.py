@@ -51,12 +51,12 @@ def _answer(data: dict[str, Any]) -> Iterator[str]:
         if first["attained"] == "never":
             text = f"No eta keeps ESS_rel {goal:g}"
         else:
-            text = f"No safe eta is known, {_value(first)} at your K"
+            text = f"No safe eta known; {_value(first)} at your K"
     else:
         text = f"Safe up to eta = {_safe(first)}"
     if k is None:
         k = f"{needed['median']} (at your K)" if needed["median"] is not None else "unknown"
-    yield f"{text}. For {wanted:g} effective at eta = {data['eta']:.3g}: K = {k}."
+    yield f"{text}. {wanted:g} effective at eta = {data['eta']:.3g}: K = {k}."
 
 
 def _feasible(data: dict[str, Any]) -> Iterator[str]:
