@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -74,24 +75,41 @@ class Judged:
         """Steps whose statistics are made together: every step alone, of long runs a few."""
         steps = list(self.steps)
         wide = -(-len(steps) // STRETCHES)
-        edges = {step for step in (self.since, self.level) if step is not None}
-        found: list[list[int]] = []
+        edges = {step for step in (self.since, self.level) if step is not None} | self._turned
+        together: list[list[int]] = []
         for step in steps:
-            if not found or len(found[-1]) >= wide or any(found[-1][0] < e <= step for e in edges):
-                found.append([])
-            found[-1].append(step)
-        return found
+            full = not together or len(together[-1]) >= wide
+            if full or any(together[-1][0] < edge <= step for edge in edges):
+                together.append([])
+            together[-1].append(step)
+        return together
+
+    @cached_property
+    def places(self) -> dict[int, slice]:
+        """Places of the prompts of every step."""
+        return dict(steps_of(self.examined.candidates))
+
+    @property
+    def _turned(self) -> set[int]:
+        """Steps at which the sharpness was turned: no stretch has two."""
+        weights = self.examined.weights
+        if weights is None or not np.ndim(weights.eta):
+            return set()
+        offsets = self.examined.candidates.contexts.offsets
+        etas = [(step, float(weights.eta[offsets[at.start]])) for step, at in self.places.items()]
+        return {step for (_, one), (step, other) in pairwise(etas) if one != other}
 
     @cached_property
     def statistics(self) -> dict[int, LegStatistics]:
         """Sufficient statistics of every stretch, by its first step."""
-        places = dict(steps_of(self.examined.candidates))
         return {
-            steps[0]: statistics_of(
-                self.examined, slice(places[steps[0]].start, places[steps[-1]].stop)
-            )
+            steps[0]: statistics_of(self.examined, self._span(steps[0], steps[-1]))
             for steps in self.stretches
         }
+
+    def _span(self, first: int, last: int) -> slice:
+        """Places of the prompts from one step to another."""
+        return slice(self.places[first].start, self.places[last].stop)
 
     @cached_property
     def summaries(self) -> dict[int, Summary]:
@@ -116,11 +134,20 @@ class Judged:
         """The steps that the run is judged by."""
         return self._pool(list(self.statistics), self.since)
 
+    @cached_property
+    def population(self) -> dict[str, PopulationEss] | None:
+        """ESS_rel of every leg over the population of the pool; None without one."""
+        return None if self.pool is None else self.pool.population(everybody=True)
+
     @property
     def summary(self) -> Summary:
         """The record of the reading, with the population of its pool."""
-        population = None if self.pool is None else self.pool.population()
-        return replace(self.examined.summary, population=population)
+        return replace(self.examined.summary, population=self.population)
+
+    def _record(self, pool: Pool, population: dict[str, PopulationEss] | None) -> Summary:
+        """The record of a pool's own steps, whose counts its verdict is of."""
+        part = self.examined.part(self._span(pool.first, pool.last))
+        return replace(part.summary, population=population)
 
     def regime(self, needs: str | None, **feasible: Any) -> Regime:
         """The verdict of the pool, its reasons, and intervals of η for an assumed target.
@@ -130,6 +157,8 @@ class Judged:
             **feasible: ``eta_max`` and ``eta_goal`` of `classify`.
         """
         summary, sourced = self.summary, self.sourced
+        if self.pool is not None:
+            summary = self._record(self.pool, self.population)
         regime = classify(
             summary,
             self.bounds,
@@ -151,16 +180,19 @@ class Judged:
     @cached_property
     def before(self) -> Regime | None:
         """The verdict of the steps before the last dated change; None where there are none."""
-        pool = self._pool(self.early, None) if self.early else None
+        since = self.since
+        starts = [at for at in self.statistics if since is not None and at < since]
+        pool = self._pool(starts, None) if starts else None
         if pool is None:
             return None
-        summary = replace(self.examined.summary, population=pool.population())
+        summary = self._record(pool, pool.population(everybody=True))
         intervals = self._intervals(summary, pool) if self.assumed else ()
         return classify(summary, self.bounds, assumed_target=self.assumed, eta_intervals=intervals)
 
     def _pool(self, starts: list[int], since: int | None) -> Pool | None:
         """The pool of some stretches, by their first steps."""
-        pool = pool_of(starts, [self.statistics[at] for at in starts], since, self.level)
+        level = self.level if self.level is not None and self.level <= starts[-1] else None
+        pool = pool_of(starts, [self.statistics[at] for at in starts], since, level)
         if pool is None:
             return None
         ends = {steps[0]: steps[-1] for steps in self.stretches}

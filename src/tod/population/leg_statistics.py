@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from tod.base import Groups
 from tod.diagnostics.population_ess import Interval, PopulationEss
-from tod.population.certificate import with_bound
+from tod.population.certificate import range_bound, with_bound
 from tod.population.jackknife import EssCounts, jackknife_counts
 from tod.population.leg_bound import kl_bound_counts, with_kl_bound
 from tod.population.moments import WeightMoments
@@ -184,6 +184,7 @@ class LegStatistics:
         eta: float | None = None,
         jackknife: EssCounts | None = None,
         *,
+        everybody: bool = False,
         ess: PopulationEss | None = None,
     ) -> dict[str, PopulationEss]:
         """ESS_rel of every leg over the population of prompts.
@@ -192,12 +193,14 @@ class LegStatistics:
             eta: Another sharpness than the one in force; only where b = μ.
             jackknife: ESS_rel of single groups at that sharpness, its first bias removed; without
                 it the interval of graded rewards is a little wider.
+            everybody: Bound the median over all prompts, wherever some groups show no signal: a
+                tenth of a second.
             ess: What the counted rewards tell, where it was read before.
         """
         found: dict[str, PopulationEss] = {}
         target = self._target(self.eta if eta is None else eta, jackknife, ess)
         if target is not None and eta is None:
-            target = self._with_everybody(target)
+            target = self._with_everybody(target, everybody)
         if target is not None:
             found["target_proposal"] = target
         if self.policy is not None:
@@ -231,13 +234,18 @@ class LegStatistics:
             ess = graded.ess(eta, jackknife)
         return ess if self.width is None else with_bound(ess, eta * self.width)
 
-    def _with_everybody(self, ess: PopulationEss) -> PopulationEss:
-        """The same with the median over all prompts, where most groups show no signal."""
+    def _with_everybody(self, ess: PopulationEss, everybody: bool) -> PopulationEss:
+        """The same with ends for the median over all prompts, those without a signal among them.
+
+        Where most groups show none, half of the prompts may be at either end of what 0/1 rewards
+        allow, sech²(η/2) and 1, and so may the median.
+        """
         apart, passes = self.passes_apart, pass_counts_of(self.rewards)
         if apart is None or passes is None or ess.median is None or ess.method != "pass_rates":
             return ess
-        if passes.without_signal <= passes.with_signal:
-            return ess
+        if not everybody or not passes.without_signal:
+            most = passes.without_signal > passes.with_signal
+            return replace(ess, all_prompts=(range_bound(abs(apart)), 1.0)) if most else ess
         ends = all_prompts_range(passes, apart)
         low, high = ends.lowest.low, ends.highest.high
         assert low is not None and high is not None  # noqa: S101, PT018 - groups with a signal

@@ -48,15 +48,20 @@ class Pool:
         return {"first": self.first, "last": self.last, "policy_first": self.policy_first}
 
     def population(
-        self, eta: float | None = None, jackknife: EssCounts | None = None
+        self,
+        eta: float | None = None,
+        jackknife: EssCounts | None = None,
+        *,
+        everybody: bool = False,
     ) -> dict[str, PopulationEss]:
         """ESS_rel of every leg over the population, at another sharpness where one is given.
 
         Args:
             eta: Sharpness; the one in force if None.
             jackknife: As in `LegStatistics.population`.
+            everybody: As there.
         """
-        found = self.target.population(eta, jackknife)
+        found = self.target.population(eta, jackknife, everybody=everybody)
         if self.policy_first == self.first:
             return found
         for leg in POLICY:
