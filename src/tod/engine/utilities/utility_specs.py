@@ -77,6 +77,11 @@ class ReasoningGymUtility(_Utility):
     on_timeout: float | None = 0.0
     """Utility of a candidate whose check ran out of time."""
 
+    @property
+    def range(self) -> None:
+        """None: a generator's own scorer says what it gives, and nothing bounds it."""
+        return None
+
 
 class OverlongUtility(_Utility):
     """0 up to ``longest`` − ``buffer`` tokens, then linear to −1 at ``longest``, −1 beyond.
