@@ -3,10 +3,9 @@
 import numpy as np
 
 from population_coverage.world import Sample
+from tod.diagnostics.population_ess import Interval, PopulationEss
 from tod.population import (
-    Interval,
     PassCounts,
-    PopulationEss,
     RewardCounts,
     WeightMoments,
     jackknife_counts,

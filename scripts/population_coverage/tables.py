@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from population_coverage.reading import DOMINATED, STABLE, word
-from tod.population import Interval
+from tod.diagnostics.population_ess import Interval
 
 __all__ = ["Cell", "cells", "page"]
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tod.base import Groups, SpecError
-from tod.population import Interval, PopulationEss, leg_statistics, range_bound, with_bound
+from tod.diagnostics.population_ess import Interval, PopulationEss
+from tod.population import leg_statistics, range_bound, with_bound
 from tolerance import double, printed
 
 

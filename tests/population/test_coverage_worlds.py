@@ -11,7 +11,7 @@ from population_coverage.reading import word
 from population_coverage.tables import Cell, cells, page
 from population_coverage.world import weighted_quantile
 from population_coverage.zero_one import PassRates
-from tod.population import Interval
+from tod.diagnostics.population_ess import Interval
 from tolerance import chance, double
 
 LEVELS = np.array([0.0, 0.3, 1.0])

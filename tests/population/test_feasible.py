@@ -8,8 +8,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from tod.base import Groups, SpecError
+from tod.diagnostics.population_ess import Interval
 from tod.population import (
-    Interval,
     PassCounts,
     feasible_eta,
     leg_statistics,

@@ -14,7 +14,6 @@ from tod.population import (
     ess_of_scale,
     jackknife_counts,
     weight_moment_ess,
-    weight_moment_ess_many,
     weight_shape,
 )
 from tod.population.jackknife import CELLS
@@ -192,9 +191,3 @@ def test_ends_move_as_their_errors_correlate(rng):
     a, b, c = (max(m, 0.0) for m in moved)
     want = math.sqrt(a**2 + b**2 + c**2 + 2 * shape.correlation * b * c)
     assert value - low == pytest.approx(want, rel=double(64, 64))
-
-
-def test_many_steps_at_once(rng):
-    steps = [drawn(rng, 32) for _ in range(3)]
-    moments = [WeightMoments.of(x, g, constant="blind") for x, g in steps]
-    assert weight_moment_ess_many(moments) == [weight_moment_ess(m) for m in moments]

@@ -19,6 +19,7 @@ from tod.diagnostics import (
 )
 from tod.diagnostics.overlap import LEGS
 from tod.diagnostics.population_ess import Interval, PopulationEss
+from tod.population import FEWEST_GROUPS
 from tod.regimes import Thresholds, classify, classify_run, leg_words, not_milder
 from tod.regimes.classify import missing_inputs
 from tod.regimes.pool import pooled
@@ -210,7 +211,7 @@ def test_evidence_default_is_what_its_docstring_derives():
     from scipy.stats import binom
 
     first = next(n for n in range(1, 99) if binom.cdf(1, n, 0.5) <= 0.05)
-    assert first == Thresholds().min_informative
+    assert first == FEWEST_GROUPS
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,11 @@ from tod.diagnosis.ranges import declared_ranges
 from tod.diagnosis.refresh import staleness
 from tod.diagnosis.target import SourcedTarget, TargetSource, choose, unweighable
 from tod.diagnostics import ess_rel, k_trend, kl_target_proposal, max_weight, quantile
-from tod.diagnostics.population_ess import PopulationEss
+from tod.diagnostics.population_ess import Interval, PopulationEss
 from tod.formats.reading import Reading
 from tod.population import (
-    FEWEST_WITH_SIGNAL,
+    FEWEST_GROUPS,
     FeasibleEta,
-    Interval,
     LegStatistics,
     feasible_eta,
     jackknife_counts,
@@ -487,7 +486,7 @@ def _needed(
 def _informative(statistics: LegStatistics, sizes: Sequence[int]) -> dict[int, Interval] | None:
     """Shares of groups with a signal at any K; None but for rewards of two values."""
     passes = pass_counts_of(statistics.rewards)
-    if passes is None or passes.with_signal < FEWEST_WITH_SIGNAL:
+    if passes is None or passes.with_signal < FEWEST_GROUPS:
         return None
     posterior = pass_rate_posterior(passes)
     return {k: signal_share(posterior, k) for k in sizes}

@@ -9,7 +9,8 @@ import numpy as np
 from tod.base import Groups, to_numpy
 from tod.candidates import Candidates
 from tod.diagnostics import policy_proposal, quantile
-from tod.population import GradedLeg, Interval
+from tod.diagnostics.population_ess import Interval
+from tod.population import GradedLeg
 
 FRESH = 0.99
 """ESS_rel(π/μ) from which a step counts as just refreshed, where no lag is recorded."""

@@ -2,7 +2,7 @@
 
 from tod.population.certificate import *
 from tod.population.feasible import *
-from tod.population.interval import *
+from tod.population.fewest import *
 from tod.population.jackknife import *
 from tod.population.leg_bound import *
 from tod.population.leg_statistics import *

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from tod.base import SpecError
-from tod.population.interval import Interval, PopulationEss
+from tod.diagnostics.population_ess import Interval, PopulationEss
 
 __all__ = ["range_at_bound", "range_bound", "with_bound"]
 

@@ -7,12 +7,12 @@ from functools import cache
 from typing import Literal
 
 from tod.base import SpecError
-from tod.diagnostics.population_ess import Method
+from tod.diagnostics.population_ess import Interval, Method
 from tod.population.certificate import range_at_bound
-from tod.population.interval import Interval
+from tod.population.fewest import FEWEST_GROUPS
 from tod.population.leg_statistics import LegStatistics
 from tod.population.moments import WeightMoments
-from tod.population.pass_rates import FEWEST_WITH_SIGNAL, pass_rate_posterior
+from tod.population.pass_rates import pass_rate_posterior
 from tod.population.reward_counts import RewardCounts
 from tod.population.reward_ess import pass_counts_of, reward_ess
 from tod.population.weight_moments import SAFE_Z, weight_moment_ess, weight_shape
@@ -122,8 +122,8 @@ def _from_counts(counts: RewardCounts, goal: float, share: float) -> FeasibleEta
     if passes is None:
         return _from_values(counts, goal, share)
     found = FeasibleEta(goal, share, prompts=passes.with_signal)
-    if passes.with_signal < FEWEST_WITH_SIGNAL:
-        few = f"{passes.with_signal} prompts whose rewards differ: {FEWEST_WITH_SIGNAL} are needed"
+    if passes.with_signal < FEWEST_GROUPS:
+        few = f"{passes.with_signal} prompts whose rewards differ: {FEWEST_GROUPS} are needed"
         return replace(found, unreadable=few)
     posterior = pass_rate_posterior(passes)
     reach, apart = posterior.eta_at_ess(goal, share), counts.levels[1] - counts.levels[0]

@@ -1,74 +1,15 @@
-"""What a leg of two normalised laws must satisfy: E π/μ = 1, and ESS_rel ≤ exp(−KL(π‖μ))."""
+"""What no ESS_rel of two normalised laws is above: exp(−KL(π‖μ))."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
 from tod.base import Array, Groups, to_numpy
-from tod.population.interval import Interval, PopulationEss
+from tod.diagnostics.population_ess import Interval, PopulationEss
 from tod.population.jackknife import EssCounts
 
-__all__ = ["RatioCheck", "kl_bound_counts", "with_kl_bound"]
-
-
-@dataclass(frozen=True)
-class RatioCheck:
-    """Sums for the mean of ρ = π/μ over prompts, which is 1 where log π and log μ are right.
-
-    Attributes:
-        groups: Prompts.
-        total: Sum over prompts of a group's mean ρ.
-        squares: Sum of their squares.
-    """
-
-    groups: int = 0
-    total: float = 0.0
-    squares: float = 0.0
-
-    @classmethod
-    def of(cls, log_ratio: Float[Array, " N"], groups: Groups) -> "RatioCheck":
-        """Sums over groups; those with NaN or +∞ are left out.
-
-        Args:
-            log_ratio: log π − log μ of whole rollouts, [N], nats.
-            groups: Rollouts of one prompt each.
-        """
-        x = to_numpy(log_ratio).astype(np.float64)
-        mean = np.exp(to_numpy(groups.logsumexp(x))) / groups.sizes
-        mean = mean[np.isfinite(mean)]
-        return cls(len(mean), float(mean.sum()), float(mean @ mean))
-
-    def __add__(self, other: "RatioCheck") -> "RatioCheck":
-        """The sums of both."""
-        return RatioCheck(
-            self.groups + other.groups, self.total + other.total, self.squares + other.squares
-        )
-
-    @property
-    def z(self) -> float | None:
-        """(mean − 1) over its standard error over prompts; None where it has none.
-
-        Far below −3 the proposal misses part of the policy; far above 3 the log-probs are wrong.
-        """
-        n = self.groups
-        if n < 2:
-            return None
-        mean = self.total / n
-        variance = (self.squares - n * mean**2) / (n - 1)
-        return (mean - 1) / math.sqrt(variance / n) if variance > 0 else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "RatioCheck":
-        """What ``to_dict`` made."""
-        return cls(**data)
+__all__ = ["kl_bound_counts", "with_kl_bound"]
 
 
 def kl_bound_counts(log_ratio: Float[Array, " N"], groups: Groups) -> EssCounts:

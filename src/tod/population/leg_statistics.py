@@ -11,13 +11,14 @@ from jaxtyping import Bool, Float
 from tod.base import Groups
 from tod.diagnostics.population_ess import Interval, PopulationEss
 from tod.population.certificate import range_bound, with_bound
+from tod.population.fewest import FEWEST_GROUPS
 from tod.population.jackknife import EssCounts, jackknife_counts
 from tod.population.leg_bound import kl_bound_counts, with_kl_bound
 from tod.population.moments import WeightMoments
 from tod.population.pass_rates import pass_rate_ess_many
 from tod.population.reward_counts import RewardCounts
 from tod.population.reward_ess import pass_counts_of, reward_ess
-from tod.population.weight_moments import FEWEST_GROUPS, weight_moment_ess
+from tod.population.weight_moments import weight_moment_ess
 from tod.population.zero_variance import all_prompts_range
 
 __all__ = ["GradedLeg", "LegStatistics", "leg_statistics", "pooled_statistics", "populations_of"]

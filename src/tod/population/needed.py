@@ -2,7 +2,7 @@
 
 import math
 
-from tod.population.interval import Interval
+from tod.diagnostics.population_ess import Interval
 
 __all__ = ["needed_k"]
 

@@ -15,20 +15,18 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
+from tod.diagnostics.population_ess import Interval, PopulationEss
 from tod.population.beta_family import EDGES, STEP, cumulative, family, log_chance
-from tod.population.interval import Interval, PopulationEss
+from tod.population.fewest import FEWEST_GROUPS
 from tod.population.pass_counts import PassCounts
 
 __all__ = [
-    "FEWEST_WITH_SIGNAL",
     "PassRatePosterior",
     "pass_rate_ess",
     "pass_rate_ess_many",
     "pass_rate_posterior",
 ]
 
-FEWEST_WITH_SIGNAL = 8
-"""Groups with a signal from which a population is read."""
 LEVELS = (0.05, 0.5, 0.95)
 """Ends and point of an interval."""
 NEGLIGIBLE = 1e-5
@@ -142,7 +140,7 @@ def pass_rate_ess_many(tables: Sequence[PassCounts], eta: float) -> list[Populat
     results = [_too_few(table) for table in tables]
     alike: dict[tuple[tuple[int, float], ...], list[int]] = {}
     for place, table in enumerate(tables):
-        if table.with_signal >= FEWEST_WITH_SIGNAL:
+        if table.with_signal >= FEWEST_GROUPS:
             alike.setdefault(table.shares(), []).append(place)
     for shares, places in alike.items():
         if len(places) == 1:
@@ -241,5 +239,5 @@ def _intervals(value: Float[np.ndarray, " h"], weight: Float[np.ndarray, "S h"])
 def _too_few(counts: PassCounts) -> PopulationEss:
     seen = counts.with_signal
     groups = "1 group" if seen == 1 else f"{seen} groups"
-    reason = f"{groups} of {counts.prompts} with rewards that differ: {FEWEST_WITH_SIGNAL} needed"
+    reason = f"{groups} of {counts.prompts} with rewards that differ: {FEWEST_GROUPS} needed"
     return PopulationEss(None, None, seen, None, reason)

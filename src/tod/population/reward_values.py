@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from tod.population.interval import Interval, PopulationEss
-from tod.population.pass_rates import FEWEST_WITH_SIGNAL
+from tod.diagnostics.population_ess import Interval, PopulationEss
+from tod.population.fewest import FEWEST_GROUPS
 from tod.population.reward_counts import RewardCounts
 from tod.population.value_laws import Compositions, DirichletLaw, EssAt, TiltLaw, ValueLaw
 
@@ -37,8 +37,8 @@ def reward_value_ess(counts: RewardCounts, eta: float) -> PopulationEss:
         eta: η, nats per unit of reward.
     """
     prompts = counts.with_signal
-    if prompts < FEWEST_WITH_SIGNAL:
-        reason = f"{prompts} prompts whose rewards differ: {FEWEST_WITH_SIGNAL} are needed"
+    if prompts < FEWEST_GROUPS:
+        reason = f"{prompts} prompts whose rewards differ: {FEWEST_GROUPS} are needed"
         return PopulationEss(None, None, prompts, None, reason)
     populations = _populations(counts)
     ess = np.concatenate([at(eta) for at in populations])

@@ -6,23 +6,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tod.diagnostics.population_ess import Interval, PopulationEss
 from tod.diagnostics.quantiles import fraction_interval
-from tod.population.interval import Interval, PopulationEss
+from tod.population.fewest import FEWEST_GROUPS
 from tod.population.jackknife import EssCounts
 from tod.population.moments import CELL, POWERS, SMALLEST_GROUP, WeightMoments
 from tod.population.scale_mixture import ScaleLaw, degrees_of_freedom, scale_law
 from tod.population.shape import log_ess_of_scale, scale_at_ess
 
 __all__ = [
-    "FEWEST_GROUPS",
     "WeightShape",
     "weight_moment_ess",
-    "weight_moment_ess_many",
     "weight_shape",
 ]
 
-FEWEST_GROUPS = 8
-"""Groups with a signal that are needed for a population to be read."""
 MEDIAN = 0.5
 EXTREME = 40.0
 """|ln η| beyond which the sums are read without η, whose eighth power is not a number."""
@@ -205,14 +202,6 @@ def weight_moment_ess(moments: WeightMoments, jackknife: EssCounts | None = None
         prompts,
         "weight_moments",
     )
-
-
-def weight_moment_ess_many(
-    moments: Sequence[WeightMoments], jackknife: Sequence[EssCounts] | None = None
-) -> list[PopulationEss]:
-    """`weight_moment_ess` of every step."""
-    counts = [None] * len(moments) if jackknife is None else jackknife
-    return [weight_moment_ess(m, j) for m, j in zip(moments, counts, strict=True)]
 
 
 def _unreadable(moments: WeightMoments, jackknife: EssCounts | None) -> str | None:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from tod.diagnostics.population_ess import Interval
 from tod.population.beta_family import family, signal
-from tod.population.interval import Interval
 from tod.population.pass_counts import PassCounts
 from tod.population.pass_rates import (
     PassRatePosterior,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tod.diagnostics.population_ess import Interval
 from tod.diagnostics.summary import Summary
-from tod.population.interval import Interval
 from tod.regimes.thresholds import Thresholds
 from tod.regimes.words import LegWord, Word
 

@@ -18,6 +18,7 @@ RETIRED = {
     "max_weight_dominated": None,
     "log_w_variance_stable": None,
     "pareto_k_stable": None,
+    "min_informative": None,
     "min_informative_stable": None,
     "share_at_one_k": None,
     "min_candidates": None,
@@ -59,9 +60,6 @@ class Thresholds(Spec):
     zero_information_share: float = Field(default=0.5, gt=0, le=1)
     """Share of groups without variance above which the typical prompt shows no signal: then a
     stable leg needs the bound that holds for all prompts, whatever those groups are."""
-    min_informative: int = Field(default=8, ge=1)
-    """Groups with a signal below which nothing is said: 8 is the smallest n whose
-    distribution-free 90 % interval of the median excludes the two extremes."""
 
     @model_validator(mode="before")
     @classmethod

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tod.diagnostics.overlap import LEGS
+from tod.diagnostics.population_ess import PopulationEss
 from tod.diagnostics.summary import Summary
-from tod.population.interval import PopulationEss
 from tod.regimes.thresholds import Thresholds
 
 __all__ = ["LegWord", "leg_words"]
