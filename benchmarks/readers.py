@@ -1,4 +1,4 @@
-"""Reading and diagnosing against the bare tools: polars for our Parquet, msgspec for verl's JSONL.
+"""Reading and diagnosing against the bare tools: polars for our Parquet, msgspec for JSON lines.
 
 Run: ``python benchmarks/readers.py [--candidates 200000] [--megabytes 64] [--repeats 5]``; the full
 size is ``--candidates 1000000 --megabytes 1024``. Ratios are of medians of passes taken in turn
@@ -24,8 +24,10 @@ import polars as pl
 
 from tod.diagnosis import diagnose
 from tod.formats import read
+from tod.logs import read_log
 
 PARQUET_LIMIT, JSONL_LIMIT, PEAK_LIMIT = 4.0, 0.5, 1000
+LOG_LIMIT = 0.1
 K = 8
 COLUMNS = ("step", "context", "candidate", "utility.score", "log_mu", "log_policy")
 
@@ -118,6 +120,39 @@ def decode(root: Path, kind: Any) -> int:
     return count
 
 
+def write_log(path: Path, steps: int) -> Path:
+    """A metric log of twenty figures a step."""
+    names = ["reward", "kl", "entropy", "grad_norm", "loss", "lr", "clip_fraction", "length"]
+    row = {"step": 0, **{name: 0.123456789 + i for i, name in enumerate(names)}}
+    row |= {f"timing/{i}": 1.5 + i for i in range(12)}
+    text = json.dumps(row)[len('{"step": 0') :]
+    path.write_text("".join(f'{{"step": {step}{text}\n' for step in range(steps)))
+    return path
+
+
+def decode_log(path: Path) -> int:
+    """Msgspec on one thread, every figure of every line."""
+    decoder, count = msgspec.json.Decoder(dict[str, float]), 0
+    with open(path, "rb") as file:
+        for line in file:
+            decoder.decode(line)
+            count += 1
+    return count
+
+
+def compare_log(path: Path, steps: int, repeats: int) -> bool:
+    """Print the throughput of a metric log; whether the limit holds."""
+    write_log(path, steps)
+    passes = {"msgspec": lambda: decode_log(path), "read": lambda: read_log(path)}
+    taken = alternate(passes, repeats)
+    ratio = taken["msgspec"] / taken["read"]
+    print(
+        f"metric log, {steps} lines of 20 figures: msgspec {taken['msgspec']:.3f} s, read "
+        f"{taken['read']:.3f} s, throughput ratio {ratio:.2f} (at least {LOG_LIMIT:g})"
+    )
+    return ratio >= LOG_LIMIT
+
+
 def peak(root: Path) -> int:
     """Peak resident memory of a fresh process that reads a directory, MB."""
     script = (
@@ -168,6 +203,7 @@ def main() -> int:
             compare_verl(root / f"v{version}", given.megabytes, given.repeats, version)
             for version in (1, 0)
         ]
+        held.append(compare_log(root / "metrics.jsonl", 100_000, given.repeats))
     return 0 if parquet <= PARQUET_LIMIT and all(held) else 1
 
 
