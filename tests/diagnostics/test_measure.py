@@ -346,7 +346,7 @@ def test_backends_give_one_record(run, backend):
             assert x.keys() == y.keys()
             for key in x:
                 compare(x[key], y[key])
-        elif isinstance(x, tuple):
+        elif isinstance(x, list):
             assert len(x) == len(y)
             for left, right in zip(x, y, strict=True):
                 compare(left, right)

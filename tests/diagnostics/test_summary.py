@@ -35,6 +35,7 @@ FULL = Summary(
 def test_round_trip_through_json(summary):
     text = json.dumps(summary.to_dict(), allow_nan=False)
     assert Summary.from_dict(json.loads(text)) == summary
+    assert json.loads(text) == summary.to_dict()
 
 
 def test_unknown_keys_of_newer_files_are_passed_over():

@@ -137,7 +137,7 @@ class Judged:
     @cached_property
     def population(self) -> dict[str, PopulationEss] | None:
         """ESS_rel of every leg over the population of the pool; None without one."""
-        return None if self.pool is None else self.pool.population(everybody=True)
+        return None if self.pool is None else self.pool.population()
 
     @property
     def summary(self) -> Summary:
@@ -185,7 +185,7 @@ class Judged:
         pool = self._pool(starts, None) if starts else None
         if pool is None:
             return None
-        summary = self._record(pool, pool.population(everybody=True))
+        summary = self._record(pool, pool.population())
         intervals = self._intervals(summary, pool) if self.assumed else ()
         return classify(summary, self.bounds, assumed_target=self.assumed, eta_intervals=intervals)
 

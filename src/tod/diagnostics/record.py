@@ -18,7 +18,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionaries and lists."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
+        return {name: _plain(value) for name, value in asdict(self).items()}  # type: ignore[call-overload]
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -30,6 +30,15 @@ class Record:
             if item.name in data
         }
         return cls(**known)
+
+
+def _plain(value: Any) -> Any:
+    """The same with a list for every tuple, as JSON has it."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _revive(value: Any, hint: Any) -> Any:

@@ -185,7 +185,7 @@ class LegStatistics:
         eta: float | None = None,
         jackknife: EssCounts | None = None,
         *,
-        everybody: bool = False,
+        everybody: bool = True,
         ess: PopulationEss | None = None,
     ) -> dict[str, PopulationEss]:
         """ESS_rel of every leg over the population of prompts.
@@ -195,7 +195,7 @@ class LegStatistics:
             jackknife: ESS_rel of single groups at that sharpness, its first bias removed; without
                 it the interval of graded rewards is a little wider.
             everybody: Bound the median over all prompts, wherever some groups show no signal: a
-                tenth of a second.
+                tenth of a second. Else only what holds of any 0/1 rewards is told.
             ess: What the counted rewards tell, where it was read before.
         """
         found: dict[str, PopulationEss] = {}
@@ -385,7 +385,9 @@ def populations_of(steps: Sequence[LegStatistics]) -> list[dict[str, PopulationE
         tables = [pass_counts_of(steps[place].rewards) for place in places]
         read = pass_rate_ess_many([table for table in tables if table is not None], apart)
         known |= dict(zip(places, read, strict=True))
-    return [item.population(ess=known.get(place)) for place, item in enumerate(steps)]
+    return [
+        item.population(everybody=False, ess=known.get(place)) for place, item in enumerate(steps)
+    ]
 
 
 def _widest(log_r: Any) -> float | None:

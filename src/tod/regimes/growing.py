@@ -63,7 +63,7 @@ class GrowingPool:
         since = done if self.read_at is None else sum(s > self.read_at for s in self._steps[-wait:])
         if last or done <= EVERY or since >= wait:
             self.read_at = step
-            self._population = self._read()
+            self._population = self._read(everybody=last)
         return replace(summary, population=self._population)
 
     @property
@@ -76,10 +76,10 @@ class GrowingPool:
         self._statistics.append(statistics)
         self._summaries.append(summary)
 
-    def _read(self) -> dict[str, PopulationEss] | None:
+    def _read(self, *, everybody: bool = False) -> dict[str, PopulationEss] | None:
         until = self.read_at
         count = sum(until is None or step <= until for step in self._steps)
         steps = self._steps[:count]
         level = policy_level(steps, self._summaries[:count])
         self._pool = pool_of(steps, self._statistics[:count], self.since, level)
-        return None if self._pool is None else self._pool.population()
+        return None if self._pool is None else self._pool.population(everybody=everybody)

@@ -52,7 +52,7 @@ class Pool:
         eta: float | None = None,
         jackknife: EssCounts | None = None,
         *,
-        everybody: bool = False,
+        everybody: bool = True,
     ) -> dict[str, PopulationEss]:
         """ESS_rel of every leg over the population, at another sharpness where one is given.
 
@@ -66,7 +66,7 @@ class Pool:
             return found
         for leg in POLICY:
             found.pop(leg, None)
-        late = self.policy.population(eta, jackknife)
+        late = self.policy.population(eta, jackknife, everybody=everybody)
         return found | {leg: late[leg] for leg in POLICY if leg in late}
 
 
