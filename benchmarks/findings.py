@@ -1,4 +1,4 @@
-"""What findings cost beside reading: 102 400 rollouts of verl, CPU seconds of one process.
+"""What findings cost on top of reading: 102 400 rollouts of verl, CPU seconds of one process.
 
     python benchmarks/findings.py [ROWS]
 

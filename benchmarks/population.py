@@ -1,7 +1,7 @@
 """What the population intervals cost: of a training step, and of diagnosing a million rollouts.
 
 For a step of 64 prompts × 8: the counts that every step adds, and a reading of the pool that some
-steps make, beside the diagnostics and beside a step of the quickstart. For 10⁶ rollouts in 20 and
+steps make, against the diagnostics and a step of the quickstart. For 10⁶ rollouts in 20 and
 in 500 steps: `diagnose` as a whole, and the part of it that reads the population.
 
     OMP_NUM_THREADS=1 python benchmarks/population.py

@@ -127,13 +127,13 @@ def diagnose_command(
     rollouts, logs = sorted_out(paths, format_, bool(mapping))
     if logs and not rollouts:
         said = find(run_of(logs=logs, expected=expected_by(config)))
-        beside = _beside(said, against)
+        comparison = _comparison(said, against)
         if html is not None:
             from tod.show import write_findings
 
-            write_findings(said, html, _sentences(beside))
+            write_findings(said, html, _sentences(comparison))
         told = {"schema": "tod.findings/1", **said.to_dict()}
-        if _write(said, told, None, json_out, markdown, beside=beside) and verbose:
+        if _write(said, told, None, json_out, markdown, comparison=comparison) and verbose:
             show_details(said)
         _leave(said, exit_code)
         return
@@ -162,15 +162,15 @@ def diagnose_command(
         reward_range=parse_ranges(reward_range or []),
     )
     remarks = [*unreadable_target(found, config), *remarks]
-    beside = _beside(found.findings, against)
+    comparison = _comparison(found.findings, against)
     if per_context is not None:
         found.write_contexts(per_context)
     if html is not None:
         from tod.show import write_diagnosis
 
-        write_diagnosis(found, html, remarks, _sentences(beside))
+        write_diagnosis(found, html, remarks, _sentences(comparison))
     data = found.to_dict()
-    free = _write(found.findings, data, data, json_out, markdown, remarks, beside)
+    free = _write(found.findings, data, data, json_out, markdown, remarks, comparison)
     if free and verbose:
         show_details(found.findings)
         show(found, remarks)
@@ -184,26 +184,26 @@ def _write(
     json_out: str | None,
     markdown: str | None,
     remarks: Sequence[str] = (),
-    beside: "Against | None" = None,
+    comparison: "Against | None" = None,
 ) -> bool:
     """Write JSON and Markdown where they are wanted, else the screen; whether stdout is free."""
     from tod.show.output import put_json, put_text
     from tod.show.terminal.findings_screen import markdown as markdown_of
     from tod.show.terminal.findings_screen import show_findings
 
-    if beside is not None:
-        data = {**data, "against": beside.to_dict()}
+    if comparison is not None:
+        data = {**data, "against": comparison.to_dict()}
     free = put_json(data, json_out)
     if markdown is not None:
-        text = markdown_of(findings, diagnosis, beside)
+        text = markdown_of(findings, diagnosis, comparison)
         free = not put_text(text, markdown, "--markdown") and free
     if free:
-        show_findings(findings, diagnosis, remarks, beside)
+        show_findings(findings, diagnosis, remarks, comparison)
     return free
 
 
-def _beside(findings: "Findings", path: str | None) -> "Against | None":
-    """The run beside the one at a path, where the person named one.
+def _comparison(findings: "Findings", path: str | None) -> "Against | None":
+    """The comparison with the run at a path, where the person named one.
 
     Raises:
         DataError: Nothing there can be read.
@@ -220,11 +220,11 @@ def _beside(findings: "Findings", path: str | None) -> "Against | None":
     return against(findings.run.series, twin.run.series, path, fault)
 
 
-def _sentences(beside: "Against | None") -> list[str]:
+def _sentences(comparison: "Against | None") -> list[str]:
     """What a comparison says, for the page; nothing without one."""
     from tod.show.terminal.findings_screen import against_words
 
-    return [] if beside is None else [words for words, _ in against_words(beside)]
+    return [] if comparison is None else [words for words, _ in against_words(comparison)]
 
 
 def _leave(findings: "Findings", exit_code: bool) -> None:

@@ -1,7 +1,7 @@
 """`tod plan` behind the command: what a pilot batch says one can afford.
 
 Where the anchor is the proposal the figures are of the population of prompts, at any K; those with
-the pilot's candidates held fixed stay beside them as "at your K". Training moves the policy, so
+the pilot's candidates held fixed are shown too, as "at your K". Training moves the policy, so
 start below them.
 """
 
@@ -468,7 +468,7 @@ def needed_at_k(
 def _needed(
     statistics: LegStatistics, at_k: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """The needed K, with that of the population beside it."""
+    """The needed K, with that of the population."""
     ess = statistics.population().get("target_proposal")
     if ess is None:
         return at_k

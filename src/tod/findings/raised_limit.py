@@ -15,7 +15,7 @@ from tod.findings.run import Series, TrainingRun
 
 HELD = 3
 """Steps at which the greatest length is the same from which that length is a limit."""
-BESIDE = 3
+SPAN = 3
 """Steps before and after a leap whose levels are compared."""
 CUT = 0.03
 """Share of cut answers before a limit was raised, at least."""
@@ -78,34 +78,34 @@ def _by_cuts(run: TrainingRun, length: Series, logs: Float[np.ndarray, " T"]) ->
     cut = run.get("truncated", 12)
     if cut is None or not np.array_equal(cut.steps, length.steps):
         return ""
-    noise = MAD * float(np.median(np.abs(np.diff(cut.values)))) / np.sqrt(2 * BESIDE)
-    places = np.arange(BESIDE, len(cut) - BESIDE + 1)
-    before, after = _beside(cut.values, places)
+    noise = MAD * float(np.median(np.abs(np.diff(cut.values)))) / np.sqrt(2 * SPAN)
+    places = np.arange(SPAN, len(cut) - SPAN + 1)
+    before, after = _levels(cut.values, places)
     fell = (before > CUT) & (after < before / 2)
     fell &= before - after > SIGMAS * np.sqrt(2) * noise
-    short, long = _beside(logs, places)
+    short, long = _levels(logs, places)
     raised = places[fell & (long - short > LEAP / 3)]
     if not len(raised):
         return ""
     first = int(raised[0])
-    if float(np.median(logs[first - BESIDE : first])) - start_level(logs) > UNMADE:
+    if float(np.median(logs[first - SPAN : first])) - start_level(logs) > UNMADE:
         return ""
     starts = raised[np.diff(raised, prepend=-APART) >= APART] + 1
     steps = [int(length.steps[min(at, len(length) - 1)]) for at in starts]
     return f"the share of cut answers fell where answers grew, at about {_steps(steps)}"
 
 
-def _beside(
+def _levels(
     values: Float[np.ndarray, " T"], places: Int[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Medians of the steps before and from each place on."""
-    windows = np.median(np.lib.stride_tricks.sliding_window_view(values, BESIDE), axis=1)
-    return windows[places - BESIDE], windows[places]
+    windows = np.median(np.lib.stride_tricks.sliding_window_view(values, SPAN), axis=1)
+    return windows[places - SPAN], windows[places]
 
 
 def _by_leaps(length: Series, logs: Float[np.ndarray, " T"]) -> str:
     places = leaps(logs)
-    before, after = _beside(logs, places)
+    before, after = _levels(logs, places)
     made = float((after - before).sum())
     grown = end_level(logs) - start_level(logs)
     if not len(places) or made < (MADE if len(places) > 1 else ALONE) * grown:
@@ -122,12 +122,12 @@ def leaps(logs: Float[np.ndarray, " T"]) -> Int[np.ndarray, " n"]:
     """
     moves = np.diff(logs)
     noise = MAD * float(np.median(np.abs(moves))) / np.sqrt(2)
-    places = np.arange(BESIDE, len(logs) - BESIDE + 1)
+    places = np.arange(SPAN, len(logs) - SPAN + 1)
     if not len(places):
         return places
-    before, after = _beside(logs, places)
+    before, after = _levels(logs, places)
     rise = after - before
-    evident = (rise > LEAP) & (rise > SIGMAS * np.sqrt(2 / BESIDE) * noise)
+    evident = (rise > LEAP) & (rise > SIGMAS * np.sqrt(2 / SPAN) * noise)
     evident &= (moves[places - 1] > MADE * rise) & (_drift(logs, places) < LEVEL * rise)
     found: list[int] = []
     for place, size in sorted(
@@ -139,11 +139,11 @@ def leaps(logs: Float[np.ndarray, " T"]) -> Int[np.ndarray, " n"]:
 
 
 def _drift(logs: Float[np.ndarray, " T"], places: Int[np.ndarray, " n"]) -> np.ndarray:
-    """Growth over the three steps before those beside each place, or after them: the larger."""
-    windows = np.median(np.lib.stride_tricks.sliding_window_view(logs, BESIDE), axis=1)
+    """Growth over the three steps before those next to each place, or after them: the larger."""
+    windows = np.median(np.lib.stride_tricks.sliding_window_view(logs, SPAN), axis=1)
     last = len(windows) - 1
-    before = windows[places - BESIDE] - windows[np.maximum(places - 2 * BESIDE, 0)]
-    after = windows[np.minimum(places + BESIDE, last)] - windows[places]
+    before = windows[places - SPAN] - windows[np.maximum(places - 2 * SPAN, 0)]
+    after = windows[np.minimum(places + SPAN, last)] - windows[places]
     drift: np.ndarray = np.maximum(before, after)
     return drift
 

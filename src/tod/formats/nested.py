@@ -85,8 +85,8 @@ class Layout:
         """Texts that are called so, where the person named none."""
         first = _first_line(path)
         fills = {}
-        beside = EACH.join((*self.main.names[:-1], ".completion"))
-        for role, text in (("prompt", "prompt"), ("completion", beside)):
+        answer = EACH.join((*self.main.names[:-1], ".completion"))
+        for role, text in (("prompt", "prompt"), ("completion", answer)):
             usual = ValuePath(text)
             place = next(self.main.places(first, self.main.depth), None)
             if role not in self.paths and place is not None and usual.value(first, place):

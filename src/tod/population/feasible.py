@@ -21,7 +21,7 @@ __all__ = ["FeasibleEta", "feasible_eta"]
 
 Attained = Literal["yes", "unbounded"]
 LARGEST = 60.0
-"""η times the range of the rewards, nats, from which a weight of e^−60 beside 1 counts as none."""
+"""η times the range of the rewards, nats, from which a weight of e^−60 against 1 counts as none."""
 HALVINGS = 16
 """Of that bracket for partial credit: .001 nats are left."""
 QUANTILES = (0.5, 0.1)

@@ -95,7 +95,7 @@ class WeightMoments:
         constant: Groups whose ω does not vary.
         constant_is_one: Whether a constant group is a prompt with ESS_rel = 1 (log π − log μ); else
             it has no signal and is left out (rewards).
-        infinite: Groups with ω = −∞ beside finite ones: they have no cumulants.
+        infinite: Groups with ω = −∞ and finite ones: they have no cumulants.
         invalid: Groups that hold NaN or +∞, or nothing finite.
         short: Other groups of fewer than 4 rollouts.
     """

@@ -42,40 +42,40 @@ ORIGIN = {
 
 
 def diagnosis_page(
-    diagnosis: "Diagnosis", remarks: Sequence[str] = (), beside: Sequence[str] = ()
+    diagnosis: "Diagnosis", remarks: Sequence[str] = (), comparison: Sequence[str] = ()
 ) -> Html:
     """The whole document of a diagnosis.
 
     Args:
         diagnosis: What `tod.diagnose` found.
         remarks: What is to be said about how its target was located.
-        beside: What a comparison with another run says, a sentence each.
+        comparison: What a comparison with another run says, a sentence each.
     """
-    return _page(view(diagnosis, remarks), diagnosis.findings, beside)
+    return _page(view(diagnosis, remarks), diagnosis.findings, comparison)
 
 
 def write_diagnosis(
     diagnosis: "Diagnosis",
     path: Path | str,
     remarks: Sequence[str] = (),
-    beside: Sequence[str] = (),
+    comparison: Sequence[str] = (),
 ) -> Path:
     """The document of `diagnosis_page`, put at ``path``.
 
     Raises:
         RunError: The file cannot be written.
     """
-    return put(diagnosis_page(diagnosis, remarks, beside), Path(path), "the rollouts", "--html")
+    return put(diagnosis_page(diagnosis, remarks, comparison), Path(path), "the rollouts", "--html")
 
 
-def _page(seen: DiagnosisView, findings: "Findings", beside: Sequence[str]) -> Html:
+def _page(seen: DiagnosisView, findings: "Findings", comparison: Sequence[str]) -> Html:
     data, source = seen.data, seen.data["source"]
     whole = replace(seen.run, diagnosis=data)
     drawn = thinned(seen.run, STEPS_DRAWN)
     over = plots_over_steps([drawn]) if len(seen.run.steps) > 1 else []
     curves = {f"p{i}": plot for i, plot in enumerate(over)}
     weights = {f"w{i}": plot for i, plot in enumerate(_weight_plots(seen))}
-    answered = findings_view(findings, data, beside=beside)
+    answered = findings_view(findings, data, comparison=comparison)
     dots = replace(drawn, points=seen.run.points)
     return document(
         "diagnosis.html",
@@ -220,12 +220,12 @@ def _feasible(seen: DiagnosisView) -> Tile:
     several = len(seen.data["target"]["tilts"]) > 1
     now = "" if seen.eta is None else f"now {'Σ|η| = ' * several}{plainly(seen.eta)}, "
     goal, limit, safe = (possible.get(key) for key in ("ess_rel_target", "eta_max", "safe"))
-    beside = f"{now}keeps ESS_rel at {goal:g}"
+    note = f"{now}keeps ESS_rel at {goal:g}"
     words = {"unbounded": "no limit", "never": "none", None: DASH}
     point = plainly(limit) if limit is not None else words[possible["attained"]]
     if possible.get("safe_attained") is None:
         hint = "With rollouts held fixed: at small K about twice what the population carries."
-        return Tile("Largest feasible η", point, f"{beside} at your K", hint)
+        return Tile("Largest feasible η", point, f"{note} at your K", hint)
     by_point = words_of_limit(possible, goal) or f"{point} by its point"
     shown = "no limit" if safe is None else plainly(safe)
-    return Tile(name, shown, f"{beside}; {by_point}", hint)
+    return Tile(name, shown, f"{note}; {by_point}", hint)

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from tod.findings import Findings
 
 
-def findings_page(findings: "Findings", beside: Sequence[str] = ()) -> Html:
+def findings_page(findings: "Findings", comparison: Sequence[str] = ()) -> Html:
     """The whole document."""
     run = findings.run
     files = list(run.names)
     name = Path(files[0]).name if files else "metric log"
     parent = Path(files[0]).resolve().parent.name if files else ""
     name = f"{parent}/{name}" if parent else name
-    seen = findings_view(findings, beside=beside)
+    seen = findings_view(findings, comparison=comparison)
     figures = [series for _, series in sorted(run.series.items()) if len(series.known)]
     ends = [int(run.steps[0]), int(run.steps[-1])] if len(run.steps) else None
     said = (run.framework, counted(len(figures), "figure"), steps(ends))
@@ -41,15 +41,15 @@ def findings_page(findings: "Findings", beside: Sequence[str] = ()) -> Html:
     )
 
 
-def write_findings(findings: "Findings", path: Path | str, beside: Sequence[str] = ()) -> Path:
+def write_findings(findings: "Findings", path: Path | str, comparison: Sequence[str] = ()) -> Path:
     """The document, put at ``path``.
 
     Args:
         findings: What was seen.
         path: Where it is put.
-        beside: What a comparison with another run says, a sentence each.
+        comparison: What a comparison with another run says, a sentence each.
 
     Raises:
         RunError: The file cannot be written.
     """
-    return put(findings_page(findings, beside), Path(path), "the log", "--html")
+    return put(findings_page(findings, comparison), Path(path), "the log", "--html")

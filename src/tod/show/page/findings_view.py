@@ -74,7 +74,7 @@ class FindingsView:
         severities: Severities that the marks have.
         clear: What was checked with nothing seen.
         lost: What of the files is in no figure.
-        beside: What a comparison with another run says.
+        comparison: What a comparison with another run says.
         made: How many checks were made, those that found something among them.
         unknown: What was not checked: what, why, and what it needs.
         inapplicable: What cannot be asked of a run of this kind.
@@ -92,7 +92,7 @@ class FindingsView:
     severities: list[str] = field(default_factory=list)
     clear: Sequence[str] = ()
     lost: Sequence[str] = ()
-    beside: Sequence[str] = ()
+    comparison: Sequence[str] = ()
     made: int = 0
     unknown: list[tuple[str, str, str]] = field(default_factory=list)
     inapplicable: list[str] = field(default_factory=list)
@@ -131,7 +131,7 @@ def findings_view(
     findings: "Findings",
     data: Mapping[str, Any] | None = None,
     prefix: str = "",
-    beside: Sequence[str] = (),
+    comparison: Sequence[str] = (),
 ) -> FindingsView:
     """The view.
 
@@ -139,7 +139,7 @@ def findings_view(
         findings: What was seen.
         data: The diagnosis as plain data, for the regime; None without rollouts.
         prefix: Stands before every id, where a page shows several runs.
-        beside: What a comparison with another run says, a sentence each.
+        comparison: What a comparison with another run says, a sentence each.
     """
     blocks = [_block(findings, n, f, prefix) for n, f in enumerate(findings.all, start=1)]
     made = _curves(findings, blocks, prefix)
@@ -153,7 +153,7 @@ def findings_view(
         healthy=figures(findings) if findings.first is None else [],
         clear=findings.clear,
         lost=findings.run.lost,
-        beside=beside,
+        comparison=comparison,
         made=len(asked),
         falls=findings.first is None and reward_falls(findings),
         unknown=[(names.get(kind, kind), item.why, item.needs) for kind, item in rest.items()],
