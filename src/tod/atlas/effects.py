@@ -313,10 +313,16 @@ def _iterated(procedure: Procedure, by_kl: bool) -> str:
 def decoding(procedure: Procedure, said: Mapping[str, str]) -> list[SilentChange]:
     """What the decoding settings of the proposal change."""
     proposal, found = procedure.operator.proposal, []
-    if proposal.temperature != 1.0:
+    if proposal.scoring_temperature != 1.0:
         effect = (
-            f"every law is that of logits/{proposal.temperature:g}, π, π_ref and q* alike: "
+            f"every law is that of logits/{proposal.scoring_temperature:g}, π, π_ref and q* alike: "
             "at T = 1 the trained model is another, flatter or sharper, policy"
+        )
+        found.append(SilentChange(said["temperature"], effect))
+    if proposal.scoring_temperature != proposal.temperature:
+        effect = (
+            f"candidates are draws of logits/{proposal.temperature:g} and the policy is that of "
+            f"logits/{proposal.scoring_temperature:g}: no sample is on-policy, however fresh"
         )
         found.append(SilentChange(said["temperature"], effect))
     cut = [said[name] for name in ("top_p", "top_k") if _cuts(getattr(proposal, name), name)]

@@ -203,18 +203,18 @@ def scored_evidence(session: Session, examples: Sequence[Example], rollouts: Rol
 def anchors_of(session: Session, rollouts: Rollouts) -> tuple[dict[str, Values], dict[str, Work]]:
     """Log-probs under the models that the target's anchor names, [M] each, and their work.
 
-    Not computed again where μ's own record tells them: of π_old while μ has full support, and in a
-    search of whatever model samples.
+    Not computed again where μ's own record tells them: of π_old while μ has full support and the
+    policy's temperature, and in a search of whatever model samples.
     """
     anchors: dict[str, Values] = {}
     work: dict[str, Work] = {}
-    log_mu = rollouts.log_mu if session.params.full_support else None
+    log_mu = rollouts.log_mu if session.mu_is_its_model else None
     for name, model in session.anchor_models.items():
         recorded = model is session.sampler and (name == "old" or session.settings.selects)
         if recorded and log_mu is not None:
             anchors[name] = log_mu.astype(np.float64)
         else:
-            temperature = session.operator.proposal.temperature
+            temperature = session.operator.proposal.scoring_temperature
             anchors[name], work[name] = scored_log_probs(model, rollouts, temperature)
     return anchors, work
 

@@ -17,7 +17,7 @@ def evaluate(session: Session, utility: str) -> HeldOut:
     """Mean of ``utility`` over held-out samples, its standard error clustered by prompt.
 
     pass@K is the share of prompts with at least one sample at the utility's full mark (1).
-    Samples are drawn at the proposal's temperature with full support. Unknown parts are None.
+    Samples are drawn at the policy's own temperature with full support. Unknown parts are None.
     """
     settings = session.settings
     assert settings.evaluate is not None  # noqa: S101 - asked only when configured
@@ -25,7 +25,7 @@ def evaluate(session: Session, utility: str) -> HeldOut:
     size = settings.evaluate.samples_per_prompt
     proposal = settings.operator.proposal
     params = SamplingParams(
-        max_new_tokens=proposal.max_new_tokens, temperature=proposal.temperature
+        max_new_tokens=proposal.max_new_tokens, temperature=proposal.scoring_temperature
     )
     mine = session.world.share(len(examples))
     values = np.zeros((0, size))
@@ -47,4 +47,5 @@ def evaluate(session: Session, utility: str) -> HeldOut:
         standard_error=error,
         prompts=len(table),
         samples=size,
+        by_prompt=tuple(means.tolist()),
     )

@@ -44,7 +44,7 @@ class Forwarded:
 def forward(session: Session, rollouts: Rollouts, *, entropy: bool) -> Forwarded:
     """Log-probs, entropy and the divergence that the operator asks for, in one forward each."""
     auxiliary = session.operator.auxiliary
-    temperature = session.operator.proposal.temperature
+    temperature = session.operator.proposal.scoring_temperature
     states, work = token_states(session.policy, rollouts)
     ids = torch.from_numpy(rollouts.ids.astype("int64")).to(states.device)
     other, teaching = _teacher(session, rollouts)

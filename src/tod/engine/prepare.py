@@ -106,7 +106,7 @@ def reference_point(
     gap, count, work = 0.0, 0, []
     if len(mine):
         part = shifted.take(mine)
-        temperature = session.operator.proposal.temperature
+        temperature = session.operator.proposal.scoring_temperature
         names = {"policy": 1.0, **{name: -rho for name, rho in target.anchor.items()}}
         for name, sign in names.items():
             model = session.frozen.get(name, session.policy)
@@ -151,7 +151,7 @@ def _with_critic(
 def _values(session: Session, rollouts: Rollouts) -> tuple[list[Values], Work]:
     """V and log π of every token, in micro-batches of the whole share, without graph."""
     ids = torch.from_numpy(rollouts.ids.astype("int64")).to(session.world.device)
-    temperature = session.operator.proposal.temperature
+    temperature = session.operator.proposal.scoring_temperature
     with torch.no_grad():
         states, work = token_states(session.policy, rollouts)
         head = log_prob_head(ids, temperature=temperature, entropy=False)
@@ -169,11 +169,11 @@ def _log_old(session: Session, evidence: Evidence) -> tuple[Values, Work]:
     old, log_mu = evidence.anchors.get("old"), evidence.rollouts.log_mu
     if old is not None:
         return old, NOTHING
-    if log_mu is not None and session.sampler is session.policy and session.params.full_support:
+    if log_mu is not None and session.sampler is session.policy and session.mu_is_its_model:
         return log_mu.astype(np.float64), NOTHING
 
     def log_policy(mine: Rollouts) -> tuple[list[Values], Work]:
-        temperature = session.operator.proposal.temperature
+        temperature = session.operator.proposal.scoring_temperature
         log_prob, work = scored_log_probs(session.policy, mine, temperature)
         return [log_prob], work
 

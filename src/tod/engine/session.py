@@ -108,6 +108,13 @@ class Session:
         )
 
     @property
+    def mu_is_its_model(self) -> bool:
+        """Whether log μ as drawn is the log-prob that scoring the sampler would give."""
+        proposal = self.operator.proposal
+        same = proposal.scoring_temperature == proposal.temperature
+        return same and self.params.full_support
+
+    @property
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a completion."""
         return eos_ids(self.policy, self.tokenizer)
@@ -163,7 +170,7 @@ def open_session(
     """
     world = world or World.join()
     scorer = Scorer(settings.text_utilities, allow_imports)
-    task = load_task(settings.task, settings.seed)
+    task = load_task(settings.task, settings.prompt_seed)
     require(forecast(settings, task).memory, available(world.device.type))
     policy, tokenizer = load_model(
         settings.model, dtype=settings.held_dtype, device=world.device, lora=settings.peft

@@ -76,6 +76,8 @@ class Train(Spec):
     """Precision of the forward; parameters and moments are float32 at least."""
     seed: int = 0
     """Seed of everything that is drawn."""
+    prompt_seed: int | None = None
+    """Seed of the order of the prompts alone; None: ``seed``."""
     checkpoint_every: Count = 10
     """Steps between checkpoints; the last step always has one."""
     keep_checkpoints: Count = 2
@@ -90,9 +92,11 @@ class Evaluate(Spec):
     held_out_prompts: Count = 200
     """Prompts that training never sees."""
     samples_per_prompt: Count = 16
-    """Samples of each, drawn at the proposal's temperature with its full support."""
+    """Samples of each, drawn at the policy's temperature with its full support."""
     every: Count | None = None
     """Steps between evaluations; None: before the first and after the last step only."""
+    start: bool = True
+    """Whether to evaluate before the first step; not needed where another run of it did."""
 
 
 class Search(Spec):
@@ -233,6 +237,12 @@ class RunSettings(Spec):
     def seed(self) -> int:
         """Seed of everything that is drawn."""
         return self.train.seed if self.search is None else self.search.seed
+
+    @property
+    def prompt_seed(self) -> int:
+        """Seed of the order of the prompts."""
+        told = self.train.prompt_seed if self.search is None else None
+        return self.seed if told is None else told
 
     @property
     def held_dtype(self) -> str:

@@ -91,7 +91,7 @@ class _Training(Job):
             self.directory.resume_at(-1)
             self.events.resumed(0)
         state = State(knobs=dict(self.settings.target.knobs()), arc=self._initial_arc())
-        if self.settings.evaluate is not None:
+        if self.settings.evaluate is not None and self.settings.evaluate.start:
             self.record(
                 StepRecord(
                     step=0,

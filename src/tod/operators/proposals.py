@@ -94,6 +94,11 @@ class AnyProposal(Spec):
         return self
 
     @property
+    def scoring_temperature(self) -> float:
+        """What divides the logits in every log-prob of the policy."""
+        return self.temperature
+
+    @property
     def samplers(self) -> tuple[Sampler, ...]:
         """Models that candidates are drawn from; none when they are given."""
         return ()
@@ -153,6 +158,15 @@ class Proposal(_Decoded):
     """``old``: the policy as it was at the last refresh. ``ref``, ``teacher``: that model."""
     dynamic: Dynamic | None = None
     """Draw contexts until enough are informative; None takes all as they come."""
+    policy_temperature: Annotated[FiniteFloat, Field(ge=COLDEST)] | None = None
+    """Divides the logits in every log-prob of π and of the anchors, and in evaluation; None:
+    ``temperature``. With another, candidates are no draws of π, and log π − log μ says so."""
+
+    @property
+    def scoring_temperature(self) -> float:
+        """What divides the logits in every log-prob of the policy."""
+        told = self.policy_temperature
+        return self.temperature if told is None else told
 
     @property
     def samplers(self) -> tuple[Sampler, ...]:

@@ -783,6 +783,8 @@ def _fresh(known: Known) -> tuple[Any, str]:
         return None, "mu is not refreshed every step: log old - log mu holds staleness too"
     if getattr(proposal, "top_p", 1.0) < 1 or getattr(proposal, "top_k", None) is not None:
         return None, "mu is truncated (top_p, top_k): log old - log mu holds the truncation too"
+    if proposal.scoring_temperature != proposal.temperature:
+        return None, "mu has its own temperature: log old - log mu holds the difference too"
     return None, ""
 
 

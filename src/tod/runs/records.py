@@ -33,13 +33,23 @@ class Ledger:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Evaluation on prompts that training never sees; the standard error clusters by prompt."""
+    """Evaluation on prompts that training never sees; the standard error clusters by prompt.
+
+    Attributes:
+        pass_at_1: Mean of the utility over all samples.
+        pass_at_k: Share of prompts with a sample at the utility's full mark.
+        standard_error: Of ``pass_at_1``.
+        prompts: Prompts.
+        samples: Samples of each.
+        by_prompt: Mean of the utility by prompt, in the task's order: two runs of one task pair.
+    """
 
     pass_at_1: float | None = None
     pass_at_k: float | None = None
     standard_error: float | None = None
     prompts: int = 0
     samples: int = 0
+    by_prompt: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tod.base import DataError
@@ -17,13 +18,15 @@ from tod.engine.data.task_specs import (
     JsonlTask,
     ParquetTask,
     ReasoningGymTask,
+    SumsTask,
     TaskSpec,
 )
-from tod.engine.tasks import countdown
+from tod.engine.tasks import countdown, sums
+from tod.engine.tasks.stream import Split
 from tod.runs import RunDirectory
 
 HELD_OUT_SEED = -1
-"""The stream of held-out countdown problems, whatever the seed of the run."""
+"""The stream of held-out problems that are made on demand, whatever the seed of the run."""
 
 
 def load_task(spec: TaskSpec, seed: int = 0) -> Task:
@@ -37,8 +40,9 @@ def load_task(spec: TaskSpec, seed: int = 0) -> Task:
         DataError: No rows, a file that cannot be read (file and line named), a prompt column that
             is missing (the nearest named) or holds something else, a library not installed.
     """
-    if isinstance(spec, CountdownTask):
-        return Task(_Problems(spec.split, spec.size, seed), _HeldOutProblems(), seed)
+    if isinstance(spec, CountdownTask | SumsTask):
+        task = sums if isinstance(spec, SumsTask) else countdown
+        return Task(_Problems(task, spec.split, spec.size, seed), _HeldOutProblems(task), seed)
     source, rows, apart = _rows(spec, seed)
     examples = _examples(rows, spec, source)
     if apart is not None:
@@ -55,9 +59,10 @@ def load_task(spec: TaskSpec, seed: int = 0) -> Task:
 
 @dataclass(frozen=True)
 class _Problems:
-    """Countdown problems by index: computed, not stored."""
+    """Problems by index: computed, not stored."""
 
-    split: countdown.Split
+    task: ModuleType
+    split: Split
     size: int
     seed: int
 
@@ -65,16 +70,18 @@ class _Problems:
         return self.size
 
     def __getitem__(self, index: int) -> Example:
-        p = countdown.problem(self.split, index, self.seed)
-        columns = {"numbers": list(p.numbers), "target": p.target, "answer": p.solution}
-        return Example(p.prompt, columns, f"{self.split}/{index}")
+        drawn = self.task.problem(self.split, index, self.seed)
+        return Example(drawn.prompt, drawn.columns, f"{self.split}/{index}")
 
 
+@dataclass(frozen=True)
 class _HeldOutProblems:
-    """Different held-out countdown problems, computed when asked for."""
+    """Different held-out problems, computed when asked for."""
+
+    task: ModuleType
 
     def __getitem__(self, part: slice) -> list[Example]:
-        records = countdown.prompts("held_out", part.stop, HELD_OUT_SEED)
+        records = self.task.prompts("held_out", part.stop, HELD_OUT_SEED)
         return [
             Example(str(record.pop("prompt")), record, f"held_out/{number}")
             for number, record in enumerate(records)

@@ -6,14 +6,24 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tod.base import Spec
-from tod.engine.tasks import countdown
+from tod.engine.tasks.stream import Split
 
 
 class CountdownTask(Spec):
     """Countdown problems, made on demand."""
 
     kind: Literal["countdown"] = "countdown"
-    split: countdown.Split = "train"
+    split: Split = "train"
+    """Split that is trained on; evaluation always uses the held-out one."""
+    size: int = Field(default=20_000, ge=1)
+    """Problems in an epoch."""
+
+
+class SumsTask(Spec):
+    """A number as a sum of rising parts, the first of which is named; made on demand."""
+
+    kind: Literal["sums"] = "sums"
+    split: Split = "train"
     """Split that is trained on; evaluation always uses the held-out one."""
     size: int = Field(default=20_000, ge=1)
     """Problems in an epoch."""
@@ -78,6 +88,6 @@ class ReasoningGymTask(Spec):
 
 
 TaskSpec = Annotated[
-    CountdownTask | JsonlTask | ParquetTask | DatasetsTask | ReasoningGymTask,
+    CountdownTask | SumsTask | JsonlTask | ParquetTask | DatasetsTask | ReasoningGymTask,
     Field(discriminator="kind"),
 ]

@@ -5,27 +5,20 @@ the prompt *is* the problem, so a checker needs nothing else. Problems are drawn
 problem ``index`` of stream ``seed`` is a pure function of the two, on every machine.
 """
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from tod.base import DataError
-
-Split = Literal["train", "held_out"]
+from tod.engine.tasks.stream import Split, different, in_held_out, uniforms
 
 COUNTS = (3, 4)
 """How many numbers a problem may have; drawn uniformly."""
 LARGEST_NUMBER = 15
 LARGEST_TARGET = 99
 """Numbers lie in 1…15, targets in 1…99: prompts of about 13 characters, answers of about 9."""
-HELD_OUT_SHARE = 10
-"""One problem in ten is held out."""
 
 _SYMBOLS = re.compile(r"[0-9]+|\S")
-_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -40,6 +33,11 @@ class Problem:
     def prompt(self) -> str:
         """The text shown to the model, for example ``3 8 12=28:``."""
         return f"{' '.join(map(str, self.numbers))}={self.target}:"
+
+    @property
+    def columns(self) -> dict[str, object]:
+        """What a checker needs, by the names of the row."""
+        return {"numbers": list(self.numbers), "target": self.target, "answer": self.solution}
 
 
 def evaluate(expression: str, numbers: Sequence[int]) -> int | None:
@@ -84,15 +82,30 @@ def evaluate(expression: str, numbers: Sequence[int]) -> int | None:
     return None if operand_next or stack or remaining else total + term
 
 
-def check(completion: str, numbers: Sequence[int], target: int, partial: float = 0.0) -> float:
-    """1 when the completion reaches the target, ``partial`` when it only uses all numbers, else 0.
+def check(
+    completion: str,
+    numbers: Sequence[int],
+    target: int,
+    partial: float = 0.0,
+    distance: float | None = None,
+) -> float:
+    """1 when the completion reaches the target; for one that only uses all numbers less, else 0.
 
     The expression is the whole completion, or what stands in its last ``<answer>…</answer>``.
+
+    Args:
+        completion: What was written.
+        numbers: Each is to be used once.
+        target: What is to be reached.
+        partial: Utility of an expression that uses all numbers and misses the target.
+        distance: Grades it: it gets ``distance / (distance + |value − target|)`` instead.
     """
     tagged = tagged_answer(completion)
     value = evaluate(completion if tagged is None else tagged, numbers)
     if value is None:
         return 0.0
+    if distance is not None:
+        return distance / (distance + abs(value - target))
     return 1.0 if value == target else partial
 
 
@@ -110,8 +123,7 @@ def split_of(numbers: Sequence[int], target: int) -> Split:
     BLAKE2b, equal on every machine and in every process.
     """
     text = f"{' '.join(map(str, sorted(numbers)))}={target}:"
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return "held_out" if int.from_bytes(digest, "little") % HELD_OUT_SHARE == 0 else "train"
+    return "held_out" if in_held_out(text) else "train"
 
 
 def problem(split: Split, index: int, seed: int = 0) -> Problem:
@@ -120,7 +132,7 @@ def problem(split: Split, index: int, seed: int = 0) -> Problem:
     Numbers and operations are drawn uniformly and redrawn until the value is a legal target of
     the wanted split, so every problem has a solution. Numbers are shown in ascending order.
     """
-    draws = _uniforms(seed, index)
+    draws = uniforms(seed, index)
     while True:
         count = COUNTS[int(next(draws) * len(COUNTS))]
         used = [1 + int(next(draws) * LARGEST_NUMBER) for _ in range(count)]
@@ -138,20 +150,9 @@ def prompts(split: Split, count: int, seed: int = 0) -> list[dict[str, object]]:
     Raises:
         DataError: The split has too few different problems.
     """
-    found: dict[str, Problem] = {}
-    for index in range(100 + 20 * count):
-        if len(found) == count:
-            break
-        drawn = problem(split, index, seed)
-        found.setdefault(drawn.prompt, drawn)
-    else:
-        raise DataError(
-            f"countdown, split {split!r}: asked for {count} different problems and found only "
-            f"{len(found)} in {100 + 20 * count} draws, because there are few more. Ask for fewer."
-        )
     return [
-        {"prompt": p.prompt, "numbers": list(p.numbers), "target": p.target, "answer": p.solution}
-        for p in found.values()
+        {"prompt": p.prompt, **p.columns}
+        for p in different(lambda index: problem(split, index, seed), count, f"countdown, {split}")
     ]
 
 
@@ -174,14 +175,3 @@ def _expression(numbers: Sequence[int], draws: Iterator[float]) -> tuple[str, in
     ]
     text = "".join(f"{'-' if negative else '+'}{term}" for negative, _, term in sorted(spelled))
     return text[1:], sum(value if negative else -value for negative, value, _ in spelled)
-
-
-def _uniforms(seed: int, index: int) -> Iterator[float]:
-    """Uniform numbers in [0, 1) of a (seed, index) pair: SplitMix64 (Steele et al. 2014)."""
-    key = seed.to_bytes(16, "little", signed=True) + index.to_bytes(16, "little", signed=True)
-    state = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
-    while True:
-        state = (state + 0x9E3779B97F4A7C15) & _MASK
-        z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-        yield ((z ^ (z >> 31)) >> 11) * 2.0**-53

@@ -9,13 +9,14 @@ from typing import Any
 
 from tod.base import SpecError
 from tod.base.extras import load
-from tod.engine.tasks import countdown
+from tod.engine.tasks import countdown, sums
 from tod.engine.utilities.utility_specs import (
     CountdownUtility,
     CustomUtility,
     ExactMatchUtility,
     MathVerifyUtility,
     OverlongUtility,
+    SumsUtility,
     TextUtility,
 )
 
@@ -84,7 +85,10 @@ def _score(spec: TextUtility, prompt: Any, text: str, columns: Row) -> float:
     """Utility of one candidate, for the kinds that the package carries."""
     if isinstance(spec, CountdownUtility):
         numbers, target = _column(columns, "numbers"), _column(columns, "target")
-        return countdown.check(text, numbers, target, spec.partial)
+        return countdown.check(text, numbers, target, spec.partial, spec.distance)
+    if isinstance(spec, SumsUtility):
+        names = ("count", "first", "total")
+        return sums.check(text, *(_column(columns, name) for name in names))
     if isinstance(spec, ExactMatchUtility):
         return float(text.strip() == str(_column(columns, spec.answer)).strip())
     if isinstance(spec, MathVerifyUtility):

@@ -42,6 +42,22 @@ class CountdownUtility(_Utility):
     kind: Literal["countdown"] = "countdown"
     partial: float = Field(default=0.0, ge=0, lt=1)
     """Utility of an expression that uses every number once and misses the target."""
+    distance: Annotated[float, Field(gt=0)] | None = None
+    """Miss that still gets ½: utility d/(d + |value − target|) instead of ``partial``."""
+
+    @model_validator(mode="after")
+    def _one_grade(self) -> Self:
+        if self.distance is not None and self.partial:
+            raise ValueError(
+                "`distance` grades a miss and `partial` gives all the same: set one"
+            )
+        return self
+
+
+class SumsUtility(_Utility):
+    """1 for as many rising parts as asked, from the first on, that add up to the total, else 0."""
+
+    kind: Literal["sums"] = "sums"
 
 
 class ExactMatchUtility(_Utility):
@@ -144,6 +160,7 @@ class LogLikelihoodUtility(Spec):
 
 TextUtility = (
     CountdownUtility
+    | SumsUtility
     | ExactMatchUtility
     | MathVerifyUtility
     | ReasoningGymUtility

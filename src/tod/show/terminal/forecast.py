@@ -18,7 +18,7 @@ def show_forecast(settings: RunSettings) -> None:
     console = Screen()
     text = yaml.safe_dump(settings.plain(), sort_keys=False, allow_unicode=True)
     console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
-    expected = forecast(settings, load_task(settings.task, settings.train.seed))
+    expected = forecast(settings, load_task(settings.task, settings.prompt_seed))
     there = available()
     fits = "fits" if expected.memory.total <= there else "does NOT fit"
     console.print(f"target      {aim(settings)}")

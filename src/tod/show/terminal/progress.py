@@ -92,9 +92,8 @@ class Progress:
         self.say("regime: " + ", ".join(f"{VERDICTS[v].name} in {n} steps" for v, n in counts))
 
     def _record(self, record: StepRecord) -> None:
-        if record.held_out is not None and self._first is None:
-            self._first = record.held_out
         if record.step == 0:
+            self._first = record.held_out
             return
         self._last = record
         if record.regime is not None:
