@@ -48,9 +48,7 @@ class CountdownUtility(_Utility):
     @model_validator(mode="after")
     def _one_grade(self) -> Self:
         if self.distance is not None and self.partial:
-            raise ValueError(
-                "`distance` grades a miss and `partial` gives all the same: set one"
-            )
+            raise ValueError("`distance` grades a miss and `partial` gives all the same: set one")
         return self
 
 
