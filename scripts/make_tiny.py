@@ -12,6 +12,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -64,11 +65,13 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def batch_of(tokenizer: PreTrainedTokenizerFast, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_of(
+    tokenizer: PreTrainedTokenizerFast, step: int, task: ModuleType = countdown
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Right-padded token ids of one batch, and labels that are −100 outside the answer."""
     rows, starts = [], []
     for index in range(step * BATCH, (step + 1) * BATCH):
-        problem = countdown.problem("train", index, seed=SEED)
+        problem = task.problem("train", index, seed=SEED)
         prompt = tokenizer.convert_tokens_to_ids(list(problem.prompt))
         answer = tokenizer.convert_tokens_to_ids([*problem.solution, END])
         rows.append(torch.tensor(prompt + answer))
@@ -80,7 +83,9 @@ def batch_of(tokenizer: PreTrainedTokenizerFast, step: int) -> tuple[torch.Tenso
     return ids, labels.masked_fill(position >= lengths[:, None], -100)
 
 
-def train(tokenizer: PreTrainedTokenizerFast, steps: int) -> LlamaForCausalLM:
+def train(
+    tokenizer: PreTrainedTokenizerFast, steps: int, task: ModuleType = countdown
+) -> LlamaForCausalLM:
     """AdamW with linear warm-up and a cosine to zero; seeded, so that a rebuild is the same."""
     torch.manual_seed(0)
     model = build_model(tokenizer)
@@ -93,7 +98,7 @@ def train(tokenizer: PreTrainedTokenizerFast, steps: int) -> LlamaForCausalLM:
         rate = PEAK_LEARNING_RATE * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        ids, labels = batch_of(tokenizer, step)
+        ids, labels = batch_of(tokenizer, step, task)
         loss = model(input_ids=ids, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()

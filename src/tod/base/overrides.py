@@ -18,7 +18,23 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
     if not separator or not path:
         raise SpecError(f"override {override!r} is not `path=value`, as in `train.steps=20`.")
-    value = parse_yaml(text, f"override {override!r:.200}")
+    assign(data, path, parse_yaml(text, f"override {override!r:.200}"), override)
+
+
+def assign(data: dict[str, Any], path: str, value: Any, override: str) -> None:
+    """Set one dotted path of plain data to a value, in place.
+
+    A number steps into a list; the one after its last item appends.
+
+    Args:
+        data: The mapping.
+        path: Such as ``operator.proposal.size``.
+        value: What is put there.
+        override: What was written, for messages.
+
+    Raises:
+        SpecError: The path runs through something that is no mapping and no list.
+    """
     *parents, last = path.split(".")
     here: Any = data
     for depth, part in enumerate(parents):

@@ -1,0 +1,139 @@
+"""Running one arm of a study on a language model, and what all arms are compared on."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tod.base import RunError
+from tod.engine.data.load import load_task
+from tod.engine.data.prompts import fitting_ids
+from tod.engine.distances import Pool, draw_pool, sequence_log_probs, token_distributions
+from tod.engine.models import context_length, load_model
+from tod.engine.settings import RunSettings
+from tod.engine.train import train
+from tod.runs import RunDirectory
+from tod.study.swap.outcomes import Outcome, series_of
+from tod.study.swap.spec import Arm, SwapSpec, digest, located
+
+__all__ = ["Common", "common_of", "run_arm"]
+
+POOL_SEED = 7727
+"""Seed of the common completions: no arm's."""
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all arms of a task are compared on.
+
+    Attributes:
+        pool: Completions that every final policy is asked about.
+        every: Distance of the positions at which whole distributions are kept.
+        prompts: Hash of the held-out prompts.
+    """
+
+    pool: Pool
+    every: int
+    prompts: str
+
+
+def common_of(spec: SwapSpec, task: str, folder: Path, root: Path) -> Common:
+    """The common completions of a task, drawn and written at the first call, else read.
+
+    Args:
+        spec: The study.
+        task: The task's name.
+        folder: Where the study is written.
+        root: Folder that paths of models are relative to.
+    """
+    world, measure = spec.tasks[task], spec.measure
+    condition = next(c for c in spec.conditions if task in spec.tasks_of(c))
+    operator = next(iter(spec.operators_of(condition, task)))
+    settings = spec.arm(task, condition, operator, spec.seeds[0]).settings(root, folder)
+    held_out = load_task(settings.task, 0).held_out(
+        settings.evaluate.held_out_prompts if settings.evaluate else measure.prompts
+    )
+    prompts_hash = digest([example.prompt for example in held_out])
+    path = folder / f"common-{task}.npz"
+    if not path.exists():
+        known = {name: located(model, root) for name, model in world.models.items()}
+        sources = dict.fromkeys(known[name] for name in measure.models if name in known)
+        loaded = [load_model(source) for source in sources]
+        tokenizer = loaded[0][1]
+        longest = (context_length(loaded[0][0]) or 2**31) - _new_tokens(settings)
+        prompts = [
+            np.asarray(fitting_ids(example, tokenizer, longest), np.int64)
+            for example in held_out[: measure.prompts]
+        ]
+        models = [model for model, _ in loaded]
+        pool = draw_pool(
+            models,
+            tokenizer,
+            prompts,
+            measure.size,
+            max_new_tokens=_new_tokens(settings),
+            seed=POOL_SEED,
+        )
+        unfinished = path.with_suffix(".unfinished.npz")
+        pool.save(unfinished)
+        unfinished.replace(path)
+    pool = Pool.load(path)
+    every = max(1, pool.rollouts.sequences.total // measure.positions)
+    return Common(pool, every, prompts_hash)
+
+
+def run_arm(arm: Arm, common: Common, folder: Path, root: Path) -> Outcome:
+    """Train one arm and write what it leaves; an arm that is there is read.
+
+    Args:
+        arm: The arm.
+        common: What its end is measured on.
+        folder: Where the study is written; the run itself is removed afterwards.
+        root: Folder that paths of models are relative to.
+
+    Raises:
+        RunError: The outcome that is there is of another recipe.
+    """
+    path = folder / "arms" / f"{arm.slug}.npz"
+    if path.exists():
+        outcome = Outcome.load(path)
+        if outcome.facts["recipe"] != arm.hashed:
+            raise RunError(
+                f"{path}: of another recipe than the study now says for {arm.slug}. Write the new "
+                "study into another folder, or remove the outcome and it runs again."
+            )
+        return outcome
+    work = folder / "unfinished" / arm.slug
+    run = RunDirectory.open(train(arm.settings(root, work), overwrite=True))
+    records = list(run.steps.read())
+    model, _ = load_model(str(work / "model"))
+    evaluated = [record for record in records if record.get("held_out")]
+    series = series_of(records)
+    outcome = Outcome(
+        facts={
+            "task": arm.task,
+            "condition": arm.condition,
+            "operator": arm.operator,
+            "seed": arm.seed,
+            "recipe": arm.hashed,
+            "prompts": common.prompts,
+            "flops": float(np.nansum(series["flops"])),
+            "steps": len(records) - (records[0]["step"] == 0),
+            "skipped": int((np.nan_to_num(series["grad_norm"], nan=0.0) == 0).sum()),
+            "seconds": sum(sum((r.get("seconds") or {}).values()) for r in records),
+        },
+        evaluated=np.array([record["step"] for record in evaluated]),
+        held_out=np.array([record["held_out"]["by_prompt"] for record in evaluated]),
+        log_probs=sequence_log_probs(model, common.pool),
+        distributions=token_distributions(model, common.pool, common.every),
+        series=series,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outcome.save(path)
+    shutil.rmtree(work)
+    return outcome
+
+
+def _new_tokens(settings: RunSettings) -> int:
+    return int(settings.operator.proposal.max_new_tokens)

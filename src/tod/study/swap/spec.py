@@ -1,0 +1,264 @@
+"""What a swap study is: a target, operators, settings, seeds; and the arms that follow from it."""
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tod.base import Spec, SpecError, read_mapping
+from tod.base.overrides import assign
+from tod.engine.settings import RunSettings
+
+__all__ = ["Arm", "Measure", "Setting", "SwapSpec", "TaskWorld"]
+
+Changes = dict[str, Any]
+"""Values by dotted path of a recipe, such as ``operator.proposal.refresh: 64``. Two are not of the
+recipe: ``eta`` turns the target, whatever kind it is, to that sharpness; ``seed_offset`` is added
+to the seed, for other random numbers."""
+OWN = ("eta", "seed_offset")
+Role = Literal["study", "positive", "negative", "ladder"]
+
+
+class TaskWorld(Spec):
+    """A task, with the models that its arms start from: a cluster of the statistics."""
+
+    models: dict[str, str]
+    """Models by name, ``base`` among them; ``{base}`` in a value of `set` means it. A path without
+    ``tod://`` is relative to the file of the study."""
+    set: Changes
+    """What of the recipe is this task's own."""
+    operators: tuple[str, ...] | None = None
+    """The study's operators that are run on it; None: all."""
+
+    @model_validator(mode="after")
+    def _based(self) -> Self:
+        if "base" not in self.models:
+            raise ValueError("`models` needs `base`: the model that arms start from")
+        return self
+
+
+class Setting(Spec):
+    """One condition: what every operator meets alike."""
+
+    name: str
+    """What the tables call it, such as ``η 5, refresh 64``."""
+    set: Changes = Field(default_factory=dict)
+    """What of the recipe it changes."""
+    role: Role = "study"
+    """``positive``: its operators must differ; ``negative``: they are one under two names;
+    ``ladder``: steps of one setting; the smallest that is seen is the detectable effect."""
+    operators: dict[str, Changes] | None = None
+    """Operators of its own in the place of the study's; the first is the one compared with."""
+    without: tuple[str, ...] = ()
+    """Operators of the study that it leaves out."""
+    tasks: tuple[str, ...] | None = None
+    """The tasks it is run on; None: all."""
+
+
+class Measure(Spec):
+    """What is measured of every arm's final policy."""
+
+    prompts: Annotated[int, Field(ge=2)] = 64
+    """Held-out prompts of the common completions."""
+    size: Annotated[int, Field(ge=1)] = 32
+    """Common completions of a prompt from each of the pool's models."""
+    models: tuple[str, ...] = ("base", "warm")
+    """Models that draw the common completions, by the task's names; those without are left out."""
+    positions: Annotated[int, Field(ge=1)] = 1200
+    """Positions, about, at which the whole next-token distribution is kept."""
+
+
+class SwapSpec(Spec):
+    """A study: every operator in every condition of every task at every seed.
+
+    Attributes stand in a YAML file one to one; `SwapSpec.load` reads it.
+    """
+
+    kind: Literal["language_model"] = "language_model"
+    name: str
+    """What the study is called."""
+    recipe: dict[str, Any]
+    """What all arms share; as a recipe for `tod run` without what the rest sets."""
+    tasks: dict[str, TaskWorld]
+    """Tasks by name."""
+    operators: dict[str, Changes]
+    """Operators by name: what of the recipe is their own."""
+    conditions: tuple[Setting, ...]
+    """The conditions."""
+    seeds: tuple[int, ...]
+    """Seeds of the arms that are reported."""
+    measure: Measure = Measure()
+    """What is measured of every arm."""
+    minutes: float | None = None
+    """Longest time the whole may take on one core, checked by ``--dry-run``; None: no limit."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The study of a YAML file.
+
+        Raises:
+            SpecError: Unreadable, unknown keys, impossible values; each with its path.
+        """
+        return cls.parse(read_mapping(path, "A study is a mapping; see docs/swap.md."), str(path))
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if len(self.seeds) < 2:
+            raise ValueError(
+                "`seeds` has fewer than two: nothing tells seeds from operators. Give four or more"
+            )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("`seeds` names one twice: its arms would be one run counted twice")
+        names = [condition.name for condition in self.conditions]
+        if len(set(names)) < len(names):
+            raise ValueError("two conditions share a name: give each its own")
+        for condition in self.conditions:
+            strange = {*condition.without} - {*self.operators}
+            strange |= {*(condition.tasks or ())} - {*self.tasks}
+            strange |= {n for world in self.tasks.values() for n in world.operators or ()} - {
+                *self.operators
+            }
+            if strange:
+                raise ValueError(
+                    f"condition {condition.name!r} names {sorted(strange)}, which the study has not"
+                )
+        return self
+
+    def operators_of(self, condition: Setting, task: str) -> dict[str, Changes]:
+        """The operators that a condition compares on a task."""
+        if condition.operators is not None:
+            return condition.operators
+        asked = self.tasks[task].operators
+        return {
+            name: changes
+            for name, changes in self.operators.items()
+            if name not in condition.without and (asked is None or name in asked)
+        }
+
+    def tasks_of(self, condition: Setting) -> tuple[str, ...]:
+        """The tasks that a condition is run on."""
+        return tuple(self.tasks) if condition.tasks is None else condition.tasks
+
+    def arms(self) -> Iterator["Arm"]:
+        """Every arm, two seeds of everything first, so that a part of the study says something.
+
+        Raises:
+            SpecError: A recipe is impossible; its arm is named.
+        """
+        for start in range(0, len(self.seeds), 2):
+            for task in self.tasks:
+                for condition in self.conditions:
+                    if task in self.tasks_of(condition):
+                        for seed in self.seeds[start : start + 2]:
+                            for operator in self.operators_of(condition, task):
+                                yield self.arm(task, condition, operator, seed)
+
+    def arm(self, task: str, condition: Setting, operator: str, seed: int) -> "Arm":
+        """One arm, its recipe resolved.
+
+        Raises:
+            SpecError: The recipe is impossible.
+        """
+        world = self.tasks[task]
+        data = copy.deepcopy(self.recipe)
+        laid = (world.set, condition.set, self.operators_of(condition, task)[operator])
+        for changes in laid:
+            for path, value in changes.items():
+                if path not in OWN:
+                    assign(data, path, _filled(value, world.models), path)
+        special = {name: value for changes in laid for name, value in changes.items()}
+        arm = Arm(task, condition.name, operator, seed, {})
+        data.setdefault("model", world.models["base"])
+        data["name"] = arm.slug
+        assign(data, "train.seed", seed + special.get("seed_offset", 0), "train.seed")
+        settings = RunSettings.parse(data, f"{task}, {condition.name}, {operator}")
+        if "eta" in special:
+            settings = settings.revised(target=settings.target.turned({"eta": special["eta"]}))
+        return Arm(task, condition.name, operator, seed, settings.plain())
+
+
+def _filled(value: Any, models: Mapping[str, str]) -> Any:
+    """A value with ``{name}`` replaced by that model.
+
+    Raises:
+        SpecError: The task has no model of that name.
+    """
+    if not isinstance(value, str):
+        return value
+    named = re.fullmatch(r"\{(\w+)\}", value)
+    if named is None:
+        return value
+    if named[1] not in models:
+        raise SpecError(
+            f"{value}: the task has no model of that name. It has {', '.join(sorted(models))}."
+        )
+    return models[named[1]]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One run of the study.
+
+    Attributes:
+        task: Name of its task.
+        condition: Name of its condition.
+        operator: Name of its operator.
+        seed: Seed, before any offset.
+        recipe: The whole recipe, plain; paths of models as the study has them.
+    """
+
+    task: str
+    condition: str
+    operator: str
+    seed: int
+    recipe: Mapping[str, Any]
+
+    @property
+    def slug(self) -> str:
+        """A file's name."""
+        text = f"{self.task}--{self.condition}--{self.operator}--{self.seed}"
+        return re.sub(r"[^A-Za-z0-9.-]+", "_", text.replace("η", "eta").replace("×", "x"))
+
+    @property
+    def hashed(self) -> str:
+        """A hash of the recipe, the same wherever the study lies."""
+        return digest(
+            {name: x for name, x in self.recipe.items() if name not in ("output", "name")}
+        )
+
+    def settings(self, root: Path, output: Path) -> RunSettings:
+        """The run, with models found from the study's folder.
+
+        Args:
+            root: Folder that paths of models are relative to.
+            output: Run directory.
+        """
+        anchors = {
+            name: None if model is None else located(model, root)
+            for name, model in self.recipe["anchors"].items()
+        }
+        return RunSettings.parse(
+            {
+                **self.recipe,
+                "model": located(self.recipe["model"], root),
+                "anchors": anchors,
+                "output": str(output),
+            }
+        )
+
+
+def located(model: str, root: Path) -> str:
+    """A model's place: in the study's own folder where it is there, else as it is named."""
+    return str(root / model) if "://" not in model and (root / model).is_dir() else model
+
+
+def digest(data: Any) -> str:
+    """A short hash of plain data."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
