@@ -1,6 +1,7 @@
 """Running one arm of a study on a language model, and what all arms are compared on."""
 
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +11,16 @@ from tod.base import RunError
 from tod.engine.data.load import load_task
 from tod.engine.data.prompts import fitting_ids
 from tod.engine.distances import Pool, draw_pool, sequence_log_probs, token_distributions
+from tod.engine.evaluate import evaluate
 from tod.engine.models import context_length, load_model
+from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.engine.train import train
 from tod.runs import RunDirectory
 from tod.study.swap.outcomes import Outcome, series_of
 from tod.study.swap.spec import Arm, SwapSpec, digest, located
 
-__all__ = ["Common", "common_of", "run_arm"]
+__all__ = ["Common", "common_of", "run_arm", "start_of", "start_path"]
 
 POOL_SEED = 7727
 """Seed of the common completions: no arm's."""
@@ -81,6 +84,44 @@ def common_of(spec: SwapSpec, task: str, folder: Path, root: Path) -> Common:
     pool = Pool.load(path)
     every = max(1, pool.rollouts.sequences.total // measure.positions)
     return Common(pool, every, prompts_hash)
+
+
+def start_of(arm: Arm, common: Common, folder: Path, root: Path) -> Outcome:
+    """Where an arm starts: evaluated once for all arms that start there, and written, else read.
+
+    Args:
+        arm: The arm.
+        common: What its end is measured on.
+        folder: Where the study is written.
+        root: Folder that paths of models are relative to.
+    """
+    path = start_path(folder, arm)
+    if path.exists():
+        return Outcome.load(path)
+    settings = arm.settings(root, folder / "unfinished")
+    with closing(open_session(settings)) as session:
+        held_out = evaluate(session, settings.reported)
+        model = session.policy.eval()
+        outcome = Outcome(
+            facts={"task": arm.task, "model": arm.recipe["model"], "prompts": common.prompts},
+            evaluated=np.zeros(1, int),
+            held_out=np.array([held_out.by_prompt or ()]),
+            log_probs=sequence_log_probs(model, common.pool),
+            distributions=token_distributions(model, common.pool, common.every),
+            series={},
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outcome.save(path)
+    return outcome
+
+
+def start_path(folder: Path, arm: Arm) -> Path:
+    """Where the start of an arm is kept: one file for a task, a model and a way to evaluate it."""
+    evaluation = {**(arm.recipe["evaluate"] or {}), "every": None}
+    proposal = arm.recipe["operator"]["proposal"]
+    decoding = [proposal.get(name) for name in ("max_new_tokens", "temperature")]
+    named = digest([arm.recipe["model"], arm.recipe["task"], evaluation, decoding])
+    return folder / "starts" / f"{arm.task}--{named}.npz"
 
 
 def run_arm(arm: Arm, common: Common, folder: Path, root: Path) -> Outcome:

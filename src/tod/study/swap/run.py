@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tod.base import RunError, TodError
 from tod.runs import DirectoryLock
-from tod.study.swap.arms import Common, common_of, run_arm
+from tod.study.swap.arms import Common, common_of, run_arm, start_of, start_path
 from tod.study.swap.outcomes import Outcome
 from tod.study.swap.spec import Arm, SwapSpec
 
@@ -83,8 +83,12 @@ def _run(
     _check(arms, folder)
     (folder / "arms").mkdir(parents=True, exist_ok=True)
     missing = [arm for arm in arms if not outcome_path(folder, arm).exists()][:limit]
-    for task in dict.fromkeys(arm.task for arm in missing):
-        common_of(spec, task, folder, root)
+    commons = {
+        task: common_of(spec, task, folder, root)
+        for task in dict.fromkeys(arm.task for arm in missing)
+    }
+    for arm in {start_path(folder, arm): arm for arm in missing}.values():
+        start_of(arm, commons[arm.task], folder, root)
     begin, failed = time.monotonic(), dict[str, str]()
     have = len(arms) - len([a for a in arms if not outcome_path(folder, a).exists()])
     progress(Progress(have, len(arms), None, 0.0, None, None))
