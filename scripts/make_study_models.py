@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 BASES: dict[str, tuple[ModuleType, int]] = {
     "distance": (countdown, 200),
     "sums": (sums, 200),
-    "sums-teacher": (sums, 1000),
+    "sums-teacher": (sums, 700),
 }
 WARM = ("countdown-warm", "distance-warm", "sums-warm")
 TASKS = {

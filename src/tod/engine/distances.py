@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -75,7 +76,7 @@ class Pool:
             DataError: It is no pool.
         """
         try:
-            with np.load(path, allow_pickle=False) as found:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
                 prompts = np.split(found["prompts"], np.cumsum(found["lengths"])[:-1])
                 rollouts = Rollouts(
                     tuple(prompts),
@@ -85,7 +86,7 @@ class Pool:
                     found["log_mu"],
                     found["truncated"],
                 )
-        except (OSError, KeyError, ValueError, EOFError) as error:
+        except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
             raise DataError(
                 f"{path}: no pool of completions ({error}). Remove it and it is drawn again."
             ) from None

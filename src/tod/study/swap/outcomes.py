@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -96,7 +97,7 @@ class Outcome:
             DataError: It is no such file, or was cut.
         """
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
                 return cls(
                     facts=json.loads(data["facts"].tobytes()),
                     evaluated=data["evaluated"],
@@ -109,7 +110,7 @@ class Outcome:
                         if name.startswith("series.")
                     },
                 )
-        except (OSError, KeyError, ValueError, EOFError) as error:
+        except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
             raise DataError(
                 f"{path}: no outcome of an arm ({error}). Remove it and the arm runs again."
             ) from None

@@ -1,0 +1,136 @@
+"""`tod swap STUDY`: are operators of one target interchangeable, and what would have told?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tod.base import SpecError
+from tod.cli.options import Json
+
+if TYPE_CHECKING:
+    from tod.study.swap.run import Progress
+    from tod.study.swap.spec import SwapSpec
+
+
+def swap_command(
+    study: Annotated[
+        Path, typer.Argument(help="The study: a YAML file, such as studies/quick.yaml.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the results; default: runs/NAME."),
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Runs at a time, one core each.")] = 1,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Most runs in this call; the next goes on.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run and how long; run nothing.")
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option(help="Compare what is there, though runs are missing.")
+    ] = False,
+    json_out: Json = None,
+) -> None:
+    """Run operators of one target side by side, and say whether they are interchangeable.
+
+    Operators share the target, the prompts, the random numbers and the compute. How far apart they
+    end is told less what seeds alone explain; utilities are paired by held-out prompt; every
+    diagnostic is asked how well it would have told. A finished run is one file in OUTPUT/arms:
+    Ctrl-C, or a crash, loses the runs under way, and the same command goes on, on another machine
+    too if the folder is copied.
+
+    Example: tod swap studies/quick.yaml --processes 2
+    """
+    from tod.study.swap.spec import SwapSpec
+
+    spec = SwapSpec.load(study)
+    folder = output or Path("runs") / spec.name
+    if dry_run:
+        _forecast(spec, folder)
+        return
+    failed = _run(spec, folder, study.parent, processes, limit)
+    for name, why in failed.items():
+        typer.echo(f"failed: {name}: {why}", err=True)
+    _conclude(spec, folder, partial, json_out)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _forecast(spec: "SwapSpec", folder: Path) -> None:
+    """The runs by task and condition, those that are there, and the time of the rest."""
+    from collections import Counter
+
+    from tod.show.screen import Screen
+    from tod.show.screen import table as empty
+    from tod.study.swap.outcomes import Outcome
+    from tod.study.swap.run import outcome_path
+
+    console = Screen()
+    arms = list(spec.arms())
+    there = {arm.slug for arm in arms if outcome_path(folder, arm).exists()}
+    seconds = [
+        float(Outcome.load(outcome_path(folder, arm)).facts["seconds"])
+        for arm in arms
+        if arm.slug in there
+    ]
+    missing = len(arms) - len(there)
+    console.print(f"{spec.name}: {len(arms)} runs, {len(there)} there, {missing} to run")
+    if seconds and missing:
+        each = sum(seconds) / len(seconds)
+        hours = each * missing / 3600
+        console.print(f"about {hours:.1f} hours of one core: {each:.0f} s a run so far")
+    elif missing:
+        console.print("time left: not known before the first run; --limit 2 tells")
+    console.print("")
+    table = empty(("condition",), (*spec.tasks, "operators"))
+    counts = Counter((arm.condition, arm.task) for arm in arms)
+    for condition in spec.conditions:
+        row = [str(counts[condition.name, task] or "") for task in spec.tasks]
+        names = {n for task in spec.tasks_of(condition) for n in spec.operators_of(condition, task)}
+        table.add_row(condition.name, *row, str(len(names)))
+    console.print(table)
+
+
+def _run(
+    spec: "SwapSpec", folder: Path, root: Path, processes: int, limit: int | None
+) -> dict[str, str]:
+    """Run what is missing, with a bar on a terminal and a line a run elsewhere."""
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    from tod.show.screen import Screen
+    from tod.study.swap.run import run_study
+
+    console = Screen(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
+    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("runs", total=None, left="")
+
+        def told(state: "Progress") -> None:
+            left = "" if state.left is None else f"{_duration(state.left)} left"
+            name = f"{state.done} of {state.total} runs"
+            bar.update(task, completed=state.done, total=state.total, description=name, left=left)
+            if not console.is_terminal and state.arm is not None:
+                console.print(f"{name}, {left}: {state.arm.slug}")
+
+        return run_study(spec, folder, root, processes=processes, limit=limit, progress=told)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(seconds / 60, 0.1):.1f} min"
+
+
+def _conclude(spec: "SwapSpec", folder: Path, partial: bool, json_out: str | None) -> None:
+    """Say what came of it, as far as it goes."""
+    from tod.show.output import put_json
+    from tod.study.swap.assemble import conditions_of
+
+    conditions = conditions_of(spec, folder, complete=not partial)
+    if not conditions:
+        raise SpecError(
+            f"{folder}: no condition has all of its runs yet, so nothing can be compared. Run the "
+            "same command again, or pass --partial for the seeds that every operator has."
+        )
+    put_json({"schema": "tod.swap/1", "conditions": len(conditions)}, json_out)
