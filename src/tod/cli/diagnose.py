@@ -145,6 +145,7 @@ def diagnose_command(
         max_rejected=max_rejected,
         group_by=group_by,
         gate=gate_of(clip, operator, config if target is None else None),
+        digest=hash,
     )
     reading, chosen, source, remarks = target_of(target, config, reading)
     found = diagnose(
@@ -215,7 +216,7 @@ def _comparison(findings: "Findings", path: str | None) -> "Against | None":
     from tod.formats import read
 
     rollouts, logs = sorted_out([path], "auto", mapped=False)
-    twin = find(run_of(read(rollouts) if rollouts else None, logs))
+    twin = find(run_of(read(rollouts, digest=hash) if rollouts else None, logs))
     fault = None if twin.first is None else twin.first.headline
     return against(findings.run.series, twin.run.series, path, fault)
 

@@ -4,11 +4,12 @@ What a reader took with it stands; the others are read in a second pass over fil
 rollout a row, by the names that people and trainers give them.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from tod.formats.columns import WITHIN
 from tod.formats.files import base_suffix
@@ -18,8 +19,6 @@ from tod.formats.reading import Reading, not_as_read
 
 ROW_BY_ROW = ("trl", "mapping", "tod", "verl", "open-instruct")
 """Formats of one rollout a row, whose rows are counted from 1."""
-UNIFORM = ("verl",)
-"""Those whose writers give all rows of a file the same keys."""
 NAMES: Mapping[str, tuple[str, ...]] = {
     "advantage": ("advantage", "advantages"),
     "truncated": ("truncated", "is_truncated"),
@@ -38,7 +37,9 @@ def logged_columns(reading: Reading) -> dict[str, np.ndarray]:
     A DataError says: a file changed since it was read.
     """
     columns = dict(reading.logged)
-    if reading.source.format in ROW_BY_ROW and _one_a_row(reading):
+    names = reading.source.names
+    somewhere = not names or bool(_named(names))
+    if reading.source.format in ROW_BY_ROW and _one_a_row(reading) and somewhere:
         columns = {**_second_pass(reading), **columns}
     logged: dict[str, np.ndarray] = {}
     for name, values in columns.items():
@@ -62,15 +63,12 @@ def _second_pass(reading: Reading) -> dict[str, np.ndarray]:
 
     A DataError says: a file changed since it was read.
     """
-    assert reading.file is not None and reading.row is not None  # noqa: S101, PT018 - the caller looked
+    assert reading.row is not None  # noqa: S101 - the caller looked
     columns = {name: np.full(len(reading), np.nan) for name in NAMES}
-    looked = 1 if reading.source.format in UNIFORM else 1000
-    for index in np.unique(reading.file).tolist():
-        places = np.flatnonzero(reading.file == index)
-        rows = reading.row[places]
-        path = reading.files[index]
+    looked = 1 if reading.source.names else 1000
+    for path, places in reading.by_file():
         try:
-            of_file = _of_file(path, rows.tolist(), looked)
+            of_file = _of_file(path, reading.row[places], looked)
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise not_as_read(path, error) from error
         for name, values in of_file.items():
@@ -78,7 +76,7 @@ def _second_pass(reading: Reading) -> dict[str, np.ndarray]:
     return columns
 
 
-def _of_file(path: Path, rows: Sequence[int], looked: int) -> dict[str, np.ndarray]:
+def _of_file(path: Path, rows: Int[np.ndarray, " n"], looked: int) -> dict[str, np.ndarray]:
     """Columns of some rows of a file, as numbers, NaN where a value is none.
 
     ``looked`` is how many of the first rows tell which columns there are.
@@ -89,16 +87,16 @@ def _of_file(path: Path, rows: Sequence[int], looked: int) -> dict[str, np.ndarr
         if not chosen:
             return {}
         table = collect(path, scan(path).select(list(chosen.values())))
-        at = [row - 1 for row in rows]
+        at = rows - 1
         return {
             name: np.array([as_number(x, name) for x in table[column].gather(at).to_list()])
             for name, column in chosen.items()
         }
     if not _named(first_keys(path, looked)):
         return {}
-    place = {row: i for i, row in enumerate(rows)}
+    place = {row: i for i, row in enumerate(rows.tolist())}
     result: dict[str, np.ndarray] = {}
-    for number, item in chosen_lines(path, rows, dict[str, Any]):
+    for number, item in chosen_lines(path, place, dict[str, Any]):
         for name, column in _named(item).items():
             values = result.setdefault(name, np.full(len(rows), np.nan))
             values[place[number]] = as_number(item[column], name)

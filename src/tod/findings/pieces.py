@@ -86,7 +86,8 @@ def read_piece(
 
     A DataError says why nothing can be read.
     """
-    reading = read([path for path, _ in files], format_, mapping=mapping, max_rejected=1.0)
+    paths = [path for path, _ in files]
+    reading = read(paths, format_, mapping=mapping, max_rejected=1.0, digest=text_digest)
     forbidden = any(np.isneginf(np.asarray(values)).any() for values in reading.utility.values())
     return Piece(
         tuple(files),

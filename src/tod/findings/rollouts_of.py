@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from tod.base.text import counted
 from tod.diagnostics import GapProfile
+from tod.findings.codes import by_appearance
 from tod.findings.logged_columns import logged_columns
 from tod.findings.run import RolloutTable
 from tod.formats.reading import Reading, not_as_read
@@ -99,12 +100,7 @@ def coded(hashes: Int[np.ndarray, " N"], nothing: int) -> Int[np.ndarray, " N"] 
         hashes: Of texts, [N].
         nothing: The hash of no text.
     """
-    values, first, codes = np.unique(hashes, return_index=True, return_inverse=True)
-    if len(values) == 1 and values[0] == nothing:
-        return None
-    rank = np.empty(len(values), np.int64)
-    rank[np.argsort(first)] = np.arange(len(values))
-    return rank[codes]
+    return None if bool((hashes == nothing).all()) else by_appearance(hashes)
 
 
 def _codes(
@@ -112,18 +108,22 @@ def _codes(
 ) -> tuple[
     Int[np.ndarray, " N"] | None, Int[np.ndarray, " N"] | None, Int[np.ndarray, " N"] | None
 ]:
-    """Codes of prompts and completions and the completions' lengths, by a second pass."""
+    """Codes of prompts and completions and the completions' lengths.
+
+    By those that were taken while reading, else by a second pass over the files.
+    """
     of = hash if digest is None else digest
+    if reading.text_codes is not None and reading.digest is of:
+        prompt, text, characters = np.ascontiguousarray(reading.text_codes.T)
+        return _told(reading, prompt, text, characters, digest)
     if reading.read_texts is None or reading.file is None or reading.row is None:
         return None, None, None
     size = len(reading)
     prompt, text = np.zeros(size, np.int64), np.zeros(size, np.int64)
     characters = np.zeros(size, np.int64)
-    for index in np.unique(reading.file).tolist():
-        places = np.flatnonzero(reading.file == index)
+    for path, places in reading.by_file():
         places = places[np.argsort(reading.row[places], kind="stable")]
         rows = reading.row[places]
-        path = reading.files[index]
         try:
             told = [
                 (row, of(asked), of(answered), len(answered))
@@ -134,7 +134,27 @@ def _codes(
             prompt[at], text[at], characters[at] = columns[1:]
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise not_as_read(path, error) from error
+    return _told(reading, prompt, text, characters, digest)
+
+
+def _told(
+    reading: Reading,
+    prompt: Int[np.ndarray, " N"],
+    text: Int[np.ndarray, " N"],
+    characters: Int[np.ndarray, " N"],
+    digest: Callable[[str], int] | None,
+) -> tuple[
+    Int[np.ndarray, " N"] | None, Int[np.ndarray, " N"] | None, Int[np.ndarray, " N"] | None
+]:
+    """Digests as they are; codes of this process alone as small numbers."""
     if digest is not None:
         return prompt, text, characters
     nothing = hash("")
-    return coded(prompt, nothing), coded(text, nothing), characters if characters.any() else None
+    first = reading.contexts.offsets[:-1]
+    asked: Int[np.ndarray, " N"] | None
+    if bool((reading.contexts.spread(prompt[first]) == prompt).all()):  # one prompt a group
+        of_group = coded(prompt[first], nothing)
+        asked = None if of_group is None else reading.contexts.spread(of_group)
+    else:
+        asked = coded(prompt, nothing)
+    return asked, coded(text, nothing), characters if characters.any() else None

@@ -6,7 +6,7 @@ asked for. A reader appends one ``RowBlock`` per file (or per some ten thousand 
 """
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -65,7 +65,8 @@ class RowBlock:
 
     ``sample`` marks rows that were drawn from the target, not from μ; None: no row was. ``taken``
     is what a trust region takes of their tokens (see ``gating``), ``logged`` columns of ``LOGGED``.
-    ``segment`` and ``segment_place`` are those of ``segments``.
+    ``segment`` and ``segment_place`` are those of ``segments``. ``texts`` has three columns: codes
+    of prompt and completion and the completion's characters.
     """
 
     file: int
@@ -82,6 +83,7 @@ class RowBlock:
     logged: Mapping[str, Any] = field(default_factory=dict)
     segment: Any = None
     segment_place: Any = None
+    texts: Any = None
 
     def part(self, mask: Any) -> "RowBlock":
         """Some of the rows."""
@@ -103,6 +105,7 @@ class Rows:
         forbidden: Whether −∞ is a legal utility ("forbidden") in this format.
         fields: The file's own name of what is called ``log_mu``, ``utility.NAME`` and so on.
         gate: Trust region whose toll is to be kept while tokens are at hand, or None.
+        digest: Code of a text, where codes are to be kept while texts are at hand, or None.
         labels: What people call them.
         context_steps: Their steps.
         gaps: Token sums by pair of policies and step.
@@ -110,6 +113,7 @@ class Rows:
         notes: What was noticed and repaired, for people.
         grouping: What tells contexts apart, one of ``GROUPINGS``.
         text_valued: Columns in the place of rewards that hold text, not numbers.
+        names: Columns of all files, where the reader looks at each and its rows have equal ones.
         needs: What would bring what these files lack, where that differs from the format's words.
         texts: How text of some rows is read again, where that is not the format's own way; False:
             these files hold none.
@@ -124,6 +128,7 @@ class Rows:
     forbidden: bool = False
     fields: dict[str, str] = field(default_factory=dict)
     gate: Any = None
+    digest: Callable[[str], int] | None = None
     files: list[Path] = field(default_factory=list)
     blocks: list[RowBlock] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
@@ -133,6 +138,7 @@ class Rows:
     notes: list[str] = field(default_factory=list)
     grouping: str = "ids"
     text_valued: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
     needs: dict[str, str] = field(default_factory=dict)
     texts: Any = None
     text_roles: tuple[str, ...] = ("prompt", "completion")
@@ -239,6 +245,7 @@ class Rows:
         logged: Mapping[str, Any] | None = None,
         segment: Any = None,
         segment_place: Any = None,
+        texts: Sequence[Sequence[int]] | None = None,
     ) -> None:
         """Append rows; empty ones are ignored."""
         if not len(code):
@@ -268,6 +275,7 @@ class Rows:
                 logged={name: of(x, np.float64) for name, x in (logged or {}).items()},
                 segment=of(segment, np.int64),
                 segment_place=of(segment_place, np.int64),
+                texts=None if texts is None else np.stack([of(x, np.int64) for x in texts], axis=1),
             )
         )
 
@@ -315,6 +323,8 @@ class Columns:
         self.identity = _optional([b.identity for b in blocks], sizes)
         self.segment = _optional([b.segment for b in blocks], sizes)
         self.segment_place = _optional([b.segment_place for b in blocks], sizes)
+        whole = blocks and all(block.texts is not None for block in blocks)
+        self.texts = np.concatenate([block.texts for block in blocks]) if whole else None
         self.alive = np.ones(len(self.code), dtype=bool)
         self.sample = _marks([b.sample for b in blocks], sizes)
 

@@ -12,6 +12,7 @@ from tod.formats.files import base_suffix, open_binary, stem
 from tod.formats.jsonl import decode_blocks
 from tod.formats.row_by_row import FileRows, Refusal
 from tod.formats.several_runs import Home, newest_of_all
+from tod.formats.text_codes import WithTexts
 
 Texts = Callable[[Path, Sequence[int]], Iterator[tuple[int, str, str]]]
 
@@ -128,6 +129,7 @@ def read_lines(
     kind: Any,
     columns: Callable[[list[Any]], dict[str, Any]],
     refusal: Callable[[Any], Refusal | None] | None = None,
+    texts: WithTexts | None = None,
 ) -> None:
     """All lines of JSONL files.
 
@@ -137,12 +139,18 @@ def read_lines(
         kind: Type of a line, or ``Lines``.
         columns: Of decoded lines: the columns that ``FileRows.extend`` takes.
         refusal: What is wrong with a line whose ``key`` is None; None: it is left out in silence.
+        texts: How lines are decoded with their texts, where codes of these are to be kept.
     """
+    digest = rows.digest if texts is not None else None
+    wide = None if texts is None or digest is None else texts.lines
     for path in files:
         out = FileRows(path, rows)
-        for numbers, items in decode_blocks(path, kind, rows):
+        for numbers, items in decode_blocks(path, kind, rows, wide):
             why = None if refusal is None else partial(_refusal_at, refusal, items)
-            out.extend(numbers, **columns(items), refusal=why)
+            held = columns(items)
+            if texts is not None and digest is not None and texts.in_all(items):
+                held["texts"] = texts.codes(items, digest)
+            out.extend(numbers, **held, refusal=why)
 
 
 def _refusal_at(

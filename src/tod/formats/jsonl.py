@@ -20,6 +20,8 @@ Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """A length, or versions behind: four bytes, never below 0."""
 _SMALL = 1 << 15
 """Bytes of a chunk where the first lines tell."""
+_FEW = 16
+"""Lines that a small chunk holds."""
 _LOOKED_AT = 16
 """Small chunks that are looked at for an object."""
 NOT_UTF8 = "not UTF-8 text"
@@ -110,12 +112,16 @@ class ColumnLines(Lines):
         return msgspec.ValidationError(f"{why} - at `$.{named}`")
 
 
-def decode_blocks(path: Path, kind: Any, rows: Rows) -> Iterator[tuple[Sequence[int], list[Any]]]:
+def decode_blocks(
+    path: Path, kind: Any, rows: Rows, wide: Lines | None = None
+) -> Iterator[tuple[Sequence[int], list[Any]]]:
     """Line numbers and decoded rows of the type ``kind``, or of ``Lines``, a block at a time.
 
     A block in which every line is good is decoded in one call; otherwise line by line, and bad
     lines are rejected by field. A line that is not strict JSON is read once more the way Python
-    writes it: NaN and Infinity in fields that nobody needs are no reason to lose the row.
+    writes it: NaN and Infinity in fields that nobody needs are no reason to lose the row. Blocks
+    that ``wide`` can decode, which asks for more fields, are of its type: what is wrong with the
+    further fields is no reason either.
 
     A DataError says: the file is not text, or its compression is damaged.
     """
@@ -124,19 +130,20 @@ def decode_blocks(path: Path, kind: Any, rows: Rows) -> Iterator[tuple[Sequence[
         if chunk.overlong:
             rows.reject(path, chunk.first, "line", None, f"longer than {MAX_LINE >> 20} MiB")
             continue
-        yield _of_chunk(path, chunk, decoder, rows)
+        yield _of_chunk(path, chunk, decoder, rows, wide)
 
 
 def _of_chunk(
-    path: Path, chunk: Chunk, decoder: Lines, rows: Rows
+    path: Path, chunk: Chunk, decoder: Lines, rows: Rows, wide: Lines | None = None
 ) -> tuple[Sequence[int], list[Any]]:
     count = chunk.breaks + chunk.torn
-    try:
-        items = decoder.decode_lines(chunk.data)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        items = []
-    if len(items) == count:
-        return range(chunk.first, chunk.first + count), items
+    for lines in (decoder,) if wide is None else (wide, decoder):
+        try:
+            items = lines.decode_lines(chunk.data)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            continue
+        if len(items) == count:
+            return range(chunk.first, chunk.first + count), items
     return _line_by_line(path, chunk, decoder, rows)
 
 
@@ -282,7 +289,8 @@ def first_keys(path: Path, most: int = 1000) -> list[str]:
     """Names in the first objects of a file: a row may lack what others have."""
     found: dict[str, None] = {}
     decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-    for tried, (_, line, _) in enumerate(line for chunk in chunks(path) for line in chunk.lines()):
+    read = chunks(path, _SMALL) if most < _FEW else chunks(path)
+    for tried, (_, line, _) in enumerate(line for chunk in read for line in chunk.lines()):
         try:
             found.update(dict.fromkeys(decode(line)))
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

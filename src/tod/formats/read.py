@@ -1,6 +1,6 @@
 """`tod.read`: the rollouts that any framework left on disk, as candidates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def read(
     max_rejected: float = 0.01,
     group_by: str = "step",
     gate: Gate | None = None,
+    digest: Callable[[str], int] | None = None,
 ) -> Reading:
     """Candidates of dumps, of run directories, or of anything whose columns a mapping names.
 
@@ -51,6 +52,8 @@ def read(
             ``context``: equal keys are one context over all steps, at the first of them; only for
             a policy that did not move.
         gate: Trust region of an operator: what it takes of the recorded tokens is kept.
+        digest: Code of a text, such as `hash`: codes of all texts are kept where the reader has
+            them at hand (24 bytes a candidate), so that findings need no second pass over them.
 
     Raises:
         SpecError: An unknown format, or steps that are no range.
@@ -64,7 +67,7 @@ def read(
     found = expand([paths] if isinstance(paths, str | Path) else list(paths))
     chosen = choose(found, format, mapping)
     kind = chosen.format
-    rows = Rows(steps=span, mapping=mapping, forbidden=kind.forbidden, gate=gate)
+    rows = Rows(steps=span, mapping=mapping, forbidden=kind.forbidden, gate=gate, digest=digest)
     rows.fields |= kind.fields
     for line in (*found.skipped[:10], *chosen.notes):
         rows.note(line)
@@ -133,6 +136,8 @@ def _reading(known: Format, why: str, rows: Rows, max_rejected: float, group_by:
         file=columns.file[order],
         row=columns.row[order],
         read_texts=texts,
+        digest=rows.digest,
+        text_codes=_pick(columns.texts, order),
         samples=samples,
         gate=rows.gate,
         taken={name: values[order] for name, values in columns.taken.items()},
@@ -190,6 +195,7 @@ def _source(
         roles=tuple(roles),
         grouping=rows.grouping,
         text_valued=tuple(dict.fromkeys(rows.text_valued)),
+        names=frozenset(rows.names),
     )
 
 

@@ -1,6 +1,6 @@
 """A reading: candidates, where they came from, and what their files do not allow anyone to know."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Source:
             ``lag``, ``prompt``, ``completion``.
         grouping: What tells contexts apart, one of ``GROUPINGS``; ``none`` where nothing does.
         text_valued: Columns in the place of rewards that hold text, not numbers.
+        names: Columns of all files, where the writer gives the rows of a file equal ones; else
+            empty.
     """
 
     format: str
@@ -66,6 +68,7 @@ class Source:
     roles: tuple[str, ...] = ()
     grouping: str = "ids"
     text_valued: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
 
     @property
     def grouped(self) -> bool:
@@ -123,6 +126,9 @@ class Reading(Candidates):
         file: File of every candidate, [N], a position in ``files``.
         row: Row of every candidate in its file, [N], as the format counts them.
         read_texts: The format's own way to read text again.
+        digest: Code of a text that it was read with, or None.
+        text_codes: Codes of every candidate's prompt and completion and the completion's
+            characters, [N, 3]; None where they were not at hand, or without ``digest``.
         samples: Draws from the target, where the files mark some as such.
         gate: Trust region that was read with, or None.
         taken: What it takes of every candidate's tokens, [N], by pair of policies and sign of A.
@@ -141,6 +147,8 @@ class Reading(Candidates):
     file: Int[np.ndarray, " N"] | None = None
     row: Int[np.ndarray, " N"] | None = None
     read_texts: Any = None
+    digest: Callable[[str], int] | None = None
+    text_codes: Int[np.ndarray, "N 3"] | None = None
     samples: TargetSamples | None = None
     gate: Gate | None = None
     taken: Mapping[str, Float[np.ndarray, " N"]] = field(default_factory=dict)
@@ -158,6 +166,15 @@ class Reading(Candidates):
         """Training step of every context, [C]."""
         assert self.labels.step is not None  # noqa: S101 - every reader gives steps
         return self.labels.step
+
+    def by_file(self) -> Iterator[tuple[Path, Int[np.ndarray, " n"]]]:
+        """Every file and the places of its candidates, ascending; nothing where none is known."""
+        if self.file is None or not len(self.file):
+            return
+        order = np.argsort(self.file, kind="stable")
+        starts = np.flatnonzero(np.diff(self.file[order])) + 1
+        for places in np.split(order, starts):
+            yield self.files[int(self.file[places[0]])], places
 
     def texts(self, contexts: Sequence[int], most: int | None = None) -> dict[int, list[Text]]:
         """Prompts and completions of some contexts, by a second pass over their files alone.

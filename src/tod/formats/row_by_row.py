@@ -133,7 +133,8 @@ class FileRows:
             utility: By name.
             refusal: Of the place of such a row: what is wrong with it; None: it is not counted.
             columns: The others of ``put``, by its names; ``label`` is a function of the place,
-                asked for the first row of a context.
+                asked for the first row of a context. ``texts`` are codes of the prompts and of the
+                completions and the completions' characters, by name.
         """
         columns |= {"row": row, "step": step, "key": key, "utility": utility}
         if self.rows.steps != (None, None):
@@ -181,6 +182,7 @@ class FileRows:
             sample=sample if sample and any(sample) else None,
             taken=None if tokens is None else tokens.taken,
             logged=columns.get("logged"),
+            texts=columns["texts"].values() if columns.get("texts") else None,
             **{name: some_unknown(columns.get(name)) for name in _OPTIONAL},
         )
 

@@ -31,6 +31,7 @@ from tod.formats.files import COMPRESSED, base_suffix, whole_file
 from tod.formats.format import Format, Probe, newest_per_step, read_lines, step_in_name
 from tod.formats.jsonl import (
     ColumnLines,
+    Lines,
     Whole,
     decode_blocks,
     first_object,
@@ -40,6 +41,7 @@ from tod.formats.jsonl import (
 )
 from tod.formats.row_by_row import FileRows, Refusal, as_float, masked, turns_of
 from tod.formats.several_runs import newest_of_all, run_of
+from tod.formats.text_codes import WithTexts
 from tod.formats.untrusted.tensordicts import NAMES, column, plain
 from tod.formats.untrusted.torch_files import load_torch
 
@@ -56,6 +58,13 @@ class V1(msgspec.Struct, gc=False):
     score: Number
     step: Whole
     uid: str
+
+
+class V1Texts(V1, gc=False):
+    """The same with its texts."""
+
+    input: Any = None
+    output: Any = None
 
 
 class Named(msgspec.Struct, gc=False):
@@ -93,8 +102,10 @@ def read(files: Sequence[Path], rows: Rows) -> None:
         first = first_object(path)
         if first is None:
             rows.note(f"{path}: no JSON object in it: left out")
-        elif "uid" in first and _in_parts(path):
-            read_lines([path], rows, V1, _v1, _bad_uid)
+            continue
+        rows.names |= first.keys()
+        if "uid" in first and _in_parts(path):
+            read_lines([path], rows, _V1, _v1, _bad_uid, _V1_TEXTS)
         else:
             rows.text_valued += [n for n, v in first.items() if n not in _PLAIN and _is_text(v)]
             by = "uid" if "uid" in first and _names_groups(path, rows) else "input"
@@ -166,6 +177,10 @@ def _v1(items: list[V1]) -> dict[str, Any]:
     return columns
 
 
+_V1 = Lines(V1)
+_V1_TEXTS = WithTexts(Lines(V1Texts), attrgetter("input"), attrgetter("output"))
+
+
 def _segment(uid: str) -> tuple[int | None, int | None]:
     """What the later outputs of a session share with its first, whose number is 0; its number."""
     session, _, output = uid.rpartition("_")
@@ -210,7 +225,19 @@ def _read_whole(path: Path, rows: Rows, extras: list[str], by: str) -> None:
         utility = {name: [*map(get, items)] for name, get in values.items()}
         return {"step": [x.c0 for x in items], "utility": utility, **named}
 
-    read_lines([path], rows, lines, columns, _no_uid if by == "uid" else None)
+    texts = _with_texts(fields, by == "input")
+    read_lines([path], rows, lines, columns, _no_uid if by == "uid" else None, texts)
+
+
+def _with_texts(fields: list[Any], by_input: bool) -> WithTexts:
+    """The same columns and the texts; the input is one of them where groups are told by it."""
+    place = len(fields)
+    completion = attrgetter(f"c{place}")
+    if by_input:
+        lines = ColumnLines([*fields, ("output", Any, False)])
+        return WithTexts(lines, lambda row: bytes(row.c1), completion)
+    lines = ColumnLines([*fields, ("output", Any, False), ("input", Any, False)])
+    return WithTexts(lines, attrgetter(f"c{place + 1}"), completion)
 
 
 def _no_uid(item: Any) -> Refusal:
