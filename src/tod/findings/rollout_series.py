@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from tod.base import Groups
 from tod.diagnostics import GapProfile
+from tod.findings.codes import bounded, distinct
 from tod.findings.run import RolloutTable, Series
 
 ATOM = 5
@@ -214,11 +215,9 @@ def _of_rows(
 
 def distinct_per_group(groups: Groups, codes: Int[np.ndarray, " N"]) -> Int[np.ndarray, " G"]:
     """Number of different codes in every group, [G]."""
-    order = np.lexsort((codes, groups.owner))
-    owner, sorted_codes = groups.owner[order], codes[order]
-    fresh = np.ones(len(codes), dtype=bool)
-    fresh[1:] = (owner[1:] != owner[:-1]) | (sorted_codes[1:] != sorted_codes[:-1])
-    return np.bincount(owner[fresh], minlength=len(groups))
+    small = bounded(codes)
+    width = int(small.max(initial=0)) + 1
+    return np.bincount(distinct(groups.owner * width + small) // width, minlength=len(groups))
 
 
 def _texts(rollouts: RolloutTable) -> Iterator[Series]:
@@ -251,13 +250,14 @@ def _has_modal_text(rollouts: RolloutTable) -> Float[np.ndarray, " G"]:
     """1 for a group that holds the most frequent completion of its step, else 0."""
     assert rollouts.text is not None  # noqa: S101 - the caller has texts
     step = np.repeat(np.arange(len(rollouts.steps)), rollouts.rows_of_step.sizes)
-    width = int(rollouts.text.max(initial=0)) + 1
-    keys, inverse, count = np.unique(
-        step * width + rollouts.text, return_inverse=True, return_counts=True
-    )
-    of_step = keys // width
-    order = np.lexsort((keys, -count, of_step))
-    first = np.unique(of_step[order], return_index=True)[1]
-    modal = keys[order[first]]
-    is_modal = keys[inverse] == modal[step]
+    text = bounded(rollouts.text)
+    width = int(text.max(initial=0)) + 1
+    ordered = np.sort(step * width + text)
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    count, of_step = np.diff(starts, append=len(ordered)), ordered[starts] // width
+    most = np.maximum.reduceat(count, np.flatnonzero(np.diff(of_step, prepend=-1)))
+    frequent = np.flatnonzero(count == most[of_step])
+    first = np.flatnonzero(np.diff(of_step[frequent], prepend=-1))  # of several the smallest code
+    modal = ordered[starts[frequent[first]]]
+    is_modal = step * width + text == modal[step]
     return np.asarray(rollouts.groups.max(is_modal.astype(float)))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tod.base import Unknown
+from tod.findings.codes import distinct
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
 from tod.findings.rollout_series import group_classes
@@ -61,7 +62,8 @@ class Visits:
         assert rollouts.prompt is not None  # noqa: S101 - the caller looked
         _, self.prompt = np.unique(rollouts.prompt, return_inverse=True)
         self.step = np.repeat(np.arange(len(rollouts.steps)), rollouts.by_step.sizes)
-        self.pairs = np.unique(np.stack([self.prompt, self.step]), axis=1)
+        steps = len(rollouts.steps)
+        self.pairs = np.stack(np.divmod(distinct(self.prompt * steps + self.step), steps))
         self.count = np.bincount(self.pairs[0])
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tod.base import Unknown
+from tod.findings.codes import bounded, distinct
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Certainty, Finding, Onset, Remedy, Severity
 from tod.findings.run import RolloutTable, TrainingRun
@@ -60,21 +61,35 @@ class GroupsDetector(Detector):
 def split_inputs(rollouts: RolloutTable) -> Split:
     """Inputs by step that stand in several groups. Needs the inputs' codes."""
     assert rollouts.input is not None  # noqa: S101 - the caller looked
-    _, code = np.unique(rollouts.input, return_inverse=True)
-    count = int(code.max(initial=0)) + 1
-    step = np.repeat(np.arange(len(rollouts.steps)), rollouts.rows_of_step.sizes)
-    key = step * count + code
-    keys, rows = np.unique(key, return_counts=True)
-    pairs = np.unique(np.stack([key, rollouts.groups.owner]), axis=1)[0]
-    groups = np.unique(pairs, return_counts=True)[1]
+    step, code, group, size = _inputs_of_groups(rollouts)
+    key = step * (int(code.max(initial=0)) + 1) + code
+    _, place = np.unique(key, return_inverse=True)
+    rows = np.bincount(place, weights=size)
+    groups = np.bincount(distinct(place * len(rollouts.groups) + group) // len(rollouts.groups))
     several = groups > 1
     return Split(
-        len(keys),
+        len(rows),
         int(several.sum()),
         float(np.median(groups[several])) if several.any() else 1.0,
         float(np.median(rows[several])) if several.any() else 1.0,
         float((rollouts.groups.sizes == 1).mean()),
     )
+
+
+def _inputs_of_groups(rollouts: RolloutTable) -> tuple[np.ndarray, ...]:
+    """Step, input, group and rollouts of every input of a group.
+
+    Where no group mixes inputs there is one a group; else every rollout stands by itself.
+    """
+    assert rollouts.input is not None  # noqa: S101 - the caller looked
+    code, groups = bounded(rollouts.input), rollouts.groups
+    first = code[groups.offsets[:-1]]
+    steps = np.arange(len(rollouts.steps))
+    if bool((groups.spread(first) == code).all()):
+        step = np.repeat(steps, rollouts.by_step.sizes)
+        return step, first, np.arange(len(groups)), groups.sizes
+    step = np.repeat(steps, rollouts.rows_of_step.sizes)
+    return step, code, groups.owner, np.ones(len(code))
 
 
 def _split(run: TrainingRun, rollouts: RolloutTable) -> Iterator[Finding]:
@@ -175,8 +190,9 @@ def _mixed(run: TrainingRun, rollouts: RolloutTable) -> Iterator[Finding]:
     onset = Onset(None if first == int(rollouts.steps[0]) else first, first, first)
     # inputs that are all different hold more than a prompt; prompts that return were mixed up
     step = np.repeat(np.arange(len(rollouts.steps)), rollouts.rows_of_step.sizes)
-    distinct = np.unique(np.stack([step, rollouts.input]), axis=1).shape[1]
-    alike = share > MIXED[1] and distinct > MIXED[1] * rollouts.groups.total
+    inputs = bounded(rollouts.input)
+    different = len(distinct(step * (int(inputs.max()) + 1) + inputs))
+    alike = share > MIXED[1] and different > MIXED[1] * rollouts.groups.total
     yield Finding(
         "mixed_groups",
         "warning" if alike else "critical",

@@ -13,6 +13,7 @@ from tod.findings.change import (
     window_error,
     without_outliers,
 )
+from tod.findings.codes import bounded, distinct
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Severity
@@ -116,9 +117,9 @@ def without_difficulty(rollouts: RolloutTable) -> Series | None:
     if rollouts.prompt is None:
         return None
     mean = rollouts.groups.mean(rollouts.reward)
-    _, prompt = np.unique(rollouts.prompt, return_inverse=True)
+    prompt = bounded(rollouts.prompt)
     step = np.repeat(np.arange(len(rollouts.steps)), rollouts.by_step.sizes)
-    pairs = np.unique(prompt * len(rollouts.steps) + step)
+    pairs = distinct(prompt * len(rollouts.steps) + step)
     often = np.bincount(pairs // len(rollouts.steps)) >= 2
     used = often[prompt]
     if used.mean() < REPEATED or len(np.unique(step[used])) < len(rollouts.steps):

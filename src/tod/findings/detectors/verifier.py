@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from tod.base import Unknown
+from tod.findings.codes import bounded, distinct
 from tod.findings.dating import share_onset
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
@@ -74,7 +75,7 @@ def contradictions(rollouts: RolloutTable) -> tuple[int, int, float]:
     failed in the environment was not graded, and neither was an empty answer.
     """
     right = _right(rollouts)
-    _, pairs, unequal = _pairs(rollouts, right, np.zeros(len(right), np.int64))
+    _, pairs, unequal = _pairs(rollouts, right)
     return int(pairs.sum()), int(unequal.sum()), float(right.mean())
 
 
@@ -99,21 +100,25 @@ def _right(rollouts: RolloutTable) -> Bool[np.ndarray, " N"]:
 
 
 def _pairs(
-    rollouts: RolloutTable, right: Bool[np.ndarray, " N"], apart: Int[np.ndarray, " N"]
+    rollouts: RolloutTable,
+    right: Bool[np.ndarray, " N"],
+    apart: Int[np.ndarray, " N"] | None = None,
 ) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """Of every answer which text it is; of every text its pairs, and those with unequal rewards.
 
     Args:
         rollouts: With texts.
         right: Which of them passed.
-        apart: Answers of other numbers are no pair.
+        apart: Answers of other numbers are no pair; None: all may be.
     """
     assert rollouts.text is not None and rollouts.input is not None  # noqa: S101, PT018
-    _, prompt = np.unique(rollouts.input, return_inverse=True)
-    _, text = np.unique(rollouts.text, return_inverse=True)
-    key = prompt.astype(np.int64) * (int(text.max(initial=0)) + 1) + text
-    _, key = np.unique(key, return_inverse=True)
-    key = apart * (int(key.max(initial=0)) + 1) + key
+    prompt, text = bounded(rollouts.input), bounded(rollouts.text)
+    key = prompt * (int(text.max(initial=0)) + 1) + text
+    if apart is not None:
+        key = bounded(key)
+        key += apart * (int(key.max(initial=0)) + 1)
+    if len(distinct(key)) == len(key):  # no text comes again: no pairs
+        return np.arange(len(key)), np.zeros_like(key), np.zeros_like(key)
     _, inverse, count = np.unique(key, return_inverse=True, return_counts=True)
     graded = np.ones(len(text), dtype=bool) if rollouts.error is None else ~rollouts.error
     if rollouts.length is not None:
