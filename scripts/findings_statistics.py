@@ -7,13 +7,12 @@ Bounds were tuned on seeds 0 to 999; the seeds here are 500 000 and more. What i
 must be reached, was written down before they were drawn: docs/results/findings-plan.md.
 """
 
-import argparse
-import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from run_or_table import append, main, recorded
 from tod.findings.planted import (
     FAULTS,
     HEALTHY,
@@ -42,29 +41,15 @@ def planned(first: int, runs: int, healthy: int) -> Iterator[tuple[Scenario, int
                 yield scenario, first + seed
 
 
-def recorded(path: Path) -> list[Outcome]:
-    """Outcomes of a file; its last line may be torn."""
-    outcomes = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                outcomes.append(Outcome.of(json.loads(line)))
-            except ValueError:
-                continue
-    return outcomes
-
-
 def run(path: Path, first: int, runs: int, healthy: int) -> None:
     """Plant what is not in the file yet, a line a run."""
-    have = {(item.scenario, item.seed) for item in recorded(path)}
+    have = {(row["scenario"], row["seed"]) for row in recorded(path)}
     todo = [pair for pair in planned(first, runs, healthy) if (pair[0].name, pair[1]) not in have]
     started = time.process_time()
-    with path.open("a", encoding="utf-8") as file:
-        for place, (scenario, seed) in enumerate(todo):
-            file.write(json.dumps(outcome(scenario, seed).to_dict()) + "\n")
-            file.flush()
-            if place % 200 == 199:
-                print(f"{place + 1} of {len(todo)} runs, {time.process_time() - started:.0f} s")
+    rows = append(path, (outcome(scenario, seed).to_dict() for scenario, seed in todo))
+    for place, _ in enumerate(rows):
+        if place % 200 == 199:
+            print(f"{place + 1} of {len(todo)} runs, {time.process_time() - started:.0f} s")
 
 
 def share(count: int, runs: int) -> str:
@@ -121,8 +106,9 @@ def healthy_rows(said: OutcomeSummary) -> list[str]:
     return rows
 
 
-def page(outcomes: list[Outcome]) -> str:
+def page(rows: list[dict[str, Any]]) -> str:
     """The results as Markdown."""
+    outcomes = [Outcome.of(row) for row in rows]
     said = summary(FAULTS + HEALTHY, outcomes)
     seeds = [item.seed for item in outcomes]
     runs = said.healthy_runs
@@ -156,25 +142,14 @@ def page(outcomes: list[Outcome]) -> str:
     )
 
 
-def main() -> None:
-    """Run, or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("outcomes", type=Path)
-    parser.add_argument("page", type=Path, nargs="?")
-    parser.add_argument("--first-seed", type=int, default=FIRST)
-    parser.add_argument("--runs", type=int, default=RUNS)
-    parser.add_argument("--healthy-runs", type=int, default=HEALTHY_RUNS)
-    given = parser.parse_args()
-    if given.what == "run":
-        run(given.outcomes, given.first_seed, given.runs, given.healthy_runs)
-        return
-    text = page(recorded(given.outcomes))
-    if given.page is None:
-        sys.stdout.write(text)
-    else:
-        given.page.write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    main(
+        __doc__,
+        lambda path, asked: run(path, asked.first_seed, asked.runs, asked.healthy_runs),
+        page,
+        {
+            "--first-seed": {"type": int, "default": FIRST},
+            "--runs": {"type": int, "default": RUNS},
+            "--healthy-runs": {"type": int, "default": HEALTHY_RUNS},
+        },
+    )

@@ -7,15 +7,14 @@ A run is its recipe as it stands, on the embedded models, for 20 steps instead o
 fewer held-out prompts. What is counted is every finding that is a warning or worse.
 """
 
-import argparse
-import json
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from run_or_table import append, main, recorded
 
 ROOT = Path(__file__).parent.parent
 STEPS, CONTEXTS = 20, 64
@@ -68,26 +67,16 @@ def said(output: Path) -> dict[str, Any]:
     }
 
 
-def recorded(path: Path) -> list[dict[str, Any]]:
-    """Rows so far."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def run_all(path: Path, only: Sequence[str] | None, seed: int) -> None:
     """Run what is not in the file yet."""
     warnings.simplefilter("ignore")
     have = {(row["recipe"], row["seed"]) for row in recorded(path)}
     configs = sorted((ROOT / "configs").glob("*.yaml"))
-    with tempfile.TemporaryDirectory() as temporary, path.open("a", encoding="utf-8") as file:
-        for config in configs:
-            wanted = only is None or config.stem in only
-            if not wanted or (config.stem, seed) in have or "quickstart" in config.stem:
-                continue
-            row = run(config, Path(temporary) / config.stem, seed)
-            file.write(json.dumps(row) + "\n")
-            file.flush()
+    wanted = [c for c in configs if only is None or c.stem in only]
+    todo = [c for c in wanted if (c.stem, seed) not in have and "quickstart" not in c.stem]
+    with tempfile.TemporaryDirectory() as temporary:
+        for _ in append(path, (run(c, Path(temporary) / c.stem, seed) for c in todo)):
+            pass
 
 
 def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -118,24 +107,10 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def main() -> None:
-    """Run, or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("rows", type=Path)
-    parser.add_argument("page", type=Path, nargs="?")
-    parser.add_argument("--only", nargs="*", default=None)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    if given.what == "run":
-        run_all(given.rows, given.only, given.seed)
-        return
-    text = page(recorded(given.rows))
-    if given.page is None:
-        sys.stdout.write(text)
-    else:
-        given.page.write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    main(
+        __doc__,
+        lambda path, asked: run_all(path, asked.only, asked.seed),
+        page,
+        {"--only": {"nargs": "*"}, "--seed": {"type": int, "default": 0}},
+    )

@@ -8,9 +8,6 @@ all detectors are asked as in `tod.findings.watching`. An alarm is a finding tha
 worse and was seen in two consecutive looks, which is what the command tells and acts on.
 """
 
-import argparse
-import json
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from run_or_table import append, main, recorded
 from tod.findings import RolloutTable, TrainingRun, find
 from tod.findings.planted import HEALTHY, Scenario
 from tod.findings.watching import Alerts
@@ -87,13 +85,6 @@ def watched(scenario: Scenario, seed: int) -> dict[str, Any]:
     }
 
 
-def recorded(path: Path) -> list[dict[str, Any]]:
-    """Rows so far."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def planned(runs: int, first: int) -> Iterator[tuple[Scenario, int]]:
     """Families and seeds, seed by seed, so that a stopped run is a smaller one."""
     for seed in range(first, first + runs):
@@ -104,11 +95,9 @@ def planned(runs: int, first: int) -> Iterator[tuple[Scenario, int]]:
 def run_all(path: Path, runs: int, first: int) -> None:
     """Watch what is not in the file yet."""
     have = {(row["scenario"], row["seed"]) for row in recorded(path)}
-    with path.open("a", encoding="utf-8") as file:
-        for scenario, seed in planned(runs, first):
-            if (scenario.name, seed) not in have:
-                file.write(json.dumps(watched(scenario, seed)) + "\n")
-                file.flush()
+    todo = [(what, seed) for what, seed in planned(runs, first) if (what.name, seed) not in have]
+    for _ in append(path, (watched(scenario, seed) for scenario, seed in todo)):
+        pass
 
 
 def alarmed(rows: Sequence[Mapping[str, Any]], looks: int) -> int:
@@ -153,24 +142,13 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def main() -> None:
-    """Run, or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("rows", type=Path)
-    parser.add_argument("page", type=Path, nargs="?")
-    parser.add_argument("--runs", type=int, default=RUNS)
-    parser.add_argument("--first-seed", type=int, default=FIRST)
-    given = parser.parse_args()
-    if given.what == "run":
-        run_all(given.rows, given.runs, given.first_seed)
-        return
-    text = page(recorded(given.rows))
-    if given.page is None:
-        sys.stdout.write(text)
-    else:
-        given.page.write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    main(
+        __doc__,
+        lambda path, asked: run_all(path, asked.runs, asked.first_seed),
+        page,
+        {
+            "--runs": {"type": int, "default": RUNS},
+            "--first-seed": {"type": int, "default": FIRST},
+        },
+    )
