@@ -155,10 +155,29 @@ def expected_by(config: Path | None) -> Mapping[str, object]:
     """
     if config is None:
         return {}
-    from tod.configurations import locate
     from tod.findings.expected import expected_of
+    from tod.findings.lag_limit import lag_limit
 
-    return expected_of(locate(config))
+    found, limit = _point(config), lag_limit(config)
+    told = {} if found is None else expected_of(found)
+    return told if limit is None else {**told, "max_lag": limit}
+
+
+def _point(config: Path) -> "Located | None":
+    """The configuration's point; None where only its bound of the lag can be read.
+
+    Raises:
+        SpecError: Nothing in it can be read.
+    """
+    from tod.configurations import locate
+    from tod.findings.lag_limit import lag_limit
+
+    try:
+        return locate(config)
+    except SpecError:
+        if lag_limit(config) is None:
+            raise
+        return None
 
 
 def gate_of(clip: str | None, operator: str | None, config: Path | None) -> "Gate | None":
@@ -177,9 +196,8 @@ def gate_of(clip: str | None, operator: str | None, config: Path | None) -> "Gat
         return Gate.of(_operator(operator))
     if config is None:
         return None
-    from tod.configurations import locate
-
-    found = locate(config).operator
+    point = _point(config)
+    found = None if point is None else point.operator
     return Gate.of(found) if found is not None and Gate.has(found) else None
 
 
@@ -251,9 +269,9 @@ def _located(config: Path, reading: "Reading") -> tuple["Reading", Any, Any, lis
     remark says so. Where rewards are z-scored the reading gains the standardised utility, which
     the sharpness multiplies.
     """
-    from tod.configurations import locate
-
-    found = locate(config)
+    found = _point(config)
+    if found is None:
+        return reading, None, None, [f"{config}: only its bound of the lag is read"]
     remarks = [f"located: {found.framework} {found.method}", *found.notes]
     remarks += [f"{change.setting}: {change.effect}" for change in found.silent_changes]
     implied = found.target_for(reading)

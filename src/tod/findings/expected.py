@@ -23,8 +23,8 @@ def expected_of(located: Located) -> Mapping[str, object]:
     * ``advantage``: the baseline, where advantages are made of the reward alone: no KL penalty in
       the reward, no further whitening, no critic.
     * ``max_lag``: versions that a rollout may be old, of our own recipes: μ is copied every n
-      steps, so that it is n − 1 versions old at most. Other frameworks' settings are read for
-      synchronous training, and say nothing of a queue.
+      steps, so that it is n − 1 versions old at most. What other frameworks' files say of it is
+      read by `lag_limit`.
 
     Args:
         located: The configuration.

@@ -6,6 +6,7 @@ from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Remedy, Severity
 from tod.findings.rollout_series import recorded
 from tod.findings.run import Series, TrainingRun
+from tod.findings.settings import known_key, setting
 from tod.findings.since import since
 from tod.findings.words import cost_since, number
 
@@ -93,8 +94,15 @@ def _finding(run: TrainingRun, lag: Series, limit: str, grew: bool) -> Finding:
                 "whether the sampler's version still grows",
             ),
         ),
-        remedies=(Remedy("bound_lag", "bound how old a rollout may be, and drop older ones"),),
+        remedies=(_remedy(run),),
         best_step=onset.before,
         cost=cost_since(run, onset),
         series=("staleness", "clip_fraction"),
     )
+
+
+def _remedy(run: TrainingRun) -> Remedy:
+    """Bound the lag, by the framework's own setting where it is known."""
+    if known_key("lag_limit", run.framework):
+        return Remedy("bound_lag", f"lower {setting('lag_limit', run.framework)}")
+    return Remedy("bound_lag", "bound how old a rollout may be, and drop older ones")

@@ -1,0 +1,80 @@
+"""How many versions old a rollout may be when it is trained on, by a training configuration."""
+
+import ast
+import json
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tod.base import parse_yaml
+
+ASYNC_CONFIG = "AsyncGRPOConfig"
+"""TRL's class of the settings of asynchronous training."""
+
+
+@cache
+def _limits() -> dict[str, dict[str, Any]]:
+    text = (files("tod.findings") / "lag_limits.yaml").read_text(encoding="utf-8")
+    return dict(parse_yaml(text, "lag_limits.yaml"))
+
+
+def lag_limit(path: Path) -> int | None:
+    """The bound of the lag in versions that a file writes down, at least 0.
+
+    Reads YAML, JSON and TOML of AReaL, NeMo-RL, prime-rl and TRL, and scripts that call TRL's
+    ``AsyncGRPOConfig``. None where the file states no bound: a framework's default is none of the
+    file's, and neither is a queue's length.
+    """
+    values = _values(path)
+    for limit in _limits().values():
+        if "when" in limit and values.get(limit["when"]) is not True:
+            continue
+        for key in limit["keys"]:
+            value = values.get(key)
+            if type(value) is int and value >= 0:
+                return value
+    return None
+
+
+def _values(path: Path) -> Mapping[str, object]:
+    """Settings by their dotted names; nothing of a file that is no such configuration."""
+    readers: dict[str, Callable[[str], Any]] = {
+        ".toml": tomllib.loads,
+        ".json": json.loads,
+        ".py": _of_script,
+    }
+    read = readers.get(path.suffix.lower(), yaml.safe_load)
+    try:
+        data = read(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError, RecursionError, yaml.YAMLError):
+        return {}
+    return dict(_flat(data, "")) if isinstance(data, Mapping) else {}
+
+
+def _flat(data: Mapping[Any, Any], before: str) -> Iterator[tuple[str, object]]:
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def _of_script(text: str) -> dict[str, object]:
+    """Literal settings of the first call of TRL's class."""
+    for node in ast.walk(ast.parse(text)):
+        name = getattr(node, "func", None)
+        if isinstance(node, ast.Call) and ASYNC_CONFIG in (
+            getattr(name, "id", None),
+            getattr(name, "attr", None),
+        ):
+            return {
+                word.arg: word.value.value
+                for word in node.keywords
+                if word.arg and isinstance(word.value, ast.Constant)
+            }
+    return {}
