@@ -101,7 +101,7 @@ def _trained(path: Path, rows: Rows) -> dict[int, dict[str, Any]]:
 def _read_rollout(path: Path, step: int, rows: Rows, trained: dict[int, dict[str, Any]]) -> None:
     out = FileRows(path, rows)
     samples = _load(path)["samples"]
-    newest = max((v for s in samples if (v := _version(s)) is not None), default=None)
+    newest = max((v for sample in samples for v in _versions(sample)), default=None)
     spared = _spared(step, samples, trained, rows)
     for place, sample in enumerate(samples):
         if not isinstance(sample, dict):
@@ -241,13 +241,18 @@ def _utility(reward: Any, rows: Rows) -> dict[str, float] | None:
     return {main: numbers[main], **numbers}
 
 
-def _version(sample: Any) -> int | None:
-    """The oldest policy version that wrote the sample."""
+def _versions(sample: Any) -> list[int]:
+    """The policy versions that wrote the sample; none where one of them is no number."""
     versions = sample.get("weight_versions") if isinstance(sample, dict) else None
-    if not isinstance(versions, list) or not versions:
-        return None
-    found = [int(v) for v in versions if str(v).isascii() and str(v).isdigit() and len(str(v)) < 9]
-    return min(found) if len(found) == len(versions) else None
+    if not isinstance(versions, list):
+        return []
+    known = [int(v) for v in versions if str(v).isascii() and str(v).isdigit() and len(str(v)) < 9]
+    return known if len(known) == len(versions) else []
+
+
+def _version(sample: Any) -> int | None:
+    """The oldest of them."""
+    return min(_versions(sample), default=None)
 
 
 def _read_train_alone(path: Path, step: int, rows: Rows, trained: dict[int, Any]) -> None:
