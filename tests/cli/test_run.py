@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 QUICK = ["train.steps=2", "evaluate=null", "operator.proposal.prompts=4"]
 
 
-def tod(*words: str, timeout: float = 120, **options: object) -> subprocess.CompletedProcess[str]:
+def tod(*words: str, timeout: float = 600, **options: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "80"}
     return subprocess.run(
         [sys.executable, "-m", "tod.cli.main", *words],

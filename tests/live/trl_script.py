@@ -15,7 +15,9 @@ from transformers import set_seed
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from tod.engine.models import load_model
-from tod.live.trl import instrument
+from tod.live.trl import findings, instrument
+
+findings.BUDGET = 60.0  # looks are paced by the clock, which a busy machine stretches
 
 PROMPTS = ["24 from 4 6 8 =", "10 from 2 5 1 =", "7 from 1 2 3 =", "12 from 3 4 9 ="]
 DEFAULTS = {
