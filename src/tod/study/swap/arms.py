@@ -1,15 +1,18 @@
 """Running one arm of a study on a language model, and what all arms are compared on."""
 
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tod.base import RunError
+from tod.base import DataError, RunError
 from tod.engine.data.load import load_task
 from tod.engine.data.prompts import fitting_ids
+from tod.engine.data.task import Example
 from tod.engine.distances import Pool, draw_pool, sequence_log_probs, token_distributions
 from tod.engine.evaluate import evaluate
 from tod.engine.models import context_length, load_model
@@ -18,9 +21,18 @@ from tod.engine.settings import RunSettings
 from tod.engine.train import train
 from tod.runs import RunDirectory
 from tod.study.swap.outcomes import Outcome, series_of
-from tod.study.swap.spec import Arm, SwapSpec, digest, located
+from tod.study.swap.spec import Arm, Measure, SwapSpec, digest, located
 
-__all__ = ["Common", "common_of", "run_arm", "start_of", "start_path"]
+__all__ = [
+    "Common",
+    "common_of",
+    "draw_common",
+    "outcome_of",
+    "run_arm",
+    "start_of",
+    "start_outcome",
+    "start_path",
+]
 
 POOL_SEED = 7727
 """Seed of the common completions: no arm's."""
@@ -54,36 +66,49 @@ def common_of(spec: SwapSpec, task: str, folder: Path, root: Path) -> Common:
     condition = next(c for c in spec.conditions if task in spec.tasks_of(c))
     operator = next(iter(spec.operators_of(condition, task)))
     settings = spec.arm(task, condition, operator, spec.seeds[0]).settings(root, folder)
-    held_out = load_task(settings.task, 0).held_out(
-        settings.evaluate.held_out_prompts if settings.evaluate else measure.prompts
-    )
-    prompts_hash = digest([example.prompt for example in held_out])
     path = folder / f"common-{task}.npz"
     if not path.exists():
         known = {name: located(model, root) for name, model in world.models.items()}
-        sources = dict.fromkeys(known[name] for name in measure.models if name in known)
-        loaded = [load_model(source) for source in sources]
-        tokenizer = loaded[0][1]
-        longest = (context_length(loaded[0][0]) or 2**31) - _new_tokens(settings)
-        prompts = [
-            np.asarray(fitting_ids(example, tokenizer, longest), np.int64)
-            for example in held_out[: measure.prompts]
-        ]
-        models = [model for model, _ in loaded]
-        pool = draw_pool(
-            models,
-            tokenizer,
-            prompts,
-            measure.size,
-            max_new_tokens=_new_tokens(settings),
-            seed=POOL_SEED,
-        )
+        sources = [known[name] for name in measure.models if name in known]
         unfinished = path.with_suffix(".unfinished.npz")
-        pool.save(unfinished)
+        draw_common(settings, sources, measure).pool.save(unfinished)
         unfinished.replace(path)
-    pool = Pool.load(path)
+    return _common(settings, measure, Pool.load(path))
+
+
+def draw_common(settings: RunSettings, sources: Sequence[str], measure: Measure) -> Common:
+    """Common completions, drawn from some models.
+
+    Args:
+        settings: Of one of the arms: its task and its longest completion.
+        sources: The models.
+        measure: How many.
+    """
+    loaded = [load_model(source) for source in dict.fromkeys(sources)]
+    tokenizer = loaded[0][1]
+    longest = (context_length(loaded[0][0]) or 2**31) - _new_tokens(settings)
+    prompts = [
+        np.asarray(fitting_ids(example, tokenizer, longest), np.int64)
+        for example in _held_out(settings, measure)[: measure.prompts]
+    ]
+    models = [model for model, _ in loaded]
+    tokens = _new_tokens(settings)
+    pool = draw_pool(
+        models, tokenizer, prompts, measure.size, max_new_tokens=tokens, seed=POOL_SEED
+    )
+    return _common(settings, measure, pool)
+
+
+def _common(settings: RunSettings, measure: Measure, pool: Pool) -> Common:
     every = max(1, pool.rollouts.sequences.total // measure.positions)
-    return Common(pool, every, prompts_hash)
+    prompts = [example.prompt for example in _held_out(settings, measure)]
+    return Common(pool, every, digest(prompts))
+
+
+def _held_out(settings: RunSettings, measure: Measure) -> list[Example]:
+    """The prompts that arms are evaluated on."""
+    count = settings.evaluate.held_out_prompts if settings.evaluate else measure.prompts
+    return load_task(settings.task, settings.prompt_seed).held_out(count)
 
 
 def start_of(arm: Arm, common: Common, folder: Path, root: Path) -> Outcome:
@@ -98,21 +123,25 @@ def start_of(arm: Arm, common: Common, folder: Path, root: Path) -> Outcome:
     path = start_path(folder, arm)
     if path.exists():
         return Outcome.load(path)
-    settings = arm.settings(root, folder / "unfinished")
+    outcome = start_outcome(arm.settings(root, folder / "unfinished"), common)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outcome.save(path)
+    return outcome
+
+
+def start_outcome(settings: RunSettings, common: Common) -> Outcome:
+    """What a run's starting model is worth, and says of the common completions."""
     with closing(open_session(settings)) as session:
         held_out = evaluate(session, settings.reported)
         model = session.policy.eval()
-        outcome = Outcome(
-            facts={"task": arm.task, "model": arm.recipe["model"], "prompts": common.prompts},
+        return Outcome(
+            facts={"model": settings.model, "prompts": common.prompts},
             evaluated=np.zeros(1, int),
             held_out=np.array([held_out.by_prompt or ()]),
             log_probs=sequence_log_probs(model, common.pool),
             distributions=token_distributions(model, common.pool, common.every),
             series={},
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    outcome.save(path)
-    return outcome
 
 
 def start_path(folder: Path, arm: Arm) -> Path:
@@ -147,20 +176,41 @@ def run_arm(arm: Arm, common: Common, folder: Path, root: Path) -> Outcome:
         return outcome
     work = folder / "unfinished" / arm.slug
     run = RunDirectory.open(train(arm.settings(root, work), overwrite=True))
+    names = {"task": arm.task, "condition": arm.condition, "operator": arm.operator}
+    outcome = outcome_of(run, common, {**names, "seed": arm.seed, "recipe": arm.hashed})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outcome.save(path)
+    shutil.rmtree(work)
+    return outcome
+
+
+def outcome_of(run: RunDirectory, common: Common, facts: Mapping[str, Any]) -> Outcome:
+    """What a finished run leaves.
+
+    Args:
+        run: Its directory, with the trained model in it.
+        common: What its end is measured on.
+        facts: What it is called.
+
+    Raises:
+        DataError: It was not evaluated by held-out prompt, or its model is not there.
+    """
     records = list(run.steps.read())
-    model, _ = load_model(str(work / "model"))
-    evaluated = [record for record in records if record.get("held_out")]
+    evaluated = [record for record in records if (record.get("held_out") or {}).get("by_prompt")]
+    evaluated = [record for record in evaluated if record["step"] > 0]
+    if not evaluated:
+        raise DataError(
+            f"{run.path}: no evaluation by held-out prompt is recorded, so its utility cannot be "
+            "paired. Run it again with this version and `evaluate:` set."
+        )
+    model, _ = load_model(str(run.path / "model"))
     series = series_of(records)
-    outcome = Outcome(
+    return Outcome(
         facts={
-            "task": arm.task,
-            "condition": arm.condition,
-            "operator": arm.operator,
-            "seed": arm.seed,
-            "recipe": arm.hashed,
+            **facts,
             "prompts": common.prompts,
             "flops": float(np.nansum(series["flops"])),
-            "steps": len(records) - (records[0]["step"] == 0),
+            "steps": len(series["flops"]),
             "skipped": int((np.nan_to_num(series["grad_norm"], nan=0.0) == 0).sum()),
             "seconds": sum(sum((r.get("seconds") or {}).values()) for r in records),
         },
@@ -170,10 +220,6 @@ def run_arm(arm: Arm, common: Common, folder: Path, root: Path) -> Outcome:
         distributions=token_distributions(model, common.pool, common.every),
         series=series,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    outcome.save(path)
-    shutil.rmtree(work)
-    return outcome
 
 
 def _new_tokens(settings: RunSettings) -> int:

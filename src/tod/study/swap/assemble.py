@@ -13,9 +13,9 @@ from tod.study.swap.arms import start_path
 from tod.study.swap.condition import Condition
 from tod.study.swap.outcomes import Outcome
 from tod.study.swap.run import outcome_path
-from tod.study.swap.spec import Arm, Setting, SwapSpec
+from tod.study.swap.spec import Setting, SwapSpec
 
-__all__ = ["conditions_of", "early", "readings", "token_table", "variation_table"]
+__all__ = ["compared", "conditions_of", "early", "readings", "token_table", "variation_table"]
 
 EARLY = 0.1
 """Share of the steps whose figures are said to be early."""
@@ -67,41 +67,68 @@ def _condition(
         [Outcome.load(outcome_path(folder, arms[operator, seed])) for seed in there]
         for operator in operators
     ]
+    start = Outcome.load(start_path(folder, arms[operators[0], there[0]]))
+    first = arms[operators[0], there[0]].recipe
+    facts = {
+        "role": setting.role,
+        "refresh": _refresh(first),
+        "rate": first["train"]["learning_rate"],
+        "steps": first["train"]["steps"],
+    }
+    names = (setting.name, task)
+    return compared(names, operators, tuple(there), ends, start, pool, facts)
+
+
+def compared(
+    names: tuple[str, str],
+    operators: tuple[str, ...],
+    seeds: tuple[int, ...],
+    ends: list[list[Outcome]],
+    start: Outcome,
+    pool: Pool,
+    facts: Mapping[str, float | str | None],
+) -> Condition:
+    """The condition of some ends.
+
+    Args:
+        names: Of the condition and of its task.
+        operators: Names of the A operators.
+        seeds: The S seeds.
+        ends: Outcome of every operator at every seed.
+        start: Where they started.
+        pool: What all were asked about.
+        facts: What was set.
+
+    Raises:
+        DataError: Arms were evaluated on other prompts than the start.
+    """
     flat = [outcome for row in ends for outcome in row]
-    shape = (len(operators), len(there))
-    start = _start(folder, arms[operators[0], there[0]], flat)
+    shape = (len(operators), len(seeds))
+    _check_prompts(start, flat)
     log_probs = np.stack([outcome.log_probs for outcome in (*flat, start)])
     table = variation_table(log_probs, pool.log_mu, pool.rollouts.contexts)
     tokens = token_table(np.stack([outcome.distributions for outcome in flat]))
-    first = arms[operators[0], there[0]].recipe
     return Condition(
-        name=setting.name,
-        cluster=task,
+        name=names[0],
+        cluster=names[1],
         operators=operators,
-        seeds=tuple(there),
+        seeds=seeds,
         distance=table[:-1, :-1].reshape(*shape, *shape),
         utility=np.stack([outcome.held_out[-1] for outcome in flat]).reshape(*shape, -1),
         start=start.held_out[0],
         travel=table[-1, :-1].reshape(shape),
         distances={"js": tokens.reshape(*shape, *shape)},
         diagnostics=_means([readings(outcome.series) for outcome in flat]),
-        facts={
-            "role": setting.role,
-            "eta": _mean([outcome.series["eta"] for outcome in flat]),
-            "refresh": _refresh(first),
-            "rate": first["train"]["learning_rate"],
-            "steps": first["train"]["steps"],
-        },
+        facts={"eta": _mean([outcome.series["eta"] for outcome in flat]), **facts},
     )
 
 
-def _start(folder: Path, arm: Arm, outcomes: list[Outcome]) -> Outcome:
-    """Where the arms of a condition start.
+def _check_prompts(start: Outcome, outcomes: list[Outcome]) -> None:
+    """Refuse arms that were evaluated on other prompts.
 
     Raises:
-        DataError: It is not there, or arms were evaluated on other prompts.
+        DataError: There is one.
     """
-    start = Outcome.load(start_path(folder, arm))
     strange = [o.facts for o in outcomes if o.facts["prompts"] != start.facts["prompts"]]
     if strange:
         raise DataError(
@@ -109,7 +136,6 @@ def _start(folder: Path, arm: Arm, outcomes: list[Outcome]) -> Outcome:
             "evaluated on other held-out prompts than the rest: nothing can be paired. Remove its "
             "outcome, and it runs again."
         )
-    return start
 
 
 def variation_table(
