@@ -12,7 +12,6 @@ from tod.engine.forward.log_probs import token_log_probs
 from tod.engine.proposals.alternating import drawn_at
 from tod.engine.proposals.dynamic import informative
 from tod.engine.proposals.mixture import mixed_log_prob
-from tod.engine.proposals.pairs import gumbel
 from tod.engine.proposals.propose import propose
 from tod.engine.proposals.replay import pack, unpack
 from tod.engine.rollouts import Rollouts
@@ -21,6 +20,7 @@ from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.engine.utilities.functions import overlong
 from tod.operators import MixtureProposal
+from tod.operators.proposals import gumbel
 from tolerance import chance, double, of_log_prob, of_sequence, rounding
 
 Make = Callable[..., RunSettings]

@@ -104,6 +104,11 @@ class Groups:
         """The place of every element inside its group, from 0."""
         return np.arange(self.total, dtype=np.int64) - np.repeat(self.offsets[:-1], self.sizes)  # type: ignore[no-any-return]
 
+    @cached_property
+    def pairs(self) -> "Grid":
+        """All ordered pairs of elements of the same group."""
+        return Grid.of(self)
+
     def take(self, chosen: Int[np.ndarray, " g"]) -> tuple["Groups", Int[np.ndarray, " n"]]:
         """The chosen groups, in that order, and the indices of their elements."""
         picked = Groups(self.sizes[chosen])

@@ -384,7 +384,7 @@ class Preference(UpdateRule):
         if isinstance(self.loss, Kto):
             slope: Any = self.loss.slope(delta, batch) / batch.totals.candidates
         else:
-            grid = Grid.of(batch.contexts)
+            grid = batch.contexts.pairs
             weight = pair_weights(batch, grid, self.pairs)
             p = self._pairs(batch, grid, delta, log_pi)
             plus, minus = (_weighed(slope, weight) for slope in self.loss.slopes(p))
@@ -398,7 +398,7 @@ class Preference(UpdateRule):
         if isinstance(self.loss, Kto):
             values: Any = self.loss.value(delta, batch)
             return float(values.sum()) / batch.totals.candidates
-        grid = Grid.of(batch.contexts)
+        grid = batch.contexts.pairs
         each = self.loss.value(self._pairs(batch, grid, delta, log_pi))
         weighed = _weighed(each, pair_weights(batch, grid, self.pairs))
         return float(weighed.sum()) / batch.totals.contexts

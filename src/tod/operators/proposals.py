@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
+from jaxtyping import Float
 from pydantic import BeforeValidator, Discriminator, Field, FiniteFloat, Tag, model_validator
 
 from tod.base import Spec, SpecError
@@ -371,3 +373,11 @@ def due(refresh: int | tuple[int, ...] | LinearRefresh | None, step: int) -> boo
             copy += refresh[min(number, len(refresh) - 1)]
         number += 1
     return copy == step
+
+
+def gumbel(u: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """Standard Gumbel draws −log(−log u) of uniforms in [0, 1); a 0 counts as 2^-54.
+
+    The larger of U₁ + s·G₁ and U₂ + s·G₂ is the first with probability σ((U₁ − U₂)/s).
+    """
+    return -np.log(-np.log(np.maximum(u, 2.0**-54)))  # type: ignore[no-any-return]

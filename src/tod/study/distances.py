@@ -10,7 +10,14 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 def total_variation(log_p: Law, log_q: Law) -> Float[np.ndarray, " C"]:
     """½·Σ|p − q|, in [0, 1]."""
-    return 0.5 * np.abs(np.exp(log_p) - np.exp(log_q)).sum(axis=1)  # type: ignore[no-any-return]
+    return variation(np.exp(log_p), np.exp(log_q))
+
+
+def variation(
+    p: Float[np.ndarray, "*n Y"], q: Float[np.ndarray, "*n Y"]
+) -> Float[np.ndarray, "*n"]:
+    """½·Σ|p − q| of probabilities, in [0, 1]."""
+    return 0.5 * np.abs(p - q).sum(axis=-1)  # type: ignore[no-any-return]
 
 
 def mean_variation(log_p: Law, log_q: Law) -> float:

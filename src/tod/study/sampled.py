@@ -18,15 +18,29 @@ def draw(log_mu: Law, size: int, seed: int, *place: int) -> Int[np.ndarray, "C K
 
     Operators compared at equal seeds and places share their random numbers.
     """
-    count = len(log_mu)
-    uniforms = generator(seed, _DRAW, *place).random((count, size))
-    cumulative = np.cumsum(np.exp(log_mu), axis=1)
-    cumulative = cumulative / cumulative[:, -1:] + np.arange(count)[:, None]
-    wanted = (uniforms + np.arange(count)[:, None]).ravel()
-    flat = np.searchsorted(cumulative.ravel(), wanted, "right").reshape(count, size)
-    local = flat - log_mu.shape[1] * np.arange(count)[:, None]
+    return rows_at(cumulative(log_mu), uniforms(len(log_mu), size, seed, *place))
+
+
+def uniforms(count: int, size: int, seed: int, *place: int) -> Float[np.ndarray, "C K"]:
+    """The uniforms that `draw` reads at a place."""
+    return generator(seed, _DRAW, *place).random((count, size))
+
+
+def cumulative(log_mu: Law) -> Float[np.ndarray, "C Y"]:
+    """Distribution functions of all contexts, each from its number on: one ascending table."""
+    mass = np.cumsum(np.exp(log_mu), axis=1)
+    return mass / mass[:, -1:] + np.arange(len(log_mu))[:, None]  # type: ignore[no-any-return]
+
+
+def rows_at(
+    table: Float[np.ndarray, "C Y"], uniforms: Float[np.ndarray, "C K"]
+) -> Int[np.ndarray, "C K"]:
+    """The sequences at some uniforms, by the inverse of `cumulative`."""
+    context = np.arange(len(table))[:, None]
+    wanted = (uniforms + context).ravel()
+    flat = np.searchsorted(table.ravel(), wanted, "right").reshape(uniforms.shape)
     # a uniform next to 1 may round up into the next context
-    rows: Int[np.ndarray, "C K"] = np.minimum(local, log_mu.shape[1] - 1)
+    rows: Int[np.ndarray, "C K"] = np.minimum(flat - table.shape[1] * context, table.shape[1] - 1)
     return rows
 
 

@@ -144,10 +144,10 @@ def perturbed(world: FiniteWorld, sd: float, number: int = 0) -> Float[np.ndarra
     return world.language.of_sequences(tokens)
 
 
-def log_softmax(logits: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Log of the softmax over the last axis."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]
+def log_softmax(logits: Float[np.ndarray, "..."], axis: int = -1) -> Float[np.ndarray, "..."]:
+    """Log of the softmax over an axis, the last one if none is named."""
+    shifted = logits - logits.max(axis=axis, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))  # type: ignore[no-any-return]
 
 
 normalised = log_softmax

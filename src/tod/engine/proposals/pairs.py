@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from tod.engine.collect import Evidence, drawn, everywhere, scored_evidence
 from tod.engine.data.task import Example
@@ -11,6 +11,7 @@ from tod.engine.proposals.dataset import given_rollouts, text_of, with_end
 from tod.engine.sampling.uniforms import row_keys, uniforms
 from tod.engine.session import Session
 from tod.operators import CHOICE, PairsProposal
+from tod.operators.proposals import gumbel
 
 LABEL_SEED = 104_729
 """Added to the run's seed, so that labels and tokens are drawn by different numbers."""
@@ -39,14 +40,6 @@ def pairs(session: Session, step: int, spec: PairsProposal) -> Evidence:
         return replace(found, utility={**found.utility, CHOICE: score})
 
     return everywhere(session, session.task.batch(step - 1, spec.prompts), make)
-
-
-def gumbel(u: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """Standard Gumbel draws −log(−log u) of uniforms in [0, 1); a 0 counts as 2^-54.
-
-    The larger of U₁ + s·G₁ and U₂ + s·G₂ is the first with probability σ((U₁ − U₂)/s).
-    """
-    return -np.log(-np.log(np.maximum(u, 2.0**-54)))  # type: ignore[no-any-return]
 
 
 def _columns(session: Session, spec: PairsProposal, examples: list[Example]) -> Evidence:
