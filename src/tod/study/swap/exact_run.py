@@ -1,0 +1,207 @@
+"""Run a swap study in exact worlds: resumable, over several processes, results as they come.
+
+    python -m tod.study.swap.exact_run studies/exact.yaml --output results/exact --processes 2
+
+Every setting of a block of worlds is one file, written when it is done; a second call does what is
+missing. `load_exact` reads what there is.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tod.base import RunError
+from tod.runs.atomic import write_atomic
+from tod.study.swap.condition import Condition
+from tod.study.swap.exact_results import AGAIN, ExactResult
+from tod.study.swap.exact_spec import ExactSpec, Setting, read_exact
+from tod.study.swap.exact_stack import Stack
+from tod.study.swap.exact_training import Arm, train_stack
+
+__all__ = ["load_exact", "run_exact"]
+
+BLOCK = 8
+"""Worlds that are trained at once."""
+Told = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A setting in a block of worlds.
+
+    Attributes:
+        setting: The setting.
+        worlds: Numbers of the worlds.
+        control: What it controls; None: the study itself.
+    """
+
+    setting: Setting
+    worlds: tuple[int, ...]
+    control: str | None = None
+
+    @property
+    def file(self) -> str:
+        """Its path below the output."""
+        first, last = self.worlds[0], self.worlds[-1]
+        return f"worlds_{first}-{last}/{self.control or self.setting.file}.npz"
+
+    def arms(self, spec: ExactSpec) -> tuple[Arm, ...]:
+        """Who is trained."""
+        if self.control == "ladder":
+            operator = spec.operators[str(spec.controls.ladder)]
+            return tuple(Arm(f"η {eta:g}", operator, eta) for eta in spec.controls.ladder_eta)
+        arms = [Arm(name, operator) for name, operator in spec.operators.items()]
+        name = spec.controls.negative
+        if name is not None:
+            arms.append(Arm(name + AGAIN, spec.operators[name], stream=1))
+        return tuple(arms)
+
+
+def tasks(spec: ExactSpec, worlds: Iterable[int], block: int = BLOCK) -> tuple[Task, ...]:
+    """Everything that a study does, block by block; a ladder of sharpness last."""
+    numbers = tuple(worlds)
+    every = []
+    for start in range(0, len(numbers), block):
+        part = numbers[start : start + block]
+        every += [Task(setting, part) for setting in spec.settings]
+        if spec.controls.ladder is not None:
+            mu = spec.controls.ladder_mu
+            setting = Setting(eta=1.0, mu=mu, proposal=spec.mu[mu])
+            every.append(Task(setting, part, "ladder"))
+    return tuple(every)
+
+
+def run_exact(
+    spec: ExactSpec,
+    worlds: Iterable[int] | None = None,
+    output: Path | None = None,
+    *,
+    processes: int = 1,
+    told: Told | None = None,
+) -> list[Condition]:
+    """All conditions of a study: those of the operators, then those of the controls.
+
+    Args:
+        spec: The study.
+        worlds: Numbers of the worlds; those of the spec if None.
+        output: Folder of the results; what is there is not run again. None keeps none.
+        processes: How many work at once.
+        told: Hears how many tasks are done, of how many, and the last one's name.
+
+    Raises:
+        RunError: The folder holds results of another spec.
+    """
+    every = tasks(spec, spec.numbers if worlds is None else worlds)
+    done: dict[Task, ExactResult] = {}
+    if output is not None:
+        _claim(spec, output)
+        there = {task: output / task.file for task in every if (output / task.file).exists()}
+        done = {task: ExactResult.load(path) for task, path in there.items()}
+    missing = [task for task in every if task not in done]
+    for task, result in _results(spec, missing, processes):
+        if output is not None:
+            path = output / task.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            result.save(path)
+        done[task] = result
+        if told is not None:
+            told(len(done), len(every), task.file)
+    return conditions_of([done[task] for task in every])
+
+
+def load_exact(output: Path) -> list[Condition]:
+    """The conditions of all results in a folder.
+
+    Raises:
+        DataError: A file is no result.
+    """
+    return conditions_of([ExactResult.load(path) for path in sorted(output.glob("*/*.npz"))])
+
+
+def conditions_of(results: Iterable[ExactResult]) -> list[Condition]:
+    """The conditions of some results, controls last."""
+    every = list(results)
+    own = [c for result in every for c in result.conditions]
+    own.sort(key=lambda condition: condition.facts["control"] is not None)
+    return own + [c for result in every for c in result.negative]
+
+
+def _results(
+    spec: ExactSpec, missing: list[Task], processes: int
+) -> Iterator[tuple[Task, ExactResult]]:
+    if processes == 1 or len(missing) < 2:
+        yield from ((task, run_task(spec, task)) for task in missing)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        waiting = {pool.submit(run_task, spec, task): task for task in missing}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+
+
+def run_task(spec: ExactSpec, task: Task) -> ExactResult:
+    """One setting in one block of worlds."""
+    stack = _stack(spec.model_dump_json(), task.worlds)
+    arms = task.arms(spec)
+    ends = train_stack(spec, stack, task.setting, arms)
+    return ExactResult.of(spec, stack, task.setting, arms, ends, task.control)
+
+
+@lru_cache(maxsize=1)
+def _stack(spec: str, worlds: tuple[int, ...]) -> Stack:
+    """The stack of a block; its random numbers serve all settings."""
+    made = ExactSpec.model_validate_json(spec)
+    return Stack.of(tuple(made.world(number) for number in worlds), tuple(range(made.seeds)))
+
+
+def _claim(spec: ExactSpec, output: Path) -> None:
+    """Take the folder for this spec, whichever worlds it names."""
+    data = spec.model_dump(mode="json", exclude={"worlds", "first_world"})
+    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    path = output / "spec.json"
+    if not path.exists():
+        output.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, text)
+        return
+    if path.read_text(encoding="utf-8") != text:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        raise RunError(
+            f"{output} holds results of another study ({path.name} differs; this one is {digest}). "
+            "Choose another --output."
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="exact_run", description="Swap study in exact worlds.")
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--worlds", help="FIRST-LAST; those of the spec by default")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args(arguments)
+    worlds = None
+    if options.worlds:
+        first, _, last = options.worlds.partition("-")
+        worlds = range(int(first), int(last or first) + 1)
+    started = time.monotonic()
+
+    def told(done: int, total: int, name: str) -> None:
+        spent = time.monotonic() - started
+        sys.stderr.write(f"{done}/{total}  {spent:.0f} s  {name}\n")
+
+    conditions = run_exact(
+        read_exact(options.spec), worlds, options.output, processes=options.processes, told=told
+    )
+    spent = time.monotonic() - started
+    sys.stdout.write(f"{len(conditions)} conditions in {options.output}, {spent:.0f} s\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
