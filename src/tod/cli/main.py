@@ -19,6 +19,7 @@ from tod.cli.run import run
 from tod.cli.schema import schema_command
 from tod.cli.selftest import selftest_command
 from tod.cli.study import study
+from tod.cli.swap import swap_command
 from tod.cli.watch import watch_command
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ for _name, _body in (
     ("report", report_command),
     ("schema", schema_command),
     ("selftest", selftest_command),
+    ("swap", swap_command),
 ):
     app.command(_name, cls=Command)(_body)
 app.add_typer(atlas, name="atlas")

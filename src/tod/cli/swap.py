@@ -1,5 +1,7 @@
 """`tod swap STUDY`: are operators of one target interchangeable, and what would have told?"""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +11,10 @@ from tod.base import SpecError
 from tod.cli.options import Json
 
 if TYPE_CHECKING:
-    from tod.study.swap.run import Progress
+    from tod.study.swap import Condition
     from tod.study.swap.spec import SwapSpec
+
+KINDS = ("exact", "language_model", "runs")
 
 
 def swap_command(
@@ -43,19 +47,92 @@ def swap_command(
 
     Example: tod swap studies/quick.yaml --processes 2
     """
+    from tod.base import read_mapping
+
+    kind = read_mapping(study, "A study is a mapping; see docs/swap.md.").get("kind")
+    if kind not in KINDS:
+        raise SpecError(f"{study}: kind {kind!r} is none of {', '.join(KINDS)}. See docs/swap.md.")
+    failed: dict[str, str] = {}
+    if kind == "runs":
+        conditions = _of_runs(study)
+    elif kind == "exact":
+        conditions = _exact(study, output, processes, dry_run)
+    else:
+        conditions, failed = _trained(study, output, processes, limit, dry_run, partial)
+    for name, why in failed.items():
+        typer.echo(f"failed: {name}: {why}", err=True)
+    if conditions:
+        _conclude(conditions, json_out)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _of_runs(study: Path) -> "list[Condition]":
+    """Runs that are there."""
+    from tod.study.swap.existing import RunsSpec, compare_runs
+
+    return [compare_runs(RunsSpec.load(study), study.parent)]
+
+
+def _exact(study: Path, output: Path | None, processes: int, dry_run: bool) -> "list[Condition]":
+    """A study in exact worlds, with a bar on a terminal."""
+    from tod.study.swap.exact_run import run_exact, tasks
+    from tod.study.swap.exact_spec import read_exact
+
+    spec = read_exact(study)
+    if dry_run:
+        count = len(tasks(spec, spec.numbers))
+        typer.echo(
+            f"{study}: {count} tasks of {len(spec.operators)} operators at {spec.seeds} seeds in "
+            f"{spec.worlds} worlds from {spec.first_world} on"
+        )
+        return []
+    with _bar() as told:
+        return run_exact(
+            spec,
+            None,
+            output or Path("runs") / study.stem,
+            processes=processes,
+            told=lambda done, total, name: told(done, total, None, name),
+        )
+
+
+def _trained(
+    study: Path,
+    output: Path | None,
+    processes: int,
+    limit: int | None,
+    dry_run: bool,
+    partial: bool,
+) -> "tuple[list[Condition], dict[str, str]]":
+    """A study that trains language models; its conditions, and why runs failed."""
+    from tod.study.swap.assemble import conditions_of
+    from tod.study.swap.run import run_study
     from tod.study.swap.spec import SwapSpec
 
     spec = SwapSpec.load(study)
     folder = output or Path("runs") / spec.name
     if dry_run:
         _forecast(spec, folder)
-        return
-    failed = _run(spec, folder, study.parent, processes, limit)
-    for name, why in failed.items():
-        typer.echo(f"failed: {name}: {why}", err=True)
-    _conclude(spec, folder, partial, json_out)
-    if failed:
-        raise typer.Exit(1)
+        return [], {}
+    with _bar() as told:
+        failed = run_study(
+            spec,
+            folder,
+            study.parent,
+            processes=processes,
+            limit=limit,
+            progress=lambda state: told(
+                state.done, state.total, state.left, state.arm.slug if state.arm else ""
+            ),
+        )
+    conditions = conditions_of(spec, folder, complete=not partial)
+    if not conditions:
+        typer.echo(
+            f"{folder}: no condition has all of its runs yet, so nothing is compared. Run the same "
+            "command again, or pass --partial for the seeds that every operator has."
+        )
+    return conditions, failed
 
 
 def _forecast(spec: "SwapSpec", folder: Path) -> None:
@@ -93,44 +170,35 @@ def _forecast(spec: "SwapSpec", folder: Path) -> None:
     console.print(table)
 
 
-def _run(
-    spec: "SwapSpec", folder: Path, root: Path, processes: int, limit: int | None
-) -> dict[str, str]:
-    """Run what is missing, with a bar on a terminal and a line a run elsewhere."""
+@contextmanager
+def _bar() -> "Iterator[Callable[[int, int, float | None, str], None]]":
+    """A bar on a terminal, and elsewhere a line for everything that is done."""
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
     from tod.show.screen import Screen
-    from tod.study.swap.run import run_study
 
     console = Screen(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
     with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("runs", total=None, left="")
 
-        def told(state: "Progress") -> None:
-            left = "" if state.left is None else f"{_duration(state.left)} left"
-            name = f"{state.done} of {state.total} runs"
-            bar.update(task, completed=state.done, total=state.total, description=name, left=left)
-            if not console.is_terminal and state.arm is not None:
-                console.print(f"{name}, {left}: {state.arm.slug}")
+        def told(done: int, total: int, seconds: float | None, name: str) -> None:
+            left = "" if seconds is None else f"{_duration(seconds)} left"
+            count = f"{done} of {total}"
+            bar.update(task, completed=done, total=total, description=count, left=left)
+            if not console.is_terminal and name:
+                console.print(", ".join(word for word in (count, left, name) if word))
 
-        return run_study(spec, folder, root, processes=processes, limit=limit, progress=told)
+        yield told
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(seconds / 60, 0.1):.1f} min"
 
 
-def _conclude(spec: "SwapSpec", folder: Path, partial: bool, json_out: str | None) -> None:
-    """Say what came of it, as far as it goes."""
+def _conclude(conditions: "list[Condition]", json_out: str | None) -> None:
+    """Say what came of it."""
     from tod.show.output import put_json
-    from tod.study.swap.assemble import conditions_of
 
-    conditions = conditions_of(spec, folder, complete=not partial)
-    if not conditions:
-        raise SpecError(
-            f"{folder}: no condition has all of its runs yet, so nothing can be compared. Run the "
-            "same command again, or pass --partial for the seeds that every operator has."
-        )
     put_json({"schema": "tod.swap/1", "conditions": len(conditions)}, json_out)

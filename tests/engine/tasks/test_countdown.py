@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tod.base import DataError
+from tod.base import DataError, SpecError
 from tod.engine.tasks import countdown
+from tod.engine.utilities.utility_specs import CountdownUtility
 from tolerance import chance
 
 OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
@@ -202,3 +203,17 @@ def test_problems_never_change_between_machines_or_processes():
 
 
 GOLDEN = ["2 6 7 13=16:", "4 5 10 13=48:", "5 8 9=22:", "7 8 9=8:", "2 3 3 5=3:", "6 7 9 10=16:"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("12*3-8", 1.0), ("12+3+8", 3 / (3 + 5)), ("12+3", 0.0), ("12*8-3", 3 / (3 + 65)), ("x", 0.0)],
+)
+def test_distance_grades_what_uses_every_number(text: str, expected: float) -> None:
+    """d/(d + |value − 28|) with d = 3."""
+    assert countdown.check(text, [3, 8, 12], 28, distance=3.0) == expected
+
+
+def test_distance_and_partial_exclude_each_other() -> None:
+    with pytest.raises(SpecError, match="set one"):
+        CountdownUtility.parse({"name": "correct", "partial": 0.1, "distance": 3.0})

@@ -20,7 +20,7 @@ class CountdownTask(Spec):
 
 
 class SumsTask(Spec):
-    """A number as a sum of rising parts, the first of which is named; made on demand."""
+    """A number as a sum of three rising parts, the first of which is named; made on demand."""
 
     kind: Literal["sums"] = "sums"
     split: Split = "train"

@@ -1,6 +1,6 @@
-"""Sums: a number as a sum of so many rising parts, the first of which is named.
+"""Sums: a number as a sum of three rising parts, the first of which is named.
 
-A problem is written ``3 5 41=`` (three rising parts from 5 on that add up to 41) and answered
+A problem is written ``5 41=`` (three rising parts from 5 on that add up to 41) and answered
 ``5+14+22``. Most problems have many answers, so a policy that is right need not be certain. The
 text of the prompt *is* the problem. Problems are drawn by a counter: problem ``index`` of stream
 ``seed`` is a pure function of the two, on every machine.
@@ -11,41 +11,35 @@ from itertools import pairwise
 
 from tod.engine.tasks.stream import Split, different, in_held_out, uniforms
 
-COUNTS = (3, 4)
-"""How many parts a problem asks for; drawn uniformly."""
-LARGEST = 40
-"""Parts lie in 1…40: prompts of about 8 characters, answers of about 9."""
+COUNT = 3
+"""How many parts a problem asks for."""
+LARGEST = 50
+"""Parts lie in 1…50: prompts of about 6 characters, answers of about 7."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """How many parts, the first of them, what they add up to, and one answer."""
+    """The first part, what all add up to, and one answer."""
 
-    count: int
     first: int
     total: int
     solution: str
 
     @property
     def prompt(self) -> str:
-        """The text shown to the model, for example ``3 5 41=``."""
-        return f"{self.count} {self.first} {self.total}="
+        """The text shown to the model, for example ``5 41=``."""
+        return f"{self.first} {self.total}="
 
     @property
     def columns(self) -> dict[str, object]:
         """What a checker needs, by the names of the row."""
-        return {
-            "count": self.count,
-            "first": self.first,
-            "total": self.total,
-            "answer": self.solution,
-        }
+        return {"first": self.first, "total": self.total, "answer": self.solution}
 
 
-def check(completion: str, count: int, first: int, total: int) -> float:
-    """1 for ``count`` rising whole numbers up to 40, from ``first`` on, that make ``total``."""
+def check(completion: str, first: int, total: int) -> float:
+    """1 for three rising whole numbers up to 50, from ``first`` on, that make ``total``."""
     texts = completion.strip().split("+")
-    if len(texts) != count or not all(t.isascii() and t.isdigit() and len(t) < 3 for t in texts):
+    if len(texts) != COUNT or not all(t.isascii() and t.isdigit() and len(t) < 3 for t in texts):
         return 0.0
     parts = [int(text) for text in texts]
     rising = all(a < b for a, b in pairwise(parts))
@@ -62,18 +56,17 @@ def problem(split: Split, index: int, seed: int = 0) -> Problem:
     """
     draws = uniforms(seed, index)
     while True:
-        count = COUNTS[int(next(draws) * len(COUNTS))]
         parts: set[int] = set()
-        while len(parts) < count:
+        while len(parts) < COUNT:
             parts.add(1 + int(next(draws) * LARGEST))
         rising = sorted(parts)
-        drawn = Problem(count, rising[0], sum(rising), "+".join(map(str, rising)))
+        drawn = Problem(rising[0], sum(rising), "+".join(map(str, rising)))
         if in_held_out(drawn.prompt) == (split == "held_out"):
             return drawn
 
 
 def prompts(split: Split, count: int, seed: int = 0) -> list[dict[str, object]]:
-    """The first ``count`` different records ``{prompt, count, first, total, answer}`` of a stream.
+    """The first ``count`` different records ``{prompt, first, total, answer}`` of a stream.
 
     Raises:
         DataError: The split has too few different problems.

@@ -87,8 +87,7 @@ def _score(spec: TextUtility, prompt: Any, text: str, columns: Row) -> float:
         numbers, target = _column(columns, "numbers"), _column(columns, "target")
         return countdown.check(text, numbers, target, spec.partial, spec.distance)
     if isinstance(spec, SumsUtility):
-        names = ("count", "first", "total")
-        return sums.check(text, *(_column(columns, name) for name in names))
+        return sums.check(text, _column(columns, "first"), _column(columns, "total"))
     if isinstance(spec, ExactMatchUtility):
         return float(text.strip() == str(_column(columns, spec.answer)).strip())
     if isinstance(spec, MathVerifyUtility):

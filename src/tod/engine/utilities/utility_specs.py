@@ -53,7 +53,7 @@ class CountdownUtility(_Utility):
 
 
 class SumsUtility(_Utility):
-    """1 for as many rising parts as asked, from the first on, that add up to the total, else 0."""
+    """1 for three rising parts, from the named one on, that add up to the total, else 0."""
 
     kind: Literal["sums"] = "sums"
 
