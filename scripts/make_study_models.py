@@ -24,8 +24,8 @@ from tod.engine.tasks import countdown, sums
 ROOT = Path(__file__).parents[1]
 BASES: dict[str, tuple[ModuleType, int]] = {
     "distance": (countdown, 200),
-    "sums": (sums, 200),
-    "sums-teacher": (sums, 700),
+    "sums": (sums, 600),
+    "sums-teacher": (sums, 1500),
 }
 WARM = ("countdown-warm", "distance-warm", "sums-warm")
 TASKS = {

@@ -28,6 +28,39 @@ def tod(*words: str, timeout: float = 600, **options: object) -> subprocess.Comp
     )
 
 
+MARK = "== end of command "
+IN_TURN = f"""
+import json, sys
+from tod.cli.main import main
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    for stream in (sys.stdout, sys.stderr):
+        stream.write(f"{MARK}{{code}}\\n")
+        stream.flush()
+"""
+
+
+def in_turn(*lines: list[str]) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of commands that one process runs: most of it is importing."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN, json.dumps(lines)],
+        env={**os.environ, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=ROOT,
+        check=True,
+    )
+    out, errors = (re.split(rf"{MARK}(\d+)\n", text) for text in (done.stdout, done.stderr))
+    assert len(out) == len(errors) == 2 * len(lines) + 1
+    return [(int(out[i + 1]), out[i], errors[i]) for i in range(0, 2 * len(lines), 2)]
+
+
 def test_run_ends_with_the_path_of_its_report(tmp_path: Path) -> None:
     done = tod("run", "configs/quickstart.yaml", *QUICK, f"output={tmp_path / 'r'}")
     assert done.returncode == 0, done.stderr
@@ -41,7 +74,8 @@ def test_run_ends_with_the_path_of_its_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["quickstart", pytest.param("listwise_pool", marks=pytest.mark.slow), "bon"]
+    "name",
+    [*(pytest.param(x, marks=pytest.mark.slow) for x in ("quickstart", "listwise_pool")), "bon"],
 )
 def test_a_recipe_runs_by_its_name_anywhere(name: str, tmp_path: Path) -> None:
     quick = QUICK if name != "bon" else ["search.contexts=4"]
@@ -68,39 +102,43 @@ def test_dry_run_shows_triple_memory_and_cost_and_writes_nothing(tmp_path: Path)
     assert not (tmp_path / "r").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["run", "nowhere.yaml"], "nowhere.yaml: no such file"),
-        (["run", "configs/grpo.yaml", "train.stps=3"], "Did you mean `steps`"),
-        (["run", "configs/grpo.yaml", "target.kind=two_ancor"], "Did you mean `two_anchor`"),
-        (["run", "configs/grpo.yaml", "operator.proposal.size=0"], "operator.proposal.size"),
-        (["run", "configs/rloo.yaml", "target.eta=-1"], "target.eta"),
-        (["run", "configs/grpo.yaml", "model=./nothing"], "nothing"),
-        (["run", "configs/grpo.yaml", "oops"], "path=value"),
-        (["run", "configs/grpo.yaml", "output=/dev/null/x"], "/dev/null/x"),
-        (["atlas", "show", "grpoo"], "Did you mean 'grpo'"),
-        (["run", "gspoo"], "Did you mean 'gspo'"),
-        (["report", "nowhere"], "nowhere"),
-    ],
-)
-def test_bad_input_exits_2_with_one_message(words: list[str], expected: str) -> None:
-    done = tod(*words)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr
+BAD = [
+    (["run", "nowhere.yaml"], "nowhere.yaml: no such file"),
+    (["run", "configs/grpo.yaml", "train.stps=3"], "Did you mean `steps`"),
+    (["run", "configs/grpo.yaml", "target.kind=two_ancor"], "Did you mean `two_anchor`"),
+    (["run", "configs/grpo.yaml", "operator.proposal.size=0"], "operator.proposal.size"),
+    (["run", "configs/rloo.yaml", "target.eta=-1"], "target.eta"),
+    (["run", "configs/grpo.yaml", "model=./nothing"], "nothing"),
+    (["run", "configs/grpo.yaml", "oops"], "path=value"),
+    (["run", "configs/grpo.yaml", "output=/dev/null/x"], "/dev/null/x"),
+    (["atlas", "show", "grpoo"], "Did you mean 'grpo'"),
+    (["run", "gspoo"], "Did you mean 'gspo'"),
+    (["report", "nowhere"], "nowhere"),
+]
+
+
+def test_bad_input_exits_2_with_one_message() -> None:
+    """The last in a process of its own, the others in one."""
+    ends = in_turn(*[words for words, _ in BAD[:-1]])
+    alone = tod(*BAD[-1][0])
+    ends.append((alone.returncode, alone.stdout, alone.stderr))
+    for (words, expected), (code, out, errors) in zip(BAD, ends, strict=True):
+        assert code == 2, (words, out, errors)
+        assert expected in errors, (words, errors)
+        assert "Traceback" not in errors, (words, errors)
 
 
 def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in tod("atlas", "show", "grpoo", "--debug").stderr
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["demo"], ["report"], ["atlas"]])
-def test_help_teaches(command: list[str]) -> None:
-    done = tod(*command, "--help")
-    assert done.returncode == 0
-    if command and command != ["atlas"]:
-        assert "Example: tod" in done.stdout
+def test_help_teaches() -> None:
+    commands: list[list[str]] = [[], ["run"], ["demo"], ["report"], ["atlas"]]
+    ends = in_turn(*[[*command, "--help"] for command in commands])
+    for command, (code, out, _) in zip(commands, ends, strict=True):
+        assert code == 0
+        if command and command != ["atlas"]:
+            assert "Example: tod" in out
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -154,20 +192,19 @@ def test_full_disk_is_one_message_and_records_stay_whole(tmp_path: Path) -> None
     assert resource.getrlimit(resource.RLIMIT_FSIZE)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "text", "target: 5\noperator: [1]"])
-@pytest.mark.parametrize("command", [["run"], ["atlas", "audit"], ["diagnose", ".", "--target"]])
-def test_a_file_of_another_kind_is_named_in_words(
-    content: str, command: list[str], tmp_path: Path
-) -> None:
-    path = tmp_path / "recipe.yaml"
-    path.write_text(content)
-    if command[0] == "diagnose":
-        command[1] = str(ROOT / "tests/formats/fixtures/completions")
-    done = tod(*command, str(path))
-    assert done.returncode == 2
-    assert str(path) in done.stderr
-    assert "mapping" in done.stderr
-    assert not re.search("NoneType|a list, this|Input should|dict", done.stderr), done.stderr
+def test_a_file_of_another_kind_is_named_in_words(tmp_path: Path) -> None:
+    rollouts = str(ROOT / "tests/formats/fixtures/completions")
+    commands = (["run"], ["atlas", "audit"], ["diagnose", rollouts, "--target"])
+    lines = []
+    for number, content in enumerate(("", "[1]", "text", "target: 5\noperator: [1]")):
+        path = tmp_path / f"recipe{number}.yaml"
+        path.write_text(content)
+        lines += [[*command, str(path)] for command in commands]
+    for line, (code, _, errors) in zip(lines, in_turn(*lines), strict=True):
+        assert code == 2, line
+        assert line[-1] in errors
+        assert "mapping" in errors
+        assert not re.search("NoneType|a list, this|Input should|dict", errors), errors
 
 
 def test_the_context_of_the_model_is_named_before_memory(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ print(json.dumps([peak, needed.total]))
 @pytest.mark.parametrize(
     "world",
     [
-        [128, 3, 16, 8, 24, 40, 64],  # activations
+        pytest.param([128, 3, 16, 8, 24, 40, 64], marks=pytest.mark.slow),  # activations
         [256, 4, 4, 8, 100, 30, 20000],  # logits
         pytest.param([512, 6, 2, 4, 20, 20, 64], marks=pytest.mark.slow),  # weights and moments
     ],

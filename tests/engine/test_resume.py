@@ -69,7 +69,8 @@ def same_run(first: Path, second: Path) -> None:
         assert ours.collect().equals(theirs.collect()), table
 
 
-def test_killed_at_twelve_random_moments(small: Make) -> None:
+@pytest.mark.parametrize("times", [4, pytest.param(12, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(small: Make, times: int) -> None:
     changes = {"operator__proposal__refresh": 2, "evaluate": {"held_out_prompts": 4, "every": 3}}
     whole, broken = (
         small("whole", train__steps=8, **changes),
@@ -81,7 +82,7 @@ def test_killed_at_twelve_random_moments(small: Make) -> None:
     length = time.monotonic() - began
     rng = np.random.default_rng(5)
     kills, finished, started = 0, False, False
-    while kills < 12:
+    while kills < times:
         finished = in_child(
             broken, resume=started, kill_after=float(rng.uniform(0.02, 0.35)) * max(length, 1.0)
         )
