@@ -44,6 +44,34 @@ class Cut:
     count: int
 
 
+def auroc(
+    scores: Float[np.ndarray, " n"],
+    apart: Bool[np.ndarray, " n"],
+    counts: Float[np.ndarray, "*r n"],
+) -> Float[np.ndarray, " *r"]:
+    """P(an apart condition scores lower than another), ties one half; NaN with one class only.
+
+    Args:
+        scores: Low where operators end apart; no NaN.
+        apart: Where they did.
+        counts: How often every condition counts, such as rows of resamples; ones for the
+            conditions themselves.
+
+    Source: Hanley and McNeil 1982
+    """
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
+    bad, good = (
+        np.add.reduceat((counts * which)[..., order], starts, axis=-1) for which in (apart, ~apart)
+    )
+    above = good.sum(axis=-1, keepdims=True) - good.cumsum(axis=-1)
+    pairs = bad.sum(axis=-1) * good.sum(axis=-1)
+    wins = (bad * (above + good / 2)).sum(axis=-1)
+    share: Float[np.ndarray, " *r"] = np.full(wins.shape, np.nan)
+    np.divide(wins, pairs, out=share, where=pairs > 0)
+    return share
+
+
 def youden(
     scores: Float[np.ndarray, " n"], apart: Bool[np.ndarray, " n"], *, tolerated: float = 0.05
 ) -> Cut:
@@ -65,13 +93,11 @@ def youden(
     below = x[None, :] < cuts[:, None]
     sensitivity, specificity = below[:, bad].mean(axis=1), 1 - below[:, ~bad].mean(axis=1)
     best = int(np.argmax(sensitivity + specificity))
-    wins = (x[bad][:, None] < x[~bad][None, :]).mean()
-    ties = (x[bad][:, None] == x[~bad][None, :]).mean()
     return Cut(
         threshold=float(cuts[best]),
         sensitivity=float(sensitivity[best]),
         specificity=float(specificity[best]),
-        auroc=float(wins + ties / 2),
+        auroc=float(auroc(x, bad, np.ones(len(x)))),
         stable=_stable(x, bad, tolerated),
         count=len(x),
     )
