@@ -1,6 +1,7 @@
 # make demo   the main job: train the embedded model, print the report's path
 # make test   every check and test (CPU, minutes)
 # make test-machines   the numeric tests as other machines compute them (an hour and more)
+# make study-quick, study-exact, study-lm   are operators of one target interchangeable? (docs/swap.md)
 # make mutants  break lines of the theory packages, one at a time: a test must fail each time
 # All work from a bare checkout: they make .venv and install a pinned set into it, `make demo` what
 # training needs and nothing else, the others the rest.
@@ -16,7 +17,7 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check --no-compile -c cons
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow test-machines mutants lint format types contracts unit doctest bench tiny schemas clean
+.PHONY: demo test test-slow test-machines mutants study-quick study-exact study-lm lint format types contracts unit doctest bench tiny schemas clean
 
 demo: $(TRAIN)
 	$(VENV)/bin/tod demo --output runs/demo --overwrite
@@ -51,6 +52,18 @@ test-machines: $(STAMP)
 # a second call goes on where the first one stopped; MUTANTS="--rooms base --count 40" tries those
 mutants: $(STAMP)
 	$(PY) scripts/mutants.py mutants.jsonl $(MUTANTS)
+
+# operators of one target side by side: exact worlds in seconds and in minutes, language models for
+# hours (a second call goes on where the first one stopped)
+study-quick study-exact study-lm: PROCESSES ?= 2
+study-quick: $(STAMP)
+	$(VENV)/bin/tod swap studies/quick.yaml --output studies/results/quick --processes $(PROCESSES)
+
+study-exact: $(STAMP)
+	$(VENV)/bin/tod swap studies/exact.yaml --output studies/results/exact --processes $(PROCESSES)
+
+study-lm: $(STAMP)
+	$(VENV)/bin/tod swap studies/language_models.yaml --output studies/results/language_models --processes $(PROCESSES)
 
 bench: $(STAMP)
 	for b in benchmarks/*.py; do echo "== $$b"; $(PY) $$b || exit 1; done
