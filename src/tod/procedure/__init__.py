@@ -7,5 +7,6 @@ batch is measured.
 
 from tod.procedure.credit import *
 from tod.procedure.examine import *
+from tod.procedure.legs import *
 from tod.procedure.procedure import *
 from tod.procedure.statistics import *

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.diagnostics.activation import activation_sums, share_of
-from tod.diagnostics.kernel import per_context
 from tod.operators import Batch, Operator
 from tod.operators.proposals import gumbel
+from tod.procedure import LEGS, legs_of
 from tod.study.auxiliary_slope import divergence_slope
 from tod.study.policy import Adam, slope_of_choices
 from tod.study.sampled import rows_at
@@ -18,8 +18,6 @@ from tod.study.swap.exact_stack import Drawn, Sampler, Stack, by_symbol, law_of
 from tod.study.world import log_softmax
 
 __all__ = ["Arm", "Ends", "train_stack"]
-
-LEGS = ("target_proposal", "policy_proposal", "target_policy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,10 +189,8 @@ class _Learner:
 
     def _measure(self, batch: Batch, credit: Any) -> None:
         """Legs and activation of a batch before it is used, run by run."""
-        log_r = batch.sequences.sum(batch.log_policy) - batch.log_mu
-        columns = per_context(batch.contexts, batch.log_w, log_r=log_r)  # type: ignore[arg-type]
-        columns["target_proposal"] = columns["ess"] / self.spec.size
-        means = [self.stack.by_run(np.minimum(columns[leg], 1.0)).mean(axis=(2, 3)) for leg in LEGS]
+        columns = legs_of(batch)
+        means = [self.stack.by_run(columns[leg]).mean(axis=(2, 3)) for leg in LEGS]
         self.legs.append(np.stack([*means, self._off_path(batch)]))
         if credit.gate is not None and credit.token_advantage is not None:
             self.active.append(self._active(credit))
