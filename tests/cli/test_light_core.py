@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_run(here / "runs" / name, steps=3, arc=True)
     for name in ("outputs/completions", "pilot"):
         shutil.copytree(ROOT / "tests/formats/fixtures/completions", here / name)
-    for name in ("configs", "docs"):
+    for name in ("configs", "docs", "studies"):
         (here / name).symlink_to(ROOT / name)
     text = (ROOT / "configs/grpo.yaml").read_text().replace("correct", "reward")
     (here / "grpo.yaml").write_text(text)

@@ -45,10 +45,12 @@ def swap_command(
     Ctrl-C, or a crash, loses the runs under way, and the same command goes on, on another machine
     too if the folder is copied.
 
-    Example: tod swap studies/quick.yaml --processes 2
+    Example: tod swap studies/quick.yaml --dry-run
     """
     from tod.base import read_mapping
 
+    if not study.exists():
+        raise SpecError(f"{study}: no such file. docs/swap.md shows how a study is written.")
     kind = read_mapping(study, "A study is a mapping; see docs/swap.md.").get("kind")
     if kind not in KINDS:
         raise SpecError(f"{study}: kind {kind!r} is none of {', '.join(KINDS)}. See docs/swap.md.")

@@ -15,7 +15,7 @@ LEGS = ("target_proposal", "policy_proposal", "target_policy")
 
 
 def legs_of(batch: Batch) -> dict[str, Float[np.ndarray, " C"]]:
-    """ESS_rel of q*/μ, π/μ and q*/π by prompt, each in [0, 1]; NaN where π or the target is unknown.
+    """ESS_rel of q*/μ, π/μ and q*/π by prompt, each in [0, 1]; NaN where one is not known.
 
     As `tod.examine` measures them, without classes, intervals and summaries.
 
