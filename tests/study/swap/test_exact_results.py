@@ -13,6 +13,7 @@ from tod.study.swap.exact_results import AGAIN, ExactResult, all_pairs
 from tod.study.swap.exact_run import Task, run_task
 from tod.study.swap.exact_stack import Stack
 from tod.study.swap.exact_training import Arm, Ends, train_stack
+from tod.study.swap.subset import compared
 from tod.study.world import FiniteWorld
 from tolerance import unit_roundoff
 
@@ -29,7 +30,8 @@ def coin(tiny, heads):
     legs = {
         "target_proposal": np.full((a, 1, s), 0.8),
         "policy_proposal": np.arange(a)[:, None, None] * np.ones((a, 1, s)),
-        "off_path": np.zeros((a, 1, s)),
+        "target_policy": np.full((a, 1, s), 0.9),
+        "off_path": np.full((a, 1, s), 0.2),
     }
     active = np.full((a, 1, s), np.nan)
     active[1] = 0.25
@@ -65,6 +67,9 @@ def test_a_condition_holds_operators_and_the_control_its_two_names(tiny):
     (negative,) = result.negative
     assert negative.operators == ("centred", "centred" + AGAIN)
     assert negative.facts["control"] == "negative"
+    assert negative.facts["contrast"] is None
+    assert compared(condition).operators == ("centred", "token_clip")
+    assert compared(negative).operators == negative.operators
     np.testing.assert_allclose(negative.distance[0, :, 1, :], [[0.1, 0.1], [0.1, 0.1]])
     assert excess(negative)[0, 1] == pytest.approx(0.1 - 0.5 * 0.2)
 
@@ -74,6 +79,7 @@ def test_what_was_seen_in_training_is_a_mean_over_the_operators_compared(tiny):
     (condition,) = coin(tiny, HEADS).conditions
     seen = condition.diagnostics
     assert seen["training_policy_proposal"] == pytest.approx(0.5)
+    assert seen["off_path"] == pytest.approx(0.2)
     assert seen["ess_two"] == pytest.approx(0.5)
     assert seen["swap_probe"] == pytest.approx(0.5)
     assert seen["clip_activation"] == pytest.approx(0.25)

@@ -17,7 +17,7 @@ from tod.study.swap.condition import Condition
 from tod.study.swap.exact_before import before_training
 from tod.study.swap.exact_spec import ExactSpec, Setting
 from tod.study.swap.exact_stack import Stack
-from tod.study.swap.exact_training import Arm, Ends
+from tod.study.swap.exact_training import LEGS, Arm, Ends
 
 __all__ = ["ExactResult"]
 
@@ -150,7 +150,7 @@ class ExactResult:
                 **self.about["facts"],
                 "world": float(self.about["worlds"][w]),
                 "control": control,
-                "contrast": ", ".join(self.about["contrast"]) or None,
+                "contrast": ", ".join(n for n in self.about["contrast"] if n in names) or None,
             },
         )
 
@@ -169,7 +169,8 @@ class ExactResult:
         pairs = self.probes[w][np.ix_(arms, arms)][np.triu_indices(len(arms), 1)]
         values = {
             "ess_two": min(means["target_proposal"], means["policy_proposal"]),
-            **{f"training_{leg}": means[leg] for leg in names if leg != "activation"},
+            **{f"training_{leg}": means[leg] for leg in LEGS},
+            "off_path": means["off_path"],
             "clip_activation": clip.mean(),
             "swap_probe": pairs.mean() if pairs.size else np.nan,
         }
