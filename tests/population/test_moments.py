@@ -39,7 +39,7 @@ def same(a, b, near):
 def test_expectations_over_all_samples_of_a_coin():
     rows = np.array(list(product([0.0, 1.0], repeat=5)))
     chance = np.prod(np.where(rows == 1, 0.3, 0.7), axis=1)
-    k, near = k_statistics(rows), double(64, 4)
+    k, near = k_statistics(rows.T), double(64, 4)
     assert chance @ k.k2 == pytest.approx(0.21, rel=near)
     assert chance @ k.k3 == pytest.approx(0.084, rel=near)
     assert chance @ k.k4 == pytest.approx(-0.0546, rel=near)
@@ -50,7 +50,7 @@ def test_expectations_over_all_samples_of_a_coin():
 def test_expectations_over_all_samples_of_three_values(size):
     values, p = np.array([-1.0, 0.5, 3.0]), np.array([0.5, 0.3, 0.2])
     at = np.array(list(product(range(3), repeat=size)))
-    k, chance = k_statistics(values[at]), np.prod(p[at], axis=1)
+    k, chance = k_statistics(values[at].T), np.prod(p[at], axis=1)
     x = values - p @ values
     m2, m3, m4 = (float(p @ x**r) for r in (2, 3, 4))
     want = m2, m3, m4 - 3 * m2**2, m2**2

@@ -12,6 +12,7 @@ from tod.population.scale_mixture import (
     STEP,
     TAU,
     ScaleLaw,
+    _groups_at_points,
     _log_density,
     _posterior,
     degrees_of_freedom,
@@ -77,6 +78,32 @@ def test_the_refined_grid_gives_what_a_wide_fine_one_gives(rng):
     for share in (0.5, 0.9):
         got, want = (np.log(x.quantile(share)) for x in (law, fine))
         np.testing.assert_allclose(got, want, rtol=0, atol=step / 2)
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.5])
+def test_the_grid_resolves_a_law_of_many_groups(rng, tau):
+    log_k2 = np.log(rng.chisquare(7, size=100_000) / 7) + 2 * tau * rng.normal(size=100_000)
+    cells, count = np.unique(np.rint(log_k2 / WIDTH), return_counts=True)
+    law = scale_law({8: (cells * WIDTH, count)}, WIDTH, 0.0)
+    m = np.linspace(law.m[0] - 0.01, law.m[-1] + 0.01, 201)
+    fine_tau = np.geomspace(0.9 * law.tau[0], 1.1 * law.tau[-1], 201)
+    fine = _posterior({8: (cells * WIDTH, count)}, WIDTH, 0.0, m, fine_tau)
+    for share in (0.5, 0.9):
+        got, want = (np.log(x.quantile(share)) for x in (law, fine))
+        # the coarser grid places every value to half a step
+        step = max(law.m[1] - law.m[0], law.tau[1] - law.tau[0])
+        np.testing.assert_allclose(got, want, rtol=0, atol=step / 2)
+
+
+def test_groups_between_two_points_are_shared(rng):
+    d, groups = rng.uniform(-20, 20, size=(3, 40)), rng.integers(1, 9, size=40)
+    points = np.arange(1024)
+    table = np.sin(points / 50)
+    place = np.clip(d / STEP + 512, 0, 1023)
+    want = (groups * np.interp(place, points, table)).sum(axis=1)
+    # places past the last point are read a thousandth of a step before it
+    near = groups.sum() * 1e-3 / 50
+    assert _groups_at_points(d, groups) @ table == pytest.approx(want, rel=0, abs=near)
 
 
 @pytest.mark.parametrize(("kurtosis", "size", "want"), [(0, 8, 7), (-1.2, 64, 153.893), (50, 4, 1)])

@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from tod.base import Array, Groups, to_numpy
 from tod.diagnostics.quantiles import quantile_ranks
-from tod.population.moments import SMALLEST_GROUP, Constant, constant_groups
+from tod.population.equal_sizes import by_size
+from tod.population.moments import SMALLEST_GROUP, Constant, constant_columns
 
 __all__ = ["EssCounts", "jackknife_counts", "jackknife_ess"]
 
@@ -81,13 +82,11 @@ def jackknife_ess(log_w: Float[Array, " N"], groups: Groups) -> Float[np.ndarray
 
     Source: Quenouille's jackknife of ESS_rel
     """
-    x = to_numpy(log_w).astype(np.float64)
+    x = to_numpy(log_w).astype(np.float64, copy=False)
     values = np.full(len(groups), np.nan)
-    for size in np.unique(groups.sizes):
-        where = np.flatnonzero(groups.sizes == size)
-        if size > 1:
-            same, at = groups.take(where)
-            values[where] = _of_rows(x[at].reshape(len(same), int(size)))
+    for where, columns in by_size(x, groups):
+        if len(columns) > 1:
+            values[where] = _of_columns(columns)
     return values
 
 
@@ -99,20 +98,18 @@ def jackknife_counts(log_w: Float[Array, " N"], groups: Groups, *, constant: Con
         groups: Rollouts of one prompt each; those of fewer than 4 are left out.
         constant: Whether constant groups are left out (``"blind"``) or count as 1 (``"one"``).
     """
-    x = to_numpy(log_w).astype(np.float64)
-    keep = groups.sizes >= SMALLEST_GROUP
-    if constant == "blind":
-        keep &= ~constant_groups(x, groups)
-    return EssCounts.of(jackknife_ess(x, groups)[keep])
+    x = to_numpy(log_w).astype(np.float64, copy=False)
+    values = [np.empty(0)]
+    for _, columns in by_size(x, groups):
+        if len(columns) >= SMALLEST_GROUP:
+            found = _of_columns(columns)
+            values.append(found[~constant_columns(columns)] if constant == "blind" else found)
+    return EssCounts.of(np.concatenate(values))
 
 
-def _of_rows(rows: Float[np.ndarray, "G K"]) -> Float[np.ndarray, " G"]:
-    """The same of groups of equal size K ≥ 2.
-
-    Rollouts are rows here, so that sums over a group add whole arrays.
-    """
-    n = rows.shape[1]
-    columns = np.ascontiguousarray(rows.T)
+def _of_columns(columns: Float[np.ndarray, "K G"]) -> Float[np.ndarray, " G"]:
+    """The same of groups of equal size K ≥ 2, a group a column."""
+    n = len(columns)
     top = columns.max(axis=0)
     usable = np.isfinite(top)
     with np.errstate(invalid="ignore"):
@@ -123,7 +120,7 @@ def _of_rows(rows: Float[np.ndarray, "G K"]) -> Float[np.ndarray, " G"]:
     without = (s1 - w) ** 2
     squares = s2 - square
     # without its largest weight the rest of a group is summed anew: the difference would cancel
-    at = np.argmax(w, axis=0), np.arange(len(rows))
+    at = np.argmax(w, axis=0), np.arange(w.shape[1])
     w[at] = 0.0
     scale = np.maximum(w.max(axis=0), np.finfo(np.float64).tiny)
     w /= scale

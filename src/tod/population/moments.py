@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tod.base import Array, DataError, Groups, to_numpy
+from tod.population.equal_sizes import by_size
 
 __all__ = ["Cumulants", "WeightMoments", "k_statistics"]
 
@@ -59,17 +60,16 @@ class Cumulants:
     kappa22: Float[np.ndarray, " G"]
 
 
-def k_statistics(rows: Float[np.ndarray, "G K"]) -> Cumulants:
-    """The k-statistics of groups of equal size K ≥ 4.
+def k_statistics(columns: Float[np.ndarray, "K G"]) -> Cumulants:
+    """The k-statistics of groups of equal size K ≥ 4, a group a column.
 
     With S_r = Σ(x − x̄)^r: k2 = S2/(K−1), k3 = K·S3/((K−1)(K−2)),
     k4 = [K(K+1)·S4 − 3(K−1)·S2²]/((K−1)(K−2)(K−3)).
 
     Source: Fisher's k-statistics (Kendall and Stuart, The Advanced Theory of Statistics, 12.9)
     """
-    n = rows.shape[1]
-    centred = np.ascontiguousarray(rows.T)  # sums over a group then add whole arrays
-    centred = centred - centred.mean(axis=0)
+    n = len(columns)
+    centred = columns - columns.mean(axis=0)
     square = centred * centred
     s2 = square.sum(axis=0)
     s3 = np.einsum("kg,kg->g", square, centred)
@@ -125,15 +125,14 @@ class WeightMoments:
         Raises:
             DataError: ``log_w`` and ``groups`` differ in length.
         """
-        x = to_numpy(log_w).astype(np.float64)
+        x = to_numpy(log_w).astype(np.float64, copy=False)
         if x.shape != (groups.total,):
             raise DataError(
                 f"{x.shape} log-weights for {groups.total} rollouts: give one for each."
             )
         total = cls(constant_is_one=constant == "one")
-        for size in np.unique(groups.sizes):
-            same, at = groups.take(np.flatnonzero(groups.sizes == size))
-            total = total + _of_rows(x[at].reshape(len(same), int(size)), constant == "one")
+        for _, columns in by_size(x, groups):
+            total = total + _of_columns(columns, constant == "one")
         return total
 
     @property
@@ -238,13 +237,13 @@ class WeightMoments:
         return cls(**{**data, "scales": scales})
 
 
-def constant_groups(log_w: Float[np.ndarray, " N"], groups: Groups) -> Bool[np.ndarray, " G"]:
+def constant_columns(columns: Float[np.ndarray, "K G"]) -> Bool[np.ndarray, " G"]:
     """Groups of two rollouts or more whose log-weights are finite and do not vary, [G]."""
     with np.errstate(invalid="ignore"):
-        top, bottom = to_numpy(groups.max(log_w)), to_numpy(groups.min(log_w))
+        top, bottom = columns.max(axis=0), columns.min(axis=0)
         largest = np.maximum(np.abs(top), np.abs(bottom))
         same = np.isfinite(largest) & (top - bottom <= ROUNDING * largest)
-    return np.asarray(same & (groups.sizes > 1))
+    return same if len(columns) > 1 else np.zeros_like(same)
 
 
 def _joined(a: Mapping[int, int], b: Mapping[int, int]) -> dict[int, int]:
@@ -252,14 +251,14 @@ def _joined(a: Mapping[int, int], b: Mapping[int, int]) -> dict[int, int]:
     return {cell: a.get(cell, 0) + b.get(cell, 0) for cell in sorted({*a, *b})}
 
 
-def _of_rows(rows: Float[np.ndarray, "G K"], constant_is_one: bool) -> WeightMoments:
+def _of_columns(columns: Float[np.ndarray, "K G"], constant_is_one: bool) -> WeightMoments:
     """Moments of groups of equal size."""
-    size = rows.shape[1]
+    size = len(columns)
     with np.errstate(invalid="ignore"):
-        top, bottom = rows.max(1), rows.min(1)
+        top, bottom = columns.max(axis=0), columns.min(axis=0)
     invalid = ~np.isfinite(top)
     infinite = ~invalid & (bottom == -np.inf)
-    constant = constant_groups(rows.ravel(), Groups.equal(*rows.shape))
+    constant = constant_columns(columns)
     counts = WeightMoments(
         constant=int(constant.sum()),
         constant_is_one=constant_is_one,
@@ -271,7 +270,7 @@ def _of_rows(rows: Float[np.ndarray, "G K"], constant_is_one: bool) -> WeightMom
         return replace(counts, short=int(varying.sum()))
     if not varying.any():
         return counts
-    k = k_statistics(rows[varying])
+    k = k_statistics(columns if varying.all() else columns[:, varying])
     cells, numbers = np.unique(np.rint(np.log(k.k2) / CELL).astype(np.int64), return_counts=True)
     return replace(
         counts,

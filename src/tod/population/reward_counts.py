@@ -41,7 +41,7 @@ class RewardCounts:
             reward: Reward of every rollout, [N].
             groups: Rollouts in prompts; sizes may differ.
         """
-        x = to_numpy(reward).astype(np.float64)
+        x = to_numpy(reward).astype(np.float64, copy=False)
         if not bool(np.isfinite(x).all()) or len(np.unique(x[: 4 * MOST_LEVELS])) > MOST_LEVELS:
             return None
         if float(np.abs(x).max(initial=0.0)) > LARGEST:

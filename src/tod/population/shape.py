@@ -56,7 +56,8 @@ def log_ess_of_scale(
     shape = h.shape
     t = np.minimum(h.ravel(), LARGEST)
     skew, kurtosis = skew.ravel(), kurtosis.ravel()
-    once, twice = cumulant_function(t, skew, kurtosis), cumulant_function(2 * t, skew, kurtosis)
+    both = np.concatenate([t, 2 * t]), np.tile(skew, 2), np.tile(kurtosis, 2)
+    once, twice = np.split(cumulant_function(*both), 2)
     with np.errstate(invalid="ignore"):
         value = np.where(np.isinf(twice), -np.inf, np.minimum(2 * once - twice, 0.0))
     return value.reshape(shape)

@@ -108,7 +108,10 @@ def pool_of(
     first = known[0][0]
     late = [item for step, item in known if policy_since is None or step >= policy_since]
     policy_first = first if policy_since is None else max(first, policy_since)
-    policy = pooled_statistics(late)[0] if late else known[-1][1]
+    if len(late) == len(known):
+        policy = whole
+    else:
+        policy = pooled_statistics(late)[0] if late else known[-1][1]
     return Pool(first, steps[-1], whole, policy, policy_first)
 
 
