@@ -20,7 +20,10 @@ from tod.population import (
 )
 from tod.population.beta_family import EDGES
 from tod.population.pass_rates import HALVINGS
-from tolerance import chance
+from tod.population.scale_mixture import ENDS
+from tod.population.shape import scale_at_ess
+from tod.population.weight_moments import SAFE_Z, weight_shape
+from tolerance import chance, double
 
 PROMPTS, K = 20_000, 16
 
@@ -55,6 +58,34 @@ def test_normal_rewards(goal, share, rng):
     assert got.safe < got.eta < got.high
     assert got.attained == "yes"
     assert not got.undecided
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_safe_is_a_worse_shape_and_a_larger_scale_together(share, rng):
+    """From the posterior of σ by its own definition, of the prompts of the (1−φ)-quantile."""
+    u = np.exp(0.5 * rng.normal(size=(12, 1))) * rng.normal(size=(12, 8))
+    got = feasible_eta(statistics(u), 0.5, share)
+    shape = weight_shape(statistics(u).weights.moments)
+    law, z = shape.scales, norm.ppf(1 - share)
+    log_sigma = (law.m[:, None] + z * law.tau).ravel()
+    order = np.argsort(log_sigma)
+    mass = law.mass.ravel()[order]
+    low, middle, high = np.interp(ENDS, np.cumsum(mass) - mass / 2, log_sigma[order])
+    moved = {
+        s: scale_at_ess(
+            0.5,
+            shape.skew + s * SAFE_Z * shape.skew_error,
+            shape.kurtosis + s * SAFE_Z * shape.kurtosis_error,
+        )
+        for s in (1, 0, -1)
+    }
+    down = math.hypot(math.log(moved[0] / moved[1]), high - middle)
+    up = math.hypot(math.log(moved[-1] / moved[0]), middle - low)
+    eta = moved[0] / math.exp(middle)
+    near = double(law.mass.size, 64)
+    assert got.eta == pytest.approx(eta, rel=near)
+    assert got.safe == pytest.approx(eta * math.exp(-down), rel=near)
+    assert got.high == pytest.approx(eta * math.exp(up), rel=near)
 
 
 def test_rewards_of_another_unit_have_an_eta_of_another_unit(rng):
