@@ -12,8 +12,10 @@ from tod.population import (
     pass_rate_ess,
     pass_rate_ess_many,
     pass_rate_posterior,
+    pass_rates,
 )
 from tod.population.beta_family import STEP, family
+from tod.population.pass_rates import trust
 from tolerance import double, printed
 
 HISTOGRAM = PassCounts({8: np.array([20, 12, 8, 7, 6, 5, 4, 3, 5])})
@@ -141,6 +143,37 @@ def test_many_tables_are_read_as_one_is(rng):
     tables.append(tables[0] + tables[5])
     for together, alone in zip(pass_rate_ess_many(tables, 2.0), tables, strict=True):
         assert together == pass_rate_ess(alone, 2.0)
+
+
+def test_laws_of_little_weight_are_left_out_of_many_tables_as_of_one(rng, monkeypatch):
+    tables = [table(rng, 61, 8) for _ in range(3)]
+    whole = pass_rate_ess_many(tables, 2.0)
+    monkeypatch.setattr(pass_rates, "NEGLIGIBLE", 0.5)
+    pass_rate_posterior.cache_clear()
+    pruned = [pass_rate_ess(one, 2.0) for one in tables]
+    pass_rate_posterior.cache_clear()
+    assert pass_rate_ess_many(tables, 2.0) == pruned
+    assert pruned != whole
+
+
+def test_the_likelihood_of_many_rollouts_is_coarsened(rng):
+    """ℓ/(1 + (N − 500)/7000): a table of c times the counts weighs as one of λ·c times them."""
+    row = np.array([9, 20, 12, 8, 7, 6, 5, 4, 3])
+    signal = 8 * int(row[1:-1].sum())
+    times = 40
+    power = times / (1 + (times * signal - 500) / 7000)
+    got = pass_rate_posterior(PassCounts({8: times * row}))
+    x = np.arange(-9, 9 + STEP / 2, STEP)
+    p = special.expit(x)
+    mass, log_prior = family()
+    chance = [mass @ (special.binom(8, m) * p**m * (1 - p) ** (8 - m)) for m in range(1, 8)]
+    log = sum(n * np.log(c / sum(chance)) for n, c in zip(row[1:-1], chance, strict=True))
+    log = power * log + log_prior
+    weight = np.exp(log - log.max())[got.rows]
+    near = double(1e6, abs(log).max())
+    np.testing.assert_allclose(got.weight, weight / weight.sum(), rtol=near)
+    small = PassCounts({8: row})
+    assert trust(small) == 1.0
 
 
 def test_labels_of_steps_do_not_matter(rng):

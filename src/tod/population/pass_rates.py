@@ -33,6 +33,10 @@ NEGLIGIBLE = 1e-5
 """Weight, relative to the largest, below which a law is left out of a posterior."""
 HALVINGS = 22
 """Of the bracket of |logit p + η|: 2e-7 of its length are left."""
+TRUSTED, COARSE = 500, 7000
+"""Rollouts of groups with a signal up to which the likelihood is taken as it is, and how many more
+halve it. More tell laws apart than the family has: none of its laws is the true one, and the
+nearest would be told with an error that its own interval does not have."""
 CHUNK = 64
 """Tables weighed at once: 64 × 7226 doubles, 4 MB."""
 
@@ -105,7 +109,8 @@ class PassRatePosterior:
 def pass_rate_posterior(counts: PassCounts) -> PassRatePosterior:
     """The law of pass rates over prompts, from the groups with a signal.
 
-    ℓ_h = Σ_K Σ_{m=1}^{K−1} n_{K,m}·ln P(m | h, K); the weight of law h is softmax(ℓ_h + ln prior).
+    ℓ_h = Σ_K Σ_{m=1}^{K−1} n_{K,m}·ln P(m | h, K); the weight of law h is softmax(λ·ℓ_h + ln prior)
+    with λ of `trust`, 1 up to 500 rollouts.
 
     Args:
         counts: Groups by passes; without any with a signal the posterior is the prior.
@@ -189,16 +194,26 @@ def share_below(
     return start + (flat.take(first + 1) - start) * (place - cell)  # type: ignore[no-any-return]
 
 
+def trust(counts: PassCounts) -> float:
+    """What ℓ is multiplied by: 1/(1 + max(N − 500, 0)/7000), N rollouts in groups with a signal.
+
+    Source: the coarsened posterior (Miller and Dunson, JASA 114, 2019)
+    """
+    seen = sum(k * int(row[1:-1].sum()) for k, row in counts.by_size.items())
+    return 1 / (1 + max(seen - TRUSTED, 0) / COARSE)
+
+
 def _log_weights(tables: Sequence[PassCounts]) -> Float[np.ndarray, "S H"]:
-    """ℓ + log prior of every law, for every table."""
-    log = np.repeat(family().log_prior[None], len(tables), axis=0)
+    """ℓ, as far as it is trusted, + log prior of every law, for every table."""
+    log = np.zeros((len(tables), len(family().log_prior)))
     for k in sorted({k for table in tables for k in table.by_size if k > 1}):
         nothing = np.zeros(k + 1)
         counted = np.stack([table.by_size.get(k, nothing)[1:-1] for table in tables])
         passes = np.flatnonzero(counted.any(axis=0)) + 1
         if passes.size:
             log += counted[:, passes - 1].astype(np.float64) @ log_chance(k, passes)
-    return log
+    log *= np.array([trust(table) for table in tables])[:, None]
+    return log + family().log_prior  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=64)
