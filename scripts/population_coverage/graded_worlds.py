@@ -210,6 +210,7 @@ class GradedWorld(World):
     laws: tuple[Law, ...]
     scales: Scales
     hard: bool = False
+    same_at_any_k = True
 
     def draw(self, rng, prompts, k):
         """K rollouts of each of so many new prompts."""
@@ -247,6 +248,7 @@ class AnswerWorld(World):
     scales: Scales
     answers: int = 250
     hard: bool = False
+    same_at_any_k = True
 
     def rewards(self, rng: np.random.Generator, prompts: int) -> Float[np.ndarray, "prompts n"]:
         """Rewards of all answers of new prompts."""

@@ -27,6 +27,7 @@ class LegWorld(World):
     scales: Scales
     hard: bool = False
     family = "legs"
+    same_at_any_k = True
 
     @abstractmethod
     def ratios(

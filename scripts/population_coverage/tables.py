@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,16 @@ import numpy as np
 from population_coverage.reading import DOMINATED, STABLE, word
 from tod.diagnostics.population_ess import Interval
 
-__all__ = ["Cell", "cells", "page"]
+__all__ = ["Cell", "cells", "near_a_bound", "page"]
 
 NEAR = 0.05
 """Of a bound: where a second draw may say another word."""
 Outcome = dict[str, Any]
+
+
+def near_a_bound(truth: float) -> bool:
+    """Whether a second draw may say another word."""
+    return min(abs(truth - STABLE), abs(truth - DOMINATED)) <= NEAR
 
 
 def interval(outcome: Outcome, which: str) -> Interval | None:
@@ -31,13 +37,15 @@ class Cell:
         row: Family, or hard world.
         k: Rollouts of a group.
         prompts: Groups of a step.
-        outcomes: One a world and draw.
+        outcomes: One a world and draw, of any worlds.
+        near: More of them, of worlds near a bound alone: they tell of flips.
     """
 
     row: str
     k: int
     prompts: int
     outcomes: Sequence[Outcome]
+    near: Sequence[Outcome] = field(default_factory=list)
 
     def two_ended(self, which: str) -> list[tuple[float, Interval]]:
         """Truth and interval where both ends are given; 0 is no end."""
@@ -73,31 +81,41 @@ class Cell:
         words = [word(interval(o, "median")) for o in inside]
         return share([one == what for one in words if one != "not readable"])
 
-    def pairs(self) -> list[tuple[float, set[str]]]:
-        """Truth of every world with more than one readable draw, and the words said of it."""
-        by_world: dict[int, list[Outcome]] = defaultdict(list)
-        for outcome in self.outcomes:
+    def words(self) -> list[tuple[float, list[str]]]:
+        """Truth of every world with more than one readable draw, and the word said of each."""
+        by_world: dict[tuple[int, int], dict[Any, Outcome]] = defaultdict(dict)
+        for outcome in (*self.outcomes, *self.near):
             if interval(outcome, "median") is None:
                 continue
-            by_world[outcome["cell"][3]].append(outcome)
+            *_, number, draw, seed = outcome["cell"]
+            by_world[number, seed][draw] = outcome
         return [
-            (draws[0]["truth"]["median"], {word(interval(o, "median")) for o in draws})
+            (
+                next(iter(draws.values()))["truth"]["median"],
+                [word(interval(o, "median")) for o in draws.values()],
+            )
             for draws in by_world.values()
             if len(draws) > 1
         ]
 
-    def flips(self) -> float | None:
-        """Share of worlds near a bound whose draws say more than one word."""
-        near = [w for t, w in self.pairs() if min(abs(t - STABLE), abs(t - DOMINATED)) <= NEAR]
-        return share([len(words) > 1 for words in near])
+    def flips(self) -> tuple[float | None, int]:
+        """Chance that two draws of a world near a bound say different words; how many worlds."""
+        near = [apart(words) for truth, words in self.words() if near_a_bound(truth)]
+        return (float(np.mean(near)) if near else None), len(near)
 
     def opposite(self) -> int:
         """Worlds that are stable in one draw and dominated in another."""
-        return sum({"stable", "dominated"} <= words for _, words in self.pairs())
+        return sum({"stable", "dominated"} <= set(words) for _, words in self.words())
 
     def seconds(self) -> float:
         """Mean seconds of a reading."""
         return float(np.mean([o["seconds"] for o in self.outcomes]))
+
+
+def apart(words: Sequence[str]) -> float:
+    """Share of the pairs of words that differ."""
+    pairs = list(combinations(words, 2))
+    return sum(one != other for one, other in pairs) / len(pairs)
 
 
 def share(flags: Sequence[Any]) -> float | None:
@@ -114,7 +132,14 @@ def cells(outcomes: Sequence[Outcome]) -> list[Cell]:
         order.setdefault(row, len(order))
         grouped[row, k, prompts].append(outcome)
     keys = sorted(grouped, key=lambda key: (order[key[0]], *key[1:]))
-    return [Cell(*key, grouped[key]) for key in keys]
+    return [Cell(*key, *_parted(grouped[key])) for key in keys]
+
+
+def _parted(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
+    """Those of any worlds, and those of worlds near a bound alone."""
+    near = [bool(outcome.get("near")) for outcome in outcomes]
+    pairs = list(zip(outcomes, near, strict=True))
+    return [o for o, only in pairs if not only], [o for o, only in pairs if only]
 
 
 def number(value: float | None) -> str:
@@ -133,7 +158,7 @@ HEAD = (
     "dominated → dominated (< .2)",
     "false stable",
     "false dominated",
-    "flips",
+    "flips (worlds)",
     "opposite",
     "q10 coverage",
     "not above (true)",
@@ -144,6 +169,7 @@ HEAD = (
 def columns(cell: Cell) -> list[str]:
     """Figures of a cell, as text."""
     worlds = len({o["cell"][3] for o in cell.outcomes})
+    flips, near = cell.flips()
     stable = [cell.said("stable", low, 1.1) for low in (STABLE, 0.8)]
     dominated = [cell.said("dominated", -1, high) for high in (DOMINATED, 0.2)]
     return [
@@ -154,7 +180,7 @@ def columns(cell: Cell) -> list[str]:
         f"{number(dominated[0])} ({number(dominated[1])})",
         number(cell.said("stable", -1, STABLE)),
         number(cell.said("dominated", DOMINATED, 1.1)),
-        number(cell.flips()),
+        f"{number(flips)} ({near})",
         str(cell.opposite()),
         number(cell.coverage("q10")),
         f"{number(cell.one_ended())} ({number(cell.one_ended_true())})",
@@ -187,7 +213,9 @@ def page(outcomes: Sequence[Outcome], hard: Sequence[str]) -> str:
             "",
             "```bash",
             "python scripts/population_coverage run outcomes.jsonl --seeds reporting",
-            "python scripts/population_coverage table outcomes.jsonl docs/results/regimes.md",
+            "python scripts/population_coverage run near.jsonl --seeds reporting --near --draws 4",
+            "python scripts/population_coverage table outcomes.jsonl near.jsonl --page "
+            "docs/results/regimes.md",
             "```",
             "",
             *table([cell for cell in every if cell.row not in hard]),
@@ -195,10 +223,10 @@ def page(outcomes: Sequence[Outcome], hard: Sequence[str]) -> str:
             "*coverage*: of intervals with two ends. *stable → stable*: share of draws of stable "
             "worlds (of those at .8 and more) that are called so; *dominated* likewise (below .2). "
             "*false stable*: share of draws of worlds below .7 that are called stable; *false "
-            "dominated* likewise; all of them of readable draws. *flips*: worlds within "
-            f"{NEAR:g} of a bound of which two draws say different words. *opposite*: worlds that "
-            "are stable in one draw and dominated in the other. *not above*: intervals without a "
-            "lower end (share of them that is true).",
+            "dominated* likewise; all of them of readable draws. *flips*: chance that two draws of "
+            f"a world within {NEAR:g} of a bound say different words (how many worlds). "
+            "*opposite*: worlds that are stable in one draw and dominated in the other. *not "
+            "above*: intervals without a lower end (share of them that is true).",
             "",
             "## Worlds on which the methods are known to be weak",
             "",

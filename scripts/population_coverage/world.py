@@ -58,11 +58,13 @@ class World(ABC):
         family: Row of the table: "0/1", "partial credit", "graded light", "graded heavy", "legs".
         name: Of the world, with its parameters; the same name is the same world.
         hard: Reported as a row of its own and left out of the family's rates.
+        same_at_any_k: Whether every group shows a signal, whatever K is.
     """
 
     family: str
     name: str
     hard: bool = False
+    same_at_any_k = False
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, prompts: int, k: int) -> Sample:
@@ -80,9 +82,10 @@ class World(ABC):
             quantile: φ.
         """
         cache: dict[int, Population] = self.__dict__.setdefault("_populations", {})
-        if k not in cache:
-            cache[k] = self.population(np.random.default_rng(TRUTH_SEED), TRUTH_PROMPTS, k)
-        return weighted_quantile(cache[k].ess, cache[k].signal, quantile)
+        key = 0 if self.same_at_any_k else k
+        if key not in cache:
+            cache[key] = self.population(np.random.default_rng(TRUTH_SEED), TRUTH_PROMPTS, k)
+        return weighted_quantile(cache[key].ess, cache[key].signal, quantile)
 
 
 def weighted_quantile(

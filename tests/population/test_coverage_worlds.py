@@ -8,7 +8,7 @@ import pytest
 from population_coverage import __main__ as command
 from population_coverage.partial_credit import FewValues
 from population_coverage.reading import word
-from population_coverage.tables import Cell, cells, page
+from population_coverage.tables import NEAR, Cell, cells, page
 from population_coverage.world import weighted_quantile
 from population_coverage.zero_one import PassRates
 from tod.diagnostics.population_ess import Interval
@@ -92,19 +92,47 @@ def test_rates_of_a_cell_counted_by_hand():
     assert cell.coverage("median") == cell.coverage("q10") == 2 / 4
     assert (cell.said("stable", 0.7, 1.1), cell.said("dominated", -1, 0.3)) == (1 / 2, 1)
     assert (cell.said("stable", -1, 0.7), cell.said("dominated", 0.3, 1.1)) == (1 / 3, 1 / 4)
-    assert (cell.flips(), cell.opposite()) == (1.0, 1)
+    assert (cell.flips(), cell.opposite()) == ((1.0, 1), 1)
     assert (cell.one_ended(), cell.one_ended_true(), cell.unreadable()) == (1 / 6, 1, 1 / 6)
     (same,) = cells(some)
     assert same == cell
     assert "| 0/1 | 8 | 64 | 3 | .50 |" in page(some, [])
 
 
+def test_worlds_near_a_bound_tell_of_flips_alone():
+    """Two of three pairs of draws differ in a world near .7; another is sure of its word."""
+    near = [
+        outcome(0, 0, 0.72, (0.71, 0.74, 0.8)),
+        outcome(0, 1, 0.72, (0.6, 0.7, 0.75)),
+        outcome(0, 2, 0.72, (0.6, 0.7, 0.75)),
+        *(outcome(1, draw, 0.28, (0.1, 0.2, 0.25)) for draw in (0, 1)),
+    ]
+    any_world = [outcome(0, 0, 0.72, (0.71, 0.74, 0.8)), outcome(2, 0, 0.9, (0.8, 0.85, 0.95))]
+    (cell,) = cells([*any_world, *({**line, "near": True} for line in near)])
+    assert cell.flips() == (pytest.approx((2 / 3 + 0) / 2), 2)
+    assert cell.coverage("median") == 1.0
+    assert cell.said("dominated", -1, 0.3) is None
+
+
+def test_a_run_of_worlds_near_a_bound_keeps_no_other(tmp_path):
+    path = tmp_path / "near.jsonl"
+    command.run(path, command.Plan(["0/1"], [4], [16], worlds=12, draws=2, seed=3, near=True))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines
+    for line in lines:
+        truth = line["truth"]["median"]
+        assert line["near"]
+        assert min(abs(truth - 0.7), abs(truth - 0.3)) <= NEAR
+    assert len({line["cell"][3] for line in lines}) < 12
+
+
 def test_a_second_run_goes_on(tmp_path):
     path = tmp_path / "outcomes.jsonl"
-    command.run(path, ["0/1"], [4], worlds=1, draws=1, seed=3)
+    plan = command.Plan(["0/1"], [4], [64, 128], worlds=1, draws=1, seed=3)
+    command.run(path, plan)
     whole = path.read_text()
     path.write_text(whole.splitlines(keepends=True)[0] + '{"cell": [')
-    command.run(path, ["0/1"], [4], worlds=1, draws=1, seed=3)
+    command.run(path, plan)
     again, first = (
         [json.loads(line)["cell"] for line in text.splitlines()]
         for text in (path.read_text(), whole)
