@@ -13,7 +13,8 @@ from scipy.stats import norm
 
 from tod.base import DataError, Groups, SpecError
 from tod.diagnosis import parse_target
-from tod.diagnosis.plan import informative_share, plan
+from tod.diagnosis.plan import plan
+from tod.diagnosis.plan_sizes import informative_share
 from tod.formats import Reading, Source, read
 from tod.live import RolloutWriter
 from tod.procedure import examine
