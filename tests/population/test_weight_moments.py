@@ -1,6 +1,7 @@
 """ESS_rel over prompts from moments: what is covered, what is refused, what changes nothing."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,13 @@ from tod.population import (
     weight_shape,
 )
 from tod.population.jackknife import CELLS
-from tod.population.weight_moments import HEAVIER_Z, SAFE_Z, _chi_power, _normal_theory
+from tod.population.weight_moments import (
+    HEAVIER_Z,
+    HEAVIER_Z_OF_FEW,
+    SAFE_Z,
+    _chi_power,
+    _normal_theory,
+)
 from tolerance import chance, double, printed
 
 
@@ -172,6 +179,21 @@ def test_the_jackknife_caps_and_widens(rng):
     assert weight_shape(moments).bounded
     wide = weight_moment_ess(moments, EssCounts.of(np.linspace(0, 1, 400) ** 2))
     assert wide.median.low < weight_moment_ess(moments).median.low
+
+
+def test_small_groups_are_taken_for_heavier(rng):
+    """Half of the groups of 4 and half of 8: half way between; the low end moves, no other."""
+    sizes = np.repeat([4, 8], 20)
+    x = rng.uniform(-0.3, 0.3, size=sizes.sum())
+    shape = weight_shape(WeightMoments.of(x, Groups(sizes), constant="blind"))
+    assert shape.heavier == pytest.approx((HEAVIER_Z + HEAVIER_Z_OF_FEW) / 2)
+    few = weight_shape(WeightMoments.of(x, Groups.equal(len(x) // 4, 4), constant="blind"))
+    many = weight_shape(WeightMoments.of(x, Groups.equal(len(x) // 8, 8), constant="blind"))
+    assert (few.heavier, many.heavier) == (HEAVIER_Z_OF_FEW, HEAVIER_Z)
+    low, value, high = few.log_ends(0.5)
+    other = replace(few, heavier=HEAVIER_Z).log_ends(0.5)
+    assert low < other[0]
+    assert (value, high) == other[1:]
 
 
 def test_ends_move_as_their_errors_correlate(rng):

@@ -26,6 +26,9 @@ EXTREME = 40.0
 HEAVIER_Z = 2.3
 """Standard errors that skewness and kurtosis are moved up by: samples mostly miss the tail, so that
 their errors are skewed themselves."""
+FEW, HEAVIER_Z_OF_FEW = 8, 3.3
+"""Standard errors instead, of groups of fewer than 8: their fourth cumulants hold so little of the
+tail that with 2.3 every low end that fails at K = 4 is too high, .11 to .37 of them."""
 LIGHTER_Z = 2.3
 """Standard errors that they are moved down by."""
 SAFE_Z = 1.64
@@ -43,6 +46,7 @@ class WeightShape:
         kurtosis: γ2 of X, excess.
         kurtosis_error: Its standard error.
         correlation: Of the errors of the two.
+        heavier: Standard errors that the two are moved up by for an end.
     """
 
     scales: ScaleLaw
@@ -51,6 +55,7 @@ class WeightShape:
     kurtosis: float
     kurtosis_error: float
     correlation: float
+    heavier: float = HEAVIER_Z
 
     @property
     def bounded(self) -> bool:
@@ -80,7 +85,7 @@ class WeightShape:
         low, middle, high = self.scales.quantile(1 - share)
         skew, kurtosis = self.skew_error, self.kurtosis_error
         h = np.array([middle, high, middle, middle, low, middle, middle, low])
-        moves = np.array([0, 0, HEAVIER_Z, 0, 0, -LIGHTER_Z, 0, -LIGHTER_Z])
+        moves = np.array([0, 0, self.heavier, 0, 0, -LIGHTER_Z, 0, -LIGHTER_Z])
         g1 = self.skew + moves * skew
         g2 = self.kurtosis + moves[[0, 1, 3, 2, 4, 6, 5, 7]] * kurtosis
         value, *moved, together = log_ess_of_scale(h, g1, g2).tolist()
@@ -125,7 +130,14 @@ def weight_shape(moments: WeightMoments) -> WeightShape | None:
         kurtosis=kurtosis,
         kurtosis_error=math.sqrt(max(fourth, normal.fourth)) / sums["kappa22"],
         correlation=both / math.sqrt(third * fourth) if third > 0 and fourth > 0 else 0.0,
+        heavier=_heavier(moments),
     )
+
+
+def _heavier(moments: WeightMoments) -> float:
+    """Standard errors that a tail is taken heavier by: the mean over groups, by their sizes."""
+    few = sum(sum(cells.values()) for size, cells in moments.scales.items() if size < FEW)
+    return HEAVIER_Z + (HEAVIER_Z_OF_FEW - HEAVIER_Z) * few / moments.groups
 
 
 Ratio = tuple[str, float, str]
