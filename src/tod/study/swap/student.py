@@ -45,6 +45,7 @@ def critical_t(alpha: float, df: int) -> float:
     return (low + high) / 2
 
 
+@lru_cache(maxsize=4096)
 def power_of_t(effect: float, df: int, alpha: float = 0.05) -> float:
     """P(|T| > critical t) where the true effect is ``effect`` standard errors.
 
@@ -63,6 +64,7 @@ def power_of_t(effect: float, df: int, alpha: float = 0.05) -> float:
     return float((density * beyond).sum() / density.sum())
 
 
+@lru_cache(maxsize=1024)
 def effect_for_power(df: int, alpha: float = 0.05, power: float = 0.8) -> float:
     """Smallest true effect, in standard errors, that a test at ``alpha`` sees with ``power``.
 
