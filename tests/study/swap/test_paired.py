@@ -58,6 +58,16 @@ def test_every_test_of_the_study_is_counted() -> None:
     assert untested[-1].adjusted is None
 
 
+def test_a_task_may_be_corrected_by_itself() -> None:
+    rng = np.random.default_rng(11)
+    conditions = [of_utility(utilities(rng, [0.0] * 3), f"c{i}", f"t{i % 2}") for i in range(3)]
+    whole, own = pairs(conditions), pairs(conditions, family="cluster")
+    assert [e.tests for e in own] == [6] * 3 + [3] * 3 + [6] * 3
+    assert {e.tests for e in whole} == {9}
+    assert [e.adjusted for e in own[3:6]] == [e.adjusted for e in pairs(conditions[1:2])]
+    assert {e.tests for e in against_others(conditions, family="cluster")} == {3, 6}
+
+
 def test_false_findings_are_rare_in_the_whole_study() -> None:
     """400 studies of 4 conditions × 6 pairs without any effect: at most 5 % find one."""
     rng = np.random.default_rng(3)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from tod.study.swap.holm import holm
 
 __all__ = ["OTHERS", "Effect", "against_others", "differences", "over_prompts", "pairs", "parting"]
 
+Family = Literal["study", "cluster"]
 OTHERS = "the others"
 """Stands for the mean of all operators but one."""
 
@@ -43,11 +45,14 @@ class Effect:
     tests: int = 0
 
 
-def pairs(conditions: Iterable[Condition], *, resamples: int = 0) -> list[Effect]:
+def pairs(
+    conditions: Iterable[Condition], *, family: Family = "study", resamples: int = 0
+) -> list[Effect]:
     """Every pair of operators in every condition, Holm over all of them.
 
     Args:
         conditions: Operators, seeds and utilities.
+        family: What is corrected as one: all of them, or every task or world by itself.
         resamples: Bootstrap resamples of prompts for every pair; 0 for none.
 
     Raises:
@@ -59,10 +64,12 @@ def pairs(conditions: Iterable[Condition], *, resamples: int = 0) -> list[Effect
         for a, b in combinations(range(len(condition.operators)), 2):
             names = condition.operators[a], condition.operators[b]
             effects.append(_effect(condition, *names, apart[a] - apart[b], resamples))
-    return adjusted(effects)
+    return adjusted(effects, family)
 
 
-def against_others(conditions: Iterable[Condition], *, resamples: int = 0) -> list[Effect]:
+def against_others(
+    conditions: Iterable[Condition], *, family: Family = "study", resamples: int = 0
+) -> list[Effect]:
     """Every operator against the mean of the others of its condition, Holm over all of them.
 
     Where a single operator parts by x, each of the A − 1 others differs from its own others by
@@ -70,6 +77,7 @@ def against_others(conditions: Iterable[Condition], *, resamples: int = 0) -> li
 
     Args:
         conditions: Operators, seeds and utilities; those of one operator have none.
+        family: What is corrected as one: all of them, or every task or world by itself.
         resamples: Bootstrap resamples of prompts for every operator; 0 for none.
 
     Raises:
@@ -81,7 +89,7 @@ def against_others(conditions: Iterable[Condition], *, resamples: int = 0) -> li
         for a, name in enumerate(condition.operators if count > 1 else ()):
             rest = apart[a] * count / (count - 1)
             effects.append(_effect(condition, name, OTHERS, rest, resamples))
-    return adjusted(effects)
+    return adjusted(effects, family)
 
 
 def differences(condition: Condition) -> Float[np.ndarray, "A S P"]:
@@ -136,11 +144,17 @@ def over_prompts(
     return float(low), float(high)
 
 
-def adjusted(effects: Sequence[Effect]) -> list[Effect]:
-    """The same effects with p after Holm's correction over all of them, and their number."""
-    values = holm([effect.difference.p for effect in effects])
-    tests = sum(value is not None for value in values)
-    return [replace(e, adjusted=p, tests=tests) for e, p in zip(effects, values, strict=True)]
+def adjusted(effects: Sequence[Effect], family: Family = "study") -> list[Effect]:
+    """The same effects with p after Holm's correction over their family, and its size."""
+    names = [effect.cluster if family == "cluster" else "" for effect in effects]
+    made = list(effects)
+    for name in dict.fromkeys(names):
+        places = [place for place, own in enumerate(names) if own == name]
+        values = holm([effects[place].difference.p for place in places])
+        tests = sum(value is not None for value in values)
+        for place, p in zip(places, values, strict=True):
+            made[place] = replace(effects[place], adjusted=p, tests=tests)
+    return made
 
 
 def parting(effects: Iterable[Effect], level: float = 0.05) -> tuple[str, ...]:
