@@ -12,7 +12,7 @@ from tod.study.swap.excess import mean_excess
 from tod.study.swap.held_out import held_out
 from tod.study.swap.predict import Observed, direction_of, observed, predict
 from tod.study.swap.ranks import partial_spearman, ranks, spearman
-from tod.study.swap.subset import compared, with_operators
+from tod.study.swap.subset import with_operators, without_contrast
 from tolerance import chance, double
 
 
@@ -252,7 +252,7 @@ def test_conditions_are_read() -> None:
 def test_a_contrast_is_an_operator() -> None:
     table = variations(policies(np.random.default_rng(10), 1, 2, 3, 0.0)[0])
     with pytest.raises(DataError, match="no operator 'sft'"):
-        compared(condition(table, facts={"contrast": "sft"}))
+        without_contrast(condition(table, facts={"contrast": "sft"}))
     whole = condition(table, distances={"js": table}, travel=np.ones((2, 3)))
     one = with_operators(whole, ["b"])
     assert one.operators == ("b",)

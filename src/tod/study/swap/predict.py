@@ -13,7 +13,7 @@ from tod.study.swap.clusters import Scale, Spread, cluster_counts, spread
 from tod.study.swap.condition import Condition
 from tod.study.swap.excess import mean_excess
 from tod.study.swap.ranks import partial_spearman, spearman
-from tod.study.swap.subset import compared
+from tod.study.swap.subset import without_contrast
 
 __all__ = ["BASELINE", "DIRECTIONS", "Observed", "Predictor", "observed", "predict"]
 
@@ -47,6 +47,8 @@ DIRECTIONS: Mapping[str, Direction] = {
     "clip_activation": "high",
     "off_path": "high",
     "drift": "high",
+    "grad_norm": "high",
+    "utility": "high",
     "oracle_uncovered": "high",
     "oracle_travel": "high",
     "eta": "high",
@@ -101,7 +103,12 @@ class Predictor:
     gain: Spread | None
 
 
-def observed(conditions: Sequence[Condition], distance: str | None = None) -> Observed:
+def observed(
+    conditions: Sequence[Condition],
+    distance: str | None = None,
+    *,
+    cluster: Callable[[Condition], str] = lambda condition: condition.cluster,
+) -> Observed:
     """Excess, diagnostics and confounders of conditions.
 
     Confounders are ``eta`` (as it was set), ``travel`` (mean distance of the final policies from
@@ -110,12 +117,14 @@ def observed(conditions: Sequence[Condition], distance: str | None = None) -> Ob
     Args:
         conditions: Of a study, controls left out.
         distance: Name of another distance than the first.
+        cluster: What is resampled as one: the world or task, or that with its sharpness.
 
     Raises:
         DataError: A condition has fewer than two seeds or two operators.
     """
-    subset = [compared(condition) for condition in conditions]
-    labels = tuple(dict.fromkeys(condition.cluster for condition in subset))
+    subset = [without_contrast(condition) for condition in conditions]
+    of_each = [cluster(condition) for condition in subset]
+    labels = tuple(dict.fromkeys(of_each))
     rows = [_read(condition) for condition in subset]
     names = list(dict.fromkeys(name for row in rows for name in row))
     excess = [
@@ -123,7 +132,7 @@ def observed(conditions: Sequence[Condition], distance: str | None = None) -> Ob
     ]
     return Observed(
         names=tuple(f"{c.cluster}, {c.name}" for c in subset),
-        clusters=np.array([labels.index(c.cluster) for c in subset], dtype=np.int64),
+        clusters=np.array([labels.index(name) for name in of_each], dtype=np.int64),
         labels=labels,
         excess=np.array(excess, dtype=np.float64),
         values={

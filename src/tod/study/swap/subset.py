@@ -8,7 +8,7 @@ import numpy as np
 from tod.base import DataError
 from tod.study.swap.condition import Condition
 
-__all__ = ["compared", "with_operators"]
+__all__ = ["with_operators", "without_contrast"]
 
 
 def with_operators(condition: Condition, names: Collection[str]) -> Condition:
@@ -35,7 +35,7 @@ def with_operators(condition: Condition, names: Collection[str]) -> Condition:
     )
 
 
-def compared(condition: Condition) -> Condition:
+def without_contrast(condition: Condition) -> Condition:
     """The same without the operators that are run as a contrast: fact ``contrast``, by commas.
 
     They are reported, and left out of means over pairs.
