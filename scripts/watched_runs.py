@@ -113,12 +113,13 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
     ).most_common()
     which = ", ".join(f"`{kind}` {count}" for kind, count in kinds) or "none"
     looks = float(np.mean([row["looks"] for row in rows])) if rows else 0.0
+    families = Counter(row["scenario"] for row in rows)
+    per_family = max(families.values(), default=0)
     lines = [
         "# Healthy runs under `tod watch`",
         "",
-        f"`python scripts/watched_runs.py run watched.jsonl`, then `table`. {len(rows)} planted "
-        "healthy runs of",
-        f"{len({row['scenario'] for row in rows})} families grow; {LOOKS} looks at each "
+        f"`python scripts/watched_runs.py run watched.jsonl --runs {per_family}`, then `table`.",
+        f"{len(rows)} planted healthy runs of {len(families)} families grow; {LOOKS} looks at each",
         f"({looks:.1f} on average: a run of few steps has fewer), from a fourth of it on.",
         f"Bound: {BOUND:.0%} ever alarmed. Seeds {FIRST:,} and more, used for nothing else.",
         "",
