@@ -3,9 +3,9 @@
 Usage: python scripts/make_study_models.py [NAME ...] [--output studies/models]
 
 ``distance``: like ``tod://tiny`` with fewer steps, for countdown scored by distance. ``sums`` and
-``sums-teacher``: on solved sums. ``countdown-warm``, ``distance-warm``, ``sums-warm``: the bases after
-150 steps towards a softer target (half the sharpness), with another seed than any arm. All are
-seeded; the files are kept in the repository so that arms of different machines start alike.
+``sums-teacher``: on solved sums. ``countdown-warm``, ``distance-warm``, ``sums-warm``: the bases
+after 150 steps towards a softer target (half the sharpness), with another seed than any arm. All
+are seeded; the files are kept in the repository so that arms of different machines start alike.
 """
 
 import argparse
@@ -16,10 +16,11 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from make_tiny import build_tokenizer, train
 
+from make_tiny import build_tokenizer, train
 from tod.engine.settings import RunSettings
 from tod.engine.tasks import countdown, sums
+from tod.runs import RunDirectory
 
 ROOT = Path(__file__).parents[1]
 BASES: dict[str, tuple[ModuleType, int]] = {
@@ -30,7 +31,11 @@ BASES: dict[str, tuple[ModuleType, int]] = {
 WARM = ("countdown-warm", "distance-warm", "sums-warm")
 TASKS = {
     "countdown": ("countdown", {"name": "correct", "kind": "countdown"}, "tod://tiny"),
-    "distance": ("countdown", {"name": "correct", "kind": "countdown", "distance": 3.0}, "distance"),
+    "distance": (
+        "countdown",
+        {"name": "correct", "kind": "countdown", "distance": 3.0},
+        "distance",
+    ),
     "sums": ("sums", {"name": "correct", "kind": "sums"}, "sums"),
 }
 
@@ -66,11 +71,8 @@ def warm(name: str, models: Path, output: Path) -> None:
             }
         )
         path = run(settings)
-        records = (path / "steps.jsonl").read_text().splitlines()
-        import json
-
-        ends = [json.loads(records[0]), json.loads(records[-1])]
-        print(name, [end["held_out"]["pass_at_1"] for end in ends], flush=True)
+        first, *_, last = RunDirectory.open(path).steps.read()
+        print(name, [end["held_out"]["pass_at_1"] for end in (first, last)], flush=True)
         shutil.rmtree(output / name, ignore_errors=True)
         shutil.copytree(path / "model", output / name)
 

@@ -20,7 +20,7 @@ from tod.engine.distances import (
     two_sided_variation,
 )
 from tod.engine.models import load_model
-from tolerance import rounding
+from tolerance import chance, rounding
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def test_the_variation_of_enumerable_laws_is_what_adds_up():
     contexts = Groups(np.array([len(rows)]))
     got = sequence_variation(np.log(p)[rows], np.log(q)[rows], np.log(mu)[rows], contexts)[0]
     values = 0.5 * np.abs(p - q)[rows] / mu[rows]
-    error = values.std() / np.sqrt(len(rows))
-    assert got == pytest.approx(0.5 * np.abs(p - q).sum(), abs=5 * error)
+    bound = chance(float(values.std()), len(rows))
+    assert got == pytest.approx(0.5 * np.abs(p - q).sum(), abs=bound)
 
 
 def test_draws_of_both_laws_agree_with_enumeration():
@@ -57,7 +57,7 @@ def test_draws_of_both_laws_agree_with_enumeration():
     got = two_sided_variation(
         (np.log(p)[own], np.log(q)[own]), (np.log(p)[other], np.log(q)[other])
     )
-    assert got == pytest.approx(0.5 * np.abs(p - q).sum(), abs=5 * 0.5 / np.sqrt(400_000))
+    assert got == pytest.approx(0.5 * np.abs(p - q).sum(), abs=chance(0.5, 400_000))
 
 
 def test_the_divergence_is_that_of_scipy():

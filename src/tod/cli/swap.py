@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tod.study.swap.spec import SwapSpec
 
 KINDS = ("exact", "language_model", "runs")
+ROWS = 10
+"""Conditions that the screen shows, those whose operators end furthest apart first."""
 
 
 def swap_command(
@@ -55,16 +57,17 @@ def swap_command(
     if kind not in KINDS:
         raise SpecError(f"{study}: kind {kind!r} is none of {', '.join(KINDS)}. See docs/swap.md.")
     failed: dict[str, str] = {}
+    folder = output or Path("runs") / study.stem
     if kind == "runs":
         conditions = _of_runs(study)
     elif kind == "exact":
-        conditions = _exact(study, output, processes, dry_run)
+        conditions = _exact(study, folder, processes, dry_run)
     else:
-        conditions, failed = _trained(study, output, processes, limit, dry_run, partial)
+        conditions, failed = _trained(study, folder, processes, limit, dry_run, partial)
     for name, why in failed.items():
         typer.echo(f"failed: {name}: {why}", err=True)
     if conditions:
-        _conclude(conditions, json_out)
+        _conclude(conditions, study, folder, json_out)
     if failed:
         raise typer.Exit(1)
 
@@ -76,7 +79,7 @@ def _of_runs(study: Path) -> "list[Condition]":
     return [compare_runs(RunsSpec.load(study), study.parent)]
 
 
-def _exact(study: Path, output: Path | None, processes: int, dry_run: bool) -> "list[Condition]":
+def _exact(study: Path, folder: Path, processes: int, dry_run: bool) -> "list[Condition]":
     """A study in exact worlds, with a bar on a terminal."""
     from tod.study.swap.exact_run import run_exact, tasks
     from tod.study.swap.exact_spec import read_exact
@@ -93,7 +96,7 @@ def _exact(study: Path, output: Path | None, processes: int, dry_run: bool) -> "
         return run_exact(
             spec,
             None,
-            output or Path("runs") / study.stem,
+            folder,
             processes=processes,
             told=lambda done, total, name: told(done, total, None, name),
         )
@@ -101,7 +104,7 @@ def _exact(study: Path, output: Path | None, processes: int, dry_run: bool) -> "
 
 def _trained(
     study: Path,
-    output: Path | None,
+    folder: Path,
     processes: int,
     limit: int | None,
     dry_run: bool,
@@ -113,7 +116,6 @@ def _trained(
     from tod.study.swap.spec import SwapSpec
 
     spec = SwapSpec.load(study)
-    folder = output or Path("runs") / spec.name
     if dry_run:
         _forecast(spec, folder)
         return [], {}
@@ -199,8 +201,37 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(seconds / 60, 0.1):.1f} min"
 
 
-def _conclude(conditions: "list[Condition]", json_out: str | None) -> None:
-    """Say what came of it."""
-    from tod.show.output import put_json
+def _conclude(
+    conditions: "list[Condition]", study: Path, folder: Path, json_out: str | None
+) -> None:
+    """Say what came of it on a screen, and write all of it as Markdown and JSON."""
+    import json
 
-    put_json({"schema": "tod.swap/1", "conditions": len(conditions)}, json_out)
+    from tod.show.output import put, put_json
+    from tod.show.screen import Screen
+    from tod.show.screen import table as empty
+    from tod.study.swap.report import report_of
+
+    made = report_of(conditions)
+    data = made.to_dict()
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "report.md"
+    put(made.markdown(study.stem, f"tod swap {study}"), page, "the study")
+    put(json.dumps(data, indent=1, ensure_ascii=False) + "\n", folder / "report.json", "the study")
+    if not put_json(data, json_out):
+        return
+    console = Screen()
+    console.print(made.said.answer)
+    table = empty(("condition", ""), ("E",))
+    furthest = sorted(made.said.conditions, key=lambda v: -v.excess.value)
+    for one in furthest[:ROWS]:
+        table.add_row(f"{one.cluster}, {one.condition}", one.word, f"{one.excess.value:+.3f}")
+    console.print(table)
+    if len(furthest) > ROWS:
+        console.print(f"and {len(furthest) - ROWS} conditions more")
+    for reading in (made.predictors or ())[:3]:
+        auroc = "unknown" if reading.auroc.value is None else f"{reading.auroc.value:.2f}"
+        console.print(f"foretells it: {reading.name}, AUROC {auroc}")
+    for flag in made.said.flags[:3]:
+        console.print(f"does not hold: {flag.name} {flag.said}")
+    console.print(f"all of it: {page}")

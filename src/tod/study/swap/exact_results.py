@@ -11,13 +11,14 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import DataError
+from tod.procedure import LEGS
 from tod.runs.atomic import write_atomic
 from tod.study.distances import expectation, variation
 from tod.study.swap.condition import Condition
 from tod.study.swap.exact_before import before_training
 from tod.study.swap.exact_spec import ExactSpec, Setting
 from tod.study.swap.exact_stack import Stack
-from tod.study.swap.exact_training import LEGS, Arm, Ends
+from tod.study.swap.exact_training import Arm, Ends
 
 __all__ = ["ExactResult"]
 
