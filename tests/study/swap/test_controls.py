@@ -14,7 +14,7 @@ from tod.study.swap.controls import (
     positive_control,
     role_of,
 )
-from tod.study.swap.power import power_of
+from tod.study.swap.power import power_of, seeds_for
 from tolerance import chance, double
 
 
@@ -161,3 +161,15 @@ def test_more_tests_take_larger_effects() -> None:
     assert two.utility is not None
     single = power_of(of_utility(stepped(np.random.default_rng(12), [0.0, 0.0], seeds=1)))
     assert single.utility is None
+
+
+def test_seeds_that_see_an_effect() -> None:
+    """The fewest whose power is 80 of 100, by scipy's non-central t."""
+    for effect, spread, tests in ((0.1, 0.05, 1), (0.1, 0.05, 300), (-0.02, 0.02, 6)):
+        got = seeds_for(effect, spread, tests=tests)
+        powers = []
+        for seeds in (got - 1, got):
+            bound = stats.t.isf(0.025 / tests, seeds - 1)
+            powers.append(stats.nct.sf(bound, seeds - 1, abs(effect) / spread * seeds**0.5))
+        assert powers[0] < 0.8 <= powers[1] + 1 / 10_000 / seeds
+    assert seeds_for(1e-3, 1.0, most=8) is None

@@ -9,7 +9,7 @@ from tod.study.swap.excess import excess_of_pairs
 from tod.study.swap.paired import pairs
 from tod.study.swap.student import effect_for_power
 
-__all__ = ["Power", "power_of"]
+__all__ = ["Power", "power_of", "seeds_for"]
 
 
 @dataclass(frozen=True)
@@ -71,3 +71,31 @@ def power_of(
         utility=smallest(utility),
         excess=smallest(distance),
     )
+
+
+def seeds_for(
+    effect: float,
+    spread: float,
+    *,
+    tests: int = 1,
+    level: float = 0.05,
+    power: float = 0.8,
+    most: int = 64,
+) -> int | None:
+    """The fewest seeds at which a paired difference would be seen; None where ``most`` are too few.
+
+    With few seeds and many tests the quantiles of t decide: of 300 tests 4 seeds see 29 standard
+    errors, 6 see 12 and 8 see 9.
+
+    Args:
+        effect: The difference.
+        spread: Standard deviation over seeds of the paired difference: error·√S of a pilot.
+        tests: m: the smallest p has to be below level/m after Holm's correction.
+        level: Level of the study.
+        power: Probability.
+        most: Seeds that are tried.
+    """
+    for seeds in range(2, most + 1):
+        if effect_for_power(seeds - 1, level / tests, power) * spread <= abs(effect) * seeds**0.5:
+            return seeds
+    return None

@@ -69,7 +69,7 @@ def effect_for_power(df: int, alpha: float = 0.05, power: float = 0.8) -> float:
     """Smallest true effect, in standard errors, that a test at ``alpha`` sees with ``power``.
 
     >>> round(effect_for_power(3, 0.05, 0.8), 2)
-    4.14
+    4.26
 
     Args:
         df: Degrees of freedom: seeds − 1.
