@@ -21,6 +21,7 @@ from tod.study.swap.tables import (
     predictor_table,
 )
 from tod.study.swap.verdict import verdict
+from tolerance import printed
 
 NAMES = ("centred MLE", "token clip", "DPO", "CISPO")
 
@@ -140,6 +141,42 @@ def test_a_contrast_is_left_out_of_the_verdict() -> None:
     facts = {**conditions[1].facts, "contrast": "token clip"}
     conditions[1] = Condition(**{**vars(conditions[1]), "facts": facts})
     assert verdict(conditions).conditions[1].word == "interchangeable"
+
+
+def test_a_difference_that_does_not_matter_is_within() -> None:
+    """Seen, and smaller than what is called a difference: it is inside what is said."""
+    rng = np.random.default_rng(10)
+    conditions = study(rng)[:1] + study(rng)[3:]
+    conditions[0] = setting(rng, [0.2, 0.2, 0.25, 0.2], "small", sd=1e-4)
+    strict, wide = verdict(conditions), verdict(conditions, matters=0.06)
+    assert (strict.conditions[0].word, strict.conditions[0].parting) == ("apart", ("DPO",))
+    assert (wide.conditions[0].word, wide.conditions[0].parting) == ("interchangeable", ())
+    assert 0.05 < wide.conditions[0].within < 0.06
+
+
+def test_where_all_part_nobody_is_named() -> None:
+    rng = np.random.default_rng(11)
+    conditions = [setting(rng, [0.1, 0.2, 0.3, 0.4], "all", sd=1e-4), *study(rng)[3:]]
+    said = verdict(conditions)
+    assert "most pairs differ, most of all centred MLE from CISPO by −0.3" in (
+        said.conditions[0].sentence
+    )
+    assert said.answer == "Not interchangeable: apart in 1 of 1 conditions."
+
+
+def test_a_control_may_have_the_name_of_a_condition() -> None:
+    rng = np.random.default_rng(12)
+    conditions = study(rng)
+    same = setting(rng, [0.2, 0.2], "η 5, teacher", "negative")
+    said = verdict([*conditions, same], limit=0.05)
+    shown = rows(condition_table([*conditions, same], said))
+    assert shown == rows(condition_table(conditions, said))
+    (own,) = (line for line in shown if line[1] == "η 5, teacher")
+    e, icc, floor = (float(cell.split()[0].replace("−", "-")) for cell in own[3:6])
+    assert icc == pytest.approx(e / (e + floor), abs=2 * printed(3) / floor)
+    arms = rows(operator_table([*conditions, same], against_others(conditions[:3])))
+    dashes = [line for line in arms if line[1] == "η 5, teacher" and line[4] == "–"]
+    assert len(dashes) == 2
 
 
 def test_controls_alone_are_no_study() -> None:

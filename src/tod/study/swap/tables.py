@@ -6,7 +6,7 @@ from tod.base.text import DASH
 from tod.study.swap.checks import Flag
 from tod.study.swap.clusters import Spread
 from tod.study.swap.condition import Condition
-from tod.study.swap.controls import Controls
+from tod.study.swap.controls import Controls, role_of
 from tod.study.swap.estimate import Estimate, mean_over_seeds
 from tod.study.swap.floor import intraclass, seed_floor, seed_floors
 from tod.study.swap.held_out import HeldOut
@@ -42,7 +42,8 @@ def condition_table(conditions: Sequence[Condition], said: StudyVerdict) -> str:
         conditions: Of the study, with or without its controls.
         said: What it says.
     """
-    by_name = {(c.cluster, c.name): without_contrast(c) for c in conditions}
+    study = [without_contrast(c) for c in conditions if role_of(c) == "study"]
+    by_name = {(c.cluster, c.name): c for c in study}
     header = ("world or task", "condition", "seeds", "E", "ICC", "seed floor", "travel",
               "largest pair", "verdict")  # fmt: skip
     rows = []
@@ -65,7 +66,7 @@ def operator_table(conditions: Sequence[Condition], effects: Sequence[Effect]) -
 
     Args:
         conditions: Of the study or its controls; every operator has a row.
-        effects: Of `tod.study.swap.paired.against_others`; operators without one have a dash.
+        effects: Of `tod.study.swap.paired.against_others`; those of controls have a dash.
     """
     by_name = {(e.cluster, e.condition, e.operator): e for e in effects}
     header = ("world or task", "condition", "operator", "utility", "against the others", "Holm p",
@@ -74,7 +75,8 @@ def operator_table(conditions: Sequence[Condition], effects: Sequence[Effect]) -
     for condition in conditions:
         floors = seed_floors(condition) if len(condition.seeds) > 1 else {}
         for place, name in enumerate(condition.operators):
-            effect = by_name.get((condition.cluster, condition.name, name))
+            key = (condition.cluster, condition.name, name)
+            effect = by_name.get(key) if role_of(condition) == "study" else None
             moved = condition.travel
             rows.append((
                 0.0 if effect is None else abs(effect.difference.value),

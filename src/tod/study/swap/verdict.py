@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tod.base import DataError
@@ -80,15 +80,17 @@ def verdict(
     family: Family = "study",
     level: float = 0.05,
     limit: float = 0.1,
+    matters: float = 0.0,
     what: str = "utility",
 ) -> StudyVerdict:
     """Say of every condition of a study whether its operators are interchangeable.
 
-    A pair differs in utility where its p after Holm's correction is at most ``level``, and in its
-    policies where E is over ``limit`` with such a p (Holm over all pairs of all conditions). No
-    pair differs and the task's positive control was detected: interchangeable within x, the largest
-    of the detectable effect and the ends of all pairs' intervals. If x is as large as what the
-    positive control changed, there is no power after all.
+    A pair differs in utility where its p after Holm's correction is at most ``level`` and the
+    difference is one that matters, and in its policies where E is over ``limit`` with such a p
+    (Holm over all pairs of all conditions). No pair differs and the task's positive control was
+    detected: interchangeable within x, the largest of the detectable effect and the ends of all
+    pairs' intervals. If x is as large as what the positive control changed, there is no power
+    after all.
 
     Args:
         conditions: Of the study with its controls, told apart by their role.
@@ -96,6 +98,8 @@ def verdict(
         family: What Holm's correction of utilities runs over.
         level: Chance of a false difference in a family; intervals cover 1 − level.
         limit: E above which policies are apart.
+        matters: Smallest difference in utility that is called one: in exact worlds, where seeds
+            hardly differ, every pair differs by something.
         what: What utility is called, such as ``pass@1``.
 
     Raises:
@@ -112,7 +116,8 @@ def verdict(
         own = [
             e for e in effects if (e.cluster, e.condition) == (condition.cluster, condition.name)
         ]
-        verdicts.append(_judged(condition, own, others, controls, level, limit, what))
+        large = [e if abs(e.difference.value) >= matters else replace(e, adjusted=1.0) for e in own]
+        verdicts.append(_judged(condition, large, others, controls, level, limit, what))
     tests = max((effect.tests for effect in effects), default=0)
     answer = _answer(verdicts, controls, [f for f in flags if f.stops], what)
     return StudyVerdict(answer, tuple(verdicts), tests, controls, tuple(flags))
@@ -224,14 +229,18 @@ def _difference(made: ConditionVerdict, what: str) -> str:
             other = effect.against if first == effect.operator else effect.operator
             said.append(_by(first, other, sign * effect.difference.value, effect.adjusted, what))
         else:
-            said.append(f"{', '.join(made.parting)} part from the rest, most of all")
             value = effect.difference.value
             pair = _by(effect.operator, effect.against, value, effect.adjusted, what)
-            said[-1] += f" {pair}"
+            said.append(f"{_who(made.parting)}, most of all {pair}")
     if made.policies is not None:
         a, b, e, p = made.policies
         said.append(f"{a} and {b} end at other policies, E {plainly(e.value)} (Holm {_p(p)})")
     return "; ".join(said)
+
+
+def _who(names: Sequence[str]) -> str:
+    """Up to two by name: of more no operator is the one that parts."""
+    return f"{' and '.join(names)} part from the rest" if len(names) <= 2 else "most pairs differ"
 
 
 def _by(first: str, other: str, value: float, p: float | None, what: str) -> str:
@@ -263,7 +272,7 @@ def _answer(
     if not counts["apart"]:
         rest = _listed(counts, ("interchangeable", "undecided", "no power"))
         return f"No difference seen in {total} conditions: {rest}."
-    names = Counter(v.parting[0] for v in verdicts if v.parting)
+    names = Counter(name for v in verdicts if len(v.parting) <= 2 for name in v.parting)
     who = ", ".join(f"{name} in {n}" for name, n in names.most_common(3))
     rest = _listed(counts, ("interchangeable", "undecided", "no power"))
     first = f"Not interchangeable: apart in {counts['apart']} of {total} conditions"
