@@ -10,6 +10,9 @@ from tod.study.world import FiniteWorld, generator
 
 Vector = Float[np.ndarray, " P"]
 
+STRETCH = 1 << 14
+"""Parameters that Adam moves at once: six arrays of 128 KiB."""
+
 
 @runtime_checkable
 class FinitePolicy(Protocol):
@@ -111,8 +114,9 @@ def slope_of_choices(
     log_conditionals: Float[np.ndarray, "..."], credit: Float[np.ndarray, "..."], axis: int = -1
 ) -> Float[np.ndarray, "..."]:
     """The same from the credit of every choice; ``axis`` holds the symbols of a state."""
-    total = credit.sum(axis=axis, keepdims=True)
-    return credit - np.exp(log_conditionals) * total  # type: ignore[no-any-return]
+    slope: Float[np.ndarray, ...] = np.exp(log_conditionals)
+    slope *= credit.sum(axis=axis, keepdims=True)
+    return np.subtract(credit, slope, out=slope)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,12 +163,11 @@ class Adam:
         *,
         betas: tuple[float, float] = (0.9, 0.99),
         epsilon: float = 1e-6,
-        room: Float[np.ndarray, "2 P"] | None = None,
     ) -> "Adam":
         """The same update in the memory of the parameters and of both moments.
 
-        Fresh memory for every intermediate result costs nine times the arithmetic at 10⁵
-        parameters.
+        Stretch by stretch: fresh memory for every intermediate result of 10⁵ parameters costs
+        nine times the arithmetic, and passes over all of them leave the cache.
 
         Args:
             parameters: Written to.
@@ -172,20 +175,23 @@ class Adam:
             rate: Learning rate.
             betas: Decay of the first and of the second moment.
             epsilon: Added to the root of the second moment.
-            room: Memory for intermediate results.
         """
         count = self.count + 1
-        new, scale = np.empty((2, len(gradient))) if room is None else room
-        self.mean[...] *= betas[0]
-        self.mean[...] += np.multiply(gradient, 1 - betas[0], out=new)
-        self.square[...] *= betas[1]
-        np.multiply(gradient, gradient, out=new)
-        new *= 1 - betas[1]
-        self.square[...] += new
-        np.multiply(self.square, 1 / (1 - betas[1] ** count), out=scale)
-        np.sqrt(scale, out=scale)
-        scale += epsilon
-        np.multiply(self.mean, rate / (1 - betas[0] ** count), out=new)
-        new /= scale
-        parameters += new
+        rates = rate / (1 - betas[0] ** count), 1 / (1 - betas[1] ** count)
+        rooms = np.empty((2, min(STRETCH, len(gradient))))
+        for start in range(0, len(gradient), STRETCH):
+            at = slice(start, start + STRETCH)
+            g, mean, square = gradient[at], self.mean[at], self.square[at]
+            new, scale = rooms[:, : len(g)]
+            mean *= betas[0]
+            mean += np.multiply(g, 1 - betas[0], out=new)
+            square *= betas[1]
+            np.multiply(g, g, out=new)
+            new *= 1 - betas[1]
+            square += new
+            np.sqrt(np.multiply(square, rates[1], out=scale), out=scale)
+            scale += epsilon
+            np.multiply(mean, rates[0], out=new)
+            new /= scale
+            parameters[at] += new
         return Adam(self.mean, self.square, count)

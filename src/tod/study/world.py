@@ -147,7 +147,8 @@ def perturbed(world: FiniteWorld, sd: float, number: int = 0) -> Float[np.ndarra
 def log_softmax(logits: Float[np.ndarray, "..."], axis: int = -1) -> Float[np.ndarray, "..."]:
     """Log of the softmax over an axis, the last one if none is named."""
     shifted = logits - logits.max(axis=axis, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))  # type: ignore[no-any-return]
+    shifted -= np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    return shifted  # type: ignore[no-any-return]
 
 
 normalised = log_softmax

@@ -45,6 +45,17 @@ def test_every_world_is_in_one_task_of_every_setting(short):
     assert len({task.file for task in every}) == len(every)
 
 
+def test_the_negative_control_is_run_where_it_is_asked(short):
+    spec = short.revised(eta=(1.0, 2.0), controls={"negative": "centred", "negative_eta": (2.0,)})
+    names = {task.setting.eta: [arm.name for arm in task.arms(spec)] for task in tasks(spec, [0])}
+    assert names == {
+        1.0: ["centred", "token_clip"],
+        2.0: ["centred", "token_clip", "centred again"],
+    }
+    controls = [c.name for c in run_exact(spec, worlds=[0]) if c.facts["control"]]
+    assert controls == ["η 2, base", "η 2, on-policy"]
+
+
 def test_a_second_call_does_what_is_missing(short, tmp_path):
     heard = []
     run_exact(short, output=tmp_path, told=lambda *news: heard.append(news))

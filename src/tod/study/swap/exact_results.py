@@ -73,7 +73,7 @@ class ExactResult:
             "legs": list(series),
             "gated": [arm.name for arm in arms if gated(arm)],
             "contrast": list(spec.contrast),
-            "negative": None if control else spec.controls.negative,
+            "negative": next((a.name.removesuffix(AGAIN) for a in arms if AGAIN in a.name), None),
         }
         p = np.exp(np.moveaxis(ends.laws, 1, 0))
         return cls(

@@ -58,8 +58,8 @@ class Task:
             operator = spec.operators[str(spec.controls.ladder)]
             return tuple(Arm(f"η {eta:g}", operator, eta) for eta in spec.controls.ladder_eta)
         arms = [Arm(name, operator) for name, operator in spec.operators.items()]
-        name = spec.controls.negative
-        if name is not None:
+        name, only = spec.controls.negative, spec.controls.negative_eta
+        if name is not None and (only is None or self.setting.eta in only):
             arms.append(Arm(name + AGAIN, spec.operators[name], stream=1))
         return tuple(arms)
 

@@ -60,7 +60,9 @@ class Controls(Spec):
     """A comparison whose answer is known, and the smallest difference that is seen."""
 
     negative: str | None = None
-    """Operator that is run twice in every setting, on other random numbers: no difference."""
+    """Operator that is run twice, on other random numbers: no difference."""
+    negative_eta: tuple[FiniteFloat, ...] | None = None
+    """Sharpness values of the settings in which it is run twice; None: in all of them."""
     ladder: str | None = None
     """Operator that is run once at every sharpness of ``ladder_eta``: a growing difference."""
     ladder_eta: tuple[FiniteFloat, ...] = (0.0, 0.5, 1.0, 2.0, 5.0)

@@ -69,17 +69,13 @@ def train_stack(spec: ExactSpec, stack: Stack, setting: Setting, arms: tuple[Arm
     """
     log_mu = stack.law(lambda world: setting.proposal.law(world, setting.eta))
     start = Sampler.of_law(stack, log_mu)
-    room = np.zeros((3, stack.whole.base_logits.size))
-    learners = [_Learner.of(spec, stack, setting, arm, start, room) for arm in arms]
-    first = []
+    gradient = np.zeros_like(start.by_choice)
+    learners = [_Learner.of(spec, stack, setting, arm, start, gradient) for arm in arms]
     for step in range(spec.steps):
         shared: dict[Any, Drawn] = {}
         for learner in learners:
             learner.update(step, shared)
-            if step == 0:
-                first.append(learner.gradient.copy())
-            learner.gradient[:, learner.states] = 0.0
-    return _ends(stack, learners, np.stack(first))
+    return _ends(stack, learners)
 
 
 @dataclass(eq=False)
@@ -94,17 +90,16 @@ class _Learner:
     logits: Float[np.ndarray, "V NS"]
     gradient: Float[np.ndarray, "V NS"]
     adam: Adam
-    room: Float[np.ndarray, "2 P"]
     eta: float
     teacher: Float[np.ndarray, "V NS"] | None
     rows: Any = None
-    states: Any = None
+    first: Any = None
     legs: list[Float[np.ndarray, "4 W S"]] = field(default_factory=list)
     active: list[Float[np.ndarray, "2 W S"]] = field(default_factory=list)
 
     @classmethod
     def of(
-        cls, spec: ExactSpec, stack: Stack, setting: Setting, arm: Arm, mu: Sampler, room: Any
+        cls, spec: ExactSpec, stack: Stack, setting: Setting, arm: Arm, mu: Sampler, gradient: Any
     ) -> "_Learner":
         logits = by_symbol(stack.whole.base_logits)
         eta = setting.eta if arm.eta is None else arm.eta
@@ -120,9 +115,8 @@ class _Learner:
             setting.proposal.refresh,
             mu,
             logits,
-            room[2].reshape(logits.shape),
+            gradient,
             adam,
-            room[:2],
             eta,
             teacher,
         )
@@ -142,28 +136,31 @@ class _Learner:
         if step % self.spec.legs_every == 0:
             self._measure(seen, credit)
         taken = np.bincount(drawn.place, np.asarray(credit.per_token), log_cond.size)
-        slope = self.scale * slope_of_choices(log_cond, taken.reshape(log_cond.shape), axis=0)
+        slope = slope_of_choices(log_cond, taken.reshape(log_cond.shape), axis=0)
+        slope *= self.scale
         if self.teacher is not None:
             slope -= self._divergence(seen, drawn, log_cond)
         self.gradient[:, drawn.states] = slope
-        self.states = drawn.states
         rate = self.spec.rate * (1.0 - step / self.spec.steps)
-        self.adam = self.adam.step_in_place(
-            self.logits.ravel(), self.gradient.ravel(), rate, room=self.room
-        )
+        self.adam = self.adam.step_in_place(self.logits.ravel(), self.gradient.ravel(), rate)
+        self.first = self.gradient.copy() if step == 0 else self.first
+        self.gradient[:, drawn.states] = 0.0
 
     def _drawn(self, step: int, shared: dict[Any, Drawn]) -> Drawn:
-        """The candidates of a step; arms of one μ, target and stream share them."""
+        """The candidates of a step; arms of one target and stream share those of a μ that stands."""
         due = self.refresh is not None and step % self.refresh == 0
         if due and step:
             self.mu = Sampler.of_choices(self.stack, log_softmax(self.logits, axis=0))
         if due or self.rows is None:
             self._draw(step)
-        key = (id(self.mu), self.arm.stream, self.eta)
-        if key not in shared:
-            rows = self.rows[:, step - self.drawn_at]
-            shared[key] = Drawn.of(self.stack, self.procedure.tilt, rows, self.mu)
-        return shared[key]
+        key = (self.arm.stream, self.eta)
+        if self.refresh is None and key in shared:
+            return shared[key]
+        rows = self.rows[:, step - self.drawn_at]
+        drawn = Drawn.of(self.stack, self.procedure.tilt, rows, self.mu)
+        if self.refresh is None:
+            shared[key] = drawn
+        return drawn
 
     def _draw(self, step: int) -> None:
         """The candidates of all steps that this μ serves."""
@@ -222,8 +219,9 @@ class _Learner:
         return np.moveaxis(np.array(sums), 2, 0)
 
 
-def _ends(stack: Stack, learners: list[_Learner], first: Float[np.ndarray, "A V NS"]) -> Ends:
+def _ends(stack: Stack, learners: list[_Learner]) -> Ends:
     """What the arms leave."""
+    first = np.stack([learner.first for learner in learners])
     laws = [law_of(stack, log_softmax(learner.logits, axis=0)) for learner in learners]
     w, s, _ = stack.shape
     g = first.reshape(len(first), first.shape[1], w, s, -1)
