@@ -116,7 +116,7 @@ def slope_of_choices(
     """The same from the credit of every choice; ``axis`` holds the symbols of a state."""
     slope: Float[np.ndarray, ...] = np.exp(log_conditionals)
     slope *= credit.sum(axis=axis, keepdims=True)
-    return np.subtract(credit, slope, out=slope)
+    return np.subtract(credit, slope, out=slope)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False)

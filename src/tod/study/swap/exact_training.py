@@ -147,7 +147,7 @@ class _Learner:
         self.gradient[:, drawn.states] = 0.0
 
     def _drawn(self, step: int, shared: dict[Any, Drawn]) -> Drawn:
-        """The candidates of a step; arms of one target and stream share those of a μ that stands."""
+        """The candidates of a step; arms of one target and stream share a μ that stands still."""
         due = self.refresh is not None and step % self.refresh == 0
         if due and step:
             self.mu = Sampler.of_choices(self.stack, log_softmax(self.logits, axis=0))
