@@ -13,7 +13,7 @@ from tod.study.swap.exact_results import AGAIN, ExactResult, all_pairs
 from tod.study.swap.exact_run import Task, run_task
 from tod.study.swap.exact_stack import Stack
 from tod.study.swap.exact_training import Arm, Ends, train_stack
-from tod.study.swap.subset import compared
+from tod.study.swap.subset import without_contrast
 from tod.study.world import FiniteWorld
 from tolerance import unit_roundoff
 
@@ -68,8 +68,8 @@ def test_a_condition_holds_operators_and_the_control_its_two_names(tiny):
     assert negative.operators == ("centred", "centred" + AGAIN)
     assert negative.facts["control"] == "negative"
     assert negative.facts["contrast"] is None
-    assert compared(condition).operators == ("centred", "token_clip")
-    assert compared(negative).operators == negative.operators
+    assert without_contrast(condition).operators == ("centred", "token_clip")
+    assert without_contrast(negative).operators == negative.operators
     np.testing.assert_allclose(negative.distance[0, :, 1, :], [[0.1, 0.1], [0.1, 0.1]])
     assert excess(negative)[0, 1] == pytest.approx(0.1 - 0.5 * 0.2)
 
