@@ -1,4 +1,4 @@
-"""Distances and utilities of the ends by hand, files, and who is compared with whom."""
+"""Distances and utilities of the ends by hand, files, and who is without_contrast with whom."""
 
 import numpy as np
 import pytest

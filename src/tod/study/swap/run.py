@@ -1,6 +1,7 @@
 """Running a study: arms over processes, each kept as it ends, so that it can stop and go on."""
 
 import multiprocessing
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -81,6 +82,7 @@ def _run(
 ) -> dict[str, str]:
     arms = list(spec.arms())
     _check(arms, folder)
+    shutil.rmtree(folder / "unfinished", ignore_errors=True)  # of runs that were stopped
     (folder / "arms").mkdir(parents=True, exist_ok=True)
     missing = [arm for arm in arms if not outcome_path(folder, arm).exists()][:limit]
     commons = {
