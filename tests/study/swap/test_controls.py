@@ -14,6 +14,7 @@ from tod.study.swap.controls import (
     positive_control,
     role_of,
 )
+from tod.study.swap.excess import mean_excess
 from tod.study.swap.power import power_of, seeds_for
 from tolerance import chance, double
 
@@ -84,6 +85,9 @@ def test_one_operator_under_two_names_is_inside() -> None:
     got = negative_control(same)
     assert got.share > 0.95 - chance(0.22, 400, 3)
     assert got.inside + len(got.outside) == 400
+    sizes = np.array([abs(mean_excess(c).t) for c in same])
+    assert got.inside == (sizes <= 2).sum()
+    assert negative_control(same, errors=1.0).inside == (sizes <= 1).sum()
     other = [condition(d) for d in variations(policies(rng, 40, 2, 4, 3.0))]
     failed = negative_control(other)
     assert failed.holds is False

@@ -154,6 +154,23 @@ def test_a_difference_that_does_not_matter_is_within() -> None:
     assert 0.05 < wide.conditions[0].within < 0.06
 
 
+def test_the_sign_is_that_of_the_one_named() -> None:
+    """The last operator is the second of all its pairs: a − d is +.2, and d is named."""
+    conditions = study(np.random.default_rng(13))
+    last = setting(np.random.default_rng(14), [0.2, 0.2, 0.2, 0.0], "last", sd=1e-4)
+    said = verdict([last, *conditions[3:]]).conditions[0]
+    assert said.parting == ("CISPO",)
+    assert "apart: CISPO from" in said.sentence
+    assert "by −0.2" in said.sentence
+
+
+def test_policies_within_the_limit_are_not_apart() -> None:
+    conditions = study(np.random.default_rng(0))
+    within, over = (verdict(conditions, limit=x).conditions[2] for x in (0.5, 0.05))
+    assert (within.policies, within.word) == (None, "interchangeable")
+    assert over.policies[2].value > 0.05
+
+
 def test_where_all_part_nobody_is_named() -> None:
     rng = np.random.default_rng(11)
     conditions = [setting(rng, [0.1, 0.2, 0.3, 0.4], "all", sd=1e-4), *study(rng)[3:]]
