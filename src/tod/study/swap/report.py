@@ -98,7 +98,10 @@ class StudyReport:
 
     def _with_verdicts(self) -> list[tuple[Condition, Any]]:
         by_name = {(v.cluster, v.condition): v for v in self.said.conditions}
-        return [(c, by_name.get((c.cluster, c.name))) for c in self.conditions]
+        return [
+            (c, by_name.get((c.cluster, c.name)) if role_of(c) == "study" else None)
+            for c in self.conditions
+        ]
 
 
 def report_of(
