@@ -19,6 +19,10 @@ COVERED, NEAR = 0.35, 0.7
 """Bounds of the cell in which operators were found to agree: uncovered mass, smallest leg."""
 
 
+READ = ("ess_median", "ess_tri", "ess_two", "oracle_uncovered")
+"""Diagnostics that the table of settings shows."""
+
+
 def excess_of(condition: Condition) -> float:
     """E, mean over the compared pairs."""
     return mean_excess(without_contrast(condition)).value
@@ -30,10 +34,7 @@ def by_setting(conditions: list[Condition]) -> str:
     for name in dict.fromkeys(c.name for c in conditions):
         own = [c for c in conditions if c.name == name]
         figures = [excess_of(c) for c in own]
-        read = [
-            median(float(c.diagnostics[key] or 0.0) for c in own)
-            for key in ("ess_median", "ess_tri", "ess_two", "oracle_uncovered")
-        ]
+        read = [median(known(own, key)) for key in READ]
         rows.append((median(figures), max(figures), name, read))
     rows.sort(reverse=True)
     header = ("setting", "E, median", "largest", "median ESS", "ESS_tri", "ESS_two", "uncovered")
@@ -42,6 +43,11 @@ def by_setting(conditions: list[Condition]) -> str:
         for middle, most, name, read in rows
     ]
     return markdown(header, cells)
+
+
+def known(conditions: list[Condition], key: str) -> list[float]:
+    """What was read of some conditions, those left out that do not know it."""
+    return [float(x) for x in (c.diagnostics[key] for c in conditions) if x is not None]
 
 
 def negative(conditions: list[Condition]) -> str:
@@ -62,8 +68,8 @@ def page(made: StudyReport, conditions: list[Condition], source: Path) -> str:
     cell = [
         excess_of(c)
         for c in own
-        if float(c.diagnostics["ess_tri"] or 0) > NEAR
-        and float(c.diagnostics["oracle_uncovered"] or 0) < COVERED
+        for near, missed in [(c.diagnostics["ess_tri"], c.diagnostics["oracle_uncovered"])]
+        if near is not None and missed is not None and near > NEAR and missed < COVERED
     ]
     worlds = sorted({c.cluster for c in own})
     positive = made.said.controls.positive

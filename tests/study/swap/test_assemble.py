@@ -69,16 +69,18 @@ def test_a_cut_outcome_is_named(tmp_path) -> None:
 
 
 def test_the_legs_are_put_together() -> None:
-    """ESS_two is the smaller of two means; a leg that is declared counts as 1."""
+    """ESS_two is the smaller of two means; a leg that is not known leaves it unknown."""
     target, policy = np.linspace(0.2, 1.0, 20), np.linspace(1.0, 0.3, 20)
     series = {"ess_mean": target, "target_proposal": target, "policy_proposal": policy}
-    told = readings({**series, "target_policy": np.full(20, np.nan)})
+    third = np.full(20, 0.9)
+    told = readings({**series, "target_policy": third})
     assert told["ess_two"] == pytest.approx(min(target.mean(), policy.mean()))
     assert told["ess_two early"] == pytest.approx(target[:2].mean())
     assert told["ess_tri at the first step"] == pytest.approx(0.2)
-    assert told["target_policy"] is None
-    declared = readings({**series, "policy_proposal": np.full(20, np.nan)})
-    assert declared["ess_two"] == pytest.approx(target.mean())
+    unknown = readings({**series, "policy_proposal": np.full(20, np.nan), "target_policy": third})
+    assert unknown["policy_proposal"] is None
+    assert unknown["ess_two"] is None
+    assert unknown["ess_tri"] is None
 
 
 def test_a_tenth_of_the_steps_is_early() -> None:

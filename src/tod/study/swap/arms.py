@@ -209,9 +209,9 @@ def outcome_of(run: RunDirectory, common: Common, facts: Mapping[str, Any]) -> O
         facts={
             **facts,
             "prompts": common.prompts,
-            "flops": float(np.nansum(series["flops"])),
+            "flops": float(series["flops"].sum()) if np.isfinite(series["flops"]).all() else None,
             "steps": len(series["flops"]),
-            "skipped": int((np.nan_to_num(series["grad_norm"], nan=0.0) == 0).sum()),
+            "skipped": int((series["grad_norm"] == 0).sum()),
             "seconds": sum(sum((r.get("seconds") or {}).values()) for r in records),
         },
         evaluated=np.array([record["step"] for record in evaluated]),

@@ -180,7 +180,8 @@ def readings(series: Mapping[str, Float[np.ndarray, " T"]]) -> dict[str, float |
 
     ``NAME at the first step``, ``NAME early`` and ``NAME`` for every figure, and of the legs
     ``ess_two`` = min(mean ESS_rel(q*/μ), mean ESS_rel(π/μ)) and ``ess_tri``, the smallest of all.
-    A leg that the run declares to be 1 (μ is the policy) counts as 1.
+    A leg that is not known leaves both unknown; one that a run declares (μ is the policy) is 1 in
+    its records.
     """
     known = {name: series[name] for name in series if name not in ("flops", "eta", "total")}
     if "informative" in series:
@@ -193,12 +194,10 @@ def readings(series: Mapping[str, Float[np.ndarray, " T"]]) -> dict[str, float |
         told |= {name + suffix: value for name, value in of_span.items()}
         target = of_span.get("ess_mean")
         policy = of_span.get("policy_proposal")
-        policy = 1.0 if policy is None else policy
-        told[f"ess_two{suffix}"] = None if target is None else min(target, policy)
-        legs = [of_span.get(name) for name in LEGS]
-        told[f"ess_tri{suffix}"] = (
-            None if legs[0] is None else min(leg for leg in (*legs, policy) if leg is not None)
-        )
+        two = None if target is None or policy is None else min(target, policy)
+        told[f"ess_two{suffix}"] = two
+        legs = [leg for leg in (of_span.get(name) for name in LEGS) if leg is not None]
+        told[f"ess_tri{suffix}"] = min(legs) if len(legs) == len(LEGS) else None
     return told
 
 
