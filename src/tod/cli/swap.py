@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tod.study.swap.spec import SwapSpec
 
 KINDS = ("exact", "language_model", "runs")
+APART = {"exact": 0.1, "language_model": 0.02, "runs": 0.02}
+"""E above which operators are apart: small models move less in a study than exact worlds do."""
 ROWS = 10
 """Conditions that the screen shows, those whose operators end furthest apart first."""
 
@@ -67,7 +69,7 @@ def swap_command(
     for name, why in failed.items():
         typer.echo(f"failed: {name}: {why}", err=True)
     if conditions:
-        _conclude(conditions, study, folder, json_out)
+        _conclude(conditions, study, folder, json_out, APART[kind])
     if failed:
         raise typer.Exit(1)
 
@@ -202,7 +204,7 @@ def _duration(seconds: float) -> str:
 
 
 def _conclude(
-    conditions: "list[Condition]", study: Path, folder: Path, json_out: str | None
+    conditions: "list[Condition]", study: Path, folder: Path, json_out: str | None, limit: float
 ) -> None:
     """Say what came of it on a screen, and write all of it as Markdown and JSON."""
     import json
@@ -212,7 +214,7 @@ def _conclude(
     from tod.show.screen import table as empty
     from tod.study.swap.report import report_of
 
-    made = report_of(conditions)
+    made = report_of(conditions, limit=limit)
     data = made.to_dict()
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "report.md"

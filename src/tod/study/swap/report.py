@@ -111,7 +111,7 @@ def report_of(
     limit: float = 0.1,
     what: str = "utility",
 ) -> StudyReport:
-    """Everything that is said of a study.
+    """Everything that is said of a study; utilities are corrected over all pairs of a task.
 
     Args:
         conditions: All, controls among them.
@@ -123,7 +123,7 @@ def report_of(
         DataError: There is no condition but controls, or one has fewer than two seeds.
     """
     own = [c for c in conditions if role_of(c) == "study"]
-    said = verdict(conditions, flags, limit=limit, what=what)
+    said = verdict(conditions, flags, limit=limit, what=what, family="cluster")
     predictors: tuple[Predictor, ...] | None = None
     judged: tuple[HeldOut, ...] = ()
     try:
@@ -140,8 +140,8 @@ def report_of(
     return StudyReport(
         tuple(conditions),
         said,
-        tuple(pairs(own)),
-        tuple(against_others(own)),
+        tuple(pairs(own, family="cluster")),
+        tuple(against_others(own, family="cluster")),
         predictors,
         judged,
         limit,
