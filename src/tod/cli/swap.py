@@ -61,7 +61,7 @@ def swap_command(
     failed: dict[str, str] = {}
     folder = output or Path("runs") / study.stem
     if kind == "runs":
-        conditions = _of_runs(study)
+        conditions = _of_runs(study, dry_run)
     elif kind == "exact":
         conditions = _exact(study, folder, processes, dry_run)
     else:
@@ -74,11 +74,18 @@ def swap_command(
         raise typer.Exit(1)
 
 
-def _of_runs(study: Path) -> "list[Condition]":
+def _of_runs(study: Path, dry_run: bool) -> "list[Condition]":
     """Runs that are there."""
     from tod.study.swap.existing import RunsSpec, compare_runs
 
-    return [compare_runs(RunsSpec.load(study), study.parent)]
+    spec = RunsSpec.load(study)
+    if dry_run:
+        count = sum(len(paths) for paths in spec.runs.values())
+        typer.echo(
+            f"{study}: {count} runs of {len(spec.runs)} operators are compared, none trained"
+        )
+        return []
+    return [compare_runs(spec, study.parent)]
 
 
 def _exact(study: Path, folder: Path, processes: int, dry_run: bool) -> "list[Condition]":
@@ -147,8 +154,8 @@ def _forecast(spec: "SwapSpec", folder: Path) -> None:
 
     from tod.show.screen import Screen
     from tod.show.screen import table as empty
+    from tod.study.swap.arms import outcome_path
     from tod.study.swap.outcomes import Outcome
-    from tod.study.swap.run import outcome_path
 
     console = Screen()
     arms = list(spec.arms())

@@ -178,11 +178,11 @@ class Adam:
         """
         count = self.count + 1
         rates = rate / (1 - betas[0] ** count), 1 / (1 - betas[1] ** count)
-        rooms = np.empty((2, min(STRETCH, len(gradient))))
+        buffers = np.empty((2, min(STRETCH, len(gradient))))
         for start in range(0, len(gradient), STRETCH):
             at = slice(start, start + STRETCH)
             g, mean, square = gradient[at], self.mean[at], self.square[at]
-            new, scale = rooms[:, : len(g)]
+            new, scale = buffers[:, : len(g)]
             mean *= betas[0]
             mean += np.multiply(g, 1 - betas[0], out=new)
             square *= betas[1]

@@ -17,9 +17,10 @@ from tod.base import RunError, SpecError
 from tod.engine.settings import RunSettings
 from tod.engine.train import train
 from tod.study.swap import excess
+from tod.study.swap.arms import outcome_path
 from tod.study.swap.assemble import conditions_of
 from tod.study.swap.existing import RunsSpec, compare_runs
-from tod.study.swap.run import outcome_path, outcomes_of, run_study
+from tod.study.swap.run import outcomes_of, run_study
 from tod.study.swap.spec import SwapSpec
 
 SMALL = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tod.base import DataError, RunError
+from tod.base import DataError
 from tod.engine.data.load import load_task
 from tod.engine.data.prompts import fitting_ids
 from tod.engine.data.task import Example
@@ -28,6 +28,7 @@ __all__ = [
     "common_of",
     "draw_common",
     "outcome_of",
+    "outcome_path",
     "run_arm",
     "start_of",
     "start_outcome",
@@ -153,27 +154,21 @@ def start_path(folder: Path, arm: Arm) -> Path:
     return folder / "starts" / f"{arm.task}--{named}.npz"
 
 
+def outcome_path(folder: Path, arm: Arm) -> Path:
+    """Where an arm's outcome is kept."""
+    return folder / "arms" / f"{arm.slug}.npz"
+
+
 def run_arm(arm: Arm, common: Common, folder: Path, root: Path) -> Outcome:
-    """Train one arm and write what it leaves; an arm that is there is read.
+    """Train one arm and write what it leaves.
 
     Args:
         arm: The arm.
         common: What its end is measured on.
         folder: Where the study is written; the run itself is removed afterwards.
         root: Folder that paths of models are relative to.
-
-    Raises:
-        RunError: The outcome that is there is of another recipe.
     """
-    path = folder / "arms" / f"{arm.slug}.npz"
-    if path.exists():
-        outcome = Outcome.load(path)
-        if outcome.facts["recipe"] != arm.hashed:
-            raise RunError(
-                f"{path}: of another recipe than the study now says for {arm.slug}. Write the new "
-                "study into another folder, or remove the outcome and it runs again."
-            )
-        return outcome
+    path = outcome_path(folder, arm)
     work = folder / "unfinished" / arm.slug
     run = RunDirectory.open(train(arm.settings(root, work), overwrite=True))
     names = {"task": arm.task, "condition": arm.condition, "operator": arm.operator}

@@ -9,10 +9,9 @@ from jaxtyping import Float
 
 from tod.base import DataError, Groups
 from tod.engine.distances import Pool
-from tod.study.swap.arms import start_path
+from tod.study.swap.arms import outcome_path, start_path
 from tod.study.swap.condition import Condition
 from tod.study.swap.outcomes import Outcome
-from tod.study.swap.run import outcome_path
 from tod.study.swap.spec import Setting, SwapSpec
 
 __all__ = ["compared", "conditions_of", "early", "readings", "token_table", "variation_table"]

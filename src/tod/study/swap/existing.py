@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tod.base import Spec, SpecError, read_mapping
+from tod.base import SpecError
 from tod.engine.settings import RunSettings
 from tod.runs import RunDirectory
 from tod.study.swap.arms import Common, draw_common, outcome_of, start_outcome
 from tod.study.swap.assemble import compared
 from tod.study.swap.condition import Condition
 from tod.study.swap.outcomes import Outcome
-from tod.study.swap.spec import Measure, digest
+from tod.study.swap.spec import Measure, StudyFile, digest
 
 __all__ = ["RunsSpec", "compare_runs"]
 
@@ -21,7 +21,7 @@ SHARED = ("model", "task", "utilities", "evaluate", "anchors")
 """What of a recipe must be equal in all runs for their ends to be compared."""
 
 
-class RunsSpec(Spec):
+class RunsSpec(StudyFile):
     """Runs by operator, a directory a seed."""
 
     kind: Literal["runs"] = "runs"
@@ -32,15 +32,6 @@ class RunsSpec(Spec):
     operator share the seed, so that they drew by the same random numbers."""
     measure: Measure = Measure(models=("base",))
     """What is measured of every run."""
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """The study of a YAML file.
-
-        Raises:
-            SpecError: Unreadable, unknown keys, impossible values; each with its path.
-        """
-        return cls.parse(read_mapping(path, "A study is a mapping; see docs/swap.md."), str(path))
 
     @model_validator(mode="after")
     def _paired(self) -> Self:

@@ -12,11 +12,18 @@ from pathlib import Path
 
 from tod.base import RunError, TodError
 from tod.runs import DirectoryLock
-from tod.study.swap.arms import Common, common_of, run_arm, start_of, start_path
+from tod.study.swap.arms import (
+    Common,
+    common_of,
+    outcome_path,
+    run_arm,
+    start_of,
+    start_path,
+)
 from tod.study.swap.outcomes import Outcome
 from tod.study.swap.spec import Arm, SwapSpec
 
-__all__ = ["Progress", "outcome_path", "outcomes_of", "run_study"]
+__all__ = ["Progress", "outcomes_of", "run_study"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def _run(
     for arm in {start_path(folder, arm): arm for arm in missing}.values():
         start_of(arm, commons[arm.task], folder, root)
     begin, failed = time.monotonic(), dict[str, str]()
-    have = len(arms) - len([a for a in arms if not outcome_path(folder, a).exists()])
+    have = sum(outcome_path(folder, arm).exists() for arm in arms)
     progress(Progress(have, len(arms), None, 0.0, None, None))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
@@ -130,11 +137,6 @@ def _failure(future: Future[None]) -> str | None:
     if isinstance(error, TodError):
         return str(error)
     raise error
-
-
-def outcome_path(folder: Path, arm: Arm) -> Path:
-    """Where an arm's outcome is kept."""
-    return folder / "arms" / f"{arm.slug}.npz"
 
 
 def _check(arms: list[Arm], folder: Path) -> None:

@@ -15,7 +15,7 @@ from tod.base import Spec, SpecError, read_mapping
 from tod.base.overrides import assign
 from tod.engine.settings import RunSettings
 
-__all__ = ["Arm", "Measure", "Setting", "SwapSpec", "TaskWorld"]
+__all__ = ["Arm", "Measure", "Setting", "StudyFile", "SwapSpec", "TaskWorld"]
 
 Changes = dict[str, Any]
 """Values by dotted path of a recipe, such as ``operator.proposal.refresh: 64``. Two are not of the
@@ -74,7 +74,20 @@ class Measure(Spec):
     """Positions, about, at which the whole next-token distribution is kept."""
 
 
-class SwapSpec(Spec):
+class StudyFile(Spec):
+    """What is read from a study's file."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The study of a YAML file.
+
+        Raises:
+            SpecError: Unreadable, unknown keys, impossible values; each with its path.
+        """
+        return cls.parse(read_mapping(path, "A study is a mapping; see docs/swap.md."), str(path))
+
+
+class SwapSpec(StudyFile):
     """A study: every operator in every condition of every task at every seed.
 
     Attributes stand in a YAML file one to one; `SwapSpec.load` reads it.
@@ -95,17 +108,6 @@ class SwapSpec(Spec):
     """Seeds of the arms that are reported."""
     measure: Measure = Measure()
     """What is measured of every arm."""
-    minutes: float | None = None
-    """Longest time the whole may take on one core, checked by ``--dry-run``; None: no limit."""
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """The study of a YAML file.
-
-        Raises:
-            SpecError: Unreadable, unknown keys, impossible values; each with its path.
-        """
-        return cls.parse(read_mapping(path, "A study is a mapping; see docs/swap.md."), str(path))
 
     @model_validator(mode="after")
     def _known(self) -> Self:
