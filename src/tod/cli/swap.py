@@ -12,6 +12,7 @@ from tod.cli.options import Json
 
 if TYPE_CHECKING:
     from tod.study.swap import Condition
+    from tod.study.swap.checks import Flag
     from tod.study.swap.spec import SwapSpec
 
 KINDS = ("exact", "language_model", "runs")
@@ -58,6 +59,7 @@ def swap_command(
     kind = read_mapping(study, "A study is a mapping; see docs/swap.md.").get("kind")
     if kind not in KINDS:
         raise SpecError(f"{study}: kind {kind!r} is none of {', '.join(KINDS)}. See docs/swap.md.")
+    flags: list[Flag] = []
     failed: dict[str, str] = {}
     folder = output or Path("runs") / study.stem
     if kind == "runs":
@@ -65,11 +67,11 @@ def swap_command(
     elif kind == "exact":
         conditions = _exact(study, folder, processes, dry_run)
     else:
-        conditions, failed = _trained(study, folder, processes, limit, dry_run, partial)
+        conditions, flags, failed = _trained(study, folder, processes, limit, dry_run, partial)
     for name, why in failed.items():
         typer.echo(f"failed: {name}: {why}", err=True)
     if conditions:
-        _conclude(conditions, study, folder, json_out, APART[kind])
+        _conclude(conditions, flags, study, folder, json_out, APART[kind])
     if failed:
         raise typer.Exit(1)
 
@@ -118,16 +120,18 @@ def _trained(
     limit: int | None,
     dry_run: bool,
     partial: bool,
-) -> "tuple[list[Condition], dict[str, str]]":
-    """A study that trains language models; its conditions, and why runs failed."""
+) -> "tuple[list[Condition], list[Flag], dict[str, str]]":
+    """A study that trains language models: conditions, what does not hold, why runs failed."""
+    from tod.study.swap.arm_facts import arm_facts
     from tod.study.swap.assemble import conditions_of
+    from tod.study.swap.checks import check_arms
     from tod.study.swap.run import run_study
     from tod.study.swap.spec import SwapSpec
 
     spec = SwapSpec.load(study)
     if dry_run:
         _forecast(spec, folder)
-        return [], {}
+        return [], [], {}
     with _bar() as told:
         failed = run_study(
             spec,
@@ -145,7 +149,7 @@ def _trained(
             f"{folder}: no condition has all of its runs yet, so nothing is compared. Run the same "
             "command again, or pass --partial for the seeds that every operator has."
         )
-    return conditions, failed
+    return conditions, check_arms(arm_facts(spec, folder, conditions)), failed
 
 
 def _forecast(spec: "SwapSpec", folder: Path) -> None:
@@ -211,7 +215,12 @@ def _duration(seconds: float) -> str:
 
 
 def _conclude(
-    conditions: "list[Condition]", study: Path, folder: Path, json_out: str | None, limit: float
+    conditions: "list[Condition]",
+    flags: "list[Flag]",
+    study: Path,
+    folder: Path,
+    json_out: str | None,
+    limit: float,
 ) -> None:
     """Say what came of it on a screen, and write all of it as Markdown and JSON."""
     import json
@@ -221,7 +230,7 @@ def _conclude(
     from tod.show.screen import table as empty
     from tod.study.swap.report import report_of
 
-    made = report_of(conditions, limit=limit)
+    made = report_of(conditions, flags, limit=limit)
     data = made.to_dict()
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "report.md"

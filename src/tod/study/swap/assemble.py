@@ -70,6 +70,7 @@ def _condition(
     first = arms[operators[0], there[0]].recipe
     facts = {
         "role": setting.role,
+        "contrast": ", ".join(name for name in spec.contrast if name in operators) or None,
         "refresh": _refresh(first),
         "rate": first["train"]["learning_rate"],
         "steps": first["train"]["steps"],

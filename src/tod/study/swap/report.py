@@ -11,6 +11,7 @@ from tod.study.swap.controls import role_of
 from tod.study.swap.held_out import HeldOut, held_out
 from tod.study.swap.paired import Effect, against_others, pairs
 from tod.study.swap.predict import Predictor, direction_of, observed, predict
+from tod.study.swap.subset import without_contrast
 from tod.study.swap.tables import (
     condition_table,
     control_table,
@@ -122,7 +123,7 @@ def report_of(
     Raises:
         DataError: There is no condition but controls, or one has fewer than two seeds.
     """
-    own = [c for c in conditions if role_of(c) == "study"]
+    own = [without_contrast(c) for c in conditions if role_of(c) == "study"]
     said = verdict(conditions, flags, limit=limit, what=what, family="cluster")
     predictors: tuple[Predictor, ...] | None = None
     judged: tuple[HeldOut, ...] = ()

@@ -102,6 +102,8 @@ class SwapSpec(StudyFile):
     """Tasks by name."""
     operators: dict[str, Changes]
     """Operators by name: what of the recipe is their own."""
+    contrast: tuple[str, ...] = ()
+    """Operators that are run and reported and not compared: they have another target."""
     conditions: tuple[Setting, ...]
     """The conditions."""
     seeds: tuple[int, ...]
@@ -120,6 +122,8 @@ class SwapSpec(StudyFile):
         names = [condition.name for condition in self.conditions]
         if len(set(names)) < len(names):
             raise ValueError("two conditions share a name: give each its own")
+        if strange := {*self.contrast} - {*self.operators}:
+            raise ValueError(f"`contrast` names {sorted(strange)}, which the study has not")
         for condition in self.conditions:
             strange = {*condition.without} - {*self.operators}
             strange |= {*(condition.tasks or ())} - {*self.tasks}
