@@ -26,6 +26,17 @@ WRITTEN = {
     "queue.yaml": ("train:\n  async_queue_size: 2\n", None),
     "share.yaml": ("rollout:\n  max_head_offpolicyness: 0.5\n", None),
     "torn.json": ("{", None),
+    "two.py": (
+        "from trl import AsyncGRPOConfig\n"
+        "a, b = AsyncGRPOConfig(max_staleness=1), AsyncGRPOConfig(max_staleness=8)\n",
+        None,
+    ),
+    "deep.json": ('{"a":' * 900 + "1" + "}" * 900, None),
+    "bomb.yaml": (
+        "a0: &a0 {x: 1}\n"
+        + "".join(f"a{i}: &a{i} {{l: *a{i - 1}, r: *a{i - 1}}}\n" for i in range(1, 40)),
+        None,
+    ),
 }
 
 

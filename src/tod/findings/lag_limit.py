@@ -4,14 +4,12 @@ import ast
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tod.base import parse_yaml
+from tod.base import SpecError, parse_yaml
 
 ASYNC_CONFIG = "AsyncGRPOConfig"
 """TRL's class of the settings of asynchronous training."""
@@ -48,12 +46,12 @@ def _values(path: Path) -> Mapping[str, object]:
         ".json": json.loads,
         ".py": _of_script,
     }
-    read = readers.get(path.suffix.lower(), yaml.safe_load)
+    read = readers.get(path.suffix.lower(), partial(parse_yaml, where=path.name))
     try:
         data = read(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError, RecursionError, yaml.YAMLError):
+        return dict(_flat(data, "")) if isinstance(data, Mapping) else {}
+    except (OSError, ValueError, SyntaxError, RecursionError, SpecError):
         return {}
-    return dict(_flat(data, "")) if isinstance(data, Mapping) else {}
 
 
 def _flat(data: Mapping[Any, Any], before: str) -> Iterator[tuple[str, object]]:
@@ -65,16 +63,17 @@ def _flat(data: Mapping[Any, Any], before: str) -> Iterator[tuple[str, object]]:
 
 
 def _of_script(text: str) -> dict[str, object]:
-    """Literal settings of the first call of TRL's class."""
-    for node in ast.walk(ast.parse(text)):
-        name = getattr(node, "func", None)
-        if isinstance(node, ast.Call) and ASYNC_CONFIG in (
-            getattr(name, "id", None),
-            getattr(name, "attr", None),
-        ):
-            return {
-                word.arg: word.value.value
-                for word in node.keywords
-                if word.arg and isinstance(word.value, ast.Constant)
-            }
-    return {}
+    """Literal settings of the one call of TRL's class; of several calls none is known to count."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and ASYNC_CONFIG in (getattr(node.func, "id", None), getattr(node.func, "attr", None))
+    ]
+    if len(calls) != 1:
+        return {}
+    return {
+        word.arg: word.value.value
+        for word in calls[0].keywords
+        if word.arg and isinstance(word.value, ast.Constant)
+    }
