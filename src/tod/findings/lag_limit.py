@@ -4,7 +4,7 @@ import ast
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def _values(path: Path) -> Mapping[str, object]:
         ".json": json.loads,
         ".py": _of_script,
     }
-    read = readers.get(path.suffix.lower(), partial(parse_yaml, where=path.name))
+    read = readers.get(path.suffix.lower(), _of_yaml)
     try:
         data = read(path.read_text(encoding="utf-8"))
         return dict(_flat(data, "")) if isinstance(data, Mapping) else {}
@@ -60,6 +60,10 @@ def _flat(data: Mapping[Any, Any], before: str) -> Iterator[tuple[str, object]]:
             yield from _flat(value, f"{before}{name}.")
         else:
             yield f"{before}{name}", value
+
+
+def _of_yaml(text: str) -> Any:
+    return parse_yaml(text, "the configuration")
 
 
 def _of_script(text: str) -> dict[str, object]:
