@@ -1,4 +1,4 @@
-"""The page of a swap study in exact worlds, from its kept results.
+"""The page of a swap study in exact worlds, from the results of its command.
 
 python scripts/swap_page.py studies/results/exact docs/results/swap_exact.md
 """
@@ -54,8 +54,8 @@ def negative(conditions: list[Condition]) -> str:
     """How many conditions find one operator under two names within two standard errors."""
     inside = 0
     for condition in conditions:
-        found = mean_excess(condition)
-        inside += found.error is not None and abs(found.value) <= 2 * found.error
+        excess = mean_excess(condition)
+        inside += excess.error is not None and abs(excess.value) <= 2 * excess.error
     return (
         f"One operator under two names: E within two standard errors of 0 in {inside} of "
         f"{len(conditions)} conditions; 95 % was asked."

@@ -76,15 +76,15 @@ class Pool:
             DataError: It is no pool.
         """
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                prompts = np.split(found["prompts"], np.cumsum(found["lengths"])[:-1])
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                prompts = np.split(stored["prompts"], np.cumsum(stored["lengths"])[:-1])
                 rollouts = Rollouts(
                     tuple(prompts),
-                    Groups(found["contexts"]),
-                    Groups(found["sequences"]),
-                    found["ids"],
-                    found["log_mu"],
-                    found["truncated"],
+                    Groups(stored["contexts"]),
+                    Groups(stored["sequences"]),
+                    stored["ids"],
+                    stored["log_mu"],
+                    stored["truncated"],
                 )
         except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
             raise DataError(
@@ -115,7 +115,7 @@ def draw_pool(
         seed: Seed of the draws.
     """
     params = SamplingParams(max_new_tokens=max_new_tokens)
-    parts = [
+    drawn = [
         sample(
             model,
             prompts,
@@ -129,7 +129,7 @@ def draw_pool(
         for place, model in enumerate(models)
     ]
     count = len(prompts)
-    together = Rollouts.concatenate(parts)
+    together = Rollouts.concatenate(drawn)
     order = np.arange(len(models) * count).reshape(len(models), count).T.ravel()
     ordered = together.take(order)
     whole = Rollouts(

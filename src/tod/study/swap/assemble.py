@@ -33,7 +33,7 @@ def conditions_of(spec: SwapSpec, folder: Path, *, complete: bool = True) -> lis
     Raises:
         DataError: A file there is none of an arm's.
     """
-    found = []
+    conditions: list[Condition] = []
     for task in spec.tasks:
         path = folder / f"common-{task}.npz"
         if not path.exists():
@@ -42,8 +42,8 @@ def conditions_of(spec: SwapSpec, folder: Path, *, complete: bool = True) -> lis
         for setting in spec.conditions:
             if task in spec.tasks_of(setting):
                 condition = _condition(spec, folder, task, setting, pool, complete)
-                found += [] if condition is None else [condition]
-    return found
+                conditions += [] if condition is None else [condition]
+    return conditions
 
 
 def _condition(
