@@ -16,6 +16,8 @@ STAMP := $(VENV)/.installed
 INSTALL := $(PY) -m pip install --disable-pip-version-check --no-compile -c constraints.txt
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
+# hundreds of processes start here: where bytecode may not be written each compiles torch anew, 13 s
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-slow test-machines mutants study-quick study-exact study-lm lint format types contracts unit doctest bench tiny schemas clean
 
