@@ -13,7 +13,7 @@ from tod.study.swap.exact_run import load_exact
 from tod.study.swap.excess import mean_excess
 from tod.study.swap.report import StudyReport, report_of
 from tod.study.swap.subset import without_contrast
-from tod.study.swap.tables import held_out_table, markdown, predictor_table
+from tod.study.swap.tables import held_out_table, markdown, phase_table, predictor_table
 
 COVERED, NEAR = 0.35, 0.7
 """Bounds of the cell in which operators were found to agree: uncovered mass, smallest leg."""
@@ -87,6 +87,8 @@ def page(made: StudyReport, conditions: list[Condition], source: Path) -> str:
         f"{len(positive)} worlds.",
         "## By setting, medians over worlds",
         by_setting(own),
+        "## The phase diagram: foreseen and seen",
+        phase_table(made.phases, made.limit),
         f"## What foretells E over {made.limit:g}",
         predictor_table(made.predictors or ()),
         "## Thresholds fitted on one half of the worlds, judged on the other",

@@ -34,6 +34,10 @@ def swap_command(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Most runs in this call; the next goes on.")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Run what matches alone, such as 'sums, η 5*' (may be repeated)."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run and how long; run nothing.")
     ] = False,
@@ -67,7 +71,9 @@ def swap_command(
     elif kind == "exact":
         conditions = _exact(study, folder, processes, dry_run)
     else:
-        conditions, flags, failed = _trained(study, folder, processes, limit, dry_run, partial)
+        conditions, flags, failed = _trained(
+            study, folder, processes, limit, tuple(only or ()), dry_run, partial
+        )
     for name, why in failed.items():
         typer.echo(f"failed: {name}: {why}", err=True)
     if conditions:
@@ -118,13 +124,13 @@ def _trained(
     folder: Path,
     processes: int,
     limit: int | None,
+    only: tuple[str, ...],
     dry_run: bool,
     partial: bool,
 ) -> "tuple[list[Condition], list[Flag], dict[str, str]]":
     """A study that trains language models: conditions, what does not hold, why runs failed."""
-    from tod.study.swap.arm_facts import arm_facts
+    from tod.study.swap.arm_facts import check_study
     from tod.study.swap.assemble import conditions_of
-    from tod.study.swap.checks import check_arms
     from tod.study.swap.run import run_study
     from tod.study.swap.spec import SwapSpec
 
@@ -139,6 +145,7 @@ def _trained(
             study.parent,
             processes=processes,
             limit=limit,
+            only=only,
             progress=lambda state: told(
                 state.done, state.total, state.left, state.arm.slug if state.arm else ""
             ),
@@ -149,7 +156,7 @@ def _trained(
             f"{folder}: no condition has all of its runs yet, so nothing is compared. Run the same "
             "command again, or pass --partial for the seeds that every operator has."
         )
-    return conditions, check_arms(arm_facts(spec, folder, conditions)), failed
+    return conditions, check_study(spec, folder, conditions), failed
 
 
 def _forecast(spec: "SwapSpec", folder: Path) -> None:

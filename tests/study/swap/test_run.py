@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,13 @@ from tod.base import RunError, SpecError
 from tod.engine.settings import RunSettings
 from tod.engine.train import train
 from tod.study.swap import excess
-from tod.study.swap.arms import outcome_path
+from tod.study.swap.arm_facts import arm_facts, check_study
+from tod.study.swap.arms import outcome_path, repeats_of
 from tod.study.swap.assemble import conditions_of
+from tod.study.swap.checks import check_arms
 from tod.study.swap.existing import RunsSpec, compare_runs
-from tod.study.swap.run import outcomes_of, run_study
+from tod.study.swap.outcomes import Outcome
+from tod.study.swap.run import run_study
 from tod.study.swap.spec import SwapSpec
 
 SMALL = {
@@ -62,14 +67,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[SwapSpec, Path]:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     spec = SwapSpec.load(path)
-    before = {p.name: p.stat().st_mtime_ns for p in output.glob("arms/*.npz")}
-    assert 1 <= len(before) < 4
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("arms/*--?.npz")}
+    assert 1 <= len(before) < 5
     told: list[int] = []
     failed = run_study(spec, output, folder, progress=lambda state: told.append(state.done))
     assert not failed
-    assert told == list(range(len(before), 5))
-    for name, written in before.items():
-        assert (output / "arms" / name).stat().st_mtime_ns == written, "what was there is kept"
+    assert told == list(range(len(before), 6)), "four arms, and the first again"
+    for path, written in before.items():
+        assert path.stat().st_mtime_ns == written, "what was there is kept"
     return spec, output
 
 
@@ -89,14 +94,40 @@ def test_every_arm_leaves_what_is_compared(done: tuple[SwapSpec, Path]) -> None:
 def test_an_arm_repeats_bit_for_bit(done: tuple[SwapSpec, Path]) -> None:
     spec, output = done
     arm = next(spec.arms())
-    path = outcome_path(output, arm)
-    first = outcomes_of(spec, output)[arm.slug]
-    path.unlink()
-    run_study(spec, output, output.parent)
-    again = outcomes_of(spec, output)[arm.slug]
+    first = Outcome.load(outcome_path(output, arm))
+    again = Outcome.load(outcome_path(repeats_of(output), arm))
     assert np.array_equal(first.log_probs, again.log_probs)
     assert np.array_equal(first.held_out, again.held_out)
     assert np.array_equal(first.distributions, again.distributions)
+    facts = arm_facts(spec, output, conditions_of(spec, output))
+    assert [a.name for a in facts if a.repeated is not None] == [facts[0].name]
+    assert not [flag for flag in check_arms(facts) if flag.kind == "differs_on_repeat"]
+
+
+def test_a_repeat_that_differs_by_one_answer_is_named(
+    done: tuple[SwapSpec, Path], tmp_path: Path
+) -> None:
+    spec, output = done
+    copy = tmp_path / "study"
+    shutil.copytree(output, copy)
+    path = outcome_path(repeats_of(copy), next(spec.arms()))
+    again = Outcome.load(path)
+    held_out = again.held_out.copy()
+    held_out[-1, 0] = 0.0 if held_out[-1, 0] else 1.0
+    replace(again, held_out=held_out).save(path)
+    flags = check_study(spec, copy, conditions_of(spec, copy))
+    assert [flag.kind for flag in flags if flag.stops] == ["differs_on_repeat"]
+
+
+def test_what_matches_is_run_alone(tmp_path: Path) -> None:
+    """The rest is left for the next call."""
+    data = study(**SMALL)
+    data["tasks"]["sums"] = data["tasks"]["countdown"]
+    spec = SwapSpec.parse(data)
+    run_study(spec, tmp_path, tmp_path, only=["sums, *, raw"], limit=1)
+    assert [path.name for path in tmp_path.glob("arms/*.npz")] == ["sums--eta_2--raw--0.npz"]
+    with pytest.raises(SpecError, match="'countdown, η 2, centred'"):
+        run_study(spec, tmp_path, tmp_path, only=["countdown"])
 
 
 def test_outcomes_of_another_study_are_refused(done: tuple[SwapSpec, Path]) -> None:

@@ -34,6 +34,19 @@ def test_an_arm_is_the_recipe_with_its_changes() -> None:
     assert spec.arm("countdown", spec.conditions[0], "again", 1).recipe["train"]["seed"] == 101
 
 
+def test_a_condition_has_seeds_operators_and_changes_of_its_own() -> None:
+    own = {"seeds": [0, 1, 2, 3, 4], "only": ["centred", "raw"]}
+    changed = {"by_operator": {"raw": {"train.learning_rate": 1e-3}}}
+    spec = SwapSpec.parse(study(conditions=[{"name": "a", **own, **changed}, {"name": "b"}]))
+    arms = list(spec.arms())
+    assert len(arms) == 2 * 5 + 3 * 3
+    assert [arm.seed for arm in arms if arm.condition == "a"][-2:] == [4, 4]
+    rates = {
+        (arm.condition, arm.operator): arm.recipe["train"]["learning_rate"] == 1e-3 for arm in arms
+    }
+    assert [key for key, changed in rates.items() if changed] == [("a", "raw")]
+
+
 def test_a_preference_target_is_turned_to_the_conditions_sharpness() -> None:
     changes = {
         "target": {"kind": "preference", "utility": "correct", "beta": 1.0, "noise_scale": 0.2},
@@ -53,6 +66,9 @@ def test_a_preference_target_is_turned_to_the_conditions_sharpness() -> None:
         ({"seeds": [0, 0]}, "twice"),
         ({"conditions": [{"name": "a"}, {"name": "a"}]}, "share a name"),
         ({"conditions": [{"name": "a", "without": ["DPO"]}]}, "DPO"),
+        ({"conditions": [{"name": "a", "only": ["PPO"]}]}, "PPO"),
+        ({"conditions": [{"name": "a", "by_operator": {"PPO": {}}}]}, "PPO"),
+        ({"conditions": [{"name": "a", "seeds": [3]}]}, "fewer than two"),
         ({"conditions": [{"name": "a", "tasks": ["sums"]}]}, "sums"),
         ({"seedz": [0, 1]}, "seedz"),
         ({"tasks": {"t": {"models": {}, "set": {}}}}, "base"),

@@ -10,16 +10,30 @@ from tod.engine.settings import RunSettings
 from tod.operators import due
 from tod.procedure import Procedure
 from tod.study.audit import Audit, audit
-from tod.study.swap.arms import outcome_path
-from tod.study.swap.checks import ArmFacts
+from tod.study.swap.arms import outcome_path, repeats_of
+from tod.study.swap.checks import ArmFacts, Flag, check_arms, check_equal
 from tod.study.swap.condition import Condition
+from tod.study.swap.controls import role_of
 from tod.study.swap.outcomes import Outcome
 from tod.study.swap.spec import Arm, SwapSpec, digest
 
-__all__ = ["arm_facts", "shares_target"]
+__all__ = ["arm_facts", "check_study", "shares_target"]
 
 TRAINED = ("task", "model")
 """What of a recipe decides the training prompts, with their seed and their number a step."""
+
+
+def check_study(spec: SwapSpec, folder: Path, conditions: list[Condition]) -> list[Flag]:
+    """Everything that does not hold of a study: of its arms, and of operators equal by algebra.
+
+    Args:
+        spec: The study.
+        folder: Where it is written.
+        conditions: What was put together of its outcomes.
+    """
+    equal = [c for c in conditions if role_of(c) == "equal"]
+    flags = check_arms(arm_facts(spec, folder, conditions))
+    return flags + [flag for c in equal for flag in check_equal(c, c.operators)]
 
 
 def arm_facts(spec: SwapSpec, folder: Path, conditions: list[Condition]) -> list[ArmFacts]:
@@ -34,10 +48,7 @@ def arm_facts(spec: SwapSpec, folder: Path, conditions: list[Condition]) -> list
     """
     compared = {(c.cluster, c.name): c for c in conditions}
     audited: dict[str, tuple[bool | None, str]] = {}
-    return [
-        _facts(arm, Outcome.load(outcome_path(folder, arm)), condition, audited)
-        for arm, condition in _compared(spec, compared)
-    ]
+    return [_facts(arm, folder, condition, audited) for arm, condition in _compared(spec, compared)]
 
 
 def _compared(
@@ -53,9 +64,10 @@ def _compared(
 
 
 def _facts(
-    arm: Arm, outcome: Outcome, condition: Condition, audited: dict[str, tuple[bool | None, str]]
+    arm: Arm, folder: Path, condition: Condition, audited: dict[str, tuple[bool | None, str]]
 ) -> ArmFacts:
-    recipe = arm.recipe
+    recipe, outcome = arm.recipe, Outcome.load(outcome_path(folder, arm))
+    again = outcome_path(repeats_of(folder), arm)
     proposal, train = recipe["operator"]["proposal"], recipe["train"]
     if arm.operator not in audited:
         audited[arm.operator] = shares_target(RunSettings.parse(dict(recipe)).procedure)
@@ -74,6 +86,8 @@ def _facts(
         travel=None if condition.travel is None else float(condition.travel[place]),
         prompts=digest([order, proposal["prompts"], train["steps"], *(recipe[x] for x in TRAINED)]),
         evaluation=digest([outcome.facts["prompts"], recipe["evaluate"]]),
+        end=outcome.end,
+        repeated=Outcome.load(again).end if again.exists() else None,
         shares_target=shares,
         audit=told or None,
         updates=train["steps"] * train["updates_per_batch"],

@@ -29,6 +29,7 @@ __all__ = [
     "draw_common",
     "outcome_of",
     "outcome_path",
+    "repeats_of",
     "run_arm",
     "start_of",
     "start_outcome",
@@ -157,6 +158,11 @@ def start_path(folder: Path, arm: Arm) -> Path:
 def outcome_path(folder: Path, arm: Arm) -> Path:
     """Where an arm's outcome is kept."""
     return folder / "arms" / f"{arm.slug}.npz"
+
+
+def repeats_of(folder: Path) -> Path:
+    """Where arms that are run a second time leave their outcomes."""
+    return folder / "repeats"
 
 
 def run_arm(arm: Arm, common: Common, folder: Path, root: Path) -> Outcome:

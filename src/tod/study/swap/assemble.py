@@ -49,18 +49,18 @@ def conditions_of(spec: SwapSpec, folder: Path, *, complete: bool = True) -> lis
 def _condition(
     spec: SwapSpec, folder: Path, task: str, setting: Setting, pool: Pool, complete: bool
 ) -> Condition | None:
-    operators = tuple(spec.operators_of(setting, task))
+    operators, seeds = tuple(spec.operators_of(setting, task)), spec.seeds_of(setting)
     arms = {
         (operator, seed): spec.arm(task, setting, operator, seed)
         for operator in operators
-        for seed in spec.seeds
+        for seed in seeds
     }
     there = [
         seed
-        for seed in spec.seeds
+        for seed in seeds
         if all(outcome_path(folder, arms[operator, seed]).exists() for operator in operators)
     ]
-    if len(there) < (len(spec.seeds) if complete else 2):
+    if len(there) < (len(seeds) if complete else 2):
         return None
     ends = [
         [Outcome.load(outcome_path(folder, arms[operator, seed])) for seed in there]

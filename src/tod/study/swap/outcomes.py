@@ -1,5 +1,6 @@
 """What an arm leaves: at most 200 kB that suffice for every comparison, without the model."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from jaxtyping import Float, Int
 
 from tod.base import DataError
 
-__all__ = ["MOST_BYTES", "SERIES", "Outcome", "series_of"]
+__all__ = ["MOST_BYTES", "REGIMES", "SERIES", "Outcome", "series_of"]
 
 MOST_BYTES = 200_000
 """Largest file of one arm."""
@@ -25,6 +26,9 @@ SERIES: dict[str, tuple[str, ...]] = {
     "target_proposal": ("overlap", "target_proposal"),
     "policy_proposal": ("overlap", "policy_proposal"),
     "target_policy": ("overlap", "target_policy"),
+    "population_target_proposal": ("population", "target_proposal", "median", "value"),
+    "population_policy_proposal": ("population", "policy_proposal", "median", "value"),
+    "population_target_policy": ("population", "target_policy", "median", "value"),
     "max_weight": ("tails", "max_weight_median"),
     "log_w_variance": ("tails", "log_w_variance_median"),
     "pareto_k": ("tails", "pareto_k_pooled"),
@@ -33,6 +37,8 @@ SERIES: dict[str, tuple[str, ...]] = {
     "mean_rho_z": ("coverage", "mean_rho_z"),
     "informative": ("contexts", "informative"),
     "total": ("contexts", "total"),
+    "log_ratio_k3": ("staleness", "k3"),
+    "log_ratio_kl": ("staleness", "kl_sequence"),
     "activation": ("activation",),
     "entropy": ("entropy",),
     "drift": ("drift", "ref"),
@@ -42,6 +48,8 @@ SERIES: dict[str, tuple[str, ...]] = {
     "flops": ("ledger", "flops"),
 }
 """Figures of every step that are kept, by their path in the step's record."""
+REGIMES = ("swap_stable", "transition", "operator_dominated")
+"""Verdicts of a step in the order of their numbers in the series ``regime``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +62,8 @@ class Outcome:
         held_out: Mean utility by held-out prompt at these steps, [E, P].
         log_probs: Log-prob of every common completion under the final policy, nats, [N].
         distributions: Log of the next-token distribution at the kept positions, nats, [m, V].
-        series: Figures by step, [T] each; NaN where a step has none.
+        series: Figures by step, [T] each; NaN where a step has none. ``regime`` is a place in
+            `REGIMES`.
     """
 
     facts: Mapping[str, Any]
@@ -63,6 +72,13 @@ class Outcome:
     log_probs: Float[np.ndarray, " N"]
     distributions: Float[np.ndarray, "m V"]
     series: Mapping[str, Float[np.ndarray, " T"]]
+
+    @property
+    def end(self) -> str:
+        """A hash of what the final policy is worth and says: equal for equal bits."""
+        arrays = (self.held_out, self.log_probs, self.distributions)
+        data = b"".join(np.ascontiguousarray(x, np.float64).tobytes() for x in arrays)
+        return hashlib.blake2b(data, digest_size=8).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write it as one file, whole or not at all.
@@ -119,10 +135,17 @@ class Outcome:
 def series_of(records: Iterable[Mapping[str, Any]]) -> dict[str, Float[np.ndarray, " T"]]:
     """The kept figures of a run's steps, NaN where a step has none; step 0 is left out."""
     steps = [record for record in records if record["step"] > 0]
-    return {
+    series = {
         name: np.array([_figure(record, path) for record in steps], np.float64)
         for name, path in SERIES.items()
     }
+    return {**series, "regime": np.array([_regime(record) for record in steps], np.float64)}
+
+
+def _regime(record: Mapping[str, Any]) -> float:
+    """The place of the step's verdict in `REGIMES`; NaN where it is undetermined."""
+    verdict = (record.get("regime") or {}).get("verdict")
+    return float(REGIMES.index(verdict)) if verdict in REGIMES else float("nan")
 
 
 def _figure(record: Mapping[str, Any], path: tuple[str, ...]) -> float:

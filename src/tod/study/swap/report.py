@@ -10,6 +10,7 @@ from tod.study.swap.condition import Condition
 from tod.study.swap.controls import role_of
 from tod.study.swap.held_out import HeldOut, held_out
 from tod.study.swap.paired import Effect, against_others, pairs
+from tod.study.swap.phase import Phase, phases
 from tod.study.swap.predict import Predictor, direction_of, observed, predict
 from tod.study.swap.subset import without_contrast
 from tod.study.swap.tables import (
@@ -19,6 +20,7 @@ from tod.study.swap.tables import (
     flag_table,
     held_out_table,
     operator_table,
+    phase_table,
     predictor_table,
 )
 from tod.study.swap.verdict import StudyVerdict, verdict
@@ -53,6 +55,12 @@ class StudyReport:
     judged: tuple[HeldOut, ...]
     limit: float
 
+    @property
+    def phases(self) -> list[Phase]:
+        """What was foreseen of the study's conditions against what they became."""
+        own = [without_contrast(c) for c in self.conditions if role_of(c) == "study"]
+        return phases(own, self.said.conditions, self.limit)
+
     def markdown(self, title: str, command: str) -> str:
         """The report as Markdown, the answer first, then tables.
 
@@ -65,6 +73,7 @@ class StudyReport:
         controls = [c for c in self.conditions if role_of(c) != "study"]
         sections = [
             ("Conditions", condition_table(own, said)),
+            ("Foreseen and seen", phase_table(self.phases, self.limit)),
             ("Controls", control_table(said.controls)),
             ("Operators", operator_table(own, self.others)),
             ("Operators of the controls", operator_table(controls, [])),
@@ -88,6 +97,7 @@ class StudyReport:
             "tests": self.said.tests,
             "limit": self.limit,
             "conditions": [_plain(c, v) for c, v in self._with_verdicts()],
+            "phases": [asdict(phase) for phase in self.phases],
             "pairs": [asdict(effect) for effect in self.pairs],
             "others": [asdict(effect) for effect in self.others],
             "predictors": None

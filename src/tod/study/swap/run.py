@@ -1,21 +1,23 @@
 """Running a study: arms over processes, each kept as it ends, so that it can stop and go on."""
 
+import fnmatch
 import multiprocessing
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from tod.base import RunError, TodError
+from tod.base import RunError, SpecError, TodError
 from tod.runs import DirectoryLock
 from tod.study.swap.arms import (
     Common,
     common_of,
     outcome_path,
+    repeats_of,
     run_arm,
     start_of,
     start_path,
@@ -23,7 +25,10 @@ from tod.study.swap.arms import (
 from tod.study.swap.outcomes import Outcome
 from tod.study.swap.spec import Arm, SwapSpec
 
-__all__ = ["Progress", "outcomes_of", "run_study"]
+__all__ = ["Progress", "run_study"]
+
+Job = tuple[Arm, Path]
+"""An arm and the folder that its outcome is written into."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,12 @@ def run_study(
     *,
     processes: int = 1,
     limit: int | None = None,
+    only: Sequence[str] = (),
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> dict[str, str]:
     """Run the arms that are not there yet; why those that failed did, by arm.
+
+    The first arm of every task is run twice, to see that it ends at the same bits.
 
     Every arm is written whole as it ends. Whatever stops the study, the next call goes on with
     what is missing, on this machine or another to which the folder was copied.
@@ -67,40 +75,46 @@ def run_study(
         root: Folder that paths of models are relative to: that of the study's file.
         processes: Arms at a time, one core each.
         limit: Most arms to run in this call; None: all.
+        only: Patterns of ``task, condition, operator``, such as ``sums, η 5*``: run what matches
+            one of them alone; none: all.
         progress: Told at the start and whenever an arm ends.
 
     Raises:
         RunError: Another process writes to the folder, or an outcome there is of another recipe.
+        SpecError: A pattern matches no arm.
     """
     lock = DirectoryLock.acquire(folder, "study")
     try:
-        return _run(spec, folder, root, processes, limit, progress)
+        arms = _matching(list(spec.arms()), only)
+        return _run(spec, arms, folder, root, processes, limit, progress)
     finally:
         lock.release()
 
 
 def _run(
     spec: SwapSpec,
+    arms: list[Arm],
     folder: Path,
     root: Path,
     processes: int,
     limit: int | None,
     progress: Callable[[Progress], None],
 ) -> dict[str, str]:
-    arms = list(spec.arms())
     _check(arms, folder)
-    shutil.rmtree(folder / "unfinished", ignore_errors=True)  # of runs that were stopped
+    jobs = _jobs(arms, folder)
+    for place in (folder, repeats_of(folder)):  # of runs that were stopped
+        shutil.rmtree(place / "unfinished", ignore_errors=True)
     (folder / "arms").mkdir(parents=True, exist_ok=True)
-    missing = [arm for arm in arms if not outcome_path(folder, arm).exists()][:limit]
+    missing = [(arm, into) for arm, into in jobs if not outcome_path(into, arm).exists()][:limit]
     commons = {
         task: common_of(spec, task, folder, root)
-        for task in dict.fromkeys(arm.task for arm in missing)
+        for task in dict.fromkeys(arm.task for arm, _ in missing)
     }
-    for arm in {start_path(folder, arm): arm for arm in missing}.values():
+    for arm in {start_path(folder, arm): arm for arm, _ in missing}.values():
         start_of(arm, commons[arm.task], folder, root)
     begin, failed = time.monotonic(), dict[str, str]()
-    have = sum(outcome_path(folder, arm).exists() for arm in arms)
-    progress(Progress(have, len(arms), None, 0.0, None, None))
+    have = sum(outcome_path(into, arm).exists() for arm, into in jobs)
+    progress(Progress(have, len(jobs), None, 0.0, None, None))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
         waiting = iter(missing)
@@ -108,8 +122,8 @@ def _run(
         ended = 0
         try:
             while True:
-                for arm in islice(waiting, processes - len(running)):
-                    running[pool.submit(_in_worker, spec, arm, folder, root)] = arm
+                for arm, into in islice(waiting, processes - len(running)):
+                    running[pool.submit(_in_worker, spec, arm, folder, into, root)] = arm
                 if not running:
                     return failed
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -121,12 +135,44 @@ def _run(
                     seconds = time.monotonic() - begin
                     left = (len(missing) - ended) * seconds / ended
                     count = have + ended - len(failed)
-                    progress(Progress(count, len(arms), arm, seconds, error, left))
+                    progress(Progress(count, len(jobs), arm, seconds, error, left))
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
+
+
+def _matching(arms: list[Arm], patterns: Sequence[str]) -> list[Arm]:
+    """The arms that one of the patterns matches; all where there is none.
+
+    Raises:
+        SpecError: A pattern matches none.
+    """
+    names = [f"{arm.task}, {arm.condition}, {arm.operator}" for arm in arms]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise SpecError(
+                f"{pattern!r} matches no run of the study. A run is called like {names[0]!r}; * "
+                "stands for any text."
+            )
+    return [
+        arm
+        for arm, name in zip(arms, names, strict=True)
+        if not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    ]
+
+
+def _jobs(arms: list[Arm], folder: Path) -> list[Job]:
+    """Every arm, and after the first of each task the same again into another folder."""
+    jobs: list[Job] = []
+    repeated = set[str]()
+    for arm in arms:
+        jobs.append((arm, folder))
+        if arm.task not in repeated:
+            jobs.append((arm, repeats_of(folder)))
+            repeated.add(arm.task)
+    return jobs
 
 
 def _failure(future: Future[None]) -> str | None:
@@ -170,20 +216,11 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _in_worker(spec: SwapSpec, arm: Arm, folder: Path, root: Path) -> None:
-    run_arm(arm, _common(spec.model_dump_json(), arm.task, folder, root), folder, root)
+def _in_worker(spec: SwapSpec, arm: Arm, folder: Path, into: Path, root: Path) -> None:
+    run_arm(arm, _common(spec.model_dump_json(), arm.task, folder, root), into, root)
 
 
 @lru_cache(maxsize=8)
 def _common(spec: str, task: str, folder: Path, root: Path) -> Common:
     """What a task's arms are compared on, read once a process."""
     return common_of(SwapSpec.model_validate_json(spec), task, folder, root)
-
-
-def outcomes_of(spec: SwapSpec, folder: Path) -> dict[str, Outcome]:
-    """The outcomes that are there, by arm."""
-    return {
-        arm.slug: Outcome.load(outcome_path(folder, arm))
-        for arm in spec.arms()
-        if outcome_path(folder, arm).exists()
-    }

@@ -22,7 +22,7 @@ Changes = dict[str, Any]
 recipe: ``eta`` turns the target, whatever kind it is, to that sharpness; ``seed_offset`` is added
 to the seed, for other random numbers."""
 OWN = ("eta", "seed_offset")
-Role = Literal["study", "positive", "negative", "ladder"]
+Role = Literal["study", "positive", "negative", "ladder", "equal"]
 
 
 class TaskWorld(Spec):
@@ -52,13 +52,20 @@ class Setting(Spec):
     """What of the recipe it changes."""
     role: Role = "study"
     """``positive``: its operators must differ; ``negative``: they are one under two names;
-    ``ladder``: steps of one setting; the smallest that is seen is the detectable effect."""
+    ``ladder``: steps of one setting; the smallest that is seen is the detectable effect;
+    ``equal``: its operators are one by algebra, and must end at one policy at every seed."""
     operators: dict[str, Changes] | None = None
     """Operators of its own in the place of the study's; the first is the one compared with."""
+    by_operator: dict[str, Changes] = Field(default_factory=dict)
+    """What it changes of some operators alone, such as each one's own best rate."""
+    only: tuple[str, ...] | None = None
+    """Operators of the study that it is run with; None: all."""
     without: tuple[str, ...] = ()
     """Operators of the study that it leaves out."""
     tasks: tuple[str, ...] | None = None
     """The tasks it is run on; None: all."""
+    seeds: tuple[int, ...] | None = None
+    """Seeds of its own, where it needs more or fewer; None: the study's."""
 
 
 class Measure(Spec):
@@ -113,19 +120,16 @@ class SwapSpec(StudyFile):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if len(self.seeds) < 2:
-            raise ValueError(
-                "`seeds` has fewer than two: nothing tells seeds from operators. Give four or more"
-            )
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("`seeds` names one twice: its arms would be one run counted twice")
+        for seeds in (self.seeds, *(c.seeds for c in self.conditions if c.seeds is not None)):
+            _check_seeds(seeds)
         names = [condition.name for condition in self.conditions]
         if len(set(names)) < len(names):
             raise ValueError("two conditions share a name: give each its own")
         if strange := {*self.contrast} - {*self.operators}:
             raise ValueError(f"`contrast` names {sorted(strange)}, which the study has not")
         for condition in self.conditions:
-            strange = {*condition.without} - {*self.operators}
+            strange = {*condition.without, *(condition.only or ())} - {*self.operators}
+            strange |= {*condition.by_operator} - {*self.operators, *(condition.operators or ())}
             strange |= {*(condition.tasks or ())} - {*self.tasks}
             strange |= {n for world in self.tasks.values() for n in world.operators or ()} - {
                 *self.operators
@@ -144,8 +148,14 @@ class SwapSpec(StudyFile):
         return {
             name: changes
             for name, changes in self.operators.items()
-            if name not in condition.without and (asked is None or name in asked)
+            if name not in condition.without
+            and (asked is None or name in asked)
+            and (condition.only is None or name in condition.only)
         }
+
+    def seeds_of(self, condition: Setting) -> tuple[int, ...]:
+        """The seeds that a condition is run at."""
+        return self.seeds if condition.seeds is None else condition.seeds
 
     def tasks_of(self, condition: Setting) -> tuple[str, ...]:
         """The tasks that a condition is run on."""
@@ -157,11 +167,12 @@ class SwapSpec(StudyFile):
         Raises:
             SpecError: A recipe is impossible; its arm is named.
         """
-        for start in range(0, len(self.seeds), 2):
+        most = max(len(self.seeds_of(condition)) for condition in self.conditions)
+        for start in range(0, most, 2):
             for task in self.tasks:
                 for condition in self.conditions:
                     if task in self.tasks_of(condition):
-                        for seed in self.seeds[start : start + 2]:
+                        for seed in self.seeds_of(condition)[start : start + 2]:
                             for operator in self.operators_of(condition, task):
                                 yield self.arm(task, condition, operator, seed)
 
@@ -173,7 +184,8 @@ class SwapSpec(StudyFile):
         """
         world = self.tasks[task]
         data = copy.deepcopy(self.recipe)
-        laid = (world.set, condition.set, self.operators_of(condition, task)[operator])
+        own = self.operators_of(condition, task)[operator]
+        laid = (world.set, condition.set, own, condition.by_operator.get(operator, {}))
         for changes in laid:
             for path, value in changes.items():
                 if path not in OWN:
@@ -187,6 +199,20 @@ class SwapSpec(StudyFile):
         if "eta" in special:
             settings = settings.revised(target=settings.target.turned({"eta": special["eta"]}))
         return Arm(task, condition.name, operator, seed, settings.plain())
+
+
+def _check_seeds(seeds: tuple[int, ...]) -> None:
+    """Refuse seeds that tell nothing.
+
+    Raises:
+        ValueError: There are fewer than two, or one is there twice.
+    """
+    if len(seeds) < 2:
+        raise ValueError(
+            "`seeds` has fewer than two: nothing tells seeds from operators. Give four or more"
+        )
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("`seeds` names one twice: its arms would be one run counted twice")
 
 
 def _filled(value: Any, models: Mapping[str, str]) -> Any:

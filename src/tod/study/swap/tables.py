@@ -11,6 +11,7 @@ from tod.study.swap.estimate import Estimate, mean_over_seeds
 from tod.study.swap.floor import intraclass, seed_floor, seed_floors
 from tod.study.swap.held_out import HeldOut
 from tod.study.swap.paired import Effect
+from tod.study.swap.phase import Phase
 from tod.study.swap.predict import Predictor
 from tod.study.swap.subset import without_contrast
 from tod.study.swap.verdict import StudyVerdict
@@ -23,6 +24,7 @@ __all__ = [
     "held_out_table",
     "markdown",
     "operator_table",
+    "phase_table",
     "predictor_table",
 ]
 
@@ -90,6 +92,41 @@ def operator_table(conditions: Sequence[Condition], effects: Sequence[Effect]) -
                 ),
             ))  # fmt: skip
     return markdown(header, [row for _, row in sorted(rows, key=lambda row: -row[0])])
+
+
+def phase_table(rows: Sequence[Phase], limit: float) -> str:
+    """A row for every word that was foreseen, and what became of its conditions; then violators."""
+    header = ("foreseen", "conditions", f"E over {limit:g}", "a pair differs in utility",
+              "largest E", "largest difference in utility")  # fmt: skip
+    table = markdown(
+        header,
+        [
+            (
+                row.foreseen.replace("_", "-"), str(row.conditions), str(row.policies_apart),
+                str(row.utility_apart), f"{row.excess[0]:.3f} ({row.excess[1]})",
+                DASH if row.difference is None
+                else f"{row.difference[0]:.3f} ({row.difference[1]})",
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+    became = {
+        "swap_stable": "Foreseen swap-stable, and apart",
+        "operator_dominated": "Foreseen operator-dominated, and not apart",
+    }
+    named = [
+        f"{became[row.foreseen]} {by}: {_some(names)}."
+        for row in rows
+        for by, names in (("by E", row.violators), ("in utility", row.violators_utility))
+        if names and len(names) < row.conditions
+    ]
+    return "\n\n".join([table, *named])
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names, the first dozen of many."""
+    more = f"; and {len(names) - 12} more" if len(names) > 12 else ""
+    return "; ".join(names[:12]) + more
 
 
 def effect_table(effects: Sequence[Effect]) -> str:
