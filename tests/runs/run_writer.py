@@ -19,7 +19,7 @@ def write(path, steps):
         run = RunDirectory.open(path)
         last = run.latest_checkpoint()
         start = 0 if last is None else int((last / "step").read_text())
-        run.resume_at(start)
+        run.resume_at(start, keep=2)
     else:
         run, start = RunDirectory.create(path, Manifest.of("demo", RECIPE, {})), 0
     for step in range(start + 1, steps + 1):

@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,17 @@ def test_checkpoint_flushes_and_prunes(tmp_path):
             pass
     assert len(run.contexts.paths()) == 3
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["step-2", "step-3"]
+
+
+def test_a_stop_before_the_pruning_leaves_no_checkpoint_too_many(tmp_path):
+    write(tmp_path / "whole", STEPS)
+    write(tmp_path / "stopped", STEPS)
+    shutil.copytree(
+        tmp_path / "stopped" / "checkpoints" / "step-39",
+        tmp_path / "stopped" / "checkpoints" / "step-33",
+    )
+    write(tmp_path / "stopped", STEPS)
+    assert content(tmp_path / "stopped") == content(tmp_path / "whole")
 
 
 def content(path):

@@ -84,7 +84,7 @@ class _Training(Job):
         if latest is not None:
             state = checkpoints.load(self.session, latest)
             if self.directory is not None:
-                self.directory.resume_at(state.step)
+                self.directory.resume_at(state.step, self.settings.train.keep_checkpoints)
             self.events.resumed(state.step)
             return state
         if resume and self.directory is not None:

@@ -193,8 +193,14 @@ class RunDirectory:
         """The newest complete checkpoint; None when there is none."""
         return latest_checkpoint(self.checkpoints)
 
-    def resume_at(self, step: int) -> None:
-        """Forget everything beyond ``step``, so that going on from it leaves no trace of a stop."""
+    def resume_at(self, step: int, keep: int | None = None) -> None:
+        """Forget everything beyond ``step``, so that going on from it leaves no trace of a stop.
+
+        Args:
+            step: The last step that stays.
+            keep: Checkpoints that stay; None: all. A stop between a checkpoint and its pruning left
+                one more.
+        """
         self.steps.truncate_after(step)
         self.decisions.truncate_after(step)
         self.contexts.truncate_after(step)
@@ -205,6 +211,8 @@ class RunDirectory:
             for later in checkpoint_steps(self.checkpoints):
                 if later > step:
                     remove_directory(self.checkpoints / f"step-{later}")
+            if keep is not None:
+                prune_checkpoints(self.checkpoints, keep)
 
     def check_recipe(self, recipe: Mapping[str, Any], free: tuple[str, ...] = ()) -> None:
         """Refuse to continue this run with another recipe.
