@@ -94,11 +94,15 @@ def test_z_scores_do_not_share_the_target_of_plain_rewards() -> None:
     assert compare(*pair).same_target == "no"
 
 
-def test_a_foreign_reward_is_assumed_to_be_the_utility_and_said_to_be() -> None:
+def test_a_foreign_reward_is_assumed_to_be_the_utility_and_said_to_be(tmp_path: Path) -> None:
     ours = RECIPES["rloo"].revised(target={"kind": "verifier", "eta": 50.0, "utility": "correct"})
-    found = compare(ours, CONFIGS / "trl_rloo_args.json")
+    (tmp_path / "rloo.yaml").write_text("beta: 0.02\nnormalize_advantages: false\n")
+    found = compare(ours, tmp_path / "rloo.yaml")
     assert found.same_target == "yes"
     assert any("assumed" in reason for reason in found.reasons)
+    cut = compare(ours, CONFIGS / "trl_rloo_args.json")
+    assert cut.same_target == "no", "its rewards are clipped, its draws cut at top_p 0.95"
+    assert {"reward_clip_range", "top_p"} <= {row.part for row in cut.differences}
 
 
 def regime(verdict: str) -> Regime:
@@ -108,7 +112,7 @@ def regime(verdict: str) -> Regime:
 
 def test_no_data_no_licence() -> None:
     assert compare("weighted_mle", "weighted_mle_centred").swap_licensed is None
-    assert compare("grpo", "rloo").swap_licensed is None
+    assert compare("grpo", "rloo").swap_licensed is False, "no target is shared, whatever data say"
 
 
 @pytest.mark.parametrize(

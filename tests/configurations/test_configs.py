@@ -23,6 +23,7 @@ class Expected:
         shape: Of its fixed point.
         scale: What divides the reward there.
         silent: Setting (as spelled) and a word of its effect.
+        idle: Settings without effect, likewise.
         unknown: Keys not known here.
         updates: Optimiser steps on a batch.
     """
@@ -34,6 +35,7 @@ class Expected:
     shape: str
     scale: str = "constant"
     silent: tuple[tuple[str, str], ...] = ()
+    idle: tuple[tuple[str, str], ...] = ()
     unknown: tuple[str, ...] = ()
     updates: int | None = 1
 
@@ -56,6 +58,7 @@ EXPECTED = {
             ("vllm_importance_sampling_mode=sequence_mask (default)", "long answers"),
             ("mask_truncated_completions=True", "finishing"),
         ),
+        idle=(("epsilon=0.2", "one update a batch"),),
     ),
     "trl_cispo.yaml": Expected(
         "trl",
@@ -87,6 +90,10 @@ EXPECTED = {
             ("reward_clip_range=[-5.0, 5.0]", "clipped"),
         ),
         updates=2,
+        idle=(
+            ("ref_model_mixup_alpha=0.6", "sync_ref_model is False"),
+            ("ref_model_sync_steps=512", "sync_ref_model is False"),
+        ),
     ),
     "trl_dpo.py": Expected(
         "trl",
@@ -96,10 +103,10 @@ EXPECTED = {
         "climbs",
         silent=(
             ("loss_type=sigmoid", "optimum at infinity"),
-            ("label_smoothing=0.1", "ignored by loss_type='sigmoid'"),
             ("sync_ref_model=True", "compounds"),
             ("max_length=2048", "prefix"),
         ),
+        idle=(("label_smoothing=0.1", "loss_type='sigmoid'"),),
         unknown=("rpo_alpha",),
         updates=None,
     ),
@@ -124,8 +131,8 @@ EXPECTED = {
             ("actor_rollout_ref.actor.kl_loss_type=low_var_kl", "forward KL"),
             ("actor_rollout_ref.actor.kl_loss_type=low_var_kl", "clamped to 10"),
             ("actor_rollout_ref.actor.clip_ratio_c=3.0 (default)", "dual clip"),
-            ("actor_rollout_ref.actor.clip_ratio=0.3", "no effect"),
         ),
+        idle=(("actor_rollout_ref.actor.clip_ratio=0.3", "by default and win"),),
         updates=4,
     ),
     "verl_gspo_overrides.txt": Expected(
@@ -221,6 +228,7 @@ EXPECTED = {
             ("loss_fn.kl_output_clamp_value=10.0 (default)", "clamped"),
             ("grpo.reward_scaling.enabled=True", "another range"),
         ),
+        idle=(("loss_fn.ratio_clip_min=0.2, loss_fn.ratio_clip_max=0.28", "one update a batch"),),
     ),
     "nemo_child.yaml": Expected(
         "nemo_rl",
@@ -234,6 +242,7 @@ EXPECTED = {
             ("grpo.use_dynamic_sampling=True", "1 − p^K"),
             ("loss_fn.ratio_clip_c=10", "no longer counts"),
         ),
+        idle=(("loss_fn.ratio_clip_min=0.2, loss_fn.ratio_clip_max=0.28", "one update a batch"),),
     ),
     "nemo_distillation.yaml": Expected(
         "nemo_rl",
@@ -267,9 +276,9 @@ EXPECTED = {
         "other",
         silent=(
             ("loss_type=['ipo']", "one margin 1/(2β)"),
-            ("label_smoothing=0.1", "not smoothed"),
             ("max_length=1536", "prefix"),
         ),
+        idle=(("label_smoothing=0.1", "does not smooth"),),
         updates=None,
     ),
     "trl_gkd.py": Expected(
@@ -391,6 +400,15 @@ def test_silent_changes(case: tuple[Located, Expected]) -> None:
         assert word in effect, setting
 
 
+def test_settings_without_effect(case: tuple[Located, Expected]) -> None:
+    """All of them and no others."""
+    found, expected = case
+    said = [(one.setting, one.why) for one in found.without_effect]
+    assert [setting for setting, _ in said] == [setting for setting, _ in expected.idle]
+    for (setting, why), (_, word) in zip(said, expected.idle, strict=True):
+        assert word in why, setting
+
+
 def test_unknown_keys(case: tuple[Located, Expected]) -> None:
     found, expected = case
     assert found.unknown == expected.unknown
@@ -410,7 +428,7 @@ def test_plain_data_of_the_schema(case: tuple[Located, Expected]) -> None:
     assert data["schema"] == "tod.locate/1"
     needed = {"framework", "recipe", "target", "operator", "silent_changes", "unknown"}
     assert needed <= set(data)
-    assert all(set(row) == {"setting", "effect"} for row in data["silent_changes"])
+    assert all(set(row) == {"setting", "effect", "kind"} for row in data["silent_changes"])
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Comparing two procedures: same target? same proposal? what differs, and is a swap licensed?"""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from tod.atlas.effects import SilentChange, structural
 from tod.atlas.entries import Recipe, recipe
 from tod.atlas.law import Law, close, exponents, follows, law_of
 from tod.atlas.nearest import number
@@ -12,7 +13,8 @@ from tod.procedure import Procedure
 from tod.regimes import Regime
 from tod.targets import Target
 
-SameTarget = Literal["yes", "no", "one_update_only"]
+SameTarget = Literal["yes", "no", "one_update_only", "unknown"]
+ONE_PROCEDURE = "one target and one action: the same procedure but for its sizes"
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class ProcedureComparison:
         a: Name of the first.
         b: Name of the second.
         same_target: ``yes``: iterated, both converge to one law; ``one_update_only``: one update of
-            either aims at the same, their fixed points differ or do not exist.
+            either aims at the same, their fixed points differ or do not exist; ``unknown``: a
+            setting that decides is not known.
         same_proposal: Whether candidates come about alike.
         differences: Part by part.
-        swap_licensed: On data: true only if the target is shared and the regime is swap-stable.
-            None without data, or if the data do not tell.
+        swap_licensed: False where no target is shared; on data true only if it is and the regime
+            is swap-stable. None without data, or if the data do not tell.
         reasons: One sentence each, the deciding one first.
     """
 
@@ -64,6 +67,9 @@ class Side:
         operator: (μ, A), if known.
         target: q* of one update, if there is one.
         claims: What the atlas claims of it, if it is a named recipe.
+        changes: Its silent changes, as locating it names them.
+        names: What a comparison assumes equal, by what this side calls it.
+        undetermined: Settings that decide and are not known of it.
     """
 
     name: str
@@ -71,6 +77,9 @@ class Side:
     operator: Operator | None
     target: Target | None
     claims: str | None = None
+    changes: tuple[SilentChange, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    undetermined: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, what: "Side | Recipe | Procedure | str") -> "Side":
@@ -87,7 +96,8 @@ class Side:
         name, claims = (
             (what.name, what.shares_target) if isinstance(what, Recipe) else ("procedure", None)
         )
-        return cls(name, law_of(procedure), procedure.operator, procedure.tilt, claims)
+        law, changes = law_of(procedure), structural(procedure)
+        return cls(name, law, procedure.operator, procedure.tilt, claims, changes)
 
 
 def compare(left: Side, right: Side, regime: Regime | None = None) -> ProcedureComparison:
@@ -102,13 +112,94 @@ def compare(left: Side, right: Side, regime: Regime | None = None) -> ProcedureC
         regime: What data say; a pair of procedures alone licenses no swap.
     """
     right, assumed = _aligned(left, right)
-    same, why = _same(left, right)
+    differences = _differences(left, right)
+    same, why = _judged(left, right, differences)
     proposals = _proposals(left, right)
     licensed, verdict = _licence(same, regime)
+    assumed += _names(left, right) if same in ("yes", "one_update_only") else []
     reasons = [why, *verdict, *assumed, *_claims((left, right))]
     return ProcedureComparison(
-        left.name, right.name, same, proposals, _differences(left, right), licensed, tuple(reasons)
+        left.name, right.name, same, proposals, differences, licensed, tuple(reasons)
     )
+
+
+def _judged(left: Side, right: Side, differences: Sequence[Difference]) -> tuple[SameTarget, str]:
+    """Whether the targets are one, once everything that locating names is counted."""
+    unknown = [
+        f"{one.name}: {', '.join(name.removeprefix('**') for name in one.undetermined)}"
+        for one in (left, right)
+        if one.undetermined
+    ]
+    if unknown:
+        return "unknown", f"not known, as long as these are not: {'; '.join(unknown)}"
+    same, why = _same(left, right)
+    moved = [
+        f"{one.name}: {change.plain}: {change.effect}"
+        for one, other in ((left, right), (right, left))
+        for change in unshared(one, other)
+        if change.kind == "target"
+    ]
+    if same != "no" and moved:
+        more = f"; and {len(moved) - 1} more" if len(moved) > 1 else ""
+        return "no", f"one side moves it: {moved[0]}{more}"
+    if same == "yes" and why == ONE_PROCEDURE and differences:
+        parts = ", ".join(one.part for one in differences)
+        return same, f"one target and one action; they differ in {parts}"
+    lawless = not (left.law.finite or right.law.finite)
+    if same != "yes" and lawless and _budget(left) == _budget(right):
+        return _without_law(left, right, (same, why), differences)
+    return same, why
+
+
+def _without_law(
+    left: Side,
+    right: Side,
+    said: tuple[SameTarget, str],
+    differences: Sequence[Difference],
+) -> tuple[SameTarget, str]:
+    """Two sides of which neither has a finite law are told apart by what differs."""
+    same, why = said
+    known = left.operator is not None and right.operator is not None
+    sizes = ("proposal.prompts", "proposal.size", "proposal.max_new_tokens")
+    apart = [one.part for one in differences if one.part not in sizes]
+    if known and not apart and left.law == right.law:
+        return "yes", f"neither has a finite law ({left.law.letters}); they are one procedure"
+    if left.law.letters == right.law.letters:
+        why = f"neither has a finite law to share ({left.law.letters})"
+        if same == "one_update_only":
+            why += ", and one update of either climbs alike"
+    return same, f"{why}; they differ in {', '.join(apart)}" if apart else why
+
+
+def unshared(one: Side, other: Side) -> list[SilentChange]:
+    """Changes of one side that the other has not, with the same value where both name it so.
+
+    What law or composition say is compared there.
+    """
+    there = {change.plain for change in other.changes}
+    effects = {change.effect: change.name for change in other.changes}
+    return [
+        change
+        for change in one.changes
+        if change.kind != "composed"
+        and change.plain not in there
+        # one framework's spelling of an effect is not another's: then the effect is compared
+        and (change.effect not in effects or effects[change.effect] == change.name)
+    ]
+
+
+def _names(left: Side, right: Side) -> list[str]:
+    """What is taken to be one thing on both sides though nothing says so."""
+    said = []
+    for what in dict.fromkeys([*left.names, *right.names]):
+        a, b = left.names.get(what), right.names.get(what)
+        if a != b:
+            named = ", ".join(
+                f"{one.name} names {value}" if value else f"{one.name} does not name it"
+                for one, value in ((left, a), (right, b))
+            )
+            said.append(f"assumed: one {what}; {named}")
+    return said
 
 
 def _aligned(left: Side, right: Side) -> tuple[Side, list[str]]:
@@ -128,7 +219,7 @@ def _aligned(left: Side, right: Side) -> tuple[Side, list[str]]:
 
 def _same(left: Side, right: Side) -> tuple[SameTarget, str]:
     if _one_thing(left, right):
-        return "yes", "one target and one action: the same procedure but for its sizes"
+        return "yes", ONE_PROCEDURE
     if left.law.same(right.law):
         stale = _stale(left) or _stale(right)
         if stale:
@@ -217,7 +308,11 @@ def _proposals(left: Side, right: Side) -> bool | None:
 
 
 def _licence(same: SameTarget, regime: Regime | None) -> tuple[bool | None, list[str]]:
+    if same == "unknown":
+        return None, []
     if regime is None:
+        if same == "no":
+            return False, ["no shared target, so there is nothing to swap"]
         return None, ["no data: no pair of configurations alone licenses a swap (give --on)"]
     at = f"there the regime is {regime.verdict.replace('_', ' ')}"
     if same == "no":
@@ -247,10 +342,20 @@ def _differences(left: Side, right: Side) -> tuple[Difference, ...]:
     if left.law.holds != right.law.holds:
         found.append(Difference("holds", left.law.holds, right.law.holds))
     if left.operator is None or right.operator is None:
-        return tuple(found)
+        return (*found, *_named_apart(left, right))
     for group in ("proposal", "action", "auxiliary"):
         found += _apart(group, left.operator, right.operator)
-    return tuple(found)
+    return (*found, *_named_apart(left, right))
+
+
+def _named_apart(left: Side, right: Side) -> list[Difference]:
+    """Everything that locating names of one side alone: a difference, by construction."""
+    rows: dict[str, list[str]] = {}
+    for place, (one, other) in enumerate(((left, right), (right, left))):
+        for change in unshared(one, other):
+            value = change.plain.partition("=")[2] or "set"
+            rows.setdefault(change.name, ["not set", "not set"])[place] = value
+    return [Difference(name, *values) for name, values in rows.items()]
 
 
 def _apart(group: str, left: Operator, right: Operator) -> list[Difference]:

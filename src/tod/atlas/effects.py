@@ -1,11 +1,15 @@
 """Silent changes: settings that make a procedure aim elsewhere than its target says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import tod.operators as op
 from tod.atlas.law import PROJECTING, biased, close, exponents, law_of
 from tod.procedure import Procedure
+
+ChangeKind = Literal["composed", "target", "push"]
+"""See `SilentChange.kind`."""
 
 
 @dataclass(frozen=True)
@@ -15,10 +19,23 @@ class SilentChange:
     Attributes:
         setting: As its framework spells it, with its value; ``(default)`` if nobody set it.
         effect: What it makes of q*, in letters where there are letters for it.
+        kind: ``composed``: law or composition say it; ``target``: it moves the target and they do
+            not say it; ``push``: neither, it changes how the target is approached.
     """
 
     setting: str
     effect: str
+    kind: ChangeKind = "target"
+
+    @property
+    def name(self) -> str:
+        """The setting without its value."""
+        return self.setting.partition("=")[0]
+
+    @property
+    def plain(self) -> str:
+        """The setting with its value, wherever that comes from."""
+        return self.setting.removesuffix(" (default)")
 
 
 _IN_LOSS = {
@@ -76,8 +93,8 @@ def structural(
         effect = "the auxiliary loss alone decides; the target's tilt and form are not read"
         found.append(SilentChange(spelled["target"], effect))
     found += _moving(procedure, spelled)
-    found += decoding(procedure, spelled)
-    return tuple(found)
+    composed = [replace(change, kind="composed") for change in found]
+    return (*composed, *decoding(procedure, spelled))
 
 
 def _states_teacher(procedure: Procedure) -> bool:
@@ -171,7 +188,13 @@ def _pull(
 ) -> list[SilentChange]:
     pull, found = action.pull, []
     if pull is None:
-        effect = "no KL: no finite target, only the trust region bounds a step; iterated it climbs"
+        bound = "only the trust region bounds a step"
+        if ratio_is_one(procedure, updates):
+            bound = (
+                "and with one update a batch the trust region never acts: the learning rate alone "
+                "bounds a step"
+            )
+        effect = f"no KL: no finite target, {bound}; iterated it climbs"
         return [SilentChange(said["pull"], effect)]
     if isinstance(pull, op.Residual):
         if pull.at == "old" and updates > 1:
@@ -195,6 +218,20 @@ def _pull(
         )
         found.append(SilentChange(said["pull"], effect))
     return found
+
+
+def ratio_is_one(procedure: Procedure, updates: int | None) -> bool:
+    """Whether π is π_old in every update, so that no trust region acts on their ratio.
+
+    One update a batch, drawn by the policy itself. A ratio to the sampler's own log-probs is
+    another one; what knows of it does not ask.
+
+    Args:
+        procedure: The triple.
+        updates: Optimiser steps on every batch; None: not known, and nothing is claimed.
+    """
+    proposal = procedure.operator.proposal
+    return updates == 1 and proposal.source == "old" and proposal.refresh == 1
 
 
 def _weights(

@@ -151,6 +151,9 @@ def compare_command(
     on: Annotated[
         Path | None, typer.Option(help="A run directory or rollouts that decide on a swap.")
     ] = None,
+    swap: Annotated[
+        bool, typer.Option(help="Say what to change in B, a file, for it to aim at A's target.")
+    ] = False,
     mapping: Map = None,
     json_out: Json = None,
 ) -> None:
@@ -172,7 +175,19 @@ def compare_command(
         regime, remark = regime_on(on, left, right, parse_map(mapping or []))
         found = compare(a, b, regime)
         found = replace(found, reasons=(*found.reasons, remark))
-    if put_json(found.to_dict(), json_out):
+    data = found.to_dict()
+    if swap:
+        from dataclasses import asdict
+
+        from tod.configurations.toward import toward
+        from tod.show.terminal.atlas import toward_text
+
+        change = toward(side(a), Path(b))
+        data = {**data, "toward": asdict(change)}
+        if put_json(data, json_out):
+            typer.echo(toward_text(change, found, _width()))
+        return
+    if put_json(data, json_out):
         typer.echo(compared_text(found, _width()))
 
 

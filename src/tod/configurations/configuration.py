@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import tod.operators as op
-from tod.atlas.effects import SilentChange, structural
+from tod.atlas.effects import ChangeKind, SilentChange, structural
 from tod.atlas.entries import OperatorFamily, recipes
 from tod.atlas.law import Law, law_of
 from tod.atlas.nearest import nearest
@@ -13,6 +13,7 @@ from tod.base import SpecError
 from tod.configurations.framework import Settings
 from tod.configurations.implied_target import rule_of
 from tod.configurations.point import Located
+from tod.configurations.without_effect import NoEffect, without_effect
 from tod.procedure import Procedure
 from tod.targets import Data, PreferenceTarget, ScalarReward, Target, TargetSpec
 
@@ -61,6 +62,7 @@ class Configuration:
         auxiliary: Terms of the loss beside the action's.
         said: How the framework spells the structural settings, see `structural`.
         changes: What is particular to the framework.
+        idle: Settings without effect that only the framework's reader sees.
         notes: What else a reader should know.
         updates: Optimiser steps on every batch.
         epsilon: Added to σ where rewards are z-scored.
@@ -80,15 +82,16 @@ class Configuration:
     auxiliary: op.Auxiliary = field(default_factory=op.Auxiliary)
     said: dict[str, str] = field(default_factory=dict)
     changes: list[SilentChange] = field(default_factory=list)
+    idle: list[NoEffect] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     updates: int | None = 1
     likely: tuple[str, ...] = ()
     law: Law | None = None
     target_family: str | None = None
 
-    def change(self, setting: str, effect: str) -> None:
+    def change(self, setting: str, effect: str, kind: ChangeKind = "target") -> None:
         """Note a silent change by the name of a setting."""
-        self.changes.append(SilentChange(self.settings.said(setting), effect))
+        self.changes.append(SilentChange(self.settings.said(setting), effect, kind))
 
     def refuse(self, why: str) -> None:
         """There is no finite target, and no law of ours: why."""
@@ -97,12 +100,13 @@ class Configuration:
     def change_as_recorded(self) -> None:
         """Note every setting that is on, or set, of which the facts say what it changes."""
         s = self.settings
+        kinds = s.facts.kinds
         for name, effect in s.facts.when_on.items():
             if name in s.defaults and s.flag(name):
-                self.change(name, effect)
+                self.change(name, effect, kinds.get(name, "target"))
         for name, effect in s.facts.when_set.items():
             if name in s.defaults and s[name] is not None:
-                self.change(name, effect)
+                self.change(name, effect, kinds.get(name, "target"))
 
     def located(self) -> Located:
         """The point of the atlas."""
@@ -127,12 +131,17 @@ class Configuration:
             target_family=self.target_family or (placed.kind if placed else None),
             rule=rule_of(law) if known else None,
             silent_changes=self._silent(),
+            without_effect=(*self._without_effect(whole), *self.idle),
+            names=self.settings.names,
             undetermined=self._decisive,
             unknown=self.settings.unknown,
             near=self.settings.near,
             notes=self._notes(),
             updates=self.updates,
         )
+
+    def _without_effect(self, whole: Procedure | None) -> tuple[NoEffect, ...]:
+        return without_effect(self.settings, whole, self.updates, self.said.get("clip", ""))
 
     def _with(self, action: op.UpdateRule) -> Procedure:
         """The triple with that action; without a target π_old stands for one."""

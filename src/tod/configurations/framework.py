@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -31,6 +31,15 @@ def _lists(given: Any) -> Any:
     return {method: names.split() for method, names in given.items()}
 
 
+class Idle(Spec):
+    """When a setting has no effect."""
+
+    at: dict[str, list[Any]]
+    """Settings and the values of each at which it has none; one that holds is enough."""
+    why: str = ""
+    """What is said of it, with ``{name}`` and ``{value}`` of the one that holds; empty: those."""
+
+
 class Facts(Spec):
     """A framework's settings as a file of ``facts/`` records them."""
 
@@ -54,6 +63,17 @@ class Facts(Spec):
     """Setting: what it changes as soon as it is on."""
     when_set: dict[str, str] = Field(default_factory=dict)
     """Setting: what it changes as soon as it has a value at all."""
+    kinds: dict[str, Literal["composed", "push"]] = Field(default_factory=dict)
+    """Of the settings above those that do not move the target: law or composition say what they
+    do, or they change only how the target is approached."""
+    idle: dict[str, dict[str, Idle]] = Field(default_factory=dict)
+    """By method: setting: when it has no effect."""
+    levers: dict[str, dict[str, list[Any]]] = Field(default_factory=dict)
+    """By method: settings that decide the law, and the values that are tried when a file is to aim
+    at the target of another; ``{beta}`` is one over that target's sharpness."""
+    names: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """What is assumed equal of two files (``π_ref``, ``data``, ``reward``…): settings that name it,
+    the first that is set wins."""
     own: dict[str, frozenset[str]] = Field(default_factory=dict)
     """Configuration class: settings that only it has."""
     trainers: dict[str, str] = Field(default_factory=dict)
@@ -173,10 +193,19 @@ class Settings:
 
     def said(self, name: str) -> str:
         """``name=value``, and whether it is the default."""
-        given = self.given.get(name)
-        value = str(given) if isinstance(given, Computed) else self[name]
-        shown = value if isinstance(value, str) else repr(value)
+        value = self.given[name] if name in self.given else self.defaults[name]
+        shown = str(value) if isinstance(value, str | Computed) else repr(value)
         return f"{name}={shown}" + ("" if name in self.given else " (default)")
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What two files are assumed to share, by what this one names; unset is not there."""
+        named: dict[str, str] = {}
+        for what, settings in self.facts.names.items():
+            values = [self.given[name] for name in settings if self.given.get(name) is not None]
+            if values:
+                named[what] = str(values[0])
+        return named
 
     @property
     def computed(self) -> tuple[str, ...]:

@@ -39,14 +39,19 @@ def locate(path: Path | str, framework: str | None = None, method: str | None = 
     """
     found = detect(Path(path), framework, method)
     try:
-        located = _reader(found, str(path))
+        located = reader(found, str(path))
     except ValidationError as error:
         what = "; ".join(f"{item['msg']} (got {item['input']!r})" for item in error.errors())
         raise SpecError(f"{path}: a setting is outside what its method allows: {what}.") from None
     return replace(located, notes=(*located.notes, *found.notes))
 
 
-def _reader(found: ConfigurationFile, where: str) -> Located:
+def reader(found: ConfigurationFile, where: str) -> Located:
+    """The point of the atlas that the settings of a file are.
+
+    Raises:
+        SpecError: A setting that its framework would refuse.
+    """
     if found.framework == "trl":
         return locate_trl(found.values, found.method, where)
     if found.framework == "verl":
@@ -67,6 +72,7 @@ def side(what: Comparable) -> Side:
     Raises:
         SpecError: Neither a known name nor a readable configuration.
     """
+    named = ""
     if isinstance(what, str | Path):
         path = Path(what)
         if not path.is_file() and (path.suffix or len(path.parts) > 1):
@@ -74,9 +80,18 @@ def side(what: Comparable) -> Side:
                 f"{what}: no such file. Compare takes names of recipes and configuration files."
             )
         what = locate(path) if path.is_file() else str(what)
+        named = f"{path.name}: " if path.is_file() else ""
     if isinstance(what, Located):
         target = None if what.procedure is None else what.procedure.tilt
-        return Side(f"{what.framework} {what.method}", what.law, what.operator, target)
+        return Side(
+            f"{named}{what.framework} {what.method}",
+            what.law,
+            what.operator,
+            target,
+            changes=what.silent_changes,
+            names=what.names,
+            undetermined=what.undetermined,
+        )
     return Side.of(what)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import tod.configurations.configuration as common
 import tod.operators as op
+from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law
 from tod.atlas.nearest import NO_BOUND
 from tod.base import SpecError
@@ -127,17 +128,27 @@ def _said(s: Settings, estimator: str) -> dict[str, str]:
         said["advantage"] = s.said("grpo.adv_estimator.name")
     said["pull"] = s.said(L + "reference_policy_kl_type") if s.number(KL) else s.said(KL)
     said["refresh"] = s.said("policy.train_global_batch_size")
+    if not s.flag(L + "disable_ppo_ratio") and not s.flag("grpo.async_grpo.enabled"):
+        both = (L + "ratio_clip_min", L + "ratio_clip_max")
+        said["clip"] = ", ".join(s.said(name).removesuffix(" (default)") for name in both)
     return said
 
 
 def _changes(config: Configuration, s: Settings) -> None:
     if s.number(KL) and not s.flag(L + "use_kl_in_reward"):
         config.change(
-            L + "kl_output_clamp_value", "the KL term is clamped: no pull where π is far from π_ref"
+            L + "kl_output_clamp_value",
+            "the KL term is clamped: no pull where π is far from π_ref",
+            "push",
         )
     config.change_as_recorded()
+    for name, value in s.given.items():
+        if name.startswith("reward_penalties.") and value not in (None, 0, 0.0, False):
+            config.changes.append(SilentChange(f"{name}={value}", "lowers U: a second reward"))
     if s.flag(L + "use_cispo") and s.number(L + "ratio_clip_min") < 1.0:
-        config.change(L + "ratio_clip_min", "a lower bound on ρ that CISPO's paper has not")
+        config.change(
+            L + "ratio_clip_min", "a lower bound on ρ that CISPO's paper has not", "composed"
+        )
 
 
 def _dpo(s: Settings) -> Configuration:
@@ -146,7 +157,9 @@ def _dpo(s: Settings) -> Configuration:
     config.action, config.likely = op.Preference(loss=op.Dpo()), ("dpo",)
     config.said["loss"] = s.said("dpo.reference_policy_kl_penalty")
     if s.flag("dpo.preference_average_log_probs"):
-        config.change("dpo.preference_average_log_probs", "log-ratios per token: tilts by length")
+        config.change(
+            "dpo.preference_average_log_probs", "log-ratios per token: tilts by length", "composed"
+        )
         config.law = Law("other", why="log-ratios per token are no density")
     if s.number("dpo.sft_loss_weight"):
         config.change("dpo.sft_loss_weight", "adds the likelihood of the chosen answers: a mixture")
@@ -175,10 +188,13 @@ def _distillation(s: Settings) -> Configuration:
             L + "zero_outside_topk",
             "the student keeps its whole law and mass outside the teacher's top tokens is what it "
             "pays for: the aim is the teacher cut to them",
+            "composed",
         )
         config.law = Law("other", why="the teacher cut to its top tokens and renormalised")
     if s[L + "kl_type"] == "mixed":
         config.change(
-            L + "kl_type", "a sum of both directions: the teacher only if it is reachable"
+            L + "kl_type",
+            "a sum of both directions: the teacher only if it is reachable",
+            "composed",
         )
     return config

@@ -83,6 +83,7 @@ def _ppo(s: Settings, name: str) -> Configuration:
         "temperature": s.said("rollout.temperature"),
         "top_p": s.said("rollout.top_p"),
         "refresh": s.said("train.max_epochs"),
+        "clip": "" if s.flag("train.async_enable") else _width(s),
         "entropy": s.said("actor.entropy_coef"),
     }
     _ppo_changes(config, s, estimator, beta)
@@ -98,6 +99,13 @@ def _region(s: Settings) -> op.Clip | op.DualClip:
     given = s["actor.eps_clip_low_high"] is not None
     low, high = _two(s, "actor.eps_clip_low_high") if given else (s.number("actor.eps_clip"),) * 2
     return common.clip(low, high, s.number_or("actor.dual_clip", None))
+
+
+def _width(s: Settings) -> str:
+    """How the width of the trust region is spelled."""
+    both = s["actor.eps_clip_low_high"] is not None
+    name = "actor.eps_clip_low_high" if both else "actor.eps_clip"
+    return s.said(name).removesuffix(" (default)")
 
 
 def _two(s: Settings, name: str) -> tuple[float, float]:
@@ -140,6 +148,7 @@ def _ppo_changes(config: Configuration, s: Settings, estimator: str, beta: float
             E,
             "the reward is divided by σ_c *before* the KL is subtracted: "
             f"η = {1 / beta:.4g}/(σ_c + 1e-09), another sharpness for every prompt",
+            "composed",
         )
         etas = {common.REWARD: 1 / beta}
         config.law = Law("exponential", {"ref": 1.0}, etas, "group_std", 1e-9, "on_policy")
@@ -159,8 +168,6 @@ def _dpo(s: Settings) -> Configuration:
     config.action, config.likely = op.Preference(loss=loss), (loss.kind,)
     ipo = s.flag("model.ipo_enable")
     config.said["loss"] = s.said("model.ipo_enable" if ipo else "model.label_smoothing")
-    if smooth and s.flag("model.ipo_enable"):
-        config.change("model.label_smoothing", "ignored by IPO: its labels are not smoothed")
     if s.number("model.nll_loss_coef"):
         config.change("model.nll_loss_coef", "adds the likelihood of the chosen answers: a mixture")
     return config

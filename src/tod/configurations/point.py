@@ -10,6 +10,7 @@ from tod.atlas.law import Law, base_letters
 from tod.atlas.nearest import number
 from tod.candidates import Candidates
 from tod.configurations.implied_target import EtaRule, Implied, implied
+from tod.configurations.without_effect import NoEffect
 from tod.operators import Operator
 from tod.procedure import Procedure
 from tod.targets import Target, TargetSpec
@@ -35,6 +36,9 @@ class Located:
         law: Its fixed point.
         rule: The implied sharpness; None without a finite target.
         silent_changes: Settings that change the target without saying so.
+        without_effect: Settings that change nothing where they stand.
+        names: What a comparison assumes equal (``π_ref``, ``data``, ``reward``, ``template``), by
+            what the file calls it; what it does not name is not there.
         unknown: Keys that are not known here, and settings whose value is not in the file.
         near: Nearest known key of an unknown one.
         notes: What else a reader should know, the missing procedure's reason first.
@@ -54,6 +58,8 @@ class Located:
     target_family: str | None = None
     rule: EtaRule | None = None
     silent_changes: tuple[SilentChange, ...] = ()
+    without_effect: tuple[NoEffect, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     near: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -100,6 +106,8 @@ class Located:
             "target": _target_dict(self),
             "operator": _operator_dict(self),
             "silent_changes": list(map(asdict, self.silent_changes)),
+            "without_effect": list(map(asdict, self.without_effect)),
+            "names": dict(self.names),
             "unknown": list(self.unknown),
             "near": dict(self.near),
             "notes": list(self.notes),

@@ -12,6 +12,7 @@ from tod.base import SpecError
 from tod.configurations.configuration import Configuration
 from tod.configurations.framework import Settings, facts
 from tod.configurations.point import Located
+from tod.configurations.without_effect import NoEffect
 from tod.targets import Teacher
 
 _AGGREGATION: dict[str, op.AggregationSpec] = {
@@ -91,6 +92,12 @@ def _drawn(s: Settings, beta: float, pull: tuple[str, ...]) -> Configuration:
     return config
 
 
+def _width(s: Settings) -> str:
+    """How the width of the trust region is spelled."""
+    names = ["epsilon"] if s["epsilon_high"] is None else ["epsilon", "epsilon_high"]
+    return ", ".join(s.said(name).removesuffix(" (default)") for name in names)
+
+
 def _high(s: Settings) -> float:
     return s.number_or("epsilon_high", s.number("epsilon"))
 
@@ -161,6 +168,7 @@ def _prompts(s: Settings) -> int:
 def _said(s: Settings, pull: tuple[str, ...]) -> dict[str, str]:
     said = {"pull": ", ".join(s.said(name) for name in pull), "refresh": s.said("num_iterations")}
     said |= {name: s.said(name) for name in ("temperature", "top_p", "top_k")}
+    said["clip"] = _width(s)
     if "scale_rewards" in s.defaults:
         said["advantage"] = s.said("scale_rewards")
         if s["multi_objective_aggregation"] == "normalize_then_sum":
@@ -177,6 +185,7 @@ def _grpo_changes(config: Configuration, s: Settings, loss: str, sequence: bool)
                 name,
                 f"CISPO's cap is absolute here: every weight ρ ≤ {high:g}, also at ρ = 1, "
                 f"scales the whole update by {high:g}; 5.0 is recommended",
+                "push",
             )
     config.changes += _by_loss(s, loss, sequence)
     if (
@@ -188,6 +197,7 @@ def _grpo_changes(config: Configuration, s: Settings, loss: str, sequence: bool)
         config.change(
             "importance_sampling_level",
             "the KL's weight is the geometric mean of ρ: not the ρ that makes k3 a reverse KL",
+            "composed",
         )
     if s["multi_objective_aggregation"] == "normalize_then_sum":
         config.change(
@@ -217,7 +227,7 @@ def _of_correction(s: Settings) -> SilentChange:
         if whole
         else "weights are cut token by token: the push is that of a nearby law, not of π_old"
     )
-    return SilentChange(s.said(name), effect)
+    return SilentChange(s.said(name), effect, "composed")
 
 
 def _by_loss(s: Settings, loss: str, sequence: bool) -> list[SilentChange]:
@@ -231,7 +241,7 @@ def _by_loss(s: Settings, loss: str, sequence: bool) -> list[SilentChange]:
     }.get(loss, "")
     if sequence and loss in ("bnpo", "dr_grpo", "dapo", "cispo"):
         effect = "with sequence weights a token mean multiplies every sequence by its length"
-    return [SilentChange(s.said("loss_type"), effect)] if effect else []
+    return [SilentChange(s.said("loss_type"), effect, "composed")] if effect else []
 
 
 def _shared_changes(config: Configuration, s: Settings) -> None:
@@ -282,7 +292,9 @@ def dpo(s: Settings) -> Configuration:
 def _chosen_alone(s: Settings) -> Configuration:
     """``loss_type=sft``: the likelihood of the chosen answers, and nothing of a pair."""
     config = common.supervised("trl", s.method, s)
-    config.change("loss_type", "fits the chosen answers: no pair, no π_ref and no β is read")
+    config.change(
+        "loss_type", "fits the chosen answers: no pair, no π_ref and no β is read", "composed"
+    )
     return config
 
 
@@ -303,23 +315,26 @@ def _dpo_loss(kind: str, smoothing: float) -> Any:
 def _dpo_changes(config: Configuration, s: Settings, kind: str) -> None:
     read = ("robust", "exo_pair", "aot", "aot_unpaired")
     if s.number("label_smoothing") and kind not in read:
+        why = f"loss_type={kind!r} does not smooth its labels: only {', '.join(read)} read it"
+        config.idle.append(NoEffect(s.said("label_smoothing"), why))
+    if kind == "exo_pair" and not s.number("label_smoothing"):
         config.change(
             "label_smoothing",
-            f"ignored by loss_type={kind!r}: its labels are not smoothed (only "
-            f"{', '.join(read)} read it)",
+            "TRL puts 1e-3 in the place of 0, which would be infinite",
+            "composed",
         )
-    if kind == "exo_pair" and not s.number("label_smoothing"):
-        config.change("label_smoothing", "TRL puts 1e-3 in the place of 0, which would be infinite")
     if s["f_divergence_type"] != "reverse_kl":
         config.change(
-            "f_divergence_type", "another divergence to π_ref: q* is no exponential tilt of it"
+            "f_divergence_type",
+            "another divergence to π_ref: q* is no exponential tilt of it",
+            "composed",
         )
         config.refuse("an f-divergence's target is no exponential tilt")
         config.law = Law("other", why=f"f-divergence {s['f_divergence_type']}")
     config.change_as_recorded()
     _reference(config, s)
     config.change(
-        "max_length", "answers beyond it are cut: the density compared is that of a prefix"
+        "max_length", "answers beyond it are cut: the density compared is that of a prefix", "push"
     )
 
 
@@ -329,6 +344,7 @@ def _reference(config: Configuration, s: Settings) -> None:
             "sync_ref_model",
             f"π_ref follows the policy every {s['ref_model_sync_steps']} steps: the anchor moves, "
             "sharpness compounds at every sync and there is no fixed law",
+            "composed",
         )
         config.law = Law("climbs", why="π_ref follows the policy")
 
@@ -358,7 +374,7 @@ def cpo(s: Settings) -> Configuration:
     if s.number("cpo_alpha"):
         config.change("cpo_alpha", "adds the likelihood of the chosen answers: not SimPO alone")
     if s.number("label_smoothing") and kind == "sigmoid":
-        config.change("label_smoothing", "read as cDPO here, unlike in DPOConfig")
+        config.change("label_smoothing", "read as cDPO here, unlike in DPOConfig", "composed")
     config.law = Law("climbs", why="no reference policy")
     return config
 
@@ -376,7 +392,9 @@ def orpo(s: Settings) -> Configuration:
     config = _without_reference(s)
     config.action = op.Preference(loss=op.OrPo(weight=common.coefficient(s, "beta")))
     config.said["loss"], config.likely = f"ORPO {s.said('beta')}", ("orpo",)
-    config.change("beta", "λ of the odds ratio, not a KL coefficient: 1/β is no sharpness")
+    config.change(
+        "beta", "λ of the odds ratio, not a KL coefficient: 1/β is no sharpness", "composed"
+    )
     return config
 
 
@@ -411,7 +429,9 @@ def sft(s: Settings) -> Configuration:
         )
     if s["completion_only_loss"] is False:
         config.change("completion_only_loss", "prompts are fitted too: q̂_data of whole texts")
-    config.change("max_length", "examples beyond it are cut: the target is that of prefixes")
+    config.change(
+        "max_length", "examples beyond it are cut: the target is that of prefixes", "push"
+    )
     return config
 
 
@@ -456,9 +476,13 @@ def _distilled(s: Settings, share: float, beta: float) -> Configuration:
         "vocabulary; the student's states are held fixed"
     )
     if 0.0 < beta < 1.0:
-        config.change("beta", "a JSD: the teacher is its optimum only if the student can be it")
+        config.change(
+            "beta", "a JSD: the teacher is its optimum only if the student can be it", "composed"
+        )
     if share < 1.0:
-        config.change("lmbda", "a share 1 − λ of batches is the data's: μ is a mixture, off-policy")
+        config.change(
+            "lmbda", "a share 1 − λ of batches is the data's: μ is a mixture, off-policy", "push"
+        )
     config.said["temperature"] = s.said("temperature")
     longest = "max_completion_length" if "max_completion_length" in s.defaults else "max_new_tokens"
     drawn = {

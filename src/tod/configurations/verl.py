@@ -9,6 +9,7 @@ from tod.base import SpecError
 from tod.configurations.configuration import Configuration
 from tod.configurations.framework import Settings, flat, number
 from tod.configurations.point import Located
+from tod.configurations.without_effect import NoEffect
 
 _ESTIMATORS = {
     "rloo": op.LeaveOneOut(),
@@ -69,7 +70,31 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
     _reward_changes(config, s, estimator)
     _other_changes(config, s)
     config.change_as_recorded()
+    _shaped_filter(config, s)
     return config.located()
+
+
+def _shaped_filter(config: Configuration, s: Settings) -> None:
+    """A filter of groups of one value, on a value that no two answers share."""
+    shaped = [name for name in _BUFFERS if s.flag(name)]
+    metric = str(s.given.get("algorithm.filter_groups.metric", ""))
+    if s.flag("algorithm.filter_groups.enable") and shaped and metric in _SHAPED:
+        config.idle.append(
+            NoEffect(
+                f"algorithm.filter_groups.metric={metric}",
+                f"{s.said(shaped[0])} adds a penalty by length, in which answers of a prompt "
+                "differ: hardly a group is dropped; metric=acc looks at the verdict alone",
+            )
+        )
+
+
+_SHAPED = ("score", "seq_reward", "seq_final_reward")
+_BUFFERS = (
+    "reward_model.overlong_buffer.enable",
+    "reward_model.reward_kwargs.overlong_buffer_cfg.enable",
+    "reward.reward_kwargs.overlong_buffer_cfg.enable",
+)
+"""A length penalty of the reward, by the versions that read it."""
 
 
 def _compose(config: Configuration, s: Settings, estimator: str, mode: str) -> str:
@@ -193,7 +218,7 @@ def _pull(config: Configuration, s: Settings, place: str) -> tuple[op.KLPull, fl
         config.notes.append(f"{spelled}: the value of {spelled[:-1]}, the gradient of k2")
         kind = "k2"
     if kind == "k3" and beta:
-        config.change(name, "k3 is clamped to 10 and its log-ratio to ±20: no pull beyond")
+        config.change(name, "k3 is clamped to 10 and its log-ratio to ±20: no pull beyond", "push")
     return op.KLPull(kind=kind), beta
 
 
@@ -269,69 +294,64 @@ def _said(s: Settings) -> dict[str, str]:
         said["advantage"] = s.said("algorithm.adv_estimator")
     said["refresh"] = s.said(A + "ppo_epochs")
     said["entropy"] = s.said(A + "entropy_coeff")
+    if not s.flag(C + "bypass_mode"):
+        both = (s.said(A + f"clip_ratio_{side}").removesuffix(" (default)") for side in WIDTHS)
+        said["clip"] = ", ".join(both)
     return said
 
 
+WIDTHS = ("low", "high")
 NORM = "seq-mean-token-sum-norm"
 """The reduction by a constant length."""
 
 
 def _trust_changes(config: Configuration, s: Settings, mode: str) -> None:
     """Trust region and π_old."""
-    if mode == "vanilla":
+    if mode == "vanilla" and (config.updates != 1 or s.flag(C + "bypass_mode")):
         config.change(
             A + "clip_ratio_c",
             f"dual clip: where A < 0 and ρ > {s.number(A + 'clip_ratio_c'):g} a token no longer "
             "counts; bad answers that became likely are not pushed down",
-        )
-    bounds = ("clip_ratio_low", "clip_ratio_high")
-    if A + "clip_ratio" in s.given and not any(A + name in s.given for name in bounds):
-        config.change(
-            A + "clip_ratio",
-            "has no effect: clip_ratio_low and clip_ratio_high are 0.2 by default and win",
+            "composed",
         )
     if mode == "cispo" and s.number(A + "clip_ratio_low") < 1.0:
         config.change(
             A + "clip_ratio_low",
             "a lower bound on ρ that the paper has not: stale tokens count more",
-        )
-    if mode == "gspo" and s.number(A + "clip_ratio_high") > 0.01:
-        config.change(
-            A + "clip_ratio_high",
-            "a token's width on a geometric mean over a sequence: 4e-4 is usual, this never binds",
+            "composed",
         )
     if s.flag(C + "bypass_mode"):
         config.change(
             C + "bypass_mode",
             f"π_old is the engine's own log μ, and the loss is {s[C + 'loss_type']} whatever "
             "policy_loss.loss_mode says",
+            "composed",
         )
 
 
 def _reduction_changes(config: Configuration, s: Settings, mode: str) -> None:
     """How tokens and sequences are summed."""
     aggregation = s[A + "loss_agg_mode"]
-    if mode in ("geo_mean", "sapo") and aggregation != "seq-mean-token-mean":
-        config.change(
-            A + "loss_agg_mode", f"{mode} aggregates by seq-mean-token-mean whatever is set"
-        )
     if mode == "gspo" and aggregation == "token-mean":
         config.change(
             A + "loss_agg_mode",
             "multiplies every sequence's weight by its length; GSPO is seq-mean-token-mean, which "
             "verl before 0.9 used whatever was set",
+            "composed",
         )
     unset = s[A + "loss_scale_factor"] is None
     if aggregation == NORM and unset and mode not in ("geo_mean", "sapo"):
         config.change(
             A + "loss_scale_factor",
             "divides by the padded width, which may be that of the batch at hand: set it",
+            "push",
         )
     if aggregation == "seq-mean-token-mean" and mode == "vanilla":
         config.change(
             A + "loss_agg_mode",
             "each sequence is divided by its own length: short answers are pushed harder per "
             "token; not the gradient of E[U]",
+            "composed",
         )
 
 
@@ -342,7 +362,7 @@ def _reward_changes(config: Configuration, s: Settings, estimator: str) -> None:
         effect = "one rollout a prompt has no baseline: GRPO takes the raw reward as advantage"
         if estimator != "grpo":
             effect = "one rollout a prompt has no baseline: raw reward or 0, by implementation"
-        config.change(R + "n", effect)
+        config.change(R + "n", effect, "push")
     if s["algorithm.kl_ctrl.type"] == "adaptive" and s.flag("algorithm.use_kl_in_reward"):
         config.change(
             "algorithm.kl_ctrl.type",
@@ -354,6 +374,7 @@ def _reward_changes(config: Configuration, s: Settings, estimator: str) -> None:
             "algorithm.adv_estimator",
             "advantages are multiplied by B over the number of rewards that are not 0: the step "
             "grows where rewards are rare",
+            "push",
         )
 
 
@@ -361,7 +382,9 @@ def _other_changes(config: Configuration, s: Settings) -> None:
     """Teacher, sampler's weights and staleness."""
     if s[C + "rollout_is"] is not None and not s.flag(C + "bypass_mode"):
         config.change(
-            C + "rollout_is", "capped weights: E[weight] < 1, long answers are cut more often"
+            C + "rollout_is",
+            "capped weights: E[weight] < 1, long answers are cut more often",
+            "composed",
         )
     if s.flag("distillation.enabled"):
         inner = "distillation.distillation_loss."

@@ -8,6 +8,7 @@ from tod.atlas.grid import OPERATORS, TARGETS, Cell, row_of, row_of_kind
 from tod.atlas.law import follows
 from tod.atlas.measured import EMBEDDED, words
 from tod.configurations import Located, composition, letters
+from tod.configurations.toward import Toward
 
 _LABEL = 13
 
@@ -70,7 +71,12 @@ def _place(located: Located) -> str:
 
 def compared_text(found: ProcedureComparison, width: int = 80) -> str:
     """Whether two procedures share a target, and what differs, in one screen."""
-    said = {"yes": "yes", "no": "no", "one_update_only": "for one update only"}
+    said = {
+        "yes": "yes",
+        "no": "no",
+        "one_update_only": "for one update only",
+        "unknown": "unknown",
+    }
     licence = {True: "yes", False: "no", None: "unknown"}[found.swap_licensed]
     proposal = {True: "yes", False: "no", None: "unknown"}[found.same_proposal]
     lines = [f"A  {found.a}", f"B  {found.b}", ""]
@@ -85,6 +91,19 @@ def compared_text(found: ProcedureComparison, width: int = 80) -> str:
         lines.append(_hang(f"  {row.part:<{part}}  A ", row.a, width))
         lines.append(_hang(f"  {'':<{part}}  B ", row.b, width))
     return "\n".join(lines)
+
+
+def toward_text(change: Toward, found: ProcedureComparison, width: int = 80) -> str:
+    """What to change in B for it to aim at A's target."""
+    if change.changes is None:
+        lines = [f"No change of B that was tried ({change.trials}) aims at A's target."]
+        lines.append(_row("nearest", change.left, width))
+        return "\n".join(lines)
+    if not change.changes:
+        return "B aims at A's target as it is."
+    changes = [f"  {name}={new}   (now {old})" for name, (old, new) in change.changes.items()]
+    said = "B aims at A's target with these changes (tried: so changed, it has A's law)"
+    return "\n".join([said, "", *changes, "", f"A  {found.a}", f"B  {found.b}"])
 
 
 def grid_text(cells: tuple[Cell, ...], width: int = 80, on: str = EMBEDDED) -> str:
