@@ -64,7 +64,7 @@ def statistics(rng: np.random.Generator, level: float) -> LegStatistics:
 
 def test_locate_prints_and_writes(tmp_path: Path) -> None:
     text = output("locate", str(CONFIGS / "trl_grpo.py"), "--json", str(tmp_path / "l.json"))
-    assert "q* ∝ π_ref·exp(25·reward)" in text
+    assert "π_ref/(1 − η(U − Ū)), ηU = 25·reward/σ_c" in text
     assert max(map(len, text.splitlines())) <= 80
     data = json.loads((tmp_path / "l.json").read_text())
     assert (data["schema"], data["framework"]) == ("tod.locate/1", "trl")

@@ -181,7 +181,7 @@ def unshared(one: Side, other: Side) -> list[SilentChange]:
     return [
         change
         for change in one.changes
-        if change.kind != "composed"
+        if change.kind in ("target", "push")
         and change.plain not in there
         # one framework's spelling of an effect is not another's: then the effect is compared
         and (change.effect not in effects or effects[change.effect] == change.name)

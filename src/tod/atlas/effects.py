@@ -8,7 +8,7 @@ import tod.operators as op
 from tod.atlas.law import PROJECTING, biased, close, exponents, law_of
 from tod.procedure import Procedure
 
-ChangeKind = Literal["composed", "target", "push"]
+ChangeKind = Literal["law", "target", "operator", "push"]
 """See `SilentChange.kind`."""
 
 
@@ -19,13 +19,19 @@ class SilentChange:
     Attributes:
         setting: As its framework spells it, with its value; ``(default)`` if nobody set it.
         effect: What it makes of q*, in letters where there are letters for it.
-        kind: ``composed``: law or composition say it; ``target``: it moves the target and they do
-            not say it; ``push``: neither, it changes how the target is approached.
+        kind: ``law``: it moves the target, and the law says so; ``target``: it moves the target,
+            and no law of ours says how; ``operator``: the target stays, and the composition says
+            it; ``push``: the target stays, and only this says it.
     """
 
     setting: str
     effect: str
     kind: ChangeKind = "target"
+
+    @property
+    def moves_target(self) -> bool:
+        """Whether it is the target that it changes."""
+        return self.kind in ("law", "target")
 
     @property
     def name(self) -> str:
@@ -93,8 +99,8 @@ def structural(
         effect = "the auxiliary loss alone decides; the target's tilt and form are not read"
         found.append(SilentChange(spelled["target"], effect))
     found += _moving(procedure, spelled)
-    composed = [replace(change, kind="composed") for change in found]
-    return (*composed, *decoding(procedure, spelled))
+    in_law = [replace(change, kind="law") for change in found]
+    return (*in_law, *decoding(procedure, spelled))
 
 
 def _states_teacher(procedure: Procedure) -> bool:

@@ -128,6 +128,7 @@ def locate_command(
         str | None,
         typer.Option(help="Which configuration of a file: grpo, dpo…, its variable or its line."),
     ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything, in full.")] = False,
     json_out: Json = None,
 ) -> None:
     """A configuration as a triple, and the settings that silently change its target.
@@ -141,7 +142,7 @@ def locate_command(
 
     found = locate(file, framework, method)
     if put_json(found.to_dict(), json_out):
-        typer.echo(located_text(found, _width()))
+        typer.echo(located_text(found, _width(), file=str(file), verbose=verbose))
 
 
 @atlas.command("compare")

@@ -63,9 +63,8 @@ class Facts(Spec):
     """Setting: what it changes as soon as it is on."""
     when_set: dict[str, str] = Field(default_factory=dict)
     """Setting: what it changes as soon as it has a value at all."""
-    kinds: dict[str, Literal["composed", "push"]] = Field(default_factory=dict)
-    """Of the settings above those that do not move the target: law or composition say what they
-    do, or they change only how the target is approached."""
+    kinds: dict[str, Literal["operator", "push"]] = Field(default_factory=dict)
+    """Of the settings above those that do not move the target, see `SilentChange.kind`."""
     idle: dict[str, dict[str, Idle]] = Field(default_factory=dict)
     """By method: setting: when it has no effect."""
     levers: dict[str, dict[str, list[Any]]] = Field(default_factory=dict)

@@ -44,7 +44,7 @@ def _grpo(s: Settings) -> Configuration:
     in_reward, beta = s.flag(L + "use_kl_in_reward"), common.coefficient(s, KL)
     config.target = common.reward_tilt(beta)
     if beta == 0.0:
-        config.no_target = f"{KL}=0: no finite target, only a trust region"
+        config.no_target = f"{KL}=0: no finite target"
     _drawn(config, s, "grpo")
     advantage = _advantage(s, estimator)
     sequence = s.flag(L + "sequence_level_importance_ratios")
@@ -147,7 +147,7 @@ def _changes(config: Configuration, s: Settings) -> None:
             config.changes.append(SilentChange(f"{name}={value}", "lowers U: a second reward"))
     if s.flag(L + "use_cispo") and s.number(L + "ratio_clip_min") < 1.0:
         config.change(
-            L + "ratio_clip_min", "a lower bound on ρ that CISPO's paper has not", "composed"
+            L + "ratio_clip_min", "a lower bound on ρ that CISPO's paper has not", "operator"
         )
 
 
@@ -158,7 +158,7 @@ def _dpo(s: Settings) -> Configuration:
     config.said["loss"] = s.said("dpo.reference_policy_kl_penalty")
     if s.flag("dpo.preference_average_log_probs"):
         config.change(
-            "dpo.preference_average_log_probs", "log-ratios per token: tilts by length", "composed"
+            "dpo.preference_average_log_probs", "log-ratios per token: tilts by length", "law"
         )
         config.law = Law("other", why="log-ratios per token are no density")
     if s.number("dpo.sft_loss_weight"):
@@ -188,13 +188,13 @@ def _distillation(s: Settings) -> Configuration:
             L + "zero_outside_topk",
             "the student keeps its whole law and mass outside the teacher's top tokens is what it "
             "pays for: the aim is the teacher cut to them",
-            "composed",
+            "law",
         )
         config.law = Law("other", why="the teacher cut to its top tokens and renormalised")
     if s[L + "kl_type"] == "mixed":
         config.change(
             L + "kl_type",
             "a sum of both directions: the teacher only if it is reachable",
-            "composed",
+            "law",
         )
     return config

@@ -59,7 +59,7 @@ def _ppo(s: Settings, name: str) -> Configuration:
     config.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
     config.target = common.reward_tilt(beta)
     if beta <= 0.0:
-        config.no_target = "algo.kl.init_coef=0: no finite target, only a trust region"
+        config.no_target = "algo.kl.init_coef=0: no finite target"
     config.updates = _updates(s)
     names = {name: f"rollout.{name}" for name in ("temperature", "top_p")}
     names |= {"prompts": "rollout.batch_size", "size": "rollout.n_samples_per_prompt"}
@@ -148,7 +148,7 @@ def _ppo_changes(config: Configuration, s: Settings, estimator: str, beta: float
             E,
             "the reward is divided by σ_c *before* the KL is subtracted: "
             f"η = {1 / beta:.4g}/(σ_c + 1e-09), another sharpness for every prompt",
-            "composed",
+            "law",
         )
         etas = {common.REWARD: 1 / beta}
         config.law = Law("exponential", {"ref": 1.0}, etas, "group_std", 1e-9, "on_policy")

@@ -88,7 +88,7 @@ def _drawn(s: Settings, beta: float, pull: tuple[str, ...]) -> Configuration:
     config = Configuration("trl", s.method, s, "verifier_rl", target=common.reward_tilt(beta))
     config.updates, config.proposal, config.said = _updates(s), _proposal(s), _said(s, pull)
     if beta == 0.0:
-        config.no_target = "beta=0: no finite target, only a trust region"
+        config.no_target = "beta=0: no finite target"
     return config
 
 
@@ -197,7 +197,7 @@ def _grpo_changes(config: Configuration, s: Settings, loss: str, sequence: bool)
         config.change(
             "importance_sampling_level",
             "the KL's weight is the geometric mean of ρ: not the ρ that makes k3 a reverse KL",
-            "composed",
+            "law",
         )
     if s["multi_objective_aggregation"] == "normalize_then_sum":
         config.change(
@@ -227,7 +227,7 @@ def _of_correction(s: Settings) -> SilentChange:
         if whole
         else "weights are cut token by token: the push is that of a nearby law, not of π_old"
     )
-    return SilentChange(s.said(name), effect, "composed")
+    return SilentChange(s.said(name), effect, "operator")
 
 
 def _by_loss(s: Settings, loss: str, sequence: bool) -> list[SilentChange]:
@@ -241,7 +241,7 @@ def _by_loss(s: Settings, loss: str, sequence: bool) -> list[SilentChange]:
     }.get(loss, "")
     if sequence and loss in ("bnpo", "dr_grpo", "dapo", "cispo"):
         effect = "with sequence weights a token mean multiplies every sequence by its length"
-    return [SilentChange(s.said("loss_type"), effect, "composed")] if effect else []
+    return [SilentChange(s.said("loss_type"), effect, "operator")] if effect else []
 
 
 def _shared_changes(config: Configuration, s: Settings) -> None:
@@ -292,9 +292,7 @@ def dpo(s: Settings) -> Configuration:
 def _chosen_alone(s: Settings) -> Configuration:
     """``loss_type=sft``: the likelihood of the chosen answers, and nothing of a pair."""
     config = common.supervised("trl", s.method, s)
-    config.change(
-        "loss_type", "fits the chosen answers: no pair, no π_ref and no β is read", "composed"
-    )
+    config.change("loss_type", "fits the chosen answers: no pair, no π_ref and no β is read", "law")
     return config
 
 
@@ -321,13 +319,13 @@ def _dpo_changes(config: Configuration, s: Settings, kind: str) -> None:
         config.change(
             "label_smoothing",
             "TRL puts 1e-3 in the place of 0, which would be infinite",
-            "composed",
+            "law",
         )
     if s["f_divergence_type"] != "reverse_kl":
         config.change(
             "f_divergence_type",
             "another divergence to π_ref: q* is no exponential tilt of it",
-            "composed",
+            "law",
         )
         config.refuse("an f-divergence's target is no exponential tilt")
         config.law = Law("other", why=f"f-divergence {s['f_divergence_type']}")
@@ -344,7 +342,7 @@ def _reference(config: Configuration, s: Settings) -> None:
             "sync_ref_model",
             f"π_ref follows the policy every {s['ref_model_sync_steps']} steps: the anchor moves, "
             "sharpness compounds at every sync and there is no fixed law",
-            "composed",
+            "law",
         )
         config.law = Law("climbs", why="π_ref follows the policy")
 
@@ -374,7 +372,7 @@ def cpo(s: Settings) -> Configuration:
     if s.number("cpo_alpha"):
         config.change("cpo_alpha", "adds the likelihood of the chosen answers: not SimPO alone")
     if s.number("label_smoothing") and kind == "sigmoid":
-        config.change("label_smoothing", "read as cDPO here, unlike in DPOConfig", "composed")
+        config.change("label_smoothing", "read as cDPO here, unlike in DPOConfig", "law")
     config.law = Law("climbs", why="no reference policy")
     return config
 
@@ -392,9 +390,7 @@ def orpo(s: Settings) -> Configuration:
     config = _without_reference(s)
     config.action = op.Preference(loss=op.OrPo(weight=common.coefficient(s, "beta")))
     config.said["loss"], config.likely = f"ORPO {s.said('beta')}", ("orpo",)
-    config.change(
-        "beta", "λ of the odds ratio, not a KL coefficient: 1/β is no sharpness", "composed"
-    )
+    config.change("beta", "λ of the odds ratio, not a KL coefficient: 1/β is no sharpness", "law")
     return config
 
 
@@ -477,7 +473,7 @@ def _distilled(s: Settings, share: float, beta: float) -> Configuration:
     )
     if 0.0 < beta < 1.0:
         config.change(
-            "beta", "a JSD: the teacher is its optimum only if the student can be it", "composed"
+            "beta", "a JSD: the teacher is its optimum only if the student can be it", "law"
         )
     if share < 1.0:
         config.change(

@@ -102,7 +102,7 @@ def _compose(config: Configuration, s: Settings, estimator: str, mode: str) -> s
     pulls, beta = _pulls(config, s)
     config.target = common.reward_tilt(beta)
     if beta == 0.0 and not config.no_target:
-        config.no_target = "no KL in the loss or the reward: no finite target, only a trust region"
+        config.no_target = "no KL in the loss or the reward: no finite target"
     advantage = _advantage(s, estimator)
     region = _region(s, mode)
     if mode == "geo_mean" and isinstance(advantage, op.Gae | op.ReturnToGo):
@@ -312,20 +312,20 @@ def _trust_changes(config: Configuration, s: Settings, mode: str) -> None:
             A + "clip_ratio_c",
             f"dual clip: where A < 0 and ρ > {s.number(A + 'clip_ratio_c'):g} a token no longer "
             "counts; bad answers that became likely are not pushed down",
-            "composed",
+            "operator",
         )
     if mode == "cispo" and s.number(A + "clip_ratio_low") < 1.0:
         config.change(
             A + "clip_ratio_low",
             "a lower bound on ρ that the paper has not: stale tokens count more",
-            "composed",
+            "operator",
         )
     if s.flag(C + "bypass_mode"):
         config.change(
             C + "bypass_mode",
             f"π_old is the engine's own log μ, and the loss is {s[C + 'loss_type']} whatever "
             "policy_loss.loss_mode says",
-            "composed",
+            "operator",
         )
 
 
@@ -337,7 +337,7 @@ def _reduction_changes(config: Configuration, s: Settings, mode: str) -> None:
             A + "loss_agg_mode",
             "multiplies every sequence's weight by its length; GSPO is seq-mean-token-mean, which "
             "verl before 0.9 used whatever was set",
-            "composed",
+            "operator",
         )
     unset = s[A + "loss_scale_factor"] is None
     if aggregation == NORM and unset and mode not in ("geo_mean", "sapo"):
@@ -351,7 +351,7 @@ def _reduction_changes(config: Configuration, s: Settings, mode: str) -> None:
             A + "loss_agg_mode",
             "each sequence is divided by its own length: short answers are pushed harder per "
             "token; not the gradient of E[U]",
-            "composed",
+            "operator",
         )
 
 
@@ -384,7 +384,7 @@ def _other_changes(config: Configuration, s: Settings) -> None:
         config.change(
             C + "rollout_is",
             "capped weights: E[weight] < 1, long answers are cut more often",
-            "composed",
+            "operator",
         )
     if s.flag("distillation.enabled"):
         inner = "distillation.distillation_loss."

@@ -1,38 +1,120 @@
 """Located points, comparisons and the grid as lines for a terminal."""
 
+import re
+from collections.abc import Sequence
 from textwrap import fill
 
 from tod.atlas.compare import ProcedureComparison
+from tod.atlas.effects import SilentChange
 from tod.atlas.entries import recipes
 from tod.atlas.grid import OPERATORS, TARGETS, Cell, row_of, row_of_kind
 from tod.atlas.law import follows
 from tod.atlas.measured import EMBEDDED, words
 from tod.configurations import Located, composition, letters
 from tod.configurations.toward import Toward
+from tod.operators import PolicyGradient
 
 _LABEL = 13
 
 
-def located_text(located: Located, width: int = 80) -> str:
-    """The triple, its fixed point, and what is silent in it."""
-    operator = located.operator
-    of = f" (defaults: {located.version})" if located.version else ""
-    lines = [f"{located.framework} {located.method}{of}", ""]
-    lines.append(_row("target", _target(located), width))
-    lines.append(_row("fixed point", _fixed_point(located), width))
-    lines.append(_row("operator", composition(operator) or "no composition here", width))
-    if operator is not None:
-        proposal = operator.proposal
-        drawn = f"{proposal.source}, K = {proposal.size}, T = {proposal.temperature:g}"
-        count = located.updates
-        updates = f", {count} update{'s' if count > 1 else ''} a batch" if count else ""
-        lines.append(_row("proposal", drawn + updates, width))
-    lines.append(_row("atlas", _place(located), width))
-    name = located.recipe or "none is near"
-    lines.append(_row("recipe", name + _differs(located.nearest), width))
-    lines += ["", *_silent(located, width), *_unknown(located, width)]
-    lines += [_row("note", note, width) for note in located.notes]
+def located_text(
+    located: Located, width: int = 80, *, file: str = "FILE", verbose: bool = False
+) -> str:
+    """What a configuration aims at, what is unknown, what moves the target, what has no effect.
+
+    Args:
+        located: The point.
+        width: Columns.
+        file: What the file is called in the commands to try next.
+        verbose: Everything; else the first of each kind, for a screen of 24 lines.
+    """
+    of = f" (defaults of {located.version})" if located.version else ""
+    lines = [f"{located.framework} {located.method}{of}"]
+    lines.append(_row("Aims at", _aims(located), width))
+    lines.append(_row("Operator", _operator(located, verbose), width))
+    lines += _unknown(located, width, verbose)
+    moving = [change for change in located.silent_changes if change.moves_target]
+    rest = [change for change in located.silent_changes if not change.moves_target]
+    lines += _changes("Moves the target without saying so", moving, width, verbose, 4)
+    if not moving and located.status in ("known", "none"):
+        lines.append("Nothing in it moves the target without saying so.")
+    lines += _changes("Changes how it gets there", rest, width, verbose, 2)
+    idle = [SilentChange(one.setting, one.why) for one in located.without_effect]
+    lines += _changes("Has no effect", idle, width, verbose, 3)
+    known = located.status != "none"  # else the first note says why there is no target: said above
+    for note in located.notes if verbose else located.notes[1 - known : 2 - known]:
+        lines.append(_row("Note", note, width))
+    lines.append(_row("Atlas", _place(located), width))
+    lines.append(_nearest(located, width, file, verbose))
     return "\n".join(lines)
+
+
+def _aims(located: Located) -> str:
+    """The law; where q* as declared is another one, that too."""
+    if located.status in ("unknown", "not_composed"):
+        return _target(located)
+    law = _fixed_point(located)
+    if located.status == "none":
+        climbs = "no finite law: "
+        return f"no finite target: {located.law.letters.removeprefix(climbs)}, step after step"
+    if located.procedure is None:
+        return law
+    declared = letters(located.procedure.tilt).removeprefix("q* ∝ ")
+    return law if located.law.letters == declared else f"{law}; it declares {declared}"
+
+
+def _operator(located: Located, verbose: bool) -> str:
+    """(μ, A) in a line: the loss, its level, the advantage, the trust region, K and updates."""
+    operator = located.operator
+    if operator is None:
+        return "no composition here"
+    proposal, count = operator.proposal, located.updates
+    updates = f", {count} update{'s' if count > 1 else ''} a batch" if count else ""
+    drawn = f"K = {proposal.size}, T = {proposal.temperature:g}{updates}"
+    made = composition(operator) or ""
+    if verbose or not isinstance(operator.action, PolicyGradient):
+        return f"{made}; {drawn}"
+    action = operator.action
+    named = [action.level, action.trust_region.kind, action.advantage.kind, action.aggregation.kind]
+    return f"{', '.join(name.replace('_', ' ') for name in named)}; {drawn}"
+
+
+def _changes(
+    title: str, changes: Sequence[SilentChange], width: int, verbose: bool, most: int
+) -> list[str]:
+    """A title, and a setting with its effect a line or two."""
+    if not changes:
+        return []
+    lines = [title]
+    for change in changes if verbose else changes[:most]:
+        setting = change.setting if verbose else _short(change.setting)
+        text = _hang(f"  {setting}: ", change.effect, width, indent=6)
+        cut = text.splitlines()
+        if not verbose and len(cut) > LINES:
+            last = cut[LINES - 1][: width - 2].rpartition(" ")[0]
+            cut = [*cut[: LINES - 1], f"{last.rstrip(' ,;:')} …"]
+        lines += cut
+    if len(changes) > most and not verbose:
+        lines.append(f"  and {len(changes) - most} more: --verbose")
+    return lines
+
+
+LINES = 2
+"""Lines of one setting, unless everything is asked for."""
+
+
+def _short(setting: str) -> str:
+    """Settings by the last of their dotted names, as people call them."""
+    return re.sub(r"(?<![\w.=])(?:\w+\.)+(?=\w+=)", "", setting)
+
+
+def _nearest(located: Located, width: int, file: str, verbose: bool) -> str:
+    name = located.recipe
+    if name is None:
+        return _row("Recipe", "none is near", width)
+    if verbose:
+        return _row("Recipe", name + _differs(located.nearest), width)
+    return _row("Recipe", f"nearest is {name}: tod atlas compare {file} {name}", width)
 
 
 def _target(located: Located) -> str:
@@ -135,34 +217,39 @@ def _differs(items: tuple[str, ...]) -> str:
     return f" (here: {'; '.join(items)})" if items else ""
 
 
-def _silent(located: Located, width: int) -> list[str]:
-    if not located.silent_changes:
-        return ["nothing in it changes the target silently"]
-    lines = ["silent changes of the target"]
-    for change in located.silent_changes:
-        lines.append(_hang("  ", change.setting, width))
-        lines.append(_hang("      ", change.effect, width))
+def _unknown(located: Located, width: int, verbose: bool) -> list[str]:
+    """What decides and is not known first, then keys that nobody knows."""
+    lines = []
+    deciding = [name.removeprefix("**") for name in located.undetermined]
+    if deciding:
+        lines.append(_row("Unknown", ", ".join(deciding), width))
+    known = set(located.undetermined)
+    rest = [
+        f"{name} (did you mean {located.near[name]}?)" if name in located.near else name
+        for name in located.unknown
+        if name.partition(" (= ")[0] not in known
+    ]
+    shown = rest if verbose else rest[:MOST_KEYS]
+    if shown:
+        more = f" and {len(rest) - len(shown)} more" if len(rest) > len(shown) else ""
+        lines.append(_row("Not known", f"{', '.join(shown)}{more}", width))
     return lines
 
 
-def _unknown(located: Located, width: int) -> list[str]:
-    said = [
-        f"{name} (did you mean {located.near[name]}?)" if name in located.near else name
-        for name in located.unknown
-    ]
-    return ["", _row("unknown", ", ".join(said), width)] if said else [""]
+MOST_KEYS = 4
+"""Keys that are not known which a screen shows."""
 
 
 def _row(label: str, text: str, width: int) -> str:
     return _hang(f"{label:<{_LABEL}}", text, width)
 
 
-def _hang(head: str, text: str, width: int) -> str:
+def _hang(head: str, text: str, width: int, indent: int | None = None) -> str:
     return fill(
         text,
         width,
         initial_indent=head,
-        subsequent_indent=" " * len(head),
+        subsequent_indent=" " * (len(head) if indent is None else indent),
         break_long_words=False,
         break_on_hyphens=False,
     )
