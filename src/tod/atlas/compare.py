@@ -70,6 +70,7 @@ class Side:
         changes: Its silent changes, as locating it names them.
         names: What a comparison assumes equal, by what this side calls it.
         undetermined: Settings that decide and are not known of it.
+        updates: Optimiser steps on every batch of rollouts; None if it is not known.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Side:
     changes: tuple[SilentChange, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     undetermined: tuple[str, ...] = ()
+    updates: int | None = None
 
     @classmethod
     def of(cls, what: "Side | Recipe | Procedure | str") -> "Side":
@@ -160,7 +162,7 @@ def _without_law(
     """Two sides of which neither has a finite law are told apart by what differs."""
     same, why = said
     known = left.operator is not None and right.operator is not None
-    sizes = ("proposal.prompts", "proposal.size", "proposal.max_new_tokens")
+    sizes = ("proposal.prompts", "proposal.size", "proposal.max_new_tokens", "updates a batch")
     apart = [one.part for one in differences if one.part not in sizes]
     if known and not apart and left.law == right.law:
         return "yes", f"neither has a finite law ({left.law.letters}); they are one procedure"
@@ -345,6 +347,8 @@ def _differences(left: Side, right: Side) -> tuple[Difference, ...]:
         return (*found, *_named_apart(left, right))
     for group in ("proposal", "action", "auxiliary"):
         found += _apart(group, left.operator, right.operator)
+    if None not in (left.updates, right.updates) and left.updates != right.updates:
+        found.append(Difference("updates a batch", str(left.updates), str(right.updates)))
     return (*found, *_named_apart(left, right))
 
 

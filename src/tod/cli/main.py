@@ -9,6 +9,7 @@ import typer
 from tod.base.streams import guarded
 from tod.cli.arc import replay_command
 from tod.cli.atlas import atlas
+from tod.cli.check import check_command
 from tod.cli.command import Command, Commands
 from tod.cli.demo import demo
 from tod.cli.diagnose import diagnose_command
@@ -41,6 +42,7 @@ for _name, _body in (
     ("diagnose", diagnose_command),
     ("watch", watch_command),
     ("plan", plan_command),
+    ("check", check_command),
     ("report", report_command),
     ("schema", schema_command),
     ("selftest", selftest_command),

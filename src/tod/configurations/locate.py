@@ -91,6 +91,7 @@ def side(what: Comparable) -> Side:
             changes=what.silent_changes,
             names=what.names,
             undetermined=what.undetermined,
+            updates=what.updates,
         )
     return Side.of(what)
 

@@ -30,7 +30,7 @@ def located_text(
     """
     of = f" (defaults of {located.version})" if located.version else ""
     lines = [f"{located.framework} {located.method}{of}"]
-    lines.append(_row("Aims at", _aims(located), width))
+    lines.append(_row("Aims at", aims_at(located), width))
     lines.append(_row("Operator", _operator(located, verbose), width))
     lines += _unknown(located, width, verbose)
     moving = [change for change in located.silent_changes if change.moves_target]
@@ -49,7 +49,7 @@ def located_text(
     return "\n".join(lines)
 
 
-def _aims(located: Located) -> str:
+def aims_at(located: Located) -> str:
     """The law; where q* as declared is another one, that too."""
     if located.status in ("unknown", "not_composed"):
         return _target(located)
@@ -87,7 +87,7 @@ def _changes(
         return []
     lines = [title]
     for change in changes if verbose else changes[:most]:
-        setting = change.setting if verbose else _short(change.setting)
+        setting = change.setting if verbose else short_setting(change.setting)
         text = _hang(f"  {setting}: ", change.effect, width, indent=6)
         cut = text.splitlines()
         if not verbose and len(cut) > LINES:
@@ -103,7 +103,7 @@ LINES = 2
 """Lines of one setting, unless everything is asked for."""
 
 
-def _short(setting: str) -> str:
+def short_setting(setting: str) -> str:
     """Settings by the last of their dotted names, as people call them."""
     return re.sub(r"(?<![\w.=])(?:\w+\.)+(?=\w+=)", "", setting)
 

@@ -1,0 +1,71 @@
+"""`tod check CONFIG`: is anything in a configuration other than it seems, before its launch?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tod.cli.options import Json, panel
+
+to_read = panel("What to check against")
+to_write = panel("Output")
+EXITS = {None: 0, "look": 3, "stop": 4}
+"""Exit codes by the worst remark; 2 is bad input."""
+
+
+def check_command(
+    config: Annotated[
+        Path, typer.Argument(help="TRL, verl, OpenRLHF, NeMo-RL, or a recipe of ours.")
+    ],
+    against: Annotated[
+        Path | None, to_read(help="The configuration of the last run: what changed since.")
+    ] = None,
+    pilot: Annotated[
+        Path | None, to_read(help="Rollouts of a few steps: what they say of η and K.")
+    ] = None,
+    framework: Annotated[
+        str | None, to_read(help="Whose it is: trl, verl, openrlhf, nemo_rl or tod.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        to_read(help="Which configuration of a file: grpo, dpo…, its variable or its line."),
+    ] = None,
+    verbose: Annotated[bool, to_write("--verbose", "-v", help="Everything, in full.")] = False,
+    markdown: Annotated[
+        str | None, to_write(help="Write it as Markdown to a file, or - for stdout.")
+    ] = None,
+    json_out: Json = None,
+) -> None:
+    """Check a configuration before it is launched, by hand or in CI.
+
+    What it aims at, settings without effect, keys that nobody knows, what changed against the last
+    run, and what a pilot says of its sharpness and K. Exit code 0: nothing to look at, 3: something
+    does other than it seems, 4: something cannot work.
+
+    Example: tod check train.sh --against last_week.sh --pilot rollouts/
+    """
+    from tod.configurations import locate
+    from tod.configurations.check import check
+    from tod.show.output import put_json, put_text
+    from tod.show.terminal.check_screen import check_markdown, check_text
+
+    located = locate(config, framework, method)
+    base = None if against is None else locate(against)
+    made = check(located, base, None if pilot is None else _diagnosed(config, pilot))
+    free = put_json(made.to_dict(), json_out)
+    if markdown is not None:
+        free = not put_text(check_markdown(made, config.name), markdown, "--markdown") and free
+    if free:
+        typer.echo(check_text(made, verbose=verbose))
+    if EXITS[made.worst]:
+        raise typer.Exit(EXITS[made.worst])
+
+
+def _diagnosed(config: Path, pilot: Path) -> dict[str, object]:
+    """A pilot, diagnosed at the configuration's target."""
+    from tod.cli.options import target_of
+    from tod.diagnosis import diagnose
+    from tod.formats import read
+
+    reading, target, source, _ = target_of(None, config, read([str(pilot)], digest=hash))
+    return dict(diagnose(reading, target, target_source=source).to_dict())

@@ -1,0 +1,105 @@
+"""A check before launch as a screen of 24 lines, and as Markdown for a pull request."""
+
+from textwrap import fill
+
+from tod.configurations.check import Check, Remark
+from tod.show.terminal.atlas import aims_at, short_setting
+
+MOST_LINES = 24
+TITLES = {"stop": "cannot work", "look": "look", "note": "note"}
+
+
+def headline(made: Check) -> str:
+    """The answer in one line."""
+    counts = {level: sum(r.level == level for r in made.remarks) for level in TITLES}
+    if counts["stop"]:
+        return f"Not ready: {_things(counts['stop'])} cannot work as it stands."
+    if counts["look"]:
+        return f"{_things(counts['look']).capitalize()} to look at before launch."
+    notes = f"; {_things(counts['note'])} to know" if counts["note"] else ""
+    return f"Ready: nothing to look at{notes}."
+
+
+def check_text(made: Check, width: int = 80, verbose: bool = False) -> str:
+    """The screen: the answer, what it aims at, what to look at, what was not checked."""
+    located = made.located
+    of = f" (defaults of {located.version})" if located.version else ""
+    head = [headline(made), f"  {located.framework} {located.method}{of}"]
+    head += _hung("  aims at  ", aims_at(located), width)
+    if made.against is not None:
+        head += _hung("  against the base  ", _changed(made), width)
+    tail = _hung("Not checked  ", "; ".join(made.unchecked), width) if made.unchecked else []
+    lines: list[str] = []
+    room = MOST_LINES - len(head) - len(tail) - 1
+    for place, remark in enumerate(made.remarks):
+        text = _remark(remark, width, verbose)
+        if not verbose and len(lines) + len(text) > room:
+            lines.append(f"  and {len(made.remarks) - place} more: --verbose")
+            break
+        lines += text
+    return "\n".join([*head, *lines, *tail])
+
+
+def check_markdown(made: Check, name: str) -> str:
+    """The same for a pull request: a title, a table of remarks, what was not checked."""
+    located = made.located
+    rows = [
+        f"| {TITLES[r.level]} | {_cell(r.setting) or 'all of it'} | {_cell(r.said)} |"
+        for r in made.remarks
+    ]
+    table = ["", "| | setting | what it does |", "| --- | --- | --- |", *rows] if rows else []
+    changed = [] if made.against is None else ["", f"Against the base: {_changed(made)}."]
+    missing = ["", f"Not checked: {'; '.join(made.unchecked)}."] if made.unchecked else []
+    lines = [
+        f"### tod check {name}",
+        "",
+        f"**{headline(made)}**",
+        "",
+        f"{located.framework} {located.method}; aims at {aims_at(located)}.",
+    ]
+    return "\n".join([*lines, *changed, *table, *missing]) + "\n"
+
+
+def _changed(made: Check) -> str:
+    if made.against is None:
+        return ""
+    count = sum(row.part not in ("law", "holds") for row in made.against.differences)
+    target = {
+        "yes": "one target",
+        "no": "another target",
+        "one_update_only": "one target for one update only",
+        "unknown": "not known whether one target",
+    }[made.against.same_target]
+    return f"{target}; {_settings(count)}" if count else f"{target}, and nothing differs"
+
+
+def _settings(count: int) -> str:
+    return "one setting differs" if count == 1 else f"{count} settings differ"
+
+
+def _remark(remark: Remark, width: int, verbose: bool) -> list[str]:
+    setting = remark.setting if verbose else short_setting(remark.setting)
+    text = f"{setting}: {remark.said}" if setting else remark.said
+    lines = _hung(f"{TITLES[remark.level]:<11}  ", text, width)
+    if verbose or len(lines) <= 2:
+        return lines
+    return [lines[0], f"{lines[1][: width - 2].rpartition(' ')[0].rstrip(' ,;:')} …"]
+
+
+def _hung(head: str, text: str, width: int) -> list[str]:
+    return fill(
+        text,
+        width,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).splitlines()
+
+
+def _things(count: int) -> str:
+    return "one thing" if count == 1 else f"{count} things"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
