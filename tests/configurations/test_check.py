@@ -13,6 +13,7 @@ from located_settings import read
 from tod.cli.main import app
 from tod.configurations.check import check
 from tod.show.terminal.check_screen import check_markdown, check_text
+from tolerance import double
 
 SOUND = {
     "beta": 0.2,
@@ -61,7 +62,7 @@ def test_more_sharpness_aims_at_the_same_where_it_is_said() -> None:
 
     enough = np.log(ALL / (1 - ALL) * (1 - RARE) / RARE)
     passes = RARE * np.exp(enough) / (1 - RARE + RARE * np.exp(enough))
-    assert passes == pytest.approx(ALL, abs=1e-12)
+    assert passes == pytest.approx(ALL, rel=double(16))
 
 
 def test_what_the_base_has_too_is_a_note() -> None:

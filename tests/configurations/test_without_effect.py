@@ -136,8 +136,10 @@ def test_a_tokens_width_on_a_sequence_is_named_and_a_sequences_is_not() -> None:
 def test_the_mean_of_a_long_sequence_stays_inside_a_tokens_width() -> None:
     """The claim of orders: 512 token log-ratios of sd 0.1, far more than one update makes."""
     means = np.random.default_rng(0).normal(0.0, 0.1, (4000, 512)).mean(axis=1)
-    assert np.abs(np.expm1(means)).max() < 0.2
-    assert np.quantile(np.abs(np.expm1(means)), 0.5) < WIDE_FOR_SEQUENCES
+    moved = np.sort(np.abs(np.expm1(means)))
+    token_width = 0.2
+    assert moved[-1] < token_width
+    assert moved[len(moved) // 2] < WIDE_FOR_SEQUENCES
 
 
 def test_a_filter_on_a_shaped_reward_drops_hardly_anything() -> None:
