@@ -14,6 +14,15 @@ from tod.regimes import Regime
 from tod.targets import Target
 
 SameTarget = Literal["yes", "no", "one_update_only", "unknown"]
+SIZES = (
+    "proposal.prompts",
+    "proposal.size",
+    "proposal.max_new_tokens",
+    "proposal.utility",
+    "auxiliary.critic",
+    "updates a batch",
+)
+"""Parts that make no other procedure: how much is computed, and what a utility is called."""
 ONE_PROCEDURE = "one target and one action: the same procedure but for its sizes"
 
 
@@ -162,9 +171,8 @@ def _without_law(
     """Two sides of which neither has a finite law are told apart by what differs."""
     same, why = said
     known = left.operator is not None and right.operator is not None
-    sizes = ("proposal.prompts", "proposal.size", "proposal.max_new_tokens", "updates a batch")
-    apart = [one.part for one in differences if one.part not in sizes]
-    if known and not apart and left.law == right.law:
+    apart = [one.part for one in differences if one.part not in SIZES]
+    if known and not apart and left.law.letters == right.law.letters:
         return "yes", f"neither has a finite law ({left.law.letters}); they are one procedure"
     if left.law.letters == right.law.letters:
         why = f"neither has a finite law to share ({left.law.letters})"

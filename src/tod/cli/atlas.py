@@ -192,6 +192,52 @@ def compare_command(
         typer.echo(compared_text(found, _width()))
 
 
+@atlas.command("translate")
+def translate_command(
+    file: Annotated[
+        str, typer.Argument(help="A configuration file, or the name of a recipe of ours.")
+    ],
+    to: Annotated[str, typer.Option(help="Framework to write it for: trl, verl or tod.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default: stdout.")
+    ] = None,
+    framework: Annotated[
+        str | None, typer.Option(help="Whose it is: trl, verl, openrlhf, nemo_rl or tod.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Which configuration of a file, as for `locate`.")
+    ] = None,
+    json_out: Json = None,
+) -> None:
+    """The same triple for another framework, and what that one has no setting for.
+
+    What is written is read again and compared: whether both aim at one target, and what is left
+    apart, is what that comparison says. Models, data and rewards are yours to fill in.
+
+    Example: tod atlas translate grpo --to verl -o grpo.sh
+    """
+    from dataclasses import asdict
+
+    from tod.atlas.entries import recipe_file
+    from tod.base import SpecError
+    from tod.configurations import locate
+    from tod.configurations.translate import translate
+    from tod.show.output import put, put_json
+    from tod.show.terminal.atlas import translated_text
+
+    if to not in ("trl", "verl", "tod"):
+        raise SpecError(f"--to {to}: known are trl, verl and tod.")
+    path = Path(file) if Path(file).exists() else recipe_file(file)
+    made = translate(locate(path, framework, method), to)  # type: ignore[arg-type]
+    if not put_json({"schema": "tod.translate/1", **asdict(made)}, json_out):
+        return
+    if output is None:
+        typer.echo(made.text, nl=False)
+    else:
+        put(made.text, output, "nothing else", "--output")
+    typer.echo(translated_text(made, _width()), err=True)
+
+
 def _verdict(measured: dict[str, object] | None) -> str:
     """The regime that was measured."""
     return "unknown" if measured is None else str(measured["verdict"]).replace("_", "-")

@@ -16,7 +16,7 @@ from tod.configurations.framework import Settings, facts, flat
 from tod.configurations.locate import reader, side
 from tod.configurations.recognise import ConfigurationFile, detect
 
-__all__ = ["Toward", "toward"]
+__all__ = ["Toward", "toward", "toward_settings"]
 
 Edits = Mapping[str, Any]
 MOST_TRIALS = 600
@@ -62,15 +62,31 @@ def toward(
             f"{target.name} has no finite target ({target.law.letters}), so nothing can aim at it."
         )
     file = detect(path, framework, method)
-    method = reader(file, str(path)).method
-    s, options = _options(file, method, _beta(target.law), str(path))
+    return toward_settings(target, file, reader(file, str(path)).method, str(path))
+
+
+def toward_settings(
+    target: Side, file: ConfigurationFile, method: str, where: str = "here"
+) -> Toward:
+    """The same for settings that are no file.
+
+    Args:
+        target: The side whose target it is to be; it has a finite one.
+        file: The settings.
+        method: What the framework calls their method.
+        where: What to call them in a message.
+
+    Raises:
+        SpecError: Nothing is recorded of what decides the method.
+    """
+    s, options = _options(file, method, _beta(target.law), where)
     nearest, trials, best = "", 0, 10**9
     heap: list[tuple[int, int, int, Edits]] = [(0, 0, 0, {})]
     seen, order = {frozenset[tuple[str, str]]()}, count()
     while heap and trials < MOST_TRIALS:
         edits, trials = heapq.heappop(heap)[-1], trials + 1
         try:
-            tried = side(reader(_changed(file, edits), str(path)))
+            tried = side(reader(_changed(file, edits), where))
         except (SpecError, ValidationError):
             continue
         verdict, apart = compare(target, tried), _apart(target, tried)

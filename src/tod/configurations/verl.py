@@ -244,7 +244,7 @@ def _region(s: Settings, mode: str) -> op.TrustRegionSpec | None:
     )
     cap = s.number(A + "clip_ratio_c")
     if mode == "vanilla":
-        return op.DualClip(low=low, high=high, cap=cap)
+        return common.clip(low, high, cap if cap < BEYOND else None)
     if mode in ("gspo", "geo_mean"):
         return common.log_clip(low, high) if mode == "geo_mean" else op.Clip(low=low, high=high)
     if mode == "sapo":
@@ -301,13 +301,16 @@ def _said(s: Settings) -> dict[str, str]:
 
 
 WIDTHS = ("low", "high")
+BEYOND = 1e6
+"""A cap that no ratio reaches: there is none."""
 NORM = "seq-mean-token-sum-norm"
 """The reduction by a constant length."""
 
 
 def _trust_changes(config: Configuration, s: Settings, mode: str) -> None:
     """Trust region and π_old."""
-    if mode == "vanilla" and (config.updates != 1 or s.flag(C + "bypass_mode")):
+    dual = mode == "vanilla" and s.number(A + "clip_ratio_c") < BEYOND
+    if dual and (config.updates != 1 or s.flag(C + "bypass_mode")):
         config.change(
             A + "clip_ratio_c",
             f"dual clip: where A < 0 and ρ > {s.number(A + 'clip_ratio_c'):g} a token no longer "

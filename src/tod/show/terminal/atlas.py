@@ -12,6 +12,7 @@ from tod.atlas.law import follows
 from tod.atlas.measured import EMBEDDED, words
 from tod.configurations import Located, composition, letters
 from tod.configurations.toward import Toward
+from tod.configurations.translate import Translation
 from tod.operators import PolicyGradient
 
 _LABEL = 13
@@ -186,6 +187,21 @@ def toward_text(change: Toward, found: ProcedureComparison, width: int = 80) -> 
     changes = [f"  {name}={new}   (now {old})" for name, (old, new) in change.changes.items()]
     said = "B aims at A's target with these changes (tried: so changed, it has A's law)"
     return "\n".join([said, "", *changes, "", f"A  {found.a}", f"B  {found.b}"])
+
+
+def translated_text(made: Translation, width: int = 80) -> str:
+    """Whether a translation aims at the same target, and what it cannot express."""
+    target = {
+        "yes": "aims at the same target",
+        "no": "does not aim at the same target",
+        "one_update_only": "aims at the same target for one update only",
+        "unknown": "is not known to aim at the same target",
+    }[made.same_target]
+    lines = [f"{made.to} {made.method}: {target}."]
+    if made.cannot:
+        lines.append("Not expressed (here, and as it comes out there)")
+    lines += [_hang(f"  {d.part}: ", f"{d.a}; {d.b}", width, indent=6) for d in made.cannot]
+    return "\n".join(lines)
 
 
 def grid_text(cells: tuple[Cell, ...], width: int = 80, on: str = EMBEDDED) -> str:
