@@ -79,6 +79,8 @@ class Facts(Spec):
     """Trainer: its configuration class."""
     elsewhere: dict[str, str] = Field(default_factory=dict)
     """Configuration class of another version: why it has no reader."""
+    behaviour: dict[str, Any] = Field(default_factory=dict)
+    """What no setting says and older releases do otherwise, see `versions.Versions.behaviour`."""
 
 
 @cache
@@ -118,9 +120,18 @@ class Settings:
     method: str
 
     @classmethod
-    def of(cls, framework: str, method: str, values: Mapping[str, Any]) -> "Settings":
-        """Flat values of a file as settings of a method of the framework."""
-        known = facts(framework)
+    def of(
+        cls, framework: str, method: str, values: Mapping[str, Any], known: Facts | None = None
+    ) -> "Settings":
+        """Flat values of a file as settings of a method of the framework.
+
+        Args:
+            framework: Which framework.
+            method: Key of its defaults.
+            values: Of the file.
+            known: What is recorded of it, of another release than the newest.
+        """
+        known = facts(framework) if known is None else known
         older = {new: values[old] for old, new in known.renamed.items() if old in values}
         current = {name: value for name, value in values.items() if name not in known.renamed}
         spelled = {name: value for name, value in older.items() if value is not None}
