@@ -5,10 +5,12 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+from markupsafe import escape
+
 from tod.atlas import RECIPES
-from tod.atlas.grid import OPERATORS, TARGETS, document, grid
+from tod.atlas.grid import OPERATORS, TARGETS, document, empty_cells, grid
 from tod.atlas.measured import Position, embedded, words
-from tod.show.page.atlas_page import atlas_page
+from tod.show.page.atlas_page import Here, atlas_page
 from tod.show.terminal.atlas import grid_text
 
 GALLERY = Path(__file__).parents[2] / "docs" / "results" / "gallery.json"
@@ -101,7 +103,9 @@ def test_the_page_is_well_formed_and_loads_nothing() -> None:
     tags.feed(atlas_page(hostile, "<b>&\"'"))
     assert tags.open == []
     assert set(tags.loads) <= {"href"}  # the empty icon
-    assert re.findall(r'(?:href|src)="(?!data:,")', atlas_page(hostile)) == []
+    page = atlas_page(hostile)
+    assert re.findall(r'(?:href|src)="(?!data:,"|#|https://arxiv\.org/abs/\d{4}\.\d+")', page) == []
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'id="([^"]+)"', page))
     assert (tags.count["tr"], tags.count["td"], tags.count["th"]) == (8, 43, 13)
     assert "script" not in tags.count
     assert "<b>&\"'" not in atlas_page(hostile)
@@ -111,3 +115,31 @@ def test_the_terminal_holds_eighty_columns() -> None:
     text = grid_text(grid()).splitlines()
     assert max(map(len, text)) <= 80
     assert all(name in "\n".join(text) for name in RECIPES)
+
+
+def test_every_empty_cell_says_why_and_no_other_does() -> None:
+    cells = grid()
+    assert all((cell.empty is None) == bool(cell.recipes) for cell in cells)
+    assert {(c.target, c.operator) for c in cells if c.empty} == set(empty_cells())
+    page = atlas_page(cells)
+    for cell in cells:
+        if cell.empty is not None:
+            assert str(escape(cell.empty.why)) in page
+
+
+def test_cells_that_the_framework_names_are_occupied() -> None:
+    """Its section on the atlas: DPO, PPO and GRPO, best of K at the same target, distillation."""
+    by_place = {(cell.target, cell.operator): cell.recipes for cell in grid()}
+    assert "dpo" in by_place["preference", "preference_surrogate"]
+    assert {"ppo_clip", "grpo"} <= set(by_place["two_anchor", "proximal_rl"])
+    assert {"best_of_k_two_anchor", "rerank_two_anchor"} <= set(by_place["two_anchor", "test_time"])
+    assert "opd_full" in by_place["teacher", "on_policy_distillation"]
+
+
+def test_a_file_is_shown_in_its_place() -> None:
+    here = Here(("two_anchor", "proximal_rl"), "<a>.sh", "π_ref", "the screen")
+    page = atlas_page(grid(), here=here)
+    assert page.count("this file") == 1
+    assert "&lt;a&gt;.sh" in page
+    assert "<a>.sh" not in page
+    assert "this file" not in atlas_page(grid(), here=Here(None, "a", "b", "c"))

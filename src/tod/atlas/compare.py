@@ -172,7 +172,8 @@ def _without_law(
     same, why = said
     known = left.operator is not None and right.operator is not None
     apart = [one.part for one in differences if one.part not in SIZES]
-    if known and not apart and left.law.letters == right.law.letters:
+    stated = None in (left.target, right.target) or left.target == right.target
+    if known and not apart and stated and left.law.letters == right.law.letters:
         return "yes", f"neither has a finite law ({left.law.letters}); they are one procedure"
     if left.law.letters == right.law.letters:
         why = f"neither has a finite law to share ({left.law.letters})"

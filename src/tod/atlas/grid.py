@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 
 from tod.atlas.entries import Recipe, recipes
 from tod.atlas.measured import EMBEDDED, Position, embedded
+from tod.base import Spec, read_mapping
 from tod.operators import PolicyGradient, Preference, WeightedRegression
 
 TARGETS: dict[str, str] = {
@@ -32,6 +35,26 @@ ROW_OF = {"data": "scalar_reward", "tilt": "scalar_reward"}
 second lens is a reward, the supervised log-likelihood), and the general form."""
 
 
+class Empty(Spec):
+    """Why a cell holds no recipe."""
+
+    kind: Literal["untried", "not_sensible"]
+    """Nobody has a recipe for it here, or the two do not go together."""
+    why: str
+    """One sentence."""
+
+
+@cache
+def empty_cells() -> Mapping[tuple[str, str], Empty]:
+    """Why cells without a recipe have none, by target and operator family."""
+    path = Path(__file__).parent / "empty_cells.yaml"
+    return {
+        (row, column): Empty.parse(data, f"{path}: {row}, {column}")
+        for row, columns in read_mapping(path, "Reasons by target and operator.").items()
+        for column, data in columns.items()
+    }
+
+
 @dataclass(frozen=True)
 class Cell:
     """A target family under an operator family.
@@ -44,6 +67,7 @@ class Cell:
         diagnostics: What has to be logged to see the cell's phase position.
         papers: Of its recipes.
         measured: Phase positions of our own runs by recipe; None if there are none.
+        empty: Why no recipe stands there; None where one does.
     """
 
     target: str
@@ -53,10 +77,12 @@ class Cell:
     diagnostics: tuple[str, ...] = ()
     papers: tuple[str, ...] = ()
     measured: Mapping[str, Position] | None = None
+    empty: Empty | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         data = asdict(self)
+        data["empty"] = None if self.empty is None else self.empty.model_dump()
         return {key: list(x) if isinstance(x, tuple) else x for key, x in data.items()}
 
 
@@ -106,6 +132,7 @@ def _cell(
         diagnostics=_distinct(item for entry in here for item in needed(entry)),
         papers=_distinct(paper for entry in here for paper in entry.papers),
         measured=seen or None,
+        empty=None if here else empty_cells()[row, column],
     )
 
 

@@ -1,12 +1,15 @@
 """`tod atlas`: named recipes and configurations as points (target, operator)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tod.cli.audit import audit_command
 from tod.cli.options import Json, Map, parse_map
+
+if TYPE_CHECKING:
+    from tod.configurations import Located
 
 atlas = typer.Typer(
     help="Named recipes and training configurations as points (target, operator).",
@@ -129,6 +132,9 @@ def locate_command(
         typer.Option(help="Which configuration of a file: grpo, dpo…, its variable or its line."),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything, in full.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write its place on the map as an HTML page.")
+    ] = None,
     json_out: Json = None,
 ) -> None:
     """A configuration as a triple, and the settings that silently change its target.
@@ -141,8 +147,26 @@ def locate_command(
     from tod.show.terminal.atlas import located_text
 
     found = locate(file, framework, method)
+    if html is not None:
+        _put_on_map(found, file, html)
     if put_json(found.to_dict(), json_out):
         typer.echo(located_text(found, _width(), file=str(file), verbose=verbose))
+
+
+def _put_on_map(found: "Located", file: Path, html: Path) -> None:
+    """Write the page of a configuration's place on the map."""
+    from tod.atlas.grid import grid
+    from tod.show.output import put
+    from tod.show.page.atlas_page import Here, atlas_page
+    from tod.show.terminal.atlas import aims_at, cell_of, located_text
+
+    here = Here(
+        cell=cell_of(found),
+        title=f"{file.name}: {found.framework} {found.method}",
+        aims=aims_at(found),
+        text=located_text(found, 100, file=str(file), verbose=True),
+    )
+    put(atlas_page(grid(), here=here), html, "nothing else", "--html")
 
 
 @atlas.command("compare")

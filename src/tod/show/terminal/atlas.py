@@ -152,6 +152,12 @@ def _place(located: Located) -> str:
     return where if there == where else f"{where} ({located.recipe}: {there})"
 
 
+def cell_of(located: Located) -> tuple[str, str] | None:
+    """Row and column of the grid that it stands in; None without a target."""
+    target = located.target_family
+    return None if target is None else (row_of_kind(target), located.operator_family)
+
+
 def compared_text(found: ProcedureComparison, width: int = 80) -> str:
     """Whether two procedures share a target, and what differs, in one screen."""
     said = {
