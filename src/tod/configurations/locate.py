@@ -9,11 +9,13 @@ from tod.atlas.compare import ProcedureComparison, Side
 from tod.atlas.compare import compare as compare_sides
 from tod.atlas.entries import Recipe
 from tod.base import SpecError
+from tod.configurations.foreign import refuse_foreign, refuse_uncovered
+from tod.configurations.framework import facts, flat
 from tod.configurations.nemo_rl import locate_nemo_rl
 from tod.configurations.openrlhf import locate_openrlhf
-from tod.configurations.own import locate_own
+from tod.configurations.own import KEYS, locate_own
 from tod.configurations.point import Located
-from tod.configurations.recognise import ConfigurationFile, detect
+from tod.configurations.recognise import ConfigurationFile, Framework, detect
 from tod.configurations.trl import locate_trl
 from tod.configurations.verl import locate_verl
 from tod.procedure import Procedure
@@ -38,12 +40,27 @@ def locate(path: Path | str, framework: str | None = None, method: str | None = 
         SpecError: No known framework's, or a setting that its framework would refuse.
     """
     found = detect(Path(path), framework, method)
+    data = Path(path).suffix.lower() in (".yaml", ".yml", ".json")
+    if data:
+        refuse_foreign(found.values, _top_level(found.framework), str(path))
     try:
         located = reader(found, str(path))
     except ValidationError as error:
         what = "; ".join(f"{item['msg']} (got {item['input']!r})" for item in error.errors())
         raise SpecError(f"{path}: a setting is outside what its method allows: {what}.") from None
+    if data and found.framework != "tod":
+        refuse_uncovered(flat(found.values), found.framework, str(path))
     return replace(located, notes=(*located.notes, *found.notes))
+
+
+def _top_level(framework: Framework) -> frozenset[str]:
+    """Top-level keys of a framework's files."""
+    if framework == "tod":
+        return KEYS
+    known = facts(framework)
+    deciding = (name for table in known.defaults.values() for name in table)
+    names = (*deciding, *known.neutral, *known.renamed)
+    return frozenset(name.partition(".")[0] for name in names)
 
 
 def reader(found: ConfigurationFile, where: str) -> Located:
