@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tod.base import SpecError, read_yaml
 from tod.base.text import what_is
+from tod.configurations import notebook as _notebook
 from tod.configurations import script as _script
 from tod.configurations import shell as _shell
 from tod.configurations.framework import facts, flat
@@ -63,6 +64,9 @@ def detect(
         raise SpecError(f"no framework {framework!r}. Known: {', '.join(FRAMEWORKS)}.")
     text = _text(path)
     suffix = path.suffix.lower()
+    if suffix == ".ipynb":
+        values, name = _script.read(_notebook.source(text, str(path)), str(path), method)
+        return ConfigurationFile("trl", values, name)
     if suffix == ".py":
         values, name = _script.read(text, str(path), method)
         return ConfigurationFile("trl", values, name)
