@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tod.cli.audit import audit_command
-from tod.cli.options import Json, Map, parse_map
+from tod.cli.options import Json, Map, Set, parse_map
 
 if TYPE_CHECKING:
     from tod.configurations import Located
@@ -131,6 +131,7 @@ def locate_command(
         str | None,
         typer.Option(help="Which configuration of a file: grpo, dpo…, its variable or its line."),
     ] = None,
+    settings: Set = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything, in full.")] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write its place on the map as an HTML page.")
@@ -142,11 +143,12 @@ def locate_command(
     Reads a script's syntax, JSON, YAML, Hydra overrides or a command line; runs and imports
     nothing. Example: tod atlas locate train_grpo.py
     """
+    from tod.cli.options import parse_set
     from tod.configurations import locate
     from tod.show.output import put_json
     from tod.show.terminal.atlas import located_text
 
-    found = locate(file, framework, method)
+    found = locate(file, framework, method, parse_set(settings))
     if html is not None:
         _put_on_map(found, file, html)
     if put_json(found.to_dict(), json_out):

@@ -43,6 +43,13 @@ Map = Annotated[
     list[str] | None,
     to_read("--map", help="Columns by role: utility=reward,context=prompt_id,log_mu=logp."),
 ]
+Set = Annotated[
+    list[str] | None,
+    to_read(
+        "--set",
+        help="KEY=VALUE laid over the file, or a variable that a script takes from outside.",
+    ),
+]
 Steps = Annotated[str | None, to_read(help="Steps a:b, both included.")]
 Aim = Annotated[
     str | None,
@@ -91,6 +98,21 @@ _STILL = (
     "verdict and the feasible eta as functions of an eta that you choose (--eta); with log-probs, "
     "pi/mu, mismatch and drift, which need no target"
 )
+
+
+def parse_set(items: list[str] | None) -> dict[str, str]:
+    """Settings of ``KEY=VALUE`` items, the last of a name winning.
+
+    Raises:
+        SpecError: One without ``=``.
+    """
+    found: dict[str, str] = {}
+    for item in items or []:
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip():
+            raise SpecError(f"--set {item!r}: write KEY=VALUE, as in algorithm.adv_estimator=grpo.")
+        found[name.strip()] = value
+    return found
 
 
 def parse_map(items: list[str]) -> dict[str, str]:
@@ -197,7 +219,8 @@ def gate_of(clip: str | None, operator: str | None, config: Path | None) -> "Gat
     if config is None:
         return None
     point = _point(config)
-    found = None if point is None else point.operator
+    unread = point is not None and {"operator", "action.trust_region", "action.level"} & point.open
+    found = None if point is None or unread else point.operator
     return Gate.of(found) if found is not None and Gate.has(found) else None
 
 

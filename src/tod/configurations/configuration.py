@@ -23,26 +23,6 @@ SCORE = "preference"
 """The latent score of choices; no configuration names it."""
 
 
-_SIZES = (
-    "batch_size",
-    "batch_size_per_gpu",
-    "gradient_accumulation_steps",
-    "max_completion_length",
-    "max_len",
-    "max_length",
-    "max_response_length",
-    "max_total_sequence_length",
-    "n_samples_per_prompt",
-    "num_generations",
-    "num_generations_per_prompt",
-    "num_prompts_per_step",
-    "rollout.n",
-    "steps_per_generation",
-    "teacher_model_name_or_path",
-)
-"""Settings that change how much is computed, not what is aimed at."""
-
-
 @dataclass
 class Configuration:
     """A configuration as its framework's reader understood it.
@@ -112,10 +92,8 @@ class Configuration:
         """The point of the atlas."""
         whole = None if self.action is None else self._with(self.action)
         operator = None if whole is None else whole.operator
-        known = self.target is not None and not self._decisive
+        known = self.target is not None
         law = self.law or (Law("other", why=self.no_target) if whole is None else law_of(whole))
-        if self._decisive:
-            law = Law("other", why=f"unknown as long as {', '.join(self._decisive)} is")
         name, differs = nearest(operator, self.likely) if operator is not None else (None, ())
         placed = self.target if operator is not None else None
         return Located(
@@ -133,7 +111,6 @@ class Configuration:
             silent_changes=self._silent(),
             without_effect=(*self._without_effect(whole), *self.idle),
             names=self.settings.names,
-            undetermined=self._decisive,
             unknown=self.settings.unknown,
             near=self.settings.near,
             notes=self._notes(),
@@ -150,7 +127,7 @@ class Configuration:
 
     def _silent(self) -> tuple[SilentChange, ...]:
         """What the structure changes, as far as it is known, and what the framework does."""
-        said = {**self.said, **({"eta": "β⁻¹"} if self._decisive else {})}
+        said = {**self.said, **({"eta": "β⁻¹"} if self.settings.computed else {})}
         rules = self.known if self.action is None else [(self.action, {})]
         found = [
             change
@@ -160,20 +137,9 @@ class Configuration:
         named = [change for change in found if change.setting]
         return tuple(dict.fromkeys([*named, *self.changes]))
 
-    @property
-    def _decisive(self) -> tuple[str, ...]:
-        """Settings without a known value that are more than a size."""
-        return tuple(name for name in self.settings.computed if not name.endswith(_SIZES))
-
     def _notes(self) -> tuple[str, ...]:
         missing = self.target is None or self.action is None
         first = [self.no_target] if self.no_target and missing else []
-        if self._decisive:
-            names = ", ".join(name.removeprefix("**") for name in self._decisive)
-            first.append(
-                f"{names}: computed or taken from elsewhere, not written here: no target is "
-                "claimed, and what is said of other settings takes its default, β as positive"
-            )
         stale = []
         if (self.updates or 1) > 1:
             stale.append(

@@ -1,5 +1,6 @@
 """What is recorded of a framework, and the settings of one of its files over it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -9,9 +10,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from tod.base import Spec, SpecError, read_yaml
+from tod.base import Spec, SpecError, parse_yaml, read_yaml
 
 T = TypeVar("T")
+ANY = "**"
+"""Begins what stands for a word, or a layer, that may hold any setting."""
 
 
 def _flat_by_method(given: Any) -> Any:
@@ -73,6 +76,14 @@ class Facts(Spec):
     names: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """What is assumed equal of two files (``π_ref``, ``data``, ``reward``…): settings that name it,
     the first that is set wins."""
+    programs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Program: settings of its own file of defaults that differ from the method's."""
+    bases: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Primary configuration that programs start from: settings of it that differ, likewise."""
+    choices: dict[str, list[Any]] = Field(default_factory=dict)
+    """Setting: values besides its default that change what is said of a file."""
+    left_open: dict[str, str] = Field(default_factory=dict)
+    """Setting: the value by which it is left to the program."""
     own: dict[str, frozenset[str]] = Field(default_factory=dict)
     """Configuration class: settings that only it has."""
     trainers: dict[str, str] = Field(default_factory=dict)
@@ -92,6 +103,14 @@ def facts(framework: str) -> Facts:
     """
     path = Path(__file__).parent / "facts" / f"{framework}.yaml"
     return Facts.parse(read_yaml(path), str(path))
+
+
+@cache
+def decisive(framework: str) -> frozenset[str]:
+    """Every setting of a framework that is read, under any of its names."""
+    known = facts(framework)
+    read = frozenset(name for defaults in known.defaults.values() for name in defaults)
+    return read | {old for old, new in known.renamed.items() if new in read}
 
 
 @dataclass(frozen=True)
@@ -288,16 +307,15 @@ def number(name: str, value: Any) -> float:
 def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as dotted keys.
 
-    An interpolation of the environment is computed; one of another key `${a.b}` has its value, or
-    is left out where that is not there: then it is a default.
+    An interpolation of another key `${a.b}` has its value, or is left out where that is not there:
+    then it is a default. Any other, as of the environment or of a function, is computed.
     """
     found = _flat(data, prefix)
     for _ in range(_DEEPEST):
-        linked = {
-            key: found.get(_link(value), None) for key, value in found.items() if _link(value)
-        }
+        linked = {key: _followed(value, found) for key, value in found.items() if _open(value)}
         found |= {key: value for key, value in linked.items() if value is not None}
-    return {key: value for key, value in found.items() if not _link(value)}
+    left = {key: value for key, value in found.items() if not (_open(value) and _link(value))}
+    return {key: Computed(value) if _open(value) else value for key, value in left.items()}
 
 
 _DEEPEST = 4
@@ -310,12 +328,29 @@ def _flat(data: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         if isinstance(value, Mapping) and value:
             found |= _flat(value, f"{prefix}{key}.")
         else:
-            outside = isinstance(value, str) and "${" in value and "oc.env:" in value
-            found[f"{prefix}{key}"] = Computed(str(value)) if outside else value
+            found[f"{prefix}{key}"] = value
     return found
 
 
-def _link(value: Any) -> str:
-    """The key that an interpolation names, as it is spelled; empty for any other value."""
-    interpolated = isinstance(value, str) and value.startswith("${")
-    return value[2:].rstrip("}").strip() if interpolated else ""
+def _open(value: Any) -> bool:
+    return isinstance(value, str) and "${" in value
+
+
+def _link(value: str) -> str:
+    """The key that an interpolation names; empty for any other."""
+    found = _NAMED.fullmatch(value.strip())
+    return found.group(1) if found else ""
+
+
+def _followed(value: str, among: Mapping[str, Any]) -> Any:
+    """The value of the key that an interpolation names, None where that is not there."""
+    chosen = _SELECTED.fullmatch(value.strip())
+    if chosen is None:
+        return among.get(_link(value))
+    if chosen.group(1) in among:
+        return among[chosen.group(1)]
+    return parse_yaml(chosen.group(2), "an interpolation") if chosen.group(2) else None
+
+
+_NAMED = re.compile(r"\$\{\s*([\w.]+)\s*\}")
+_SELECTED = re.compile(r"\$\{\s*oc\.select:\s*([\w.]+)\s*(?:,\s*([\w.+-]+)\s*)?\}")

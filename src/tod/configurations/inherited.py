@@ -10,24 +10,29 @@ _DEEP = 16
 """Files in a chain; more is a cycle."""
 
 
-def inherited(path: Path, data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def inherited(
+    path: Path, data: Mapping[str, Any], absent: list[str] | None = None
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """A mapping over the files that its `defaults:` names, and notes on which were read.
 
     Later files win over earlier ones and the file itself over all; a section with
     ``_override_: true`` replaces, all others merge; `???` says nothing. A name that is no file, as
     Hydra's groups are, stays a note.
 
+    Args:
+        path: Where the mapping stands.
+        data: It.
+        absent: Takes the names of files that are not there.
+
     Raises:
         SpecError: A file in the chain is damaged, or the chain does not end.
     """
     read: list[str] = []
-    missing: list[str] = []
+    missing: list[str] = [] if absent is None else absent
     whole = _over_parents(path, data, read, missing, _DEEP)
     notes = [f"defaults read: {', '.join(read)}"] if read else []
     if missing:
-        notes.append(
-            f"defaults not found: {', '.join(missing)}; the framework's own stand in for them"
-        )
+        notes.append(f"defaults not found: {', '.join(missing)}")
     return whole, tuple(notes)
 
 
@@ -49,11 +54,11 @@ def _over_parents(
         if not isinstance(above, dict):
             raise SpecError(f"{parent}: named under `defaults:` and no mapping of settings.")
         read.append(name)
-        base = _merged(base, _over_parents(parent, above, read, missing, deep - 1))
-    return _merged(base, {key: value for key, value in data.items() if key != "defaults"})
+        base = merged(base, _over_parents(parent, above, read, missing, deep - 1))
+    return merged(base, {key: value for key, value in data.items() if key != "defaults"})
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Both, ``over`` winning; mappings merge unless they carry `_override_`."""
     found = dict(base)
     for key, value in over.items():
@@ -63,9 +68,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             replaces = value.get("_override_", False) is True
             kept = {k: v for k, v in value.items() if k != "_override_"}
-            found[key] = (
-                kept if replaces or not isinstance(below, Mapping) else _merged(below, kept)
-            )
+            found[key] = kept if replaces or not isinstance(below, Mapping) else merged(below, kept)
         else:
             found[key] = value
     return found

@@ -1,5 +1,6 @@
 """Locate a configuration file as a point of the atlas, and compare two of them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,28 +19,37 @@ from tod.configurations.point import Located
 from tod.configurations.recognise import ConfigurationFile, Framework, detect
 from tod.configurations.trl import locate_trl
 from tod.configurations.verl import locate_verl
+from tod.configurations.worlds import over_worlds
 from tod.procedure import Procedure
 from tod.regimes import Regime
 
 __all__ = ["compare", "locate", "side"]
 
 
-def locate(path: Path | str, framework: str | None = None, method: str | None = None) -> Located:
+def locate(
+    path: Path | str,
+    framework: str | None = None,
+    method: str | None = None,
+    over: Mapping[str, str] | None = None,
+) -> Located:
     """The point of the atlas that a configuration file is.
 
     Reads TRL (script, JSON, YAML, command), verl (YAML, overrides, script), OpenRLHF (script),
     NeMo-RL (YAML) and our own recipes. No framework is imported and nothing is executed; what a
-    file leaves out is filled in from the defaults of the version that the result names.
+    file leaves out is filled in from the defaults of the version that the result names. Nothing is
+    claimed that a setting, a word or a layer which was not read could change.
 
     Args:
         path: The file.
         framework: One of `FRAMEWORKS`; found out if None.
-        method: Configuration class or subcommand, where a file does not say.
+        method: Configuration class or subcommand, where a file does not say; the line of a command
+            or a call, where there are several.
+        over: Settings laid over the file's, as text; variables that a script takes from outside.
 
     Raises:
         SpecError: No known framework's, or a setting that its framework would refuse.
     """
-    found = detect(Path(path), framework, method)
+    found = detect(Path(path), framework, method, over)
     data = Path(path).suffix.lower() in (".yaml", ".yml", ".json")
     if data:
         refuse_foreign(found.values, _top_level(found.framework), str(path))
@@ -69,15 +79,22 @@ def reader(found: ConfigurationFile, where: str) -> Located:
     Raises:
         SpecError: A setting that its framework would refuse.
     """
+    if found.framework == "tod":
+        return locate_own(found.values, where)
+    return over_worlds(
+        found.framework, found.values, lambda values: _read(replace(found, values=values), where)
+    )
+
+
+def _read(found: ConfigurationFile, where: str) -> Located:
+    """The same with the defaults in the place of what was not read."""
     if found.framework == "trl":
         return locate_trl(found.values, found.method, where)
     if found.framework == "verl":
         return locate_verl(found.values, found.program, where)
     if found.framework == "openrlhf":
         return locate_openrlhf(found.values, found.program, where)
-    if found.framework == "nemo_rl":
-        return locate_nemo_rl(found.values, found.method, where)
-    return locate_own(found.values, where)
+    return locate_nemo_rl(found.values, found.method, where)
 
 
 Comparable = str | Path | Recipe | Located | Procedure | Side
@@ -103,7 +120,7 @@ def side(what: Comparable) -> Side:
         return Side(
             f"{named}{what.framework} {what.method}",
             what.law,
-            what.operator,
+            None if any(part.startswith("action.") for part in what.open) else what.operator,
             target,
             changes=what.silent_changes,
             names=what.names,

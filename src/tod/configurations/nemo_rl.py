@@ -27,7 +27,8 @@ def locate_nemo_rl(
         SpecError: None of its sections has a reader.
     """
     known = ("grpo", "dpo", "sft", "distillation")
-    name = method or next((key for key in known if key in values), None)
+    sections = {key.partition(".")[0] for key in values}
+    name = method or next((key for key in known if key in sections), None)
     if name not in known:
         raise SpecError(
             f"{where}: NeMo-RL, but none of its sections {', '.join(known)} is there. Known "

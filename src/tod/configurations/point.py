@@ -1,6 +1,6 @@
 """What locating a file gives: the triple, its fixed point, and the silent changes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -44,7 +44,11 @@ class Located:
         notes: What else a reader should know, the missing procedure's reason first.
         nearest: What the nearest recipe does otherwise.
         updates: Optimiser steps on every batch of rollouts; None if the file does not say.
-        undetermined: Settings that decide and whose value is not in the file.
+        undetermined: Settings, and words of a command, that decide and were not read.
+        open: Parts of the operator, as ``proposal.size``, that depend on what was not read; what
+            stands there is what the defaults would make of it. ``updates``, ``recipe``,
+            ``operator_family``, and ``operator`` as a whole, likewise.
+        possible_changes: Silent changes under the defaults, that what was not read may undo.
     """
 
     framework: str
@@ -66,6 +70,8 @@ class Located:
     nearest: tuple[str, ...] = ()
     updates: int | None = None
     undetermined: tuple[str, ...] = ()
+    open: frozenset[str] = frozenset()
+    possible_changes: tuple[SilentChange, ...] = ()
 
     @property
     def target(self) -> TargetSpec | None:
@@ -108,6 +114,8 @@ class Located:
             "silent_changes": list(map(asdict, self.silent_changes)),
             "without_effect": list(map(asdict, self.without_effect)),
             "names": dict(self.names),
+            "undetermined": list(self.undetermined),
+            "open": sorted(self.open),
             "unknown": list(self.unknown),
             "near": dict(self.near),
             "notes": list(self.notes),
@@ -130,13 +138,20 @@ def letters(target: Target) -> str:
     return f"q* ∝ {base}" + (f"·exp({terms})" if terms else "") + inside
 
 
-def composition(operator: Operator | None) -> str | None:
-    """The action as a product of its parts, ``token ρ · clip[0.8, 1.28] · …``."""
+def composition(operator: Operator | None, unread: Collection[str] = ()) -> str | None:
+    """The action as a product of its parts, ``token ρ · clip[0.8, 1.28] · …``.
+
+    Args:
+        operator: The operator.
+        unread: Names of parts that are not known, as ``action.trust_region``: a question mark.
+    """
     if operator is None:
         return None
     data = operator.action.model_dump(mode="json")
     kind = data.pop("kind")
+    data = {name: "?" if f"action.{name}" in unread else value for name, value in data.items()}
     terms = operator.auxiliary.model_dump(mode="json", exclude={"critic"})
+    terms = {name: "?" if f"auxiliary.{name}" in unread else v for name, v in terms.items()}
     data |= {name: term for name, term in terms.items() if term is not None}
     parts = [f"{name} {_short(value)}" for name, value in data.items() if value is not None]
     return f"{kind}: {' · '.join(parts)}" if parts else kind
@@ -178,6 +193,12 @@ def _target_dict(located: Located) -> dict[str, Any]:
 def _operator_dict(located: Located) -> dict[str, Any]:
     data: dict[str, Any] = {"family": located.operator_family, "composition": None}
     if located.operator is not None:
-        data["composition"] = composition(located.operator)
+        data["composition"] = composition(located.operator, located.open)
         data |= located.operator.model_dump(mode="json", exclude_defaults=False)
+        for name in located.open:
+            part, _, field_name = name.partition(".")
+            if field_name in data.get(part, {}):
+                data[part][field_name] = None
+    if "operator_family" in located.open:
+        data["family"] = None
     return data

@@ -9,11 +9,14 @@ from typing import Any, Literal
 
 from tod.base import SpecError, read_yaml
 from tod.base.text import what_is
+from tod.configurations import nearby
 from tod.configurations import notebook as _notebook
 from tod.configurations import script as _script
-from tod.configurations import shell as _shell
-from tod.configurations.framework import facts, flat
-from tod.configurations.inherited import inherited, of_config
+from tod.configurations.framework import ANY, Computed, facts, flat
+from tod.configurations.inherited import inherited
+from tod.configurations.layers import layers_of, unrecorded
+from tod.configurations.shell import options as _options
+from tod.configurations.shell.reading import Reader
 
 Framework = Literal["trl", "verl", "openrlhf", "nemo_rl", "tod"]
 FRAMEWORKS: tuple[Framework, ...] = ("trl", "verl", "openrlhf", "nemo_rl", "tod")
@@ -48,21 +51,45 @@ class ConfigurationFile:
 
 
 def detect(
-    path: Path, framework: str | None = None, method: str | None = None
+    path: Path,
+    framework: str | None = None,
+    method: str | None = None,
+    over: Mapping[str, str] | None = None,
 ) -> ConfigurationFile:
     """Read a file and say whose configuration it is.
 
     Args:
         path: The file.
         framework: Whose it is, if the reader knows.
-        method: Configuration class or subcommand, if the reader knows.
+        method: Configuration class or subcommand, or the line of a command or a call, if the
+            reader knows.
+        over: Settings that are laid over the file's; one that a script reads as a variable and
+            does not set itself is that variable.
 
     Raises:
         SpecError: Missing, unreadable, damaged, or of no known framework.
     """
     if framework is not None and framework not in FRAMEWORKS:
         raise SpecError(f"no framework {framework!r}. Known: {', '.join(FRAMEWORKS)}.")
-    text = _text(path)
+    text, told = _text(path), dict(over or {})
+    outside = {name: told.pop(name) for name in [*told] if _is_variable(name, path, text)}
+    found = _read(path, text, framework, method, outside)
+    if not told:
+        return found
+    if found.framework == "tod":
+        raise SpecError(f"{path}: a recipe of ours: change it there, not by --set.")
+    laid = {name: _options.value_of(value) for name, value in told.items()}
+    return replace(found, values={**_flat_of(found), **laid})
+
+
+def _flat_of(found: ConfigurationFile) -> dict[str, Any]:
+    nested = found.framework in ("verl", "nemo_rl")
+    return flat(found.values) if nested else dict(found.values)
+
+
+def _read(
+    path: Path, text: str, framework: str | None, method: str | None, outside: Mapping[str, str]
+) -> ConfigurationFile:
     suffix = path.suffix.lower()
     if suffix == ".ipynb":
         values, name = _script.read(_notebook.source(text, str(path)), str(path), method)
@@ -70,38 +97,49 @@ def detect(
     if suffix == ".py":
         values, name = _script.read(text, str(path), method)
         return ConfigurationFile("trl", values, name)
-    if suffix in (".sh", ".bash") or text.startswith("#!") or _shell.runs(text):
-        return _with_config(path, ConfigurationFile(*_shell.read(text, f"{path}", LOOKED_FOR)))
+    if suffix in _SHELLS or re.match(r"#!.*sh\b", text):
+        return _of_shell(path, text, method, outside)
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
-    if suffix not in (".yaml", ".yml", ".json") and lines and all(map(_OVERRIDE.match, lines)):
-        return ConfigurationFile("verl", _shell.overrides(lines), program="verl.trainer.main_ppo")
+    if suffix in _DATA:
+        return _of_data(_data(path, text, suffix), path, framework, method)
+    if lines and all(map(_OVERRIDE.match, lines)):
+        values = _options.overrides(lines)
+        return ConfigurationFile("verl", values, program="verl.trainer.main_ppo")
+    if Reader(str(path)).commands(text):
+        return _of_shell(path, text, method, outside)
     return _of_data(_data(path, text, suffix), path, framework, method)
 
 
-def _with_config(path: Path, found: ConfigurationFile) -> ConfigurationFile:
-    """A command with the file that its `--config` names; its own options win over it."""
-    name = found.values.get("config")
-    if found.framework not in ("trl", "nemo_rl") or name is None:
-        return found
-    own = {k: v for k, v in found.values.items() if k != "config"}
-    if found.framework == "nemo_rl":
-        return _over_nemo(path, replace(found, values=own), str(name))
-    below, _ = of_config(path, str(name))
-    values = {**below, **own}
-    return replace(found, values=values, notes=(*found.notes, f"settings read from {name}"))
+_SHELLS = (".sh", ".bash", ".slurm", ".sbatch", ".zsh", ".job")
+_DATA = (".yaml", ".yml", ".json")
 
 
-def _over_nemo(path: Path, found: ConfigurationFile, name: str) -> ConfigurationFile:
-    """NeMo-RL's overrides over its `--config`; where it is missing, over its examples' defaults."""
-    try:
-        below, where = of_config(path, name)
-    except SpecError:
-        missing = f"--config {name} is not here: the defaults of NeMo-RL's examples stand in for it"
-        return replace(found, notes=(*found.notes, missing))
-    data, notes = inherited(where, below)
-    said = (f"settings read from {name}", *notes)
-    return replace(found, values={**flat(data), **found.values}, notes=(*found.notes, *said))
+def _is_variable(name: str, path: Path, text: str) -> bool:
+    """Whether a script reads a name as a variable."""
+    script = path.suffix.lower() not in (*_DATA, ".py", ".ipynb")
+    plain = re.fullmatch(r"[A-Za-z_]\w*", name) is not None
+    return script and plain and re.search(rf"\$\{{?[!#]?{name}\b", text) is not None
+
+
+def _of_shell(
+    path: Path, text: str, method: str | None, outside: Mapping[str, str]
+) -> ConfigurationFile:
+    """The training command of a script over the layers that stand below it."""
+    reader = Reader(str(path), lambda name: nearby.text_near(path, name), outside)
+    command = reader.command(text, method, LOOKED_FOR)
+    layers = layers_of(path, command, reader.marks)
+    program = command.program
+    named = layers.method or program.method
+    if command.framework == "trl" and named is None and not str(method).isdecimal():
+        named = method
+    return ConfigurationFile(
+        command.framework,
+        layers.under(command.given.values),
+        named,
+        program.name,
+        (*layers.notes, *reader.notes(command)),
+    )
 
 
 def _text(path: Path) -> str:
@@ -127,14 +165,17 @@ def _data(path: Path, text: str, suffix: str) -> Any:
 def _of_data(data: Any, path: Path, framework: str | None, method: str | None) -> ConfigurationFile:
     rows = data if isinstance(data, list) else []
     if rows and all(isinstance(row, str) and _OVERRIDE.match(row) for row in rows):
-        return ConfigurationFile("verl", _shell.overrides(rows), program="verl.trainer.main_ppo")
+        return ConfigurationFile("verl", _options.overrides(rows), program="verl.trainer.main_ppo")
     if not isinstance(data, dict) or not data:
         kind = "empty" if not data else what_is(data)
         raise SpecError(f"{path}: {kind}, not a configuration. Looked for {LOOKED_FOR}.")
     notes: tuple[str, ...] = ()
+    absent: list[str] = []
     if "defaults" in data and _whose(data) != "verl":
-        data, notes = inherited(path, data)
+        data, notes = inherited(path, data, absent)
     name = framework or _whose(data)
+    if name == "nemo_rl":
+        data |= {f"{ANY}{one}": Computed(one) for one in unrecorded("nemo_rl", absent)}
     if name is None and method is None:
         keys = ", ".join(list(map(str, data))[:6])
         raise SpecError(
@@ -153,6 +194,6 @@ def _whose(data: Mapping[str, Any]) -> Framework | None:
         return "nemo_rl"
     if "loss_fn" in data and any(name in data for name in _NEMO):
         return "nemo_rl"
-    naming = any(key in data for key in ("config_class", "trainer", "_class"))
+    naming = any(isinstance(data.get(key), str) for key in ("config_class", "trainer", "_class"))
     mine = set().union(*facts("trl").own.values(), {"num_generations", "loss_type", "beta"})
     return "trl" if naming or mine & set(data) else None

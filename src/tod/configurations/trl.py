@@ -529,7 +529,8 @@ def locate_trl(values: Mapping[str, Any], method: str | None = None, where: str 
         SpecError: The class is not known, or cannot be told from the keys.
     """
     name = class_of(values, method, where)
-    public = {k: v for k, v in values.items() if not k.startswith("_") and k not in NAMING}
+    naming = {k for k in NAMING if isinstance(values.get(k), str)}
+    public = {k: v for k, v in values.items() if not k.startswith("_") and k not in naming}
     return _READERS[name](Settings.of("trl", name, public)).located()
 
 
@@ -537,7 +538,8 @@ def class_of(values: Mapping[str, Any], method: str | None, where: str) -> str:
     """The configuration class, from its name or from settings that only it has."""
     known = facts("trl")
     if method is None:
-        method = next((str(values[key]) for key in NAMING if values.get(key)), None)
+        named = (values.get(key) for key in NAMING)
+        method = next((name for name in named if isinstance(name, str) and name), None)
     if method is not None:
         subcommands = {name.removesuffix("Config").lower(): name for name in known.defaults}
         name = known.trainers.get(method, method)

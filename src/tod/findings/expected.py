@@ -35,10 +35,10 @@ def expected_of(located: Located) -> Mapping[str, object]:
     proposal: Any = located.operator.proposal
     action: Any = located.operator.action
     size, refresh = getattr(proposal, "size", None), getattr(proposal, "refresh", None)
-    if isinstance(size, int) and size > 1:
+    if isinstance(size, int) and size > 1 and "proposal.size" not in located.open:
         told["samples_per_prompt"] = size
     rule = _rule(action)
-    if rule is not None:
+    if rule is not None and not {"action.advantage", "action.pull"} & located.open:
         told["advantage"] = rule
     if located.framework == "tod" and type(refresh) is int and located.updates == 1:
         told["max_lag"] = refresh - 1

@@ -42,8 +42,9 @@ def located_text(
     lines += _changes("Changes how it gets there", rest, width, verbose, 2)
     idle = [SilentChange(one.setting, one.why) for one in located.without_effect]
     lines += _changes("Has no effect", idle, width, verbose, 3)
-    known = located.status != "none"  # else the first note says why there is no target: said above
-    for note in located.notes if verbose else located.notes[1 - known : 2 - known]:
+    # where there is no target the first note says why, which is said above
+    first = 1 if located.status in ("none", "unknown") else 0
+    for note in located.notes if verbose else located.notes[first : first + 2]:
         lines.append(_row("Note", note, width))
     lines.append(_row("Atlas", _place(located), width))
     lines.append(_nearest(located, width, file, verbose))
@@ -68,16 +69,39 @@ def _operator(located: Located, verbose: bool) -> str:
     """(μ, A) in a line: the loss, its level, the advantage, the trust region, K and updates."""
     operator = located.operator
     if operator is None:
-        return "no composition here"
-    proposal, count = operator.proposal, located.updates
-    updates = f", {count} update{'s' if count > 1 else ''} a batch" if count else ""
-    drawn = f"K = {proposal.size}, T = {proposal.temperature:g}{updates}"
-    made = composition(operator) or ""
+        return "unknown" if "operator" in located.open else "no composition here"
+    drawn = _drawn(located)
+    made = composition(operator, located.open) or ""
     if verbose or not isinstance(operator.action, PolicyGradient):
         return f"{made}; {drawn}"
     action = operator.action
-    named = [action.level, action.trust_region.kind, action.advantage.kind, action.aggregation.kind]
-    return f"{', '.join(name.replace('_', ' ') for name in named)}; {drawn}"
+    named = {
+        "level": action.level,
+        "trust_region": action.trust_region.kind,
+        "advantage": action.advantage.kind,
+        "aggregation": action.aggregation.kind,
+    }
+    said = [
+        f"{part.replace('_', ' ')} ?" if f"action.{part}" in located.open else name
+        for part, name in named.items()
+    ]
+    return f"{', '.join(name.replace('_', ' ') for name in said)}; {drawn}"
+
+
+def _drawn(located: Located) -> str:
+    """K, temperature and updates; a question mark for what was not read."""
+    operator = located.operator
+    proposal = None if operator is None else operator.proposal
+
+    def value(name: str) -> str:
+        known = proposal is not None and f"proposal.{name}" not in located.open
+        return f"{getattr(proposal, name):g}" if known else "?"
+
+    count = located.updates
+    updates = f", {count} update{'s' if count > 1 else ''} a batch" if count else ""
+    if "updates" in located.open:
+        updates = ", ? updates a batch"
+    return f"K = {value('size')}, T = {value('temperature')}{updates}"
 
 
 def _changes(
@@ -144,7 +168,8 @@ def _place(located: Located) -> str:
     target = located.target_family
     none = "no target" if located.status == "none" else "unknown"
     row = none if target is None else row_of_kind(target)
-    where = f"{row} x {located.operator_family}"
+    family = "unknown" if "operator_family" in located.open else located.operator_family
+    where = f"{row} x {family}"
     if located.recipe is None or target is None:
         return where
     entry = recipes()[located.recipe]
@@ -244,18 +269,27 @@ def _unknown(located: Located, width: int, verbose: bool) -> list[str]:
     lines = []
     deciding = [name.removeprefix("**") for name in located.undetermined]
     if deciding:
-        lines.append(_row("Unknown", ", ".join(deciding), width))
+        lines.append(_row("Unknown", _deciding(located), width))
     known = set(located.undetermined)
     rest = [
         f"{name} (did you mean {located.near[name]}?)" if name in located.near else name
         for name in located.unknown
-        if name.partition(" (= ")[0] not in known
+        if name.partition(" (= ")[0] not in known and not name.startswith("**")
     ]
     shown = rest if verbose else rest[:MOST_KEYS]
     if shown:
         more = f" and {len(rest) - len(shown)} more" if len(rest) > len(shown) else ""
         lines.append(_row("Not known", f"{', '.join(shown)}{more}", width))
     return lines
+
+
+def _deciding(located: Located) -> str:
+    """What decides and was not read, and the way out."""
+    words = [name.removeprefix("**") for name in located.undetermined if name.startswith("**")]
+    names = [name for name in located.undetermined if not name.startswith("**")]
+    said = [f"{', '.join(words)}: may hold any setting"] if words else []
+    said += [f"{', '.join(names)}: no value here"] if names else []
+    return f"{'; '.join(said)}. Give what it is: --set KEY=VALUE"
 
 
 MOST_KEYS = 4

@@ -1,0 +1,188 @@
+"""The layers below a command's own settings: files that it names, and its program's defaults."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tod.base import SpecError
+from tod.configurations import nearby
+from tod.configurations import script as python
+from tod.configurations.framework import ANY, Computed, facts, flat
+from tod.configurations.hydra import Composed, compose
+from tod.configurations.inherited import inherited, of_config
+from tod.configurations.shell.marks import Marks, known
+from tod.configurations.shell.reading import TrainingCommand
+
+_MAIN = re.compile(r"hydra\.main\(([^)]*)\)")
+_NAMED = re.compile(r"config_(path|name)\s*=\s*['\"]([^'\"]*)['\"]")
+_DEFAULT = re.compile(r"['\"]configs['\"]\s*,\s*['\"]([\w.-]+\.ya?ml)['\"]")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What stands below a command's own settings.
+
+    Attributes:
+        values: Flat settings.
+        notes: What was read.
+        unread: Layers that are not here: each may hold any setting.
+        method: What a file of a program says of the method.
+        above: Settings that a program writes over what it is given.
+    """
+
+    values: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    method: str | None = None
+    above: Mapping[str, Any] = field(default_factory=dict)
+
+    def under(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """A command's settings over these."""
+        bags = {f"{ANY}{name}": Computed(name) for name in self.unread}
+        below = {**self.values, **bags}
+        if any(name.startswith(ANY) for name in own):
+            below = {
+                name: value if isinstance(value, Computed) else Computed(f"{value}, or set later")
+                for name, value in below.items()
+            }
+        above = {name: _passed(value, own) for name, value in self.above.items()}
+        return {**below, **own, **above}
+
+
+def _passed(value: Any, own: Mapping[str, Any]) -> Any:
+    """The option that a program hands on as ``args.name``."""
+    name = str(value).rpartition(".")[2] if isinstance(value, Computed) else ""
+    return own.get(name, value)
+
+
+def layers_of(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
+    """The layers below a training command of a script.
+
+    Args:
+        path: The script; files are looked for in its folder and in those above.
+        command: The command.
+        marks: What its words' marks stand for.
+    """
+    read = {"verl": _verl, "nemo_rl": _nemo, "trl": _trl}.get(command.framework)
+    return Layers({}) if read is None else read(path, command, marks)
+
+
+def _verl(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
+    module, given = command.program.name, command.given.layers
+    folder = module.rpartition(".")[0].replace(".", "/")
+    main = _main_of(path, module)
+    name = given.get("name") or main.get("name", "")
+    place = given.get("path") or main.get("path", "config")
+    known_facts = facts("verl")
+    if name:
+        found = _composed(path, place, name, folder, command.given.values)
+        if found is not None and not set(map(_base, found.missing)) - set(known_facts.bases):
+            return _of_composed(found)
+        if found is not None:
+            away = ", ".join(found.missing)
+            return replace(_of_composed(found), unread=(f"{away}.yaml of {name} is not here",))
+    stem = _base(name)
+    recorded = known_facts.programs.get(module)
+    if recorded is not None and (not name or stem in known_facts.bases) and known(name):
+        return Layers(flat(known_facts.bases.get(stem, {}) if name else recorded))
+    said = marks.shown(f"{given.get('path', '')}/{name}".strip("/")) if name else ""
+    return Layers({}, unread=(f"--config-name {said}" if said else f"the defaults of {module}",))
+
+
+def _base(name: str) -> str:
+    return name.removesuffix(".yaml").removesuffix(".yml").rpartition("/")[2]
+
+
+def _main_of(path: Path, module: str) -> dict[str, str]:
+    """Folder and name of the configuration that a program of Hydra starts from, if it lies here."""
+    text = nearby.text_near(path, module.replace(".", "/") + ".py")
+    found = _MAIN.search(text or "")
+    return dict(_NAMED.findall(found.group(1))) if found else {}
+
+
+def _composed(
+    path: Path, place: str, name: str, folder: str, values: Mapping[str, Any]
+) -> Composed | None:
+    name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
+    file = nearby.find(path, f"{place}/{name}", folder)
+    if file is None or not known(name):
+        return None
+    programs = [one for one in nearby.candidates(path, f"{folder}/config") if one.is_dir()]
+    base = [one for one in nearby.candidates(path, "verl/trainer/config") if one.is_dir()]
+    choices = {k: str(v) for k, v in values.items() if "." not in k and isinstance(v, str)}
+    return compose(file, [*programs, *base], choices)
+
+
+def _of_composed(found: Composed) -> Layers:
+    names = list(dict.fromkeys(found.read))
+    said = f"defaults read from {names[0]}.yaml" + (
+        f" and {len(names) - 1} files that it names" if len(names) > 1 else ""
+    )
+    return Layers(flat(found.values), (said,))
+
+
+def _nemo(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
+    name = command.given.layers.get("file")
+    if name is None:
+        text = nearby.text_near(path, command.program.name)
+        if text is None:
+            return Layers({})
+        default = _DEFAULT.search(text)
+        script = nearby.find(path, command.program.name)
+        if default is None or script is None:
+            return Layers({}, unread=(f"the defaults of {command.program.name}",))
+        name = str(script.parent / "configs" / default.group(1))
+    where = nearby.find(path, name)
+    if where is None:
+        return Layers({}, unread=(f"--config {marks.shown(name)}",))
+    absent: list[str] = []
+    data, notes = inherited(where, of_config(where, where.name)[0], absent)
+    said = (f"settings read from {marks.shown(name)}", *notes)
+    return Layers(flat(data), said, unrecorded("nemo_rl", absent))
+
+
+def unrecorded(framework: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Of files that are not here those whose settings are not recorded either."""
+    return tuple(name for name in names if _base(name) not in facts(framework).bases)
+
+
+def _trl(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
+    values: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    method = None
+    name = command.given.layers.get("file")
+    if name is not None:
+        where = nearby.find(path, name)
+        if where is None:
+            unread = (f"--config {marks.shown(name)}",)
+        else:
+            values, notes = (
+                of_config(where, where.name)[0],
+                (f"settings read from {marks.shown(name)}",),
+            )
+    if command.program.file and "trl/scripts/" not in command.program.name:
+        own, method = _of_program(path, command)
+        notes = (
+            *notes,
+            f"{command.program.name} read"
+            if method
+            else f"{command.program.name} is not here: taken to train with what it is given",
+        )
+    return Layers(values, notes, unread, method, own)
+
+
+def _of_program(path: Path, command: TrainingCommand) -> tuple[dict[str, Any], str | None]:
+    """What a Python program writes over what it is given, and its configuration class."""
+    text = nearby.text_near(path, command.program.name)
+    if text is None:
+        return {}, None
+    try:
+        values, method = python.read(text, command.program.name, None)
+    except SpecError:
+        return {}, None
+    own = {name: value for name, value in values.items() if name != python.COMMAND_LINE}
+    return own, method

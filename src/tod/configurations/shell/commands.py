@@ -1,0 +1,99 @@
+"""The training commands of a script, with the words that each of them receives."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tod.configurations.shell.marks import Marks, known, plain
+from tod.configurations.shell.nested import Inner, inner_scripts
+from tod.configurations.shell.programs import Program, program_of
+from tod.configurations.shell.state import State
+from tod.configurations.shell.walk import Run, Walk
+
+
+@dataclass(frozen=True)
+class Command:
+    """A training program on one way to it.
+
+    Attributes:
+        program: Which.
+        run: How it is started.
+    """
+
+    program: Program
+    run: Run
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Its arguments."""
+        return self.run.words[self.program.start :]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """How each of them is spelled."""
+        return self.run.sources[self.program.start :]
+
+
+@dataclass
+class Script:
+    """A script, and the training commands that were met in it.
+
+    Attributes:
+        marks: What marks stand for.
+        file: The text of a script that a name names; None where it is not here.
+        commands: In order.
+    """
+
+    marks: Marks
+    file: Callable[[str], str | None]
+    commands: list[Command] = field(default_factory=list)
+
+    def read(self, text: str, outside: dict[str, str]) -> list[Command]:
+        """Every training command of a script, on every way to it.
+
+        Args:
+            text: The script.
+            outside: Variables that are set outside, as far as they are told.
+        """
+        walk = Walk(self.marks, self._started, self.file)
+        text = text.replace("\r\n", "\n")
+        walk.script(text, State(dict(outside), exported=set(outside)))
+        return self.commands
+
+    def _started(self, walk: Walk, run: Run, document: str | None, state: State) -> None:
+        program = program_of(run.words)
+        if program is not None:
+            self.commands.append(Command(program, run))
+            return
+        for inner in inner_scripts(run.words, document):
+            self._inner(walk, run, inner, state)
+        if document is not None and _writes_script(run, document):
+            walk.inside(document, state.started(None), run.line)
+
+    def _inner(self, walk: Walk, run: Run, inner: Inner, state: State) -> None:
+        started = state.started(inner.arguments) if inner.inherits else State(arguments=())
+        started.depth = state.depth + 1
+        text = self.file(inner.text) if inner.file else inner.text
+        if text is None:
+            return
+        if inner.document:
+            walk.inside(text, started, run.line)
+            return
+        started.line = run.line
+        walk.inside(text, started, 0)
+
+
+def _writes_script(run: Run, document: str) -> bool:
+    """Whether a command writes down lines that are a script of their own."""
+    written = plain(run.words[0]) in ("cat", "tee")
+    return written and re.match(r"\s*#!.*sh\b", document) is not None
+
+
+def unread(commands: list[Command], marks: Marks) -> list[str]:
+    """The words of commands that were not read at all."""
+    return [
+        source
+        for command in commands
+        for word, source in zip(command.words, command.sources, strict=True)
+        if not known(plain(word).partition("=")[0]) and marks.shown(word)
+    ]

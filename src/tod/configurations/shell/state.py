@@ -1,0 +1,119 @@
+"""What a shell holds at one place of a script: variables, arguments, functions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tod.configurations.shell.marks import GONE, Marks
+
+Value = str | tuple[str, ...] | None
+"""A text, an array, or nothing: then the script has unset it."""
+
+ALL = "*"
+"""Stands for every name among those that are exported."""
+
+
+@dataclass
+class State:
+    """A shell at one place of a script, on one of the ways to it.
+
+    Attributes:
+        variables: Those that the script gives a value or takes it from.
+        arguments: ``$1``, ``$2`` …; None where they come from outside the script.
+        functions: Their bodies.
+        exported: Variables that a program started here sees.
+        status: Whether the last command succeeded; None: it depends.
+        why: Marks of what was assumed for that.
+        flow: Empty, or how this way ends: exit, return, break or continue.
+        output: What was printed, where it is collected; None elsewhere.
+        line: Of the outermost call of a function, inside one.
+        depth: Calls and scripts inside one another.
+    """
+
+    variables: dict[str, Value] = field(default_factory=dict)
+    arguments: tuple[str, ...] | None = None
+    functions: dict[str, Any] = field(default_factory=dict)
+    exported: set[str] = field(default_factory=set)
+    status: bool | None = True
+    why: str = ""
+    flow: str = ""
+    output: tuple[str, ...] | None = None
+    line: int | None = None
+    depth: int = 0
+
+    def copy(self) -> "State":
+        """Another one that changes alone."""
+        return replace(
+            self,
+            variables=dict(self.variables),
+            functions=dict(self.functions),
+            exported=set(self.exported),
+        )
+
+    def started(self, arguments: tuple[str, ...] | None = ()) -> "State":
+        """A new shell that this one starts: it sees what is exported."""
+        every = ALL in self.exported
+        seen = {n: value for n, value in self.variables.items() if every or n in self.exported}
+        return State(
+            seen, arguments, exported=set(self.exported), line=self.line, depth=self.depth + 1
+        )
+
+    def same(self, other: "State") -> bool:
+        """Whether whatever follows is the same."""
+        return (self.variables, self.arguments, self.flow, self.output, self.functions) == (
+            other.variables,
+            other.arguments,
+            other.flow,
+            other.output,
+            other.functions,
+        )
+
+    def set(self, name: str, value: Value) -> None:
+        """Give a variable a value."""
+        self.variables[name] = value
+
+    def ended(self, status: bool | None, why: str = "") -> list["State"]:
+        """This way with the status of its last command."""
+        self.status, self.why = status, why
+        return [self]
+
+
+def distinct(states: Iterable[State]) -> list[State]:
+    """Ways that differ in what follows; the status is open where it alone differs."""
+    found: list[State] = []
+    for state in states:
+        like = next((other for other in found if other.same(state)), None)
+        if like is None:
+            found.append(state)
+        elif like.status is not state.status:
+            like.status = None
+    return found
+
+
+def joined(states: list[State], marks: Marks) -> State:
+    """One state for several: what they differ in is not known."""
+    whole = states[0].copy()
+    for name in sorted({name for state in states for name in state.variables}):
+        values = [state.variables.get(name, f"${name}") for state in states]
+        if any(value != values[0] for value in values):
+            whole.set(name, marks.unread(_either(values, marks)))
+    if any(state.arguments != whole.arguments for state in states):
+        whole.arguments = (marks.unread("$@"),)
+    if any(state.output != whole.output for state in states):
+        whole.output = (marks.unread("$(…)"),)
+    whole.status = None
+    return whole
+
+
+def _either(values: list[Value], marks: Marks) -> str:
+    spelled = [
+        f"({' '.join(value)})" if isinstance(value, tuple) else (value or '""') for value in values
+    ]
+    return " or ".join(dict.fromkeys(marks.shown(text) for text in spelled))
+
+
+def assuming(value: Value, why: str) -> Value:
+    """A value that is as it is because of what was assumed."""
+    if not why or value is None:
+        return value
+    return (*value, GONE + why) if isinstance(value, tuple) else value + why
