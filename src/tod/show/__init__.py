@@ -1,17 +1,30 @@
-"""HTML reports and terminal tables."""
+"""HTML reports and terminal tables.
 
-from collections.abc import Sequence
-from pathlib import Path
+Names are imported when they are first asked for: a command that prints a line needs no page.
+"""
 
-from tod.base import RunError
-from tod.regimes import Thresholds
-from tod.show.output import put
-from tod.show.page.diagnosis_page import diagnosis_page, write_diagnosis
-from tod.show.page.findings_page import findings_page, write_findings
-from tod.show.page.run_data import RunView
-from tod.show.page.run_page import page
-from tod.show.page.sources import load, load_all
-from tod.show.terminal.tables import run_table, summary_panel
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tod.show.page.diagnosis_page import diagnosis_page, write_diagnosis
+    from tod.show.page.findings_page import findings_page, write_findings
+    from tod.show.page.run_data import RunView
+    from tod.show.page.run_page import page
+    from tod.show.page.sources import load, load_all
+    from tod.show.report import build, place, write
+    from tod.show.terminal.tables import run_table, summary_panel
+
+_HOMES = {
+    "tod.show.page.diagnosis_page": ("diagnosis_page", "write_diagnosis"),
+    "tod.show.page.findings_page": ("findings_page", "write_findings"),
+    "tod.show.page.run_data": ("RunView",),
+    "tod.show.page.run_page": ("page",),
+    "tod.show.page.sources": ("load", "load_all"),
+    "tod.show.report": ("build", "place", "write"),
+    "tod.show.terminal.tables": ("run_table", "summary_panel"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "RunView",
@@ -21,6 +34,7 @@ __all__ = [
     "load",
     "load_all",
     "page",
+    "place",
     "run_table",
     "summary_panel",
     "write",
@@ -29,36 +43,8 @@ __all__ = [
 ]
 
 
-def build(runs: Sequence[Path | str], thresholds: Thresholds | None = None) -> str:
-    """One self-contained HTML document for one run, or several side by side.
-
-    Args:
-        runs: Run directories, diagnoses saved as JSON, or rollouts.
-        thresholds: Bounds to judge by again.
-
-    Raises:
-        RunError: A path is none of these, or no path is given.
-    """
-    if not runs:
-        raise RunError("no run to report on. Name at least one run directory.")
-    return page(load_all(runs, thresholds))
-
-
-def write(
-    runs: Sequence[Path | str], output: Path | None = None, thresholds: Thresholds | None = None
-) -> Path:
-    """Build the document and put it at ``output``.
-
-    By default that is ``report.html`` in the first run's directory, or in the working directory
-    where the first is no run.
-
-    Raises:
-        RunError: A path is none of these, or the file cannot be written.
-    """
-    return put(build(runs, thresholds), output or place(runs[0]), "the run itself")
-
-
-def place(first: Path | str) -> Path:
-    """Where the document goes by default."""
-    run = (Path(first) / "manifest.json").exists()
-    return Path(first) / "report.html" if run else Path("report.html")
+def __getattr__(name: str) -> Any:
+    """One of the names above, its module imported now."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'tod.show' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
