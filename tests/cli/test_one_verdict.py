@@ -17,6 +17,7 @@ from tod.population import leg_statistics
 from tod.procedure import Procedure
 from tod.regimes import Thresholds
 from tod.runs import Manifest, RunDirectory, StepRecord
+from tod.show.page import run_page
 from tod.show.words import VERDICTS
 
 PROMPTS, K, STEPS, ETA, DEAD = 48, 8, 12, 1.0, 9
@@ -86,7 +87,7 @@ def everywhere(path: Path, grid_of: Path) -> set[str]:
     (position,) = positions(grid_of).values()
     view = show.load(path)
     compared, _ = regime_on(path, one, one)
-    badge = show.page([view]).partition('class="badge ')[2].partition(">")[2].partition("<")[0]
+    badge = run_page.page([view]).partition('class="badge ')[2].partition(">")[2].partition("<")[0]
     assert badge == VERDICTS[view.judged["regime"]["verdict"]].name
     return {
         in_json(path)["regime"]["verdict"],
@@ -117,7 +118,7 @@ def test_a_dated_finding_starts_the_pool(tmp_path: Path) -> None:
     said = on_screen(path)
     assert "not readable" in said
     assert f"Steps 1-{DEAD - 1}: target/proposal stable: 0.8" in said
-    page = show.page([view])
+    page = run_page.page([view])
     assert f"steps {DEAD} to {STEPS} as one pool" in page
     assert f"Steps 1-{DEAD - 1}: target/proposal stable" in page
 

@@ -13,6 +13,7 @@ from tod.cli.main import app
 from tod.diagnosis import diagnose, verdict_of_run
 from tod.formats import read
 from tod.regimes import Thresholds
+from tod.show.page import run_page
 from tod.show.page.headline import compared, facts
 
 
@@ -142,7 +143,7 @@ def test_a_run_is_judged_again(run_path):
     assert before.judged["regime"]["verdict"] != "operator_dominated"
     known = [record["regime"] for record in after.steps if record.get("contexts")]
     assert all(regime["thresholds"] == strict.model_dump() for regime in known)
-    assert ">operator-dominated</span>" in show.page([after])
+    assert ">operator-dominated</span>" in run_page.page([after])
 
 
 def test_rows_that_nobody_knows_are_left_out(own, run_path, tmp_path):

@@ -32,11 +32,12 @@ def report_command(
     """
     from tod import show
     from tod.show.output import put
+    from tod.show.page import run_page
     from tod.show.screen import Screen
 
     console = Screen()
     views = show.load_all(runs, thresholds_of(thresholds))
     if table:
         console.print(show.run_table(views))
-    path = put(show.page(views), output or show.place(runs[0]), "the run itself")
+    path = put(run_page.page(views), output or show.place(runs[0]), "the run itself")
     console.print(str(path), soft_wrap=True)

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from tod.show.page.diagnosis_page import diagnosis_page, write_diagnosis
     from tod.show.page.findings_page import findings_page, write_findings
     from tod.show.page.run_data import RunView
-    from tod.show.page.run_page import page
     from tod.show.page.sources import load, load_all
     from tod.show.report import build, place, write
     from tod.show.terminal.tables import run_table, summary_panel
@@ -19,7 +18,6 @@ _HOMES = {
     "tod.show.page.diagnosis_page": ("diagnosis_page", "write_diagnosis"),
     "tod.show.page.findings_page": ("findings_page", "write_findings"),
     "tod.show.page.run_data": ("RunView",),
-    "tod.show.page.run_page": ("page",),
     "tod.show.page.sources": ("load", "load_all"),
     "tod.show.report": ("build", "place", "write"),
     "tod.show.terminal.tables": ("run_table", "summary_panel"),
@@ -33,7 +31,6 @@ __all__ = [
     "findings_page",
     "load",
     "load_all",
-    "page",
     "place",
     "run_table",
     "summary_panel",

@@ -65,6 +65,7 @@ def atlas_page(cells: tuple[Cell, ...], on: str = EMBEDDED, here: Here | None = 
     return document(
         "atlas.html",
         "Target-operator atlas" if here is None else here.title,
+        styles=("atlas.css",),
         cells={(cell.target, cell.operator): cell for cell in cells},
         shades={(cell.target, cell.operator): _shade(cell) for cell in cells},
         known=sum(bool(cell.recipes) for cell in cells),

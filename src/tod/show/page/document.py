@@ -18,16 +18,20 @@ SEVERITIES = {"critical": "Critical", "warning": "Warning", "note": "Note"}
 """How people write the certainty of a cause and the severity of a finding."""
 
 
-def document(template: str, title: str, data: object = None, **values: Any) -> Html:
+def document(
+    template: str, title: str, data: object = None, *, styles: tuple[str, ...] = (), **values: Any
+) -> Html:
     """A whole file.
 
     Args:
         template: Name of the template.
         title: Of the window.
         data: What the script reads; None for a page without a script.
+        styles: Style sheets that this page alone needs.
         values: What the template shows: text, which is escaped, and figures, which are markup.
     """
-    css, script = _asset("style.css"), "" if data is None else _asset("script.js")
+    css = "".join(map(_asset, ("style.css", *styles)))
+    script = "" if data is None else _asset("script.js")
     allowed = f"style-src '{_digest(css)}'" + (f"; script-src '{_digest(script)}'" * bool(script))
     policy = f"default-src 'none'; {allowed}; img-src data:; base-uri 'none'; form-action 'none'"
     page = _environment().get_template(template)
