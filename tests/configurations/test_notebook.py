@@ -28,7 +28,9 @@ def test_a_notebook_is_its_code_cells_as_a_script(tmp_path: Path) -> None:
     )
     found = locate(notebook(tmp_path / "a.ipynb", *cells))
     script = tmp_path / "a.py"
-    script.write_text("beta = 0.04\nargs = GRPOConfig(beta=beta, num_generations=4)\n")
+    script.write_text(
+        "# pip install trl==1.16\nbeta = 0.04\nargs = GRPOConfig(beta=beta, num_generations=4)\n"
+    )
     assert found.to_dict() == locate(script).to_dict()
     assert found.operator is not None
     assert found.operator.proposal.size == 4

@@ -114,7 +114,6 @@ def test_trl_0_15_samples_by_vllm_without_a_top_k() -> None:
 @pytest.mark.parametrize("framework", ["trl", "verl"])
 def test_the_newest_release_is_what_the_facts_record(framework: str) -> None:
     versions, today = recorded(framework), facts(framework)
-    assert versions is not None
     assert versions.newest == today.version
     for method in versions.defaults:
         assert facts_at(framework, versions.newest, method, {}).defaults == today.defaults
@@ -127,7 +126,6 @@ def test_the_newest_release_is_what_the_facts_record(framework: str) -> None:
 @pytest.mark.parametrize("framework", ["trl", "verl"])
 def test_releases_are_in_order_and_every_row_starts_at_one(framework: str) -> None:
     versions = recorded(framework)
-    assert versions is not None
     assert list(versions.releases) == sorted(versions.releases, key=numbers)
     for rows in versions.defaults.values():
         assert {v for row in rows.values() for v in row} <= set(versions.releases)

@@ -132,6 +132,10 @@ def locate_command(
         typer.Option(help="Which configuration of a file: grpo, dpo…, its variable or its line."),
     ] = None,
     settings: Set = None,
+    version: Annotated[
+        str | None,
+        typer.Option(help="Release whose defaults fill in what the file leaves out: 0.17."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything, in full.")] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write its place on the map as an HTML page.")
@@ -148,7 +152,7 @@ def locate_command(
     from tod.show.output import put_json
     from tod.show.terminal.atlas import located_text
 
-    found = locate(file, framework, method, parse_set(settings))
+    found = locate(file, framework, method, parse_set(settings), version)
     if html is not None:
         _put_on_map(found, file, html)
     if put_json(found.to_dict(), json_out):

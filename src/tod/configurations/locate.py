@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -10,15 +11,17 @@ from tod.atlas.compare import ProcedureComparison, Side
 from tod.atlas.compare import compare as compare_sides
 from tod.atlas.entries import Recipe
 from tod.base import SpecError
+from tod.configurations.by_version import choose, locate_by_version
 from tod.configurations.foreign import refuse_foreign, refuse_uncovered
-from tod.configurations.framework import facts, flat
+from tod.configurations.framework import Facts, facts, flat
 from tod.configurations.nemo_rl import locate_nemo_rl
 from tod.configurations.openrlhf import locate_openrlhf
 from tod.configurations.own import KEYS, locate_own
 from tod.configurations.point import Located
 from tod.configurations.recognise import ConfigurationFile, Framework, detect
-from tod.configurations.trl import locate_trl
+from tod.configurations.trl import class_of, locate_trl, public
 from tod.configurations.verl import locate_verl
+from tod.configurations.versions import VERSIONED, ever, recorded
 from tod.configurations.worlds import over_worlds
 from tod.procedure import Procedure
 from tod.regimes import Regime
@@ -31,13 +34,15 @@ def locate(
     framework: str | None = None,
     method: str | None = None,
     over: Mapping[str, str] | None = None,
+    version: str | None = None,
 ) -> Located:
     """The point of the atlas that a configuration file is.
 
     Reads TRL (script, JSON, YAML, command), verl (YAML, overrides, script), OpenRLHF (script),
     NeMo-RL (YAML) and our own recipes. No framework is imported and nothing is executed; what a
-    file leaves out is filled in from the defaults of the version that the result names. Nothing is
-    claimed that a setting, a word or a layer which was not read could change.
+    file leaves out is filled in from the defaults of the version that the result names, and what
+    that rests on is said. Nothing is claimed that a setting, a word or a layer which was not read
+    could change.
 
     Args:
         path: The file.
@@ -45,6 +50,7 @@ def locate(
         method: Configuration class or subcommand, where a file does not say; the line of a command
             or a call, where there are several.
         over: Settings laid over the file's, as text; variables that a script takes from outside.
+        version: Release of the framework; found out if None.
 
     Raises:
         SpecError: No known framework's, or a setting that its framework would refuse.
@@ -54,12 +60,13 @@ def locate(
     if data:
         refuse_foreign(found.values, _top_level(found.framework), str(path))
     try:
-        located = reader(found, str(path))
+        located = reader(found, str(path), version)
     except ValidationError as error:
         what = "; ".join(f"{item['msg']} (got {item['input']!r})" for item in error.errors())
         raise SpecError(f"{path}: a setting is outside what its method allows: {what}.") from None
     if data and found.framework != "tod":
-        refuse_uncovered(flat(found.values), found.framework, str(path))
+        today = {k: v for k, v in flat(found.values).items() if k not in ever(found.framework)}
+        refuse_uncovered(today, found.framework, str(path))
     return replace(located, notes=(*located.notes, *found.notes))
 
 
@@ -73,25 +80,49 @@ def _top_level(framework: Framework) -> frozenset[str]:
     return frozenset(name.partition(".")[0] for name in names)
 
 
-def reader(found: ConfigurationFile, where: str) -> Located:
+def reader(found: ConfigurationFile, where: str, version: str | None = None) -> Located:
     """The point of the atlas that the settings of a file are.
 
+    Args:
+        found: The settings.
+        where: The file.
+        version: Release of the framework; found out if None.
+
     Raises:
-        SpecError: A setting that its framework would refuse.
+        SpecError: A setting that its framework would refuse, or a release of a framework of which
+            only one is recorded.
     """
     if found.framework == "tod":
         return locate_own(found.values, where)
+    if found.framework in VERSIONED and "sft" not in (found.program or ""):
+        return _by_version(found, where, version)
+    if version is not None:
+        recorded(found.framework)  # says that it has one release alone
     return over_worlds(
         found.framework, found.values, lambda values: _read(replace(found, values=values), where)
     )
 
 
-def _read(found: ConfigurationFile, where: str) -> Located:
+def _by_version(found: ConfigurationFile, where: str, version: str | None) -> Located:
+    """The same by the releases that the file may be of."""
+    method, values = "ppo", flat(found.values)
+    if found.framework == "trl":
+        method, values = class_of(found.values, found.method, where), public(found.values)
+    named = replace(found, method=method if found.framework == "trl" else found.method)
+
+    def read(given: Mapping[str, Any], known: Facts) -> Located:
+        return _read(replace(named, values=given), where, known)
+
+    choice = choose(found.framework, method, values, Path(where), version)
+    return locate_by_version(found.framework, method, values, read, choice)
+
+
+def _read(found: ConfigurationFile, where: str, known: Facts | None = None) -> Located:
     """The same with the defaults in the place of what was not read."""
     if found.framework == "trl":
-        return locate_trl(found.values, found.method, where)
+        return locate_trl(found.values, found.method, where, known)
     if found.framework == "verl":
-        return locate_verl(found.values, found.program, where)
+        return locate_verl(found.values, found.program, where, known)
     if found.framework == "openrlhf":
         return locate_openrlhf(found.values, found.program, where)
     return locate_nemo_rl(found.values, found.method, where)

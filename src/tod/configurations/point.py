@@ -27,6 +27,9 @@ class Located:
     Attributes:
         framework: ``trl``, ``verl``, ``openrlhf``, ``nemo_rl`` or ``tod``.
         version: Version whose defaults were filled in; None if there was nothing to fill in.
+        version_from: What that version rests on; None where only one is recorded.
+        other_releases: Settings that the file leaves out and that decide, by release, where the
+            releases that it may be of differ.
         method: What the framework calls it.
         recipe: Nearest named recipe, or None.
         procedure: The triple; None if there is no finite target, or a part is unknown.
@@ -56,6 +59,8 @@ class Located:
     law: Law
     operator_family: OperatorFamily
     version: str | None = None
+    version_from: str | None = None
+    other_releases: tuple[str, ...] = ()
     recipe: str | None = None
     procedure: Procedure | None = None
     operator: Operator | None = None
@@ -106,6 +111,8 @@ class Located:
             "schema": SCHEMA,
             "framework": self.framework,
             "version": self.version,
+            "version_from": self.version_from,
+            "other_releases": list(self.other_releases),
             "method": self.method,
             "recipe": self.recipe,
             "nearest": list(self.nearest),

@@ -10,7 +10,7 @@ from tod.atlas.law import Law
 from tod.atlas.nearest import NO_BOUND
 from tod.base import SpecError
 from tod.configurations.configuration import Configuration
-from tod.configurations.framework import Settings, facts
+from tod.configurations.framework import Facts, Settings, facts
 from tod.configurations.point import Located
 from tod.configurations.without_effect import NoEffect
 from tod.targets import Teacher
@@ -279,7 +279,7 @@ def dpo(s: Settings) -> Configuration:
         return config
     if losses[0] == "sft":
         return _chosen_alone(s)
-    loss = _dpo_loss(losses[0], s.number("label_smoothing"))
+    loss = _dpo_loss(losses[0], s.number("label_smoothing"), _sigmoid_smooths(s))
     if loss is None:
         config.refuse(s.why_not("loss_type", losses[0], "DPOConfig.loss_type"))
     else:
@@ -296,7 +296,14 @@ def _chosen_alone(s: Settings) -> Configuration:
     return config
 
 
-def _dpo_loss(kind: str, smoothing: float) -> Any:
+def _sigmoid_smooths(s: Settings) -> bool:
+    """Whether the release's sigmoid loss reads ``label_smoothing``."""
+    return bool(s.facts.behaviour.get("label_smoothing read by sigmoid", False))
+
+
+def _dpo_loss(kind: str, smoothing: float, sigmoid_smooths: bool = False) -> Any:
+    if kind == "sigmoid" and smoothing and sigmoid_smooths:
+        return op.ConservativeDpo(epsilon=smoothing)
     if kind == "robust":
         return op.RobustDpo(epsilon=smoothing)
     if kind == "exo_pair":
@@ -311,7 +318,8 @@ def _dpo_loss(kind: str, smoothing: float) -> Any:
 
 
 def _dpo_changes(config: Configuration, s: Settings, kind: str) -> None:
-    read = ("robust", "exo_pair", "aot", "aot_unpaired")
+    read: tuple[str, ...] = ("robust", "exo_pair", "aot", "aot_unpaired")
+    read += ("sigmoid",) if _sigmoid_smooths(s) else ()
     if s.number("label_smoothing") and kind not in read:
         why = f"loss_type={kind!r} does not smooth its labels: only {', '.join(read)} read it"
         config.idle.append(NoEffect(s.said("label_smoothing"), why))
@@ -517,21 +525,31 @@ _READERS = {
 }
 
 
-def locate_trl(values: Mapping[str, Any], method: str | None = None, where: str = "") -> Located:
-    """A TRL configuration as a point of the atlas; defaults are those of TRL 1.16.
+def locate_trl(
+    values: Mapping[str, Any],
+    method: str | None = None,
+    where: str = "",
+    known: Facts | None = None,
+) -> Located:
+    """A TRL configuration as a point of the atlas.
 
     Args:
         values: Flat keys of the configuration.
         method: Configuration class, trainer or `trl` subcommand; found by the keys if None.
         where: The file, for messages.
+        known: What is recorded of TRL, of another release than the newest.
 
     Raises:
         SpecError: The class is not known, or cannot be told from the keys.
     """
     name = class_of(values, method, where)
+    return _READERS[name](Settings.of("trl", name, public(values), known)).located()
+
+
+def public(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without what merely names their class."""
     naming = {k for k in NAMING if isinstance(values.get(k), str)}
-    public = {k: v for k, v in values.items() if not k.startswith("_") and k not in naming}
-    return _READERS[name](Settings.of("trl", name, public)).located()
+    return {k: v for k, v in values.items() if not k.startswith("_") and k not in naming}
 
 
 def class_of(values: Mapping[str, Any], method: str | None, where: str) -> str:

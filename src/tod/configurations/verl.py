@@ -7,7 +7,7 @@ import tod.configurations.configuration as common
 import tod.operators as op
 from tod.base import SpecError
 from tod.configurations.configuration import Configuration
-from tod.configurations.framework import Settings, flat, number
+from tod.configurations.framework import Computed, Facts, Settings, flat, number
 from tod.configurations.point import Located
 from tod.configurations.without_effect import NoEffect
 
@@ -42,8 +42,19 @@ _KINDS = {
 }
 
 
-def locate_verl(values: Mapping[str, Any], program: str | None = None, where: str = "") -> Located:
+def locate_verl(
+    values: Mapping[str, Any],
+    program: str | None = None,
+    where: str = "",
+    known: Facts | None = None,
+) -> Located:
     """A verl configuration as a point of the atlas.
+
+    Args:
+        values: Settings.
+        program: Module that is run.
+        where: The file, for messages.
+        known: What is recorded of verl, of another release than the newest.
 
     Raises:
         SpecError: A program that has no reader.
@@ -55,7 +66,7 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
         raise SpecError(
             f"{where}: no reader for {program}. Known: {', '.join(_PROGRAMS)} and the sft trainers."
         )
-    s = Settings.of("verl", "ppo", flat(values))
+    s = Settings.of("verl", "ppo", with_agents(flat(values)), known)
     estimator, mode = str(s["algorithm.adv_estimator"]), _mode(s)
     config = Configuration("verl", f"{estimator}, {mode}", s, "proximal_rl", updates=_updates(s))
     config.method = f"{program or 'main_ppo'}: {config.method}"
@@ -72,6 +83,18 @@ def locate_verl(values: Mapping[str, Any], program: str | None = None, where: st
     config.change_as_recorded()
     _shaped_filter(config, s)
     return config.located()
+
+
+def with_agents(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which `n_agent`, as agents' forks spell K, multiplies `rollout.n`."""
+    rest = {name: value for name, value in values.items() if name != R + "n_agent"}
+    if R + "n_agent" not in values:
+        return rest
+    agents, each = values[R + "n_agent"], values.get(R + "n", 1)
+    try:
+        return {**rest, R + "n": int(agents) * int(each)}
+    except (TypeError, ValueError):
+        return {**rest, R + "n": Computed(f"{agents} · {each}")}
 
 
 def _shaped_filter(config: Configuration, s: Settings) -> None:
@@ -242,7 +265,7 @@ def _region(s: Settings, mode: str) -> op.TrustRegionSpec | None:
         s.number_or(A + name, s.number(A + "clip_ratio"))
         for name in ("clip_ratio_low", "clip_ratio_high")
     )
-    cap = s.number(A + "clip_ratio_c")
+    cap = s.number_or(A + "clip_ratio_c", BEYOND)
     if mode == "vanilla":
         return common.clip(low, high, cap if cap < BEYOND else None)
     if mode in ("gspo", "geo_mean"):
@@ -263,11 +286,16 @@ def _region(s: Settings, mode: str) -> op.TrustRegionSpec | None:
 
 
 def _aggregation(s: Settings, mode: str) -> Any:
-    if mode in ("geo_mean", "sapo"):
+    if mode in ("geo_mean", "sapo") or (mode == "gspo" and _gspo_by_sequence(s)):
         return op.SequenceMeanTokenMean()
     given = s[A + "loss_scale_factor"] is not None
     length = s.whole(A + "loss_scale_factor" if given else "data.max_response_length")
     return s.choice(A + "loss_agg_mode", {**_AGGREGATION, NORM: op.ConstantLength(length=length)})
+
+
+def _gspo_by_sequence(s: Settings) -> bool:
+    """Whether the release's GSPO reduces by sequences whatever is set."""
+    return bool(s.facts.behaviour.get("GSPO by sequences", False))
 
 
 def _correction(s: Settings) -> Any:
@@ -309,7 +337,7 @@ NORM = "seq-mean-token-sum-norm"
 
 def _trust_changes(config: Configuration, s: Settings, mode: str) -> None:
     """Trust region and π_old."""
-    dual = mode == "vanilla" and s.number(A + "clip_ratio_c") < BEYOND
+    dual = mode == "vanilla" and s.number_or(A + "clip_ratio_c", BEYOND) < BEYOND
     if dual and (config.updates != 1 or s.flag(C + "bypass_mode")):
         config.change(
             A + "clip_ratio_c",
@@ -335,11 +363,11 @@ def _trust_changes(config: Configuration, s: Settings, mode: str) -> None:
 def _reduction_changes(config: Configuration, s: Settings, mode: str) -> None:
     """How tokens and sequences are summed."""
     aggregation = s[A + "loss_agg_mode"]
-    if mode == "gspo" and aggregation == "token-mean":
+    if mode == "gspo" and aggregation == "token-mean" and not _gspo_by_sequence(s):
         config.change(
             A + "loss_agg_mode",
             "multiplies every sequence's weight by its length; GSPO is seq-mean-token-mean, which "
-            "verl before 0.9 used whatever was set",
+            "verl before 0.9.1 used whatever was set",
             "operator",
         )
     unset = s[A + "loss_scale_factor"] is None

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from tod.base import Spec, SpecError, read_yaml
 from tod.configurations.framework import Facts, facts
 
-__all__ = ["Versions", "facts_at", "numbers", "recorded"]
+__all__ = ["VERSIONED", "Versions", "ever", "facts_at", "numbers", "recorded"]
 
 ABSENT = "absent"
 """Stands in a row for a setting that the release does not have."""
@@ -55,6 +55,8 @@ class Versions(Spec):
     """By method: names that some release had and whose effect no reader knows: what it is."""
     renamed: dict[str, dict[str, str]] = Field(default_factory=dict)
     """By method: a name of older releases: today's."""
+    between: dict[str, str] = Field(default_factory=dict)
+    """What the version file of a checkout between releases says: the span that it lies in."""
     other: dict[str, dict[str, str]] = Field(default_factory=dict)
     """By method: releases of which it was another one altogether, ``first..last``: what it was."""
     behaviour: dict[str, Row] = Field(default_factory=dict)
@@ -69,33 +71,66 @@ class Versions(Spec):
         """The newest release."""
         return self.releases[-1]
 
+    def of_method(self, method: str) -> tuple[str, ...]:
+        """Releases that have a method, oldest first; all where nothing is recorded of it."""
+        return _of_method(self, method)
+
     def having(self, method: str, name: str) -> frozenset[str]:
-        """Releases that have a name; all where nothing is recorded of it."""
+        """Releases of a method that have a name; all where nothing is recorded of it."""
+        there = frozenset(_of_method(self, method))
         span = self.forks.get(name) or self.names.get(method, {}).get(name)
-        return frozenset(self.releases) if span is None else self.within(span)
+        return there if span is None else there & _within(self, span)
 
     def within(self, span: str) -> frozenset[str]:
         """Releases of ``first..last first..``; an open end is the newest."""
-        found: set[str] = set()
-        for one in span.split():
-            first, _, last = one.partition("..")
-            low, high = numbers(first), numbers(last or self.newest)
-            found |= {v for v in self.releases if low <= numbers(v) <= high}
-        return frozenset(found)
+        return _within(self, span)
 
 
 @cache
-def recorded(framework: str) -> Versions | None:
-    """What is recorded of a framework by release; None where only one is. Read once."""
+def _of_method(versions: Versions, method: str) -> tuple[str, ...]:
+    rows = versions.defaults.get(method, {}).values()
+    first = min((numbers(next(iter(row))) for row in rows), default=())
+    return tuple(v for v in versions.releases if numbers(v) >= first)
+
+
+@cache
+def _within(versions: Versions, span: str) -> frozenset[str]:
+    found: set[str] = set()
+    for one in span.split():
+        first, _, last = one.partition("..")
+        low, high = numbers(first), numbers(last or versions.newest)
+        found |= {v for v in versions.releases if low <= numbers(v) <= high}
+    return frozenset(found)
+
+
+@cache
+def recorded(framework: str) -> Versions:
+    """What is recorded of a framework by release; read once.
+
+    Raises:
+        SpecError: Only one release of it is recorded.
+    """
     if framework not in VERSIONED:
-        return None
+        known = " and ".join(VERSIONED)
+        raise SpecError(f"{framework}: one release is recorded; only {known} have several.")
     path, more = FOLDER / f"{framework}.yaml", FOLDER / f"{framework}_by_hand.yaml"
     return Versions.parse({**read_yaml(path), **read_yaml(more)}, str(path))
+
+
+@cache
+def ever(framework: str) -> frozenset[str]:
+    """Names that some release had and that say nothing of the file's being somebody else's."""
+    if framework not in VERSIONED:
+        return frozenset()
+    versions = recorded(framework)
+    tables = (*versions.once.values(), *versions.unread.values(), *versions.renamed.values())
+    return frozenset(versions.forks).union(*tables)
 
 
 _NUMBERS = re.compile(r"\d+(\.\d+)*(\.post\d+)?")
 
 
+@cache
 def numbers(version: str) -> tuple[int, ...]:
     """A release's numbers, for order: 0, 2, 0, 1 of ``0.2.0.post1``; at least three.
 
@@ -126,8 +161,6 @@ def facts_at(framework: str, version: str, method: str, values: Mapping[str, Any
         values: The file's settings, by which such a value may depend on another setting.
     """
     today, versions = facts(framework), recorded(framework)
-    if versions is None:
-        return today
     defaults = dict(today.defaults[method])
     for name in defaults:
         defaults[name] = _default(versions, method, name, version, today)

@@ -58,13 +58,15 @@ def over_worlds(framework: str, values: Mapping[str, Any], read: Read) -> Locate
     )
     joint = [*_readings(read, _joint(known, given, names, _WITH_WORD if bags else _JOINT))]
     every = [*(one for found in single.values() for one in found), *joint]
-    if bags or any(_target(one) != _target(base) for one in every):
-        causes = tuple(n for n in single if any(_target(one) != _target(base) for one in single[n]))
-        differs = any(_target(one) != _target(base) for one in every) or not joint
+    if bags or any(aimed_at(one) != aimed_at(base) for one in every):
+        causes = tuple(
+            n for n in single if any(aimed_at(one) != aimed_at(base) for one in single[n])
+        )
+        differs = any(aimed_at(one) != aimed_at(base) for one in every) or not joint
         undetermined = (*bags, *(causes or alone)) if differs else ()
     else:
         undetermined = ()
-    return _combined(base, every, undetermined)
+    return combined(base, every, undetermined)
 
 
 def _left_open(known: Facts, given: dict[str, Any]) -> dict[str, Any]:
@@ -135,14 +137,20 @@ def _readings(
             continue
 
 
-def _target(one: Located) -> tuple[Any, ...]:
+def aimed_at(one: Located) -> tuple[Any, ...]:
     """What a configuration aims at."""
     tilt = None if one.procedure is None else one.procedure.tilt
     return one.law, tilt, one.procedure is None, one.operator is None
 
 
-def _combined(base: Located, every: list[Located], undetermined: tuple[str, ...]) -> Located:
-    """What all readings share; the rest is open."""
+def combined(base: Located, every: list[Located], undetermined: tuple[str, ...]) -> Located:
+    """What all readings share; the rest is open.
+
+    Args:
+        base: One of them, of which the rest is said where it is shared.
+        every: The others.
+        undetermined: Settings by which they aim elsewhere; empty: they do not.
+    """
     parts = _flat_parts(base)
     other = [_flat_parts(one) for one in every]
     open_parts = frozenset(

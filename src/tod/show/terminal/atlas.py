@@ -31,6 +31,7 @@ def located_text(
     """
     of = f" (defaults of {located.version})" if located.version else ""
     lines = [f"{located.framework} {located.method}{of}"]
+    lines += _version(located, width, verbose)
     lines.append(_row("Aims at", aims_at(located), width))
     lines.append(_row("Operator", _operator(located, verbose), width))
     lines += _unknown(located, width, verbose)
@@ -63,6 +64,22 @@ def aims_at(located: Located) -> str:
         return law
     declared = letters(located.procedure.tilt).removeprefix("q* ∝ ")
     return law if located.law.letters == declared else f"{law}; it declares {declared}"
+
+
+def _version(located: Located, width: int, verbose: bool) -> list[str]:
+    """What the version rests on, and what another release would have filled in."""
+    if located.version_from is None:
+        return []
+    said, assumed = located.version_from, located.version_from.startswith("assumed")
+    if located.other_releases:
+        which = "by release" if assumed else "say which with --version"
+        said += f"; {which}: {'; '.join(located.other_releases)}"
+    lines = _row("Version", said, width).splitlines()
+    most = LINES + 1 if assumed else 3 * LINES
+    if len(lines) > most and not verbose:
+        last = lines[most - 1][: width - 2].rpartition(" ")[0]
+        lines = [*lines[: most - 1], f"{last.rstrip(' ,;:')} …"]
+    return lines
 
 
 def _operator(located: Located, verbose: bool) -> str:

@@ -1,0 +1,227 @@
+"""What says which release of a framework a file was written for; nothing is run."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+from tod.base import SpecError, read_yaml
+from tod.configurations.framework import flat
+from tod.configurations.versions import ABSENT, Versions, at, numbers
+
+__all__ = ["Evidence", "asked", "by_keys", "own_defaults", "pins"]
+
+PINNING = re.compile(r"requirements[\w.-]*\.txt|setup\.py|pyproject\.toml|environment\.ya?ml")
+"""Files that say which releases a repository installs."""
+HIGHEST = 4
+"""Folders above a file that are looked into where none of them is a repository's."""
+MOST_BYTES = 1_000_000
+"""Of a file that may pin; a larger one is not read."""
+_INSTALL = re.compile(r"pip3?\s+install\s+([^\n]*)")
+_SPECIFIER = r"(?:==|>=|<=|~=|!=|<|>)\s*[\w.*]+"
+_RELEASE = re.compile(r"v?(\d+(?:\.\d+)*(?:\.post\d+)?)")
+_HOMES = {"trl": "huggingface/trl", "verl": "(?:volcengine|verl-project)/verl"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one thing says.
+
+    Attributes:
+        said: It, in a phrase.
+        releases: Those that it leaves; none where it names none that is recorded.
+    """
+
+    said: str
+    releases: frozenset[str]
+
+
+def asked(versions: Versions, version: str) -> Evidence:
+    """A release that a person names; of one that is not recorded the last before it.
+
+    Raises:
+        SpecError: No release, or older than all that are recorded.
+    """
+    wanted = numbers(version)
+    short = version.count(".") < 2
+    exact = {v for v in versions.releases if short and v.startswith(f"{version}.")}
+    before = [v for v in versions.releases if numbers(v) <= wanted]
+    if not exact and not before:
+        raise SpecError(
+            f"version {version}: older than all that are recorded ({versions.releases[0]} to "
+            f"{versions.newest})."
+        )
+    said = f"--version {version}"
+    if not exact and numbers(before[-1]) != wanted:
+        said += ", which is not recorded: the last before it"
+    return Evidence(said, frozenset({max(exact, key=numbers)} if exact else before[-1:]))
+
+
+def pins(versions: Versions, framework: str, path: Path, text: str) -> Evidence | None:
+    """What installs the framework: a line of the file itself, else a file beside or above it."""
+    own = [_pin(versions, framework, line[1]) for line in _INSTALL.finditer(text)]
+    for pin in own:
+        if pin is not None:
+            return Evidence(f"pinned in the file ({pin.said})", pin.releases)
+    for folder in _folders(path):
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if PINNING.fullmatch(file.name):
+                pin = _pin(versions, framework, _uncommented(file))
+                if pin is not None:
+                    return Evidence(f"pinned in {file.name} ({pin.said})", pin.releases)
+        source = folder / "verl" / "version" / "version"
+        if framework == "verl" and source.is_file():
+            return _of_source(versions, _uncommented(source).strip())
+    return None
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    """The file's folder and those above it, to the root of its repository."""
+    above = list(path.resolve().parents)
+    roots = [place for place, folder in enumerate(above) if (folder / ".git").exists()]
+    last = roots[0] if roots else HIGHEST
+    outside = {Path.home(), Path(gettempdir()).resolve(), Path("/")}
+    for folder in above[: last + 1]:
+        if folder in outside:
+            return
+        yield folder
+
+
+def _uncommented(file: Path) -> str:
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            return ""
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+
+
+def _pin(versions: Versions, framework: str, text: str) -> Evidence | None:
+    """The first requirement of the framework in a text, with the releases that meet it."""
+    name = rf"(?<![\w./-]){framework}(?:\[[^\]]*\])?"
+    git = re.search(rf"github\.com/{_HOMES[framework]}(?:\.git)?@([\w./-]+)", text)
+    if git:
+        release = _RELEASE.fullmatch(git[1])
+        named = {v for v in versions.releases if release and numbers(v) == numbers(release[1])}
+        return Evidence(f"{framework} @ {git[1][:12]}", frozenset(named))
+    match = re.search(rf"{name}\s*\(?({_SPECIFIER}(?:\s*,\s*{_SPECIFIER})*)", text, re.IGNORECASE)
+    if match is None:
+        match = re.search(rf"^\s*-\s*{framework}=([\w.]+)", text, re.MULTILINE)
+        if match is None:
+            return None
+        return Evidence(f"{framework}={match[1]}", _meeting(versions, f"=={match[1]}"))
+    said = re.sub(r"\s+", "", match[1])
+    return Evidence(f"{framework}{said}", _meeting(versions, said))
+
+
+def _meeting(versions: Versions, specifiers: str) -> frozenset[str]:
+    """Releases that meet every specifier, as `>=0.14,<0.18`."""
+    found = set(versions.releases)
+    for one in specifiers.split(","):
+        sign = re.match(r"[=<>~!]+", one)
+        if sign is not None:
+            found &= set(_meets(versions, sign[0], one[sign.end() :].strip()))
+    return frozenset(found)
+
+
+def _meets(versions: Versions, sign: str, bound: str) -> Iterator[str]:
+    prefix = bound.removesuffix(".*")
+    number = _RELEASE.match(prefix)
+    if number is None:
+        return
+    wanted = numbers(number[1])
+    width = prefix.count(".") + 1 if bound.endswith(".*") else len(wanted)
+    for version in versions.releases:
+        here = numbers(version)
+        same = here[:width] == wanted[:width]
+        compatible = here >= wanted and here[: prefix.count(".")] == wanted[: prefix.count(".")]
+        if {
+            "==": same,
+            "!=": not same,
+            ">=": here >= wanted,
+            "<=": here <= wanted,
+            ">": here > wanted,
+            "<": here < wanted,
+            "~=": compatible,
+        }.get(sign, False):
+            yield version
+
+
+def _of_source(versions: Versions, said: str) -> Evidence:
+    """The version file of a checkout of verl; one between releases is of neither."""
+    span = versions.between.get(said)
+    if span is None:
+        release = _RELEASE.fullmatch(said)
+        named = {v for v in versions.releases if release and numbers(v) == numbers(release[1])}
+        return Evidence(f"its own verl is {said}", frozenset(named))
+    return Evidence(f"its own verl is {said}", versions.within(span))
+
+
+def by_keys(
+    versions: Versions, method: str, names: Iterable[str], added: Iterable[str] = ()
+) -> list[Evidence]:
+    """What every name says that not all releases have, the strictest first.
+
+    Args:
+        versions: What is recorded.
+        method: Key of the defaults.
+        names: Settings of the file.
+        added: Those that the file adds to what the release has (`+a.b=c`): no evidence.
+    """
+    found = []
+    for name in set(names) - set(added):
+        having = versions.having(method, name)
+        all_of_it = versions.of_method(method)
+        if having and len(having) < len(all_of_it):
+            ordered = [v for v in all_of_it if v in having]
+            oldest, newest = ordered[0] == all_of_it[0], ordered[-1] == versions.newest
+            short = name.rpartition(".")[2]
+            span = f"from {ordered[0]} to {ordered[-1]}"
+            if newest:
+                span = f"since {ordered[0]}"
+            elif oldest:
+                span = f"up to {ordered[-1]}"
+            found.append(Evidence(f"{short} exists {span}", having))
+    return sorted(found, key=lambda one: (len(one.releases), one.said))
+
+
+def added_keys(text: str) -> set[str]:
+    """Names that Hydra overrides add to the configuration, `+a.b=c` and `++a.b=c`."""
+    return set(re.findall(r"(?<![\w.+])\+{1,2}([\w.]+)=", text))
+
+
+def own_defaults(path: Path) -> tuple[str, dict[str, Any]] | None:
+    """Verl's trainer YAML of the repository that holds the file, as it names it, and its values."""
+    for folder in _folders(path):
+        for name in ("_generated_ppo_trainer.yaml", "ppo_trainer.yaml"):
+            file = folder / "verl" / "trainer" / "config" / name
+            if file.is_file() and file.resolve() != path.resolve():
+                try:
+                    data = read_yaml(file)
+                except SpecError:
+                    return None
+                return (name, flat(data)) if _whole(data) else None
+    return None
+
+
+def _whole(data: Any) -> bool:
+    """Whether a trainer YAML holds its values itself, rather than the names of other files."""
+    return (
+        isinstance(data, dict)
+        and isinstance(data.get("actor_rollout_ref"), dict)
+        and ("entropy_coeff" in (data["actor_rollout_ref"].get("actor") or {}))
+    )
+
+
+def like(versions: Versions, method: str, own: Mapping[str, Any]) -> frozenset[str]:
+    """Releases whose settings a complete listing has most nearly: fewest there and not here."""
+    rows = versions.defaults[method]
+
+    def strange(version: str) -> int:
+        return sum((at(row, version) == ABSENT) == (name in own) for name, row in rows.items())
+
+    fewest = min(map(strange, versions.releases))
+    return frozenset(v for v in versions.releases if strange(v) == fewest)
