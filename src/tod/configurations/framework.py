@@ -124,6 +124,10 @@ class Computed:
         return self.text
 
 
+class Displaced(Computed):
+    """A value that is written, and that a later word or layer which was not read may replace."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """A file's settings over its framework's defaults, and which of them mean nothing here.
@@ -249,7 +253,8 @@ class Settings:
     def unknown(self) -> tuple[str, ...]:
         """Keys that are not known here, and known ones whose value is not in the file."""
         strange = (name for name in self.given if not self._known(name))
-        named = (name for name in self.computed if not name.startswith("**"))
+        written = [name for name in self.computed if not isinstance(self.given[name], Displaced)]
+        named = (name for name in written if not name.startswith(ANY))
         return (*strange, *(f"{name} (= {self.given[name]})" for name in named))
 
     @property
@@ -311,6 +316,8 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     then it is a default. Any other, as of the environment or of a function, is computed.
     """
     found = _flat(data, prefix)
+    if not any(map(_open, found.values())):
+        return found
     for _ in range(_DEEPEST):
         linked = {key: _followed(value, found) for key, value in found.items() if _open(value)}
         found |= {key: value for key, value in linked.items() if value is not None}

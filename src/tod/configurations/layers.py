@@ -9,7 +9,7 @@ from typing import Any
 from tod.base import SpecError
 from tod.configurations import nearby
 from tod.configurations import script as python
-from tod.configurations.framework import ANY, Computed, facts, flat
+from tod.configurations.framework import ANY, Computed, Displaced, facts, flat
 from tod.configurations.hydra import Composed, compose
 from tod.configurations.inherited import inherited, of_config
 from tod.configurations.shell.marks import Marks, known
@@ -44,7 +44,7 @@ class Layers:
         below = {**self.values, **bags}
         if any(name.startswith(ANY) for name in own):
             below = {
-                name: value if isinstance(value, Computed) else Computed(f"{value}, or set later")
+                name: value if isinstance(value, Computed) else Displaced(f"{value}, or set later")
                 for name, value in below.items()
             }
         above = {name: _passed(value, own) for name, value in self.above.items()}

@@ -22,7 +22,7 @@ _AGGREGATION = {
     "seq-mean-token-mean": op.SequenceMeanTokenMean(),
     "seq-mean-token-sum": op.SequenceMeanTokenSum(),
 }
-_PROGRAMS = ("main_ppo", "main_dapo", "fully_async_main", "main_ppo_split")
+_PROGRAMS = ("main_ppo", "main_dapo", "fully_async_main", "main_ppo_split", "main_ppo_sync")
 _LIKELY = {
     "gspo": ("gspo",),
     "sapo": ("sapo",),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law
 from tod.base import SpecError
-from tod.configurations.framework import ANY, Computed, Facts, decisive, facts, flat
+from tod.configurations.framework import ANY, Computed, Displaced, Facts, decisive, facts, flat
 from tod.configurations.point import Located
 from tod.configurations.without_effect import NoEffect
 
@@ -63,7 +63,8 @@ def over_worlds(framework: str, values: Mapping[str, Any], read: Read) -> Locate
             n for n in single if any(aimed_at(one) != aimed_at(base) for one in single[n])
         )
         differs = any(aimed_at(one) != aimed_at(base) for one in every) or not joint
-        undetermined = (*bags, *(causes or alone)) if differs else ()
+        named = [n for n in causes or alone if not isinstance(given[n], Displaced)]
+        undetermined = (*bags, *named) if differs else ()
     else:
         undetermined = ()
     return combined(base, every, undetermined)

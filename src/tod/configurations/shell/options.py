@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tod.base import SpecError, parse_yaml
-from tod.configurations.framework import ANY, Computed
+from tod.configurations.framework import ANY, Computed, Displaced
 from tod.configurations.shell.marks import Marks, known, plain
 
 SETS = re.compile(r"(~[\w./@-]+(=.*)?|[+~]{0,2}[\w][\w./@-]*=.*)", re.DOTALL)
 """A word that gives a setting, or takes one away."""
+_TEXT = re.compile(r"[A-Za-z_/][\w./-]*")
+_SCALARS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 _BAG = re.compile(r"ARG|EXTRA|OPT|FLAG|OVERRIDE|PARAM|[@*]", re.IGNORECASE)
 
 
@@ -20,6 +22,8 @@ def value_of(text: str, marks: Marks | None = None) -> Any:
     text = plain(text).strip("'\"") if marks is None else _unquoted(plain(text))
     if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):
         return float(text)
+    if _TEXT.fullmatch(text) and text.lower() not in _SCALARS:
+        return text
     try:
         return parse_yaml(text, "a word of the command")
     except SpecError:
@@ -40,7 +44,7 @@ def over(settings: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
 def lost(settings: Mapping[str, Any], word: str) -> dict[str, Any]:
     """Settings before a word that may hold any of them."""
     before = {
-        name: value if isinstance(value, Computed) else Computed(f"{value}, or what {word} says")
+        name: value if isinstance(value, Computed) else Displaced(f"{value}, or what {word} says")
         for name, value in settings.items()
     }
     return {**before, f"{ANY}{word}": Computed(word)}

@@ -34,6 +34,8 @@ _ESCAPES = {
     "f": "\f",
     "v": "\v",
 }
+_PLAIN = re.compile(r"[^\\'\"$`<>]+")
+_PLAIN_IN_QUOTES = re.compile(r"[^\\$`]+")
 _NAME = re.compile(r"\$([A-Za-z_]\w*|\d|[@*#?$!-])")
 
 
@@ -99,6 +101,11 @@ class Words:
         found: list[Piece] = []
         at = 0
         while at < len(word):
+            run = _PLAIN.match(word, at)
+            if run is not None:
+                found.append(Piece(run.group()))
+                at = run.end()
+                continue
             char, end = word[at], skipped(word, at)
             if char == "\\":
                 found += [Piece(word[at + 1 : at + 2])] if word[at + 1 : at + 2] != "\n" else []
@@ -127,7 +134,11 @@ class Words:
         found: list[Piece] = []
         at = 0
         while at < len(text):
-            if text[at] == "\\":
+            run = _PLAIN_IN_QUOTES.match(text, at)
+            if run is not None:
+                found.append(Piece(run.group()))
+                at = run.end()
+            elif text[at] == "\\":
                 follows = text[at + 1 : at + 2]
                 special = follows in ("$", "`", "\\", "\n") or (follows == '"' and not document)
                 found.append(
