@@ -151,7 +151,9 @@ def side(what: Comparable) -> Side:
         return Side(
             f"{named}{what.framework} {what.method}",
             what.law,
-            None if any(part.startswith("action.") for part in what.open) else what.operator,
+            None
+            if any(part.startswith(("action.", "operator")) for part in what.open)
+            else what.operator,
             target,
             changes=what.silent_changes,
             names=what.names,

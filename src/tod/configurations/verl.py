@@ -7,7 +7,7 @@ import tod.configurations.configuration as common
 import tod.operators as op
 from tod.base import SpecError
 from tod.configurations.configuration import Configuration
-from tod.configurations.framework import Computed, Facts, Settings, flat, number
+from tod.configurations.framework import ANY, Computed, Facts, Settings, flat, number
 from tod.configurations.point import Located
 from tod.configurations.without_effect import NoEffect
 
@@ -62,7 +62,8 @@ def locate_verl(
     name = (program or "main_ppo").rsplit(".", 1)[-1]
     if "sft" in name:
         return _sft(values, name)
-    if name not in _PROGRAMS:
+    own_layer = any(key.startswith(ANY) for key in values)
+    if name not in _PROGRAMS and (not own_layer or "generation" in name or "eval" in name):
         raise SpecError(
             f"{where}: no reader for {program}. Known: {', '.join(_PROGRAMS)} and the sft trainers."
         )

@@ -155,7 +155,7 @@ def combined(base: Located, every: list[Located], undetermined: tuple[str, ...])
     parts = _flat_parts(base)
     other = [_flat_parts(one) for one in every]
     open_parts = frozenset(
-        name for name in parts if any(one.get(name, ...) != parts[name] for one in other)
+        name for name in parts if any(one and one.get(name, ...) != parts[name] for one in other)
     )
     law = base.law
     if undetermined:
@@ -197,7 +197,9 @@ def _open_whole(base: Located, every: list[Located]) -> frozenset[str]:
         for name in ("updates", "operator_family", "recipe")
         if any(getattr(one, name) != getattr(base, name) for one in every)
     }
-    return frozenset(found if _one_kind(base, every) else {*found, "operator"})
+    absent = {one.operator is None for one in (base, *every)}
+    sure = len(absent) == 1 and (absent == {True} or _one_kind(base, every))
+    return frozenset(found if sure else {*found, "operator"})
 
 
 def _idle(base: Located, every: list[Located]) -> tuple[NoEffect, ...]:
@@ -231,9 +233,9 @@ def _way_out(undetermined: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _one_kind(base: Located, every: list[Located]) -> bool:
-    """Whether all readings have a composition of one kind, or none has."""
-    kinds = {None if one.operator is None else one.operator.action.kind for one in (base, *every)}
-    return len(kinds) == 1
+    """Whether all readings that have a composition have one of the same kind, the first too."""
+    kinds = {one.operator.action.kind for one in every if one.operator is not None}
+    return base.operator is not None and kinds <= {base.operator.action.kind}
 
 
 def _flat_parts(one: Located) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tod.base import SpecError
-from tod.configurations.framework import ANY, decisive
+from tod.configurations.framework import ANY, decisive, facts
 from tod.configurations.shell.commands import Command, Script
 from tod.configurations.shell.marks import ARGUMENTS, Marks, plain
 from tod.configurations.shell.programs import Program
@@ -111,7 +111,7 @@ class Reader:
 
     def _whole(self, group: list[Command]) -> TrainingCommand | None:
         program, line = group[0].program, group[0].run.line
-        framework = program.framework or _framework(group[0])
+        framework = program.framework or _framework(group[0], self.file)
         if framework is None:
             return None
         give = given_options if framework in ("trl", "openrlhf") else given_overrides
@@ -120,7 +120,7 @@ class Reader:
         return TrainingCommand(framework, program, line, given, own)
 
 
-def _framework(command: Command) -> Framework | None:
+def _framework(command: Command, file: Callable[[str], str | None]) -> Framework | None:
     """Whose a program of any name is, by the words that it is given."""
     words = [plain(word).lstrip("+~") for word in command.words]
     if any(word.startswith(_VERL) for word in words):
@@ -134,6 +134,9 @@ def _framework(command: Command) -> Framework | None:
         return "trl" if yaml or flags - {"config"} else "nemo_rl"
     if flags & _OURS and (method or len(flags & decisive("trl")) > 1):
         return "trl"
+    if flags and command.program.file:
+        text = file(command.program.name) or ""
+        return "trl" if any(name in text for name in facts("trl").defaults) else None
     return None
 
 
