@@ -260,13 +260,9 @@ class Settings:
     @property
     def near(self) -> dict[str, str]:
         """The nearest known key of every unknown one that has a near one."""
-        known = [*self.defaults, *self.facts.neutral]
-        found = {
-            name: get_close_matches(name, known, n=1, cutoff=0.75)
-            for name in self.given
-            if not self._known(name)
-        }
-        return {name: close[0] for name, close in found.items() if close}
+        known = (*self.defaults, *self.facts.neutral)
+        found = {name: _closest(name, known) for name in self.given if not self._known(name)}
+        return {name: close for name, close in found.items() if close}
 
     def why_not(self, setting: str, value: str | None = None, key: str | None = None) -> str:
         """Why the value of a setting has no composition here; of an unknown one, that it is not.
@@ -290,6 +286,12 @@ class Settings:
     def _known(self, name: str) -> bool:
         known = name in self.defaults or name in self.facts.neutral
         return known or name.startswith(self._sections)
+
+
+@cache
+def _closest(name: str, known: tuple[str, ...]) -> str:
+    """The nearest of several names; empty if none is near."""
+    return next(iter(get_close_matches(name, known, n=1, cutoff=0.75)), "")
 
 
 def number(name: str, value: Any) -> float:

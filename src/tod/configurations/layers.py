@@ -9,7 +9,7 @@ from typing import Any
 from tod.base import SpecError
 from tod.configurations import nearby
 from tod.configurations import script as python
-from tod.configurations.framework import ANY, Computed, Displaced, facts, flat
+from tod.configurations.framework import ANY, Computed, Displaced, decisive, facts, flat
 from tod.configurations.hydra import Composed, compose
 from tod.configurations.inherited import inherited, of_config
 from tod.configurations.shell.marks import Marks, known
@@ -120,7 +120,9 @@ def _of_composed(found: Composed) -> Layers:
     said = f"defaults read from {names[0]}.yaml" + (
         f" and {len(names) - 1} files that it names" if len(names) > 1 else ""
     )
-    return Layers(flat(found.values), (said,))
+    read = decisive("verl")
+    deciding = {name: value for name, value in flat(found.values).items() if name in read}
+    return Layers(deciding, (said,))
 
 
 def _nemo(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
