@@ -225,3 +225,63 @@ def test_some_release_is_always_left_or_it_is_said(framework: str, tmp_path: Pat
         assert list(choice.possible) == [v for v in versions.releases if v in choice.possible]
         if choice.assumed:
             assert choice.possible[-1] == versions.newest
+
+
+def test_an_override_that_no_release_has_is_of_a_fork_whose_defaults_are_not_here(
+    tmp_path: Path,
+) -> None:
+    """Hydra refuses such a word unless it is added by a plus sign."""
+    script = tmp_path / "run.sh"
+    words = "python3 -m verl.trainer.main_ppo algorithm.adv_estimator=grpo"
+    script.write_text(f"{words} actor_rollout_ref.rollout.n_val=4\n")
+    found = locate(script)
+    assert found.status == "unknown"
+    assert any("a verl that has n_val" in name for name in found.undetermined)
+    script.write_text(f"{words} +actor_rollout_ref.rollout.n_val=4\n")
+    assert locate(script).status == "none"
+
+
+def test_the_defaults_of_a_fork_are_read_where_it_is_kept_in_a_folder_of_its_name(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "verl" / "verl" / "trainer" / "config"
+    config.mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    actor = "actor: {entropy_coeff: 0.25, clip_ratio: 0.3, use_kl_loss: false}"
+    (config / "ppo_trainer.yaml").write_text(
+        f"actor_rollout_ref: {{{actor}, rollout: {{n: 5, n_val: 1}}}}\n"
+        "algorithm: {adv_estimator: grpo}\n"
+    )
+    script = tmp_path / "scripts" / "run.sh"
+    script.parent.mkdir()
+    script.write_text("python3 -m verl.trainer.main_ppo actor_rollout_ref.rollout.n_val=4\n")
+    found = locate(script)
+    assert found.operator is not None
+    assert found.operator.proposal.size == 5
+    assert found.operator.auxiliary.entropy is not None
+    assert found.operator.auxiliary.entropy.weight == 0.25
+
+
+def test_a_checkout_between_two_releases_is_as_neither(tmp_path: Path) -> None:
+    """0.9.0 reduces GSPO by sequences whatever is set, 0.9.1 does not."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "verl" / "version").mkdir(parents=True)
+    (tmp_path / "verl" / "version" / "version").write_text("0.10.0.dev\n")
+    script = tmp_path / "run.sh"
+    gspo = "actor_rollout_ref.actor.policy_loss.loss_mode=gspo algorithm.adv_estimator=grpo"
+    script.write_text(f"python3 -m verl.trainer.main_ppo {gspo}\n")
+    assert "action.aggregation" in locate(script).open
+    assert "action.aggregation" not in locate(script, version="0.9.0").open
+
+
+@pytest.mark.parametrize(("folder", "name"), [("grpo", "a.yaml"), ("recipes", "demo_grpo.yaml")])
+def test_a_folder_or_a_name_says_the_method(tmp_path: Path, folder: str, name: str) -> None:
+    path = tmp_path / folder / name
+    path.parent.mkdir()
+    path.write_text("beta: 0.1\nlearning_rate: 1.0e-6\n")
+    assert locate(path, "trl").method == "GRPOConfig"
+    other = tmp_path / folder / "x.yaml"
+    other.write_text("beta: 0.1\n")
+    if folder == "recipes":
+        with pytest.raises(SpecError, match="of which method"):
+            locate(other, "trl")

@@ -17,6 +17,7 @@ from tod.configurations.version_evidence import (
     asked,
     by_keys,
     like,
+    of_forks,
     own_defaults,
     pins,
 )
@@ -25,6 +26,8 @@ from tod.configurations.worlds import aimed_at, combined, over_worlds
 
 __all__ = ["Choice", "choose", "locate_by_version"]
 
+NEIGHBOURS = 2
+"""A state between two releases one after the other may be as either is."""
 Reader = Callable[[Mapping[str, Any], Facts], Located]
 """A framework's reader of settings, over what is recorded of the framework."""
 
@@ -39,6 +42,8 @@ class Choice:
         assumed: Whether the newest is taken though nothing says so.
         notes: What contradicts it.
         own: Defaults of the repository's own YAML, which go before a release's.
+        strange: Settings that no release has, written as if it had them: the file is of a fork
+            whose defaults are not here.
     """
 
     possible: tuple[str, ...]
@@ -46,6 +51,7 @@ class Choice:
     assumed: bool = False
     notes: tuple[str, ...] = ()
     own: Mapping[str, Any] | None = None
+    strange: tuple[str, ...] = ()
 
 
 def choose(
@@ -77,12 +83,16 @@ def choose(
     if own is not None:
         keys = [Evidence(f"defaults of its own {own[0]}", like(versions, method, own[1]))]
     pin = None if path is None else pins(versions, framework, path, text)
+    if own is not None and pin is not None and pin.between and len(pin.releases) == NEIGHBOURS:
+        keys = []  # its keys may be those of one, and what it does with them that of the other
     wanted = None if version is None else asked(versions, version)
     releases = versions.of_method(method)
     if wanted is not None and not wanted.releases & set(releases):
         raise SpecError(f"version {version}: there is no {method} before {releases[0]}.")
     stronger = [one for one in (wanted, pin) if one is not None]
     chosen = _narrowed(versions, releases, stronger, keys)
+    if own is None and framework == "verl":
+        return replace(chosen, strange=of_forks(versions, method, values, added_keys(text)))
     return chosen if own is None or version else replace(chosen, own=own[1])
 
 
@@ -119,7 +129,8 @@ def _narrowed(
         else:
             notes.append(f"{', '.join(said)}, but {one.said}: the first is taken")
     possible = tuple(v for v in versions.releases if v in left)
-    assumed = versions.newest in left and len(possible) > 1
+    between = any(one.between for one in stronger)
+    assumed = versions.newest in left and len(possible) > 1 and not between
     if assumed:
         said = ["newest recorded", *(said or ["nothing in the file says"])]
     return Choice(possible, ", ".join(said[:3]), assumed, tuple(notes[:2]))

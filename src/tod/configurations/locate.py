@@ -13,7 +13,7 @@ from tod.atlas.entries import Recipe
 from tod.base import SpecError
 from tod.configurations.by_version import choose, locate_by_version
 from tod.configurations.foreign import refuse_foreign, refuse_uncovered
-from tod.configurations.framework import Facts, facts, flat
+from tod.configurations.framework import ANY, Computed, Facts, facts, flat
 from tod.configurations.nemo_rl import locate_nemo_rl
 from tod.configurations.openrlhf import locate_openrlhf
 from tod.configurations.own import KEYS, locate_own
@@ -103,6 +103,10 @@ def reader(found: ConfigurationFile, where: str, version: str | None = None) -> 
     )
 
 
+READ = "defaults read from"
+"""Begins the note of a layer of defaults that was read."""
+
+
 def _by_version(found: ConfigurationFile, where: str, version: str | None) -> Located:
     """The same by the releases that the file may be of."""
     method, values = "ppo", flat(found.values)
@@ -114,6 +118,10 @@ def _by_version(found: ConfigurationFile, where: str, version: str | None) -> Lo
         return _read(replace(named, values=given), where, known)
 
     choice = choose(found.framework, method, values, Path(where), version)
+    layered = found.program is None or any(READ in note for note in found.notes)
+    if choice.strange and not layered:  # a YAML may hold keys of one's own, a command may not
+        of = f"the defaults of a verl that has {choice.strange[0].rpartition('.')[2]}"
+        values = {f"{ANY}{of}": Computed(of), **values}
     return locate_by_version(found.framework, method, values, read, choice)
 
 

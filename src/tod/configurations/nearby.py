@@ -32,8 +32,11 @@ def candidates(path: Path, name: str, below: str = "") -> Iterator[Path]:
         yield absolute
         return
     rest = told.lstrip("/")
+    package = rest.partition("/")[0]
     for folder in folders(path):
         yield folder / rest
+        if package != rest:  # a package that is kept in a folder of its own name
+            yield folder / package / rest
         if below:
             yield folder / below / rest
 

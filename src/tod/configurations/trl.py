@@ -1,6 +1,8 @@
 """TRL configurations: one function a configuration class."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import tod.configurations.configuration as common
@@ -552,6 +554,13 @@ def public(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if not k.startswith("_") and k not in naming}
 
 
+def _by_place(where: str, fits: Sequence[str]) -> str | None:
+    """The one class that a folder or the file's own name names, such as ``recipes/grpo/a.yaml``."""
+    words = {word for place in Path(where).parts for word in re.split(r"[^a-z]+", place.lower())}
+    named = [name for name in fits if name.removesuffix("Config").lower() in words]
+    return named[0] if len(named) == 1 else None
+
+
 def class_of(values: Mapping[str, Any], method: str | None, where: str) -> str:
     """The configuration class, from its name or from settings that only it has."""
     known = facts("trl")
@@ -575,6 +584,9 @@ def class_of(values: Mapping[str, Any], method: str | None, where: str) -> str:
     if best and len(winners) == 1:
         return winners[0]
     fits = [name for name in known.defaults if name in winners or not best]
+    placed = _by_place(where, fits)
+    if placed is not None:
+        return placed
     raise SpecError(
         f"{where}: TRL settings, but of which method? No setting of it belongs to one class alone "
         f"(could be {', '.join(fits)}). Say so: --method {fits[0].removesuffix('Config').lower()}."

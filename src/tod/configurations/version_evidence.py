@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 from tod.base import SpecError, read_yaml
-from tod.configurations.framework import flat
-from tod.configurations.versions import ABSENT, Versions, at, numbers
+from tod.configurations.framework import facts, flat
+from tod.configurations.versions import ABSENT, Versions, at, ever, numbers
 
 __all__ = ["Evidence", "asked", "by_keys", "own_defaults", "pins"]
 
@@ -32,10 +33,13 @@ class Evidence:
     Attributes:
         said: It, in a phrase.
         releases: Those that it leaves; none where it names none that is recorded.
+        between: Whether the file is of a state between those releases, so that the newest of them
+            is no better a guess than another.
     """
 
     said: str
     releases: frozenset[str]
+    between: bool = False
 
 
 def asked(versions: Versions, version: str) -> Evidence:
@@ -157,7 +161,7 @@ def _of_source(versions: Versions, said: str) -> Evidence:
         release = _RELEASE.fullmatch(said)
         named = {v for v in versions.releases if release and numbers(v) == numbers(release[1])}
         return Evidence(f"its own verl is {said}", frozenset(named))
-    return Evidence(f"its own verl is {said}", versions.within(span))
+    return Evidence(f"its own verl is {said}", versions.within(span), between=True)
 
 
 def by_keys(
@@ -188,6 +192,41 @@ def by_keys(
     return sorted(found, key=lambda one: (len(one.releases), one.said))
 
 
+def of_forks(
+    versions: Versions, method: str, names: Iterable[str], added: Iterable[str]
+) -> tuple[str, ...]:
+    """Settings of verl's algorithm, actor and rollout that no release has.
+
+    Hydra refuses an override of what is not there unless it is added by ``+``, so that such a file
+    is of a fork, or of a state after the newest release, and its defaults are not recorded.
+
+    Args:
+        versions: What is recorded.
+        method: Key of the defaults.
+        names: Settings of the file.
+        added: Those that it adds.
+    """
+    known = facts("verl")
+    sections = tuple(name for part in known.sections.values() for name in part)
+    every = frozenset(versions.of_method(method))
+    return tuple(
+        name
+        for name in names
+        if name.startswith(SECTIONS)
+        and name not in {*added}
+        and name not in known.neutral
+        and name not in known.defaults[method]
+        and name not in known.renamed
+        and name not in ever("verl")
+        and not name.startswith(sections)
+        and versions.having(method, name) == every  # none of them is recorded to have it
+    )
+
+
+SECTIONS = ("algorithm.", "actor_rollout_ref.actor.", "actor_rollout_ref.rollout.")
+"""Where verl's settings decide."""
+
+
 def added_keys(text: str) -> set[str]:
     """Names that Hydra overrides add to the configuration, `+a.b=c` and `++a.b=c`."""
     return set(re.findall(r"(?<![\w.+])\+{1,2}([\w.]+)=", text))
@@ -195,9 +234,10 @@ def added_keys(text: str) -> set[str]:
 
 def own_defaults(path: Path) -> tuple[str, dict[str, Any]] | None:
     """Verl's trainer YAML of the repository that holds the file, as it names it, and its values."""
-    for folder in _folders(path):
+    places = ("verl/trainer/config", "verl/verl/trainer/config")
+    for folder, place in product(_folders(path), places):
         for name in ("_generated_ppo_trainer.yaml", "ppo_trainer.yaml"):
-            file = folder / "verl" / "trainer" / "config" / name
+            file = folder / place / name
             if file.is_file() and file.resolve() != path.resolve():
                 try:
                     data = read_yaml(file)
