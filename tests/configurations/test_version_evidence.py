@@ -285,3 +285,28 @@ def test_a_folder_or_a_name_says_the_method(tmp_path: Path, folder: str, name: s
     if folder == "recipes":
         with pytest.raises(SpecError, match="of which method"):
             locate(other, "trl")
+
+
+def test_agents_multiply_the_batch_and_not_the_mini_batch(tmp_path: Path) -> None:
+    """64 prompts, 5 agents each, in mini-batches of 256: two updates."""
+    sizes = ("data.train_batch_size=64", "actor_rollout_ref.actor.ppo_mini_batch_size=256")
+    found = verl(tmp_path, *sizes, "actor_rollout_ref.rollout.n_agent=5")
+    assert found.operator is not None
+    assert found.operator.proposal.size == 5
+    assert found.updates == 2
+
+
+def test_the_file_that_a_command_names_goes_before_the_usual_one(tmp_path: Path) -> None:
+    config = tmp_path / "verl" / "trainer" / "config"
+    config.mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    text = "actor_rollout_ref: {{actor: {{entropy_coeff: 0.0, {}}}}}\n"
+    text += "algorithm: {{adv_estimator: grpo}}\n"
+    (config / "ppo_trainer.yaml").write_text(text.format("use_kl_loss: true"))
+    (config / "ppo_megatron_trainer.yaml").write_text(text.format("clip_ratio: 0.2"))
+    script = tmp_path / "run.sh"
+    program = "python3 -m verl.trainer.main_ppo"
+    script.write_text(f"{program} --config-name=ppo_megatron_trainer\n")
+    found = locate(script, version="0.9.1").operator
+    assert found is not None
+    assert found.action.pull is None  # type: ignore[union-attr]

@@ -118,7 +118,10 @@ def _by_version(found: ConfigurationFile, where: str, version: str | None) -> Lo
         return _read(replace(named, values=given), where, known)
 
     choice = choose(found.framework, method, values, Path(where), version)
-    layered = found.program is None or any(READ in note for note in found.notes)
+    read_below = any(READ in note for note in found.notes)
+    if read_below:  # another file than the trainer's usual one may have been named
+        choice = replace(choice, own=None)
+    layered = found.program is None or read_below
     if choice.strange and not layered:  # a YAML may hold keys of one's own, a command may not
         of = f"the defaults of a verl that has {choice.strange[0].rpartition('.')[2]}"
         values = {f"{ANY}{of}": Computed(of), **values}

@@ -69,7 +69,8 @@ def locate_verl(
         )
     s = Settings.of("verl", "ppo", with_agents(flat(values)), known)
     estimator, mode = str(s["algorithm.adv_estimator"]), _mode(s)
-    config = Configuration("verl", f"{estimator}, {mode}", s, "proximal_rl", updates=_updates(s))
+    config = Configuration("verl", f"{estimator}, {mode}", s, "proximal_rl")
+    config.updates = _updates(s, _agents(flat(values)))
     config.method = f"{program or 'main_ppo'}: {config.method}"
     config.family = "proximal_rl" if estimator == "gae" else "verifier_rl"
     config.proposal = _proposal(s)
@@ -182,10 +183,19 @@ def _by_estimator(estimator: str) -> tuple[str, ...]:
     }.get(estimator, ())
 
 
-def _updates(s: Settings) -> int:
-    """Mini-batches of a batch of prompts, times epochs."""
+def _updates(s: Settings, agents: int = 1) -> int:
+    """Mini-batches of a batch of prompts, times epochs.
+
+    Both sizes are multiplied by `rollout.n`, and the batch alone by `n_agent`.
+    """
     batch, mini = s.whole("data.train_batch_size"), max(1, s.whole(A + "ppo_mini_batch_size"))
-    return max(1, -(-batch // mini)) * s.whole(A + "ppo_epochs")
+    return max(1, -(-batch * agents // mini)) * s.whole(A + "ppo_epochs")
+
+
+def _agents(values: Mapping[str, Any]) -> int:
+    """`n_agent` of agents' forks; 1 where it is not there, or not known (then K is unknown)."""
+    agents = values.get(R + "n_agent", 1)
+    return agents if isinstance(agents, int) and agents > 0 else 1
 
 
 def _proposal(s: Settings) -> Any:
