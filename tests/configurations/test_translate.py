@@ -56,7 +56,15 @@ def test_verl_states_every_law_of_a_policy_gradient(name: str) -> None:
     assert translate(locate(recipe_file(name)), "verl").same_target == "yes"
 
 
-@pytest.mark.parametrize("name", ["grpo", "rloo", "kl_control", "ppo_clip"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "grpo",
+        pytest.param("rloo", marks=pytest.mark.slow),
+        pytest.param("kl_control", marks=pytest.mark.slow),
+        pytest.param("ppo_clip", marks=pytest.mark.slow),
+    ],
+)
 def test_there_and_back_is_one_law(name: str, tmp_path: Path) -> None:
     """A recipe of ours to verl, from there to TRL, and home."""
     here = locate(recipe_file(name))

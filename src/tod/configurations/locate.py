@@ -99,7 +99,9 @@ def reader(found: ConfigurationFile, where: str, version: str | None = None) -> 
     if version is not None:
         recorded(found.framework)  # says that it has one release alone
     return over_worlds(
-        found.framework, found.values, lambda values: _read(replace(found, values=values), where)
+        found.framework,
+        found.values,
+        lambda values: read_settings(replace(found, values=values), where),
     )
 
 
@@ -115,7 +117,7 @@ def _by_version(found: ConfigurationFile, where: str, version: str | None) -> Lo
     named = replace(found, method=method if found.framework == "trl" else found.method)
 
     def read(given: Mapping[str, Any], known: Facts) -> Located:
-        return _read(replace(named, values=given), where, known)
+        return read_settings(replace(named, values=given), where, known)
 
     choice = choose(found.framework, method, values, Path(where), version)
     read_below = any(READ in note for note in found.notes)
@@ -128,8 +130,17 @@ def _by_version(found: ConfigurationFile, where: str, version: str | None) -> Lo
     return locate_by_version(found.framework, method, values, read, choice)
 
 
-def _read(found: ConfigurationFile, where: str, known: Facts | None = None) -> Located:
-    """The same with the defaults in the place of what was not read."""
+def read_settings(found: ConfigurationFile, where: str, known: Facts | None = None) -> Located:
+    """The same with the newest defaults in the place of what was not read: one reading, no other.
+
+    Args:
+        found: The settings of a framework but ours.
+        where: The file.
+        known: What is recorded of the framework; None: of its newest release.
+
+    Raises:
+        SpecError: A setting that its framework would refuse.
+    """
     if found.framework == "trl":
         return locate_trl(found.values, found.method, where, known)
     if found.framework == "verl":

@@ -13,7 +13,7 @@ from tod.atlas.compare import Side, compare
 from tod.atlas.law import Law, close
 from tod.base import SpecError
 from tod.configurations.framework import Settings, facts, flat
-from tod.configurations.locate import reader, side
+from tod.configurations.locate import read_settings, reader, side
 from tod.configurations.recognise import ConfigurationFile, detect
 
 __all__ = ["Toward", "toward", "toward_settings"]
@@ -86,10 +86,12 @@ def toward_settings(
     while heap and trials < MOST_TRIALS:
         edits, trials = heapq.heappop(heap)[-1], trials + 1
         try:
-            tried = side(reader(_changed(file, edits), where))
+            tried = side(read_settings(_changed(file, edits), where))
+            verdict, apart = compare(target, tried), _apart(target, tried)
+            if verdict.same_target == "yes":  # by the quick reading: now by the whole one
+                verdict = compare(target, side(reader(_changed(file, edits), where)))
         except (SpecError, ValidationError):
             continue
-        verdict, apart = compare(target, tried), _apart(target, tried)
         if verdict.same_target == "yes":
             return Toward({name: (s[name], value) for name, value in edits.items()}, trials, "")
         if apart < best:
