@@ -21,6 +21,8 @@ from tod.study.swap.estimate import mean_over_seeds
 from tod.study.swap.phase import foreseen
 from tod.study.swap.spec import SwapSpec
 
+FEWEST = 3
+"""Seeds from which an interval is drawn: of two it is thirteen standard errors to either side."""
 LEGS = (("ESS(q*/μ)", "ess_mean"), ("ESS(π/μ)", "policy_proposal"), ("ESS(q*/π)", "target_policy"))
 
 
@@ -31,7 +33,8 @@ def column(condition: Condition, operators: list[str]) -> Column:
         if name in condition.operators:
             values = condition.utility[condition.operators.index(name)].mean(axis=-1)
             estimate = mean_over_seeds(values)
-            marks.append(Mark(name, float(values.mean()), estimate.interval(0.95), tuple(values)))
+            ends = estimate.interval(0.95) if len(values) >= FEWEST else None
+            marks.append(Mark(name, float(values.mean()), ends, tuple(values)))
     legs = [
         f"{label} {condition.diagnostics[key]:.2f}"
         for label, key in LEGS

@@ -126,7 +126,7 @@ def _column(
         x = left + wide / 2 + (place - (len(names) - 1) / 2) * gap
         colour = COLOURS[place % len(COLOURS)]
         if mark.ends is not None:
-            low, high = (y(end) for end in mark.ends)
+            low, high = (min(TOP + PLOT, max(TOP, y(end))) for end in mark.ends)
             drawn.append(tag("line", x1=x, x2=x, y1=low, y2=high, stroke=colour, stroke_width=2.0))
         drawn += [
             tag("circle", cx=x, cy=y(value), r=2.2, fill=colour, fill_opacity=0.45)
