@@ -30,6 +30,8 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 from tod.cli.main import main
 """
+FOUND = 3
+"""Exit code of a check that works and has something to say."""
 MARK = "== help of "
 HELPS = f"""
 import json
@@ -90,7 +92,7 @@ def test_every_command_works_or_names_the_extra(words: tuple[str, ...], folder: 
     line = example(COMMANDS[words])
     assert tuple(line[: len(words)]) == words
     done = blocked(line, folder)
-    if done.returncode == 0:
+    if done.returncode in (0, FOUND):
         assert done.stdout
         return
     assert done.returncode == 2, (line, done.stderr)

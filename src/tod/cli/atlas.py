@@ -265,7 +265,7 @@ def translate_command(
         typer.echo(made.text, nl=False)
     else:
         put(made.text, output, "nothing else", "--output")
-    typer.echo(translated_text(made, _width()), err=True)
+    typer.echo(translated_text(made, _width()), err=output is None)
 
 
 def _verdict(measured: dict[str, object] | None) -> str:

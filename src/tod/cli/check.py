@@ -42,7 +42,7 @@ def check_command(
     run, and what a pilot says of its sharpness and K. Exit code 0: nothing to look at, 3: something
     does other than it seems, 4: something cannot work.
 
-    Example: tod check train.sh --against last_week.sh --pilot rollouts/
+    Example: tod check train_grpo.py --against grpo.yaml --pilot outputs/completions
     """
     from tod.configurations import locate
     from tod.configurations.check import check
