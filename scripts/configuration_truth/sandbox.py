@@ -155,7 +155,8 @@ def isolated() -> bool:
     names = ("unshare", "setpriv", "prlimit")
     if any(shutil.which(name) is None for name in names):
         return False
-    done = subprocess.run([*_unshare(), "/bin/true"], capture_output=True, check=False, cwd="/")
+    mounted = ["/bin/sh", "-c", "mount -t tmpfs none /tmp"]  # in a space of mounts of its own
+    done = subprocess.run([*_unshare(), *mounted], capture_output=True, check=False, cwd="/")
     return done.returncode == 0
 
 
