@@ -10,8 +10,11 @@ import yaml
 from typer.testing import CliRunner
 
 from located_settings import read
+from tod.base import SpecError
 from tod.cli.main import app
+from tod.configurations import locate
 from tod.configurations.check import check
+from tod.configurations.translate import translate
 from tod.show.terminal.check_screen import check_markdown, check_text
 from tolerance import double
 
@@ -140,3 +143,17 @@ def test_a_dump_is_read_at_the_files_target(tmp_path: Path) -> None:
     document = json.loads(out.read_text())["pilot"]
     assert document["schema"] == "tod.diagnosis/1"
     assert document["target"]["tilts"][0]["eta"] == pytest.approx(5.0)
+
+
+def test_nothing_is_said_of_a_k_that_was_not_read(tmp_path: Path) -> None:
+    """The default of verl is one rollout a prompt; a word that was not read may say another."""
+    script = tmp_path / "run.sh"
+    words = "algorithm.adv_estimator=grpo actor_rollout_ref.rollout.n={}"
+    script.write_text(f"python3 -m verl.trainer.main_ppo {words.format('$K')}\n")
+    assert check(locate(script)).worst != "stop"
+    made = check(locate(script), pilot=pilot(4, 9))
+    assert not any("rollouts a prompt" in remark.said for remark in made.remarks)
+    with pytest.raises(SpecError, match=r"proposal\.size"):
+        translate(locate(script), "trl")
+    script.write_text(f"python3 -m verl.trainer.main_ppo {words.format(1)}\n")
+    assert check(locate(script)).worst == "stop"

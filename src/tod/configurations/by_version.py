@@ -172,8 +172,10 @@ def locate_by_version(
         matters, aiming = _between(given, method, read, at)
         every = _readings(framework, given, read, [at[v] for v in possible[:-1]])
         located = combined(located, every, tuple(aiming)) if matters else located
-    levers = list(at[newest].levers.get(method, ()))  # those that decide the law first
-    matters.sort(key=lambda name: levers.index(name) if name in levers else len(levers))
+    law_settings = list(at[newest].law_settings.get(method, ()))  # those that decide the law first
+    matters.sort(
+        key=lambda name: law_settings.index(name) if name in law_settings else len(law_settings)
+    )
     other = tuple(f"{name.rpartition('.')[2]} {_both(name, method, at)}" for name in matters)
     return replace(
         _unknown_by(located, unread),

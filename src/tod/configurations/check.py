@@ -18,6 +18,8 @@ Level = Literal["stop", "look", "note"]
 ORDER: tuple[Level, ...] = ("stop", "look", "note")
 GROUPED = (op.GroupMean, op.GroupZScore, op.LeaveOneOut, op.LeaveOneOutZScore)
 """Advantages that compare the rollouts of a prompt."""
+UNREAD = {"proposal.size", "action.advantage"}
+"""Parts of the operator on which the remark on K rests: left open, nothing is said."""
 BASE = "the base"
 """What a remark calls the configuration that this one is checked against."""
 RARE, ALL = 0.125, 0.999
@@ -116,7 +118,8 @@ def _of_file(located: Located) -> Iterator[Remark]:
     operator = located.operator
     action = None if operator is None else operator.action
     advantage = action.advantage if isinstance(action, op.PolicyGradient) else None
-    if operator is not None and isinstance(advantage, GROUPED) and operator.proposal.size == 1:
+    compared = isinstance(advantage, GROUPED) and not UNREAD & located.open
+    if operator is not None and compared and operator.proposal.size == 1:
         said = "one rollout a prompt leaves nothing to compare it with: no baseline, or no gradient"
         yield Remark("stop", "K = 1", said)
     for idle in located.without_effect:
@@ -158,7 +161,8 @@ def _of_pilot(located: Located, pilot: Mapping[str, Any] | None) -> Iterator[Rem
         return
     contexts = pilot["contexts"]
     drawn = contexts["candidates_per_context"]["median"]
-    size = None if located.operator is None else located.operator.proposal.size
+    known = located.operator is not None and "proposal.size" not in located.open
+    size = located.operator.proposal.size if known and located.operator is not None else None
     if size is not None and drawn != size:
         said = f"the pilot has {drawn:g} rollouts a prompt: what it says is of that K"
         yield Remark("look", f"K = {size}", said)

@@ -70,7 +70,7 @@ class Facts(Spec):
     """Of the settings above those that do not move the target, see `SilentChange.kind`."""
     idle: dict[str, dict[str, Idle]] = Field(default_factory=dict)
     """By method: setting: when it has no effect."""
-    levers: dict[str, dict[str, list[Any]]] = Field(default_factory=dict)
+    law_settings: dict[str, dict[str, list[Any]]] = Field(default_factory=dict)
     """By method: settings that decide the law, and the values that are tried when a file is to aim
     at the target of another; ``{beta}`` is one over that target's sharpness."""
     names: dict[str, tuple[str, ...]] = Field(default_factory=dict)

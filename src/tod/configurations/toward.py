@@ -115,7 +115,7 @@ def _options(
     """
     if file.framework == "tod":
         raise SpecError(f"{where}: a recipe of ours; say its `target` and it aims at it.")
-    known = facts(file.framework).levers
+    known = facts(file.framework).law_settings
     key = next((key for key in known if _of_method(key, method)), None)
     if key is None:
         raise SpecError(f"{where}: nothing is recorded of what decides {method}.")

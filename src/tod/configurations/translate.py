@@ -60,8 +60,8 @@ def translate(located: Located, to: Language) -> Translation:
         SpecError: Something that decides is unknown, the action has no composition, or the
             framework has no method of its kind.
     """
-    if located.undetermined or located.operator is None:
-        why = ", ".join(located.undetermined) or located.notes[0]
+    if located.undetermined or located.operator is None or located.open:
+        why = ", ".join([*located.undetermined, *sorted(located.open)]) or located.notes[0]
         raise SpecError(f"what is not known cannot be translated: {why}.")
     here = side(located)
     if to == "tod":
