@@ -10,6 +10,8 @@ from tod.study.swap.condition import Condition
 from tod.study.swap.controls import role_of
 from tod.study.swap.outcomes import REGIMES
 from tod.study.swap.phase import foreseen, phases
+from tod.study.swap.report import report_of
+from tod.study.swap.subset import without_contrast
 from tod.study.swap.tables import phase_table
 from tod.study.swap.verdict import verdict
 
@@ -63,3 +65,17 @@ def test_violators_are_those_that_became_the_other(word: int) -> None:
     assert row.difference is not None
     assert row.difference[1] == clip
     assert teacher in phase_table([row], 0.05)
+
+
+def test_a_study_with_a_contrast_is_asked_what_would_have_told() -> None:
+    every = [
+        replace(c, facts={**c.facts, "contrast": "CISPO"} if len(c.operators) == 4 else c.facts)
+        for c in study(np.random.default_rng(0))
+    ]
+    first = next(c for c in every if role_of(c) == "study")
+    once = without_contrast(first)
+    assert "CISPO" not in once.operators
+    assert without_contrast(once).operators == once.operators
+    made = report_of(every, limit=0.05)
+    assert made.predictors is not None
+    assert {"ess_median", "ess_two"} <= {one.name for one in made.predictors}

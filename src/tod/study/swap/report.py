@@ -1,10 +1,9 @@
 """What a study says, put together: the answer, tables, and the same as plain data."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tod.base import DataError
 from tod.study.swap.checks import Flag
 from tod.study.swap.condition import Condition
 from tod.study.swap.controls import role_of
@@ -137,17 +136,13 @@ def report_of(
     said = verdict(conditions, flags, limit=limit, what=what, family="cluster")
     predictors: tuple[Predictor, ...] | None = None
     judged: tuple[HeldOut, ...] = ()
-    try:
+    if all(len(condition.operators) > 1 for condition in own):
         seen = observed(own)
-        known = [name for name in seen.values if _foretells(name)]
-        seen = type(seen)(
-            seen.names, seen.clusters, seen.labels, seen.excess, {n: seen.values[n] for n in known}
-        )
+        known = {name: x for name, x in seen.values.items() if _foretells(name)}
+        seen = replace(seen, values=known)
         predictors = tuple(predict(seen, limit=limit))
         best = [one.name for one in predictors if one.auroc.value is not None][:JUDGED]
         judged = tuple(held_out(seen, name, limit=limit) for name in best)
-    except DataError:
-        predictors = None
     return StudyReport(
         tuple(conditions),
         said,

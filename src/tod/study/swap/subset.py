@@ -38,7 +38,7 @@ def with_operators(condition: Condition, names: Collection[str]) -> Condition:
 def without_contrast(condition: Condition) -> Condition:
     """The same without the operators that are run as a contrast: fact ``contrast``, by commas.
 
-    They are reported, and left out of means over pairs.
+    They are reported, and left out of means over pairs. What is returned has no contrast left.
 
     Raises:
         DataError: A contrast is no operator of the condition.
@@ -48,4 +48,5 @@ def without_contrast(condition: Condition) -> Condition:
         return condition
     left_out = [name.strip() for name in str(contrast).split(",")]
     with_operators(condition, left_out)
-    return with_operators(condition, [n for n in condition.operators if n not in left_out])
+    rest = with_operators(condition, [n for n in condition.operators if n not in left_out])
+    return replace(rest, facts={**rest.facts, "contrast": None})
