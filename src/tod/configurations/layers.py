@@ -138,11 +138,16 @@ def _nemo(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
         name = str(script.parent / "configs" / default.group(1))
     where = nearby.find(path, name)
     if where is None:
-        return Layers({}, unread=(f"--config {marks.shown(name)}",))
+        return Layers({}, unread=(f"--config {_shown(path, marks, name)}",))
     absent: list[str] = []
     data, notes = inherited(where, of_config(where, where.name)[0], absent)
-    said = (f"settings read from {marks.shown(name)}", *notes)
+    said = (f"settings read from {_shown(path, marks, name)}", *notes)
     return Layers(flat(data), said, unrecorded("nemo_rl", absent))
+
+
+def _shown(path: Path, marks: Marks, name: str) -> str:
+    """A file's name as the script spells it; a whole path as it is seen from near the script."""
+    return nearby.short(path, marks.shown(name))
 
 
 def unrecorded(framework: str, names: Iterable[str]) -> tuple[str, ...]:
@@ -160,11 +165,11 @@ def _trl(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
     if name is not None:
         where = nearby.find(path, name)
         if where is None:
-            unread = (f"--config {marks.shown(name)}",)
+            unread = (f"--config {_shown(path, marks, name)}",)
         else:
             values, notes = (
                 of_config(where, where.name)[0],
-                (f"settings read from {marks.shown(name)}",),
+                (f"settings read from {_shown(path, marks, name)}",),
             )
     if command.program.file and "trl/scripts/" not in command.program.name:
         own, method = _of_program(path, command)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 _UNREAD = re.compile(".*\ue001", re.DOTALL)
@@ -55,3 +56,42 @@ def text_near(path: Path, name: str) -> str | None:
         return where.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def short(path: Path, name: str) -> str:
+    """A whole path as it is seen from the nearest folder of a file's that holds it."""
+    if not name.startswith("/"):
+        return name
+    holding = (f for f in folders(path) if name.startswith(f"{f}/"))
+    return next((name[len(str(folder)) + 1 :] for folder in holding), name)
+
+
+@dataclass(frozen=True)
+class Near:
+    """Files around a script.
+
+    Attributes:
+        script: The script; None: there is nothing around it.
+        started: Whether it is started where it lies; a scheduler starts a copy elsewhere.
+    """
+
+    script: Path | None = None
+    started: bool = True
+
+    @property
+    def own(self) -> str:
+        """The whole path that the script is started by; empty if not known."""
+        return "" if self.script is None or not self.started else str(self.script.absolute())
+
+    def text(self, name: str) -> str | None:
+        """The text of a file of that name; None where it is not here."""
+        return None if self.script is None else text_near(self.script, name)
+
+    def whole(self, name: str) -> str:
+        """The whole path of a file of that name; empty where it is not here."""
+        where = None if self.script is None else find(self.script, name)
+        return "" if where is None else str(where.absolute())
+
+    def short(self, name: str) -> str:
+        """A whole path as it is seen from near the script."""
+        return name if self.script is None else short(self.script, name)

@@ -126,7 +126,8 @@ def _of_shell(
     path: Path, text: str, method: str | None, outside: Mapping[str, str]
 ) -> ConfigurationFile:
     """The training command of a script over the layers that stand below it."""
-    reader = Reader(str(path), lambda name: nearby.text_near(path, name), outside)
+    near = nearby.Near(path, started="#SBATCH" not in text)
+    reader = Reader(str(path), near, outside)
     command = reader.command(text, method, LOOKED_FOR)
     layers = layers_of(path, command, reader.marks)
     program = command.program

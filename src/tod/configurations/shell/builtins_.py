@@ -3,10 +3,13 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from os.path import normpath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tod.configurations.shell.marks import ARGUMENTS, certain, known, plain
-from tod.configurations.shell.state import ALL, State, Value
+from tod.configurations.shell.marks import ARGUMENTS, carried, certain, known, plain
+from tod.configurations.shell.printing import printed
+from tod.configurations.shell.state import ALL, FOLDER, State, Value
 from tod.configurations.shell.tree import Node, every, text_of, words_of
 
 if TYPE_CHECKING:
@@ -208,17 +211,47 @@ def _eval(walk: "Walk", run: "Run", state: State) -> list[State]:
 def _source(walk: "Walk", run: "Run", state: State) -> list[State]:
     if len(run.words) < 2:
         return state.ended(None)
-    text = walk.file(run.words[1])
+    text = walk.files.text(run.words[1])
     if text is not None:
         outer, state.line, state.depth = state.line, run.line, state.depth + 1
+        before = state.reading(walk.files.whole(run.words[1]))
         ends = walk.inside(text, state, 0)
         for end in ends:
             end.line, end.depth = outer, end.depth - 1
             end.flow = "" if end.flow == "return" else end.flow
+            end.reads(before)
         return ends
-    if _SETS_UP.search(walk.marks.shown(run.words[1])):
+    if _SETS_UP.search(walk.files.short(walk.marks.shown(run.words[1]))):
         return state.ended(None)
     return _lose(walk, state, state.variables)
+
+
+def _cd(walk: "Walk", run: "Run", state: State) -> list[State]:
+    """``cd``, ``pushd``, ``popd``: a folder that is here is gone to, of any other nothing is known.
+
+    ``cd -`` and a folder that is not named are not known either.
+    """
+    words = [word for word in run.words[1:] if plain(word) not in ("--", "-L", "-P")]
+    to = plain(words[0]) if len(words) == 1 and known(words[0]) else ""
+    here = state.folder
+    whole = to if to.startswith("/") else f"{here}/{to}" if here and to and to[0] != "-" else ""
+    there = plain(run.words[0]) != "popd" and whole != "" and Path(whole).is_dir()
+    lost = walk.marks.unread("$PWD", FOLDER)
+    state.set(FOLDER, normpath(whole) + carried(words[0]) if there else lost)
+    return state.ended(True if there else None)
+
+
+def prints(walk: "Walk", run: "Run", state: State, read: str | None = None) -> list[State]:
+    """A program of which only what it prints matters, where that is collected."""
+    name, words = plain(run.words[0]), run.words[1:]
+    text = None
+    if all(map(known, words)):
+        text = printed(name, tuple(map(plain, words)), state.folder, read)
+    source = " ".join(run.sources)
+    why = "".join(map(carried, (*words, read or "", str(state.variables.get(FOLDER) or ""))))
+    told = walk.marks.unread(f"$({source})") if text is None else text + why
+    state.output = (*(state.output or ()), told)
+    return state.ended(None if text is None else True)
 
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -230,7 +263,8 @@ _SETS_UP = re.compile(
 Builtin = Callable[["Walk", "Run", State], list[State]]
 BUILTINS: dict[str, Builtin] = {
     **dict.fromkeys(("exit", "return", "break", "continue", "exec"), _ends),
-    **dict.fromkeys((":", "true", "false", "shopt", "trap", "ulimit", "wait", "pushd"), _nothing),
+    **dict.fromkeys((":", "true", "false", "shopt", "trap", "ulimit", "wait"), _nothing),
+    **dict.fromkeys(("cd", "pushd", "popd"), _cd),
     **dict.fromkeys(("read", "mapfile", "readarray"), _read),
     **dict.fromkeys(("source", "."), _source),
     "shift": _shift,

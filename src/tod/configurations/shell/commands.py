@@ -1,9 +1,9 @@
 """The training commands of a script, with the words that each of them receives."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tod.configurations.nearby import Near
 from tod.configurations.shell.marks import Marks, known, plain
 from tod.configurations.shell.nested import Inner, inner_scripts
 from tod.configurations.shell.programs import Program, program_of
@@ -40,12 +40,12 @@ class Script:
 
     Attributes:
         marks: What marks stand for.
-        file: The text of a script that a name names; None where it is not here.
+        files: Those around it.
         commands: In order.
     """
 
     marks: Marks
-    file: Callable[[str], str | None]
+    files: Near
     commands: list[Command] = field(default_factory=list)
 
     def read(self, text: str, outside: dict[str, str]) -> list[Command]:
@@ -55,13 +55,15 @@ class Script:
             text: The script.
             outside: Variables that are set outside, as far as they are told.
         """
-        walk = Walk(self.marks, self._started, self.file)
+        walk = Walk(self.marks, self._started, self.files)
         text = text.replace("\r\n", "\n")
-        walk.script(text, State(dict(outside), exported=set(outside)))
+        state = State(dict(outside), exported=set(outside))
+        state.begun_as(self.files.own)
+        walk.script(text, state)
         return self.commands
 
     def _started(self, walk: Walk, run: Run, document: str | None, state: State) -> None:
-        program = program_of(run.words)
+        program = program_of(tuple(map(self.files.short, run.words)))
         if program is not None:
             self.commands.append(Command(program, run))
             return
@@ -73,7 +75,9 @@ class Script:
     def _inner(self, walk: Walk, run: Run, inner: Inner, state: State) -> None:
         started = state.started(inner.arguments) if inner.inherits else State(arguments=())
         started.depth = state.depth + 1
-        text = self.file(inner.text) if inner.file else inner.text
+        if inner.file and not inner.copied:
+            started.begun_as(self.files.whole(inner.text))
+        text = self.files.text(inner.text) if inner.file else inner.text
         if text is None:
             return
         if inner.document:

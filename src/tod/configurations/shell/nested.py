@@ -52,6 +52,7 @@ class Inner:
         arguments: ``$1``, ``$2`` …
         inherits: Whether it sees what the outer one exports.
         document: Whether it stands in the lines below the command.
+        copied: Whether a scheduler starts a copy of the file, elsewhere.
     """
 
     text: str
@@ -59,6 +60,7 @@ class Inner:
     arguments: tuple[str, ...] = ()
     inherits: bool = True
     document: bool = False
+    copied: bool = False
 
 
 def inner_scripts(words: tuple[str, ...], document: str | None) -> Iterator[Inner]:
@@ -106,5 +108,5 @@ def _of_shell(words: tuple[str, ...], document: str | None, inherits: bool) -> I
 def _of_batch(words: tuple[str, ...]) -> Iterator[Inner]:
     for at, word in enumerate(words):
         if known(word) and plain(word).endswith((".sh", ".slurm", ".sbatch", ".bash")):
-            yield Inner(word, True, words[at + 1 :])
+            yield Inner(word, True, words[at + 1 :], copied=True)
             return

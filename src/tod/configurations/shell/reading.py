@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tod.base import SpecError
 from tod.configurations.framework import ANY, decisive, facts
+from tod.configurations.nearby import Near
 from tod.configurations.shell.commands import Command, Script
 from tod.configurations.shell.marks import ARGUMENTS, Marks, plain
 from tod.configurations.shell.programs import Program
@@ -46,19 +47,19 @@ class Reader:
 
     Attributes:
         where: The script's name, for messages.
-        file: The text of a script that a name names; None where it is not here.
+        files: Those around it.
         outside: Variables that are told to be set outside.
         marks: What marks stand for.
     """
 
     where: str
-    file: Callable[[str], str | None] = lambda _: None
+    files: Near = field(default_factory=Near)
     outside: Mapping[str, str] = field(default_factory=dict)
     marks: Marks = field(default_factory=Marks)
 
     def commands(self, text: str) -> list[TrainingCommand]:
         """Every training command of a script; none where it has none known here."""
-        script = Script(self.marks, self.file)
+        script = Script(self.marks, self.files)
         grouped: dict[tuple[int, str], list[Command]] = {}
         for command in script.read(text, dict(self.outside)):
             grouped.setdefault((command.run.line, command.program.name), []).append(command)
@@ -111,7 +112,7 @@ class Reader:
 
     def _whole(self, group: list[Command]) -> TrainingCommand | None:
         program, line = group[0].program, group[0].run.line
-        framework = program.framework or _framework(group[0], self.file)
+        framework = program.framework or _framework(group[0], self.files.text)
         if framework is None:
             return None
         give = given_options if framework in ("trl", "openrlhf") else given_overrides

@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tod.configurations.shell.marks import GONE, Marks
+from tod.configurations.shell.marks import GONE, Marks, known, plain
 
 Value = str | tuple[str, ...] | None
 """A text, an array, or nothing: then the script has unset it."""
 
+FOLDER, SOURCES = "PWD", "BASH_SOURCE"
+"""Variables of the shell's own: where it is, and the files that it reads, innermost first."""
 ALL = "*"
 """Stands for every name among those that are exported."""
 
@@ -28,6 +30,7 @@ class State:
         output: What was printed, where it is collected; None elsewhere.
         line: Of the outermost call of a function, inside one.
         depth: Calls and scripts inside one another.
+        name: ``$0``, as a whole path; empty: not known.
     """
 
     variables: dict[str, Value] = field(default_factory=dict)
@@ -40,6 +43,32 @@ class State:
     output: tuple[str, ...] | None = None
     line: int | None = None
     depth: int = 0
+    name: str = ""
+
+    def begun_as(self, path: str) -> None:
+        """A shell that begins a script by its whole path; empty: not known."""
+        self.name = path
+        if path:
+            self.variables[SOURCES] = (path,)
+
+    @property
+    def folder(self) -> str | None:
+        """The whole path of the folder that it is in; None if not known."""
+        value = self.variables.get(FOLDER)
+        return plain(value) if isinstance(value, str) and known(value) else None
+
+    def reading(self, path: str) -> Value:
+        """Begin to read a file of commands by its whole path; the files that it read before."""
+        before = self.variables.get(SOURCES)
+        self.reads((path, *before) if path and isinstance(before, tuple) else None)
+        return before
+
+    def reads(self, files: Value) -> None:
+        """Read these files, innermost first; None: not known."""
+        if files is None:
+            self.variables.pop(SOURCES, None)
+        else:
+            self.variables[SOURCES] = files
 
     def copy(self) -> "State":
         """Another one that changes alone."""
@@ -53,7 +82,11 @@ class State:
     def started(self, arguments: tuple[str, ...] | None = ()) -> "State":
         """A new shell that this one starts: it sees what is exported."""
         every = ALL in self.exported
-        seen = {n: value for n, value in self.variables.items() if every or n in self.exported}
+        seen = {
+            n: value
+            for n, value in self.variables.items()
+            if (every or n in self.exported or n == FOLDER) and n != SOURCES
+        }
         return State(
             seen, arguments, exported=set(self.exported), line=self.line, depth=self.depth + 1
         )

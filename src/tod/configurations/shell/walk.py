@@ -1,15 +1,18 @@
 """A script's statements, followed on every way that is not decided: nothing is run."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from tod.configurations.nearby import Near
 from tod.configurations.shell import builtins_
 from tod.configurations.shell.arithmetic import Arithmetic, NotKnownError
 from tod.configurations.shell.conditions import tested
 from tod.configurations.shell.documents import Documents
 from tod.configurations.shell.marks import ARGUMENTS, Marks, carried, known, plain
 from tod.configurations.shell.patterns import matches
-from tod.configurations.shell.state import State, assuming, distinct, joined
+from tod.configurations.shell.printing import PRINTING
+from tod.configurations.shell.state import SOURCES, State, Value, assuming, distinct, joined
 from tod.configurations.shell.tree import Node, assigned, parse, text_of, words_of
 from tod.configurations.shell.words import ALWAYS, Words
 
@@ -19,6 +22,8 @@ _TURNS = 40
 """Turns of a loop that are followed one by one."""
 _DEEPEST = 12
 """Calls and scripts inside one another."""
+_PRINTS_ELSEWHERE = re.compile(r"1?>|&>")
+"""Begins a redirection of what a command prints."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,14 @@ class Walk:
     Attributes:
         marks: What marks stand for.
         started: What to do with a program that is started, by its words, its input and the state.
-        file: The text of a script that a name names; None where it is not here.
+        files: Those around the outermost script.
         line: Added to lines of the script that is followed now.
         documents: Here-documents of all scripts.
     """
 
     marks: Marks
     started: Callable[["Walk", Run, str | None, State], None]
-    file: Callable[[str], str | None]
+    files: Near
     line: int = 0
     documents: Documents = field(default_factory=Documents)
 
@@ -118,10 +123,7 @@ class Walk:
         inner.output, inner.depth = (), state.depth + 1
         text = self.documents.put_back(text)
         ends = self.script(text, inner)
-        if len(ends) != 1 or ends[0].output is None:
-            return None
-        printed = "\n".join(ends[0].output)
-        return printed.rstrip("\n") if known(printed) else None
+        return _collected(ends)
 
     # statements of the grammar, by the names of their nodes
 
@@ -162,11 +164,17 @@ class Walk:
 
     def _pipeline(self, node: Node, state: State) -> list[State]:
         quiet = state.copy()
+        text: str | None = None
         for child in node.named_children:
             inner = quiet.copy()
-            self.each([child], [inner])
+            inner.output = ()
+            if child.type == "command":
+                text = _collected(self.command(child, inner, text, []))
+            else:
+                text = _collected(self.each([child], [inner]))
         if state.output is not None:
-            state.output = (*state.output, self.marks.unread(text_of(node)))
+            told = self.marks.unread(text_of(node)) if text is None else text
+            state.output = (*state.output, told)
         return state.ended(None)
 
     def _list(self, node: Node, state: State) -> list[State]:
@@ -340,7 +348,8 @@ class Walk:
         return self.each(node.named_children, [state])
 
     def _function_definition(self, node: Node, state: State) -> list[State]:
-        state.functions[text_of(node.child_by_field_name("name"))] = node
+        name = text_of(node.child_by_field_name("name"))
+        state.functions[name] = node, state.variables.get(SOURCES)
         return state.ended(True)
 
     def _variable_assignment(self, node: Node, state: State) -> list[State]:
@@ -361,12 +370,16 @@ class Walk:
     def _redirected_statement(self, node: Node, state: State) -> list[State]:
         body = node.children[0]
         document = next((c for c in node.children if c.type == "heredoc_redirect"), None)
-        text = self._document(node, state)
+        text, before = self._document(node, state), state.output
+        elsewhere = any(_PRINTS_ELSEWHERE.match(text_of(child)) for child in node.children[1:])
+        state.output = None if elsewhere else before
         if body.type == "command":
             more = [] if document is None else _behind(document)
             ends = self.command(body, state, text, more)
         else:
             ends = self.one(body, state)
+        for end in ends if elsewhere else ():
+            end.output = before
         for child in [] if document is None else document.children:
             if child.type in ("command", "pipeline", "list"):
                 ends = [s for end in ends for s in self.one(child, end)]
@@ -415,25 +428,38 @@ class Walk:
         builtin = builtins_.BUILTINS.get(name)
         if builtin is not None:
             return builtin(self, run, state)
+        if name in PRINTING and state.output is not None:
+            return builtins_.prints(self, run, state, document)
         self.started(self, run, document, state)
         if state.output is not None:
             state.output = (*state.output, self.marks.unread(f"$({name} …)"))
         return state.ended(None)
 
-    def _call(self, function: Node, run: Run, state: State) -> list[State]:
+    def _call(self, defined: tuple[Node, Value], run: Run, state: State) -> list[State]:
+        function, files = defined
         outer = state.arguments, state.line, dict(state.variables)
         local = builtins_.local(function)
+        before = state.reading(files[0] if isinstance(files, tuple) else "")
         state.arguments, state.line, state.depth = run.words[1:], run.line, state.depth + 1
         ends = self.one(function.children[-1], state)
         for end in ends:
             end.arguments, end.line, end.depth = outer[0], outer[1], end.depth - 1
             end.flow = "" if end.flow == "return" else end.flow
+            end.reads(before)
             for name in local:
                 if name in outer[2]:
                     end.variables[name] = outer[2][name]
                 else:
                     end.variables.pop(name, None)
         return ends
+
+
+def _collected(ends: list[State]) -> str | None:
+    """What was printed on the one way that there is; None if not known."""
+    if len(ends) != 1 or ends[0].output is None:
+        return None
+    text = "\n".join(ends[0].output)
+    return text.rstrip("\n") if known(text) else None
 
 
 def _marked(state: State, names: Iterable[str], why: str) -> State:

@@ -183,8 +183,9 @@ class Words:
     def _parameter(self, of: Parameter, source: str, quoted: bool) -> list[Piece]:
         if (
             of.prefix == "!"
-            or of.name in "?$!-0"
-            or (of.index not in (None, "@", "*") and of.operator)
+            or of.name in "?$!-"
+            or (of.name == "0" and not self.state.name)
+            or (of.index not in (None, "@", "*") and of.operator in ("=", ":="))
         ):
             return self._one(self._indirect(of), source, quoted)
         items, outside = self._items(of)
@@ -258,6 +259,8 @@ class Words:
             if self.state.arguments is None:
                 return (GONE + self.marks.assumed(ARGUMENTS),), ""
             return self.state.arguments, ""
+        if of.name == "0":
+            return (self.state.name,), ""
         if of.name.isdigit():
             given = self.state.arguments
             if given is None:
