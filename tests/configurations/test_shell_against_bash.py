@@ -72,6 +72,7 @@ KNOWN = {
     "a function": 'run() { local n=$1; shift; python3 P n=$n "$@" TAG; }\nrun 8 a=1',
     "the text of a command": 'CMD="python3 P a=1"\n$CMD TAG',
     "cut and replaced": "F=a/b.json\npython3 P a=${F##*/} b=${F%.json} c=${F/b/x} TAG",
+    "lines read": "read -r -d '' C <<EOF\na=1 \\\\\n  b=2\nEOF\npython3 P $C TAG",
     "evaluated": "C='python3 P a=1 TAG'\neval \"$C\"",
 }
 

@@ -164,7 +164,15 @@ def _set(walk: "Walk", run: "Run", state: State) -> list[State]:  # noqa: ARG001
 
 def _read(walk: "Walk", run: "Run", state: State) -> list[State]:
     names = {plain(word) for word in run.words[1:] if _NAME.fullmatch(plain(word))}
+    words, text = tuple(map(plain, run.words[1:])), run.document
+    if text is not None and words[:-1] in _WHOLE and len(names) == 1 and known(text):
+        state.set(names.pop(), text.strip())
+        return state.ended(None)
     return _lose(walk, state, names | {"REPLY", "MAPFILE"})
+
+
+_WHOLE = (("-r", "-d", ""), ("-rd", ""), ("-d", "", "-r"))
+"""Options of a ``read`` that takes all lines as they are, without space before and behind."""
 
 
 def _getopts(walk: "Walk", run: "Run", state: State) -> list[State]:
@@ -241,9 +249,9 @@ def _cd(walk: "Walk", run: "Run", state: State) -> list[State]:
     return state.ended(True if there else None)
 
 
-def prints(walk: "Walk", run: "Run", state: State, read: str | None = None) -> list[State]:
+def prints(walk: "Walk", run: "Run", state: State) -> list[State]:
     """A program of which only what it prints matters, where that is collected."""
-    name, words = plain(run.words[0]), run.words[1:]
+    name, words, read = plain(run.words[0]), run.words[1:], run.document
     text = None
     if all(map(known, words)):
         text = printed(name, tuple(map(plain, words)), state.folder, read)

@@ -35,12 +35,14 @@ class Run:
         words: What it receives, its own name first.
         sources: How each of them is spelled.
         vanished: Marks of what was assumed for words that are not there.
+        document: What it is given to read; None if not known.
     """
 
     line: int
     words: tuple[str, ...]
     sources: tuple[str, ...]
     vanished: str = ""
+    document: str | None = None
 
 
 @dataclass
@@ -421,7 +423,8 @@ class Walk:
         if not words:
             return self.each(given, [state]) if given else state.ended(None)
         line = state.line or node.start_point[0] + 1 + self.line
-        run = Run(line, tuple(words), tuple(sources), "".join(expansion.vanished))
+        vanished = "".join(expansion.vanished)
+        run = Run(line, tuple(words), tuple(sources), vanished, document)
         name = plain(words[0])
         if name in state.functions and state.depth <= _DEEPEST:
             return self._call(state.functions[name], run, state)
@@ -429,7 +432,7 @@ class Walk:
         if builtin is not None:
             return builtin(self, run, state)
         if name in PRINTING and state.output is not None:
-            return builtins_.prints(self, run, state, document)
+            return builtins_.prints(self, run, state)
         self.started(self, run, document, state)
         if state.output is not None:
             state.output = (*state.output, self.marks.unread(f"$({name} …)"))
