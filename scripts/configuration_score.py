@@ -83,19 +83,21 @@ def claims(located: Located) -> dict[str, Any]:
     unknown = [name for name in located.undetermined if name.startswith("**")]
     if unknown:
         return {}
-    if located.operator is None and not located.undetermined and not located.method.count(": "):
+    if located.read is None and not located.undetermined and not located.method.count(": "):
         return {"composed": False}
-    made = _named(located) | (_operator(located) if located.operator is not None else {})
+    made = _named(located) | (_operator(located) if located.read is not None else {})
     named = [*located.undetermined, *(n.split(" (= ")[0] for n in located.unknown if " (= " in n)]
     for name in named:
         for pattern, facts in _DEPENDS:
             if re.search(pattern, name):
                 for fact in facts.split():
                     made.pop(fact, None)
-    for part in located.open:
+    for part in located.not_said:
         last = part.rpartition(".")[2]
         for fact in _OF_PART.get(last, (last,)):
             made.pop(fact, None)
+    if any("two pulls" in note for note in located.notes):
+        made["pull_place"] = "both"
     return {name: value for name, value in made.items() if value is not None}
 
 
@@ -113,12 +115,10 @@ def _named(located: Located) -> dict[str, Any]:
     """What the name of the method says."""
     said = located.method.partition(": ")[2]
     estimator, _, loss = said.partition(", ")
-    if located.operator is None:
-        both = any("two pulls" in note for note in located.notes)
-        made: dict[str, Any] = {"estimator": estimator, "loss": loss or None}
-        return made | ({"pull_place": "both"} if both else {})
+    if located.read is None:
+        return {"estimator": estimator, "loss": loss or None}
     kinds = {"preference": "pairs", "weighted_regression": "sft", "auxiliary": "distillation"}
-    kind = located.operator.action.kind
+    kind = located.read.action.kind
     return {
         "method": kinds.get(kind, kind),
         "estimator": estimator or None,
@@ -127,8 +127,8 @@ def _named(located: Located) -> dict[str, Any]:
 
 
 def _operator(located: Located) -> dict[str, Any]:
-    assert located.operator is not None
-    action, made = located.operator.action, dict[str, Any]()
+    assert located.read is not None
+    action, made = located.read.action, dict[str, Any]()
     if action.kind == "preference":
         loss = action.loss
         made |= {"loss": loss.kind, "label_smoothing": getattr(loss, "epsilon", None)}
@@ -139,7 +139,8 @@ def _operator(located: Located) -> dict[str, Any]:
     pull = action.pull
     made["pull_place"] = "none" if pull is None else pull.place
     made["pull_kind"] = None if pull is None else getattr(pull, "kind", None)
-    eta = getattr(located.target, "eta", None)
+    target = located.partial.target if located.partial is not None else located.target
+    eta = getattr(None if located.undetermined else target, "eta", None)
     made["beta"] = 0.0 if pull is None else None if not eta else 1.0 / eta
     made |= _advantage(action.advantage) | _region(action.trust_region)
     made["level"] = action.level
@@ -171,7 +172,7 @@ def _region(region: Any) -> dict[str, Any]:
 
 
 def _drawn(located: Located) -> dict[str, Any]:
-    operator = located.operator
+    operator = located.read
     assert operator is not None
     proposal, entropy = operator.proposal, operator.auxiliary.entropy
     changed = [change.setting for change in located.silent_changes]

@@ -6,6 +6,7 @@ import pytest
 
 from tod.configurations import locate
 from tod.configurations.framework import facts
+from tod.show.terminal.atlas import located_text
 
 VERL = {
     "algorithm.adv_estimator": (
@@ -84,3 +85,57 @@ def test_alpha_po(tmp_path: Path) -> None:
     found = locate(path)
     assert found.operator is None
     assert any("AlphaPO" in note for note in found.notes)
+
+
+READ = """python3 -m verl.trainer.main_ppo actor_rollout_ref.rollout.n=6 data.train_batch_size=96 \\
+  actor_rollout_ref.actor.ppo_mini_batch_size=24 actor_rollout_ref.rollout.temperature=0.8 \\
+  actor_rollout_ref.actor.use_kl_loss=True actor_rollout_ref.actor.kl_loss_coef=0.02 \\
+  actor_rollout_ref.actor.clip_ratio_high=0.31 """
+
+
+def test_without_a_composition_what_is_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.sh"
+    path.write_text(f"{READ}algorithm.adv_estimator=remax\n", encoding="utf-8")
+    found = locate(path)
+    assert (found.operator, found.procedure, found.status) == (None, None, "not_composed")
+    assert (found.updates, found.read.proposal.size) == (4, 6)  # type: ignore[union-attr]
+    told = found.to_dict()["operator"]
+    assert told["composition"] is None
+    assert told["proposal"]["temperature"] == 0.8
+    assert told["action"]["trust_region"]["high"] == 0.31
+    assert told["action"]["advantage"] is None, "what stands in for it is not the file's"
+    said = located_text(found)
+    assert "advantage ?" in said
+    assert "K = 6, T = 0.8, 4 updates a batch" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "without"),
+    [
+        ("actor_rollout_ref.actor.policy_loss.loss_mode=kl_cov", "trust_region level aggregation"),
+        ("algorithm.use_kl_in_reward=True", "pull"),
+        ("algorithm.adv_estimator=opo", "advantage"),
+    ],
+)
+def test_what_stands_in_is_not_told(tmp_path: Path, setting: str, without: str) -> None:
+    path = tmp_path / "a.sh"
+    path.write_text(f"{READ}{setting}\n", encoding="utf-8")
+    told = locate(path).to_dict()["operator"]["action"]
+    parts = ("trust_region", "level", "aggregation", "pull", "advantage")
+    assert {part for part in parts if told[part] is None} == set(without.split())
+
+
+def test_what_is_not_read_is_open_without_a_composition_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.sh"
+    path.write_text(f"{READ}algorithm.adv_estimator=remax $MORE\n", encoding="utf-8")
+    told = locate(path).to_dict()["operator"]
+    assert told["proposal"]["size"] is None
+    assert told["proposal"]["temperature"] is None
+
+
+def test_a_width_of_minus_one_leaves_it_to_the_one_for_both(tmp_path: Path) -> None:
+    path = tmp_path / "a.sh"
+    both = "actor_rollout_ref.actor.clip_ratio=0.15 actor_rollout_ref.actor.clip_ratio_high=-1"
+    path.write_text(f"{READ}{both} actor_rollout_ref.actor.clip_ratio_low=-1\n", encoding="utf-8")
+    region = locate(path).to_dict()["operator"]["action"]["trust_region"]
+    assert (region["low"], region["high"]) == (0.15, 0.15)

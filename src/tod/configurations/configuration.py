@@ -38,6 +38,7 @@ class Configuration:
         known: Where the action has no composition: rules with its parts that do, and how the
             framework spells what is particular to them (empty: it stands in, nothing is said of
             it); read for silent changes alone.
+        stands_in: Names of the parts of those rules that are not the configuration's.
         proposal: μ.
         auxiliary: Terms of the loss beside the action's.
         said: How the framework spells the structural settings, see `structural`.
@@ -58,6 +59,7 @@ class Configuration:
     target: TargetSpec | None = None
     no_target: str = ""
     known: list[tuple[op.UpdateRule, Mapping[str, str]]] = field(default_factory=list)
+    stands_in: frozenset[str] = frozenset()
     proposal: op.AnyProposal = field(default_factory=op.Proposal)
     auxiliary: op.Auxiliary = field(default_factory=op.Auxiliary)
     said: dict[str, str] = field(default_factory=dict)
@@ -115,6 +117,8 @@ class Configuration:
             near=self.settings.near,
             notes=self._notes(),
             updates=self.updates,
+            partial=None if whole is not None or not self.known else self._with(self.known[0][0]),
+            stands_in=self.stands_in if whole is None else frozenset(),
         )
 
     def _without_effect(self, whole: Procedure | None) -> tuple[NoEffect, ...]:

@@ -65,7 +65,7 @@ def _grpo(s: Settings) -> Configuration:
     )
     if advantage is None:
         config.no_target = s.why_not("grpo.adv_estimator.name")
-        config.known = [(action, {})]
+        config.known, config.stands_in = [(action, {})], frozenset({"action.advantage"})
     else:
         config.action = action
     config.likely = ("gspo",) if sequence else ("cispo",) if s.flag(L + "use_cispo") else ("grpo",)

@@ -52,6 +52,9 @@ class Located:
             stands there is what the defaults would make of it. ``updates``, ``recipe``,
             ``operator_family``, and ``operator`` as a whole, likewise.
         possible_changes: Silent changes under the defaults, that what was not read may undo.
+        partial: Where the action has no composition: the triple with others in the place of the
+            parts that have none.
+        stands_in: Names of those, as ``action.advantage``: nothing is said of them.
     """
 
     framework: str
@@ -77,6 +80,20 @@ class Located:
     undetermined: tuple[str, ...] = ()
     open: frozenset[str] = frozenset()
     possible_changes: tuple[SilentChange, ...] = ()
+    partial: Procedure | None = None
+    stands_in: frozenset[str] = frozenset()
+
+    @property
+    def read(self) -> Operator | None:
+        """(μ, A), with other parts in the place of those that have no composition."""
+        if self.operator is not None or self.partial is None:
+            return self.operator
+        return self.partial.operator
+
+    @property
+    def not_said(self) -> frozenset[str]:
+        """Parts of `read` of which nothing is known."""
+        return self.open | self.stands_in
 
     @property
     def target(self) -> TargetSpec | None:
@@ -201,8 +218,9 @@ def _operator_dict(located: Located) -> dict[str, Any]:
     data: dict[str, Any] = {"family": located.operator_family, "composition": None}
     if located.operator is not None:
         data["composition"] = composition(located.operator, located.open)
-        data |= located.operator.model_dump(mode="json", exclude_defaults=False)
-        for name in located.open:
+    if located.read is not None:
+        data |= located.read.model_dump(mode="json", exclude_defaults=False)
+        for name in located.not_said:
             part, _, field_name = name.partition(".")
             if field_name in data.get(part, {}):
                 data[part][field_name] = None

@@ -62,6 +62,7 @@ def grpo(s: Settings) -> Configuration:
         correction=_correction(s),
     )
     config.action, config.known = (action, []) if composed else (None, [(action, {})])
+    config.stands_in = frozenset({"action.trust_region", "action.aggregation", "action.level"})
     config.auxiliary = common.auxiliary(s.number("entropy_coef"))
     config.said["entropy"] = s.said("entropy_coef")
     _grpo_changes(config, s, loss, sequence)

@@ -1,5 +1,6 @@
 """verl configurations: YAML, Hydra overrides, or a script that runs its trainer."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ _AGGREGATION = {
     "seq-mean-token-sum": op.SequenceMeanTokenSum(),
 }
 _PROGRAMS = ("main_ppo", "main_dapo", "fully_async_main", "main_ppo_split", "main_ppo_sync")
+_OF_LOSS = ("action.trust_region", "action.level", "action.aggregation")
+"""What hangs on the loss's mode."""
 _LIKELY = {
     "gspo": ("gspo",),
     "sapo": ("sapo",),
@@ -59,7 +62,7 @@ def locate_verl(
     Raises:
         SpecError: A program that has no reader.
     """
-    name = (program or "main_ppo").rsplit(".", 1)[-1]
+    name = re.split(r"[./]", (program or "main_ppo").removesuffix(".py"))[-1]
     if "sft" in name:
         return _sft(values, name)
     own_layer = any(key.startswith(ANY) for key in values)
@@ -150,6 +153,9 @@ def _compose(config: Configuration, s: Settings, estimator: str, mode: str) -> s
     if advantage is None or region is None or config.law:
         spelled = [{"pull": said} for _, said in pulls]
         config.known = list(zip(rules, spelled, strict=True))
+        away = {"action.advantage": advantage is None, "action.pull": config.law is not None}
+        away |= dict.fromkeys(_OF_LOSS, region is None)
+        config.stands_in = frozenset(name for name, absent in away.items() if absent)
     else:
         config.action, config.said["pull"] = rules[0], pulls[0][1]
     return mode
@@ -272,10 +278,9 @@ def _advantage(s: Settings, estimator: str) -> Any:
 
 
 def _region(s: Settings, mode: str) -> op.TrustRegionSpec | None:
-    low, high = (
-        s.number_or(A + name, s.number(A + "clip_ratio"))
-        for name in ("clip_ratio_low", "clip_ratio_high")
-    )
+    both = s.number(A + "clip_ratio")
+    low, high = (s.number_or(A + f"clip_ratio_{side}", both) for side in WIDTHS)
+    low, high = (both if width == NOT_SET else width for width in (low, high))
     cap = s.number_or(A + "clip_ratio_c", BEYOND)
     if mode == "vanilla":
         return common.clip(low, high, cap if cap < BEYOND else None)
@@ -340,6 +345,8 @@ def _said(s: Settings) -> dict[str, str]:
 
 
 WIDTHS = ("low", "high")
+NOT_SET = -1.0
+"""A width that leaves it to `clip_ratio`, in forks that have no null for it."""
 BEYOND = 1e6
 """A cap that no ratio reaches: there is none."""
 NORM = "seq-mean-token-sum-norm"

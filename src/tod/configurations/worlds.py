@@ -183,6 +183,7 @@ def combined(base: Located, every: list[Located], undetermined: tuple[str, ...])
         without_effect=_idle(base, every),
         undetermined=undetermined,
         open=open_parts | _open_whole(base, every),
+        stands_in=base.stands_in.union(*(one.stands_in for one in every)),
         notes=(
             *_way_out(undetermined),
             *(note for note in base.notes if all(note in one.notes for one in every)),
@@ -240,9 +241,9 @@ def _one_kind(base: Located, every: list[Located]) -> bool:
 
 def _flat_parts(one: Located) -> dict[str, Any]:
     """The composition by the names of its parts."""
-    if one.operator is None:
+    if one.read is None:
         return {}
-    data = one.operator.model_dump(mode="json")
+    data = one.read.model_dump(mode="json")
     parts = {f"proposal.{name}": value for name, value in data["proposal"].items()}
     parts |= {f"action.{name}": value for name, value in data["action"].items()}
     return parts | {f"auxiliary.{name}": value for name, value in data["auxiliary"].items()}

@@ -84,13 +84,14 @@ def _version(located: Located, width: int, verbose: bool) -> list[str]:
 
 def _operator(located: Located, verbose: bool) -> str:
     """(μ, A) in a line: the loss, its level, the advantage, the trust region, K and updates."""
-    operator = located.operator
+    operator = located.read
     if operator is None:
         return "unknown" if "operator" in located.open else "no composition here"
     drawn = _drawn(located)
-    made = composition(operator, located.open) or ""
+    made = composition(operator, located.not_said) or ""
+    none = "no composition here; of it " if located.operator is None else ""
     if verbose or not isinstance(operator.action, PolicyGradient):
-        return f"{made}; {drawn}"
+        return f"{none}{made}; {drawn}"
     action = operator.action
     named = {
         "level": action.level,
@@ -99,15 +100,15 @@ def _operator(located: Located, verbose: bool) -> str:
         "aggregation": action.aggregation.kind,
     }
     said = [
-        f"{part.replace('_', ' ')} ?" if f"action.{part}" in located.open else name
+        f"{part.replace('_', ' ')} ?" if f"action.{part}" in located.not_said else name
         for part, name in named.items()
     ]
-    return f"{', '.join(name.replace('_', ' ') for name in said)}; {drawn}"
+    return f"{none}{', '.join(name.replace('_', ' ') for name in said)}; {drawn}"
 
 
 def _drawn(located: Located) -> str:
     """K, temperature and updates; a question mark for what was not read."""
-    operator = located.operator
+    operator = located.read
     proposal = None if operator is None else operator.proposal
 
     def value(name: str) -> str:
