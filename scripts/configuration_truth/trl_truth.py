@@ -107,17 +107,18 @@ def _dpo(s: Mapping[str, Any]) -> Facts:
 
 
 def _grpo(s: Mapping[str, Any]) -> Facts:
-    loss = text(s.get("loss_type", "grpo"))
+    # a release without the field reduces in one way of its own, which its code alone says
+    loss = text(s["loss_type"]) if "loss_type" in s else None
     beta = number(s["beta"])
     facts: Facts = {"method": "policy_gradient", "loss": loss, "beta": beta}
     facts |= {"pull_place": "loss" if beta else "none", "pull_kind": "k3" if beta else None}
     facts["advantage"] = _SCALING.get(str(s.get("scale_rewards", True)), "other")
     level = s.get("importance_sampling_level", "token")
     facts["level"] = "sequence_mean" if level == "sequence" else "token"
-    facts["aggregation"] = _AGGREGATION.get(loss, "other")
+    facts["aggregation"] = None if loss is None else _AGGREGATION.get(loss, "other")
     low, high = number(s.get("epsilon", 0.2)), number(s.get("epsilon_high"))
     regions = {"cispo": "truncate", "sapo": "soft_gate"}
-    facts["region"] = regions.get(loss, "clip")
+    facts["region"] = regions.get(str(loss), "clip")
     if facts["region"] == "clip":
         facts |= {"clip_low": low, "clip_high": low if high is None else high}
     facts["K"] = number(s["num_generations"])

@@ -23,6 +23,8 @@ _AGGREGATION = {
 }
 _LEVELS = {"gspo": "sequence_mean", "geo_mean": "sequence_mean_of_clipped"}
 _REGIONS = {"gspo": "clip", "geo_mean": "clip", "cispo": "truncate", "sapo": "soft_gate"}
+_FORCED = ("gspo", "sapo", "geo_mean")
+"""Losses that reduce by sequences whatever is set, in some releases."""
 _OTHER_LOSSES = ("clip_cov", "kl_cov", "dppo_tv", "dppo_kl", "dro")
 
 
@@ -45,8 +47,10 @@ class Code:
 
 
 @cache
-def code_of(package: Path) -> Code:
-    """What the code of a ``verl`` package does."""
+def code_of(package: Path) -> Code | None:
+    """What the code of a ``verl`` package does; None where it is not in the checkout."""
+    if not (package / "trainer/ppo/core_algos.py").is_file():
+        return None
     read = {
         name: (package / name).read_text(encoding="utf-8") if (package / name).is_file() else ""
         for name in ("trainer/ppo/core_algos.py", "trainer/ppo/ray_trainer.py")
@@ -54,7 +58,7 @@ def code_of(package: Path) -> Code:
     algos, trainer = read.values()
     forced = [
         loss
-        for loss in ("gspo", "sapo", "geo_mean")
+        for loss in _FORCED
         if re.search(rf"def compute_policy_loss_{loss}\b", algos)
         and (
             loss == "geo_mean"
@@ -79,8 +83,8 @@ def _body(source: str, loss: str) -> str:
     return source[start : end if end > 0 else None]
 
 
-def verl_facts(program: str, config: Mapping[str, Any], code: Code) -> Facts:
-    """Facts of a run.
+def verl_facts(program: str, config: Mapping[str, Any], code: Code | None) -> Facts:
+    """Facts of a run; without the code what hangs on it is left out.
 
     ``method`` is ``policy_gradient``, ``sft``, or ``outside`` for a program with a trainer of its
     own, of which nothing else is said. ``advantage``: ``group_zscore``, ``group_mean``,
@@ -133,10 +137,13 @@ def _advantage(estimator: str, config: Mapping[str, Any]) -> Any:
     return names.get(estimator, "other")
 
 
-def _pull(config: Mapping[str, Any], code: Code) -> Facts:
+def _pull(config: Mapping[str, Any], code: Code | None) -> Facts:
     """``pull_place``: none, loss, reward or both; ``beta``: the weight there, 0 for none."""
     in_loss = flag(config.get(A + "use_kl_loss", False))
-    if code.kl_by_flag and "algorithm.use_kl_in_reward" in config:
+    flagged = "algorithm.use_kl_in_reward" in config
+    if code is None and not flagged:
+        return {}
+    if flagged and (code is None or code.kl_by_flag):
         in_reward = flag(config["algorithm.use_kl_in_reward"])
     else:
         in_reward = either(in_loss, False, True)
@@ -162,7 +169,7 @@ def _pull(config: Mapping[str, Any], code: Code) -> Facts:
     return {"pull_place": place, "beta": weights[place], "pull_kind": plain}
 
 
-def _region(config: Mapping[str, Any], loss: str, code: Code) -> Facts:
+def _region(config: Mapping[str, Any], loss: str, code: Code | None) -> Facts:
     """``region``: clip, dual_clip, truncate, soft_gate, none or other; bounds as 1−low, 1+high."""
     if loss == OPEN:
         return {"region": OPEN}
@@ -172,7 +179,9 @@ def _region(config: Mapping[str, Any], loss: str, code: Code) -> Facts:
     low, high = (both if bound in (None, -1.0) else bound for bound in (low, high))
     if loss == "geo_mean" and OPEN not in (low, high):
         low, high = -math.expm1(-low), math.expm1(high)
-    if loss == "vanilla" and code.dual_clip:
+    if loss == "vanilla" and code is None:
+        return {"clip_low": low, "clip_high": high}
+    if loss == "vanilla" and code is not None and code.dual_clip:
         cap = number(config.get(A + "clip_ratio_c", 3.0))
         return {"region": "dual_clip", "clip_low": low, "clip_high": high, "dual_c": cap}
     if loss in ("vanilla", "gspo", "geo_mean", "cispo"):
@@ -187,14 +196,16 @@ def _region(config: Mapping[str, Any], loss: str, code: Code) -> Facts:
     return {"region": _REGIONS.get(loss, "none")}
 
 
-def _aggregation(config: Mapping[str, Any], loss: str, code: Code) -> Any:
-    if loss in code.forced:
+def _aggregation(config: Mapping[str, Any], loss: str, code: Code | None) -> Any:
+    if code is None and loss in _FORCED:
+        return None
+    if code is not None and loss in code.forced:
         return "sequence_mean_token_mean"
     mode = text(config.get(A + "loss_agg_mode", "token-mean"))
     return OPEN if mode == OPEN else _AGGREGATION.get(mode, "other")
 
 
-def _sizes(program: str, config: Mapping[str, Any], code: Code) -> Facts:
+def _sizes(program: str, config: Mapping[str, Any], code: Code | None) -> Facts:
     """``K``: rollouts a prompt; ``updates``: optimiser steps on every batch of them."""
     n, agents = number(config.get(R + "n", 1)), number(config.get(R + "n_agent", 1))
     prompts, mini = (
@@ -202,12 +213,13 @@ def _sizes(program: str, config: Mapping[str, Any], code: Code) -> Facts:
         number(config[A + "ppo_mini_batch_size"]),
     )
     epochs = number(config.get(A + "ppo_epochs", 1))
-    sizes = [prompts, mini, epochs, agents, *([] if code.by_n else [n])]
+    by_n = n == 1 if code is None else code.by_n
+    sizes = [prompts, mini, epochs, agents, *([] if by_n else [n])]
     facts: Facts = {"K": OPEN if OPEN in (n, agents) else n * agents}
     if OPEN in sizes:
         facts["updates"] = OPEN
-    elif prompts and program != "fully_async_main":
-        facts["updates"] = ratio_up(prompts * agents * (1 if code.by_n else n), mini) * epochs
+    elif prompts and program != "fully_async_main" and (by_n or code is not None):
+        facts["updates"] = ratio_up(prompts * agents * (1 if by_n else n), mini) * epochs
     facts["temperature"] = number(config.get(R + "temperature", 1.0))
     facts["top_p"] = number(config.get(R + "top_p", 1.0))
     top_k = number(config.get(R + "top_k", -1))

@@ -261,6 +261,15 @@ def test_a_new_verl_reduces_gspo_as_its_code_says() -> None:
     assert facts["aggregation"] == "sequence_mean_token_mean"
 
 
+def test_code_that_is_not_in_the_checkout_says_nothing() -> None:
+    facts = verl_facts("verl.trainer.main_ppo", SETTINGS, None)
+    assert not {"pull_place", "beta", "region", "dual_c", "updates"} & set(facts)
+    assert (facts["clip_low"], facts["K"], facts["aggregation"]) == (0.2, 5, "token_mean")
+    alone = {**SETTINGS, "actor_rollout_ref.rollout.n": 1, "algorithm.use_kl_in_reward": True}
+    facts = verl_facts("verl.trainer.main_ppo", alone, None)
+    assert (facts["pull_place"], facts["updates"]) == ("reward", 4)
+
+
 def test_what_only_a_caller_knows_is_open() -> None:
     told = {**SETTINGS, "actor_rollout_ref.rollout.n": OPEN, "algorithm.adv_estimator": ""}
     facts = verl_facts("verl.trainer.main_ppo", told, OLD)
