@@ -200,3 +200,22 @@ def test_damage_is_an_error_or_a_reading_never_a_crash(
     path = written(tmp_path, name, text[:start] + junk + text[stop:])
     with contextlib.suppress(SpecError):
         locate(path).to_dict()
+
+
+PLAIN = """model_name_or_path: a/b
+output_dir: out
+per_device_train_batch_size: 4
+learning_rate: 1.0e-5
+"""
+
+
+def test_a_training_file_without_a_method_is_what_its_folder_says(tmp_path: Path) -> None:
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft" / "full.yaml").write_text(PLAIN, encoding="utf-8")
+    assert locate(tmp_path / "sft" / "full.yaml").method == "SFTConfig"
+    (tmp_path / "full.yaml").write_text(PLAIN, encoding="utf-8")
+    with pytest.raises(SpecError, match="of which method"):
+        locate(tmp_path / "full.yaml")
+    (tmp_path / "sft" / "full.yaml").write_text(f"{PLAIN}stage: sft\n", encoding="utf-8")
+    with pytest.raises(SpecError):
+        locate(tmp_path / "sft" / "full.yaml")

@@ -79,7 +79,7 @@ def test_a_pin_beyond_the_repository_is_none_of_its(tmp_path: Path) -> None:
 
 def test_a_pin_of_a_commit_names_no_release_and_that_is_said(tmp_path: Path) -> None:
     pin = (
-        "trl @ git+https://github.com/huggingface/trl.git@69ad852e5654a77f1695eb4c608906fe0c7e8624"
+        "trl @ git+https://github.com/huggingface/trl.git@0000052e5654a77f1695eb4c608906fe0c7e8624"
     )
     (tmp_path / "requirements.txt").write_text(pin + "\n", encoding="utf-8")
     found = located(tmp_path)
@@ -310,3 +310,12 @@ def test_the_file_that_a_command_names_goes_before_the_usual_one(tmp_path: Path)
     found = locate(script, version="0.9.1").operator
     assert found is not None
     assert found.action.pull is None  # type: ignore[union-attr]
+
+
+def test_a_commit_that_is_recorded_is_read_as_the_release_that_it_is_like(tmp_path: Path) -> None:
+    commit = "69ad852e5654a77f1695eb4c608906fe0c7e8624"
+    (tmp_path / ".git").mkdir()
+    pin = f"trl @ git+https://github.com/huggingface/trl.git@{commit}\n"
+    (tmp_path / "requirements.txt").write_text(pin, encoding="utf-8")
+    found = located(tmp_path)
+    assert (found.version, found.operator.action.aggregation.kind) == ("0.16.0", "token_mean")  # type: ignore[union-attr]

@@ -60,6 +60,7 @@ def choose(
     values: Mapping[str, Any],
     path: Path | None = None,
     version: str | None = None,
+    listing: tuple[str, Mapping[str, Any]] | None = None,
 ) -> Choice:
     """The releases that a file may be of: as asked, else as pinned, else as its keys say.
 
@@ -72,13 +73,16 @@ def choose(
         values: The file's settings, flat.
         path: The file; None: there is none, and no pin.
         version: As asked.
+        listing: Name and settings of a file that lists all defaults of the program.
 
     Raises:
         SpecError: ``version`` is no release, or older than all that are recorded of the method.
     """
     versions = recorded(framework)
     text = _text(path)
-    own = own_defaults(path) if path is not None and framework == "verl" else None
+    own = listing
+    if own is None and path is not None and framework == "verl":
+        own = own_defaults(path)
     keys = by_keys(versions, method, values, added_keys(text))
     if own is not None:
         keys = [Evidence(f"defaults of its own {own[0]}", like(versions, method, own[1]))]
@@ -93,7 +97,7 @@ def choose(
     chosen = _narrowed(versions, releases, stronger, keys)
     if own is None and framework == "verl":
         return replace(chosen, strange=of_forks(versions, method, values, added_keys(text)))
-    return chosen if own is None or version else replace(chosen, own=own[1])
+    return chosen if own is None or version else replace(chosen, own=dict(own[1]))
 
 
 def _text(path: Path | None) -> str:

@@ -14,6 +14,8 @@ from tod.configurations.hydra import Composed, compose
 from tod.configurations.inherited import inherited, of_config
 from tod.configurations.shell.marks import Marks, known
 from tod.configurations.shell.reading import TrainingCommand
+from tod.configurations.trainer import trainer_of
+from tod.configurations.version_evidence import lists_all
 
 _MAIN = re.compile(r"hydra\.main\(([^)]*)\)")
 _NAMED = re.compile(r"config_(path|name)\s*=\s*['\"]([^'\"]*)['\"]")
@@ -30,6 +32,7 @@ class Layers:
         unread: Layers that are not here: each may hold any setting.
         method: What a file of a program says of the method.
         above: Settings that a program writes over what it is given.
+        listing: Name and settings of a file that lists all of a program's own defaults.
     """
 
     values: Mapping[str, Any]
@@ -37,6 +40,7 @@ class Layers:
     unread: tuple[str, ...] = ()
     method: str | None = None
     above: Mapping[str, Any] = field(default_factory=dict)
+    listing: tuple[str, Mapping[str, Any]] | None = None
 
     def under(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """A command's settings over these."""
@@ -71,15 +75,23 @@ def layers_of(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
 
 def _verl(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
     module, given = command.program.name, command.given.layers
-    folder = module.rpartition(".")[0].replace(".", "/")
-    main = _main_of(path, module)
+    folder = file_of(module).rpartition("/")[0]
+    program = nearby.find(path, file_of(module))
+    text = nearby.text_near(path, file_of(module)) or ""
+    changes = () if command.own else _of_trainer(path, module, text)
+    main = _main_of(text)
     name = given.get("name") or main.get("name", "")
     place = given.get("path") or main.get("path", "config")
+    if program is not None and (program.parent / place / _yaml(name)).is_file():
+        place = str(program.parent / place)
     known_facts = facts("verl")
     if name:
         found = _composed(path, place, name, folder, command.given.values)
         if found is not None and not set(map(_base, found.missing)) - set(known_facts.bases):
-            return _of_composed(found)
+            layers = _of_composed(found)
+            whole = not command.own and lists_all(found.values)
+            listing = (_yaml(name), flat(found.values)) if whole else None
+            return replace(layers, listing=listing, unread=changes)
         if found is not None:
             away = ", ".join(found.missing)
             return replace(_of_composed(found), unread=(f"{away}.yaml of {name} is not here",))
@@ -91,22 +103,52 @@ def _verl(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
     return Layers({}, unread=(f"--config-name {said}" if said else f"the defaults of {module}",))
 
 
+def file_of(program: str) -> str:
+    """The file that a program is, named as one or as a module."""
+    return program if program.endswith(".py") else program.replace(".", "/") + ".py"
+
+
 def _base(name: str) -> str:
     return name.removesuffix(".yaml").removesuffix(".yml").rpartition("/")[2]
 
 
-def _main_of(path: Path, module: str) -> dict[str, str]:
-    """Folder and name of the configuration that a program of Hydra starts from, if it lies here."""
-    text = nearby.text_near(path, module.replace(".", "/") + ".py")
-    found = _MAIN.search(text or "")
+_SPLIT = "main_ppo_split.py"
+"""Of verl's examples: its loop is the trainer's own on other devices."""
+
+
+def _yaml(name: str) -> str:
+    return name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
+
+
+def _main_of(text: str) -> dict[str, str]:
+    """Folder and name of the configuration that a program of Hydra starts from."""
+    found = _MAIN.search(text)
     return dict(_NAMED.findall(found.group(1))) if found else {}
+
+
+def _of_trainer(path: Path, program: str, text: str) -> tuple[str, ...]:
+    """What a program of one's own makes of verl's trainer, as a layer that was not read.
+
+    Raises:
+        SpecError: By its imports it trains by another one.
+    """
+    trainer = trainer_of(text)
+    if trainer is None:
+        return ()
+    if trainer.package == "verl":
+        changed = trainer.changed and not program.endswith(_SPLIT)
+        return (f"what {program} makes of {trainer.name}",) if changed else ()
+    whose = f"{trainer.package}'s {trainer.name}" if trainer.package else trainer.name
+    raise SpecError(
+        f"{path}: {program} takes verl's settings but trains by {whose}, which is not read here: "
+        "nothing is said of it."
+    )
 
 
 def _composed(
     path: Path, place: str, name: str, folder: str, values: Mapping[str, Any]
 ) -> Composed | None:
-    name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
-    file = nearby.find(path, f"{place}/{name}", folder)
+    file = nearby.find(path, f"{place}/{_yaml(name)}", folder)
     if file is None or not known(name):
         return None
     programs = [one for one in nearby.candidates(path, f"{folder}/config") if one.is_dir()]

@@ -41,6 +41,7 @@ class ConfigurationFile:
         method: What the file calls the method, if it does.
         program: Module that a shell script runs, if it is one.
         notes: What a reader should know of the reading.
+        listing: Name and settings of a file that lists all defaults of the program.
     """
 
     framework: Framework
@@ -48,6 +49,7 @@ class ConfigurationFile:
     method: str | None = None
     program: str | None = None
     notes: tuple[str, ...] = field(default_factory=tuple)
+    listing: tuple[str, Mapping[str, Any]] | None = None
 
 
 def detect(
@@ -140,6 +142,7 @@ def _of_shell(
         named,
         program.name,
         (*layers.notes, *reader.notes(command)),
+        layers.listing,
     )
 
 
@@ -197,4 +200,9 @@ def _whose(data: Mapping[str, Any]) -> Framework | None:
         return "nemo_rl"
     naming = any(isinstance(data.get(key), str) for key in ("config_class", "trainer", "_class"))
     mine = set().union(*facts("trl").own.values(), {"num_generations", "loss_type", "beta"})
-    return "trl" if naming or mine & set(data) else None
+    plain = set(data) >= _TRAINING and "stage" not in data  # a stage is LLaMA-Factory's
+    return "trl" if naming or mine & set(data) or plain else None
+
+
+_TRAINING = {"model_name_or_path", "output_dir", "per_device_train_batch_size", "learning_rate"}
+"""Keys of a training file that names no method; its folder may."""

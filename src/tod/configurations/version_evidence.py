@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from tempfile import gettempdir
@@ -12,7 +12,7 @@ from tod.base import SpecError, read_yaml
 from tod.configurations.framework import facts, flat
 from tod.configurations.versions import ABSENT, Versions, at, ever, numbers
 
-__all__ = ["Evidence", "asked", "by_keys", "own_defaults", "pins"]
+__all__ = ["Evidence", "asked", "by_keys", "lists_all", "own_defaults", "pins"]
 
 PINNING = re.compile(r"requirements[\w.-]*\.txt|setup\.py|pyproject\.toml|environment\.ya?ml")
 """Files that say which releases a repository installs."""
@@ -68,13 +68,13 @@ def pins(versions: Versions, framework: str, path: Path, text: str) -> Evidence 
     own = [_pin(versions, framework, line[1]) for line in _INSTALL.finditer(text)]
     for pin in own:
         if pin is not None:
-            return Evidence(f"pinned in the file ({pin.said})", pin.releases)
+            return replace(pin, said=f"pinned in the file ({pin.said})")
     for folder in _folders(path):
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             if PINNING.fullmatch(file.name):
                 pin = _pin(versions, framework, _uncommented(file))
                 if pin is not None:
-                    return Evidence(f"pinned in {file.name} ({pin.said})", pin.releases)
+                    return replace(pin, said=f"pinned in {file.name} ({pin.said})")
         source = folder / "verl" / "version" / "version"
         if framework == "verl" and source.is_file():
             return _of_source(versions, _uncommented(source).strip())
@@ -109,6 +109,12 @@ def _pin(versions: Versions, framework: str, text: str) -> Evidence | None:
     git = re.search(rf"github\.com/{_HOMES[framework]}(?:\.git)?@([\w./-]+)", text)
     if git:
         release = _RELEASE.fullmatch(git[1])
+        span = next((span for at, span in versions.between.items() if git[1].startswith(at)), None)
+        if span is not None:
+            within = versions.within(span)
+            said = " to ".join(dict.fromkeys(span.split("..")))
+            between = len(within) > 1
+            return Evidence(f"{framework} @ {git[1][:7]}, as {said}", within, between)
         named = {v for v in versions.releases if release and numbers(v) == numbers(release[1])}
         return Evidence(f"{framework} @ {git[1][:12]}", frozenset(named))
     match = re.search(rf"{name}\s*\(?({_SPECIFIER}(?:\s*,\s*{_SPECIFIER})*)", text, re.IGNORECASE)
@@ -243,12 +249,12 @@ def own_defaults(path: Path) -> tuple[str, dict[str, Any]] | None:
                     data = read_yaml(file)
                 except SpecError:
                     return None
-                return (name, flat(data)) if _whole(data) else None
+                return (name, flat(data)) if lists_all(data) else None
     return None
 
 
-def _whole(data: Any) -> bool:
-    """Whether a trainer YAML holds its values itself, rather than the names of other files."""
+def lists_all(data: Any) -> bool:
+    """Whether a trainer YAML of verl holds its values itself, not the names of other files."""
     return (
         isinstance(data, dict)
         and isinstance(data.get("actor_rollout_ref"), dict)
