@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,9 +21,21 @@ from hypothesis import settings
 from tod.base import Groups
 from tolerance import of_weights, rounding
 
-torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+THREADS = int(os.environ["OMP_NUM_THREADS"])
+torch.set_num_threads(THREADS)
 settings.register_profile("tod", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("tod")
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """The threads of the suite again after a test: `tod run` chooses its own by the load.
+
+    A run in this process is compared bit for bit with one in another.
+    """
+    yield
+    if torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
 
 
 @dataclass(frozen=True)
