@@ -1,17 +1,16 @@
 """Every command without the training libraries: it works, or names the extra in one line."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import warm
 from every_command import COMMANDS
 from tod.base.text import counted
 from tod.cli.failures import missing, told
@@ -21,28 +20,14 @@ from tod.formats import read
 ROOT = Path(__file__).parents[2]
 BLOCKED = ("torch", "transformers", "trl", "accelerate", "peft", "safetensors", "datasets")
 BLOCKED += ("math_verify", "reasoning_gym", "ray", "verl", "vllm", "psutil")
-BLOCKER = f"""
-import sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {BLOCKED!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Blocker())
-from tod.cli.main import main
-"""
 FOUND = 3
 """Exit code of a check that works and has something to say."""
-MARK = "== help of "
-HELPS = f"""
-import json
-for words in json.loads(sys.argv[1]):
-    print({MARK!r} + " ".join(words), flush=True)
-    sys.argv[1:] = words
-    try:
-        main()
-    except SystemExit as end:
-        assert end.code in (0, None), (words, end.code)
-"""
+
+
+@pytest.fixture(scope="module")
+def light() -> warm.Server:
+    """Processes that find none of these packages."""
+    return warm.Server(warm.LIGHT, BLOCKED)
 
 
 @pytest.fixture(scope="module")
@@ -74,24 +59,13 @@ def example(command: Any) -> list[str]:
     return shlex.split(found[1].partition(" > ")[0].strip())
 
 
-def blocked(
-    words: list[str], folder: Path, script: str = "main()"
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", BLOCKER + script, *words],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-
-
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_works_or_names_the_extra(words: tuple[str, ...], folder: Path) -> None:
+def test_every_command_works_or_names_the_extra(
+    words: tuple[str, ...], folder: Path, light: warm.Server
+) -> None:
     line = example(COMMANDS[words])
     assert tuple(line[: len(words)]) == words
-    done = blocked(line, folder)
+    done = light.run(*line, cwd=folder)
     if done.returncode in (0, FOUND):
         assert done.stdout
         return
@@ -99,15 +73,20 @@ def test_every_command_works_or_names_the_extra(words: tuple[str, ...], folder: 
     assert re.fullmatch(r"tod: .*pip install '?tod-posttrain\[\w+\]'?\n", done.stderr), done.stderr
 
 
-def test_every_help_needs_no_library(folder: Path) -> None:
-    """One process asks for all of them: most of its time is importing."""
-    every = [[*words, "--help"] for words in COMMANDS]
-    done = blocked([json.dumps(every)], folder, HELPS)
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_help_needs_no_library(
+    words: tuple[str, ...], folder: Path, light: warm.Server
+) -> None:
+    done = light.run(*words, "--help", cwd=folder)
     assert done.returncode == 0, done.stderr
-    told = done.stdout.split(MARK)[1:]
-    assert [text.partition("\n")[0] for text in told] == [" ".join(words) for words in every]
-    for text in told:
-        assert "Example: tod" in text, text
+    assert "Example: tod" in done.stdout
+
+
+def test_what_is_blocked_is_not_there(light: warm.Server, folder: Path) -> None:
+    """One process of its own: the others are forked from one that imports nothing else."""
+    probe = f"import sys; print([name for name in {BLOCKED!r} if name in sys.modules])"
+    assert light.run(code=probe, cwd=folder).stdout == "[]\n"
+    assert "No module named 'torch'" in light.run(code="import torch", cwd=folder).stderr
 
 
 def test_what_is_missing_is_named_with_its_extra() -> None:

@@ -12,53 +12,14 @@ from pathlib import Path
 
 import pytest
 
+import warm
+
 ROOT = Path(__file__).parents[2]
 QUICK = ["train.steps=2", "evaluate=null", "operator.proposal.prompts=4"]
 
 
-def tod(*words: str, timeout: float = 600, **options: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "80"}
-    return subprocess.run(
-        [sys.executable, "-m", "tod.cli.main", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        **{"cwd": ROOT, **options},  # type: ignore[call-overload]
-    )
-
-
-MARK = "== end of command "
-IN_TURN = f"""
-import json, sys
-from tod.cli.main import main
-for words in json.loads(sys.argv[1]):
-    sys.argv[1:] = words
-    code = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code or 0
-    for stream in (sys.stdout, sys.stderr):
-        stream.write(f"{MARK}{{code}}\\n")
-        stream.flush()
-"""
-
-
-def in_turn(*lines: list[str]) -> list[tuple[int, str, str]]:
-    """Exit code, output and errors of commands that one process runs: most of it is importing."""
-    done = subprocess.run(
-        [sys.executable, "-c", IN_TURN, json.dumps(lines)],
-        env={**os.environ, "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        cwd=ROOT,
-        check=True,
-    )
-    out, errors = (re.split(rf"{MARK}(\d+)\n", text) for text in (done.stdout, done.stderr))
-    assert len(out) == len(errors) == 2 * len(lines) + 1
-    return [(int(out[i + 1]), out[i], errors[i]) for i in range(0, 2 * len(lines), 2)]
+def tod(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return warm.training().run(*words, cwd=cwd, env={**os.environ, "COLUMNS": "80"})
 
 
 def test_run_ends_with_the_path_of_its_report(tmp_path: Path) -> None:
@@ -117,15 +78,12 @@ BAD = [
 ]
 
 
-def test_bad_input_exits_2_with_one_message() -> None:
-    """The last in a process of its own, the others in one."""
-    ends = in_turn(*[words for words, _ in BAD[:-1]])
-    alone = tod(*BAD[-1][0])
-    ends.append((alone.returncode, alone.stdout, alone.stderr))
-    for (words, expected), (code, out, errors) in zip(BAD, ends, strict=True):
-        assert code == 2, (words, out, errors)
-        assert expected in errors, (words, errors)
-        assert "Traceback" not in errors, (words, errors)
+@pytest.mark.parametrize(("words", "expected"), BAD)
+def test_bad_input_exits_2_with_one_message(words: list[str], expected: str) -> None:
+    done = tod(*words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_debug_shows_the_traceback() -> None:
@@ -133,12 +91,11 @@ def test_debug_shows_the_traceback() -> None:
 
 
 def test_help_teaches() -> None:
-    commands: list[list[str]] = [[], ["run"], ["demo"], ["report"], ["atlas"]]
-    ends = in_turn(*[[*command, "--help"] for command in commands])
-    for command, (code, out, _) in zip(commands, ends, strict=True):
-        assert code == 0
+    for command in ([], ["run"], ["demo"], ["report"], ["atlas"]):
+        done = tod(*command, "--help")
+        assert done.returncode == 0
         if command and command != ["atlas"]:
-            assert "Example: tod" in out
+            assert "Example: tod" in done.stdout
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -173,16 +130,10 @@ def test_full_disk_is_one_message_and_records_stay_whole(tmp_path: Path) -> None
         "import signal, resource, sys;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({300_000}, {300_000}));"
-        "sys.argv = ['tod', *sys.argv[1:]];"
         "from tod.cli.main import main; main()"
     )
     words = ["run", "configs/quickstart.yaml", *QUICK, f"output={run}"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = warm.training().run(*words, code=script, cwd=ROOT)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "checkpoint" in done.stderr
@@ -195,16 +146,15 @@ def test_full_disk_is_one_message_and_records_stay_whole(tmp_path: Path) -> None
 def test_a_file_of_another_kind_is_named_in_words(tmp_path: Path) -> None:
     rollouts = str(ROOT / "tests/formats/fixtures/completions")
     commands = (["run"], ["atlas", "audit"], ["diagnose", rollouts, "--target"])
-    lines = []
     for number, content in enumerate(("", "[1]", "text", "target: 5\noperator: [1]")):
         path = tmp_path / f"recipe{number}.yaml"
         path.write_text(content)
-        lines += [[*command, str(path)] for command in commands]
-    for line, (code, _, errors) in zip(lines, in_turn(*lines), strict=True):
-        assert code == 2, line
-        assert line[-1] in errors
-        assert "mapping" in errors
-        assert not re.search("NoneType|a list, this|Input should|dict", errors), errors
+        for command in commands:
+            done = tod(*command, str(path))
+            assert done.returncode == 2, command
+            assert str(path) in done.stderr
+            assert "mapping" in done.stderr
+            assert not re.search("NoneType|a list, this|Input should|dict", done.stderr)
 
 
 def test_the_context_of_the_model_is_named_before_memory(tmp_path: Path) -> None:

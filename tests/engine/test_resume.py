@@ -69,7 +69,7 @@ def same_run(first: Path, second: Path) -> None:
         assert ours.collect().equals(theirs.collect()), table
 
 
-@pytest.mark.parametrize("times", [4, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [2, pytest.param(12, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(small: Make, times: int) -> None:
     changes = {"operator__proposal__refresh": 2, "evaluate": {"held_out_prompts": 4, "every": 3}}
     whole, broken = (

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import warm
 from tolerance import of_gradient, of_log_prob, of_sequence
 
 HERE = Path(__file__).parent
@@ -34,12 +35,15 @@ def gradient(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
         if asked not in folders:
             place = folders[asked] = tmp_path_factory.mktemp(f"world-{processes}-{contexts}")
             (place / "tests_engine_conftest.py").write_text((HERE / "conftest.py").read_text())
-            launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-            command = [sys.executable, *(launcher if processes == 2 else ())]
-            command += [str(HERE / "world_script.py"), str(place), *SETTINGS[asked]]
             path = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
             environment = {**os.environ, "PYTHONPATH": path}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            script, words = HERE / "world_script.py", [str(place), *SETTINGS[asked]]
+            if processes == 1:
+                done = warm.training().run(*words, script=script, env=environment)
+            else:
+                command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+                command += ["--nproc_per_node=2", str(script), *words]
+                done = subprocess.run(command, env=environment, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-3000:]
         return dict(np.load(folders[asked] / f"{dtype}-{micro_batch}-{contexts}.npz"))
 

@@ -1,7 +1,5 @@
 """Two processes have the gradients and the records of one, in the recipes that need most."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import warm
 from tod.runs import RunDirectory, comparable
 from tolerance import of_gradient, stated
 
@@ -39,11 +38,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Run:
         if (dtype, names) not in seen:
             folders = [tmp_path_factory.mktemp(f"{dtype}-{size}") for size in (1, 2)]
             for size, folder in enumerate(folders, 1):
-                launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-                command = [sys.executable, *(launcher if size == 2 else ())]
-                command += [str(SCRIPT), str(folder), dtype, *names]
-                done = subprocess.run(command, capture_output=True, text=True)
-                assert done.returncode == 0, done.stderr[-3000:]
+                words = [str(folder), dtype, *names]
+                ends = warm.training().run_together(size, *words, script=SCRIPT)
+                assert [done.returncode for done in ends] == [0] * size, ends[0].stderr[-3000:]
             seen[dtype, names] = (folders[0], folders[1])
         return seen[dtype, names]
 

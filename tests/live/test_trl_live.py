@@ -4,9 +4,7 @@ One child process runs every scenario, since most of its time is importing.
 """
 
 import json
-import os
-import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import warm
 from tod.base import SpecError
 from tod.diagnosis import diagnose
 from tod.formats import read
@@ -26,22 +25,24 @@ TIGHT = {"beta": 0.1, "scale_rewards": "none"}
 ARC = {"min_informative": 1, "start": 0.5, "window": 1, "dwell": 1}
 
 
-def run(scenarios, processes=1, timeout=300):
-    launcher = (
-        []
-        if processes == 1
-        else ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+@cache
+def server():
+    return warm.Server((*warm.TRAINING, "trl.trainer.grpo_trainer", "trl.trainer.rloo_trainer"))
+
+
+def run(scenarios, processes=1):
+    code = (
+        "import runpy, sys, warnings; warnings.simplefilter('ignore');"
+        f"sys.path.insert(0, {str(SCRIPT.parent)!r});"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     )
-    found = subprocess.run(
-        [sys.executable, "-W", "ignore", *launcher, str(SCRIPT), json.dumps(scenarios)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    assert found.returncode == 0, found.stderr[-3000:]
-    return found.stderr
+    words = [json.dumps(scenarios)]
+    if processes == 1:
+        ends = [server().run(*words, code=code, timeout=3000)]
+    else:
+        ends = server().run_together(processes, *words, code=code)
+    assert not any(end.returncode for end in ends), ends[0].stderr[-3000:]
+    return ends[0].stderr
 
 
 @pytest.fixture(scope="module")
@@ -444,7 +445,7 @@ def with_faults(root, chosen, **more):
         fault = [place, kinds[number % len(kinds)]]
         output = str(root / str(number))
         scenarios.append({"output": output, "instrument_with": {}, "fault": fault, **more})
-    stderr = run(scenarios, timeout=3000)
+    stderr = run(scenarios)
     weights = found(root / "plain")["weights"]
     reached = []
     for number, place in enumerate(chosen):

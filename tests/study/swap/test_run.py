@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 import yaml
 from small_study import study
 
+import warm
 from tod.base import RunError, SpecError
 from tod.engine.settings import RunSettings
 from tod.engine.train import train
@@ -51,16 +50,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[SwapSpec, Path]:
     path, output = folder / "study.yaml", folder / "out"
     path.write_text(yaml.safe_dump(study(**SMALL)))
     (folder / "script.py").write_text(SCRIPT)
-    process = subprocess.Popen(
-        [sys.executable, str(folder / "script.py"), str(path), str(output)],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = warm.training().start(str(path), str(output), script=folder / "script.py")
     try:
         limit = time.monotonic() + 900
         while not list(output.glob("arms/*--0.npz")):
-            assert process.poll() is None
+            assert Path(f"/proc/{process.pid}/cwd").exists(), process.wait()
             assert time.monotonic() < limit
             time.sleep(0.05)
     finally:

@@ -2,6 +2,7 @@
 
 import fnmatch
 import multiprocessing
+import multiprocessing.context
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -115,7 +116,7 @@ def _run(
     begin, failed = time.monotonic(), dict[str, str]()
     have = sum(outcome_path(into, arm).exists() for arm, into in jobs)
     progress(Progress(have, len(jobs), None, 0.0, None, None))
-    context = multiprocessing.get_context("spawn")
+    context = _clean_processes()
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
         waiting = iter(missing)
         running: dict[Future[None], Arm] = {}
@@ -203,6 +204,20 @@ def _check(arms: list[Arm], folder: Path) -> None:
                 f"{path}: of another recipe than the study now says for {arm.slug}. Write the "
                 "new study into another folder, or remove the outcome and it runs again."
             )
+
+
+def _clean_processes() -> multiprocessing.context.BaseContext:
+    """How to start processes without this one's threads: forked from a server that imports once.
+
+    Each process starts for itself where there is no such server.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["tod.study.swap.arms", "tod.engine.train", "transformers.models.llama.modeling_llama"]
+    )
+    return context
 
 
 def _one_thread() -> None:
