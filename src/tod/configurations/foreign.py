@@ -23,13 +23,20 @@ class Foreign(Spec):
     """Top-level keys that such a file has, every one."""
     any: tuple[str, ...] = ()
     """Top-level keys of which such a file has one at least; none listed: no matter."""
+    but: tuple[str, ...] = ()
+    """Top-level keys that no such file has."""
+    framework: str = ""
+    """By which reader it is read; empty: by none."""
     instead: str = ""
     """What to do with such a file."""
 
     def is_of(self, keys: Collection[str]) -> bool:
         """Whether a file with these top-level keys is one."""
-        return all(key in keys for key in self.all) and (
-            not self.any or any(key in keys for key in self.any)
+        there = not self.any or any(key in keys for key in self.any)
+        return (
+            there
+            and all(key in keys for key in self.all)
+            and not any(key in keys for key in self.but)
         )
 
 
@@ -40,25 +47,45 @@ def foreign() -> tuple[Foreign, ...]:
     return tuple(Foreign.parse(row, str(path)) for row in read_yaml(path))
 
 
-def refuse_foreign(data: Mapping[str, Any], known: Collection[str], where: str) -> None:
+def read_by_facts() -> tuple[str, ...]:
+    """Frameworks of those kinds that are read."""
+    return tuple(dict.fromkeys(kind.framework for kind in foreign() if kind.framework))
+
+
+def whose(data: Mapping[str, Any]) -> str | None:
+    """The framework among `read_by_facts` that a file with these keys is of."""
+    keys = {str(key) for key in data}
+    return next((kind.framework or None for kind in foreign() if kind.is_of(keys)), None)
+
+
+def refuse_foreign(
+    data: Mapping[str, Any], known: Collection[str], where: str, framework: str = ""
+) -> None:
     """Refuse a file that by its keys is somebody else's.
 
     Args:
         data: The file, a mapping.
         known: Keys of the framework it is to be read as: those say nothing against it.
         where: What to call it.
+        framework: What it is to be read as.
 
     Raises:
-        SpecError: It is one of the recorded kinds.
+        SpecError: It is one of the recorded kinds, and not the one it is to be read as.
     """
-    keys = {str(key) for key in data} - {*known}
+    keys = {str(key) for key in data}
+    mine = {kind.name for kind in foreign() if kind.framework == framework and framework}
+    if framework in read_by_facts() and whose(data) == framework:
+        return
+    left = keys - {*known}
     for kind in foreign():
-        if kind.is_of(keys):
-            shown = [key for key in (*kind.all, *kind.any) if key in keys][:SHOWN]
-            way = f" What to do: {kind.instead}." if kind.instead else ""
+        if kind.name not in mine and kind.is_of(left):
+            shown = [key for key in (*kind.all, *kind.any) if key in left][:SHOWN]
+            read = "not read as that" if kind.framework else "not read here"
+            instead = kind.instead or (kind.framework and "leave out --framework and --method")
+            way = f" What to do: {instead}." if instead else ""
             raise SpecError(
                 f"{where}: this looks like {kind.name} file (it has {', '.join(shown)}), which is "
-                f"not read here, so nothing is said of it.{way}"
+                f"{read}, so nothing is said of it.{way}"
             )
 
 
@@ -91,7 +118,7 @@ def refuse_uncovered(values: Mapping[str, Any], framework: str, where: str) -> N
             f"{whose}, and it has {', '.join(strange[:SHOWN])}. Whose file is it? A verdict would "
             "be one on defaults alone."
         )
-    if len(strange) > max(2, len(names) / 2):
+    if known.reading is None and len(strange) > max(2, len(names) / 2):
         raise SpecError(
             f"{where}: {len(strange)} of its {len(names)} settings are not {whose}: "
             f"{', '.join(strange[:SHOWN])}. Whose file is it? Say it with --framework, or leave "

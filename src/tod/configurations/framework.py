@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field
 
 from tod.base import Spec, SpecError, parse_yaml, read_yaml
+from tod.configurations.rules import Reading
 
 T = TypeVar("T")
 ANY = "**"
@@ -54,6 +55,8 @@ class Facts(Spec):
     """By method: every setting that is read, by its dotted name, with its default."""
     neutral: Annotated[frozenset[str], BeforeValidator(_names_by_section)]
     """Known settings that move no target: optimisation, logging, placement."""
+    also_neutral: tuple[str, ...] = ()
+    """Frameworks whose neutral settings are so here too."""
     sections: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_lists)] = Field(
         default_factory=dict
     )
@@ -92,6 +95,8 @@ class Facts(Spec):
     """Configuration class of another version: why it has no reader."""
     behaviour: dict[str, Any] = Field(default_factory=dict)
     """What no setting says and older releases do otherwise, see `versions.Versions.behaviour`."""
+    reading: Reading | None = None
+    """Rules by which its files are read; none: it has a module of its own."""
 
 
 @cache
@@ -99,10 +104,12 @@ def facts(framework: str) -> Facts:
     """What is recorded of a framework; read once.
 
     Args:
-        framework: ``trl``, ``verl``, ``openrlhf`` or ``nemo_rl``.
+        framework: Name of a file of ``facts/``.
     """
     path = Path(__file__).parent / "facts" / f"{framework}.yaml"
-    return Facts.parse(read_yaml(path), str(path))
+    known = Facts.parse(read_yaml(path), str(path))
+    neutral = known.neutral.union(*(facts(other).neutral for other in known.also_neutral))
+    return known.model_copy(update={"neutral": neutral})
 
 
 @cache

@@ -1,6 +1,7 @@
 """The layers below a command's own settings: files that it names, and its program's defaults."""
 
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from tod.configurations.shell.marks import Marks, known
 from tod.configurations.shell.reading import TrainingCommand
 from tod.configurations.trainer import trainer_of
 from tod.configurations.version_evidence import lists_all
+from tod.configurations.shell.recorded_programs import recorded
 
 _MAIN = re.compile(r"hydra\.main\(([^)]*)\)")
 _NAMED = re.compile(r"config_(path|name)\s*=\s*['\"]([^'\"]*)['\"]")
@@ -70,6 +72,8 @@ def layers_of(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
         marks: What its words' marks stand for.
     """
     read = {"verl": _verl, "nemo_rl": _nemo, "trl": _trl}.get(command.framework)
+    if recorded(command.framework):
+        read = _of_facts
     return Layers({}) if read is None else read(path, command, marks)
 
 
@@ -106,6 +110,43 @@ def _verl(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
 def file_of(program: str) -> str:
     """The file that a program is, named as one or as a module."""
     return program if program.endswith(".py") else program.replace(".", "/") + ".py"
+
+
+def _of_facts(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
+    """The file of settings that a command of a framework names which is read by its facts."""
+    layers = command.given.layers
+    name = layers.get("file") or "/".join(filter(None, map(layers.get, ("path", "name"))))
+    if not name:
+        return Layers({}, method=_method_of(command))
+    folder = command.program.name.rpartition("/")[0]
+    for file in (name, f"{name}.yaml"):
+        where = nearby.find(path, file, folder) if known(file) else None
+        if where is not None:
+            data = flat(data_of(where))
+            said = (f"settings read from {marks.shown(name)}",)
+            return Layers(data, said, method=_method_of(command))
+    return Layers({}, unread=(f"the settings of {marks.shown(name)}",), method=_method_of(command))
+
+
+def _method_of(command: TrainingCommand) -> str | None:
+    """What the program's name says of the method, where that is one of the framework's."""
+    reading = facts(command.framework).reading
+    said = command.program.method
+    return said if reading is not None and said in reading.methods else None
+
+
+def data_of(where: Path) -> dict[str, Any]:
+    """A file of settings: YAML, JSON or TOML.
+
+    Raises:
+        SpecError: It is damaged, or no mapping.
+    """
+    if where.suffix == ".toml":
+        try:
+            return tomllib.loads(where.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SpecError(f"{where}: not valid TOML: {error}.") from None
+    return of_config(where, where.name)[0]
 
 
 def _base(name: str) -> str:

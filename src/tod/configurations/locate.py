@@ -11,7 +11,9 @@ from tod.atlas.compare import ProcedureComparison, Side
 from tod.atlas.compare import compare as compare_sides
 from tod.atlas.entries import Recipe
 from tod.base import SpecError
+from tod.configurations.by_facts import located_by_facts
 from tod.configurations.by_version import choose, locate_by_version
+from tod.configurations.declared import locate_declared, method_of
 from tod.configurations.foreign import refuse_foreign, refuse_uncovered
 from tod.configurations.framework import ANY, Computed, Facts, facts, flat
 from tod.configurations.nemo_rl import locate_nemo_rl
@@ -39,10 +41,10 @@ def locate(
     """The point of the atlas that a configuration file is.
 
     Reads TRL (script, JSON, YAML, command), verl (YAML, overrides, script), OpenRLHF (script),
-    NeMo-RL (YAML) and our own recipes. No framework is imported and nothing is executed; what a
-    file leaves out is filled in from the defaults of the version that the result names, and what
-    that rests on is said. Nothing is claimed that a setting, a word or a layer which was not read
-    could change.
+    NeMo-RL (YAML), the frameworks that have a `reading` in their facts, and our own recipes. No
+    framework is imported and nothing is executed; what a file leaves out is filled in from the
+    defaults of the version that the result names, and what that rests on is said. Nothing is
+    claimed that a setting, a word or a layer which was not read could change.
 
     Args:
         path: The file.
@@ -56,9 +58,9 @@ def locate(
         SpecError: No known framework's, or a setting that its framework would refuse.
     """
     found = detect(Path(path), framework, method, over)
-    data = Path(path).suffix.lower() in (".yaml", ".yml", ".json")
+    data = Path(path).suffix.lower() in (".yaml", ".yml", ".json", ".toml")
     if data:
-        refuse_foreign(found.values, _top_level(found.framework), str(path))
+        refuse_foreign(found.values, _top_level(found.framework), str(path), found.framework)
     try:
         located = reader(found, str(path), version)
     except ValidationError as error:
@@ -94,6 +96,8 @@ def reader(found: ConfigurationFile, where: str, version: str | None = None) -> 
     """
     if found.framework == "tod":
         return locate_own(found.values, where)
+    if facts(found.framework).reading is not None:
+        return located_by_facts(found, where, version)
     if found.framework in VERSIONED and "sft" not in (found.program or ""):
         return _by_version(found, where, version)
     if version is not None:
@@ -141,6 +145,10 @@ def read_settings(found: ConfigurationFile, where: str, known: Facts | None = No
     Raises:
         SpecError: A setting that its framework would refuse.
     """
+    if facts(found.framework).reading is not None:
+        values = flat(found.values)
+        method = method_of(found.framework, values, found.method, where)
+        return locate_declared(found.framework, values, method, known)
     if found.framework == "trl":
         return locate_trl(found.values, found.method, where, known)
     if found.framework == "verl":

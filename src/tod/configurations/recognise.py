@@ -2,14 +2,15 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tod.base import SpecError, read_yaml
 from tod.base.text import what_is
-from tod.configurations import nearby
+from tod.configurations import foreign, nearby
 from tod.configurations import notebook as _notebook
 from tod.configurations import script as _script
 from tod.configurations.framework import ANY, Computed, facts, flat
@@ -18,14 +19,30 @@ from tod.configurations.layers import layers_of, unrecorded
 from tod.configurations.shell import options as _options
 from tod.configurations.shell.reading import Reader
 
-Framework = Literal["trl", "verl", "openrlhf", "nemo_rl", "tod"]
-FRAMEWORKS: tuple[Framework, ...] = ("trl", "verl", "openrlhf", "nemo_rl", "tod")
+Framework = Literal[
+    "trl",
+    "verl",
+    "openrlhf",
+    "nemo_rl",
+    "tod",
+    "areal",
+    "axolotl",
+    "llama_factory",
+    "ms_swift",
+    "open_instruct",
+    "prime_rl",
+    "roll",
+    "skyrl",
+    "slime",
+]
+FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 
 LOOKED_FOR = (
     "TRL (a *Config(...) call in a script, or its fields as JSON or YAML), verl (a key "
     "`actor_rollout_ref`, overrides `a.b=c`, or a script running `verl.trainer...`), OpenRLHF (a "
-    "script running `openrlhf.cli...`), NeMo-RL (`loss_fn` and `policy`), our own recipe (`target` "
-    "and `operator`)"
+    "script running `openrlhf.cli...`), NeMo-RL (`loss_fn` and `policy`), AReaL, axolotl, "
+    "LLaMA-Factory, ms-swift, open-instruct, prime-rl, ROLL, SkyRL, slime, our own recipe "
+    "(`target` and `operator`)"
 )
 _OVERRIDE = re.compile(r"^([+~]{0,2}[\w][\w./@-]*=|~[\w][\w./@-]*$)")
 _NEMO = ("grpo", "dpo", "sft", "distillation", "ppo")
@@ -85,7 +102,7 @@ def detect(
 
 
 def _flat_of(found: ConfigurationFile) -> dict[str, Any]:
-    nested = found.framework in ("verl", "nemo_rl")
+    nested = found.framework not in ("trl", "openrlhf")
     return flat(found.values) if nested else dict(found.values)
 
 
@@ -114,7 +131,7 @@ def _read(
 
 
 _SHELLS = (".sh", ".bash", ".slurm", ".sbatch", ".zsh", ".job")
-_DATA = (".yaml", ".yml", ".json")
+_DATA = (".yaml", ".yml", ".json", ".toml")
 
 
 def _is_variable(name: str, path: Path, text: str) -> bool:
@@ -158,12 +175,12 @@ def _text(path: Path) -> str:
 
 
 def _data(path: Path, text: str, suffix: str) -> Any:
-    if suffix != ".json":
+    if suffix not in (".json", ".toml"):
         return read_yaml(path)
     try:
-        return json.loads(text)
+        return json.loads(text) if suffix == ".json" else tomllib.loads(text)
     except ValueError as error:
-        raise SpecError(f"{path}: not valid JSON: {error}.") from None
+        raise SpecError(f"{path}: not valid {suffix[1:].upper()}: {error}.") from None
 
 
 def _of_data(data: Any, path: Path, framework: str | None, method: str | None) -> ConfigurationFile:
@@ -175,7 +192,7 @@ def _of_data(data: Any, path: Path, framework: str | None, method: str | None) -
         raise SpecError(f"{path}: {kind}, not a configuration. Looked for {LOOKED_FOR}.")
     notes: tuple[str, ...] = ()
     absent: list[str] = []
-    if "defaults" in data and _whose(data) != "verl":
+    if "defaults" in data and _whose(data) in (None, "nemo_rl", "trl", "tod"):
         data, notes = inherited(path, data, absent)
     name = framework or _whose(data)
     if name == "nemo_rl":
@@ -190,6 +207,9 @@ def _of_data(data: Any, path: Path, framework: str | None, method: str | None) -
 
 
 def _whose(data: Mapping[str, Any]) -> Framework | None:
+    of_facts = foreign.whose(data)
+    if of_facts is not None:
+        return of_facts  # type: ignore[return-value]
     if "actor_rollout_ref" in data or "algorithm" in data:
         return "verl"
     if "target" in data and "operator" in data:

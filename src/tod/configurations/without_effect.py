@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import tod.operators as op
 from tod.atlas.effects import ratio_is_one
 from tod.configurations.framework import Computed, Settings
+from tod.configurations.rules import equals
 from tod.procedure import Procedure
 
 __all__ = ["NoEffect", "without_effect"]
@@ -50,7 +50,7 @@ def _recorded(s: Settings) -> Iterator[NoEffect]:
         if name not in s.given or isinstance(s.given[name], Computed):
             continue
         for other, values in rule.at.items():
-            if _certain(s, other) and any(_is(s[other], value) for value in values):
+            if _certain(s, other) and any(equals(s[other], value) for value in values):
                 why = rule.why or "{name} is {value}"
                 shown = why.format(name=other.rpartition(".")[2], value=s[other])
                 yield NoEffect(s.said(name), shown)
@@ -83,17 +83,3 @@ def _certain(s: Settings, name: str) -> bool:
     if name in s.given:
         return not isinstance(s.given[name], Computed)
     return name in s.defaults and not any(other.startswith("**") for other in s.computed)
-
-
-def _is(value: Any, wanted: Any) -> bool:
-    """Whether a value is one of the facts: ``set`` is any but none; texts spell truth values."""
-    if wanted == "set":
-        return value is not None
-    if isinstance(wanted, bool):
-        return str(value).strip().lower() in (("true", "1") if wanted else ("false", "0", "none"))
-    if isinstance(wanted, int | float):
-        try:
-            return float(0 if value is None else value) == wanted
-        except (TypeError, ValueError):
-            return False
-    return value is None if wanted is None else str(value) == str(wanted)

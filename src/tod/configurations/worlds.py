@@ -182,7 +182,7 @@ def combined(base: Located, every: list[Located], undetermined: tuple[str, ...])
         possible_changes=possible,
         without_effect=_idle(base, every),
         undetermined=undetermined,
-        open=open_parts | _open_whole(base, every),
+        open=open_parts.union(_open_whole(base, every), base.open, *(one.open for one in every)),
         stands_in=base.stands_in.union(*(one.stands_in for one in every)),
         notes=(
             *_way_out(undetermined),

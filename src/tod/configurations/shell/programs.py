@@ -2,9 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 from tod.configurations.shell.marks import known, plain
+from tod.configurations.shell.recorded_programs import recorded_program
 
 _MODULE = re.compile(
     r"(?:verl|recipe)\.[\w.]*(?:main|sft_trainer)[\w.]*|openrlhf\.cli\.\w+|trl\.scripts\.[a-z_]+"
@@ -27,7 +27,7 @@ class Program:
         method: What its name says of the method.
     """
 
-    framework: Literal["nemo_rl", "openrlhf", "trl", "verl"] | None
+    framework: str | None
     name: str
     start: int
     method: str | None = None
@@ -41,6 +41,13 @@ class Program:
 def program_of(words: tuple[str, ...]) -> Program | None:
     """The training program among words; None if there is none."""
     names = [plain(word) for word in words]
+    recorded = recorded_program(names)
+    if recorded is not None:
+        one, at, count = recorded
+        said = _NAMES_METHOD.search(names[at + count - 1].rpartition("/")[2].lower())
+        name = " ".join(names[at : at + count])
+        method = said.group(1) if said else None
+        return Program(one.framework, name, at + count - (names[at + count - 1] == "@"), method)
     bases = [name.rpartition("/")[2] for name in names]
     if not any(base in _STARTERS or re.fullmatch(r"python\d?[\d.]*", base) for base in bases):
         return None
@@ -57,7 +64,7 @@ def _named(name: str, names: list[str], at: int) -> Program | None:
     if _MODULE.fullmatch(name):
         framework = name.partition(".")[0].replace("recipe", "verl")
         method = name.rpartition(".")[2] if framework == "trl" else None
-        return Program(framework, name, at + 1, method)  # type: ignore[arg-type]
+        return Program(framework, name, at + 1, method)
     if _VERL_FILE.fullmatch(name):
         module = name.removesuffix(".py").replace("/", ".")
         return Program("verl", module, at + 1)

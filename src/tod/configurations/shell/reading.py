@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from tod.base import SpecError
 from tod.configurations.framework import ANY, decisive, facts
@@ -10,9 +10,10 @@ from tod.configurations.nearby import Near
 from tod.configurations.shell.commands import Command, Script
 from tod.configurations.shell.marks import ARGUMENTS, Marks, plain
 from tod.configurations.shell.programs import Program
+from tod.configurations.shell.recorded import given_recorded
+from tod.configurations.shell.recorded_programs import recorded
 from tod.configurations.shell.settings import Given, given_options, given_overrides, together
 
-Framework = Literal["nemo_rl", "openrlhf", "trl", "verl"]
 _VERL = ("actor_rollout_ref.", "algorithm.", "critic.", "data.train_batch_size")
 _NEMO = ("grpo.", "loss_fn.", "policy.", "dpo.", "sft.", "distillation.")
 _NOT_TRAINING = ("generation", "eval", "merge", "preprocess", "serve", "chat", "vllm")
@@ -30,7 +31,7 @@ class TrainingCommand:
         own: Whether the program's own defaults are recorded; if not, they are one more layer.
     """
 
-    framework: Framework
+    framework: str
     program: Program
     line: int
     given: Given
@@ -115,13 +116,16 @@ class Reader:
         framework = program.framework or _framework(group[0], self.files.text)
         if framework is None:
             return None
+        if recorded(framework):
+            given = together([given_recorded(one, self.marks, framework) for one in group])
+            return TrainingCommand(framework, program, line, given)
         give = given_options if framework in ("trl", "openrlhf") else given_overrides
         given = together([give(command, self.marks) for command in group])
         own = program.framework is not None or framework == "trl"
         return TrainingCommand(framework, program, line, given, own)
 
 
-def _framework(command: Command, file: Callable[[str], str | None]) -> Framework | None:
+def _framework(command: Command, file: Callable[[str], str | None]) -> str | None:
     """Whose a program of any name is, by the words that it is given."""
     words = [plain(word).lstrip("+~") for word in command.words]
     if any(word.startswith(_VERL) for word in words):

@@ -1,0 +1,61 @@
+"""What a command gives a program of a framework that is read by its facts."""
+
+from dataclasses import replace
+
+from tod.configurations.shell.commands import Command
+from tod.configurations.shell.marks import Marks, known, plain
+from tod.configurations.shell.options import overrides
+from tod.configurations.shell.recorded_programs import recorded
+from tod.configurations.shell.settings import Given, given_options, given_overrides
+
+__all__ = ["given_recorded"]
+
+_FILES = (".yaml", ".yml", ".json", ".toml")
+_ENDS = ("&&", "||", ";", "|")
+"""Words of a quoted script that end a command."""
+
+
+def given_recorded(command: Command, marks: Marks, framework: str) -> Given:
+    """What a command gives a program of a framework.
+
+    Args:
+        command: The command.
+        marks: What its words' marks stand for.
+        framework: Whose program it is.
+    """
+    how = recorded(framework)
+    command = _cut(command)
+    if how is None or how.words == "overrides":
+        return _renamed(given_overrides(command, marks))
+    given = given_options(command, marks)
+    words = [plain(word) for word in command.words]
+    files = [word for word in words if word.endswith(_FILES) and "=" not in word]
+    layers = dict(given.layers)
+    if how.file == "first" and files and words[0] in (files[0], "@"):
+        layers["file"] = files[0]
+    values = {name.replace("-", "_"): value for name, value in given.values.items()}
+    if how.words == "both":
+        before = [word for word in command.words if known(word) and "=" in plain(word)]
+        values |= overrides([word for word in before if not plain(word).startswith("-")], marks)
+    return replace(given, values=values, layers=layers)
+
+
+def _cut(command: Command) -> Command:
+    """The command without what a quoted script has behind it."""
+    words = command.run.words
+    for at in range(command.program.start, len(words)):
+        if plain(words[at]) in _ENDS:
+            run = replace(command.run, words=words[:at], sources=command.run.sources[:at])
+            return replace(command, run=run)
+    return command
+
+
+def _renamed(given: Given) -> Given:
+    """Hydra's options under the names of layers."""
+    names = {"--config_path": "path", "--config_name": "name"}
+    layers = dict(given.layers)
+    values = dict(given.values)
+    for flag, layer in names.items():
+        if flag in values:
+            layers[layer] = str(values.pop(flag))
+    return replace(given, values=values, layers=layers)

@@ -1,0 +1,60 @@
+"""Programs of frameworks that are read by their facts."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from tod.base import Spec, read_yaml
+
+__all__ = ["Recorded", "recorded", "recorded_program", "recorded_programs"]
+
+
+class Recorded(Spec):
+    """Programs of a framework."""
+
+    framework: str
+    programs: tuple[str, ...]
+    """Regular expressions of a name, or of a program and the word behind it."""
+    flags: tuple[str, ...] = ()
+    """Options of which a command gives one at least; none listed: no matter."""
+    words: Literal["options", "overrides", "both"] = "options"
+    """How settings are given."""
+    file: str = ""
+    """Option that names a file of settings; ``first``: the first word that is one."""
+
+    def is_of(self, names: Sequence[str], at: int) -> int:
+        """How many words from a place on name one of the programs; 0: none does."""
+        two = " ".join(names[at : at + 2])
+        if not self._given(names):
+            return 0
+        if any(re.fullmatch(one, names[at]) for one in self.programs if " " not in one):
+            return 1
+        return 2 * any(re.fullmatch(one, two) for one in self.programs if " " in one)
+
+    def _given(self, names: Sequence[str]) -> bool:
+        flags = {one[2:].partition("=")[0].replace("-", "_") for one in names if one[:2] == "--"}
+        return not self.flags or any(flag in flags for flag in self.flags)
+
+
+@cache
+def recorded_programs() -> tuple[Recorded, ...]:
+    """All that are recorded."""
+    path = Path(__file__).parent.parent / "facts" / "programs.yaml"
+    return tuple(Recorded.parse(row, str(path)) for row in read_yaml(path))
+
+
+def recorded_program(names: Sequence[str]) -> tuple[Recorded, int, int] | None:
+    """Whose program is among words, where its name begins and how many words it has."""
+    for at in range(len(names)):
+        for one in recorded_programs():
+            count = one.is_of(names, at)
+            if count:
+                return one, at, count
+    return None
+
+
+def recorded(framework: str) -> Recorded | None:
+    """The programs of a framework; None where none are recorded."""
+    return next((one for one in recorded_programs() if one.framework == framework), None)
