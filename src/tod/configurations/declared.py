@@ -1,5 +1,6 @@
 """Frameworks whose reader is a file of facts: rules for every part of the triple."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law
 from tod.base import SpecError
 from tod.configurations.configuration import Configuration
-from tod.configurations.framework import Computed, Facts, Settings, facts, flat
+from tod.configurations.framework import ANY, Computed, Facts, Settings, facts, flat
 from tod.configurations.point import Located
 from tod.configurations.rules import Cases, Reading, Rules, chosen, equals, filled, holds
 from tod.configurations.trl import locate_trl
@@ -22,6 +23,8 @@ __all__ = ["locate_declared", "method_of", "prepared"]
 PARTS = ("level", "trust_region", "advantage", "aggregation", "pull", "correction")
 """Parts of a policy gradient."""
 PROPOSAL = ("prompts", "size", "temperature", "top_p", "top_k", "max_new_tokens")
+SECTION = "section"
+"""Value of a name that is a section with settings in it."""
 COUNTS = ("prompts", "size", "max_new_tokens")
 STANDS_IN = {"prompts": 1, "size": 2, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 1}
 """Of a proposal's part that is not known; it is marked so."""
@@ -62,9 +65,11 @@ def method_of(
         if isinstance(values.get(name), Computed):
             raise SpecError(f"{where}: {name} (= {values[name]}) decides the method. Say --method.")
     renamed = Settings.of(framework, "", values).given
-    case = chosen(reading.method, {**reading.selecting, **renamed}.get)
-    if case is not None and case.then in reading.methods:
-        return str(case.then)
+    sections = {name.partition(".")[0]: SECTION for name in renamed if "." in name}
+    case = chosen(reading.method, {**sections, **reading.selecting, **sections, **renamed}.get)
+    said = None if case is None else filled(case.then, renamed.get)
+    if said in reading.methods:
+        return str(said)
     if case is not None and case.outside:
         raise SpecError(f"{where}: {reading.called}: {case.outside}")
     said = ", ".join(
@@ -92,7 +97,18 @@ def prepared(framework: str, values: Mapping[str, Any], method: str) -> dict[str
         for name, why in reading.required.items()
         if name in known.defaults[method] and name not in spelled
     }
-    return {**missing, **given}
+    sections = {
+        name: SECTION
+        for name in known.defaults[method]
+        if name not in given and any(other.startswith(f"{name}.") for other in given)
+    }
+    layers = [str(one) for one in given.get("defaults") or [] if reading.harmless]
+    unread = [one for one in layers if not re.search(reading.harmless, one)]
+    named = [name for name in reading.bags if given.get(name) is not None]
+    files = {f"{ANY}{name}={given[name]}": Computed(str(given[name])) for name in named}
+    files |= {f"{ANY}{name}": Computed(name) for name in unread}
+    rest = {name: value for name, value in given.items() if name not in named}
+    return {**missing, **sections, **rest, **files}
 
 
 def locate_declared(
@@ -116,6 +132,7 @@ def locate_declared(
         "pairs": made.pairs,
         "supervised": made.supervised,
         "outside": made.nothing,
+        "not_read": made.nothing,
     }
     return made.located(build[rules.kind]())
 
@@ -176,7 +193,8 @@ class _Made:
         config = self.begun(str(self.part("family") or "verifier_rl"))
         spec = {name: self.part(name) for name in PARTS}
         spec = {name: value for name, value in spec.items() if name not in self.outside}
-        if beta <= 0.0 and "pull" not in self.outside:
+        if beta <= 0.0:
+            self.outside.pop("pull", None)
             spec["pull"] = None
         config.action = op.PolicyGradient.model_validate({"kind": "policy_gradient", **spec})
         config.target = common.reward_tilt(beta) if "pull" in spec else None
@@ -220,7 +238,8 @@ class _Made:
     def nothing(self) -> Configuration:
         """A method of which nothing is in the algebra."""
         config = self.begun(str(self.part("family") or "verifier_rl"))
-        config.refuse(f"{self.method}: not in the algebra: {self.rules.why}")
+        how = "not in the algebra" if self.rules.kind == "outside" else "not read here"
+        config.refuse(f"{self.method}: {how}: {self.rules.why}")
         return config
 
     def begun(self, family: str) -> Configuration:
@@ -288,6 +307,8 @@ class _Made:
         parts = {name for name in self.outside if name in PARTS}
         if parts or (self.open and config.action is None):
             found = replace(found, recipe=None, nearest=())
+        if self.rules.kind in ("outside", "not_read"):  # none of its settings is looked at
+            found = replace(found, unknown=(), near={})
         return replace(
             found,
             open=found.open | {f"action.{name}" for name in parts} | self.open,
@@ -300,6 +321,8 @@ class _Made:
             said = self.said(part)
             away = "trust_region" if part == "clip" else part
             config.said[part] = "" if away in self.outside else said
+        if self.part("bypass"):
+            config.said["clip"] = ""
         if "clip" in config.said:
             config.said["clip"] = config.said["clip"].replace(" (default)", "")
         for remark in self.rules.changes:

@@ -93,6 +93,11 @@ def detect(
     text, told = _text(path), dict(over or {})
     outside = {name: told.pop(name) for name in [*told] if _is_variable(name, path, text)}
     found = _read(path, text, framework, method, outside)
+    if framework is not None and found.program and found.framework != framework:
+        raise SpecError(
+            f"{path}: this runs {found.program}, a program of {found.framework}, and is not read "
+            f"as {framework}, so nothing is said of it. Leave out --framework."
+        )
     if not told:
         return found
     if found.framework == "tod":
@@ -151,10 +156,12 @@ def _of_shell(
     layers = layers_of(path, command, reader.marks)
     program = command.program
     named = layers.method or program.method
-    if command.framework == "trl" and named is None and not str(method).isdecimal():
+    own = facts(command.framework).reading
+    takes = command.framework == "trl" if own is None else method in own.methods
+    if takes and named is None and not str(method).isdecimal():
         named = method
     return ConfigurationFile(
-        command.framework,
+        command.framework,  # type: ignore[arg-type]
         layers.under(command.given.values),
         named,
         program.name,

@@ -63,8 +63,9 @@ class Rules(Spec):
     it.
     """
 
-    kind: Literal["policy_gradient", "pairs", "supervised", "outside", "trl"]
-    """``outside``: nothing of it is in the algebra; ``trl``: TRL trains it, with `fields`."""
+    kind: Literal["policy_gradient", "pairs", "supervised", "outside", "not_read", "trl"]
+    """``outside``: nothing of it is in the algebra; ``not_read``: nothing of it is recorded;
+    ``trl``: TRL trains it, with `fields`."""
     family: Cases = (Case(then="verifier_rl"),)
     """Row of Table 2."""
     detail: str = ""
@@ -99,6 +100,8 @@ class Rules(Spec):
     """Recipes to prefer among equally near ones."""
     named: dict[str, str] = Field(default_factory=dict)
     """Part: the settings that say it, apart by blanks."""
+    bypass: Cases = (Case(then=False),)
+    """Whether the ratio is to the sampler's own log-probs."""
     refuse: Cases = (Case(),)
     """Why there is no finite target whatever the parts are."""
     changes: tuple[Remark, ...] = ()
@@ -129,6 +132,10 @@ class Reading(Spec):
     """Releases whose source was read, oldest first: the defaults are the same but for `history`."""
     history: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Setting: its default from a release on, where it changed."""
+    bags: tuple[str, ...] = ()
+    """Settings that name a file of any settings, which go before the others."""
+    harmless: str = ""
+    """Files under ``defaults`` that decide nothing, as a regular expression; others may."""
     required: dict[str, str] = Field(default_factory=dict)
     """Settings without a default: where it comes from. What the defaults say of them stands in."""
 
@@ -142,12 +149,15 @@ def equals(value: Any, wanted: Any) -> bool:
     """Whether a value is one of the facts.
 
     Texts spell truth values and numbers. Of a list one is enough; ``{not: x}`` is any but x;
-    ``{has: x}`` holds x; ``set`` is any but none; ``positive`` is a number above 0.
+    ``{has: x}`` holds x, ``{at_least: x}`` is a number from x on; ``set`` is any but none;
+    ``positive`` is a number above 0.
     """
     if isinstance(wanted, list):
         return any(equals(value, one) for one in wanted)
     if isinstance(wanted, dict) and "has" in wanted:
         return str(wanted["has"]) in str(value)
+    if isinstance(wanted, dict) and "at_least" in wanted:
+        return (_number(value) or 0.0) >= float(wanted["at_least"])
     if isinstance(wanted, dict):
         return not equals(value, wanted["not"])
     if wanted == "set":

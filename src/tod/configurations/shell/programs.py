@@ -44,9 +44,10 @@ def program_of(words: tuple[str, ...]) -> Program | None:
     recorded = recorded_program(names)
     if recorded is not None:
         one, at, count = recorded
-        said = _NAMES_METHOD.search(names[at + count - 1].rpartition("/")[2].lower())
         name = " ".join(names[at : at + count])
+        said = _NAMES_METHOD.search(name.rpartition("/")[2].lower())
         method = said.group(1) if said else None
+        method = next((of for word, of in one.says.items() if word in name), method)
         return Program(one.framework, name, at + count - (names[at + count - 1] == "@"), method)
     bases = [name.rpartition("/")[2] for name in names]
     if not any(base in _STARTERS or re.fullmatch(r"python\d?[\d.]*", base) for base in bases):
@@ -68,7 +69,7 @@ def _named(name: str, names: list[str], at: int) -> Program | None:
     if _VERL_FILE.fullmatch(name):
         module = name.removesuffix(".py").replace("/", ".")
         return Program("verl", module, at + 1)
-    if name.rpartition("/")[2] == "trl" and at + 1 < len(names):
+    if name.rpartition("/")[2] == "trl" and at + 1 < len(names) and names[at + 1][:1] != "-":
         return Program("trl", f"trl {names[at + 1]}", at + 2, names[at + 1])
     trl, nemo = _TRL_FILE.fullmatch(name), _NEMO_FILE.fullmatch(name)
     if trl:

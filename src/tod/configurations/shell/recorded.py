@@ -24,7 +24,7 @@ def given_recorded(command: Command, marks: Marks, framework: str) -> Given:
         framework: Whose program it is.
     """
     how = recorded(framework)
-    command = _cut(command)
+    command = _as_values(_cut(command), marks)
     if how is None or how.words == "overrides":
         return _renamed(given_overrides(command, marks))
     given = given_options(command, marks)
@@ -48,6 +48,19 @@ def _cut(command: Command) -> Command:
             run = replace(command.run, words=words[:at], sources=command.run.sources[:at])
             return replace(command, run=run)
     return command
+
+
+def _as_values(command: Command, marks: Marks) -> Command:
+    """The command with each unread word spelled by itself, where the list that held it is read.
+
+    A word of a list is a value, unless its own name is one of a list of options.
+    """
+    sources = tuple(
+        f'"{shown}"' if not known(plain(word)) and not shown.startswith(("${", '"${')) else source
+        for word, source in zip(command.run.words, command.run.sources, strict=True)
+        for shown in [marks.shown(word)]
+    )
+    return replace(command, run=replace(command.run, sources=sources))
 
 
 def _renamed(given: Given) -> Given:

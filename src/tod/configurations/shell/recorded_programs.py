@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from tod.base import Spec, read_yaml
 
 __all__ = ["Recorded", "recorded", "recorded_program", "recorded_programs"]
@@ -19,6 +21,8 @@ class Recorded(Spec):
     """Regular expressions of a name, or of a program and the word behind it."""
     flags: tuple[str, ...] = ()
     """Options of which a command gives one at least; none listed: no matter."""
+    says: dict[str, str] = Field(default_factory=dict)
+    """Word in a program's name: method that it trains by."""
     words: Literal["options", "overrides", "both"] = "options"
     """How settings are given."""
     file: str = ""
