@@ -296,24 +296,20 @@ class _Made:
         """The point, with what is outside named and nothing claimed of it."""
         self.spelled(config)
         refused = self.part("refuse")
-        whys = [*self.outside.values(), *([str(refused)] if refused else [])]
-        if whys and config.law is None:
-            config.refuse(whys[0])
-        elif whys:
-            config.target = None
-        config.notes = [*whys[1:], *config.notes]
         config.change_as_recorded()
+        whys = list(self.outside.values())
+        if whys:
+            config.no_target, config.law = whys[0], Law("other", why=whys[0])
+            config.notes = [*whys[1:], *config.notes]
+            config.known = [] if config.action is None else [(config.action, {})]
+            config.action = None
+            config.stands_in = frozenset(f"action.{name}" for name in self.outside if name in PARTS)
+        elif refused:
+            config.refuse(str(refused))
         found = config.located()
-        parts = {name for name in self.outside if name in PARTS}
-        if parts or (self.open and config.action is None):
-            found = replace(found, recipe=None, nearest=())
         if self.rules.kind in ("outside", "not_read"):  # none of its settings is looked at
             found = replace(found, unknown=(), near={})
-        return replace(
-            found,
-            open=found.open | {f"action.{name}" for name in parts} | self.open,
-            outside=tuple(self.outside.values()),
-        )
+        return replace(found, open=found.open | self.open)
 
     def spelled(self, config: Configuration) -> None:
         """How the framework spells the parts, what it changes without saying so, and notes."""
@@ -381,8 +377,18 @@ def _of_trl(framework: str, s: Settings, rules: Rules) -> Located:
 def _without_law(found: Located, why: str) -> Located:
     """A point of which what it aims at is not known."""
     law = Law("other", why=why)
-    cleared = replace(found, law=law, procedure=None, rule=None, recipe=None, nearest=())
-    return replace(cleared, outside=(why,), notes=(why, *found.notes))
+    whole = found.procedure or found.partial
+    return replace(
+        found,
+        law=law,
+        procedure=None,
+        operator=None,
+        partial=whole,
+        rule=None,
+        recipe=None,
+        nearest=(),
+        notes=(why, *found.notes),
+    )
 
 
 def _renamed(said: str, back: Mapping[str, str]) -> str:

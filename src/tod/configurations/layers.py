@@ -15,9 +15,9 @@ from tod.configurations.hydra import Composed, compose
 from tod.configurations.inherited import inherited, of_config
 from tod.configurations.shell.marks import Marks, known
 from tod.configurations.shell.reading import TrainingCommand
+from tod.configurations.shell.recorded_programs import recorded
 from tod.configurations.trainer import trainer_of
 from tod.configurations.version_evidence import lists_all
-from tod.configurations.shell.recorded_programs import recorded
 
 _MAIN = re.compile(r"hydra\.main\(([^)]*)\)")
 _NAMED = re.compile(r"config_(path|name)\s*=\s*['\"]([^'\"]*)['\"]")
