@@ -217,5 +217,4 @@ def test_a_training_file_without_a_method_is_what_its_folder_says(tmp_path: Path
     with pytest.raises(SpecError, match="of which method"):
         locate(tmp_path / "full.yaml")
     (tmp_path / "sft" / "full.yaml").write_text(f"{PLAIN}stage: sft\n", encoding="utf-8")
-    with pytest.raises(SpecError):
-        locate(tmp_path / "sft" / "full.yaml")
+    assert locate(tmp_path / "sft" / "full.yaml").framework == "llama_factory"
