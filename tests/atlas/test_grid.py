@@ -137,9 +137,10 @@ def test_cells_that_the_framework_names_are_occupied() -> None:
 
 
 def test_a_file_is_shown_in_its_place() -> None:
-    here = Here(("two_anchor", "proximal_rl"), "<a>.sh", "π_ref", "the screen")
+    here = Here(("two_anchor", "proximal_rl"), "<a>.sh", "π_ref", (("Note", "<b>"), ("Rest", "")))
     page = atlas_page(grid(), here=here)
     assert page.count("this file") == 1
     assert "&lt;a&gt;.sh" in page
     assert "<a>.sh" not in page
-    assert "this file" not in atlas_page(grid(), here=Here(None, "a", "b", "c"))
+    assert "<dt>Note</dt><dd>&lt;b&gt;</dd>" in page
+    assert "this file" not in atlas_page(grid(), here=Here(None, "a", "b", ()))

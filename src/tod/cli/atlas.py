@@ -164,13 +164,13 @@ def _put_on_map(found: "Located", file: Path, html: Path) -> None:
     from tod.atlas.grid import grid
     from tod.show.output import put
     from tod.show.page.atlas_page import Here, atlas_page
-    from tod.show.terminal.atlas import aims_at, cell_of, located_text
+    from tod.show.terminal.atlas import aims_at, cell_of, located_rows
 
     here = Here(
         cell=cell_of(found),
         title=f"{file.name}: {found.framework} {found.method}",
         aims=aims_at(found),
-        text=located_text(found, 100, file=str(file), verbose=True),
+        said=located_rows(found, file=str(file)),
     )
     put(atlas_page(grid(), here=here), html, "nothing else", "--html")
 

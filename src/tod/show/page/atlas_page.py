@@ -35,13 +35,13 @@ class Here:
         cell: Row and column; None where it has none.
         title: What the file is called, and whose it is.
         aims: Its law.
-        text: What the terminal says of it.
+        said: What the terminal says of it, as labels and texts.
     """
 
     cell: tuple[str, str] | None
     title: str
     aims: str
-    text: str
+    said: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)

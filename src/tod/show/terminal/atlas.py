@@ -52,6 +52,24 @@ def located_text(
     return "\n".join(lines)
 
 
+def located_rows(located: Located, file: str = "FILE") -> tuple[tuple[str, str], ...]:
+    """Everything that `located_text` says after its first two lines, unfolded.
+
+    A label and its text; a heading has no text, and what is listed under one no label.
+    """
+    _, *lines = located_text(located, 10**6, file=file, verbose=True).splitlines()
+    rows = [(line[:_LABEL].strip(), line[_LABEL:].strip()) for line in lines]
+    return tuple(
+        (label, text)
+        if line[:_LABEL].endswith(" ") and not line.startswith(" ")
+        else ("", line.strip())
+        if line.startswith(" ")
+        else (line, "")
+        for line, (label, text) in zip(lines, rows, strict=True)
+        if label != "Aims at"
+    )
+
+
 def aims_at(located: Located) -> str:
     """The law; where q* as declared is another one, that too."""
     if located.status in ("unknown", "not_composed"):
