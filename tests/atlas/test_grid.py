@@ -27,7 +27,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.count[tag] = self.count.get(tag, 0) + 1
-        if tag not in ("meta", "link", "img", "br"):
+        if tag not in ("meta", "link", "img", "br", "wbr"):
             self.open.append(tag)
         self.loads += [name for name, _ in attrs if name in ("src", "href", "srcset")]
 
