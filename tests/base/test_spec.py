@@ -120,18 +120,10 @@ def test_a_long_value_is_cut_to_a_line(length, whole):
 
 
 def test_a_spec_cannot_be_changed_and_takes_finite_numbers_alone():
-    """What was checked stays as it was checked; a field's docstring is its description."""
+    """What was checked stays as it was checked."""
     leaf = Leaf(weight=2.0)
     with pytest.raises(ValidationError, match="frozen"):
         leaf.weight = 3.0
     for value in (float("nan"), float("inf")):
         with pytest.raises(SpecError, match="finite"):
             Leaf.parse({"weight": value})
-
-    class Described(Spec):
-        """A spec."""
-
-        x: int = 1
-        """How many."""
-
-    assert Described.model_fields["x"].description == "How many."

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tod.atlas.effects import SilentChange, structural
 from tod.atlas.entries import Recipe, recipe
@@ -10,8 +10,10 @@ from tod.atlas.law import Law, close, exponents, follows, law_of
 from tod.atlas.nearest import number
 from tod.operators import Operator, UpdateRule, WeightedRegression, WithinBudget
 from tod.procedure import Procedure
-from tod.regimes import Regime
 from tod.targets import Target
+
+if TYPE_CHECKING:
+    from tod.regimes import Regime
 
 SameTarget = Literal["yes", "no", "one_update_only", "unknown"]
 SIZES = (
@@ -111,7 +113,7 @@ class Side:
         return cls(name, law, procedure.operator, procedure.tilt, claims, changes)
 
 
-def compare(left: Side, right: Side, regime: Regime | None = None) -> ProcedureComparison:
+def compare(left: Side, right: Side, regime: "Regime | None" = None) -> ProcedureComparison:
     """Whether two procedures share a target, and what differs.
 
     The only utility of a foreign configuration is taken to be the other side's only utility: no
@@ -318,7 +320,7 @@ def _proposals(left: Side, right: Side) -> bool | None:
     return left.operator.proposal == right.operator.proposal
 
 
-def _licence(same: SameTarget, regime: Regime | None) -> tuple[bool | None, list[str]]:
+def _licence(same: SameTarget, regime: "Regime | None") -> tuple[bool | None, list[str]]:
     if same == "unknown":
         return None, []
     if regime is None:

@@ -1,5 +1,6 @@
 """The named recipe nearest to an operator, and what it does otherwise."""
 
+from functools import cache
 from typing import Any
 
 from tod.atlas.entries import recipes
@@ -49,7 +50,7 @@ def nearest(
     mine = _parts(operator)
     ranked = []
     for name, entry in recipes().items():
-        far, differs = _distance(mine, _parts(entry.operator))
+        far, differs = _distance(mine, _of_recipes()[name])
         order = likely.index(name) if name in likely else len(likely)
         far -= _NAMED if name in likely else 0.0
         aims = target is not None and (
@@ -58,7 +59,15 @@ def nearest(
         )
         ranked.append((far, order, aims, name, differs))
     far, _, _, name, differs = min(ranked, key=lambda row: row[:3])
-    return (name, differs) if far <= _FAR else (None, ())
+    if far > _FAR:
+        return None, ()
+    return name, tuple(f"{p}: {_show(a, b)} for {_show(b, a)}" for p, a, b in differs)
+
+
+@cache
+def _of_recipes() -> dict[str, dict[str, Any]]:
+    """The parts of every recipe's operator."""
+    return {name: _parts(entry.operator) for name, entry in recipes().items()}
 
 
 def _parts(operator: Operator) -> dict[str, Any]:
@@ -70,7 +79,10 @@ def _parts(operator: Operator) -> dict[str, Any]:
     return {**action, **terms, "proposal": operator.proposal.source}
 
 
-def _distance(a: dict[str, Any], b: dict[str, Any]) -> tuple[float, tuple[str, ...]]:
+def _distance(
+    a: dict[str, Any], b: dict[str, Any]
+) -> tuple[float, tuple[tuple[str, Any, Any], ...]]:
+    """How far two operators' parts are apart, and the parts that differ with both values."""
     if a["kind"] != b["kind"]:
         return _WEIGHT["kind"], ()
     total, differs = 0.0, []
@@ -80,7 +92,7 @@ def _distance(a: dict[str, Any], b: dict[str, Any]) -> tuple[float, tuple[str, .
             continue
         kinds = [_kind(mine), _kind(theirs)]
         total += _NUMBERS.get(part, 0.25) if kinds[0] == kinds[1] else _apart(part, kinds)
-        differs.append(f"{part}: {_show(mine, theirs)} for {_show(theirs, mine)}")
+        differs.append((part, mine, theirs))
     return total, tuple(differs)
 
 

@@ -17,9 +17,8 @@ __all__ = ["FileName", "Named", "Spec", "concrete", "explain", "load_all", "tagg
 class Spec(BaseModel):
     """A frozen specification. YAML maps one to one onto its fields; the spec *is* the function."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    # docstrings of fields are not read: looking up the source of each class is half of its making
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def parse(cls, data: object, where: str = "") -> Self:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tod.base import SpecError, read_yaml
+from tod.base import SpecError
 from tod.configurations import nearby
 from tod.configurations.inherited import merged
 
@@ -59,7 +59,7 @@ def compose(file: Path, folders: list[Path], choices: Mapping[str, str] | None =
 
 
 def _mapping(file: Path) -> dict[str, Any]:
-    data = read_yaml(file)
+    data = nearby.settings_of(file)
     if data is not None and not isinstance(data, dict):
         raise SpecError(f"{file}: no mapping of settings.")
     return data or {}

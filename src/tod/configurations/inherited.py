@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tod.base import SpecError, read_yaml
+from tod.base import SpecError
+from tod.configurations.nearby import settings_of
 
 _DEEP = 16
 """Files in a chain; more is a cycle."""
@@ -50,7 +51,7 @@ def _over_parents(
         if not parent.is_file():
             missing.append(name)
             continue
-        above = read_yaml(parent)
+        above = settings_of(parent)
         if not isinstance(above, dict):
             raise SpecError(f"{parent}: named under `defaults:` and no mapping of settings.")
         read.append(name)
@@ -85,7 +86,7 @@ def of_config(script: Path, name: str) -> tuple[dict[str, Any], Path]:
     if "$" not in name:
         for folder in (script.parent, *script.resolve().parent.parents):
             if (folder / name).is_file():
-                data = read_yaml(folder / name)
+                data = settings_of(folder / name)
                 if not isinstance(data, dict):
                     raise SpecError(f"{folder / name}: named by --config and no mapping.")
                 return {k: v for k, v in data.items() if k != "env"}, folder / name

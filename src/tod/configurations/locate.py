@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -26,7 +26,9 @@ from tod.configurations.verl import locate_verl
 from tod.configurations.versions import VERSIONED, ever, recorded
 from tod.configurations.worlds import over_worlds
 from tod.procedure import Procedure
-from tod.regimes import Regime
+
+if TYPE_CHECKING:
+    from tod.regimes import Regime
 
 __all__ = ["compare", "locate", "side"]
 
@@ -193,7 +195,7 @@ def side(what: Comparable) -> Side:
     return Side.of(what)
 
 
-def compare(a: Comparable, b: Comparable, regime: Regime | None = None) -> ProcedureComparison:
+def compare(a: Comparable, b: Comparable, regime: "Regime | None" = None) -> ProcedureComparison:
     """Whether two recipes, files or procedures share a target, and what differs.
 
     Args:

@@ -3,7 +3,11 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from tod.base import read_yaml
 
 _UNREAD = re.compile(".*\ue001", re.DOTALL)
 _MOST = 1 << 20
@@ -56,6 +60,24 @@ def text_near(path: Path, name: str) -> str | None:
         return where.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def settings_of(path: Path) -> Any:
+    """Plain data of a YAML file, read once for as long as it stays as it is; not to be changed.
+
+    Raises:
+        SpecError: As `read_yaml`.
+    """
+    try:
+        state = path.stat()
+    except OSError:
+        return read_yaml(path)  # which says what is wrong
+    return _settings_of(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=64)
+def _settings_of(path: Path, changed: int, size: int) -> Any:  # noqa: ARG001 - of the key
+    return read_yaml(path)
 
 
 def short(path: Path, name: str) -> str:

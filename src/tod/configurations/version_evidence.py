@@ -8,8 +8,9 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-from tod.base import SpecError, read_yaml
+from tod.base import SpecError
 from tod.configurations.framework import facts, flat
+from tod.configurations.nearby import settings_of
 from tod.configurations.versions import ABSENT, Versions, at, ever, numbers
 
 __all__ = ["Evidence", "asked", "by_keys", "lists_all", "own_defaults", "pins"]
@@ -246,7 +247,7 @@ def own_defaults(path: Path) -> tuple[str, dict[str, Any]] | None:
             file = folder / place / name
             if file.is_file() and file.resolve() != path.resolve():
                 try:
-                    data = read_yaml(file)
+                    data = settings_of(file)
                 except SpecError:
                     return None
                 return (name, flat(data)) if lists_all(data) else None
