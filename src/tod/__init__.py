@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tod.regimes import Regime, Thresholds, classify, eta_for_ess
     from tod.targets import Target
 
+    __version__: str
+
 _HOMES = {
     "tod.arc": ("ArcConfig", "ArcState", "Decision"),
     "tod.atlas": ("RECIPES", "Recipe"),
@@ -88,9 +90,18 @@ def __getattr__(name: str) -> Any:
     """The public name, from the room it lives in."""
     if name == "arc":
         return import_module("tod.arc")
+    if name == "__version__":
+        return _version()
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'tod' has no attribute {name!r}")
+
+
+def _version() -> str:
+    """Of the installed package."""
+    from importlib.metadata import version
+
+    return version("tod-posttrain")
 
 
 def __dir__() -> list[str]:

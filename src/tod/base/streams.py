@@ -10,9 +10,27 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 from tod.base.text import visible
+
+_QUIET = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def hushed(on: bool = True) -> Iterator[None]:
+    """Leave out progress and warnings, where ``on``; may be nested."""
+    before = _QUIET.set(on or _QUIET.get())
+    try:
+        yield
+    finally:
+        _QUIET.reset(before)
+
+
+def is_hushed() -> bool:
+    """Whether only results are to be printed."""
+    return _QUIET.get()
 
 
 class Guarded(io.TextIOBase):
@@ -71,6 +89,8 @@ def guarded() -> Iterator[None]:
             # what is too large or unknown is said in words of the figure; "overflow encountered in
             # reduce" tells nobody which one
             warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)
+            if is_hushed():
+                warnings.simplefilter("ignore")
             yield
     finally:
         sys.stdout, sys.stderr, warnings.formatwarning = before

@@ -31,7 +31,9 @@ def replay_command(
     ] = None,
     json_out: Json = None,
 ) -> None:
-    """Dry-run the controller on a run's logged diagnostics; nothing is trained or changed.
+    """What the controller would have done in a run that was logged.
+
+    Nothing is trained or changed.
 
     Settings come from the run's own `arc:` block when it has one, then from the overrides. What
     was logged does not respond to the decisions: up to the first change they are predictions,

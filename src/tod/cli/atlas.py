@@ -6,22 +6,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tod.cli.audit import audit_command
+from tod.cli.command import Command, Commands
+from tod.cli.completion import recipe_names
 from tod.cli.options import Json, Map, Set, parse_map
 
 if TYPE_CHECKING:
     from tod.configurations import Located
 
 atlas = typer.Typer(
-    help="Named recipes and training configurations as points (target, operator).",
+    cls=Commands,
+    help="Recipes and configurations as pairs of target and operator.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-atlas.command("audit")(audit_command)
+atlas.command("audit", cls=Command)(audit_command)
 
 
-@atlas.command("list")
+@atlas.command("list", cls=Command)
 def list_recipes(json_out: Json = None) -> None:
-    """Every recipe, its target family and whether its fixed point is the target.
+    """Every recipe, its families, and whether it ends at its target.
 
     Example: tod atlas list --json -
     """
@@ -60,9 +63,11 @@ def list_recipes(json_out: Json = None) -> None:
             console.print(f"{recipe.name}: {recipe.title}", soft_wrap=False)
 
 
-@atlas.command("show")
+@atlas.command("show", cls=Command)
 def show(
-    name: Annotated[str, typer.Argument(help="Name or alias of a recipe.")],
+    name: Annotated[
+        str, typer.Argument(help="Name or alias of a recipe.", autocompletion=recipe_names)
+    ],
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="The file that tod run reads, to start your own from.")
     ] = False,
@@ -88,7 +93,7 @@ def show(
     Screen().print(text(found), soft_wrap=False)
 
 
-@atlas.command("grid")
+@atlas.command("grid", cls=Command)
 def grid_command(
     html: Annotated[Path | None, typer.Option(help="Write the grid as an HTML page.")] = None,
     runs: Annotated[
@@ -96,7 +101,9 @@ def grid_command(
     ] = None,
     json_out: Json = None,
 ) -> None:
-    """Seven target families by six operator families, and what stands in every cell.
+    """The map: target families by operator families.
+
+    Seven by six, and what stands in every cell.
 
     Example: tod atlas grid --html atlas.html
     """
@@ -119,7 +126,7 @@ def grid_command(
         typer.echo(grid_text(cells, _width(), on))
 
 
-@atlas.command("locate")
+@atlas.command("locate", cls=Command)
 def locate_command(
     file: Annotated[
         Path, typer.Argument(help="TRL, verl, OpenRLHF, NeMo-RL, or a recipe of ours.")
@@ -142,7 +149,9 @@ def locate_command(
     ] = None,
     json_out: Json = None,
 ) -> None:
-    """A configuration as a triple, and the settings that silently change its target.
+    """What a configuration aims at, and what changes that silently.
+
+    It is shown as a triple.
 
     Reads a script's syntax, JSON, YAML, Hydra overrides or a command line; runs and imports
     nothing. Example: tod atlas locate train_grpo.py
@@ -175,7 +184,7 @@ def _put_on_map(found: "Located", file: Path, html: Path) -> None:
     put(atlas_page(grid(), here=here), html, "nothing else", "--html")
 
 
-@atlas.command("compare")
+@atlas.command("compare", cls=Command)
 def compare_command(
     a: Annotated[str, typer.Argument(help="A recipe's name, or a configuration file.")],
     b: Annotated[str, typer.Argument(help="Another.")],
@@ -188,7 +197,9 @@ def compare_command(
     mapping: Map = None,
     json_out: Json = None,
 ) -> None:
-    """Whether two procedures share a target, what differs, and on data: may one be swapped.
+    """Do two procedures share a target, and may one be swapped?
+
+    What differs is listed; whether one may be swapped is read from data.
 
     Example: tod atlas compare grpo train_grpo.py --on runs/mine
     """
@@ -222,7 +233,7 @@ def compare_command(
         typer.echo(compared_text(found, _width()))
 
 
-@atlas.command("translate")
+@atlas.command("translate", cls=Command)
 def translate_command(
     file: Annotated[
         str, typer.Argument(help="A configuration file, or the name of a recipe of ours.")
@@ -239,7 +250,9 @@ def translate_command(
     ] = None,
     json_out: Json = None,
 ) -> None:
-    """The same triple for another framework, and what that one has no setting for.
+    """The same triple for another framework.
+
+    What that one has no setting for is said.
 
     What is written is read again and compared: whether both aim at one target, and what is left
     apart, is what that comparison says. Models, data and rewards are yours to fill in.

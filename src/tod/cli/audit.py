@@ -34,7 +34,9 @@ def audit_command(
     ] = None,
     json_out: Json = None,
 ) -> None:
-    """Find a recipe's fixed point on every sequence of a small language; exit 3 if refuted.
+    """What a recipe truly aims at, on exact small worlds.
+
+    Its fixed point is found on every sequence of a small language. Exit code 3: a claim is refuted.
 
     Prints TV to the declared target, the sharpness that fits best, and what is left. A recipe of
     the atlas passes when its claim is what was found; a YAML file, which claims nothing, when it

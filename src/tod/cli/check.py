@@ -36,7 +36,7 @@ def check_command(
     ] = None,
     json_out: Json = None,
 ) -> None:
-    """Check a configuration before it is launched, by hand or in CI.
+    """Check a configuration before its launch, by hand or in CI.
 
     What it aims at, settings without effect, keys that nobody knows, what changed against the last
     run, and what a pilot says of its sharpness and K. Exit code 0: nothing to look at, 3: something

@@ -1,6 +1,8 @@
-"""The classes of the commands: guarded streams, and help whose options stand in groups."""
+"""The classes of the commands: guarded streams, and help that stands in panels."""
 
 import re
+import sys
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,6 +10,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tod.base.streams import guarded
+from tod.cli.exits import EXITS
+from tod.cli.manners import manners
 
 _OPTION = re.compile(r"--?[A-Za-z]")
 
@@ -15,10 +19,37 @@ _OPTION = re.compile(r"--?[A-Za-z]")
 class Commands(TyperGroup):
     """A group of commands; while one runs, nothing that is printed steers the terminal."""
 
-    def main(self, *args: Any, **options: Any) -> Any:
+    def main(
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any
+    ) -> Any:
         """Run the command that the arguments name."""
-        with guarded():
-            return super().main(*args, **options)
+        words = sys.argv[1:] if args is None else args
+        with manners(words) as rest, guarded():
+            return super().main(rest, prog_name or "tod", **options)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Commands first, which are what is looked for; then options, then the exit codes."""
+        self.format_commands(ctx, formatter)
+        Command.format_options(self, ctx, formatter)  # type: ignore[arg-type]
+        if ctx.parent is None:
+            with formatter.section("Exit codes"):
+                formatter.write_dl([(str(code), said) for code, said in EXITS.items()])
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """A section per panel, each command with one line."""
+        panels: dict[str, list[Any]] = {}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                title = getattr(command, "rich_help_panel", None)
+                panels.setdefault(title if isinstance(title, str) else "Commands", []).append(
+                    command
+                )
+        wide = max(len(name) for name in self.commands)
+        for title, commands in panels.items():
+            rows = [(f"{c.name:<{wide}}", c.get_short_help_str(formatter.width)) for c in commands]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 class Command(TyperCommand):

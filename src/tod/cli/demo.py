@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tod.base.streams import is_hushed
 from tod.cli.options import Overrides, Overwrite, Threads
 from tod.cli.run import run
 
@@ -17,7 +18,9 @@ def demo(
     overwrite: Overwrite = False,
     threads: Threads = None,
 ) -> None:
-    """Train the embedded character model on countdown and write a report (about a minute).
+    """Train the embedded model on countdown; say what to try next.
+
+    About a minute. The model writes characters; the recipe is `quickstart`.
 
     Example: tod demo --output runs/first
     """
@@ -25,6 +28,8 @@ def demo(
 
     words = [*(overrides or ()), f"output={output}"]
     run("quickstart", words, overwrite=overwrite, threads=threads)
+    if is_hushed():
+        return
     screen = Screen()
     for line in following(output, command()):
         screen.print(line, soft_wrap=True)

@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
@@ -14,6 +15,7 @@ from tod.cli.command import Command, Commands
 from tod.cli.demo import demo
 from tod.cli.diagnose import diagnose_command
 from tod.cli.failures import told
+from tod.cli.manners import NO_COLOR, QUIET, versions
 from tod.cli.plan import plan_command
 from tod.cli.report import report_command
 from tod.cli.run import run
@@ -26,39 +28,66 @@ from tod.cli.watch import watch_command
 app = typer.Typer(
     name="tod",
     cls=Commands,
-    help=(
-        "Post-training recipes as triples: target, operator, diagnostics.\n\n"
-        "Train or search with a recipe, ask whether a run is healthy, compare recipes."
-    ),
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _name, _body in (
-    ("run", run),
-    ("demo", demo),
-    ("diagnose", diagnose_command),
-    ("watch", watch_command),
-    ("plan", plan_command),
-    ("check", check_command),
-    ("report", report_command),
-    ("schema", schema_command),
-    ("selftest", selftest_command),
-    ("swap", swap_command),
+TRAIN, ASK, KNOW, WORK = "Train and search", "Ask about a run", "Recipes", "Around them"
+for _panel, _name, _body in (
+    (TRAIN, "run", run),
+    (TRAIN, "demo", demo),
+    (ASK, "diagnose", diagnose_command),
+    (ASK, "watch", watch_command),
+    (ASK, "plan", plan_command),
+    (KNOW, "check", check_command),
+    (ASK, "report", report_command),
+    (WORK, "schema", schema_command),
+    (WORK, "selftest", selftest_command),
+    (TRAIN, "swap", swap_command),
 ):
-    app.command(_name, cls=Command)(_body)
-app.add_typer(atlas, name="atlas")
-arc = typer.Typer(help="The controller.", no_args_is_help=True, rich_markup_mode=None)
+    app.command(_name, cls=Command, rich_help_panel=_panel)(_body)
+app.add_typer(atlas, name="atlas", rich_help_panel=KNOW)
+arc = typer.Typer(
+    cls=Commands,
+    help="The controller, on logged diagnostics.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 arc.callback()(lambda: None)
 arc.command("replay", cls=Command)(replay_command)
-app.add_typer(arc, name="arc")
-app.add_typer(study, name="study")
+app.add_typer(arc, name="arc", rich_help_panel=TRAIN)
+app.add_typer(study, name="study", rich_help_panel=WORK)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(versions())
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Versions, and exit.", is_eager=True, callback=_version),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option(QUIET, help="Results and errors alone: no progress, no warnings.")
+    ] = False,
+    no_color: Annotated[
+        bool, typer.Option(NO_COLOR, help="No colour; so does the variable NO_COLOR.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """Is this post-training run healthy? What does a recipe aim at? Train, search.
+
+    The options below may stand anywhere on the line.
+    """
 
 
 def main() -> None:
-    """Run the command line: exit 0 on success, 2 on bad input, 1 on a fault, 130 on Ctrl-C.
+    """Run the command line; `tod.cli.exits` says what it exits with.
 
     A failure is one message on stderr; ``--debug`` anywhere on the line shows the traceback.
     """

@@ -48,7 +48,7 @@ def plan_command(
     thresholds: Bounds = None,
     json_out: Json = None,
 ) -> None:
-    """Plan a run from a pilot batch: feasible sharpness, needed K, affordable staleness.
+    """What sharpness, K and staleness a pilot batch affords.
 
     Example: tod plan pilot/ --target-ess 0.5 --json plan.json
     """

@@ -23,7 +23,9 @@ def report_command(
     thresholds: Bounds = None,
     table: Annotated[bool, typer.Option("--table/--no-table", help="Also print a table.")] = True,
 ) -> None:
-    """Write one self-contained HTML file about one run, or several side by side.
+    """One HTML page about one run, or about several side by side.
+
+    It is one file, and needs no network.
 
     Rollouts that declare no target are read at an assumed one: diagnose them first, with --target
     or --config and --json, where they have another.

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tod.base import SpecError
+from tod.base.streams import is_hushed
+from tod.cli.completion import recipe_names
 from tod.cli.options import Json, Overrides, Overwrite, Threads
 
 if TYPE_CHECKING:
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
 
 def run(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe's name (see tod atlas list), or a YAML file.")
+        str,
+        typer.Argument(
+            help="A recipe's name (see tod atlas list), or a YAML file.",
+            autocompletion=recipe_names,
+        ),
     ],
     overrides: Overrides = None,
     resume: Annotated[
@@ -59,7 +65,8 @@ def run(
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(default_threads() if threads is None else threads)
     world = World.join()
-    with Progress(settings, quiet=not world.main or json_out == "-") as progress:
+    silent = not world.main or json_out == "-" or is_hushed()
+    with Progress(settings, quiet=silent) as progress:
         try:
             path = (search if settings.selects else train)(
                 settings,
@@ -77,8 +84,13 @@ def run(
 
 
 def _report(progress: "Progress", path: Path, html: bool, json_out: str | None) -> None:
-    """What came of a run: lines on the terminal, then a page, then the last record."""
+    """What came of a run: lines on the terminal, then a page, then the last record.
+
+    To a quiet command its directory alone, which a script reads.
+    """
     progress.finished(path)
+    if is_hushed() and json_out != "-":
+        typer.echo(str(path))
     if html:
         from tod.show import write
 

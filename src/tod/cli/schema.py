@@ -16,7 +16,7 @@ def schema_command(
         Path | None, typer.Option("--all", help="Write every schema to this folder.")
     ] = None,
 ) -> None:
-    """The JSON schema of a document, generated from the records; their names without one.
+    """The JSON schema of a document that tod writes or reads.
 
     Example: tod schema diagnosis
     """

@@ -26,11 +26,12 @@ def selftest_command(
     ] = None,
     json_out: Json = None,
 ) -> None:
-    """Plant faults in simulated runs and count how they are named; exit 1 below the bounds.
+    """Plant faults in simulated runs and count how they are named.
 
     Each fault is planted in runs of many sizes; beside it stand healthy runs of many kinds, in
-    which nothing may be called a fault. A bound is missed where counts as bad as these have a
-    probability below 1/1000 if it holds. Bounds and figures: docs/results/findings.md.
+    which nothing may be called a fault. A bound is missed where
+    counts as bad as these have a probability below 1/1000 if it holds; then the exit code is 1.
+    Bounds and figures: docs/results/findings.md.
 
     Example: tod selftest --only length
     """

@@ -6,18 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tod.base import DataError, SpecError
+from tod.cli.command import Command, Commands
 from tod.cli.options import Json
 
 if TYPE_CHECKING:
     from tod.regimes import Cut, Thresholds
 
-study = typer.Typer(help="What swap studies teach.", no_args_is_help=True, rich_markup_mode=None)
+study = typer.Typer(
+    cls=Commands,
+    help="What swap studies teach: bounds of the regimes.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 study.callback()(lambda: None)
 
 SCHEMA = "tod.calibration/1"
 
 
-@study.command("calibrate")
+@study.command("calibrate", cls=Command)
 def calibrate_command(
     results: Annotated[
         Path,
@@ -37,7 +43,7 @@ def calibrate_command(
     ] = None,
     json_out: Json = None,
 ) -> None:
-    """Refit the thresholds of the regimes on conditions in which operators were compared.
+    """Refit the bounds of the regimes where operators were compared.
 
     A condition is a setting in which operators of one target were run: `excess` is how much
     further apart they ended than their seeds alone explain, beside what a diagnosis read at the

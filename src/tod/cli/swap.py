@@ -46,7 +46,7 @@ def swap_command(
     ] = False,
     json_out: Json = None,
 ) -> None:
-    """Run operators of one target side by side, and say whether they are interchangeable.
+    """Are operators of one target interchangeable? Runs them and says.
 
     Operators share the target, the prompts, the random numbers and the compute. How far apart they
     end is told less what seeds alone explain; utilities are paired by held-out prompt; every

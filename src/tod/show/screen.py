@@ -9,16 +9,19 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from tod.base.streams import Guarded
+from tod.base.streams import Guarded, is_hushed
 from tod.base.text import visible
 
 
 class Screen(Console):
-    """A rich console that prints text as it is: no markup, no highlighting, nothing that steers."""
+    """A rich console that prints text as it is: no markup, no highlighting, nothing that steers.
+
+    One of stderr shows progress, which ``--quiet`` leaves out.
+    """
 
     def __init__(self, *, stderr: bool = False, quiet: bool = False, **options: Any) -> None:
         options = {"highlight": False, "markup": False, "emoji": False, **options}
-        super().__init__(stderr=stderr, quiet=quiet, **options)
+        super().__init__(stderr=stderr, quiet=quiet or (stderr and is_hushed()), **options)
 
     @property
     def file(self) -> IO[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from rich.live import Live
 from rich.text import Text
 
+from tod.base.streams import is_hushed
 from tod.base.text import counted
 from tod.findings.words import number, thousands
 from tod.show.screen import Screen
@@ -93,6 +94,8 @@ class WatchScreen:
         self._console.print(text, soft_wrap=True)
 
     def _status(self, words: str, now: datetime) -> None:
+        if is_hushed():
+            return
         words = " ".join(words.split())
         if self._console.is_terminal:
             text = Text(f"{now:%H:%M:%S} {words}", no_wrap=True, overflow="ellipsis", style="dim")
