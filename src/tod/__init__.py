@@ -94,7 +94,10 @@ def __getattr__(name: str) -> Any:
         return _version()
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'tod' has no attribute {name!r}")
+    from difflib import get_close_matches
+
+    near = "".join(f". Did you mean {known!r}?" for known in get_close_matches(name, __all__, n=1))
+    raise AttributeError(f"module 'tod' has no attribute {name!r}{near}")
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 TodError
 ├── SpecError        (ValueError)   something a person wrote cannot mean anything
+│   └── InvalidSpec                 said by a constructor, in Python
 ├── DataError        (ValueError)   rows, files or arrays that cannot be used
 │   └── MissingLogProbs (LookupError) a log-probability is needed and was not recorded
 ├── ModelError       (OSError)      a model that cannot be found, loaded or run
@@ -20,6 +21,10 @@ class TodError(Exception):
 
 class SpecError(TodError, ValueError):
     """Something a person wrote cannot mean anything."""
+
+
+class InvalidSpec(SpecError):
+    """What a specification was built from cannot mean anything; said by its constructor."""
 
 
 class DataError(TodError, ValueError):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self, Union, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from tod.base.errors import SpecError
+from tod.base.errors import InvalidSpec, SpecError
 from tod.base.text import what_is
 
 __all__ = ["FileName", "Named", "Spec", "concrete", "explain", "load_all", "tagged"]
@@ -19,6 +19,21 @@ class Spec(BaseModel):
 
     # docstrings of fields are not read: looking up the source of each class is half of its making
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, /, **data: Any) -> None:
+        """Validate the fields, complaining as `parse` does.
+
+        Raises:
+            InvalidSpec: With a line per complaint, as `parse`.
+        """
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            name = type(self).__name__
+            raise InvalidSpec(explain(error, type(self), name, data)) from None
+
+    # what is nested is validated without this method, so that its complaints keep their paths
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
     def parse(cls, data: object, where: str = "") -> Self:

@@ -20,12 +20,25 @@ class Commands(TyperGroup):
     """A group of commands; while one runs, nothing that is printed steers the terminal."""
 
     def main(
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        *more: Any,
+        **options: Any,
     ) -> Any:
         """Run the command that the arguments name."""
         words = sys.argv[1:] if args is None else args
         with manners(words) as rest, guarded():
-            return super().main(rest, prog_name or "tod", **options)
+            return super().main(rest, prog_name or "tod", *more, **options)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of a word; where only a group has it, its whole name is told."""
+        if args and args[0] not in self.commands:
+            for name, group in self.commands.items():
+                if args[0] in getattr(group, "commands", ()):
+                    whole = f"{ctx.command_path} {name} {args[0]}"
+                    ctx.fail(f"No such command {args[0]!r}. Did you mean `{whole}`?")
+        return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Commands first, which are what is looked for; then options, then the exit codes."""

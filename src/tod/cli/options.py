@@ -282,6 +282,11 @@ def _declared(given: str) -> Any:
         return parse_target(parse_yaml(given, f"--target {given!r:.200}"), "--target")
     from tod.atlas import recipe
 
+    if path.is_file():
+        raise SpecError(
+            f"--target {given}: a target is a recipe's name or YAML. A training configuration goes "
+            f"to --config {given}."
+        )
     return recipe(given).target
 
 

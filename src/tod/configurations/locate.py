@@ -11,6 +11,7 @@ from tod.atlas.compare import ProcedureComparison, Side
 from tod.atlas.compare import compare as compare_sides
 from tod.atlas.entries import Recipe
 from tod.base import SpecError
+from tod.base.errors import InvalidSpec
 from tod.configurations.by_facts import located_by_facts
 from tod.configurations.by_version import choose, locate_by_version
 from tod.configurations.declared import locate_declared, method_of
@@ -65,6 +66,8 @@ def locate(
         refuse_foreign(found.values, _top_level(found.framework), str(path), found.framework)
     try:
         located = reader(found, str(path), version)
+    except InvalidSpec as error:
+        raise SpecError(f"{path}: a setting is outside what its method allows: {error}") from None
     except ValidationError as error:
         what = "; ".join(f"{item['msg']} (got {item['input']!r})" for item in error.errors())
         raise SpecError(f"{path}: a setting is outside what its method allows: {what}.") from None

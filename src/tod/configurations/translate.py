@@ -10,6 +10,7 @@ from pydantic import ValidationError
 import tod.operators as op
 from tod.atlas.compare import SIZES, Difference, ProcedureComparison, Side, compare
 from tod.base import SpecError
+from tod.base.errors import InvalidSpec
 from tod.configurations.locate import reader, side
 from tod.configurations.point import Located
 from tod.configurations.recognise import ConfigurationFile, Framework
@@ -98,7 +99,7 @@ def _near_law(here: Side, to: Language, method: str, written: dict[str, Any]) ->
 def _read(to: Language, method: str, values: Mapping[str, Any]) -> Located:
     try:
         return reader(ConfigurationFile(_framework(to), values, *_named(to, method)), to)
-    except ValidationError as error:
+    except (InvalidSpec, ValidationError) as error:
         raise SpecError(f"{to}: {error}") from None
 
 

@@ -15,7 +15,7 @@ from tod.formats.format import Format, Probe
 from tod.formats.jsonl import why_no_object
 from tod.formats.nested import is_nested, suggestion
 from tod.formats.registry import FORMATS
-from tod.formats.roles import LOGS, ROLES
+from tod.formats.roles import LOGS, NEAR, ROLES
 
 _BINARY = {
     ".pkl": "skyrl",
@@ -93,7 +93,7 @@ def check_roles(mapping: Mapping[str, str]) -> None:
     for role, column in mapping.items():
         if role in roles or (role.startswith("utility.") and role != "utility."):
             continue
-        close = get_close_matches(role, roles, 1, cutoff=0.5)
+        close = [NEAR[role]] if role in NEAR else get_close_matches(role, roles, 1, cutoff=0.5)
         hint = f" Did you mean {close[0]}={column}?" if close else ""
         raise SpecError(
             f"--map {role}={column}: no role {role!r}.{hint} Roles: utility, utility.NAME, "

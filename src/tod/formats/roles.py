@@ -22,6 +22,25 @@ LOGS = tuple(f"log_{name}" for name in POLICIES)
 TEXTS = ("prompt", "completion")
 WORDS = {"reward": "utility", "text": "completion"}
 """Other words for roles."""
+NEAR = {
+    "score": "utility",
+    "scores": "utility",
+    "prompt_id": "context",
+    "group": "context",
+    "group_id": "context",
+    "uid": "context",
+    "response": "completion",
+    "output": "completion",
+    "logp": "log_mu",
+    "logprob": "log_mu",
+    "logprobs": "log_mu",
+    "old_log_probs": "log_old",
+    "ref_log_prob": "log_ref",
+    "label": "answer",
+    "ground_truth": "answer",
+    "iteration": "step",
+}
+"""What frameworks call a column → the role that it most likely plays, for messages."""
 ROLES = ("context", "step", "candidate", *TEXTS, "length", "answer", "lag", "drawn_from")
 
 

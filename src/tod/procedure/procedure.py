@@ -34,6 +34,8 @@ class Procedure(Spec):
             raise TypeError(f"a procedure takes a target and an operator, not {len(positional)}")
         super().__init__(**dict(zip(("target", "operator"), positional, strict=False)), **named)
 
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined] # as in `Spec`
+
     @model_validator(mode="after")
     def _compatible(self) -> Self:
         check_compatible(self.tilt, self.operator)

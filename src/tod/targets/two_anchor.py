@@ -1,7 +1,7 @@
 """The two-anchor proximal target: Table 1 row 4."""
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
@@ -30,6 +30,14 @@ class TwoAnchor(TargetFamily):
     """Weight β ≥ 0 of KL(π‖π_ref), in units of the reward."""
     utility: str
     """Name of the reward r."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_eta(cls, data: Any) -> Any:
+        """Say how τ and β make η where η itself is written."""
+        if isinstance(data, dict) and "eta" in data:
+            raise ValueError(_how_eta(data))
+        return data
 
     @model_validator(mode="after")
     def _finite(self) -> Self:
@@ -96,3 +104,19 @@ class TwoAnchor(TargetFamily):
         if set(knobs) <= {"tau", "beta"}:
             return self.revised(**knobs)
         raise SpecError(f"a two-anchor target is turned by tau, beta or eta, got {sorted(knobs)}.")
+
+
+def _how_eta(data: dict[str, Any]) -> str:
+    """That a two-anchor target has no η, and which τ and β make the one that was asked for."""
+    said = "a two_anchor target has no eta of its own: eta = 1/(tau + beta)"
+    try:
+        eta, tau, beta = (float(data[name]) for name in ("eta", "tau", "beta"))
+        now, scale = 1.0 / (tau + beta), 1.0 / ((tau + beta) * eta)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return f"{said}. Give tau and beta"
+    if not eta > 0.0:
+        return f"{said}, above 0. Give tau and beta"
+    return (
+        f"{said}, here {now:g}. For eta = {eta:g} at the same tau:beta give "
+        f"tau={tau * scale:g} beta={beta * scale:g}"
+    )
