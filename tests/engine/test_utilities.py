@@ -218,6 +218,49 @@ def test_import_paths_that_lead_nowhere(path, message):
         Scorer([spec(kind="custom", target=path)], allow_imports=True)
 
 
+REWARDS = """
+from dataclasses import dataclass
+from its_neighbour import FACTOR
+
+@dataclass
+class Scale:
+    factor: float = FACTOR
+
+def helpful(completions, **kwargs):
+    return [Scale().factor * len(text) for text in completions]
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_function_of_a_file_needs_no_import_path(workers, tmp_path, monkeypatch):
+    """In this process and in a worker: with a neighbour, and a dataclass, which asks its module."""
+    (tmp_path / "my rewards").mkdir()
+    (tmp_path / "my rewards/my_rewards.py").write_text(REWARDS)
+    (tmp_path / "my rewards/its_neighbour.py").write_text("FACTOR = 2.0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    utility = custom("helpful", workers=workers)
+    utility = utility.revised(target="my rewards/my_rewards.py:helpful")
+    with pytest.raises(SpecError, match="--allow-imports"):
+        Scorer([utility])
+    np.testing.assert_array_equal(one(utility, batch([2]), ["abc", "z"]), [6.0, 2.0])
+
+
+def test_files_that_hold_no_such_function(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    Path("here.py").write_text("def other(): ...\n")
+    Path("broken.py").write_text("1 / 0\n")
+    for target, message in (
+        ("here:other", "There is here.py here: write here.py:other"),
+        ("nowhere.py:f", "there is no file .*nowhere.py"),
+        ("here.py:f", "no function 'f'.*other"),
+        ("broken.py:f", "cannot be run .ZeroDivisionError"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            Scorer([spec(kind="custom", target=target)], allow_imports=True)
+
+
 def test_lists_of_utilities_that_mean_nothing():
     with pytest.raises(SpecError, match="empty"):
         Scorer([])

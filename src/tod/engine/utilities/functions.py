@@ -1,15 +1,14 @@
 """The function behind each kind of utility, all with the one signature of a reward function."""
 
 import asyncio
-import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from tod.base import SpecError
 from tod.base.extras import load
 from tod.engine.tasks import countdown, sums
+from tod.engine.utilities.imports import load_function
 from tod.engine.utilities.utility_specs import (
     CountdownUtility,
     CustomUtility,
@@ -55,30 +54,6 @@ def complaint(error: Exception) -> str:
     """Type and message of an exception; the message alone for a KeyError, which quotes it."""
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return f"{type(error).__name__}: {message}"
-
-
-def load_function(path: str) -> Callable[..., Any]:
-    """The function at an import path ``pkg.module:name``.
-
-    Raises:
-        SpecError: The module cannot be imported, or has no such function.
-    """
-    module_name, _, name = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise SpecError(
-            f"function {path!r}: module {module_name!r} cannot be imported ({error}). "
-            "Check the name, and that its directory is on PYTHONPATH."
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        known = ", ".join(n for n, f in vars(module).items() if inspect.isfunction(f))
-        raise SpecError(
-            f"function {path!r}: module {module_name!r} has no function {name!r}. "
-            f"It has: {known or 'none'}."
-        )
-    return function  # type: ignore[no-any-return]
 
 
 def _score(spec: TextUtility, prompt: Any, text: str, columns: Row) -> float:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from tod.base import SpecError, UtilityError
 from tod.base.extras import require
 from tod.engine.data.task import Example
-from tod.engine.utilities.functions import Row, complaint, load_function, score_rows
+from tod.engine.utilities.functions import Row, complaint, score_rows
+from tod.engine.utilities.imports import load_function
 from tod.engine.utilities.places import Places, combined_none, finite
 from tod.engine.utilities.utility_specs import CustomUtility, TextUtility
 from tod.engine.utilities.worker import UtilityFailed, Worker, WorkerDied, WorkerTimeout

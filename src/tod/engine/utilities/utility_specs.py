@@ -125,8 +125,9 @@ class CustomUtility(_Utility):
     """A reward function of one's own: ``f(prompts, completions, **columns)``, as in TRL."""
 
     kind: Literal["custom"] = "custom"
-    target: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    """Import path, `pkg.module:name`; honoured only when imports are allowed."""
+    target: str = Field(pattern=r"^(?:.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*$")
+    """A file's function, `my_rewards.py:name`, or an import path, `pkg.module:name`; honoured only
+    when imports are allowed."""
     workers: Workers = 1
     """Worker processes; each gets whole contexts, so a function may compare candidates."""
 
