@@ -8,8 +8,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tod.base import ModelError, SpecError
 from tod.engine.distributed import cgroup_quota, default_threads, free_threads
+from tod.engine.lora import LoraSpec
 from tod.engine.models import (
-    LoraSpec,
     context_length,
     eos_ids,
     load_model,

@@ -11,20 +11,23 @@ from tod.cli.completion import recipe_names
 from tod.cli.options import Json, Overrides, Overwrite, Threads
 
 if TYPE_CHECKING:
+    from tod.engine.settings import RunSettings
     from tod.show.terminal.progress import Progress
 
 
 def run(
     recipe: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="A recipe's name (see tod atlas list), or a YAML file.",
+            help="A recipe's name, a YAML file, or with --resume a run's directory.",
             autocompletion=recipe_names,
+            show_default=False,
         ),
-    ],
+    ] = None,
     overrides: Overrides = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last good checkpoint.")
+        bool,
+        typer.Option("--resume", help="Go on with a run; with train.steps=N make it longer."),
     ] = False,
     overwrite: Overwrite = False,
     dry_run: Annotated[
@@ -39,14 +42,24 @@ def run(
     html: Annotated[bool, typer.Option(help="Write report.html at the end.")] = True,
     json_out: Json = None,
 ) -> None:
-    """Run a recipe; writes a run directory and a report.
+    """Run a recipe, or list those that there are.
+
+    Writes a run directory and a report. The directory is named by itself, such as
+    runs/gspo-steps20-k7qm, unless output=... names it. --resume finds the run of the same settings
+    that is not done, or takes its directory; train.steps=N makes a run longer where the steps that
+    are done stay what they were, which a schedule that decays over the run does not allow.
 
     Example: tod run quickstart train.steps=20 output=runs/mine
     """
-    from tod.atlas import recipe_file
-    from tod.engine.settings import RunSettings
+    from tod.cli.which_recipe import settings_of
 
-    settings = RunSettings.load(recipe_file(recipe), tuple(overrides or ()))
+    if recipe is None:
+        from tod.show.terminal.recipe_list import recipe_list
+
+        typer.echo(recipe_list())
+        return
+    words = tuple(overrides or ())
+    settings = settings_of(recipe, words, resume)
     if dry_run:
         from tod.show.terminal.forecast import show_forecast
 
@@ -54,10 +67,35 @@ def run(
         return
     if json_out not in (None, "-") and not Path(str(json_out)).parent.is_dir():
         raise SpecError(f"--json {json_out}: there is no folder {Path(str(json_out)).parent}.")
+    progress, path = _carried_out(
+        settings,
+        words,
+        json_out,
+        threads=threads,
+        resume=resume,
+        overwrite=overwrite,
+        allow_imports=allow_imports,
+    )
+    if progress is not None:
+        _report(progress, path, html, json_out)
+
+
+def _carried_out(
+    settings: "RunSettings",
+    words: tuple[str, ...],
+    json_out: str | None,
+    *,
+    threads: int | None,
+    resume: bool,
+    overwrite: bool,
+    allow_imports: bool,
+) -> "tuple[Progress | None, Path]":
+    """The run, and who watched it; None in a process that is not the main one."""
     import torch
     import transformers
 
     from tod.engine.distributed import World, default_threads
+    from tod.engine.place import placed
     from tod.engine.search.job import search
     from tod.engine.train import train
     from tod.show.terminal.progress import Progress
@@ -65,6 +103,7 @@ def run(
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(default_threads() if threads is None else threads)
     world = World.join()
+    settings = placed(settings, world, resume=resume, overwrite=overwrite, overrides=words)
     silent = not world.main or json_out == "-" or is_hushed()
     with Progress(settings, quiet=silent) as progress:
         try:
@@ -79,8 +118,7 @@ def run(
         except KeyboardInterrupt:
             progress.interrupted()
             raise
-    if world.main:
-        _report(progress, path, html, json_out)
+    return progress if world.main else None, path
 
 
 def _report(progress: "Progress", path: Path, html: bool, json_out: str | None) -> None:

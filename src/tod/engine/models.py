@@ -2,14 +2,14 @@
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from safetensors import SafetensorError
 
-from tod.base import ModelError, Spec
+from tod.base import ModelError
 from tod.base.extras import load, require
+from tod.engine.lora import LoraSpec
 
 DTYPES = {
     "float32": torch.float32,
@@ -19,24 +19,6 @@ DTYPES = {
 }
 _UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 _DROPOUTS = ("dropout", "pdrop")  # how configs name the probabilities of dropout
-
-
-class LoraSpec(Spec):
-    """Low-rank adapters (Hu et al. 2021): W + (alpha / rank) B A, only A and B are trained."""
-
-    kind: Literal["lora"] = "lora"
-
-    rank: Annotated[int, Field(ge=1)] = 16
-    """Inner dimension of B A."""
-
-    alpha: Annotated[float, Field(gt=0)] | None = None
-    """Scale; None: twice the rank."""
-
-    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Names of the modules that get adapters; all-linear leaves out the output head."""
-
-    seed: int = 0
-    """Seed of A; B starts at zero, so the adapted model starts as the base model."""
 
 
 def load_model(

@@ -11,8 +11,10 @@ from tod.engine.costs import ModelCost, spent
 from tod.engine.forward.index import Index
 from tod.engine.session import Session
 from tod.engine.update import Updated
+from tod.operators import WithinBudget
 from tod.procedure import Declared, Examined, Procedure, examine
 from tod.runs import Ledger, RunDirectory
+from tod.targets import TargetSpec
 
 
 def diagnose(
@@ -136,3 +138,18 @@ def rollout_columns(
     columns |= {f"utility.{name}": values for name, values in candidates.utility.items()}
     columns |= {f"log_{name}": candidates.log_prob(name, "") for name in candidates.recorded}
     return columns
+
+
+def turnable(procedure: Procedure) -> dict[str, Any]:
+    """What remedies may turn: the KL budget where one finds the sharpness, else the target's."""
+    weights = getattr(procedure.operator.action, "weights", None)
+    if isinstance(weights, WithinBudget):
+        return {"budget": weights.budget}
+    target = procedure.target
+    return {"eta": target.target.common_sharpness, "anchors": _anchors(target)}
+
+
+def _anchors(target: TargetSpec) -> tuple[float, float] | None:
+    """τ and β where they are what makes the sharpness."""
+    knobs = target.knobs()
+    return (knobs["tau"], knobs["beta"]) if {"tau", "beta"} <= set(knobs) else None

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from tod.base import RunError
 from tod.engine.distributed import World
+from tod.engine.extension import continued
+from tod.engine.place import placed
 from tod.engine.session import Session, open_session
-from tod.engine.settings import MAY_DIFFER, RunSettings
+from tod.engine.settings import RunSettings
 from tod.runs import DirectoryLock, Manifest, RunDirectory, StepRecord
 
 
@@ -70,7 +72,9 @@ class Job(ABC):
             raise RunError(
                 "resume and overwrite exclude each other: go on with the run, or replace it."
             )
-        world, path = world or World.join(), settings.directory
+        world = world or World.join()
+        settings = placed(settings, world, resume=resume, overwrite=overwrite)
+        path = settings.directory
         lock = world.in_main(lambda: RunDirectory.claim(path, resume=resume, overwrite=overwrite))
         with lock or nullcontext():
             begun = resume and world.gather(RunDirectory.begun(path))[0]
@@ -112,9 +116,7 @@ def _opened(
 ) -> RunDirectory:
     """The directory to write to, made, or opened where the run goes on."""
     if begun:
-        directory = RunDirectory.open(settings.directory, lock=lock)
-        directory.check_recipe(settings.plain(), free=MAY_DIFFER)
-        return directory
+        return continued(RunDirectory.open(settings.directory, lock=lock), settings)
     seeds = {"search" if settings.selects else "train": settings.seed}
     manifest = Manifest.of(settings.name, settings.plain(), seeds)
     return RunDirectory.create(settings.directory, manifest, overwrite=overwrite, lock=lock)

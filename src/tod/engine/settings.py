@@ -12,7 +12,7 @@ from tod.base import FileName, Spec, read_mapping
 from tod.base.overrides import apply_override
 from tod.engine.consistency import check_operators, frozen_names
 from tod.engine.data.task_specs import CountdownTask, TaskSpec
-from tod.engine.models import LoraSpec
+from tod.engine.lora import LoraSpec
 from tod.engine.utilities.utility_specs import (
     CountdownUtility,
     LogLikelihoodUtility,
@@ -29,6 +29,7 @@ from tod.operators import (
     WithinBudget,
 )
 from tod.procedure import Procedure
+from tod.runs import Manifest
 from tod.targets import TargetSpec
 
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -37,6 +38,10 @@ Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 
 MAY_DIFFER = ("output", "name", "record_token_ids")
 """Settings that a resumed run may change; schedules and draws depend on all others."""
+
+
+LENGTH = "train.steps"
+"""What a run that goes on may change where the steps that are done stay what they were."""
 
 
 class Anchors(Spec):
@@ -131,7 +136,7 @@ class RunSettings(Spec):
     """A recipe with everything needed to run it; YAML maps one to one onto it."""
 
     name: FileName
-    """What people call the run; ``runs/NAME`` is its directory unless ``output`` says another."""
+    """What people call the run; its directory begins with it unless ``output`` says another."""
     atlas: Entry | None = Field(default=None, exclude=True)
     """What the atlas knows of the method; a run neither reads nor records it."""
     model: str = "tod://tiny"
@@ -160,7 +165,7 @@ class RunSettings(Spec):
     arc: ArcConfig | None = None
     """Adaptive regime controller; None: knobs stay as declared."""
     output: Path | None = None
-    """Run directory; None: ``runs/NAME``."""
+    """Run directory; None: one of its own in ``runs``, named by recipe, overrides and an id."""
     record_token_ids: bool = True
     """Whether ``rollouts/`` holds the token ids of prompts and completions."""
 
@@ -274,7 +279,7 @@ class RunSettings(Spec):
 
     @property
     def directory(self) -> Path:
-        """Where the run is written."""
+        """Where the run is written; until it has a place (`tod.engine.place`), how that begins."""
         return self.output or Path("runs") / self.name
 
     @classmethod
@@ -285,6 +290,20 @@ class RunSettings(Spec):
             SpecError: Unreadable, unknown keys, impossible values; each with its path.
         """
         data = read_mapping(path, "A recipe is a mapping with `target` and `operator`.")
+        for override in overrides:
+            apply_override(data, override)
+        return cls.parse(data, str(path))
+
+    @classmethod
+    def of_run(cls, path: Path, overrides: tuple[str, ...] = ()) -> Self:
+        """The settings of a run that is there, with dotted overrides, to go on with it.
+
+        Raises:
+            RunError: It is no run.
+            SpecError: It was written by a version whose settings are not these, or an override
+                means nothing.
+        """
+        data = {**Manifest.read(path / "manifest.json").recipe, "output": str(path)}
         for override in overrides:
             apply_override(data, override)
         return cls.parse(data, str(path))

@@ -14,12 +14,20 @@ from tod.engine.checkpoint import State
 from tod.engine.collect import Evidence
 from tod.engine.distributed import World
 from tod.engine.evaluate import evaluate
+from tod.engine.extension import pool_of
 from tod.engine.proposals.propose import propose
-from tod.engine.record import diagnose, ledger, optimiser, reward_ranges, write_tables
+from tod.engine.record import (
+    diagnose,
+    ledger,
+    optimiser,
+    reward_ranges,
+    turnable,
+    write_tables,
+)
 from tod.engine.running import Clock, Events, Job
 from tod.engine.settings import RunSettings
 from tod.engine.update import update
-from tod.operators import Operator, WithinBudget
+from tod.operators import Operator
 from tod.procedure import Examined, Procedure, statistics_of
 from tod.regimes import GrowingPool, classify
 from tod.runs import HeldOut, Ledger, RunDirectory, StepRecord
@@ -64,7 +72,7 @@ class _Training(Job):
         state = self._start(resume)
         self.pool = GrowingPool()
         if self.directory is not None:
-            self.pool = GrowingPool.of_records(self.directory.steps.read())
+            self.pool = pool_of(self.directory, self.settings, state.step)
         with interrupts(self.events.stopping) as asked:
             while state.step < self.settings.train.steps:
                 state = self._step(state)
@@ -122,7 +130,7 @@ class _Training(Job):
         statistics = statistics_of(examined)
         last = step == self.settings.train.steps
         summary = self.pool.add(step, statistics, examined.summary, last=last)
-        regime = classify(summary, **_turnable(procedure))
+        regime = classify(summary, **turnable(procedure))
         state, decision = self._decide(replace(state, step=step), examined, step)
         clock.mark("diagnose")
         held_out = self._evaluate() if self._evaluates(step) else None
@@ -221,21 +229,6 @@ def at_budget(procedure: Procedure, eta: float) -> Procedure:
 def knobs_of(target: TargetSpec) -> dict[str, float | None]:
     """What the target is set to: its own knobs, and the sharpness they make if none is one."""
     return {"eta": target.target.common_sharpness, **target.knobs()}
-
-
-def _turnable(procedure: Procedure) -> dict[str, Any]:
-    """What remedies may turn: the KL budget where one finds the sharpness, else the target's."""
-    weights = getattr(procedure.operator.action, "weights", None)
-    if isinstance(weights, WithinBudget):
-        return {"budget": weights.budget}
-    target = procedure.target
-    return {"eta": target.target.common_sharpness, "anchors": _anchors(target)}
-
-
-def _anchors(target: TargetSpec) -> tuple[float, float] | None:
-    """τ and β where they are what makes the sharpness."""
-    knobs = target.knobs()
-    return (knobs["tau"], knobs["beta"]) if {"tau", "beta"} <= set(knobs) else None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -231,6 +232,13 @@ class RunDirectory:
                 f"{self.path} was started with another recipe ({lines}). Its checkpoints belong to "
                 "that one: resume with it unchanged, or give this recipe another `output`."
             )
+
+    def lengthen(self, steps: int) -> None:
+        """Let the manifest say that the run has so many steps; the rest of it stays."""
+        train = {**self.manifest.recipe["train"], "steps": steps}
+        self.manifest = replace(self.manifest, recipe={**self.manifest.recipe, "train": train})
+        with self._explained(MANIFEST):
+            self.manifest.write(self.path / MANIFEST)
 
     def _kept(self) -> str:
         """What of the run is safe."""

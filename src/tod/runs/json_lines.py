@@ -8,7 +8,7 @@ from typing import Any
 
 from tod.base import DataError
 from tod.base.text import what_is
-from tod.runs.atomic import sync, write_all
+from tod.runs.atomic import sync, write_all, write_atomic
 from tod.runs.records import plain
 
 __all__ = ["JsonLines"]
@@ -42,14 +42,14 @@ class JsonLines:
             DataError: Something in the record is not plain data, with its path.
             OSError: The device is full; the file is then as it was.
         """
-        line = json.dumps(plain(record), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        line = _line(record)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             end = _whole(descriptor)
             os.ftruncate(descriptor, end)
             os.lseek(descriptor, end, os.SEEK_SET)
             try:
-                write_all(descriptor, line.encode("utf-8", "surrogatepass") + b"\n")
+                write_all(descriptor, line)
                 if self.durable:
                     os.fsync(descriptor)
             except BaseException:
@@ -82,6 +82,16 @@ class JsonLines:
             os.truncate(self.path, keep)
         return cut
 
+    def replace_last(self, record: Mapping[str, Any]) -> None:
+        """Put another record in the place of the last one, in one step.
+
+        Raises:
+            DataError: Something in the record is not plain data, with its path.
+            OSError: The device is full; the file is then as it was.
+        """
+        *before, _ = self._lines()
+        write_atomic(self.path, b"".join(before) + _line(record))
+
     def _lines(self) -> Iterator[bytes]:
         if not self.path.exists():
             return
@@ -101,6 +111,11 @@ class JsonLines:
         if not isinstance(record, dict):
             raise DataError(f"{self.path}, line {number}: {what_is(record)}, not an object.")
         return record
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    text = json.dumps(plain(record), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass") + b"\n"
 
 
 def _whole(descriptor: int) -> int:

@@ -30,7 +30,8 @@ def show_forecast(settings: RunSettings) -> None:
     )
     for note in expected.notes:
         console.print(f"note        {note}")
-    console.print(f"written to  {settings.directory}")
+    own = "" if settings.output is not None else "-..., a name of its own"
+    console.print(f"written to  {settings.directory}{own}")
 
 
 def _bytes(count: int) -> str:

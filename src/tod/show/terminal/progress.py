@@ -68,7 +68,7 @@ class Progress:
         step = self._last.step if self._last is not None else 0
         self.say(
             f"interrupted after step {step} of {self.settings.steps}; saved. "
-            "Go on with the same command and --resume."
+            f"Go on with it: tod run {self.settings.directory} --resume"
         )
 
     def finished(self, path: Path) -> None:

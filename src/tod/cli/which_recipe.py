@@ -1,0 +1,62 @@
+"""What RECIPE means on a command line: a name, a file, a run's directory, or nothing yet."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tod.base import SpecError
+
+if TYPE_CHECKING:
+    from tod.engine.settings import RunSettings
+
+FRAMEWORKS = {"trl": "TRL", "verl": "verl", "openrlhf": "OpenRLHF", "nemo_rl": "NeMo-RL"}
+
+
+def settings_of(recipe: str, overrides: tuple[str, ...], resume: bool) -> "RunSettings":
+    """The settings that a word names, with overrides.
+
+    Raises:
+        SpecError: It names no recipe, or one that means nothing; a run's directory where none is
+            resumed; another framework's configuration, with the command that reads it.
+    """
+    from tod.atlas import recipe_file
+    from tod.engine.settings import RunSettings
+
+    path = Path(recipe)
+    if (path / "manifest.json").exists():
+        if resume:
+            return RunSettings.of_run(path, overrides)
+        raise SpecError(
+            f"{path} is a run. `tod run {shlex.quote(recipe)} --resume` goes on with it, and "
+            "train.steps=... after that makes it longer; a recipe's name starts another one."
+        )
+    if "=" in recipe and not path.exists():
+        raise SpecError(
+            f"{recipe!r} overrides a setting of a recipe: name that first, as in `tod run "
+            f"quickstart {shlex.quote(recipe)}`. `tod run` lists the recipes."
+        )
+    try:
+        return RunSettings.load(recipe_file(recipe), overrides)
+    except SpecError:
+        foreign = foreign_to(path) if path.is_file() else None
+        if foreign is None:
+            raise
+        raise SpecError(foreign) from None
+
+
+def foreign_to(path: Path) -> str | None:
+    """What to do with another framework's configuration; None for a recipe, or nobody's file."""
+    from tod.configurations.recognise import detect
+
+    try:
+        framework = detect(path).framework
+    except SpecError:
+        return None
+    if framework not in FRAMEWORKS:
+        return None
+    file = shlex.quote(str(path))
+    return (
+        f"{path} is a configuration of {FRAMEWORKS[framework]}, and `tod run` trains recipes of "
+        f"its own. `tod atlas locate {file}` says what it aims at; `tod atlas translate {file} "
+        "--to tod -o mine.yaml` writes a recipe of it."
+    )
