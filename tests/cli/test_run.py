@@ -50,7 +50,9 @@ def test_the_copy_of_a_recipe_runs(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(copy.stdout)
     done = tod("run", "mine.yaml", *QUICK, "--no-html", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    manifest = json.loads((tmp_path / "runs" / "gspo" / "manifest.json").read_text())
+    (run,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(r"gspo-steps2-evaluate.null-prompts4-\w{4}", run.name)
+    manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["recipe"]["operator"]["action"]["level"] == "sequence_mean"
     assert "atlas" not in manifest["recipe"], "claims are of the named method, not of a run"
 
