@@ -75,6 +75,8 @@ tiny: $(STAMP)
 
 schemas: $(STAMP)
 	$(VENV)/bin/tod schema --all docs/schema
+	$(VENV)/bin/tod schema recipe > recipe-1.schema.json
+	mv recipe-1.schema.json src/tod/atlas/recipes/
 
 clean:
 	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -145,5 +145,5 @@ def test_the_command_prints_one_lists_all_and_knows_no_other() -> None:
     run = CliRunner().invoke
     assert json.loads(run(app, ["schema", "plan"]).output) == schema("tod.plan/1")
     assert run(app, ["schema", "tod.plan/1"]).output == run(app, ["schema", "plan"]).output
-    assert run(app, ["schema"]).output.split() == list(RECORDS)
+    assert run(app, ["schema"]).output.split() == [*RECORDS, "tod.recipe/1"]
     assert isinstance(run(app, ["schema", "plam"]).exception, SpecError)

@@ -20,10 +20,23 @@ from tod.operators import Operator
 from tod.procedure import Procedure
 from tod.targets import TargetSpec
 
-__all__ = ["Entry", "Recipe", "SharesTarget", "own_copy", "recipe", "recipe_file", "recipes"]
+__all__ = [
+    "Entry",
+    "Recipe",
+    "SharesTarget",
+    "own_copy",
+    "recipe",
+    "recipe_file",
+    "recipes",
+]
 
 FOLDER = Path(__file__).parent / "recipes"
 """Where the files are; ``configs`` of the repository is a link to it."""
+
+SCHEMA = FOLDER / "recipe-1.schema.json"
+"""Every key of a recipe for editors, as `tod.engine.recipe_schema` makes it."""
+EDITOR = "# yaml-language-server: $schema="
+"""Begins the line that names the schema to an editor."""
 
 OperatorFamily = Literal[
     "supervised",
@@ -51,7 +64,9 @@ class Entry(Spec):
     """One line for people."""
     family: OperatorFamily
     """Row of Table 2."""
-    shares_target: Annotated[SharesTarget, BeforeValidator(_word)]
+    shares_target: Annotated[
+        SharesTarget, BeforeValidator(_word, json_schema_input_type=SharesTarget | bool)
+    ]
     """Whether its fixed point is q*."""
     differs: tuple[str, ...] = ()
     """What makes it aim elsewhere, if it does, each a setting and its effect."""
@@ -123,14 +138,25 @@ def recipe_file(name: str) -> Path:
     return known[name]
 
 
+def editor_line(folder: Path) -> str:
+    """The comment by which an editor finds the schema, for a file in a folder."""
+    there, here = SCHEMA.resolve(), folder.resolve()
+    path = there.relative_to(here) if there.is_relative_to(here) else there
+    return f"{EDITOR}{path}"
+
+
 def own_copy(name: str) -> str:
     """The text of a recipe's file without the block ``atlas``, which speaks of the named method.
+
+    It is for a file in the working directory.
 
     Raises:
         SpecError: There is no such recipe; the nearest name is given.
     """
     text = recipe_file(name).read_text(encoding="utf-8")
-    return re.sub(r"^atlas:\n(?: .*\n)*", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^atlas:\n(?: .*\n)*", "", text, flags=re.MULTILINE)
+    line = editor_line(Path.cwd())
+    return re.sub(rf"^{re.escape(EDITOR)}.*$", lambda _: line, text, flags=re.MULTILINE)
 
 
 def _require(name: str, known: Collection[str]) -> None:

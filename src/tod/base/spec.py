@@ -6,7 +6,17 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Annotated, Any, Self, Union, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_before_validator_function
 
 from tod.base.errors import InvalidSpec, SpecError
 from tod.base.text import what_is
@@ -92,7 +102,23 @@ def _by_name(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
-Named = BeforeValidator(_by_name)
+class _Named:
+    """`Named`: how it validates, and how the schema of it says so."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return no_info_before_validator_function(_by_name, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        whole = handler(core)
+        kinds = sorted(whole["discriminator"]["mapping"])
+        return {"anyOf": [{"enum": kinds}, whole]}
+
+
+Named = _Named()
 """Lets a tagged union be written by its kind alone: ``group_mean`` for ``{kind: group_mean}``."""
 
 

@@ -15,6 +15,7 @@ from tod.cli.command import Command, Commands
 from tod.cli.demo import demo
 from tod.cli.diagnose import diagnose_command
 from tod.cli.failures import told
+from tod.cli.init import init_command
 from tod.cli.manners import NO_COLOR, QUIET, versions
 from tod.cli.plan import plan_command
 from tod.cli.report import report_command
@@ -36,6 +37,7 @@ app = typer.Typer(
 TRAIN, ASK, KNOW, WORK = "Train and search", "Ask about a run", "Recipes", "Around them"
 for _panel, _name, _body in (
     (TRAIN, "run", run),
+    (TRAIN, "init", init_command),
     (TRAIN, "demo", demo),
     (ASK, "diagnose", diagnose_command),
     (ASK, "watch", watch_command),
