@@ -9,7 +9,8 @@ from tod.base import SpecError
 if TYPE_CHECKING:
     from tod.engine.settings import RunSettings
 
-FRAMEWORKS = {"trl": "TRL", "verl": "verl", "openrlhf": "OpenRLHF", "nemo_rl": "NeMo-RL"}
+FRAMEWORKS = {"trl": "TRL", "openrlhf": "OpenRLHF", "nemo_rl": "NeMo-RL", "skyrl": "SkyRL"}
+"""How frameworks write their names, where that is not how we do."""
 
 
 def settings_of(recipe: str, overrides: tuple[str, ...], resume: bool) -> "RunSettings":
@@ -52,11 +53,12 @@ def foreign_to(path: Path) -> str | None:
         framework = detect(path).framework
     except SpecError:
         return None
-    if framework not in FRAMEWORKS:
+    if framework == "tod":
         return None
+    name = FRAMEWORKS.get(framework, framework)
     file = shlex.quote(str(path))
     return (
-        f"{path} is a configuration of {FRAMEWORKS[framework]}, and `tod run` trains recipes of "
+        f"{path} is a configuration of {name}, and `tod run` trains recipes of "
         f"its own. `tod atlas locate {file}` says what it aims at; `tod atlas translate {file} "
         "--to tod -o mine.yaml` writes a recipe of it."
     )
