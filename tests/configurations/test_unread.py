@@ -200,3 +200,29 @@ def test_a_screen_of_unread_words(tmp_path: Path) -> None:
     lines = located_text(located(tmp_path, text), 80).splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
+
+
+def test_a_module_behind_a_launcher_that_is_not_known_is_found(tmp_path: Path) -> None:
+    text = RLOO + '"${START[@]}" -m verl.trainer.main_ppo "${ALGO[@]}"\n'
+    assert located(tmp_path, text).recipe == "rloo"
+    with pytest.raises(SpecError, match="no training program"):
+        located(tmp_path, text.replace("-m verl", "-m mine.verl"))
+
+
+def test_a_clamp_of_null_is_none_and_no_unread_number(tmp_path: Path) -> None:
+    text = """loss_fn: {reference_policy_kl_penalty: 0.04, kl_output_clamp_value: CLAMP}
+grpo: {num_prompts_per_step: 8}
+policy: {train_global_batch_size: 32}
+"""
+    found = located(tmp_path, text.replace("CLAMP", "null"), "a.yaml")
+    assert (found.status, found.undetermined) == ("known", ())
+    assert not any("clamp" in change.setting for change in found.silent_changes)
+    found = located(tmp_path, text.replace("CLAMP", "5.0"), "a.yaml")
+    assert any("clamp" in change.setting for change in found.silent_changes)
+
+
+def test_the_program_of_one_framework_is_not_taken_for_another_s(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("grpo: {num_generations_per_prompt: 4}\n", encoding="utf-8")
+    text = "uv run examples/run_grpo.py --config a.yaml grpo.num_prompts_per_step=8\n"
+    other = "uv run examples/converters/convert_to_hf.py --config=a.yaml\n"
+    assert located(tmp_path, text + other).framework == "nemo_rl"

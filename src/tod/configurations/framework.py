@@ -85,6 +85,8 @@ class Facts(Spec):
     """Primary configuration that programs start from: settings of it that differ, likewise."""
     choices: dict[str, list[Any]] = Field(default_factory=dict)
     """Setting: values besides its default that change what is said of a file."""
+    none_is_a_value: frozenset[str] = frozenset()
+    """Settings whose number may be null, which says something of its own; others leave it open."""
     left_open: dict[str, str] = Field(default_factory=dict)
     """Setting: the value by which it is left to the program."""
     own: dict[str, frozenset[str]] = Field(default_factory=dict)

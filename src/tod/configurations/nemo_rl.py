@@ -136,7 +136,8 @@ def _said(s: Settings, estimator: str) -> dict[str, str]:
 
 
 def _changes(config: Configuration, s: Settings) -> None:
-    if s.number(KL) and not s.flag(L + "use_kl_in_reward"):
+    clamped = s[L + "kl_output_clamp_value"] is not None
+    if s.number(KL) and clamped and not s.flag(L + "use_kl_in_reward"):
         config.change(
             L + "kl_output_clamp_value",
             "the KL term is clamped: no pull where π is far from π_ref",

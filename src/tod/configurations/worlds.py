@@ -78,7 +78,7 @@ def _left_open(known: Facts, given: dict[str, Any]) -> dict[str, Any]:
         number = isinstance(defaults.get(name), int | float) and not isinstance(
             defaults.get(name), bool
         )
-        if value is None and number:
+        if value is None and number and name not in known.none_is_a_value:
             found[name] = Computed("null")
         elif name in known.left_open and str(value) == known.left_open[name]:
             found[name] = Computed(f"{value}, chosen by the program")

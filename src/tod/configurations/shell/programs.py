@@ -51,13 +51,23 @@ def program_of(words: tuple[str, ...]) -> Program | None:
         return Program(one.framework, name, at + count - (names[at + count - 1] == "@"), method)
     bases = [name.rpartition("/")[2] for name in names]
     if not any(base in _STARTERS or re.fullmatch(r"python\d?[\d.]*", base) for base in bases):
-        return None
+        return _behind_launcher(names)
     for at, name in enumerate(names):
         if not known(name):
             name = name.rpartition("\ue001")[2].lstrip("/")
         found = _named(name, names, at)
         if found is not None:
             return found
+    return None
+
+
+def _behind_launcher(names: list[str]) -> Program | None:
+    """A framework's module that a launcher which was not read starts by ``-m``."""
+    if known(names[0]):
+        return None
+    for at, name in enumerate(names):
+        if names[at - 1] == "-m" and _MODULE.fullmatch(name):
+            return _named(name, names, at)
     return None
 
 

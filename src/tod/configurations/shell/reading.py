@@ -16,7 +16,7 @@ from tod.configurations.shell.settings import Given, given_options, given_overri
 
 _VERL = ("actor_rollout_ref.", "algorithm.", "critic.", "data.train_batch_size")
 _NEMO = ("grpo.", "loss_fn.", "policy.", "dpo.", "sft.", "distillation.")
-_NOT_TRAINING = ("generation", "eval", "merge", "preprocess", "serve", "chat", "vllm")
+_NOT_TRAINING = ("generation", "eval", "merge", "convert", "preprocess", "serve", "chat", "vllm")
 
 
 @dataclass(frozen=True)
