@@ -1,5 +1,6 @@
 """Public names, lazy imports, and what `import tod` may not load."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,18 @@ def test_public_name_is_there_and_documented(name: str) -> None:
 
 def test_all_is_sorted_and_whole() -> None:
     assert tod.__all__ == sorted(tod.__all__, key=lambda n: (not n.isupper(), n.islower(), n))
-    assert set(tod.__all__) == {*tod._HOME, "arc"}
+    assert set(tod.__all__) == {*tod._HOME, "arc", "__version__"}
+
+
+def test_the_public_surface_is_listed_in_one_file() -> None:
+    """Every name with the first line of what its docstring says, and no other."""
+    page = (Path(__file__).parents[1] / "docs/python.md").read_text()
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.M))
+    assert sorted(listed) == dir(tod) == sorted(tod.__all__)
+    for name, said in listed.items():
+        if name not in ("RECIPES", "__version__"):  # values, which have no docstring of their own
+            first = getattr(tod, name).__doc__.strip().partition("\n")[0]
+            assert said == first.replace("|", "\\|"), name
 
 
 def loaded_by(code: str) -> set[str]:

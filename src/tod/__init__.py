@@ -67,6 +67,7 @@ __all__ = [
     "Thresholds",
     "Tokens",
     "WeightedRegression",
+    "__version__",
     "arc",
     "classify",
     "compare",
