@@ -143,5 +143,5 @@ def test_a_run_without_an_output_gets_a_place_of_its_own(
         placed(free, world, overwrite=True)
     with pytest.warns(UserWarning, match="holds no run of small with these settings"):
         assert str(placed(free, world, resume=True).output).startswith("runs/small-")
-    there = made(Path("runs/small-abcd"), free, "2026-03-01", 2)
+    there = made(Path("runs/small"), said, "2026-03-01", 2)  # as versions before named them
     assert placed(free, world, resume=True).output == there

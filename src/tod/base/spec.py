@@ -172,8 +172,10 @@ def _is_tag(place: int, loc: tuple[Any, ...], here: object) -> bool:
     """Whether a part that is no key of the data names a member of a union instead."""
     if isinstance(here, str):
         return bool(here == loc[place])
-    if not isinstance(here, dict) or place == len(loc) - 1:
+    if not isinstance(here, dict):
         return False
+    if place == len(loc) - 1:  # a complaint of the whole member
+        return bool(here.get("kind") == loc[place])
     return bool(here.get("kind") == loc[place] or loc[place + 1] in here)
 
 
