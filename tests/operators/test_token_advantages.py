@@ -281,6 +281,26 @@ def test_log_ratio_variance_is_a_composition(make_batch):
     assert_credit(rule.credit(batch).per_token, want)
 
 
+def test_the_recipe_of_the_log_ratio_variance_is_it_off_policy_too(make_batch):
+    """½·Var_i(R_i), ddof 1, of draws of another μ; weighed by ρ it is another gradient there."""
+    import torch
+
+    from tod.atlas import recipe
+
+    contexts = Groups.equal(3, 5)
+    batch = make_batch(lambda x: torch.tensor(x, dtype=torch.float64))
+    batch = replace(batch, contexts=contexts)
+    assert not torch.equal(batch.log_policy, batch.log_old), "π has left μ"
+    rule = recipe("vargrad").operator.action
+    log_policy = batch.log_policy.clone().requires_grad_()
+    r = batch.tilt + batch.log_base - batch.sequences.sum(log_policy)
+    loss = sum(0.5 * r[5 * c : 5 * c + 5].var(unbiased=True) for c in range(3)) / 3
+    want = -torch.autograd.grad(loss, log_policy)[0]
+    assert_credit(rule.credit(batch).per_token, want)
+    weighed = rule.revised(trust_region=Unbounded()).credit(batch).per_token
+    assert not torch.allclose(weighed, want, rtol=0.1)
+
+
 @pytest.mark.parametrize(
     ("advantage", "scale_free"),
     [
