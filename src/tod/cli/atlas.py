@@ -8,7 +8,7 @@ import typer
 from tod.cli.audit import audit_command
 from tod.cli.command import Command, Commands
 from tod.cli.completion import recipe_names
-from tod.cli.options import Json, Map, Set, parse_map
+from tod.cli.options import Framework, Json, Map, Method, Set, Version, parse_map, told_of
 
 if TYPE_CHECKING:
     from tod.configurations import Located
@@ -131,18 +131,10 @@ def locate_command(
     file: Annotated[
         Path, typer.Argument(help="TRL, verl, OpenRLHF, NeMo-RL, or a recipe of ours.")
     ],
-    framework: Annotated[
-        str | None, typer.Option(help="Whose it is: trl, verl, openrlhf, nemo_rl or tod.")
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(help="Which configuration of a file: grpo, dpo…, its variable or its line."),
-    ] = None,
+    framework: Framework = None,
+    method: Method = None,
     settings: Set = None,
-    version: Annotated[
-        str | None,
-        typer.Option(help="Release whose defaults fill in what the file leaves out: 0.17."),
-    ] = None,
+    version: Version = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything, in full.")] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write its place on the map as an HTML page.")
@@ -156,12 +148,10 @@ def locate_command(
     Reads a script's syntax, JSON, YAML, Hydra overrides or a command line; runs and imports
     nothing. Example: tod atlas locate train_grpo.py
     """
-    from tod.cli.options import parse_set
-    from tod.configurations import locate
     from tod.show.output import put_json
     from tod.show.terminal.atlas import located_text
 
-    found = locate(file, framework, method, parse_set(settings), version)
+    found = told_of(framework, method, settings, version).locate(file)
     if html is not None:
         _put_on_map(found, file, html)
     if put_json(found.to_dict(), json_out):
@@ -194,6 +184,10 @@ def compare_command(
     swap: Annotated[
         bool, typer.Option(help="Say what to change in B, a file, for it to aim at A's target.")
     ] = False,
+    framework: Framework = None,
+    method: Method = None,
+    settings: Set = None,
+    version: Version = None,
     mapping: Map = None,
     json_out: Json = None,
 ) -> None:
@@ -201,21 +195,25 @@ def compare_command(
 
     What differs is listed; whether one may be swapped is read from data.
 
+    What options say of a file they say of both; of one alone with `a:` or `b:` before it, as in
+    --method b:dpo --set a:beta=0.1.
+
     Example: tod atlas compare grpo train_grpo.py --on runs/mine
     """
     from dataclasses import replace
 
-    from tod.configurations import compare, side
+    from tod.configurations import compare
     from tod.show.output import put_json
     from tod.show.terminal.atlas import compared_text
 
-    found = compare(a, b)
+    said = told_of(framework, method, settings, version).of_two(a, b)
+    left, right = said[0].side(a), said[1].side(b)
+    found = compare(left, right)
     if on is not None:
         from tod.cli.evidence import regime_on
 
-        left, right = side(a), side(b)
         regime, remark = regime_on(on, left, right, parse_map(mapping or []))
-        found = compare(a, b, regime)
+        found = compare(left, right, regime)
         found = replace(found, reasons=(*found.reasons, remark))
     data = found.to_dict()
     if swap:
@@ -224,7 +222,7 @@ def compare_command(
         from tod.configurations.toward import toward
         from tod.show.terminal.atlas import toward_text
 
-        change = toward(side(a), Path(b))
+        change = toward(left, Path(b), said[1])
         data = {**data, "toward": asdict(change)}
         if put_json(data, json_out):
             typer.echo(toward_text(change, found, _width()))
@@ -242,12 +240,10 @@ def translate_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; default: stdout.")
     ] = None,
-    framework: Annotated[
-        str | None, typer.Option(help="Whose it is: trl, verl, openrlhf, nemo_rl or tod.")
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option(help="Which configuration of a file, as for `locate`.")
-    ] = None,
+    framework: Framework = None,
+    method: Method = None,
+    settings: Set = None,
+    version: Version = None,
     json_out: Json = None,
 ) -> None:
     """The same triple for another framework.
@@ -263,7 +259,6 @@ def translate_command(
 
     from tod.atlas.entries import recipe_file
     from tod.base import SpecError
-    from tod.configurations import locate
     from tod.configurations.translate import translate
     from tod.show.output import put, put_json
     from tod.show.terminal.atlas import translated_text
@@ -271,7 +266,8 @@ def translate_command(
     if to not in ("trl", "verl", "tod"):
         raise SpecError(f"--to {to}: known are trl, verl and tod.")
     path = Path(file) if Path(file).exists() else recipe_file(file)
-    made = translate(locate(path, framework, method), to)  # type: ignore[arg-type]
+    said = told_of(framework, method, settings, version)
+    made = translate(said.locate(path), to)  # type: ignore[arg-type]
     if not put_json({"schema": "tod.translate/1", **asdict(made)}, json_out):
         return
     if output is None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tod.cli.configured import configured, expected_by, unreadable_target
 from tod.cli.evidence_of_run import sorted_out
 from tod.cli.options import (
     Aim,
@@ -13,13 +14,16 @@ from tod.cli.options import (
     Config,
     Eta,
     Format,
+    Framework,
     Html,
     Json,
     Map,
+    Method,
     Paths,
     Ranges,
+    Set,
     Steps,
-    expected_by,
+    Version,
     gate_of,
     panel,
     parse_map,
@@ -29,7 +33,7 @@ from tod.cli.options import (
     to_judge,
     to_read,
     to_write,
-    unreadable_target,
+    told_of,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +62,10 @@ def diagnose_command(
     ] = 0.01,
     target: Aim = None,
     config: Config = None,
+    framework: Framework = None,
+    method: Method = None,
+    settings: Set = None,
+    version: Version = None,
     eta: Eta = None,
     on_policy: Annotated[
         bool, to_judge("--on-policy", help="Declare that the sampler was the policy itself.")
@@ -123,10 +131,11 @@ def diagnose_command(
     from tod.show.terminal.diagnosis_screen import show
     from tod.show.terminal.findings_screen import show_details
 
+    file = configured(config, told_of(framework, method, settings, version))
     shown, bounds = Shown(below, bootstrap, texts), thresholds_of(thresholds)
     rollouts, logs = sorted_out(paths, format_, bool(mapping))
     if logs and not rollouts:
-        said = find(run_of(logs=logs, expected=expected_by(config)))
+        said = find(run_of(logs=logs, expected=expected_by(file)))
         comparison = _comparison(said, against)
         if html is not None:
             from tod.show import write_findings
@@ -144,10 +153,10 @@ def diagnose_command(
         mapping=parse_map(mapping or []),
         max_rejected=max_rejected,
         group_by=group_by,
-        gate=gate_of(clip, operator, config if target is None else None),
+        gate=gate_of(clip, operator, file if target is None else None),
         digest=hash,
     )
-    reading, chosen, source, remarks = target_of(target, config, reading)
+    reading, chosen, source, remarks = target_of(target, file, reading)
     found = diagnose(
         reading,
         chosen,
@@ -159,10 +168,10 @@ def diagnose_command(
         on_policy=on_policy,
         shown=shown,
         logs=logs,
-        expected=expected_by(config),
+        expected=expected_by(file),
         reward_range=parse_ranges(reward_range or []),
     )
-    remarks = [*unreadable_target(found, config), *remarks]
+    remarks = [*unreadable_target(found, file), *remarks]
     comparison = _comparison(found.findings, against)
     if per_context is not None:
         found.write_contexts(per_context)

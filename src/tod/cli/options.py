@@ -1,6 +1,6 @@
 """Options that several commands share, and what they say: a target, columns, bounds, a clip."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,8 +10,8 @@ import typer
 from tod.base import SpecError, parse_yaml, read_mapping, read_yaml
 
 if TYPE_CHECKING:
-    from tod.configurations import Located
-    from tod.diagnosis import Diagnosis
+    from tod.cli.configured import Configured
+    from tod.configurations.told import Told
     from tod.formats import Gate, Reading
     from tod.operators import Operator
     from tod.regimes import Thresholds
@@ -24,6 +24,7 @@ def panel(title: str) -> Callable[..., Any]:
 
 to_read, to_aim = panel("What is read"), panel("The target")
 to_judge, to_write = panel("How it is judged"), panel("Where it is written")
+to_locate = panel("How a configuration is read")
 
 Overrides = Annotated[
     list[str] | None,
@@ -43,13 +44,6 @@ Map = Annotated[
     list[str] | None,
     to_read("--map", help="Columns by role: utility=reward,context=prompt_id,log_mu=logp."),
 ]
-Set = Annotated[
-    list[str] | None,
-    to_read(
-        "--set",
-        help="KEY=VALUE laid over the file, or a variable that a script takes from outside.",
-    ),
-]
 Steps = Annotated[str | None, to_read(help="Steps a:b, both included.")]
 Aim = Annotated[
     str | None,
@@ -60,6 +54,28 @@ Aim = Annotated[
     ),
 ]
 Config = Annotated[Path | None, to_aim(help="Training configuration: the target that it implies.")]
+Framework = Annotated[
+    str | None, to_locate("--framework", help="Whose it is: trl, verl, openrlhf, nemo_rl, tod….")
+]
+Method = Annotated[
+    str | None,
+    to_locate(
+        "--method", help="Which configuration of a file: grpo, dpo…, its variable or its line."
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    to_locate(
+        "--set",
+        help="KEY=VALUE laid over the file, or a variable that a script takes from outside.",
+    ),
+]
+Version = Annotated[
+    str | None,
+    to_locate(
+        "--version", help="Release whose defaults fill in what the file leaves out, as in 0.17."
+    ),
+]
 
 
 def _sharpness(value: float | None) -> float | None:
@@ -93,12 +109,6 @@ Bounds = Annotated[
 Json = Annotated[str | None, to_write("--json", help="Write JSON to a file, or - for stdout.")]
 Html = Annotated[Path | None, to_write(help="Write a self-contained page.")]
 
-_STILL = (
-    "what may still be read: groups, rewards and zero-variance groups as they are; ESS_rel, the "
-    "verdict and the feasible eta as functions of an eta that you choose (--eta); with log-probs, "
-    "pi/mu, mismatch and drift, which need no target"
-)
-
 
 def parse_set(items: list[str] | None) -> dict[str, str]:
     """Settings of ``KEY=VALUE`` items, the last of a name winning.
@@ -113,6 +123,19 @@ def parse_set(items: list[str] | None) -> dict[str, str]:
             raise SpecError(f"--set {item!r}: write KEY=VALUE, as in algorithm.adv_estimator=grpo.")
         found[name.strip()] = value
     return found
+
+
+def told_of(
+    framework: str | None, method: str | None, settings: list[str] | None, version: str | None
+) -> "Told":
+    """What the options of one file say of it.
+
+    Raises:
+        SpecError: A setting without ``=``.
+    """
+    from tod.configurations.told import Told
+
+    return Told(framework, method, parse_set(settings), version)
 
 
 def parse_map(items: list[str]) -> dict[str, str]:
@@ -169,40 +192,7 @@ def thresholds_of(path: Path | None) -> "Thresholds | None":
     return Thresholds.parse(read_mapping(path, needed), str(path))
 
 
-def expected_by(config: Path | None) -> Mapping[str, object]:
-    """What a configuration says that findings are held against; nothing without one.
-
-    Raises:
-        SpecError: It cannot be read.
-    """
-    if config is None:
-        return {}
-    from tod.findings.expected import expected_of
-    from tod.findings.lag_limit import lag_limit
-
-    found, limit = _point(config), lag_limit(config)
-    told = {} if found is None else expected_of(found)
-    return told if limit is None else {**told, "max_lag": limit}
-
-
-def _point(config: Path) -> "Located | None":
-    """The configuration's point; None where only its bound of the lag can be read.
-
-    Raises:
-        SpecError: Nothing in it can be read.
-    """
-    from tod.configurations import locate
-    from tod.findings.lag_limit import lag_limit
-
-    try:
-        return locate(config)
-    except SpecError:
-        if lag_limit(config) is None:
-            raise
-        return None
-
-
-def gate_of(clip: str | None, operator: str | None, config: Path | None) -> "Gate | None":
+def gate_of(clip: str | None, operator: str | None, config: "Configured | None") -> "Gate | None":
     """The trust region to read with: a clip, a named operator's, or the configuration's if it has.
 
     Raises:
@@ -218,7 +208,7 @@ def gate_of(clip: str | None, operator: str | None, config: Path | None) -> "Gat
         return Gate.of(_operator(operator))
     if config is None:
         return None
-    point = _point(config)
+    point = config.point
     unread = point is not None and {"operator", "action.trust_region", "action.level"} & point.open
     found = None if point is None or unread else point.operator
     return Gate.of(found) if found is not None and Gate.has(found) else None
@@ -254,7 +244,7 @@ def _operator(given: str) -> "Operator":
 
 
 def target_of(
-    given: str | None, config: Path | None, reading: "Reading"
+    given: str | None, config: "Configured | None", reading: "Reading"
 ) -> tuple["Reading", Any, Any, list[str]]:
     """The reading, the target that flags name, how it was found, and what to say about it.
 
@@ -266,7 +256,9 @@ def target_of(
     if given is not None:
         return reading, _declared(given), "declared", []
     if config is not None:
-        return _located(config, reading)
+        from tod.cli.configured import located
+
+        return located(config, reading)
     return reading, None, None, []
 
 
@@ -288,64 +280,3 @@ def _declared(given: str) -> Any:
             f"to --config {given}."
         )
     return recipe(given).target
-
-
-def _located(config: Path, reading: "Reading") -> tuple["Reading", Any, Any, list[str]]:
-    """The reading, the target that a configuration implies for it, ``located``, and remarks.
-
-    Where it implies no finite target (no KL term) the target is None, to be assumed, and the first
-    remark says so. Where rewards are z-scored the reading gains the standardised utility, which
-    the sharpness multiplies.
-    """
-    found = _point(config)
-    if found is None:
-        return reading, None, None, [f"{config}: only its bound of the lag is read"]
-    remarks = [f"located: {found.framework} {found.method}", *found.notes]
-    remarks += [f"{change.setting}: {change.effect}" for change in found.silent_changes]
-    implied = found.target_for(reading)
-    if implied is None:
-        remarks.insert(0, f"{config.name} implies no finite target: one is assumed below")
-        remarks.append(_STILL)
-        return reading, None, None, remarks
-    if implied.etas is not None:
-        remarks.insert(0, _spread_of_eta(implied.etas))
-    same: Any = implied.candidates
-    return same, implied.target, _kind(found), remarks
-
-
-def unreadable_target(found: "Diagnosis", config: Path | None) -> list[str]:
-    """Which figures to trust where a configuration's own target cannot be weighed; else nothing.
-
-    Those without the configuration are of an assumed target: they stay, and are named as such.
-    """
-    if found.assumed is None or config is None:
-        return []
-    told = found.assumed.as_assumed()
-    median, (tilt, *_) = told["ess_rel_median"], told["target"]["tilts"]
-    needs = next((item.needs for item in found.cannot if item.what == "ess_rel"), "log-probs")
-    value = "unknown" if median is None else f"{median:.2f}"
-    return [
-        f"its q* needs {needs.partition(',')[0]}. Assumed eta = {tilt['eta']:g} at mu: ESS_rel "
-        f"{value}, {told['verdict']}; trust that for the rows, not for q*"
-    ]
-
-
-def _kind(found: "Located") -> str:
-    """A recipe of ours declares its target; a framework's settings only imply it."""
-    return "declared" if found.framework == "tod" else "located"
-
-
-def _spread_of_eta(etas: Any) -> str:
-    """What z-scoring makes of η, context by context."""
-    import numpy as np
-
-    from tod.diagnostics import quantile
-
-    known = np.asarray(etas)[np.asarray(etas) > 0]
-    if not known.size:
-        return "rewards are z-scored and no prompt has any spread: eta_c is 0 everywhere"
-    low, middle, high = (quantile(known, p) for p in (0.1, 0.5, 0.9))
-    return (
-        f"rewards are z-scored, so the implied eta_c differs by prompt: median {middle:.4g}, "
-        f"10 % {low:.4g}, 90 % {high:.4g}"
-    )

@@ -2,22 +2,28 @@
 
 from typing import Annotated
 
+from tod.cli.configured import configured
 from tod.cli.options import (
     Aim,
     Bounds,
     Config,
     Eta,
     Format,
+    Framework,
     Json,
     Map,
+    Method,
     Paths,
     Ranges,
+    Set,
     Steps,
+    Version,
     panel,
     parse_map,
     parse_ranges,
     target_of,
     thresholds_of,
+    told_of,
 )
 
 to_plan = panel("What is wanted")
@@ -30,6 +36,10 @@ def plan_command(
     steps: Steps = None,
     target: Aim = None,
     config: Config = None,
+    framework: Framework = None,
+    method: Method = None,
+    settings: Set = None,
+    version: Version = None,
     eta: Eta = None,
     target_ess: Annotated[
         float, to_plan("--target-ess", help="ESS_rel to keep, between 0 and 1.")
@@ -58,7 +68,8 @@ def plan_command(
 
     bounds = thresholds_of(thresholds)
     reading = read(paths, format_, steps=steps, mapping=parse_map(mapping or []))
-    reading, chosen, source, remarks = target_of(target, config, reading)
+    file = configured(config, told_of(framework, method, settings, version))
+    reading, chosen, source, remarks = target_of(target, file, reading)
     found = plan(
         reading,
         chosen,

@@ -12,9 +12,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tod.base import SpecError
+from tod.cli.configured import configured, expected_by
 from tod.cli.diagnose import EXITS
 from tod.cli.failures import told
-from tod.cli.options import Config, Format, Map, Paths, expected_by, panel, parse_map
+from tod.cli.options import (
+    Config,
+    Format,
+    Framework,
+    Map,
+    Method,
+    Paths,
+    Set,
+    Version,
+    panel,
+    parse_map,
+    told_of,
+)
 
 if TYPE_CHECKING:
     from tod.findings import Finding
@@ -62,6 +75,10 @@ def watch_command(
         ),
     ] = None,
     config: Config = None,
+    framework: Framework = None,
+    method: Method = None,
+    settings: Set = None,
+    version: Version = None,
     format_: Format = "auto",
     mapping: Map = None,
 ) -> None:
@@ -77,7 +94,8 @@ def watch_command(
     from tod.findings.watching import Alerts, Watch
     from tod.show.terminal.watch_screen import WatchScreen
 
-    watch = Watch(paths, format_, parse_map(mapping or []), expected_by(config))
+    file = configured(config, told_of(framework, method, settings, version))
+    watch = Watch(paths, format_, parse_map(mapping or []), expected_by(file))
     if json_out == "-" and not once:
         raise SpecError("--json -: stdout holds one document. With --once, or name a file.")
     alerts = Alerts(1 if once and state is None else looks)

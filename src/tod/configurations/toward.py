@@ -15,6 +15,7 @@ from tod.base import SpecError
 from tod.configurations.framework import Settings, facts, flat
 from tod.configurations.locate import read_settings, reader, side
 from tod.configurations.recognise import ConfigurationFile, detect
+from tod.configurations.told import Told
 
 __all__ = ["Toward", "toward", "toward_settings"]
 
@@ -39,9 +40,7 @@ class Toward:
     left: str
 
 
-def toward(
-    target: Side, path: Path, framework: str | None = None, method: str | None = None
-) -> Toward:
+def toward(target: Side, path: Path, told: Told | None = None) -> Toward:
     """The fewest settings of a file to change for it to aim at the target of a side.
 
     Best first by how much of the law still differs: every set of changes is laid over the file,
@@ -50,8 +49,7 @@ def toward(
     Args:
         target: The side whose target it is to be.
         path: The file to change.
-        framework: Whose the file is, if the reader knows.
-        method: Its configuration class or subcommand, if the reader knows.
+        told: What the person says of the file.
 
     Raises:
         SpecError: The file cannot be read, its framework has no settings to try, or the side has
@@ -61,12 +59,18 @@ def toward(
         raise SpecError(
             f"{target.name} has no finite target ({target.law.letters}), so nothing can aim at it."
         )
-    file = detect(path, framework, method)
-    return toward_settings(target, file, reader(file, str(path)).method, str(path))
+    told = told or Told()
+    file = detect(path, told.framework, told.method, told.settings)
+    method = reader(file, str(path), told.version).method
+    return toward_settings(target, file, method, str(path), told.version)
 
 
 def toward_settings(
-    target: Side, file: ConfigurationFile, method: str, where: str = "here"
+    target: Side,
+    file: ConfigurationFile,
+    method: str,
+    where: str = "here",
+    version: str | None = None,
 ) -> Toward:
     """The same for settings that are no file.
 
@@ -75,6 +79,7 @@ def toward_settings(
         file: The settings.
         method: What the framework calls their method.
         where: What to call them in a message.
+        version: Release whose defaults fill in what they leave out; found out if None.
 
     Raises:
         SpecError: Nothing is recorded of what decides the method.
@@ -89,7 +94,7 @@ def toward_settings(
             tried = side(read_settings(_changed(file, edits), where))
             verdict, apart = compare(target, tried), _apart(target, tried)
             if verdict.same_target == "yes":  # by the quick reading: now by the whole one
-                verdict = compare(target, side(reader(_changed(file, edits), where)))
+                verdict = compare(target, side(reader(_changed(file, edits), where, version)))
         except (SpecError, ValidationError):
             continue
         if verdict.same_target == "yes":
