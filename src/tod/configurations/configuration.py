@@ -12,7 +12,10 @@ from tod.atlas.nearest import nearest
 from tod.base import SpecError
 from tod.configurations.framework import Settings
 from tod.configurations.implied_target import rule_of
+from tod.configurations.memory import memory_of
 from tod.configurations.point import Located
+from tod.configurations.promised import promised
+from tod.configurations.staleness import updates_by
 from tod.configurations.without_effect import NoEffect, without_effect
 from tod.procedure import Procedure
 from tod.targets import Data, PreferenceTarget, ScalarReward, Target, TargetSpec
@@ -113,12 +116,15 @@ class Configuration:
             silent_changes=self._silent(),
             without_effect=(*self._without_effect(whole), *self.idle),
             names=self.settings.names,
+            promised=promised(self.settings),
+            memory=memory_of(self.settings.given, _draws_to_reference(whole, known)),
             unknown=self.settings.unknown,
             near=self.settings.near,
             notes=self._notes(),
             updates=self.updates,
             partial=None if whole is not None or not self.known else self._with(self.known[0][0]),
             stands_in=self.stands_in if whole is None else frozenset(),
+            updates_by=updates_by(self.framework, self.settings),
         )
 
     def _without_effect(self, whole: Procedure | None) -> tuple[NoEffect, ...]:
@@ -151,6 +157,14 @@ class Configuration:
                 "first"
             )
         return (*first, *self.notes, *stale)
+
+
+def _draws_to_reference(whole: Procedure | None, known: bool) -> bool:
+    """Whether a copy of π_ref is loaded: for a KL, or for log-ratios of pairs with a target."""
+    action = None if whole is None else whole.operator.action
+    if isinstance(action, op.PolicyGradient):
+        return action.pull is not None
+    return isinstance(action, op.Preference) and known
 
 
 def supervised(framework: str, method: str, s: Settings) -> Configuration:

@@ -10,6 +10,7 @@ from tod.atlas.law import Law, base_letters
 from tod.atlas.nearest import number
 from tod.candidates import Candidates
 from tod.configurations.implied_target import EtaRule, Implied, implied
+from tod.configurations.memory import Memory
 from tod.configurations.without_effect import NoEffect
 from tod.operators import Operator
 from tod.procedure import Procedure
@@ -42,11 +43,14 @@ class Located:
         without_effect: Settings that change nothing where they stand.
         names: What a comparison assumes equal (``π_ref``, ``data``, ``reward``, ``template``), by
             what the file calls it; what it does not name is not there.
+        promised: What the file says of the rewards of its rollouts, see `promised.promised`.
         unknown: Keys that are not known here, and settings whose value is not in the file.
         near: Nearest known key of an unknown one.
         notes: What else a reader should know, the missing procedure's reason first.
         nearest: What the nearest recipe does otherwise.
         updates: Optimiser steps on every batch of rollouts; None if the file does not say.
+        updates_by: Settings that say how many, with their values; empty: none is known.
+        memory: What its model needs by the size in its name; None if the file does not say enough.
         undetermined: Settings, and words of a command, that decide and were not read.
         open: Parts of the operator, as ``proposal.size``, that depend on what was not read; what
             stands there is what the defaults would make of it. ``updates``, ``recipe``,
@@ -72,11 +76,14 @@ class Located:
     silent_changes: tuple[SilentChange, ...] = ()
     without_effect: tuple[NoEffect, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    promised: Mapping[str, Any] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     near: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     nearest: tuple[str, ...] = ()
     updates: int | None = None
+    updates_by: str = ""
+    memory: Memory | None = None
     undetermined: tuple[str, ...] = ()
     open: frozenset[str] = frozenset()
     possible_changes: tuple[SilentChange, ...] = ()

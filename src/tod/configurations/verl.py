@@ -10,6 +10,7 @@ from tod.base import SpecError
 from tod.configurations.configuration import Configuration
 from tod.configurations.framework import ANY, Computed, Facts, Settings, flat, number
 from tod.configurations.point import Located
+from tod.configurations.promised import BUFFERS
 from tod.configurations.without_effect import NoEffect
 
 _ESTIMATORS = {
@@ -104,7 +105,7 @@ def with_agents(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shaped_filter(config: Configuration, s: Settings) -> None:
     """A filter of groups of one value, on a value that no two answers share."""
-    shaped = [name for name in _BUFFERS if s.flag(name)]
+    shaped = [name for name in BUFFERS if s.flag(name)]
     metric = str(s.given.get("algorithm.filter_groups.metric", ""))
     if s.flag("algorithm.filter_groups.enable") and shaped and metric in _SHAPED:
         config.idle.append(
@@ -117,12 +118,6 @@ def _shaped_filter(config: Configuration, s: Settings) -> None:
 
 
 _SHAPED = ("score", "seq_reward", "seq_final_reward")
-_BUFFERS = (
-    "reward_model.overlong_buffer.enable",
-    "reward_model.reward_kwargs.overlong_buffer_cfg.enable",
-    "reward.reward_kwargs.overlong_buffer_cfg.enable",
-)
-"""A length penalty of the reward, by the versions that read it."""
 
 
 def _compose(config: Configuration, s: Settings, estimator: str, mode: str) -> str:

@@ -178,9 +178,15 @@ def combined(base: Located, every: list[Located], undetermined: tuple[str, ...])
         nearest=shared("nearest") or () if shared("recipe") else (),
         target_family=shared("target_family"),
         updates=shared("updates"),
+        memory=shared("memory"),
         silent_changes=certain,
         possible_changes=possible,
         without_effect=_idle(base, every),
+        promised={
+            name: value
+            for name, value in base.promised.items()
+            if all(one.promised.get(name) == value for one in every)
+        },
         undetermined=undetermined,
         open=open_parts.union(_open_whole(base, every), base.open, *(one.open for one in every)),
         stands_in=base.stands_in.union(*(one.stands_in for one in every)),

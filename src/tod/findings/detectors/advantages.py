@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +20,10 @@ LEAST = 30
 """Rollouts with an advantage below which nothing is said."""
 AGAINST = -0.5
 """Correlation with reward less the prompt's mean below which advantages point the wrong way."""
+EPSILON = 1e-6
+"""Added to a standard deviation where no configuration says what is."""
+OF_TOKENS = ("whitened_tokens", "centred_whitened_tokens")
+"""Rules in which an answer counts as often as it has tokens."""
 
 WORDS = {
     "group_mean": "reward less the prompt's mean",
@@ -27,6 +32,8 @@ WORDS = {
     "leave_one_out_zscore": "less the mean, over the spread, of the prompt's other answers",
     "batch_zscore": "reward less the prompt's mean, over the spread of the step",
     "whitened": "z-scored over the whole step",
+    "whitened_tokens": "z-scored over the tokens of the step",
+    "centred_whitened_tokens": "reward less the prompt's mean, z-scored over the step's tokens",
     "raw": "the reward itself",
     "length_scaled": "reward less the prompt's mean, divided by the answer's length",
 }
@@ -48,34 +55,54 @@ class Rule:
     rest: float
 
 
-def recomputed(rollouts: RolloutTable) -> Iterator[tuple[str, Float[np.ndarray, " N"]]]:
-    """Advantages of every rollout by rule, both divisors of the variance for z-scores."""
+def recomputed(
+    rollouts: RolloutTable, epsilon: float = EPSILON
+) -> Iterator[tuple[str, Float[np.ndarray, " N"]]]:
+    """Advantages of every rollout by rule, both divisors of the variance for z-scores.
+
+    Args:
+        rollouts: The rollouts.
+        epsilon: Added to the standard deviation of a z-score.
+    """
     reward, groups = rollouts.reward, rollouts.groups
     centred = np.asarray(GroupMean()(reward, groups))
     yield "group_mean", centred
     yield "leave_one_out", np.asarray(LeaveOneOut()(reward, groups))
     for ddof in (1, 0):
-        rule = GroupZScore(ddof=1 if ddof else 0, epsilon=1e-6)
+        rule = GroupZScore(ddof=1 if ddof else 0, epsilon=epsilon)
         yield "group_zscore", np.asarray(rule(reward, groups))
-    yield "leave_one_out_zscore", np.asarray(LeaveOneOutZScore()(reward, groups))
+    yield "leave_one_out_zscore", np.asarray(LeaveOneOutZScore(epsilon=epsilon)(reward, groups))
     rows = rollouts.rows_of_step
     spread = rows.spread(np.sqrt(np.asarray(rows.variance(reward, 0))))
     safe = np.where(spread > 0, spread, 1.0)
-    yield "batch_zscore", centred / safe
+    yield "batch_zscore", centred / (safe + epsilon)
     yield "whitened", (reward - rows.spread(np.asarray(rows.mean(reward)))) / safe
     yield "raw", reward
     if rollouts.length is not None:
         yield "length_scaled", centred / np.maximum(rollouts.length, 1)
+        if rollouts.length_unit == "tokens":
+            yield "whitened_tokens", _by_tokens(rollouts, reward)
+            yield "centred_whitened_tokens", _by_tokens(rollouts, centred)
 
 
-def rules(rollouts: RolloutTable, used: np.ndarray) -> list[Rule]:
+def _by_tokens(rollouts: RolloutTable, values: Any) -> Float[np.ndarray, " N"]:
+    """Values z-scored over the tokens of their step: each counts as often as it has tokens."""
+    rows, count = rollouts.rows_of_step, np.asarray(rollouts.length, float)
+    total = np.maximum(np.asarray(rows.sum(count)), 1.0)
+    centred = values - rows.spread(np.asarray(rows.sum(count * values)) / total)
+    spread = rows.spread(np.sqrt(np.asarray(rows.sum(count * centred**2)) / total))
+    scores: Float[np.ndarray, " N"] = centred / np.where(spread > 0, spread, 1.0)
+    return scores
+
+
+def rules(rollouts: RolloutTable, used: np.ndarray, epsilon: float = EPSILON) -> list[Rule]:
     """Rules that fit the logged advantages of some rows, best first; with a scale if none does."""
     assert rollouts.advantage is not None  # noqa: S101 - the caller looked
     logged = rollouts.advantage[used]
     size = float(np.sqrt((logged**2).mean()))
     exact: list[Rule] = []
     scaled: list[Rule] = []
-    for name, values in recomputed(rollouts):
+    for name, values in recomputed(rollouts, epsilon):
         theirs = values[used]
         exact.append(Rule(name, 1.0, float(np.sqrt(((logged - theirs) ** 2).mean())) / size))
         square = float(theirs @ theirs)
@@ -125,11 +152,19 @@ class AdvantagesDetector(Detector):
             along = float(np.corrcoef(centred, logged)[0, 1])
             if along < AGAINST:
                 return (_wrong_way(run, along),)
-        return _rule(run, rules(rollouts, used))
+        added = run.expected.get("advantage_epsilon")
+        fitting = rules(rollouts, used)
+        if isinstance(added, float) and not any(
+            r.name == run.expected["advantage"] for r in fitting
+        ):
+            fitting += rules(rollouts, used, added)
+        return _rule(run, fitting)
 
 
 def _rule(run: TrainingRun, fitting: list[Rule]) -> tuple[Finding, ...]:
     wanted = run.expected.get("advantage")
+    if wanted in OF_TOKENS and (run.rollouts is None or not _in_tokens(run.rollouts)):
+        wanted = None  # its weights are lengths in tokens, which the files do not hold
     names = [rule.name for rule in fitting]
     fits = " or ".join(_in_words(rule) for rule in fitting[:2])
     if isinstance(wanted, str) and wanted in WORDS and wanted not in names:
@@ -172,6 +207,10 @@ def _rule(run: TrainingRun, fitting: list[Rule]) -> tuple[Finding, ...]:
             {"rest": fitting[0].rest, "scale": fitting[0].scale},
         ),
     )
+
+
+def _in_tokens(rollouts: RolloutTable) -> bool:
+    return rollouts.length is not None and rollouts.length_unit == "tokens"
 
 
 def _in_words(rule: Rule) -> str:
