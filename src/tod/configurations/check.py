@@ -9,6 +9,7 @@ import tod.operators as op
 from tod.atlas.compare import ProcedureComparison
 from tod.configurations.locate import compare
 from tod.configurations.point import Located
+from tod.configurations.staleness import staleness
 
 __all__ = ["Check", "Remark", "check"]
 
@@ -98,9 +99,11 @@ def check(
     own = [replace(r, level="note") if r in shared and r.level == "look" else r for r in own]
     remarks = [*own, *_of_base(against), *_of_pilot(located, pilot)]
     remarks.sort(key=lambda remark: ORDER.index(remark.level))
-    unchecked = ["memory: the file names no model's size"]
+    unchecked = []
     if located.framework == "tod":
-        unchecked = ["memory and time: tod run CONFIG --dry-run"]
+        unchecked.append("memory and time: tod run CONFIG --dry-run")
+    elif located.memory is None:
+        unchecked.append("memory: not enough is written of the model and how it is trained")
     if pilot is None:
         unchecked.append("η and K against rollouts: --pilot DUMP")
     if against is None:
@@ -125,9 +128,17 @@ def _of_file(located: Located) -> Iterator[Remark]:
     for idle in located.without_effect:
         yield Remark("look", idle.setting, f"no effect: {idle.why}")
     for change in located.silent_changes:
-        if change.moves_target:
+        if "entropy" in change.name and change.setting.endswith("(default)"):
+            yield Remark("look", change.setting, f"nobody set it: {change.effect}")
+        elif change.moves_target:
             yield Remark("note", change.setting, change.effect)
+    stale = staleness(located)
+    if stale is not None:
+        look, said = stale
+        yield Remark("look" if look else "note", located.updates_by, said)
     yield from _of_sharpness(located)
+    if located.memory is not None:
+        yield Remark("note", "memory", located.memory.words)
 
 
 def _of_sharpness(located: Located) -> Iterator[Remark]:
@@ -167,6 +178,8 @@ def _of_pilot(located: Located, pilot: Mapping[str, Any] | None) -> Iterator[Rem
         said = f"the pilot has {drawn:g} rollouts a prompt: what it says is of that K"
         yield Remark("look", f"K = {size}", said)
     for finding in (pilot.get("findings") or {}).get("findings", []):
+        if finding.get("kind") == "configured_samples":
+            continue  # said above, by the setting
         level: Level = "look" if finding["severity"] in ("critical", "warning") else "note"
         yield Remark(level, "pilot", finding["headline"])
     lost = contexts["zero_information"] / contexts["total"] if contexts["total"] else 0.0

@@ -28,7 +28,9 @@ def check_text(made: Check, width: int = 80, verbose: bool = False) -> str:
     head += _hung("  aims at  ", aims_at(located), width)
     if made.against is not None:
         head += _hung("  against the base  ", _changed(made), width)
-    tail = _hung("Not checked  ", "; ".join(made.unchecked), width) if made.unchecked else []
+    tail: list[str] = []
+    for place, what in enumerate(made.unchecked):
+        tail += _hung("             " if place else "Not checked  ", what, width)
     lines: list[str] = []
     room = MOST_LINES - len(head) - len(tail) - 1
     for place, remark in enumerate(made.remarks):
