@@ -106,9 +106,9 @@ def test_several_rewards_are_one_total_or_none(tmp_path: Path) -> None:
         {"step": 1, "prompt": str(i // 4), "completion": str(i), "a_reward": a, "b_reward": b}
         for i, (a, b) in enumerate(reward.tolist())
     ]
-    writers.lines(tmp_path / "completions.jsonl", rows)
+    mine = writers.lines(tmp_path / "mine.jsonl", rows)
     roles = {"utility.a": "a_reward", "utility.b": "b_reward", "context": "prompt"}
-    seen = read([str(tmp_path)], "mapping", mapping=roles, digest=hash)
+    seen = read([str(mine)], "mapping", mapping=roles, digest=hash)
     path = tmp_path / "grpo.yaml"
     path.write_text("beta: 0.1\nscale_rewards: none\nnum_generations: 4\n")
     plain = configured(path, Told())

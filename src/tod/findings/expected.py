@@ -47,19 +47,19 @@ def expected_of(located: Located) -> Mapping[str, object]:
     Args:
         located: The configuration.
     """
-    if located.operator is None:
-        return {}
+    if located.read is None:
+        return dict(located.promised)
     told: dict[str, object] = {}
-    proposal: Any = located.operator.proposal
-    action: Any = located.operator.action
+    proposal: Any = located.read.proposal
+    action: Any = located.read.action
     size, refresh = getattr(proposal, "size", None), getattr(proposal, "refresh", None)
-    if type(size) is int and size >= 1 and not {"proposal.size", "operator"} & located.open:
+    if type(size) is int and size >= 1 and not {"proposal.size", "operator"} & located.not_said:
         told["samples_per_prompt"] = size
     longest = getattr(proposal, "max_new_tokens", None)
-    if type(longest) is int and not {"proposal.max_new_tokens", "operator"} & located.open:
+    if type(longest) is int and not {"proposal.max_new_tokens", "operator"} & located.not_said:
         told["longest_answer"] = longest
     rule = None if _of_other_reward(located) else _rule(action)
-    if rule is not None and not {"action.advantage", "action.pull", "operator"} & located.open:
+    if rule is not None and not {"action.advantage", "action.pull", "operator"} & located.not_said:
         told["advantage"] = rule
         told |= _epsilon(action)
     told |= located.promised
