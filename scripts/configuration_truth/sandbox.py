@@ -38,7 +38,8 @@ pip pip3 conda mamba micromamba poetry pixi singularity apptainer kubectl pdsh m
 nsys ncu numactl taskset nvidia-smi npu-smi rocm-smi wandb huggingface-cli hf git curl wget sleep
 nproc hostname ip ifconfig ping nc lsof ps pkill killall top free df apt apt-get make tmux screen
 script parallel module scontrol sinfo squeue salloc jq yq bc swanlab tensorboard vllm sglang
-gsutil aws rsync tar unzip llamafactory-cli enroot dotenv kill reboot mount umount chroot unshare
+gsutil aws rsync tar unzip llamafactory-cli axolotl swift megatron
+enroot dotenv kill reboot mount umount chroot unshare
 nsenter su
 """
 

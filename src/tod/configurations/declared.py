@@ -365,7 +365,10 @@ def _of_trl(framework: str, s: Settings, rules: Rules) -> Located:
             for change in found.silent_changes
         ),
         without_effect=tuple(
-            replace(idle, setting=_renamed(idle.setting, back)) for idle in found.without_effect
+            replace(idle, setting=said)
+            for idle in found.without_effect
+            for said in [_renamed(idle.setting, back)]
+            if any(name.partition("=")[0] in s.given for name in said.split(", "))
         ),
         names=s.names,
         unknown=s.unknown,
