@@ -21,6 +21,8 @@ class Recorded(Spec):
     """Regular expressions of a name, or of a program and the word behind it."""
     flags: tuple[str, ...] = ()
     """Options of which a command gives one at least; none listed: no matter."""
+    begins: tuple[str, ...] = ()
+    """Beginnings of words of which a command has one at least; none listed: no matter."""
     says: dict[str, str] = Field(default_factory=dict)
     """Word in a program's name: method that it trains by."""
     words: Literal["options", "overrides", "both"] = "options"
@@ -38,8 +40,9 @@ class Recorded(Spec):
         return 2 * any(re.fullmatch(one, two) for one in self.programs if " " in one)
 
     def _given(self, names: Sequence[str]) -> bool:
-        flags = {one[2:].partition("=")[0].replace("-", "_") for one in names if one[:2] == "--"}
-        return not self.flags or any(flag in flags for flag in self.flags)
+        flags = {one[2:].partition("=")[0] for one in names if one[:2] == "--"}
+        there = not self.flags or any(flag in flags for flag in self.flags)
+        return there and (not self.begins or any(one.startswith(self.begins) for one in names))
 
 
 @cache
