@@ -295,6 +295,21 @@ def test_axolotl_has_the_defaults_of_the_trl_that_it_pins(tmp_path: Path) -> Non
         at(tmp_path, "c.yaml", SHAPES["axolotl"][1] + "rl: ebft\n")
 
 
+def test_defaults_that_changed_are_said(tmp_path: Path) -> None:
+    """ms-swift cut its rollouts by default up to 4.0.2."""
+    name, text = SHAPES["ms_swift"]
+    found = at(tmp_path, name, text)
+    assert found.operator is not None
+    assert (found.operator.proposal.top_p, found.operator.proposal.top_k) == (1.0, None)
+    assert "top_k 50 since 3.2.0, -1 since 4.0.3" in found.other_releases
+    assert str(found.version_from).startswith("assumed")
+    older = locate(tmp_path / name, version="3.9.0")
+    assert older.operator is not None
+    assert (older.operator.proposal.top_p, older.operator.proposal.top_k) == (0.9, 50)
+    told = at(tmp_path, "b.sh", text.rstrip() + " --top_k 20 --top_p 0.8\n")
+    assert (told.other_releases, told.version_from) == ((), None)
+
+
 def test_a_release_may_be_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(yaml.safe_dump(LLAMA_FACTORY), encoding="utf-8")

@@ -129,7 +129,7 @@ def grid_command(
 @atlas.command("locate", cls=Command)
 def locate_command(
     file: Annotated[
-        Path, typer.Argument(help="TRL, verl, OpenRLHF, NeMo-RL, or a recipe of ours.")
+        Path, typer.Argument(help="Any of thirteen frameworks' files, or a recipe of ours.")
     ],
     framework: Framework = None,
     method: Method = None,

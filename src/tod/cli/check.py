@@ -17,7 +17,7 @@ EXITS = {None: 0, "look": 3, "stop": 4}
 
 def check_command(
     config: Annotated[
-        Path, typer.Argument(help="TRL, verl, OpenRLHF, NeMo-RL, or a recipe of ours.")
+        Path, typer.Argument(help="Any of thirteen frameworks' files, or a recipe of ours.")
     ],
     against: Annotated[
         Path | None, to_read(help="The configuration of the last run: what changed since.")
