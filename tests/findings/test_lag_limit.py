@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tod.base import SpecError
-from tod.cli.options import expected_by
+from tod.cli.configured import configured, expected_by
 from tod.findings.lag_limit import lag_limit
 
 WRITTEN = {
@@ -49,14 +49,14 @@ def test_what_the_file_says(tmp_path: Path, name: str) -> None:
 
 
 def test_a_file_that_is_placed_nowhere_is_read_for_its_bound(tmp_path: Path) -> None:
-    """AReaL has no reader of its target; its bound stands, and other files are refused."""
+    """Its bound stands though nothing else of it can be read; other files are refused."""
     config = tmp_path / "areal.yaml"
     config.write_text(WRITTEN["areal.yaml"][0])
-    assert expected_by(config) == {"max_lag": 2}
+    assert expected_by(configured(config)) == {"max_lag": 2}
     other = tmp_path / "other.yaml"
     other.write_text("a: 1\n")
     with pytest.raises(SpecError):
-        expected_by(other)
+        configured(other)
 
 
 def test_no_file_states_nothing(tmp_path: Path) -> None:

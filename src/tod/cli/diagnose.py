@@ -25,6 +25,7 @@ from tod.cli.options import (
     Steps,
     Version,
     gate_of,
+    one_target,
     panel,
     parse_map,
     parse_ranges,
@@ -131,6 +132,7 @@ def diagnose_command(
     from tod.show.terminal.diagnosis_screen import show
     from tod.show.terminal.findings_screen import show_details
 
+    one_target(target, config)
     file = configured(config, told_of(framework, method, settings, version))
     shown, bounds = Shown(below, bootstrap, texts), thresholds_of(thresholds)
     rollouts, logs = sorted_out(paths, format_, bool(mapping))

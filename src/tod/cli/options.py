@@ -243,6 +243,16 @@ def _operator(given: str) -> "Operator":
     return Operator.parse(data.get("operator", data), given)
 
 
+def one_target(target: object, config: object) -> None:
+    """Refuse two targets.
+
+    Raises:
+        SpecError: Both flags are there.
+    """
+    if target is not None and config is not None:
+        raise SpecError("--target and --config both name a target: give one of them.")
+
+
 def target_of(
     given: str | None, config: "Configured | None", reading: "Reading"
 ) -> tuple["Reading", Any, Any, list[str]]:
@@ -251,8 +261,7 @@ def target_of(
     Raises:
         SpecError: Both flags are given, or one names no target.
     """
-    if given is not None and config is not None:
-        raise SpecError("--target and --config both name a target: give one of them.")
+    one_target(given, config)
     if given is not None:
         return reading, _declared(given), "declared", []
     if config is not None:
