@@ -221,6 +221,15 @@ def test_slime(tmp_path: Path) -> None:
     assert at(tmp_path, "c.sh", own).status == "unknown"
 
 
+def test_a_list_that_no_line_makes_is_empty(tmp_path: Path) -> None:
+    text = SHAPES["slime"][1].rstrip() + " ${EVAL_ARGS[@]}\n"
+    found = at(tmp_path, "a.sh", text)
+    assert (found.status, found.updates) == ("none", 1)
+    assert any("EVAL_ARGS unset outside" in note for note in found.notes)
+    assert at(tmp_path, "b.sh", f"source nowhere.sh\n{text}").status == "unknown"
+    assert at(tmp_path, "c.sh", text.replace("[@]", "")).status == "unknown"
+
+
 def test_skyrl_averages_its_kl_by_sequences(tmp_path: Path) -> None:
     name, text = SHAPES["skyrl"]
     found = at(tmp_path, name, text)

@@ -231,6 +231,7 @@ def _source(walk: "Walk", run: "Run", state: State) -> list[State]:
         return ends
     if _SETS_UP.search(walk.files.short(walk.marks.shown(run.words[1]))):
         return state.ended(None)
+    walk.marks.scripts.append(walk.marks.shown(run.words[1]))
     return _lose(walk, state, state.variables)
 
 

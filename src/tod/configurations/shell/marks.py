@@ -26,9 +26,15 @@ class Unread:
 
 @dataclass
 class Marks:
-    """The pieces that the marks of one reading stand for."""
+    """The pieces that the marks of one reading stand for.
+
+    Attributes:
+        pieces: In order.
+        scripts: Scripts that were to be read in place and are not here: they may set anything.
+    """
 
     pieces: list[Unread | str] = field(default_factory=list)
+    scripts: list[str] = field(default_factory=list)
 
     def unread(self, source: str, outside: str = "") -> str:
         """A mark for a piece that could not be read."""

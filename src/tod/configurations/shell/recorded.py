@@ -24,10 +24,12 @@ def given_recorded(command: Command, marks: Marks, framework: str) -> Given:
         framework: Whose program it is.
     """
     how = recorded(framework)
-    command = _as_values(_cut(command), marks)
+    command, absent = _without_lists(_cut(command), marks)
+    command = _as_values(command, marks)
     if how is None or how.words == "overrides":
         return _renamed(given_overrides(command, marks))
     given = given_options(command, marks)
+    given = replace(given, missing=given.missing | absent)
     words = [plain(word) for word in command.words]
     files = [word for word in words if word.endswith(_FILES) and "=" not in word]
     layers = dict(given.layers)
@@ -48,6 +50,30 @@ def _cut(command: Command) -> Command:
             run = replace(command.run, words=words[:at], sources=command.run.sources[:at])
             return replace(command, run=run)
     return command
+
+
+def _without_lists(command: Command, marks: Marks) -> tuple[Command, frozenset[str]]:
+    """The command without ``${X[@]}`` of lists that its script never makes, and their names.
+
+    Bash hands on no list, so that one which no line makes is empty, unless a script that is not
+    here makes it.
+    """
+    if marks.scripts:
+        return command, frozenset()
+    named = [marks.outside(word) for word in command.run.words]
+    away = {
+        at
+        for at, (name, word) in enumerate(zip(named, command.run.words, strict=True))
+        if name and marks.shown(word).strip('"') == f"${{{name}[@]}}"
+    }
+    words, sources = command.run.words, command.run.sources
+    kept = [at for at in range(len(words)) if at not in away]
+    run = replace(
+        command.run,
+        words=tuple(words[at] for at in kept),
+        sources=tuple(sources[at] for at in kept),
+    )
+    return replace(command, run=run), frozenset(named[at] for at in away)
 
 
 def _as_values(command: Command, marks: Marks) -> Command:
