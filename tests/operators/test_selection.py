@@ -178,8 +178,9 @@ def test_ties_are_broken_by_the_uniforms(u):
     contexts = Groups.equal(1, 4)
     uniforms = np.array([u, 0.1, 0.9, 0.2])
     assert best(np.array([1.0, 1.0, 0.0, 1.0]), contexts, uniforms)[0] == (0 if u > 0.2 else 3)
-    tied = vote(np.zeros(4), np.array([7, 2, 2, 7]), contexts, uniforms)
-    assert tied.rows[0] == (1 if u < 0.5 else 0)
+    for codes in ([7, 2, 2, 7], [2, 7, 7, 2]):  # what an answer is called decides nothing
+        tied = vote(np.zeros(4), np.array(codes), contexts, uniforms)
+        assert tied.rows[0] == (0 if u < 0.5 else 1)
 
 
 def test_every_tied_candidate_wins_as_often(rng):
@@ -262,3 +263,56 @@ def test_a_selection_is_no_update():
     with pytest.raises(SpecError, match="'best_of_k' selects at test time"):
         _ = Operator(action=BestOfK()).update
     assert Operator(action=PolicyGradient()).update == PolicyGradient()
+
+
+def test_groups_of_many_sizes_select_as_each_of_them_alone(rng):
+    """What is computed a size at a time is what a plain loop over the groups gives."""
+    contexts = Groups(rng.integers(1, 7, 60))
+    n = contexts.total
+    pool = Pool(
+        contexts,
+        value=rng.integers(0, 3, n).astype(float),
+        log_w=rng.normal(size=n),
+        answers=rng.integers(-1, 3, n),
+        similarity=rng.random(int((contexts.sizes**2).sum())),
+    )
+    u = rng.random(n)
+    starts = np.concatenate([[0], np.cumsum(contexts.sizes**2)])
+    for rule in (*RULES, RejectionSampling(log_bound=0.5)):
+        together, chances, strength = rule.select(pool, u), rule.chances(pool), rule.strength(pool)
+        for c, (a, b) in enumerate(zip(contexts.offsets[:-1], contexts.offsets[1:], strict=True)):
+            alone = Pool(
+                Groups.equal(1, b - a),
+                value=pool.value[a:b],
+                log_w=pool.log_w[a:b],
+                answers=pool.answers[a:b],
+                similarity=pool.similarity[starts[c] : starts[c + 1]],
+            )
+            one = rule.select(alone, u[a:b])
+            assert together.accepted[c] == one.accepted[0]
+            assert not one.accepted[0] or together.rows[c] == a + one.rows[0]
+            np.testing.assert_allclose(chances[a:b], rule.chances(alone), rtol=0, atol=double(12))
+            np.testing.assert_allclose(strength[a:b], rule.strength(alone), rtol=0, atol=double(12))
+
+
+def test_chances_are_how_often_a_rule_selects(rng):
+    n = 4000
+    pool = Pool(
+        Groups.equal(n, 4),
+        value=np.tile([1.0, 2.0, 2.0, 0.0], n),
+        log_w=np.tile(OMEGA, n),
+        answers=np.tile([0, 1, 1, 0], n),
+        similarity=np.tile(np.eye(4).ravel(), n),
+    )
+    for rule in (*RULES, RejectionSampling(log_bound=1.0)):
+        found = rule.select(pool, rng.random(4 * n))
+        seen = np.bincount(found.rows[found.accepted] % 4, minlength=4) / n
+        np.testing.assert_allclose(seen, rule.chances(pool)[:4], rtol=0, atol=chance(0.5, n))
+
+
+def test_the_strength_of_a_vote_is_the_share_of_its_answer():
+    pool = Pool(Groups.equal(1, 4), np.zeros(4), log_w=OMEGA, answers=np.array([3, -1, 9, 3]))
+    assert MajorityVote().strength(pool).tolist() == [0.5, 0.0, 0.25, 0.5]
+    weight = np.exp(OMEGA) / np.exp(OMEGA).sum()
+    expected = [weight[0] + weight[3], 0.0, weight[2], weight[0] + weight[3]]
+    np.testing.assert_allclose(WeightedVote().strength(pool), expected, rtol=double(8))

@@ -5,7 +5,7 @@ group contiguous. Seven reductions take [N] to [G], ``spread`` takes [G] back to
 is padded and nothing is masked. Equal sizes (the common case) become a reshape.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -114,6 +114,17 @@ class Groups:
         picked = Groups(self.sizes[chosen])
         start = np.repeat(self.offsets[:-1][chosen], picked.sizes)
         return picked, start + picked.position
+
+    def by_size(
+        self,
+    ) -> Iterator[tuple[Int[np.ndarray, " g"] | slice, Int[np.ndarray, "g k"]]]:
+        """Every size k that occurs: the places of its groups, and those of their elements."""
+        if self.uniform is not None:
+            yield slice(None), np.arange(self.total).reshape(len(self), self.uniform)
+            return
+        for size in np.unique(self.sizes).tolist():
+            where = np.flatnonzero(self.sizes == size)
+            yield where, self.offsets[where][:, None] + np.arange(size)
 
     def split(self, x: np.ndarray) -> list[list[Any]]:
         """Every group's elements as a plain list."""

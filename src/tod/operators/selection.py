@@ -6,7 +6,6 @@ candidate, so that a selection can be repeated exactly.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
@@ -53,9 +52,11 @@ def best(
 
     Source: docs/equations.md A.20; 2401.01879
     """
-    order = np.lexsort((to_numpy(uniforms), to_numpy(value), contexts.owner))
-    last: Int[np.ndarray, " C"] = order[contexts.offsets[1:] - 1]
-    return last
+    values = to_numpy(value)
+    tied = values == contexts.spread(to_numpy(contexts.max(values)))
+    drawn = np.where(tied, to_numpy(uniforms), -1.0)
+    first = drawn == contexts.spread(to_numpy(contexts.max(drawn)))
+    return to_numpy(contexts.max(np.where(first, np.arange(contexts.total), -1)))
 
 
 def resample(
@@ -74,10 +75,11 @@ def resample(
     weight = _weights(log_w, contexts)
     u = to_numpy(uniforms)[contexts.offsets[:-1]]
     rows = np.empty(len(contexts), dtype=np.int64)
-    for c, (a, b) in enumerate(_spans(contexts)):
-        cumulative = np.cumsum(weight[a:b])
-        drawn = int(np.searchsorted(cumulative, u[c] * cumulative[-1], side="right"))
-        rows[c] = a + min(drawn, int(np.flatnonzero(weight[a:b])[-1]))
+    for where, places in contexts.by_size():
+        cumulative = np.cumsum(weight[places], axis=1)
+        drawn = (cumulative <= (u[where] * cumulative[:, -1])[:, None]).sum(axis=1)
+        last = places.shape[1] - 1 - np.argmax(weight[places][:, ::-1] > 0, axis=1)
+        rows[where] = places[:, 0] + np.minimum(drawn, last)
     return rows
 
 
@@ -122,12 +124,9 @@ def first_accepted(
     Source: docs/equations.md A.20; RSO, 2309.06657
     """
     taken = to_numpy(uniforms) < _acceptance(log_w, contexts, log_bound)
-    rows = np.full(len(contexts), -1, dtype=np.int64)
-    for c, (a, b) in enumerate(_spans(contexts)):
-        hits = np.flatnonzero(taken[a:b])
-        if hits.size:
-            rows[c] = a + int(hits[0])
-    return Selection(rows, rows >= 0)
+    first = to_numpy(contexts.min(np.where(taken, np.arange(contexts.total), contexts.total)))
+    accepted = first < contexts.total
+    return Selection(np.where(accepted, first, -1), accepted)
 
 
 def vote(
@@ -139,14 +138,19 @@ def vote(
     """The first candidate with the answer of the largest summed w̄; ties at random.
 
     Equal weights are self-consistency. A negative code is no answer: it votes for nothing, and a
-    context without any answer selects none. Duplicates all vote.
+    context without any answer selects none. Duplicates all vote. Tied answers are numbered as they
+    first appear, so that codes may be any.
 
     Source: docs/equations.md A.20; 2203.11171
     """
-    rows, u = np.full(len(contexts), -1, dtype=np.int64), to_numpy(uniforms)
-    for c, tied in enumerate(_winners(log_w, answers, contexts)):
-        if tied.size:
-            rows[c] = tied[int(u[contexts.offsets[c]] * len(tied))]
+    tied = _winners(log_w, answers, contexts)
+    count = to_numpy(contexts.sum(tied))
+    drawn = (to_numpy(uniforms)[contexts.offsets[:-1]] * count).astype(np.int64)
+    before = np.cumsum(tied)
+    place = before - contexts.spread((before - tied)[contexts.offsets[:-1]])
+    rows = np.full(len(contexts), -1, dtype=np.int64)
+    hits = np.flatnonzero(tied & (place == contexts.spread(drawn + 1)))
+    rows[contexts.owner[hits]] = hits
     return Selection(rows, rows >= 0)
 
 
@@ -174,16 +178,57 @@ def _acceptance(log_w: Any, contexts: Groups, log_bound: float | None) -> Float[
     return np.exp(np.minimum(values - contexts.spread(limit), 0.0))  # type: ignore[no-any-return]
 
 
-def _winners(log_w: Any, answers: Any, contexts: Groups) -> Iterator[Int[np.ndarray, " n"]]:
-    """Of every context: the first candidate of each answer whose summed w̄ is the largest."""
+def _winners(log_w: Any, answers: Any, contexts: Groups) -> Bool[np.ndarray, " N"]:
+    """The first candidate of every answer whose summed w̄ is the largest of its context, [N]."""
+    share = shares_of_answers(log_w, answers, contexts)
+    # equal sums may differ by the order of their terms
+    limit = to_numpy(contexts.max(share)) * (1 - 1e-12)
+    tied: Bool[np.ndarray, " N"] = _firsts(to_numpy(answers), contexts) & (
+        share >= contexts.spread(limit)
+    )
+    return tied
+
+
+def shares_of_answers(
+    log_w: Float[Array, " N"], answers: Int[Array, " N"], contexts: Groups
+) -> Float[np.ndarray, " N"]:
+    """Σ w̄_j over the candidates of a context with the same answer, [N], in [0, 1]; 0 without one.
+
+    Args:
+        log_w: log q̃*/μ, nats; 0 everywhere counts the answers.
+        answers: Codes, equal for equal answers, negative for none.
+        contexts: Candidates in contexts.
+
+    Raises:
+        DataError: A context has no candidate of positive weight.
+    """
     weight, codes = _weights(log_w, contexts), to_numpy(answers)
-    for a, b in _spans(contexts):
-        known = np.flatnonzero(codes[a:b] >= 0)
-        _, first, place = np.unique(codes[a:b][known], return_index=True, return_inverse=True)
-        score = np.bincount(place, weights=weight[a:b][known], minlength=len(first))
-        # equal sums may differ by the order of their terms
-        tied = np.flatnonzero(score >= score.max(initial=0.0) * (1 - 1e-12))
-        yield a + known[first[tied]]
+    found = np.empty(contexts.total)
+    for _, places in contexts.by_size():
+        inside = codes[places]
+        order = np.argsort(inside, axis=1, kind="stable")
+        inside = np.take_along_axis(inside, order, axis=1)
+        run = np.cumsum(_starts(inside).ravel()) - 1
+        rows = np.take_along_axis(places, order, axis=1).ravel()
+        found[rows] = np.bincount(run, weights=weight[rows])[run]
+    return np.where(codes >= 0, found, 0.0)
+
+
+def _firsts(codes: Int[np.ndarray, " N"], contexts: Groups) -> Bool[np.ndarray, " N"]:
+    """Candidates whose answer none before them in their context has, [N]."""
+    first = np.empty(contexts.total, dtype=bool)
+    for _, places in contexts.by_size():
+        order = np.argsort(codes[places], axis=1, kind="stable")
+        starts = _starts(np.take_along_axis(codes[places], order, axis=1))
+        first[np.take_along_axis(places, order, axis=1)] = starts
+    return first & (codes >= 0)
+
+
+def _starts(ordered: Int[np.ndarray, "G k"]) -> Bool[np.ndarray, "G k"]:
+    """Where a run of equal values starts in every row."""
+    starts = np.ones(ordered.shape, dtype=bool)
+    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return starts
 
 
 def _gain(log_w: Any, similarity: Any, contexts: Groups) -> Float[np.ndarray, " N"]:
@@ -278,6 +323,13 @@ class SelectionRule(Spec):
         At most 1 in a context: the rest is the chance that none is. Errors as in ``select``.
         """
 
+    def strength(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        """How much speaks for each candidate, [N], in [0, 1]; errors as in ``select``.
+
+        The chance to be put out; of a vote the share of the answer, of minimum Bayes risk the gain.
+        """
+        return self.chances(pool)
+
     def _log_w(self, pool: Pool) -> Any:
         remedy = "Record log μ and the anchors, or anchor the target at `mu`."
         return pool.known("log_w", self.kind, remedy)
@@ -344,8 +396,10 @@ class RejectionSampling(SelectionRule):
     def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
         """Accepted, and none before it."""
         accepted = _acceptance(self._log_w(pool), pool.contexts, self.log_bound)
-        for a, b in _spans(pool.contexts):
-            accepted[a + 1 : b] *= np.cumprod(1 - accepted[a:b])[:-1]
+        for _, places in pool.contexts.by_size():
+            inside = accepted[places]
+            inside[:, 1:] *= np.cumprod(1 - inside, axis=1)[:, :-1]
+            accepted[places] = inside
         return accepted
 
 
@@ -362,10 +416,13 @@ class _Vote(SelectionRule):
 
     def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
         """Equal shares of the tied answers, on the first candidate of each."""
-        chance = np.zeros(pool.contexts.total)
-        for tied in _winners(*self._votes(pool), pool.contexts):
-            chance[tied] = 1 / max(len(tied), 1)
-        return chance
+        tied = _winners(*self._votes(pool), pool.contexts)
+        count = to_numpy(pool.contexts.sum(tied))
+        return np.asarray(tied / pool.contexts.spread(np.maximum(count, 1)))
+
+    def strength(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        """Share of the votes that went to the candidate's answer."""
+        return shares_of_answers(*self._votes(pool), pool.contexts)
 
 
 class WeightedVote(_Vote):
@@ -414,8 +471,11 @@ class MinimumBayesRisk(SelectionRule):
 
     def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
         """Equal shares of the ties."""
-        gain = _gain(self._log_w(pool), self._similarity(pool), pool.contexts)
-        return _shared_by_best(gain, pool.contexts)
+        return _shared_by_best(self.strength(pool), pool.contexts)
+
+    def strength(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        """Σ_j w̄_j·G(y_i, y_j)."""
+        return _gain(self._log_w(pool), self._similarity(pool), pool.contexts)
 
 
 def _all(rows: Int[np.ndarray, " C"]) -> Selection:
