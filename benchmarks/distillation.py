@@ -76,7 +76,7 @@ def measure(form: str, seed: int, output: Path) -> dict[str, Any]:
 
 def shares(rows: list[dict[str, Any]], ends: dict[str, list[float]]) -> dict[str, float]:
     """Share of the gap closed by the mean of some runs, ± s.e. by prompt and by seed."""
-    from tod.engine.search.results import mean_over_contexts
+    from tod.reranking.means import mean_over_contexts
 
     before, teacher = (np.array(ends[name]) for name in ("student", "teacher"))
     gain = np.mean([row["passes"] for row in rows], axis=0) - before
@@ -88,7 +88,7 @@ def shares(rows: list[dict[str, Any]], ends: dict[str, list[float]]) -> dict[str
 
 def compared(rows: list[dict[str, Any]], ends: dict[str, list[float]]) -> dict[str, float]:
     """The first form less the second: paired by prompt, and s.e. by seed of the difference."""
-    from tod.engine.search.results import mean_over_contexts
+    from tod.reranking.means import mean_over_contexts
 
     one, two = ([row for row in rows if row["form"] == form] for form in FORMS)
     gap = np.array(ends["teacher"]) - np.array(ends["student"])

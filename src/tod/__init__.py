@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tod.operators import Operator, PolicyGradient, Proposal, WeightedRegression
     from tod.procedure import Procedure, credit, examine, log_weights
     from tod.regimes import Regime, Thresholds, classify, eta_for_ess
+    from tod.reranking.rerank import rerank
     from tod.targets import Target
 
     __version__: str
@@ -42,6 +43,7 @@ _HOMES = {
     "tod.diagnosis": ("diagnose", "plan"),
     "tod.operators": ("Operator", "PolicyGradient", "Proposal", "WeightedRegression"),
     "tod.procedure": ("Procedure", "credit", "examine", "log_weights"),
+    "tod.reranking.rerank": ("rerank",),
     "tod.regimes": ("Regime", "Thresholds", "classify", "eta_for_ess"),
     "tod.targets": ("Target",),
 }
@@ -84,6 +86,7 @@ __all__ = [
     "pareto_k",
     "plan",
     "read",
+    "rerank",
 ]
 
 

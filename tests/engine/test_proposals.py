@@ -8,6 +8,7 @@ import torch
 from by_hand import sequence_log_probs
 
 from tod.base import DataError, Groups
+from tod.base.uniforms import row_keys, uniforms
 from tod.engine.forward.log_probs import token_log_probs
 from tod.engine.proposals.alternating import drawn_at
 from tod.engine.proposals.dynamic import informative
@@ -15,7 +16,6 @@ from tod.engine.proposals.mixture import mixed_log_prob
 from tod.engine.proposals.propose import propose
 from tod.engine.proposals.replay import pack, unpack
 from tod.engine.rollouts import Rollouts
-from tod.engine.sampling.uniforms import row_keys, uniforms
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.engine.utilities.functions import overlong

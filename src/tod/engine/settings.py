@@ -109,8 +109,8 @@ class Search(Spec):
 
     contexts: Count = 256
     """Prompts that are searched; all there are where the split has fewer."""
-    split: Literal["held_out", "train"] = "held_out"
-    """Which prompts of the task."""
+    split: Literal["held_out", "train", "all"] = "held_out"
+    """Which prompts of the task; ``all``: both, in the order of their rows."""
     answer: str | None = None
     """Regular expression that finds a completion's answer, for votes: its last match, or the
     first group of it. None: the last ``<answer>``, else the last ``\\boxed{}``, else all of it."""

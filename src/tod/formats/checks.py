@@ -265,6 +265,9 @@ def check_values(columns: Columns, required: tuple[str, ...], max_rejected: floa
 def whole(columns: Columns, name: str, most: float) -> Any:
     """A column that every row has, or None with a note; a few rows without an answer go instead."""
     values = getattr(columns, name)
+    if name == "answer" and columns.rows.unanswered and values is not None:
+        codes = np.ma.getdata(values) & np.int64(2**63 - 1)
+        return np.where(np.ma.getmaskarray(values), -1, codes)
     if not isinstance(values, np.ma.MaskedArray):
         return values
     mask = np.ma.getmaskarray(values)

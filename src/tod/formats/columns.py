@@ -106,6 +106,7 @@ class Rows:
         fields: The file's own name of what is called ``log_mu``, ``utility.NAME`` and so on.
         gate: Trust region whose toll is to be kept while tokens are at hand, or None.
         digest: Code of a text, where codes are to be kept while texts are at hand, or None.
+        unanswered: Whether rows without an answer stay, with the code −1 (see `tod.read`).
         labels: What people call them.
         context_steps: Their steps.
         gaps: Token sums by pair of policies and step.
@@ -129,6 +130,7 @@ class Rows:
     fields: dict[str, str] = field(default_factory=dict)
     gate: Any = None
     digest: Callable[[str], int] | None = None
+    unanswered: bool = False
     files: list[Path] = field(default_factory=list)
     blocks: list[RowBlock] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)

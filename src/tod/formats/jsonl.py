@@ -346,13 +346,16 @@ def chosen_lines(path: Path, wanted: Iterable[int], kind: Any) -> Iterator[tuple
             left.difference_update(numbers[:-1])
             yield from zip(numbers, items, strict=False)
             continue
-        for number, line, _ in chunk.lines():
-            if number in left:
-                left.discard(number)
-                try:
-                    yield number, lines.decode(line)
-                except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-                    yield number, lines.convert(_loosely(line))
+        every = chunk.data.split(b"\n")
+        for number in sorted(left.intersection(numbers)):
+            line = every[number - chunk.first]
+            if not line.strip():
+                continue
+            left.discard(number)
+            try:
+                yield number, lines.decode(line)
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                yield number, lines.convert(_loosely(line))
 
 
 def _all_lines(chunk: Chunk, lines: Lines) -> list[Any] | None:

@@ -100,5 +100,11 @@ def texts(
         else:
             numbered = frame.with_row_index("__row", offset=1)
             found = numbered.filter(pl.col("__row").is_in(rows)).drop("__row").collect()
-    for row, item in zip(rows, found.iter_rows(named=True), strict=True):
-        yield row, plain_text(item.get(prompt or "")), plain_text(item.get(completion or ""))
+
+    def column(name: str | None) -> list[str]:
+        if name not in names:
+            return [plain_text(None)] * len(rows)
+        values = found[name].to_list()
+        return values if {*map(type, values)} == {str} else [*map(plain_text, values)]
+
+    yield from zip(rows, column(prompt), column(completion), strict=True)

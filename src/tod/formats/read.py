@@ -35,6 +35,7 @@ def read(
     group_by: str = "step",
     gate: Gate | None = None,
     digest: Callable[[str], int] | None = None,
+    unanswered: bool = False,
 ) -> Reading:
     """Candidates of dumps, of run directories, or of anything whose columns a mapping names.
 
@@ -54,6 +55,8 @@ def read(
         gate: Trust region of an operator: what it takes of the recorded tokens is kept.
         digest: Code of a text, such as `hash`: codes of all texts are kept where the reader has
             them at hand (24 bytes a candidate), so that findings need no second pass over them.
+        unanswered: Whether a candidate without an answer stays, with the code −1, where others have
+            one from 0 on; else its row is refused, or the column left out where many lack one.
 
     Raises:
         SpecError: An unknown format, or steps that are no range.
@@ -67,7 +70,14 @@ def read(
     found = expand([paths] if isinstance(paths, str | Path) else list(paths))
     chosen = choose(found, format, mapping)
     kind = chosen.format
-    rows = Rows(steps=span, mapping=mapping, forbidden=kind.forbidden, gate=gate, digest=digest)
+    rows = Rows(
+        steps=span,
+        mapping=mapping,
+        forbidden=kind.forbidden,
+        gate=gate,
+        digest=digest,
+        unanswered=unanswered,
+    )
     rows.fields |= kind.fields
     for line in (*found.skipped[:10], *chosen.notes):
         rows.note(line)

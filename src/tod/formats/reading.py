@@ -198,6 +198,32 @@ class Reading(Candidates):
             for context, members in zip(contexts, per_context, strict=True)
         }
 
+    def text_columns(self, rows: Int[np.ndarray, " n"]) -> tuple[list[str], list[str]]:
+        """Prompts and completions of some candidates by their places, in that order.
+
+        Texts are empty where the format keeps none. A DataError says: a file changed since it was
+        read.
+        """
+        prompts, completions = [""] * len(rows), [""] * len(rows)
+        if self.read_texts is None or self.file is None or self.row is None:
+            return prompts, completions
+        for index in np.unique(self.file[rows]).tolist():
+            places = np.flatnonzero(self.file[rows] == index)
+            numbers = self.row[rows[places]]
+            known = {text[0]: text for text in self._again(index, numbers)}
+            nothing = (0, "", "")
+            for place, number in zip(places.tolist(), numbers.tolist(), strict=True):
+                _, prompts[place], completions[place] = known.get(number, nothing)
+        return prompts, completions
+
+    def _again(self, index: int, numbers: Int[np.ndarray, " n"]) -> list[tuple[int, str, str]]:
+        """Row, prompt and completion of some rows of a file."""
+        path = self.files[index]
+        try:
+            return list(self.read_texts(path, numbers.tolist()))
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise not_as_read(path, error) from error
+
     def prompts(self, contexts: Sequence[int]) -> dict[int, str]:
         """Prompts of some contexts, from their first candidates alone: lighter than ``texts``.
 
@@ -252,14 +278,8 @@ class Reading(Candidates):
         return int(self.file[candidate]), int(self.row[candidate])
 
     def _of_file(self, index: int, wanted: list[int]) -> dict[tuple[int, int], Text]:
-        path = self.files[index]
-        try:
-            return {
-                (index, row): Text(prompt, completion)
-                for row, prompt, completion in self.read_texts(path, wanted)
-            }
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise not_as_read(path, error) from error
+        texts = self._again(index, np.asarray(wanted))
+        return {(index, row): Text(prompt, completion) for row, prompt, completion in texts}
 
 
 def not_as_read(path: Path, error: Exception) -> DataError:

@@ -43,12 +43,23 @@ def read_texts(
 ) -> Iterator[tuple[int, str, str]]:
     """Row, prompt and completion of some rows; empty where no column holds it."""
     if base_suffix(path) == ".parquet":
-        yield from parquet_texts(path, wanted, prompt, completion)
-        return
-    for number, item in chosen_lines(path, wanted, dict[str, Any]):
-        held = (None if column is None else item.get(column) for column in (prompt, completion))
-        first, second = map(plain_text, held)
-        yield number, first, second
+        return parquet_texts(path, wanted, prompt, completion)
+    return _texts_of_lines(path, wanted, prompt, completion)
+
+
+def _texts_of_lines(
+    path: Path, wanted: Sequence[int], prompt: str | None, completion: str | None
+) -> Iterator[tuple[int, str, str]]:
+    names = [name for name in dict.fromkeys((prompt, completion)) if name is not None]
+    places = [None if name is None else names.index(name) for name in (prompt, completion)]
+    first, second = (_none if at is None else attrgetter(f"c{at}") for at in places)
+    kind = ColumnLines([(name, Any, False) for name in names])
+    for number, item in chosen_lines(path, wanted, kind):
+        yield number, plain_text(first(item)), plain_text(second(item))
+
+
+def _none(_: Any) -> None:
+    """What a column holds that is not there."""
 
 
 _KINDS: dict[str, Any] = {
@@ -151,5 +162,9 @@ def _labels(column: Mapping[str, list[Any]]) -> list[str | None]:
     """The context of every row by its key, or a digest of what is no key: the prompt, an object."""
     keys = column.get("context")
     if keys is None:
-        return [*map(digest, column["prompt"])]
+        prompts = column["prompt"]
+        if {*map(type, prompts)} != {str}:
+            return [*map(digest, prompts)]
+        known = {prompt: digest(prompt) for prompt in set(prompts)}
+        return [*map(known.__getitem__, prompts)]
     return keys if {*map(type, keys)} == {str} else [*map(label_of, keys)]

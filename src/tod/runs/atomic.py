@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from tod.base import RunError
 
@@ -53,6 +54,25 @@ def write_atomic(path: Path, data: bytes | str, durable: bool = True) -> None:
     os.replace(temporary, path)
     if durable:
         sync(path.parent)
+
+
+@contextmanager
+def filled(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill piece by piece, which appears at ``path`` when the block ends without error.
+
+    A power cut may lose it, a killed process does not.
+
+    Raises:
+        OSError: The device is full or refuses; ``path`` is then as it was.
+    """
+    temporary = _temporary(path)
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

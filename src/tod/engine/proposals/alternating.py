@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from tod.base.uniforms import row_keys, uniforms
 from tod.engine.collect import Evidence, collect
 from tod.engine.proposals.dataset import dataset
-from tod.engine.sampling.uniforms import row_keys, uniforms
 from tod.engine.session import Session
 from tod.operators import AlternatingProposal, DatasetProposal
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int
 
+from tod.base.uniforms import row_keys, uniforms
 from tod.engine.collect import Evidence, drawn, everywhere, scored_evidence
 from tod.engine.data.task import Example
 from tod.engine.proposals.dataset import given_rollouts, text_of, with_end
-from tod.engine.sampling.uniforms import row_keys, uniforms
 from tod.engine.session import Session
 from tod.operators import CHOICE, PairsProposal
 from tod.operators.proposals import gumbel

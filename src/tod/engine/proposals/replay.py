@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Int
 
 from tod.base import Groups
+from tod.base.uniforms import row_keys, uniforms
 from tod.engine.collect import NOTHING, Evidence, decoded, drawn, everywhere, joined
 from tod.engine.rollouts import Rollouts
-from tod.engine.sampling.uniforms import row_keys, uniforms
 from tod.engine.session import Session
 from tod.operators import ReplayProposal
 

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from tod.base.uniforms import uniforms
 from tod.engine.sampling.batching import Drawn, Wanted
 from tod.engine.sampling.params import SamplingParams
 from tod.engine.sampling.processors import next_tokens
-from tod.engine.sampling.uniforms import uniforms
 
 
 class _Draw(LogitsProcessor):  # type: ignore[misc]

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from tod.base.uniforms import uniforms
 from tod.engine.sampling.batching import Drawn, Wanted, left_padded
 from tod.engine.sampling.cache import as_rows, new_cache
 from tod.engine.sampling.next_logits import next_logits
 from tod.engine.sampling.processors import next_tokens
-from tod.engine.sampling.uniforms import uniforms
 
 # Rows are dropped when fewer than this share is alive: copying the cache costs about as much as
 # a step, so dropping each row at once would lose what it saves. Measured best of 0.5 to 0.9.

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from tod.base import DataError, Groups, ModelError
+from tod.base.uniforms import row_keys
 from tod.engine.models import context_length, plain
 from tod.engine.rollouts import Rollouts
 from tod.engine.sampling.batching import DrawBatch, Drawn, Wanted, batches, fitting_rows
@@ -15,7 +16,6 @@ from tod.engine.sampling.native import decode
 from tod.engine.sampling.next_logits import evaluating
 from tod.engine.sampling.params import SamplingParams
 from tod.engine.sampling.sampler_path import SamplerPath, sampler_path
-from tod.engine.sampling.uniforms import row_keys
 
 
 def sample(

@@ -1,5 +1,6 @@
 """The prompts of a search, and one batch of their candidates."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,9 +8,10 @@ from tod.base import DataError
 from tod.candidates import Candidates
 from tod.engine.collect import Evidence, drawn, everywhere
 from tod.engine.data.task import Example, Task
-from tod.engine.search.answers import answer, answer_codes
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings
+from tod.formats.files import natural
+from tod.reranking.answers import answer, answer_codes
 
 
 def prompts_of(settings: RunSettings, task: Task) -> list[Example]:
@@ -19,13 +21,23 @@ def prompts_of(settings: RunSettings, task: Task) -> list[Example]:
         DataError: The split has none.
     """
     count, split = settings.searching.contexts, settings.searching.split
-    found = task.held_out(count) if split == "held_out" else task.batch(0, min(count, len(task)))
-    if not found:
+    held = [] if split == "train" else task.held_out(count)
+    if split == "held_out" and not held:
         raise DataError(
             "the task holds no prompt back, and search.split is held_out. Set `task.held_out` or "
-            "`task.held_out_path`, or search.split=train."
+            "`task.held_out_path`, or search.split=all."
         )
-    return found
+    left = 0 if split == "held_out" else min(count - len(held), len(task))
+    found = [*held, *(task.examples[i] for i in range(left))] if split == "all" else held
+    if split == "train":
+        return task.batch(0, left)
+    if split == "held_out" and len(found) < count and len(task) <= count:
+        warnings.warn(
+            f"search.contexts={count} asks for more prompts than the task holds back: "
+            f"{len(found)} are searched. search.split=all searches every prompt of the task.",
+            stacklevel=2,
+        )
+    return sorted(found, key=lambda example: natural(example.id)) if left else found
 
 
 def gather(session: Session, examples: Sequence[Example], first: int) -> Evidence:

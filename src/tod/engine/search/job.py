@@ -16,16 +16,16 @@ from tod.engine.distributed import World
 from tod.engine.forward.index import Index
 from tod.engine.record import cost_of, reward_ranges, write_tables
 from tod.engine.running import Clock, Events, Job
-from tod.engine.search.answers import similarity
 from tod.engine.search.drawing import candidates_of, gather, prompts_of
-from tod.engine.search.results import bound_note, summarise
-from tod.engine.search.selecting import select, select_by_pairs, selection_uniforms
+from tod.engine.search.results import bound_note, reranked, summarise, write_answers
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings
 from tod.engine.train import knobs_of
 from tod.operators import MinimumBayesRisk, RejectionSampling, Selection, SelectionRule
 from tod.procedure import Declared, Procedure, examine, pool_of, statistics_of
 from tod.regimes import GrowingPool, classify
+from tod.reranking.answers import similarity
+from tod.reranking.selecting import select, select_by_pairs, selection_uniforms
 from tod.runs import Ledger, RunDirectory, StepRecord, plain, write_atomic
 
 
@@ -81,7 +81,9 @@ class _Search(Job):
             self._step(step, examples[first : first + many], first)
         if self.directory is not None:
             self.directory.sync()
-            found = summarise(self.settings, self.directory)
+            answered = reranked(self.settings, self.directory)
+            write_answers(answered, self.directory)
+            found = summarise(self.settings, answered)
             text = json.dumps(plain(found), indent=1, ensure_ascii=False)
             write_atomic(self.directory.path / "search.json", text + "\n")
             note = bound_note(found)

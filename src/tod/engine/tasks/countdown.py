@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tod.engine.tasks.stream import Split, different, in_held_out, uniforms
+from tod.reranking.answers import tagged_answer
 
 COUNTS = (3, 4)
 """How many numbers a problem may have; drawn uniformly."""
@@ -107,13 +108,6 @@ def check(
     if distance is not None:
         return distance / (distance + abs(value - target))
     return 1.0 if value == target else partial
-
-
-def tagged_answer(completion: str) -> str | None:
-    """What stands in the last ``<answer>…</answer>`` of a completion, None without one."""
-    if "<answer>" not in completion:
-        return None
-    return completion.rpartition("<answer>")[2].partition("</answer>")[0]
 
 
 def split_of(numbers: Sequence[int], target: int) -> Split:

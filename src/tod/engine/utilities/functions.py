@@ -18,6 +18,7 @@ from tod.engine.utilities.utility_specs import (
     SumsUtility,
     TextUtility,
 )
+from tod.reranking.answers import tagged_answer
 
 Row = Mapping[str, Any]
 """A candidate as a utility sees it: prompt, completion, text, columns."""
@@ -74,7 +75,7 @@ def _score(spec: TextUtility, prompt: Any, text: str, columns: Row) -> float:
             "the row's metadata names no `source_dataset`; set `task:` to the name of the generator"
         )
     entry = {**columns, "question": prompt, "metadata": metadata}
-    tagged = countdown.tagged_answer(text)
+    tagged = tagged_answer(text)
     return float(_gym_scorer(str(name))(text if tagged is None else tagged, entry))
 
 

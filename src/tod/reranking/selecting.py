@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Groups, to_numpy
-from tod.engine.sampling.uniforms import row_keys, uniforms
+from tod.base.uniforms import row_keys, uniforms
 from tod.operators import Pool, Selection, SelectionRule
 
 AT_ONCE = 1 << 20
@@ -64,11 +64,8 @@ def select(rule: SelectionRule, pool: Pool, draws: Float[np.ndarray, " N"]) -> S
     The rules themselves refuse such contexts. Unlike them this is meant for whole batches, in
     which one hopeless context must not end the rest.
     """
-    if not rule.needs_anchors or pool.log_w is None:
-        return rule.select(pool, draws)
-    log_w = to_numpy(pool.log_w)
-    possible = np.flatnonzero(to_numpy(pool.contexts.max(log_w)) > -np.inf)
-    if len(possible) == len(pool.contexts):
+    possible = _possible(rule, pool)
+    if possible is None:
         return rule.select(pool, draws)
     rows = np.full(len(pool.contexts), -1, dtype=np.int64)
     if len(possible):
@@ -77,6 +74,50 @@ def select(rule: SelectionRule, pool: Pool, draws: Float[np.ndarray, " N"]) -> S
         kept = possible[chosen.accepted]
         rows[kept] = places[chosen.rows[chosen.accepted]]
     return Selection(rows, rows >= 0)
+
+
+def chances(rule: SelectionRule, pool: Pool, pairs: Pairs | None = None) -> Float[np.ndarray, " N"]:
+    """P(candidate is put out) over what the rule draws, [N]; 0 in contexts outside the support."""
+    return _of_candidates(rule, rule.chances, pool, pairs)
+
+
+def strengths(
+    rule: SelectionRule, pool: Pool, pairs: Pairs | None = None
+) -> Float[np.ndarray, " N"]:
+    """How much speaks for each candidate, [N]; 0 in contexts outside the support."""
+    return _of_candidates(rule, rule.strength, pool, pairs)
+
+
+def _of_candidates(
+    rule: SelectionRule,
+    number: Callable[[Pool], Float[np.ndarray, " n"]],
+    pool: Pool,
+    pairs: Pairs | None,
+) -> Float[np.ndarray, " N"]:
+    """A number of every candidate, by a method of the rule on the contexts that it can take."""
+    found = np.zeros(pool.contexts.total)
+    if pairs is not None:
+        for chosen in in_parts(pool.contexts.sizes**2):
+            part, places = _part(pool, chosen)
+            found[places] = _of_candidates(
+                rule, number, replace(part, similarity=pairs(chosen)), None
+            )
+        return found
+    possible = _possible(rule, pool)
+    if possible is None:
+        return number(pool)
+    if len(possible):
+        part, places = _part(pool, possible)
+        found[places] = number(part)
+    return found
+
+
+def _possible(rule: SelectionRule, pool: Pool) -> Int[np.ndarray, " c"] | None:
+    """Contexts with a candidate inside the support; None where all have one, or none needs it."""
+    if not rule.needs_anchors or pool.log_w is None:
+        return None
+    inside = to_numpy(pool.contexts.max(to_numpy(pool.log_w))) > -np.inf
+    return None if bool(inside.all()) else np.flatnonzero(inside)
 
 
 def _part(pool: Pool, chosen: Int[np.ndarray, " c"]) -> tuple[Pool, Int[np.ndarray, " n"]]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tod.engine.search.answers import answer, answer_codes, similarity
+from tod.reranking.answers import answer, answer_codes, similarity
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,6 @@ import pytest
 from scipy.stats import chisquare
 
 from tod.base import Groups
-from tod.engine.search.answers import similarity
-from tod.engine.search.curve import Table, outcomes, sizes
-from tod.engine.search.results import mean_over_contexts
-from tod.engine.search.selecting import (
-    in_parts,
-    select,
-    select_by_pairs,
-    selection_uniforms,
-)
 from tod.operators import (
     BestOfK,
     MajorityVote,
@@ -26,6 +17,15 @@ from tod.operators import (
     RejectionSampling,
     Resample,
     WeightedVote,
+)
+from tod.reranking.answers import similarity
+from tod.reranking.curve import Table, outcomes, sizes
+from tod.reranking.means import mean_over_contexts
+from tod.reranking.selecting import (
+    in_parts,
+    select,
+    select_by_pairs,
+    selection_uniforms,
 )
 from tolerance import chance, double, of_weights, printed
 
@@ -76,38 +76,29 @@ def test_sir_has_the_analytic_self_normalised_law(k, rng):
     assert chisquare(seen, n * other).pvalue < 1e-6, "the test can tell it from the target itself"
 
 
-def one_subset(rule, full, rows, order, draws):
-    """Accepted, utility, passing of one ordered subset, by the rule itself."""
-    pick = np.array(rows)[list(order)]
-    alike = similarity([full.texts[0][i] for i in pick], "token_f1").ravel()
-    pool = Pool(
-        Groups.equal(1, len(pick)),
-        full.value[0, pick],
-        log_w=full.log_w[0, pick],
-        answers=full.answers[0, pick],
-        similarity=alike,
-    )
-    chosen = rule.select(pool, draws)
-    if not chosen.accepted[0]:
-        return 0.0, 0.0
-    return 1.0, full.utility[0, pick[chosen.rows[0]]]
-
-
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.kind)
 @pytest.mark.parametrize("k", [1, 3, 6])
 def test_outcomes_are_means_over_all_subsets(rule, k, rng):
+    """Every subset in as many random orders and draws, each selected from by the rule itself."""
     full = table(1, 6, seed=4)
     found = outcomes(rule, full, k, count=6000, seed=2)
-    expected = []
-    for rows in combinations(range(6), k):
-        for _ in range(3000 // len(list(combinations(range(6), k)))):
-            order, draws = rng.permutation(k), rng.random(k)
-            expected.append(one_subset(rule, full, rows, order, draws))
-    accepted, utility = np.mean(expected, axis=0)
-    spread = np.std(expected, axis=0) * np.sqrt(1 + len(expected) / 6000)  # both are draws
-    near = [chance(s, len(expected)) + double(6000) for s in spread]
-    assert found.accepted[0] == pytest.approx(accepted, abs=near[0])
-    assert found.utility[0] == pytest.approx(utility, abs=near[1])
+    every = np.array(list(combinations(range(6), k)))
+    rows = rng.permuted(np.repeat(every, 3000 // len(every), axis=0), axis=1)
+    grid = similarity(full.texts[0], "token_f1")
+    pool = Pool(
+        Groups.equal(len(rows), k),
+        full.value[0][rows].ravel(),
+        log_w=full.log_w[0][rows].ravel(),
+        answers=full.answers[0][rows].ravel(),
+        similarity=grid[rows[:, :, None], rows[:, None, :]].ravel(),
+    )
+    chosen = rule.select(pool, rng.random(rows.size))
+    utility = np.where(chosen.accepted, full.utility[0][rows].ravel()[chosen.rows], 0.0)
+    expected = np.stack([chosen.accepted, utility])
+    spread = expected.std(axis=1) * np.sqrt(1 + len(rows) / 6000)  # both are draws
+    near = [chance(s, len(rows)) + double(6000) for s in spread]
+    assert found.accepted[0] == pytest.approx(expected[0].mean(), abs=near[0])
+    assert found.utility[0] == pytest.approx(expected[1].mean(), abs=near[1])
     assert found.exact == isinstance(rule, BestOfK)
 
 
@@ -132,7 +123,7 @@ def test_one_candidate_is_the_mean_and_all_of_them_are_resampled_exactly():
 def test_parts_change_nothing(rule, monkeypatch):
     full = table(9, 6)
     whole = outcomes(rule, full, 2, count=5, seed=1)
-    monkeypatch.setattr("tod.engine.search.selecting.AT_ONCE", 1)
+    monkeypatch.setattr("tod.reranking.selecting.AT_ONCE", 1)
     parts = outcomes(rule, full, 2, count=5, seed=1)
     np.testing.assert_array_equal(whole.utility, parts.utility)
 
@@ -215,7 +206,7 @@ def test_pairs_of_minimum_risk_are_made_a_few_sets_at_a_time(monkeypatch, rng):
     utility = rng.random((4, 128))
     full = Table(utility, utility, rng.normal(size=(4, 128)), np.zeros((4, 128), int), texts)
     whole = outcomes(MinimumBayesRisk(), full, 128, count=16, seed=0)
-    monkeypatch.setattr("tod.engine.search.selecting.AT_ONCE", 1 << 14)
+    monkeypatch.setattr("tod.reranking.selecting.AT_ONCE", 1 << 14)
     tracemalloc.start()
     parts = outcomes(MinimumBayesRisk(), full, 128, count=16, seed=0)
     peak = tracemalloc.get_traced_memory()[1]
@@ -225,7 +216,7 @@ def test_pairs_of_minimum_risk_are_made_a_few_sets_at_a_time(monkeypatch, rng):
 
 
 def test_contexts_in_parts_are_all_of_them_once(monkeypatch):
-    monkeypatch.setattr("tod.engine.search.selecting.AT_ONCE", 10)
+    monkeypatch.setattr("tod.reranking.selecting.AT_ONCE", 10)
     found = [part.tolist() for part in in_parts(np.array([4, 4, 4, 25, 1, 9, 1]))]
     assert found == [[0, 1], [2], [3], [4, 5], [6]]
     assert list(in_parts(np.array([], int))) == []
@@ -244,7 +235,7 @@ def test_rules_by_pairs_say_the_same_in_parts(monkeypatch, rng):
 
     whole = select(MinimumBayesRisk(), replace(pool, similarity=pairs(range(4))), draws)
     for at_once in (1, 12, 1000):
-        monkeypatch.setattr("tod.engine.search.selecting.AT_ONCE", at_once)
+        monkeypatch.setattr("tod.reranking.selecting.AT_ONCE", at_once)
         found = select_by_pairs(MinimumBayesRisk(), pool, draws, pairs)
         assert found.rows.tolist() == whole.rows.tolist()
         assert found.accepted.tolist() == [True, False, True, True]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tod.engine.sampling.uniforms import _stream, row_keys, uniforms
+from tod.base.uniforms import _stream, row_keys, uniforms
 
 
 def test_stream_is_splitmix64():

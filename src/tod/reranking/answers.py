@@ -8,8 +8,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from tod.engine.tasks.countdown import tagged_answer
-
 _BOXED = "\\boxed{"
 
 
@@ -24,11 +22,20 @@ def answer(completion: str, pattern: str | None = None) -> str | None:
     if pattern is not None:
         found = list(re.finditer(pattern, completion))
         text = "" if not found else (found[-1].group(1 if found[-1].re.groups else 0) or "")
+    elif "<answer>" not in completion and _BOXED not in completion:
+        text = completion
     else:
         tagged = tagged_answer(completion)
         boxed = _boxed(completion) if tagged is None else tagged
         text = completion if boxed is None else boxed
     return text.strip() or None
+
+
+def tagged_answer(completion: str) -> str | None:
+    """What stands in the last ``<answer>…</answer>`` of a completion, None without one."""
+    if "<answer>" not in completion:
+        return None
+    return completion.rpartition("<answer>")[2].partition("</answer>")[0]
 
 
 def answer_codes(answers: Sequence[str | None]) -> Int[np.ndarray, " N"]:

@@ -1,0 +1,91 @@
+"""Rules of selection by the names that people use for them."""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from tod.base import SpecError, concrete, explain, parse_yaml, tagged
+from tod.operators import SelectionRule
+
+WORDS = {
+    "best_of_n": "best_of_k",
+    "bon": "best_of_k",
+    "sir": "resample",
+    "soft_best_of_n": "resample",
+    "soft_best_of_k": "resample",
+    "rejection_sampling": "rejection",
+    "vote": "majority_vote",
+    "majority": "majority_vote",
+    "self_consistency": "majority_vote",
+    "best_of_n_weighted": "weighted_vote",
+    "mbr": "minimum_bayes_risk",
+}
+"""Other words for the kinds of rules."""
+
+
+def kinds() -> tuple[str, ...]:
+    """Every rule's own name."""
+    return tuple(sorted(rule.model_fields["kind"].default for rule in concrete(SelectionRule)))
+
+
+def rule_of(given: str | SelectionRule) -> SelectionRule:
+    """A rule from its name, or from YAML such as ``{kind: rejection, log_bound: 5}``.
+
+    Raises:
+        SpecError: It is none; with the nearest name.
+    """
+    if isinstance(given, SelectionRule):
+        return given
+    if given.lstrip().startswith("{"):
+        return _parsed(parse_yaml(given, f"--rule {given!r:.200}"), given)
+    name = given.strip().lower().replace("-", "_")
+    kind = WORDS.get(name, name)
+    if kind not in kinds():
+        near = get_close_matches(name, kinds(), 1, 0.7) or get_close_matches(name, WORDS, 1, 0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise SpecError(
+            f"--rule {given!r}: no such rule.{hint} Rules: {', '.join(kinds())}; also "
+            f"{', '.join(WORDS)}."
+        )
+    return _parsed({"kind": kind}, given)
+
+
+def _parsed(data: Any, given: str) -> SelectionRule:
+    try:
+        found: SelectionRule = TypeAdapter(tagged(SelectionRule)).validate_python(data)
+    except ValidationError as error:
+        by_kind = {rule.model_fields["kind"].default: rule for rule in concrete(SelectionRule)}
+        model = by_kind.get(data.get("kind") if isinstance(data, dict) else None, SelectionRule)
+        raise SpecError(explain(error, model, f"--rule {given}", data)) from None
+    return found
+
+
+def rules_of(
+    given: str | SelectionRule | Sequence[str | SelectionRule],
+) -> tuple[SelectionRule, ...]:
+    """Several rules, each once, in the order in which they were named.
+
+    Raises:
+        SpecError: One is no rule, or there is none.
+    """
+    several = (given,) if isinstance(given, str | SelectionRule) else tuple(given)
+    found = tuple(dict.fromkeys(rule for one in several for rule in _split(one)))
+    if not found:
+        raise SpecError("no rule was named: --rule best_of_k, for instance.")
+    return found
+
+
+def _split(given: str | SelectionRule) -> Iterator[SelectionRule]:
+    """``best_of_k,vote`` is two rules."""
+    if isinstance(given, SelectionRule) or given.lstrip().startswith("{"):
+        yield rule_of(given)
+        return
+    yield from (rule_of(word) for word in given.split(",") if word.strip())
+
+
+def title(rule: SelectionRule) -> str:
+    """The rule's name as a row shows it."""
+    told = rule.model_dump(exclude={"kind"}, exclude_defaults=True)
+    return rule.kind + "".join(f" {name}={value:g}" for name, value in told.items())

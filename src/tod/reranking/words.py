@@ -1,0 +1,193 @@
+"""A reranking in words: the answer first, a line a rule, and the verdict's sentences."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from tod.base.text import DASH, counted, visible
+from tod.reranking.means import mean_over_contexts
+from tod.reranking.verdict import values_of
+
+if TYPE_CHECKING:
+    from tod.reranking.doubling import Doubling
+    from tod.reranking.rerank import Ranked, Reranked
+
+SPOKEN = {
+    "best_of_k": "Best of {k}",
+    "resample": "One draw by weight of {k}",
+    "rejection": "Rejection of {k}",
+    "majority_vote": "The vote of {k}",
+    "weighted_vote": "The weighted vote of {k}",
+    "minimum_bayes_risk": "Minimum Bayes risk of {k}",
+}
+"""How a sentence calls what a rule does with k candidates."""
+
+
+def measured(found: "Reranked") -> str:
+    """Name of what is judged."""
+    name = found.scored.gold_name if found.verdict.measure == "gold" else found.scored.name
+    return f"the pass rate of {name}" if found.verdict.measure == "pass_rate" else str(name)
+
+
+def headline(found: "Reranked") -> str:
+    """Whether reranking helps, by how much, and whether more candidates would."""
+    verdict, first = found.verdict, found.ranked[0]
+    over = verdict.over_optimised
+    who = SPOKEN[first.rule.kind].format(k=verdict.k)
+    curve = found.of_rule(first)["curve"]
+    before, after = curve[0], curve[-1]
+    start, end = before[verdict.measure], after[verdict.measure]
+    name = measured(found)
+    if start is None or end is None:
+        return f"{who} puts nothing out."
+    if over.answer == "yes":
+        peak = next(point for point in curve if point["k"] == over.peak)
+        return (
+            f"{who} over-optimises {found.scored.name}: {name} is best at K = {over.peak} "
+            f"({number(peak['gold'])}) and {number(end)} at {verdict.k}."
+        )
+    reached = interval(after, verdict.measure)
+    return f"{who} {_moves(found)} {name} from {number(start)} to {reached}; {_more(found)}."
+
+
+def _moves(found: "Reranked") -> str:
+    """What happens from one candidate to all of them, by the paired difference."""
+    change = gain(found, found.ranked[0])
+    if change is None or change["ci95"] is None:
+        return "takes"
+    low, high = change["ci95"]
+    return "raises" if low > 0 else "lowers" if high < 0 else "does not evidently move"
+
+
+def gain(found: "Reranked", ranked: "Ranked") -> dict[str, Any] | None:
+    """From one candidate to all of them, paired by prompt; None where prompts are left out."""
+    first, last = (values_of(ranked.outcomes[i], found.verdict.measure) for i in (0, -1))
+    return None if first is None or last is None else mean_over_contexts(last - first)
+
+
+def _more(found: "Reranked") -> str:
+    k = found.verdict.k
+    return {
+        "yes": f"K = {k} is enough",
+        "no": "more would help",
+        "unknown": "not known whether more would help",
+    }[found.verdict.enough]
+
+
+def enough(found: "Reranked") -> str:
+    """What the next doubling brings, or the last one did."""
+    verdict = found.verdict
+    word = {"yes": "Yes", "no": "No", "unknown": "Not known"}[verdict.enough]
+    worth = f"(a doubling is worth {number(verdict.worth)})"
+    following = verdict.next
+    if following is None:
+        if verdict.last is None:
+            return "Not known: the rule refuses prompts, and there is no pass rate"
+        return f"{word}, by the last doubling {worth}; the next one is not bounded for this rule"
+    ends = following.ci95 or (following.low, following.high)
+    if following.method == "twice":
+        return f"{word}: {following.last} add at most {number(ends[1])}, twice the last {worth}"
+    return f"{word}: {following.last} would add {number(ends[0])} to {number(ends[1])} {worth}"
+
+
+def doubled(found: "Doubling") -> str:
+    """A doubling that was seen."""
+    ends = "" if found.ci95 is None else f" ({signed(found.ci95[0])} to {signed(found.ci95[1])})"
+    return f"{found.first} to {found.last} brought {signed(found.low)}{ends}"
+
+
+def selection(found: "Reranked") -> str:
+    """How far what is put out is from the sampler."""
+    verdict, first = found.verdict, found.ranked[0]
+    shared = DASH if verdict.effective is None else f"{verdict.effective:.3g}"
+    if first.rule.kind == "best_of_k":
+        bound = f"at most {verdict.kl:.2f} nats from the sampler (log K - (K-1)/K)"
+        return f"{bound}; {shared} of {verdict.k} share the best in the median prompt"
+    if first.rule.kind == "majority_vote":
+        return f"the winning answer has {shared} of {verdict.k} votes in the median prompt"
+    eta = found.scored.sourced.eta
+    at = "" if eta is None else f" at eta = {eta:.3g}"
+    return f"{shared} of {verdict.k} candidates are effective in the median prompt{at}"
+
+
+def over_optimised(found: "Reranked") -> str:
+    """Whether selecting by the reward costs the second score."""
+    over, gold = found.verdict.over_optimised, found.scored.gold_name
+    if gold is None:
+        return "Unknown: no second score (--gold COLUMN names one)"
+    if over.loss is None:
+        return f"Unknown: the rule leaves prompts out, so that {gold} is not of the same ones"
+    grown = "" if over.gap is None else f"; the reward gained {number_of(over.gap)} more than it"
+    k, peak = found.verdict.k, over.peak
+    if over.answer == "yes":
+        return f"Yes: at K = {k} {gold} is {number_of(over.loss)} off its best, at {peak}{grown}"
+    if over.answer == "no":
+        return f"No: {gold} still rose in the last doubling{grown}"
+    return f"Not evident: {gold} is best at K = {peak}, a difference within the noise{grown}"
+
+
+def rule_lines(found: "Reranked") -> list[str]:
+    """A line a rule: what it reaches at K, its gain over one candidate, against the first."""
+    width = max(len(ranked.name) for ranked in found.ranked)
+    lines = []
+    for ranked in found.ranked:
+        point = found.of_rule(ranked)["curve"][-1]
+        change, against = gain(found, ranked), point["against_first"]
+        more = "" if change is None else f"  gain {differs(change)}"
+        beside = "" if against is None else f"  against the first {differs(against)}"
+        reached = interval(point, found.verdict.measure)
+        lines.append(f"  {visible(ranked.name):<{width}}  {reached:<22}{more}{beside}".rstrip())
+    return lines
+
+
+def card(found: "Reranked") -> str:
+    """The answer and a table of the rules as HTML, escaped."""
+    by = found.verdict.measure
+    reached = {r.name: interval(found.of_rule(r)["curve"][-1], by) for r in found.ranked}
+    rows = "".join(f"<tr><td>{escape(a)}</td><td>{b}</td></tr>" for a, b in reached.items())
+    told = (
+        ("Is K enough?", enough(found)),
+        ("Selection", selection(found)),
+        ("Over-optimised?", over_optimised(found)),
+    )
+    items = "".join(f"<tr><td>{a}</td><td>{escape(visible(b))}</td></tr>" for a, b in told)
+    groups = found.scored.contexts
+    size = f"{counted(len(groups), 'prompt')}, {counted(groups.total, 'candidate')}"
+    return (
+        f"<p><b>{escape(visible(headline(found)))}</b></p><table><thead><tr><th>rule</th>"
+        f"<th>{escape(visible(measured(found)))} at K = {found.verdict.k}</th></tr></thead><tbody>"
+        f"{rows}</tbody></table><table><tbody>{items}</tbody></table><p>{size}</p>"
+    )
+
+
+def number(value: float | None) -> str:
+    """Three decimals below 10, else three digits; a dash for unknown."""
+    if value is None:
+        return DASH
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign."""
+    return f"{value:+.3f}" if abs(value) < 10 else f"{value:+.3g}"
+
+
+def interval(point: Mapping[str, Any], name: str) -> str:
+    """``0.683 (0.62 to 0.74)``."""
+    ends = point[f"{name}_ci95"]
+    shown = number(point[name])
+    return shown if ends is None else f"{shown} ({number(ends[0])} to {number(ends[1])})"
+
+
+def number_of(mean: Mapping[str, Any]) -> str:
+    """A mean and its interval."""
+    ends = mean["ci95"]
+    shown = number(mean["value"])
+    return shown if ends is None else f"{shown} ({number(ends[0])} to {number(ends[1])})"
+
+
+def differs(mean: Mapping[str, Any]) -> str:
+    """A difference and its interval."""
+    ends = mean["ci95"]
+    shown = signed(mean["value"])
+    return shown if ends is None else f"{shown} ({signed(ends[0])} to {signed(ends[1])})"
