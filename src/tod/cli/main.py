@@ -19,8 +19,10 @@ from tod.cli.init import init_command
 from tod.cli.manners import NO_COLOR, QUIET, versions
 from tod.cli.plan import plan_command
 from tod.cli.report import report_command
+from tod.cli.rerank import rerank_command
 from tod.cli.run import run
 from tod.cli.schema import schema_command
+from tod.cli.search import search_command
 from tod.cli.selftest import selftest_command
 from tod.cli.study import study
 from tod.cli.swap import swap_command
@@ -39,9 +41,11 @@ for _panel, _name, _body in (
     (TRAIN, "run", run),
     (TRAIN, "init", init_command),
     (TRAIN, "demo", demo),
+    (TRAIN, "search", search_command),
     (ASK, "diagnose", diagnose_command),
     (ASK, "watch", watch_command),
     (ASK, "plan", plan_command),
+    (ASK, "rerank", rerank_command),
     (KNOW, "check", check_command),
     (ASK, "report", report_command),
     (WORK, "schema", schema_command),

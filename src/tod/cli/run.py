@@ -67,7 +67,7 @@ def run(
         return
     if json_out not in (None, "-") and not Path(str(json_out)).parent.is_dir():
         raise SpecError(f"--json {json_out}: there is no folder {Path(str(json_out)).parent}.")
-    progress, path = _carried_out(
+    progress, path = carried_out(
         settings,
         words,
         json_out,
@@ -80,7 +80,7 @@ def run(
         _report(progress, path, html, json_out)
 
 
-def _carried_out(
+def carried_out(
     settings: "RunSettings",
     words: tuple[str, ...],
     json_out: str | None,
