@@ -139,32 +139,8 @@ def axolotl(_: Path, given: Values) -> Facts | None:
     return {"method": "pairs", "loss": loss, "beta": number(beta)}
 
 
-def ms_swift(root: Path, given: Values) -> Facts | None:
-    """ms-swift's `swift rlhf` and `swift sft`."""
-    kind = given["program"] if given["program"] != "rlhf" else given.get("rlhf_type", "dpo")
-    if kind in ("sft", "pt"):
-        return {"method": "sft"}
-    if kind in ("rm", "ppo", "gkd"):
-        return {"method": "outside"}
-    s = {
-        **fields(
-            root,
-            "swift/rlhf_trainers/args_mixin.py",
-            "RolloutTrainerArgumentsMixin",
-            "GRPOArgumentsMixin",
-        ),
-        **fields(root, "swift/arguments/rlhf_args.py", "GRPOArguments", "RLHFArguments"),
-        **given,
-    }
-    if kind != "grpo":
-        return _swift_pairs(kind, s)
-    beta = 0.04 if s["beta"] is None else s["beta"]
-    loss, estimator = s["loss_type"] or "grpo", s["advantage_estimator"]
-    made: Facts = {**PG, **drawn(s["num_generations"], s["temperature"], s["top_p"], s["top_k"])}
-    made |= {
-        "entropy": 0.0,
-        "level": "token" if s["importance_sampling_level"] == "token" else "sequence_mean",
-    }
+def _swift_advantage(s: Values, estimator: str) -> Any:
+    made: Facts = {}
     scale = s["scale_rewards"] or {"grpo": "group", "rloo": "none"}.get(estimator, "batch")
     made["advantage"] = {"group": Z, "batch": "batch_zscore", "none": "group_mean"}.get(
         scale, NO_WORD
@@ -177,10 +153,11 @@ def ms_swift(root: Path, given: Values) -> Facts | None:
         or s.get("teacher_model_server")
     ):
         made["advantage"] = NO_WORD
-    if estimator == "grpo" and not s["kl_in_reward"]:
-        made |= pull(beta, "loss", "k3")
-    else:
-        made |= {"beta": number(beta)}
+    return made["advantage"]
+
+
+def _swift_loss(s: Values, loss: str) -> Facts:
+    made: Facts = {}
     high = s["epsilon"] if s["epsilon_high"] is None else s["epsilon_high"]
     regions = {"cispo": "truncate", "sapo": "soft_gate", "real": NO_WORD, "fipo": NO_WORD}
     plain = loss not in regions and s["delta"] is None and not number(s["chord_mu_peak"])
@@ -190,6 +167,36 @@ def ms_swift(root: Path, given: Values) -> Facts | None:
         made["aggregation"] = means.get(
             loss, "constant_length" if loss == "dr_grpo" else "token_mean"
         )
+    return made
+
+
+def ms_swift(root: Path, given: Values) -> Facts | None:
+    """ms-swift's `swift rlhf` and `swift sft`."""
+    kind = given["program"] if given["program"] != "rlhf" else given.get("rlhf_type", "dpo")
+    fixed = {"sft": "sft", "pt": "sft", "rm": "outside", "ppo": "outside", "gkd": "outside"}
+    if kind in fixed:
+        return {"method": fixed[kind]}
+    mixins = ("RolloutTrainerArgumentsMixin", "GRPOArgumentsMixin")
+    s = {
+        **fields(root, "swift/rlhf_trainers/args_mixin.py", *mixins),
+        **fields(root, "swift/arguments/rlhf_args.py", "GRPOArguments", "RLHFArguments"),
+        **given,
+    }
+    if kind != "grpo":
+        return _swift_pairs(kind, s)
+    beta = 0.04 if s["beta"] is None else s["beta"]
+    loss, estimator = s["loss_type"] or "grpo", s["advantage_estimator"]
+    made: Facts = {**PG, **drawn(s["num_generations"], s["temperature"], s["top_p"], s["top_k"])}
+    made |= {
+        "entropy": 0.0,
+        "level": "token" if s["importance_sampling_level"] == "token" else "sequence_mean",
+    }
+    made["advantage"] = _swift_advantage(s, estimator)
+    if estimator == "grpo" and not s["kl_in_reward"]:
+        made |= pull(beta, "loss", "k3")
+    else:
+        made |= {"beta": number(beta)}
+    made |= _swift_loss(s, loss)
     accumulated = number(given.get("gradient_accumulation_steps")) or 1.0
     steps = number(s["steps_per_generation"])
     if s["generation_batch_size"] is None:
@@ -217,25 +224,9 @@ def _swift_pairs(kind: str, s: Values) -> Facts:
     }
 
 
-def slime(root: Path, given: Values) -> Facts | None:
-    """Slime's options, its rewards and its loss."""
-    known = options_of(text(root / "slime/utils/arguments.py"))
-    s = {**{k.replace("-", "_"): v for k, v in known.items()}, **given}
-    if s["loss_type"] == "sft_loss":
-        return {"method": "sft"}
-    if s["loss_type"] != "policy_loss" or given.get("custom_config_path"):
-        return None
-    e, whiten = s["advantage_estimator"], bool(given.get("normalize_advantages"))
-    made: Facts = {
-        **PG,
-        **drawn(
-            s["n_samples_per_prompt"],
-            s["rollout_temperature"],
-            s["rollout_top_p"],
-            s["rollout_top_k"],
-        ),
-    }
-    grouped = e in ("grpo", "gspo", "cispo")
+def _slime_advantage(given: Values, e: str, grouped: bool) -> Facts:
+    made: Facts = {}
+    whiten = bool(given.get("normalize_advantages"))
     scaled = not given.get("disable_grpo_std_normalization")
     own = [f"custom_{name}_path" for name in OWN_REWARDS]
     made["whitened"] = whiten
@@ -248,6 +239,29 @@ def slime(root: Path, given: Values) -> Facts | None:
         made["advantage"] = {"ppo": "gae", "reinforce_plus_plus": "return_to_go"}.get(
             e, "group_mean"
         )
+    return made
+
+
+def slime(root: Path, given: Values) -> Facts | None:
+    """Slime's options, its rewards and its loss."""
+    known = options_of(text(root / "slime/utils/arguments.py"))
+    s = {**{k.replace("-", "_"): v for k, v in known.items()}, **given}
+    if s["loss_type"] == "sft_loss":
+        return {"method": "sft"}
+    if s["loss_type"] != "policy_loss" or given.get("custom_config_path"):
+        return None
+    e = s["advantage_estimator"]
+    made: Facts = {
+        **PG,
+        **drawn(
+            s["n_samples_per_prompt"],
+            s["rollout_temperature"],
+            s["rollout_top_p"],
+            s["rollout_top_k"],
+        ),
+    }
+    grouped = e in ("grpo", "gspo", "cispo")
+    made |= _slime_advantage(given, e, grouped)
     high = s["eps_clip"] if s["eps_clip_high"] is None else s["eps_clip_high"]
     made |= {"region": "truncate"} if e == "cispo" else region(s["eps_clip"], high, s["eps_clip_c"])
     made["level"] = "sequence_mean" if e == "gspo" else "token"
@@ -277,6 +291,36 @@ def _slime_updates(s: Values) -> Any:
     )
 
 
+def _skyrl_advantage(a: Values, e: str) -> Facts:
+    made: Facts = {}
+    made["advantage"] = {
+        "grpo": Z if flag(a["grpo_norm_by_std"]) else "group_mean",
+        "rloo": "leave_one_out",
+        "gae": "gae",
+        "reinforce++": "return_to_go",
+    }.get(e, NO_WORD)
+    made["whitened"] = e in ("gae", "reinforce++")
+    if flag(a["advantage_batch_normalize"]) or made["advantage"] == NO_WORD:
+        made["advantage"], made["whitened"] = NO_WORD, None
+    return made
+
+
+def _skyrl_region(a: Values, loss: str) -> Facts:
+    made: Facts = {}
+    if loss in ("regular", "gspo", "dual_clip"):
+        made |= region(
+            a["eps_clip_low"],
+            a["eps_clip_high"],
+            a["clip_ratio_c"] if loss == "dual_clip" else None,
+        )
+    else:
+        made["region"] = {"cispo": "truncate", "sapo": "soft_gate", "rollout_is": "mask"}.get(
+            loss, NO_WORD
+        )
+    made["level"] = "sequence_mean" if loss == "gspo" else "token"
+    return made
+
+
 def skyrl(root: Path, given: Values) -> Facts | None:
     """SkyRL's configuration classes."""
     file = "skyrl/train/config/config.py"
@@ -289,26 +333,8 @@ def skyrl(root: Path, given: Values) -> Facts | None:
         **drawn(g["n_samples_per_prompt"], p["temperature"], p["top_p"], p["top_k"]),
     }
     e, loss = str(a["advantage_estimator"]), a["policy_loss_type"]
-    made["advantage"] = {
-        "grpo": Z if flag(a["grpo_norm_by_std"]) else "group_mean",
-        "rloo": "leave_one_out",
-        "gae": "gae",
-        "reinforce++": "return_to_go",
-    }.get(e, NO_WORD)
-    made["whitened"] = e in ("gae", "reinforce++")
-    if flag(a["advantage_batch_normalize"]) or made["advantage"] == NO_WORD:
-        made["advantage"], made["whitened"] = NO_WORD, None
-    if loss in ("regular", "gspo", "dual_clip"):
-        made |= region(
-            a["eps_clip_low"],
-            a["eps_clip_high"],
-            a["clip_ratio_c"] if loss == "dual_clip" else None,
-        )
-    else:
-        made["region"] = {"cispo": "truncate", "sapo": "soft_gate", "rollout_is": "mask"}.get(
-            loss, NO_WORD
-        )
-    made["level"] = "sequence_mean" if loss == "gspo" else "token"
+    made |= _skyrl_advantage(a, e)
+    made |= _skyrl_region(a, loss)
     means = {
         "sequence_mean": "sequence_mean_token_mean",
         "seq_mean_token_sum_norm": "constant_length",
@@ -332,23 +358,27 @@ def _under(given: Values, prefix: str) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in given.items() if k.startswith(prefix)}
 
 
+def _open_instruct_pairs(root: Path, given: Values) -> Facts:
+    s = {
+        **fields(root, "open_instruct/dpo_utils.py", "DPOConfig"),
+        "loss_type": "dpo_norm",
+        **given,
+    }
+    name = {"dpo_norm": "sigmoid_norm"}.get(s["loss_type"], s["loss_type"])
+    return {
+        "method": "pairs",
+        "loss": name,
+        "beta": None if name == "simpo" else number(s["beta"]),
+    }
+
+
 def open_instruct(root: Path, given: Values) -> Facts | None:
     """open-instruct's argument classes."""
     program = given["program"]
     if "finetune" in program:
         return {"method": "sft"}
     if "dpo" in program:
-        s = {
-            **fields(root, "open_instruct/dpo_utils.py", "DPOConfig"),
-            "loss_type": "dpo_norm",
-            **given,
-        }
-        name = {"dpo_norm": "sigmoid_norm"}.get(s["loss_type"], s["loss_type"])
-        return {
-            "method": "pairs",
-            "loss": name,
-            "beta": None if name == "simpo" else number(s["beta"]),
-        }
+        return _open_instruct_pairs(root, given)
     s = {
         **fields(root, "open_instruct/olmo_core_utils.py", "TrainingConfig"),
         **fields(root, "open_instruct/data_loader.py", "VLLMConfig", "StreamingDataLoaderConfig"),
@@ -383,6 +413,22 @@ def open_instruct(root: Path, given: Values) -> Facts | None:
     return made
 
 
+def _areal_region(actor: Values) -> Facts:
+    made: Facts = {}
+    high = actor["eps_clip"] if actor["eps_clip_higher"] is None else actor["eps_clip_higher"]
+    away = actor["m2_threshold"] is not None or (
+        flag(actor["use_decoupled_loss"])
+        and actor.get("prox_logp_method", "recompute") not in ("recompute",)
+    )
+    if flag(actor["use_sapo_loss"]):
+        made["region"] = "soft_gate"
+    elif away and "prox_logp_method" in actor and not str(actor["prox_logp_method"]).isupper():
+        made["region"] = NO_WORD
+    else:
+        made |= region(actor["eps_clip"], high, actor["c_clip"])
+    return made
+
+
 def areal(root: Path, given: Values) -> Facts | None:
     """AReaL's configuration classes."""
     file = "areal/api/cli_args.py"
@@ -405,17 +451,7 @@ def areal(root: Path, given: Values) -> Facts | None:
     r, a = actor["reward_norm"], actor["adv_norm"]
     r, a = ({**norm, **r} if r else None), ({**norm, **a} if a else None)
     made |= _areal_advantage(given, actor, r, a)
-    high = actor["eps_clip"] if actor["eps_clip_higher"] is None else actor["eps_clip_higher"]
-    away = actor["m2_threshold"] is not None or (
-        flag(actor["use_decoupled_loss"])
-        and actor.get("prox_logp_method", "recompute") not in ("recompute",)
-    )
-    if flag(actor["use_sapo_loss"]):
-        made["region"] = "soft_gate"
-    elif away and "prox_logp_method" in actor and not str(actor["prox_logp_method"]).isupper():
-        made["region"] = NO_WORD
-    else:
-        made |= region(actor["eps_clip"], high, actor["c_clip"])
+    made |= _areal_region(actor)
     made["level"] = "token" if actor["importance_sampling_level"] == "token" else "sequence_mean"
     made |= {
         "aggregation": "token_mean",
@@ -502,25 +538,8 @@ def _written(source: str, name: str, setting: str) -> Any:
     return None if found is None else number(found.group(1))
 
 
-def roll(root: Path, given: Values) -> Facts | None:
-    """ROLL's RLVR pipeline."""
-    if "actor_infer" not in given or given.get("is_pure_opd") or "student_train" in given:
-        return {"method": "outside"} if "student_train" in given else None
-    if "train_env_manager" in given or "custom_envs" in given:
-        return {"method": "outside"}
-    s = {
-        **fields(root, "roll/configs/base_config.py", "BaseConfig", "PPOConfig"),
-        **fields(root, "roll/pipeline/rlvr/rlvr_config.py", "RLVRConfig"),
-        **given,
-    }
-    g = {
-        **fields(root, "roll/configs/generating_args.py", "GeneratingArguments"),
-        **((given["actor_infer"] or {}).get("generating_args") or {}),
-    }
-    made: Facts = {
-        **PG,
-        **drawn(s["num_return_sequences_in_group"], g["temperature"], g["top_p"], g["top_k"]),
-    }
+def _roll_advantage(s: Values) -> Facts:
+    made: Facts = {}
     e, mean, std = s["adv_estimator"], s["norm_mean_type"], s["norm_std_type"]
     whiten = flag(s["whiten_advantages"])
     if s["advantage_clip"] is not None or flag(s["whiten_rewards"]) or flag(s["use_opd"]):
@@ -540,13 +559,11 @@ def roll(root: Path, given: Values) -> Facts | None:
         made["advantage"] = Z
     else:
         made["advantage"] = NO_WORD
-    odd = (given.get("actor_train") or {}).get("worker_cls") or s["use_policy_loss_type"] == "PG"
-    if not odd:
-        wide = flag(s["use_pg_clip_range"])
-        low, high = (s["pg_clip_low"], s["pg_clip_high"]) if wide else (s["pg_clip"],) * 2
-        made |= region(
-            low, high, 1 + 2 * number(s["pg_clip"]) if flag(s["dual_clip_loss"]) else None
-        )
+    return made
+
+
+def _roll_loss(s: Values) -> Facts:
+    made: Facts = {}
     made["level"] = "sequence_mean" if s["importance_sampling"] == "seq" else "token"
     names = {"seq-mean-token-mean": "sequence_mean_token_mean", "token-mean": "token_mean"}
     if s["loss_agg_mode"] in names:
@@ -558,6 +575,37 @@ def roll(root: Path, given: Values) -> Facts | None:
     else:
         kl = {"kl": "k1", "mse": "k2"}.get(s["kl_penalty"])
         made |= pull(s["init_kl_coef"] if flag(s["add_token_level_kl"]) else 0.0, "reward", kl)
+    return made
+
+
+def roll(root: Path, given: Values) -> Facts | None:
+    """ROLL's RLVR pipeline."""
+    if "actor_infer" not in given or given.get("is_pure_opd") or "student_train" in given:
+        return {"method": "outside"} if "student_train" in given else None
+    if "train_env_manager" in given or "custom_envs" in given:
+        return {"method": "outside"}
+    s = {
+        **fields(root, "roll/configs/base_config.py", "BaseConfig", "PPOConfig"),
+        **fields(root, "roll/pipeline/rlvr/rlvr_config.py", "RLVRConfig"),
+        **given,
+    }
+    g = {
+        **fields(root, "roll/configs/generating_args.py", "GeneratingArguments"),
+        **((given["actor_infer"] or {}).get("generating_args") or {}),
+    }
+    made: Facts = {
+        **PG,
+        **drawn(s["num_return_sequences_in_group"], g["temperature"], g["top_p"], g["top_k"]),
+    }
+    made |= _roll_advantage(s)
+    odd = (given.get("actor_train") or {}).get("worker_cls") or s["use_policy_loss_type"] == "PG"
+    if not odd:
+        wide = flag(s["use_pg_clip_range"])
+        low, high = (s["pg_clip_low"], s["pg_clip_high"]) if wide else (s["pg_clip"],) * 2
+        made |= region(
+            low, high, 1 + 2 * number(s["pg_clip"]) if flag(s["dual_clip_loss"]) else None
+        )
+    made |= _roll_loss(s)
     made["entropy"] = number(s["entropy_loss_coef"])
     return made
 
