@@ -5,6 +5,7 @@ import re
 
 import pytest
 from rollout_files import HOSTILE, write_own, write_verl
+from synthetic_run import make_run
 from typer.testing import CliRunner
 
 from tod import show
@@ -81,6 +82,49 @@ def test_curves_of_k_are_those_of_the_diagnoses(verl, own, tmp_path):
 def test_equal_names_gain_their_folders(own, tmp_path):
     files = [saved(tmp_path / n / "d.json", diagnose(read(own), eta=1.0)) for n in ("a", "b")]
     assert [view.name for view in show.load_all(files)] == ["a/d", "b/d"]
+
+
+def named(path, name):
+    """The run with another name in its manifest."""
+    file = path / "manifest.json"
+    data = json.loads(file.read_text())
+    data["name"] = data["recipe"]["name"] = name
+    file.write_text(json.dumps(data))
+    return path
+
+
+def test_runs_of_one_name_are_called_by_what_differs(tmp_path):
+    runs = [
+        named(make_run(tmp_path / f"eta{eta}", steps=1, eta=eta), "weighted_mle") for eta in (1, 3)
+    ]
+    views = show.load_all(runs)
+    assert [view.name for view in views] == [
+        "tau 0.75, beta 0.25",
+        "tau 0.25, beta 0.0833333",
+    ]
+    rows = {row[0].name: [tile.value for tile in row] for row in compared(views)}
+    assert rows["Target"] == [f"q* ∝ old^0.75 · ref^0.25 · exp({eta} correct)" for eta in (1, 3)]
+    html = run_page.page(views)
+    assert "2 runs of weighted_mle side by side" in html
+    copies = [named(make_run(tmp_path / f"copy{i}", steps=1, seed=i), "same") for i in (0, 1)]
+    assert [view.name for view in show.load_all(copies)] == ["copy0", "copy1"]
+    mixed = show.load_all([*runs, copies[0]])
+    assert [view.name for view in mixed][1:] == [
+        "tau 0.25, beta 0.0833333 (weighted_mle)",
+        "same",
+    ]
+
+
+def test_no_setting_is_shown_as_code(tmp_path):
+    paths = [make_run(tmp_path / name, steps=1) for name in ("plain", "shaped")]
+    file = paths[1] / "manifest.json"
+    data = json.loads(file.read_text())
+    data["recipe"]["operator"]["action"]["trust_region"] = None
+    data["recipe"]["utilities"] = [{"name": "correct", "kind": "countdown"}, {"name": "x"}]
+    file.write_text(json.dumps(data))
+    told = dict(run_page.recipe_differences(show.load_all(paths)))
+    assert told["operator.action.trust_region"] == ["clip (low 0.0003, high 0.0004)", "none"]
+    assert not any(sign in text for row in told.values() for text in row for sign in "{}[]'")
 
 
 @pytest.mark.parametrize("kind", ["json", "dump"])

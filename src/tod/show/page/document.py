@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from tod.base.text import counted, fixed, large, percent, plainly, visible
+from tod.runs.differing import in_words
 from tod.runs.facts import by_block
 from tod.show.figures.onsets import glyph
 from tod.show.figures.svg import Html, number
@@ -99,15 +100,6 @@ def rows_of(environment: dict[str, Any]) -> list[tuple[str, str]]:
         else (key, in_words(value))
         for key, value in environment.items()
     ]
-
-
-def in_words(value: object) -> str:
-    """A value of a recipe as text: three digits for a number, commas in a list, none for null."""
-    if value is None:
-        return "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(in_words(item) for item in value) or "none"
-    return str(value)
 
 
 def _json(data: object) -> str:

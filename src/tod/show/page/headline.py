@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tod.base import SpecError
 from tod.base.text import DASH, fixed, large, percent, plainly
 from tod.runs.facts import FACTS, lookup
 from tod.show.figures.ledger import total_flops
@@ -65,9 +66,19 @@ def unequal_k(runs: Sequence[RunView]) -> bool:
 
 
 def _target(run: RunView) -> Tile:
-    """What a diagnosis was made for; a dash where no rollouts were diagnosed."""
-    known = None if run.diagnosis is None else run.diagnosis["target"]
+    """What rollouts were diagnosed for, or a run's recipe aims at; a dash is unknown."""
+    known = _declared(run) if run.diagnosis is None else run.diagnosis["target"]
     return Tile("Target", DASH) if known is None else Tile("Target", target(known), known["source"])
+
+
+def _declared(run: RunView) -> dict[str, Any] | None:
+    """The target of a run's recipe; None where it is none that this version knows."""
+    from tod.diagnosis.target import SourcedTarget, parse_target
+
+    try:
+        return SourcedTarget(parse_target(run.recipe["target"]), "declared").to_dict()
+    except (KeyError, SpecError):
+        return None
 
 
 def _whole(run: RunView) -> list[Tile]:

@@ -1,10 +1,10 @@
 """The page of `tod report`: one run, or several side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tod.base.text import plainly
-from tod.runs import differences
+from tod.runs.differing import differing, in_words, setting
 from tod.show.figures import curves
 from tod.show.figures.distribution import classes, distribution
 from tod.show.figures.k_scaling import k_scaling
@@ -15,7 +15,7 @@ from tod.show.figures.legs import legs
 from tod.show.figures.phase import phase_data, phase_diagram
 from tod.show.figures.plot import Plot, cursor_data, figure
 from tod.show.figures.svg import Html
-from tod.show.page.document import document, in_words
+from tod.show.page.document import document
 from tod.show.page.findings_view import FindingsView, findings_view
 from tod.show.page.headline import compared, facts, unequal_k
 from tod.show.page.judged import judged
@@ -105,11 +105,8 @@ def plots_over_steps(runs: list[RunView]) -> list[Plot]:
 
 def recipe_differences(runs: Sequence[RunView]) -> list[tuple[str, list[str]]]:
     """Settings that the recipes of several runs do not share, and the value of each run."""
-    paths: dict[str, None] = {}
-    for run in runs[1:]:
-        paths |= dict.fromkeys(path for path, _, _ in differences(runs[0].recipe, run.recipe))
-    chosen = [path for path in paths if path not in ("name", "output")]
-    return [(path, [in_words(_setting(run.recipe, path)) for run in runs]) for path in chosen]
+    recipes = [run.recipe for run in runs]
+    return [(path, [in_words(setting(r, path)) for r in recipes]) for path in differing(recipes)]
 
 
 def actions(run: RunView) -> dict[str, Any] | None:
@@ -135,7 +132,9 @@ def actions(run: RunView) -> dict[str, Any] | None:
 
 def _about(runs: list[RunView]) -> str:
     if len(runs) > 1:
-        return f"{len(runs)} runs side by side"
+        names = {run.recipe.get("name") for run in runs}
+        of = f" of {names.pop()}" if len(names) == 1 and None not in names else ""
+        return f"{len(runs)} runs{of} side by side"
     run = runs[0]
     done = max(run.numbers(), default=0)
     steps = f"{done} steps" if done else "no steps yet"
@@ -168,13 +167,6 @@ def _phase_words(runs: Sequence[RunView]) -> list[str]:
         else "No rows per prompt were kept, so prompts are not drawn."
     )
     return [phase_words(any(len(run.windows) > 1 for run in runs)), dots]
-
-
-def _setting(recipe: Mapping[str, Any], path: str) -> Any:
-    value: Any = recipe
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def _change(before: object, after: object) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import RunError
+from tod.base.text import distinct
 from tod.diagnostics import Summary
 from tod.regimes import Thresholds, classify
+from tod.runs.differing import labels
 from tod.show.page import run_data as runs
 from tod.show.page.run_data import RunView, WorstContext
 from tod.show.page.saved_findings import saved_findings
@@ -18,7 +20,7 @@ SCHEMA = "tod.diagnosis/1"
 
 
 def load_all(paths: Sequence[Path | str], thresholds: Thresholds | None = None) -> list[RunView]:
-    """The views of several paths; of equal names each gains its folder's.
+    """The views of several paths; those of equal names are called by what differs.
 
     Args:
         paths: Run directories, diagnoses as JSON, or rollouts.
@@ -28,13 +30,36 @@ def load_all(paths: Sequence[Path | str], thresholds: Thresholds | None = None) 
         RunError: A path is none of these.
     """
     views = [load(path, len(paths), thresholds) for path in paths]
-    names = [view.name for view in views]
-    return [
-        replace(view, name=f"{Path(path).resolve().parent.name}/{view.name}")
-        if names.count(view.name) > 1
-        else view
-        for path, view in zip(paths, views, strict=True)
+    told = _told_apart([(Path(path), view) for path, view in zip(paths, views, strict=True)])
+    return [replace(view, name=name) for view, name in zip(views, told, strict=True)]
+
+
+def _told_apart(views: Sequence[tuple[Path, RunView]]) -> list[str]:
+    """A name for every view: its own, or what its recipe has of its own, or its place."""
+    names = [view.name for _, view in views]
+    for name in {name for name in names if names.count(name) > 1}:
+        places = [i for i, own in enumerate(names) if own == name]
+        recipes = [views[i][1].recipe for i in places]
+        known = labels(recipes) if all(recipes) else None
+        known = known or _by_place([views[i] for i in places])
+        rest = "" if len(places) == len(names) else f" ({name})"
+        for i, label in zip(places, known, strict=True):
+            names[i] = label + (rest if name not in label else "")
+    return names
+
+
+def _by_place(views: Sequence[tuple[Path, RunView]]) -> list[str]:
+    """The shortest ends of the paths that differ."""
+    parts = [
+        (*path.resolve().parent.parts, path.resolve().name if path.is_dir() else view.name)
+        for path, view in views
     ]
+    depth = max(map(len, parts))
+    for length in range(1, depth + 1):
+        ends = ["/".join(own[-length:]) for own in parts]
+        if len(set(ends)) == len(ends):
+            return ends
+    return list(distinct(ends))
 
 
 def load(path: Path | str, sharing: int = 1, thresholds: Thresholds | None = None) -> RunView:
