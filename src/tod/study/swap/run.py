@@ -1,19 +1,16 @@
 """Running a study: arms over processes, each kept as it ends, so that it can stop and go on."""
 
 import fnmatch
-import multiprocessing
-import multiprocessing.context
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 
-from tod.base import RunError, SpecError, TodError
+from tod.base import RunError, SpecError
 from tod.runs import DirectoryLock
+from tod.study.processes import Failure, Tell, over_processes
 from tod.study.swap.arms import (
     Common,
     common_of,
@@ -30,6 +27,8 @@ __all__ = ["Progress", "run_study"]
 
 Job = tuple[Arm, Path]
 """An arm and the folder that its outcome is written into."""
+PRELOAD = ("tod.study.swap.arms", "tod.engine.train", "transformers.models.llama.modeling_llama")
+"""What the processes of all arms import once."""
 
 
 @dataclass(frozen=True)
@@ -116,32 +115,23 @@ def _run(
     begin, failed = time.monotonic(), dict[str, str]()
     have = sum(outcome_path(into, arm).exists() for arm, into in jobs)
     progress(Progress(have, len(jobs), None, 0.0, None, None))
-    context = _clean_processes()
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
-        waiting = iter(missing)
-        running: dict[Future[None], Arm] = {}
-        ended = 0
-        try:
-            while True:
-                for arm, into in islice(waiting, processes - len(running)):
-                    running[pool.submit(_in_worker, spec, arm, folder, into, root)] = arm
-                if not running:
-                    return failed
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    arm, ended = running.pop(future), ended + 1
-                    error = _failure(future)
-                    if error is not None:
-                        failed[arm.slug] = error
-                    seconds = time.monotonic() - begin
-                    left = (len(missing) - ended) * seconds / ended
-                    count = have + ended - len(failed)
-                    progress(Progress(count, len(jobs), arm, seconds, error, left))
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    ended = 0
+
+    def note(job: tuple[SwapSpec, Arm, Path, Path, Path], failure: Failure | None) -> None:
+        nonlocal ended
+        ended += 1
+        arm, error = job[1], None if failure is None else failure.said
+        if failure is not None and not failure.ours:
+            raise RuntimeError(f"{arm.slug}: {failure.said}\n{failure.where}")
+        if error is not None:
+            failed[arm.slug] = error
+        seconds = time.monotonic() - begin
+        left = (len(missing) - ended) * seconds / ended
+        progress(Progress(have + ended - len(failed), len(jobs), arm, seconds, error, left))
+
+    each = [(spec, arm, folder, into, root) for arm, into in missing]
+    over_processes(_in_worker, each, processes, begin=one_thread, ended=note, preload=PRELOAD)
+    return failed
 
 
 def _matching(arms: list[Arm], patterns: Sequence[str]) -> list[Arm]:
@@ -176,16 +166,6 @@ def _jobs(arms: list[Arm], folder: Path) -> list[Job]:
     return jobs
 
 
-def _failure(future: Future[None]) -> str | None:
-    """Why an arm failed; None where it did not. What is no error of ours is raised."""
-    error = future.exception()
-    if error is None:
-        return None
-    if isinstance(error, TodError):
-        return str(error)
-    raise error
-
-
 def _check(arms: list[Arm], folder: Path) -> None:
     """Refuse a folder whose outcomes are of another study.
 
@@ -206,32 +186,17 @@ def _check(arms: list[Arm], folder: Path) -> None:
             )
 
 
-def _clean_processes() -> multiprocessing.context.BaseContext:
-    """How to start processes without this one's threads: forked from a server that imports once.
-
-    Each process starts for itself where there is no such server.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["tod.study.swap.arms", "tod.engine.train", "transformers.models.llama.modeling_llama"]
-    )
-    return context
-
-
-def _one_thread() -> None:
-    import signal
-
+def one_thread() -> None:
+    """Make a fresh process ready to train: one thread, no bars of libraries."""
     import torch
     import transformers
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
 
 
-def _in_worker(spec: SwapSpec, arm: Arm, folder: Path, into: Path, root: Path) -> None:
+def _in_worker(job: tuple[SwapSpec, Arm, Path, Path, Path], _tell: Tell) -> None:
+    spec, arm, folder, into, root = job
     run_arm(arm, _common(spec.model_dump_json(), arm.task, folder, root), into, root)
 
 
