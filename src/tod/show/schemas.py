@@ -11,6 +11,7 @@ from tod.runs import Manifest, StepRecord
 from tod.runs.facts import FACTS
 from tod.study.audit import Audit
 from tod.study.selection_audit import SelectionAudit
+from tod.study.sweep.document import SweepDocument
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -22,6 +23,7 @@ RECORDS: dict[str, tuple[type, bool]] = {
     "tod.decision/1": (Decision, False),
     "tod.audit/1": (Audit, False),
     "tod.selection_audit/1": (SelectionAudit, False),
+    "tod.sweep/1": (SweepDocument, False),
 }
 """Name of a schema → the record that it is generated from, and whether a summary stands in it."""
 

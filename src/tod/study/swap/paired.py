@@ -3,21 +3,45 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
 from tod.base import DataError
-from tod.study.swap.condition import Condition
 from tod.study.swap.estimate import Estimate, mean_over_seeds
 from tod.study.swap.holm import holm
 
-__all__ = ["OTHERS", "Effect", "against_others", "differences", "over_prompts", "pairs", "parting"]
+__all__ = ["OTHERS", "Effect", "Paired", "adjusted", "against_others", "differences"]
+__all__ += ["over_prompts", "pairs", "parting"]
 
 Family = Literal["study", "cluster"]
 OTHERS = "the others"
 """Stands for the mean of all operators but one."""
+
+
+class Paired(Protocol):
+    """What was run side by side: a `Condition` of a study, or the settings of a sweep."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def cluster(self) -> str:
+        """Its world or task."""
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """Names of the A that are compared."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The S seeds that they share."""
+
+    @property
+    def utility(self) -> Float[np.ndarray, "A S P"]:
+        """Utility at the end, by held-out prompt."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +70,7 @@ class Effect:
 
 
 def pairs(
-    conditions: Iterable[Condition], *, family: Family = "study", resamples: int = 0
+    conditions: Iterable[Paired], *, family: Family = "study", resamples: int = 0
 ) -> list[Effect]:
     """Every pair of operators in every condition, Holm over all of them.
 
@@ -68,7 +92,7 @@ def pairs(
 
 
 def against_others(
-    conditions: Iterable[Condition], *, family: Family = "study", resamples: int = 0
+    conditions: Iterable[Paired], *, family: Family = "study", resamples: int = 0
 ) -> list[Effect]:
     """Every operator against the mean of the others of its condition, Holm over all of them.
 
@@ -92,7 +116,7 @@ def against_others(
     return adjusted(effects, family)
 
 
-def differences(condition: Condition) -> Float[np.ndarray, "A S P"]:
+def differences(condition: Paired) -> Float[np.ndarray, "A S P"]:
     """Utility less the mean of all operators at the same seed and prompt.
 
     What a seed or a prompt gives to all operators falls out.
@@ -182,7 +206,7 @@ def parting(effects: Iterable[Effect], level: float = 0.05) -> tuple[str, ...]:
 
 
 def _effect(
-    condition: Condition,
+    condition: Paired,
     operator: str,
     against: str,
     difference: Float[np.ndarray, "S P"],

@@ -1,0 +1,280 @@
+"""Running a sweep: its missing runs over processes, each going on from its last checkpoint."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tod.engine.running import Events
+from tod.engine.settings import MAY_DIFFER, RunSettings
+from tod.engine.train import train
+from tod.runs import DirectoryLock, RunDirectory
+from tod.study.processes import Failure, Tell, over_processes
+from tod.study.sweep.compare import Comparison
+from tod.study.sweep.document import SweepDocument
+from tod.study.sweep.ends import state_of
+from tod.study.sweep.grid import Grid, PlannedRun
+from tod.study.sweep.plan import plan_of
+
+__all__ = ["Progress", "missing_of", "run_sweep", "step_of"]
+
+PRELOAD = ("tod.engine.train", "transformers.models.llama.modeling_llama")
+"""What the processes of all runs import once."""
+FAILED = "failed"
+"""Folder of what errors said in full."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a sweep is.
+
+    Attributes:
+        done: Runs that are there, with the share of those under way.
+        total: Runs in all.
+        run: Name of the one that just ended; None otherwise.
+        failed: Why it failed; None where it did not.
+        left: Seconds that the rest of this call will take; None before the first step.
+    """
+
+    done: float
+    total: int
+    run: str | None
+    failed: str | None
+    left: float | None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run that is to be done, as it is sent to a process."""
+
+    name: str
+    recipe: Mapping[str, Any]
+    threads: int
+    allow_imports: bool
+
+
+@dataclass
+class _Pace:
+    """Steps of the runs of this call.
+
+    Attributes:
+        total: Runs of the sweep.
+        have: Those that were there before.
+        steps: Steps that every run of this call has, by its name.
+        first: The step that it goes on from.
+        at: The step that it is at, of those that began.
+        over: Whether it ended well, of those that ended.
+    """
+
+    total: int
+    have: int
+    steps: dict[str, int]
+    first: dict[str, int]
+    at: dict[str, int] = field(default_factory=dict)
+    over: dict[str, bool] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds at the pace so far; None before the first step."""
+        made = sum(self.at[name] - self.first[name] for name in self.at)
+        rest = sum(
+            steps - self.at.get(name, self.first[name])
+            for name, steps in self.steps.items()
+            if name not in self.over
+        )
+        return rest * (time.monotonic() - self.began) / made if made > 0 else None
+
+    @property
+    def done(self) -> float:
+        """Runs that are there, with the share of those under way."""
+        under_way = [self.at[name] / self.steps[name] for name in self.at if name not in self.over]
+        return self.have + sum(self.over.values()) + sum(under_way)
+
+
+def run_sweep(
+    grid: Grid,
+    folder: Path,
+    *,
+    processes: int = 1,
+    limit: int | None = None,
+    threads: int = 1,
+    allow_imports: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> tuple[SweepDocument, Comparison]:
+    """Do the runs that are missing, and write ``sweep.json`` with how all stand; what they say.
+
+    A finished run stays; one that was cut short goes on from its last checkpoint and ends at the
+    same bits as if nothing had happened; one that failed is tried again. A run that fails does not
+    stop the others.
+
+    Args:
+        grid: The runs.
+        folder: Where they are written.
+        processes: Runs at a time. One is done in this process.
+        limit: Most runs to do in this call; None: all.
+        threads: Threads of every run; a run repeats bit for bit at the same number alone.
+        allow_imports: Whether utilities may be imported from the person's own code.
+        progress: Told at the start, at every step, and whenever a run ends.
+
+    Raises:
+        RunError: The folder holds another sweep, or another process writes to it.
+        KeyboardInterrupt: After Ctrl-C, when the steps under way were finished and saved.
+    """
+    lock = DirectoryLock.acquire(folder, "sweep")
+    try:
+        document = plan_of(grid, folder)
+        document.write(folder)
+        missing = missing_of(grid, folder)
+        jobs = [
+            _Job(run.name, run.settings(folder).plain(), threads, allow_imports)
+            for run in missing[:limit]
+        ]
+        watch = _Watch(document, folder, jobs, len(grid.runs) - len(missing), progress)
+        try:
+            _carry_out(jobs, processes, watch)
+        finally:
+            found = watch.document.compared(folder)
+            document = watch.document.concluded(found)
+            document.write(folder)
+        return document, found
+    finally:
+        lock.release()
+
+
+class _Watch:
+    """Writes down what became of every run, and tells whoever watches."""
+
+    def __init__(
+        self,
+        document: SweepDocument,
+        folder: Path,
+        jobs: list[_Job],
+        have: int,
+        progress: Callable[[Progress], None],
+    ) -> None:
+        names = {job.name for job in jobs}
+        self.document = replace(
+            document,
+            runs=[replace(r, failed=None) if r.name in names else r for r in document.runs],
+        )
+        self.folder, self.progress = folder, progress
+        self.pace = _Pace(
+            len(document.runs),
+            have,
+            steps={job.name: int(job.recipe["train"]["steps"]) for job in jobs},
+            first={job.name: step_of(folder / job.name) for job in jobs},
+        )
+        self._tell(None, None)
+
+    def step(self, job: _Job, step: int) -> None:
+        """A run is at this step."""
+        self.pace.first[job.name] = min(self.pace.first[job.name], step)
+        self.pace.at[job.name] = step
+        self._tell(None, None)
+
+    def ended(self, job: _Job, failure: Failure | None) -> None:
+        """A run ended, and why it failed; None where it did not."""
+        self.pace.over[job.name] = failure is None
+        if failure is None:
+            self._tell(job.name, None)
+            return
+        said = " ".join(failure.said.split())
+        self.document = replace(
+            self.document,
+            runs=[
+                replace(run, state="failed", failed=said) if run.name == job.name else run
+                for run in self.document.runs
+            ],
+        )
+        if failure.where:
+            (self.folder / FAILED).mkdir(exist_ok=True)
+            (self.folder / FAILED / f"{job.name}.txt").write_text(failure.where, "utf-8")
+        self.document.write(self.folder)
+        self._tell(job.name, said)
+
+    def _tell(self, run: str | None, failed: str | None) -> None:
+        pace = self.pace
+        self.progress(Progress(pace.done, pace.total, run, failed, pace.left))
+
+
+def _carry_out(jobs: list[_Job], processes: int, watch: _Watch) -> None:
+    """All jobs: in this process where there is one at a time, else in others."""
+    if processes > 1:
+        over_processes(
+            _in_worker,
+            jobs,
+            min(processes, max(1, len(jobs))),
+            begin=quiet,
+            ended=watch.ended,
+            told=watch.step,
+            patient=True,
+            preload=PRELOAD,
+        )
+        return
+    for job in jobs:
+        failure: Failure | None = None
+        try:
+            _run_one(job, lambda step, job=job: watch.step(job, step))  # type: ignore[misc]
+        except Exception as error:  # whatever it is, the next run is done
+            failure = Failure.of(error)
+        watch.ended(job, failure)
+
+
+def quiet() -> None:
+    """Make a fresh process ready to train without bars of libraries."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _in_worker(job: _Job, tell: Tell) -> None:
+    _run_one(job, tell)
+
+
+def _run_one(job: _Job, tell: Callable[[int], None]) -> None:
+    """One run, from where it stands, on the threads that it is to have."""
+    import torch
+
+    settings = RunSettings.parse(dict(job.recipe), job.name)
+    before = torch.get_num_threads()
+    torch.set_num_threads(job.threads)
+    try:
+        train(
+            settings,
+            resume=RunDirectory.begun(settings.directory),
+            allow_imports=job.allow_imports,
+            events=Events(record=lambda record: tell(record.step), resumed=tell),
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
+def missing_of(grid: Grid, folder: Path) -> list[PlannedRun]:
+    """The runs that did not end, in their order.
+
+    Raises:
+        RunError: A run of another recipe is there.
+    """
+    return [run for run in grid.runs if not _done(run, folder)]
+
+
+def _done(run: PlannedRun, folder: Path) -> bool:
+    """Whether a run is there, whole, and of this recipe.
+
+    Raises:
+        RunError: A run of another recipe is there.
+    """
+    path, steps = folder / run.name, int(run.recipe["train"]["steps"])
+    if not RunDirectory.begun(path):
+        return False
+    there = RunDirectory.open(path)
+    there.check_recipe(run.settings(folder).plain(), free=MAY_DIFFER)
+    return state_of(path, steps, list(there.steps.read())) == "done"
+
+
+def step_of(path: Path) -> int:
+    """The step that a run goes on from: that of its last checkpoint."""
+    latest = RunDirectory.open(path).latest_checkpoint() if RunDirectory.begun(path) else None
+    return 0 if latest is None else int(latest.name.removeprefix("step-"))

@@ -1,0 +1,39 @@
+"""A sweep so small that it is run in tests."""
+
+from tod.study.sweep.grid import grid_of, parse_words
+
+WORDS = (
+    "target.eta=1,4",
+    "operator=weighted_mle,weighted_mle_centred",
+    "seeds=2",
+    "train.steps=2",
+    "train.checkpoint_every=1",
+    "operator.proposal.prompts=4",
+    "operator.proposal.size=4",
+    "operator.proposal.max_new_tokens=12",
+    "evaluate.held_out_prompts=6",
+    "evaluate.samples_per_prompt=2",
+)
+
+
+def grid(*more):
+    """Eight runs of two steps; words of ``more`` stand in the place of those of their setting."""
+    return grid_of("weighted_mle", {**parse_words(WORDS), **parse_words(more)})
+
+
+class Stop(BaseException):
+    """What stops a process from outside."""
+
+
+def stop_at(runs, steps):
+    """Stops when so many runs have ended and another is so many steps far."""
+    seen = []
+
+    def progress(state):
+        seen.append(state)
+        ended = sum(one.run is not None for one in seen)
+        share = state.done - int(state.done + 1e-9)
+        if ended == runs and share * 2 >= steps - 1e-9 and share < 0.99:
+            raise Stop
+
+    return progress
