@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tod.procedure import Procedure, credit, examine, log_weights
     from tod.regimes import Regime, Thresholds, classify, eta_for_ess
     from tod.reranking.rerank import rerank
+    from tod.show.sweep import sweep
     from tod.targets import Target
 
     __version__: str
@@ -45,6 +46,7 @@ _HOMES = {
     "tod.procedure": ("Procedure", "credit", "examine", "log_weights"),
     "tod.reranking.rerank": ("rerank",),
     "tod.regimes": ("Regime", "Thresholds", "classify", "eta_for_ess"),
+    "tod.show.sweep": ("sweep",),
     "tod.targets": ("Target",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -87,6 +89,7 @@ __all__ = [
     "plan",
     "read",
     "rerank",
+    "sweep",
 ]
 
 

@@ -26,6 +26,7 @@ from tod.cli.search import search_command
 from tod.cli.selftest import selftest_command
 from tod.cli.study import study
 from tod.cli.swap import swap_command
+from tod.cli.sweep import sweep_command
 from tod.cli.watch import watch_command
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ for _panel, _name, _body in (
     (WORK, "schema", schema_command),
     (WORK, "selftest", selftest_command),
     (TRAIN, "swap", swap_command),
+    (TRAIN, "sweep", sweep_command),
 ):
     app.command(_name, cls=Command, rich_help_panel=_panel)(_body)
 app.add_typer(atlas, name="atlas", rich_help_panel=KNOW)

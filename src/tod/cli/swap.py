@@ -1,13 +1,12 @@
 """`tod swap STUDY`: are operators of one target interchangeable, and what would have told?"""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tod.base import SpecError
+from tod.cli.bar import bar
 from tod.cli.options import Json
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def _exact(study: Path, folder: Path, processes: int, dry_run: bool) -> "list[Co
             f"{spec.worlds} worlds from {spec.first_world} on"
         )
         return []
-    with _bar() as told:
+    with bar() as told:
         return run_exact(
             spec,
             None,
@@ -138,7 +137,7 @@ def _trained(
     if dry_run:
         _forecast(spec, folder)
         return [], [], {}
-    with _bar() as told:
+    with bar() as told:
         failed = run_study(
             spec,
             folder,
@@ -192,33 +191,6 @@ def _forecast(spec: "SwapSpec", folder: Path) -> None:
         names = {n for task in spec.tasks_of(condition) for n in spec.operators_of(condition, task)}
         table.add_row(condition.name, *row, str(len(names)))
     console.print(table)
-
-
-@contextmanager
-def _bar() -> "Iterator[Callable[[int, int, float | None, str], None]]":
-    """A bar on a terminal, and elsewhere a line for everything that is done."""
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    from tod.show.screen import Screen
-
-    console = Screen(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
-    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("runs", total=None, left="")
-
-        def told(done: int, total: int, seconds: float | None, name: str) -> None:
-            left = "" if seconds is None else f"{_duration(seconds)} left"
-            count = f"{done} of {total}"
-            bar.update(task, completed=done, total=total, description=count, left=left)
-            if not console.is_terminal and name:
-                console.print(", ".join(word for word in (count, left, name) if word))
-
-        yield told
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(seconds / 60, 0.1):.1f} min"
 
 
 def _conclude(

@@ -1,6 +1,8 @@
 """The phase diagram: coverage to the right, tail severity upward, and the run's path through it."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from tod.base.text import fixed
@@ -42,6 +44,51 @@ def phase_diagram(runs: list[RunView], style: list[str]) -> Html:
     summary = "; ".join(_described(run) for run in runs)
     svg = canvas("Phase diagram", summary, drawn, WIDTH, HEIGHT)
     return tag("div", svg, class_="phase", data_phase=True, tabindex="0")
+
+
+@dataclass(frozen=True)
+class RunMark:
+    """A whole run in the plane.
+
+    Attributes:
+        window: What its verdict was read from.
+        style: Class of its colour.
+        sign: What stands inside its disc, a few characters.
+        name: What it is called.
+    """
+
+    window: Window
+    style: str
+    sign: str
+    name: str
+
+
+def phase_marks(marks: Sequence[RunMark], bounds: Thresholds) -> Html:
+    """One mark a run: a disc at its verdict's point, with the 90 % interval across.
+
+    A run of which only an upper end is known has a disc there, and a line that is open to the left.
+    """
+    highest = max([LEAST_HEIGHT, *(mark.window.tail[1] for mark in marks)])
+    y = Scale((0.0, min(1.0, math.ceil(highest * 5 - 1e-9) / 5)), (HEIGHT - 42.0, 10.0))
+    drawn = [_regions(bounds, y), _axes(y), [_run_mark(mark, y) for mark in marks]]
+    said = "; ".join(f"{mark.name}: {mark.window.words}" for mark in marks)
+    svg = canvas("Phase diagram, one mark a run", said, drawn, WIDTH, HEIGHT)
+    return tag("div", svg, class_="phase")
+
+
+def _run_mark(mark: RunMark, y: Scale) -> Html:
+    row = mark.window
+    x, up = X(row.middle), y(sum(row.tail) / 2)
+    ends = {"x1": X(row.low), "x2": X(row.high), "y1": up, "y2": up}
+    return tag(
+        "g",
+        tag("title", f"{mark.name}; {row.words}"),
+        tag("line", class_=f"path {mark.style}", stroke_opacity=0.7, **ends),
+        tag("circle", class_=f"end {mark.style}", cx=x, cy=up, r=9.0 if mark.sign else 6.0),
+        tag("text", mark.sign, class_="run-sign", x=x, y=up + 3.6, text_anchor="middle")
+        if mark.sign
+        else None,
+    )
 
 
 def phase_data(runs: list[RunView]) -> list[list[dict[str, object]]]:
