@@ -1,6 +1,7 @@
 """What a sweep says on a screen and on its page."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,18 @@ def test_one_seed_says_so():
     lines = "\n".join(sweep_lines(*fake(seeds=1), Path("x")))
     assert "±" not in lines
     assert "One seed has no interval" in lines
+
+
+def test_settings_that_do_nothing_are_named():
+    document, found = fake(axes=(ETA,))
+    _, copied = fake(axes=(ETA,))
+    cells = [found.cells[0], replace(found.cells[0], label="eta 2"), *found.cells[2:]]
+    found = replace(found, cells=tuple(cells))
+    assert found.alike == [("eta 1", "eta 2")]
+    assert copied.alike == []
+    lines = sweep_lines(document, found, Path("x"))
+    assert "alike on every prompt at every seed: eta 1 and eta 2" in lines
+    assert "eta 1 and eta 2 end alike" in sweep_page(document, found)
 
 
 def test_the_verdict_of_a_setting_whose_seeds_differ():

@@ -3,19 +3,21 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tod.base.streams import is_hushed
+
 Told = Callable[[float, int, float | None, str], None]
 """How many are done, of how many, seconds left (None: not known), what ended (empty: nothing)."""
 
 
 @contextmanager
 def bar() -> Iterator[Told]:
-    """A bar, on stderr."""
+    """A bar, on stderr; nothing where the command is to be quiet."""
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
     from tod.show.screen import Screen
 
-    console = Screen(stderr=True)
+    console = Screen(stderr=True, quiet=is_hushed())
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
     with Bar(*columns, console=console, disable=not console.is_terminal) as drawn:
         task = drawn.add_task("runs", total=None, left="")

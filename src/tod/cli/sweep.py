@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tod.base import RunError
+from tod.base.streams import is_hushed
+from tod.cli.completion import recipe_names
 from tod.cli.options import Json
 
 if TYPE_CHECKING:
@@ -19,7 +21,11 @@ ROWS = 14
 
 def sweep_command(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe's name, a YAML file, or the folder of a sweep to show.")
+        str,
+        typer.Argument(
+            help="A recipe's name, a YAML file, or the folder of a sweep to show.",
+            autocompletion=recipe_names,
+        ),
     ],
     settings: Annotated[
         list[str] | None,
@@ -98,7 +104,8 @@ def _run(
     from tod.study.sweep.run import run_sweep
 
     transformers.utils.logging.disable_progress_bar()
-    typer.echo(f"{len(grid.runs)} runs, writing {folder}", err=True)
+    if not is_hushed():
+        typer.echo(f"{len(grid.runs)} runs, writing {folder}", err=True)
     failed: list[str] = []
     try:
         with bar() as told:

@@ -25,15 +25,16 @@ class Stop(BaseException):
     """What stops a process from outside."""
 
 
-def stop_at(runs, steps):
-    """Stops when so many runs have ended and another is so many steps far."""
-    seen = []
+def stop_at(runs, told):
+    """Stops when so many runs have ended, and the next has told so often how far it is."""
+    ended, since = [], []
 
     def progress(state):
-        seen.append(state)
-        ended = sum(one.run is not None for one in seen)
-        share = state.done - int(state.done + 1e-9)
-        if ended == runs and share * 2 >= steps - 1e-9 and share < 0.99:
-            raise Stop
+        if state.run is not None:
+            ended.append(state.run)
+        elif len(ended) == runs:
+            since.append(state.done)
+            if len(since) == told:
+                raise Stop
 
     return progress

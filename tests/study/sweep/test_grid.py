@@ -126,10 +126,10 @@ def test_seeds_are_a_number_or_a_list():
 
 
 def test_long_values_are_numbered_and_no_two_names_are_one():
-    region = f"operator.action.trust_region={CLIP},null,{{kind: clip}}"
+    region = f"operator.action.trust_region={CLIP},{{kind: unbounded}},{{kind: clip}}"
     names = [run.name for run in made("grpo", region).runs]
     assert len(set(names)) == 3
-    assert "trust_region-none--seed-0" in names
+    assert "trust_region-unbounded--seed-0" in names
     assert all(len(name) < 60 for name in names)
 
 

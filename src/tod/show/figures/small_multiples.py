@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tod.base.text import DASH
-from tod.show.figures.plot import Plot, PlotLine
+from tod.show.figures.plot import HEIGHT, WIDTH, Plot, PlotLine
 from tod.show.figures.scales import nice
 from tod.study.sweep.axis import OPERATOR, Axis
 from tod.study.sweep.compare import Cell
@@ -16,7 +16,7 @@ from tod.study.sweep.ends import End
 __all__ = ["COLOURS", "Colouring", "colouring", "panels"]
 
 COLOURS = 8
-SIZE = (340.0, 196.0)
+SMALL = (340.0, 196.0)
 MOST = 120
 """Steps that a curve of rewards draws, at most: it is averaged over stretches of them."""
 
@@ -72,8 +72,9 @@ def panels(axes: Sequence[Axis], cells: Sequence[Cell]) -> list[Plot]:
     domain = nice([value for line in known for value in line.y])
     steps = [step for line in known for step in line.x]
     span = (min(steps), max(steps))
+    size = SMALL if len(made) > 2 else (WIDTH, HEIGHT)
     return [
-        Plot(name, [line for line in lines if line.known()], domain, _three, size=SIZE, span=span)
+        Plot(name, [line for line in lines if line.known()], domain, _three, size=size, span=span)
         for name, lines in made.items()
     ]
 

@@ -31,6 +31,7 @@ def sweep_lines(
     tail = [
         *_along(found),
         *_troubles(document),
+        *_alike(found),
         *_wrapped(_read_on(found)),
         *_places(folder, page),
     ]
