@@ -318,28 +318,33 @@ def table(scoring: Scoring) -> str:
 
 _PAGE = """# What `tod atlas locate` says of public launch scripts, and what they really say
 
-`python scripts/configuration_score.py CHECKOUTS --output docs/results/locate_truth.md` over
-`studies/configurations/facts.jsonl`: the words that really arrive when a script is run in an empty
-root with every program stubbed, over its repository's own defaults at the commit that its row
-names (`python scripts/configuration_truth`). Every decisive fact of a file is right, unknown (the
-reader says that it does not know, or refuses the file) or false; a program with a trainer of its
-own has one fact, which is right where the reader refuses it or names no composition.
-One repository in four is held back in `held_back.jsonl` and is not counted here.
+`python scripts/configuration_score.py CHECKOUTS --facts {facts}`:
+the words that really arrive when a script is run in an empty root with every program stubbed, over
+its repository's own defaults at the commit that its row names (`scripts/configuration_truth`).
+Every decisive fact of a file is right, unknown (the reader says that it does not know, or refuses
+the file) or false; a program with a trainer of its own has one fact, which is right where the
+reader refuses it or names no composition.
 
-{}
-{}
+{held}
 
-{}
+{first}
+{table}
+
+{false}
 """
+_APART = "One repository in four is held back in `held_back.jsonl` and is not counted here."
+_HELD = """These repositories were held back: nobody looked at them while the reader was made. They
+were measured once, and this is what came out; the reader was not changed for it before."""
 
 
-def page(scoring: Scoring, without: int, note: str) -> str:
+def page(scoring: Scoring, without: int, note: str, facts: Path) -> str:
     """The results as a page.
 
     Args:
         scoring: The scores.
         without: Files that have no truth.
         note: What else is to be said first.
+        facts: The file of facts.
     """
     listed = [f"* {line}" for line in scoring.false] or ["None."]
     counts = [one.verdicts for one in scoring.scores.values()]
@@ -351,7 +356,13 @@ def page(scoring: Scoring, without: int, note: str) -> str:
         f"{without} more files have a command that their repository's own loader refuses at that\n"
         "commit, or whose layers are not there, and are not counted.\n"
     )
-    return _PAGE.format(first, table(scoring), "## False claims\n\n" + "\n".join(listed))
+    return _PAGE.format(
+        facts=facts,
+        held=_HELD if facts.stem == "held_back" else _APART,
+        first=first,
+        table=table(scoring),
+        false="## False claims\n\n" + "\n".join(listed),
+    )
 
 
 def _row(name: str, one: Score) -> str:
@@ -380,7 +391,7 @@ def main() -> int:
         print(line)
     if told.output is not None:
         without = len({(row["repository"], row["path"]) for row in rows}) - len(files(rows))
-        told.output.write_text(page(scoring, without, told.note), encoding="utf-8")
+        told.output.write_text(page(scoring, without, told.note, told.facts), encoding="utf-8")
     return 1 if scoring.false else 0
 
 

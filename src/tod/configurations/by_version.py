@@ -61,6 +61,7 @@ def choose(
     path: Path | None = None,
     version: str | None = None,
     listing: tuple[str, Mapping[str, Any]] | None = None,
+    folder: Path | None = None,
 ) -> Choice:
     """The releases that a file may be of: as asked, else as pinned, else as its keys say.
 
@@ -74,6 +75,7 @@ def choose(
         path: The file; None: there is none, and no pin.
         version: As asked.
         listing: Name and settings of a file that lists all defaults of the program.
+        folder: Where the program is started; None: not known.
 
     Raises:
         SpecError: ``version`` is no release, or older than all that are recorded of the method.
@@ -86,7 +88,7 @@ def choose(
     keys = by_keys(versions, method, values, added_keys(text))
     if own is not None:
         keys = [Evidence(f"defaults of its own {own[0]}", like(versions, method, own[1]))]
-    pin = None if path is None else pins(versions, framework, path, text)
+    pin = None if path is None else pins(versions, framework, path, text, folder)
     if own is not None and pin is not None and pin.between and len(pin.releases) == NEIGHBOURS:
         keys = []  # its keys may be those of one, and what it does with them that of the other
     wanted = None if version is None else asked(versions, version)

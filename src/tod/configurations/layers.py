@@ -268,6 +268,8 @@ def _trl(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
 def _of_program(path: Path, command: TrainingCommand) -> tuple[dict[str, Any], str | None]:
     """What a Python program writes over what it is given, and its configuration class."""
     text = nearby.text_near(path, command.program.name)
+    if text is None and command.folder is not None:
+        text = nearby.text_near(command.folder / path.name, command.program.name)
     if text is None:
         return {}, None
     try:

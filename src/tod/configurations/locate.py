@@ -128,7 +128,9 @@ def _by_version(found: ConfigurationFile, where: str, version: str | None) -> Lo
     def read(given: Mapping[str, Any], known: Facts) -> Located:
         return read_settings(replace(named, values=given), where, known)
 
-    choice = choose(found.framework, method, values, Path(where), version, found.listing)
+    choice = choose(
+        found.framework, method, values, Path(where), version, found.listing, found.folder
+    )
     read_below = any(READ in note for note in found.notes)
     if read_below:  # another file than the trainer's usual one may have been named
         choice = replace(choice, own=None)

@@ -59,6 +59,7 @@ class ConfigurationFile:
         program: Module that a shell script runs, if it is one.
         notes: What a reader should know of the reading.
         listing: Name and settings of a file that lists all defaults of the program.
+        folder: Where a script starts its program; None if not known, or it is no script.
     """
 
     framework: Framework
@@ -67,6 +68,7 @@ class ConfigurationFile:
     program: str | None = None
     notes: tuple[str, ...] = field(default_factory=tuple)
     listing: tuple[str, Mapping[str, Any]] | None = None
+    folder: Path | None = None
 
 
 def detect(
@@ -167,6 +169,7 @@ def _of_shell(
         program.name,
         (*layers.notes, *reader.notes(command)),
         layers.listing,
+        command.folder,
     )
 
 

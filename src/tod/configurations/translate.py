@@ -319,11 +319,14 @@ def _verl_loss(action: op.PolicyGradient) -> dict[str, Any]:
         low = 1.0 if region.floor is None else 1.0 - region.floor
         widths = {A + "clip_ratio_low": low, A + "clip_ratio_high": region.cap - 1.0}
         return {**values, A + "policy_loss.loss_mode": "cispo", **widths}
+    if isinstance(region, op.Truncate) and region.cap == region.floor == 1.0:  # no ratio
+        return {**values, A + "policy_loss.loss_mode": "gpg"}
     low, high = getattr(region, "low", NEVER), getattr(region, "high", NEVER)
     values |= {A + "clip_ratio_low": low, A + "clip_ratio_high": high}
     if action.level == "sequence_mean":
         return {**values, A + "policy_loss.loss_mode": "gspo"}
-    return {**values, A + "clip_ratio_c": getattr(region, "cap", NEVER)}
+    cap = region.cap if isinstance(region, op.DualClip) else NEVER
+    return {**values, A + "clip_ratio_c": cap}
 
 
 def _verl_pull(pull: object, beta: float) -> dict[str, Any]:

@@ -64,19 +64,25 @@ def asked(versions: Versions, version: str) -> Evidence:
     return Evidence(said, frozenset({max(exact, key=numbers)} if exact else before[-1:]))
 
 
-def pins(versions: Versions, framework: str, path: Path, text: str) -> Evidence | None:
-    """What installs the framework: a line of the file itself, else a file beside or above it."""
+def pins(
+    versions: Versions, framework: str, path: Path, text: str, folder: Path | None = None
+) -> Evidence | None:
+    """What installs the framework: a line of the file, else a file where it lies, or above.
+
+    Before these the folder that a script starts its program in, and those above.
+    """
     own = [_pin(versions, framework, line[1]) for line in _INSTALL.finditer(text)]
     for pin in own:
         if pin is not None:
             return replace(pin, said=f"pinned in the file ({pin.said})")
-    for folder in _folders(path):
-        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+    started = () if folder is None else _folders(folder / path.name)
+    for place in dict.fromkeys([*started, *_folders(path)]):
+        for file in sorted(place.iterdir()) if place.is_dir() else ():
             if PINNING.fullmatch(file.name):
                 pin = _pin(versions, framework, _uncommented(file))
                 if pin is not None:
                     return replace(pin, said=f"pinned in {file.name} ({pin.said})")
-        source = folder / "verl" / "version" / "version"
+        source = place / "verl" / "version" / "version"
         if framework == "verl" and source.is_file():
             return _of_source(versions, _uncommented(source).strip())
     return None

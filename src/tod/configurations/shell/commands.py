@@ -18,10 +18,12 @@ class Command:
     Attributes:
         program: Which.
         run: How it is started.
+        folder: Whole path of the folder that it is started in; None if not known.
     """
 
     program: Program
     run: Run
+    folder: str | None = None
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ class Script:
     def _started(self, walk: Walk, run: Run, document: str | None, state: State) -> None:
         program = program_of(tuple(map(self.files.short, run.words)))
         if program is not None:
-            self.commands.append(Command(program, run))
+            self.commands.append(Command(program, run, state.folder))
             return
         for inner in inner_scripts(run.words, document):
             self._inner(walk, run, inner, state)

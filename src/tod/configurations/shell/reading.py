@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tod.base import SpecError
@@ -29,6 +30,7 @@ class TrainingCommand:
         line: Where it is started.
         given: What it is given.
         own: Whether the program's own defaults are recorded; if not, they are one more layer.
+        folder: Where it is started, on every way to it; None if not known.
     """
 
     framework: str
@@ -36,6 +38,7 @@ class TrainingCommand:
     line: int
     given: Given
     own: bool = True
+    folder: Path | None = None
 
     def __str__(self) -> str:
         """For a list of them."""
@@ -118,11 +121,17 @@ class Reader:
             return None
         if recorded(framework):
             given = together([given_recorded(one, self.marks, framework) for one in group])
-            return TrainingCommand(framework, program, line, given)
+            return TrainingCommand(framework, program, line, given, folder=_folder(group))
         give = given_options if framework in ("trl", "openrlhf") else given_overrides
         given = together([give(command, self.marks) for command in group])
         own = program.framework is not None or framework == "trl"
-        return TrainingCommand(framework, program, line, given, own)
+        return TrainingCommand(framework, program, line, given, own, _folder(group))
+
+
+def _folder(group: list[Command]) -> Path | None:
+    """The folder that a command is started in, where every way to it is in the same."""
+    (first, *others) = {command.folder for command in group}
+    return None if others or first is None else Path(first)
 
 
 def _framework(command: Command, file: Callable[[str], str | None]) -> str | None:
