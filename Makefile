@@ -3,6 +3,8 @@
 # make test-machines   the numeric tests as other machines compute them (an hour and more)
 # make study-quick, study-exact, study-lm   are operators of one target interchangeable? (docs/swap.md)
 # make mutants  break lines of the theory packages, one at a time: a test must fail each time
+# make docs    the site of documentation, in build/site
+# make dist    wheel and source archive, checked, in dist/
 # All work from a bare checkout: they make .venv and install a pinned set into it, `make demo` what
 # training needs and nothing else, the others the rest.
 
@@ -11,6 +13,8 @@ PY := $(VENV)/bin/python
 PYTHON ?= python3
 TRAIN := $(VENV)/.installed-train
 STAMP := $(VENV)/.installed
+DOCS := $(VENV)/.installed-docs
+DIST := $(VENV)/.installed-dist
 # the constraints choose the torch build; without them a newer one brings gigabytes of libraries
 # for accelerators. Python compiles what is imported; compiling all of it takes longer than that.
 INSTALL := $(PY) -m pip install --disable-pip-version-check --no-compile -c constraints.txt
@@ -19,7 +23,7 @@ export TOKENIZERS_PARALLELISM := false
 # hundreds of processes start here: where bytecode may not be written each compiles torch anew, 13 s
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-slow test-machines mutants study-quick study-exact study-lm lint format types contracts unit doctest bench tiny schemas clean
+.PHONY: demo test test-slow test-machines mutants study-quick study-exact study-lm lint format types contracts unit doctest bench tiny schemas docs dist clean
 
 demo: $(TRAIN)
 	$(VENV)/bin/tod demo --output runs/demo --overwrite
@@ -78,6 +82,14 @@ schemas: $(STAMP)
 	$(VENV)/bin/tod schema recipe > recipe-1.schema.json
 	mv recipe-1.schema.json src/tod/atlas/recipes/
 
+docs: $(DOCS)
+	PYTHONPATH=scripts $(PY) -m documentation
+
+dist: $(DIST)
+	rm -rf dist
+	$(PY) -m build
+	$(PY) -m twine check --strict dist/*
+
 clean:
 	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -85,6 +97,11 @@ $(TRAIN): pyproject.toml constraints.txt
 	@echo "Installing what training needs into $(VENV), once: about 1.1 GB, a minute or two."
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e ".[train]"
+	@touch $@
+
+$(DOCS) $(DIST): $(VENV)/.installed-%: pyproject.toml constraints.txt
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e ".[$*]"
 	@touch $@
 
 $(STAMP): $(TRAIN)
