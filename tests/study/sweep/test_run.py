@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -13,10 +14,11 @@ from small_sweep import WORDS, grid
 import tod
 from tod.base import RunError
 from tod.engine.train import train
-from tod.runs import RunDirectory
+from tod.runs import DirectoryLock, RunDirectory
 from tod.runs.records import comparable
 from tod.show.schemas import schema
 from tod.study.sweep.document import FILE, read
+from tod.study.sweep.ends import read_end
 from tod.study.sweep.plan import plan_of
 from tod.study.sweep.run import missing_of, run_sweep
 
@@ -154,3 +156,22 @@ def test_no_folder_is_no_sweep(tmp_path):
     (tmp_path / FILE).write_text('{"schema": "tod.sweep/1", "recipe": 3}')
     with pytest.raises(RunError, match="damaged"):
         read(tmp_path)
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_model_has_not_ended(swept, tmp_path):
+    folder, _ = swept
+    name = grid().runs[0].name
+    shutil.copytree(folder / name, tmp_path / name)
+    told = read(folder).runs[0]
+
+    def state():
+        return read_end(tmp_path / name, told.values, 0, told.steps, "correct").state
+
+    assert state() == "done"
+    lock = DirectoryLock.acquire(tmp_path / name, "run")
+    assert state() == "cut short", "its lock was not let go of"
+    lock.release()
+    shutil.rmtree(tmp_path / name / "model")
+    assert state() == "cut short"
+    (tmp_path / name / "manifest.json").unlink()
+    assert state() == "waiting"
