@@ -147,6 +147,7 @@ def _show(made: "Sweep", html: bool, json_out: str | None) -> None:
 
 def _forecast(grid: "Grid", folder: Path, processes: int) -> None:
     """The runs, how they stand, and the hours of those that are missing."""
+    from tod.cli.bar import duration
     from tod.show.screen import Screen
     from tod.study.sweep.forecast import hours_of
     from tod.study.sweep.plan import plan_of
@@ -167,9 +168,10 @@ def _forecast(grid: "Grid", folder: Path, processes: int) -> None:
     say(f"{len(grid.runs)} runs, {there} there, {len(steps)} to run, in {folder}")
     if steps:
         basis = "by the runs so far" if hours.measured else "at most, by their operations"
-        one = hours.total(1)
-        several = f", {hours.total(processes):.2g} h with {processes} processes" * (processes > 1)
-        say(f"about {one:.2g} hours of one core, {basis}{several}")
+        told = f"about {duration(3600 * hours.total(1))} of one core, {basis}"
+        if processes > 1:
+            told += f"; {duration(3600 * hours.total(processes))} with {processes} processes"
+        say(told)
     for line in grid.unequal:
         say(f"not the operators alone: {line}")
     say("")

@@ -12,7 +12,7 @@ from tod.study.sweep.document import FILE, SweepDocument
 __all__ = ["regime_of", "signed", "sweep_lines", "with_error"]
 
 WIDE, LINES = 80, 24
-NAME = 24
+NAME = 27
 """Width of a setting's name."""
 
 
@@ -56,7 +56,8 @@ def signed(estimate: Estimate) -> str:
     >>> signed(Estimate(-0.25, 0.01, 3))
     '−0.250 ± 0.043'
     """
-    return f"{estimate.value:+.3f}{_half(estimate)}".replace("-", "−")
+    value = round(estimate.value, 3) + 0.0  # no minus before a zero
+    return f"{value:+.3f}{_half(estimate)}".replace("-", "−")
 
 
 def regime_of(cell: Cell) -> str:
@@ -96,13 +97,13 @@ def _settings(found: Comparison, room: int) -> list[str]:
         return []
     shown = ranked if len(ranked) <= room - 1 else ranked[: max(1, room - 2)]
     wide = max(7, min(NAME, max(len(cell.label) for cell in shown)))
-    lines = [f"{'setting':<{wide}}  {'pass@1':<14}{'less the best':<17}{'told':<5}regime"]
+    lines = [f"{'setting':<{wide}} {'pass@1':<13} {'less the best':<14} {'told':<4} regime"]
     for cell in shown:
         effect = found.less_best(cell)
         less = "" if effect is None else signed(effect.difference)
         told = {True: "yes", False: "no", None: ""}[found.told(effect)]
-        name = textwrap.shorten(cell.label, wide, placeholder="…")
-        row = f"{name:<{wide}}  {with_error(cell.end):<14}{less:<17}{told:<5}{regime_of(cell)}"
+        name = _within(cell.label, wide)
+        row = f"{name:<{wide}} {with_error(cell.end):<13} {less:<14} {told:<4} {regime_of(cell)}"
         lines.append(row.rstrip())
     if len(shown) < len(ranked):
         lines.append(f"and {counted(len(ranked) - len(shown), 'setting')} more")
@@ -143,7 +144,9 @@ def _troubles(document: SweepDocument) -> list[str]:
 def _alike(found: Comparison) -> list[str]:
     """Settings that do nothing: their runs end alike on every prompt."""
     groups = [" and ".join(labels) for labels in found.alike]
-    return [_cut(f"alike on every prompt at every seed: {'; '.join(groups)}")] if groups else []
+    return (
+        _wrapped(f"alike on every prompt at every seed: {'; '.join(groups)}")[:2] if groups else []
+    )
 
 
 def _read_on(found: Comparison) -> str:
@@ -166,6 +169,17 @@ def _places(folder: Path, page: Path | None) -> list[str]:
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
     return textwrap.wrap(text, WIDE, initial_indent=indent, subsequent_indent=2 * indent)
+
+
+def _within(text: str, wide: int) -> str:
+    """The text, or both of its ends: settings differ at either.
+
+    >>> _within("eta 1, weighted_mle_centred", 17)
+    'eta 1, w…_centred'
+    """
+    if len(text) <= wide:
+        return text
+    return f"{text[: wide // 2]}…{text[len(text) - (wide - 1 - wide // 2) :]}"
 
 
 def _cut(text: str) -> str:
