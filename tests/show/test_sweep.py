@@ -85,8 +85,8 @@ def test_settings_that_do_nothing_are_named():
     assert found.alike == [("eta 1", "eta 2")]
     assert copied.alike == []
     lines = sweep_lines(document, found, Path("x"))
-    assert "alike on every prompt at every seed: eta 1 and eta 2" in lines
-    assert "eta 1 and eta 2 end alike" in sweep_page(document, found)
+    assert "alike at every step and on every prompt: eta 1 and eta 2" in lines
+    assert "eta 1 and eta 2 are alike" in sweep_page(document, found)
 
 
 def test_the_verdict_of_a_setting_whose_seeds_differ():

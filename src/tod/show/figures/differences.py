@@ -55,7 +55,7 @@ def _row(row: Row, x: Scale, top: float) -> Html:
     colour = "stable" if row.told else "undetermined"
     at = top + 28
     parts: list[object] = [
-        tag("text", row.name, class_="leg-name", x=8.0, y=top + 14),
+        tag("text", row.name, class_="leg-name row-name", x=8.0, y=top + 14),
         tag("text", row.said, class_="leg-about", x=WIDTH - RIGHT, y=top + 14, text_anchor="end"),
     ]
     if row.ends is not None:

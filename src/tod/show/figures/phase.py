@@ -66,7 +66,7 @@ class RunMark:
 def phase_marks(marks: Sequence[RunMark], bounds: Thresholds) -> Html:
     """One mark a run: a disc at its verdict's point, with the 90 % interval across.
 
-    A run of which only an upper end is known has a disc there, and a line that is open to the left.
+    A run of which only an upper end is known has a ring there, and a line from the left edge.
     """
     highest = max([LEAST_HEIGHT, *(mark.window.tail[1] for mark in marks)])
     y = Scale((0.0, min(1.0, math.ceil(highest * 5 - 1e-9) / 5)), (HEIGHT - 42.0, 10.0))
@@ -80,12 +80,13 @@ def _run_mark(mark: RunMark, y: Scale) -> Html:
     row = mark.window
     x, up = X(row.middle), y(sum(row.tail) / 2)
     ends = {"x1": X(row.low), "x2": X(row.high), "y1": up, "y2": up}
+    kind, sign = ("end", "run-sign") if row.low else ("start", "run-sign open")
     return tag(
         "g",
         tag("title", f"{mark.name}; {row.words}"),
         tag("line", class_=f"path {mark.style}", stroke_opacity=0.7, **ends),
-        tag("circle", class_=f"end {mark.style}", cx=x, cy=up, r=9.0 if mark.sign else 6.0),
-        tag("text", mark.sign, class_="run-sign", x=x, y=up + 3.6, text_anchor="middle")
+        tag("circle", class_=f"{kind} {mark.style}", cx=x, cy=up, r=9.0 if mark.sign else 6.0),
+        tag("text", mark.sign, class_=sign, x=x, y=up + 3.6, text_anchor="middle")
         if mark.sign
         else None,
     )

@@ -110,13 +110,15 @@ def _remarks(asked: SweepDocument, found: Comparison) -> list[str]:
     """What to know besides the answer."""
     said = []
     if max((len(cell.ended) for cell in found.ranked), default=2) < 2:
-        said.append("One seed has no interval: two or more tell settings from chance.")
+        several = max(len(cell.runs) for cell in found.cells) > 1
+        so_far = "of a setting has ended so far, which " if several else ""
+        said.append(f"One seed {so_far}has no interval: two or more tell settings from chance.")
     failed = [run.name for run in asked.runs if run.state == "failed"]
     if failed:
         said.append(f"{counted(len(failed), 'run')} failed: {', '.join(failed[:3])}.")
     said += [
-        f"{' and '.join(labels)} end alike on every prompt at every seed: what tells them apart "
-        "does nothing here."
+        f"{' and '.join(labels)} are alike at every step and on every prompt: what tells them "
+        "apart does nothing here."
         for labels in found.alike[:3]
     ]
     if asked.unequal:

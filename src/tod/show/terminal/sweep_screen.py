@@ -97,14 +97,17 @@ def _settings(found: Comparison, room: int) -> list[str]:
         return []
     shown = ranked if len(ranked) <= room - 1 else ranked[: max(1, room - 2)]
     wide = max(7, min(NAME, max(len(cell.label) for cell in shown)))
-    lines = [f"{'setting':<{wide}} {'pass@1':<13} {'less the best':<14} {'told':<4} regime"]
+    gap = "  " if wide + 13 + 14 + 4 + 18 + 4 * 2 <= WIDE else " "
+    rows = [("setting", "pass@1", "less the best", "told", "regime")]
     for cell in shown:
         effect = found.less_best(cell)
         less = "" if effect is None else signed(effect.difference)
         told = {True: "yes", False: "no", None: ""}[found.told(effect)]
-        name = _within(cell.label, wide)
-        row = f"{name:<{wide}} {with_error(cell.end):<13} {less:<14} {told:<4} {regime_of(cell)}"
-        lines.append(row.rstrip())
+        rows.append((_within(cell.label, wide), with_error(cell.end), less, told, regime_of(cell)))
+    lines = [
+        gap.join((f"{a:<{wide}}", f"{b:<13}", f"{c:<14}", f"{d:<4}", e)).rstrip()
+        for a, b, c, d, e in rows
+    ]
     if len(shown) < len(ranked):
         lines.append(f"and {counted(len(ranked) - len(shown), 'setting')} more")
     return lines
@@ -145,7 +148,9 @@ def _alike(found: Comparison) -> list[str]:
     """Settings that do nothing: their runs end alike on every prompt."""
     groups = [" and ".join(labels) for labels in found.alike]
     return (
-        _wrapped(f"alike on every prompt at every seed: {'; '.join(groups)}")[:2] if groups else []
+        _wrapped(f"alike at every step and on every prompt: {'; '.join(groups)}")[:2]
+        if groups
+        else []
     )
 
 
@@ -155,6 +160,8 @@ def _read_on(found: Comparison) -> str:
     if not seeds:
         return ""
     if max(seeds) < 2:
+        if max(len(cell.runs) for cell in found.cells) > 1:
+            return "One seed of a setting has ended so far, which has no interval."
         return "One seed has no interval: seeds=3 tells settings from chance."
     tests = max((effect.tests for effect in found.pairs), default=0)
     return (

@@ -105,14 +105,18 @@ class Comparison:
 
     @property
     def alike(self) -> list[tuple[str, ...]]:
-        """Cells that end at the same utility on every prompt at every seed, two or more a group.
+        """Cells whose runs earn the same at every step and on every held-out prompt, by group.
 
         What tells them apart does nothing here.
         """
         groups: dict[tuple[Any, ...], list[str]] = {}
         for cell in self.ranked:
-            ends = tuple((seed, value.tobytes()) for seed, value in sorted(cell.ended.items()))
-            groups.setdefault(ends, []).append(cell.label)
+            known = [run for run in cell.runs if run.by_prompt is not None]
+            earned = tuple(
+                (run.seed, tuple(sorted(run.reward.items())), np.asarray(run.by_prompt).tobytes())
+                for run in known
+            )
+            groups.setdefault(earned, []).append(cell.label)
         return [tuple(labels) for labels in groups.values() if len(labels) > 1]
 
     def less_best(self, cell: Cell) -> Effect | None:
