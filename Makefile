@@ -23,7 +23,7 @@ export TOKENIZERS_PARALLELISM := false
 # hundreds of processes start here: where bytecode may not be written each compiles torch anew, 13 s
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-slow test-machines mutants study-quick study-exact study-lm lint format types contracts unit doctest bench tiny schemas docs dist clean
+.PHONY: demo test test-slow test-machines test-pythons mutants study-quick study-exact study-lm lint format types contracts unit doctest bench tiny schemas docs dist clean
 
 demo: $(TRAIN)
 	$(VENV)/bin/tod demo --output runs/demo --overwrite
@@ -54,6 +54,10 @@ test-slow: $(STAMP)
 # other numbers of threads, fewer instructions; MACHINES="nehalem own-2" runs those alone
 test-machines: $(STAMP)
 	$(PY) scripts/test_machines.py $(MACHINES)
+
+# what needs no torch, under the other versions of Python that are here; PYTHONS="/usr/bin/python3.13"
+test-pythons:
+	$(PYTHON) scripts/test_pythons.py $(PYTHONS)
 
 # a second call goes on where the first one stopped; MUTANTS="--rooms base --count 40" tries those
 mutants: $(STAMP)

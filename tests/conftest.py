@@ -15,14 +15,19 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 
 from tod.base import Groups
 from tolerance import of_weights, rounding
 
+try:
+    import torch
+except ModuleNotFoundError:  # the light tests on another Python: scripts/test_pythons.py
+    torch = None
+
 THREADS = int(os.environ["OMP_NUM_THREADS"])
-torch.set_num_threads(THREADS)
+if torch is not None:
+    torch.set_num_threads(THREADS)
 settings.register_profile("tod", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("tod")
 
@@ -34,7 +39,7 @@ def same_threads() -> Iterator[None]:
     A run in this process is compared bit for bit with one in another.
     """
     yield
-    if torch.get_num_threads() != THREADS:
+    if torch is not None and torch.get_num_threads() != THREADS:
         torch.set_num_threads(THREADS)
 
 
@@ -59,7 +64,7 @@ BACKENDS = [
     Backend("numpy_f64", lambda x: np.asarray(x, dtype=np.float64), "float64"),
     Backend("torch_f64", lambda x: torch.tensor(np.asarray(x), dtype=torch.float64), "float64"),
     Backend("torch_f32", lambda x: torch.tensor(np.asarray(x), dtype=torch.float32), "float32"),
-]
+][: 1 if torch is None else None]
 
 
 @pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
