@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bare_checkout import copied
+from every_command import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 CLEAN = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -50,9 +51,13 @@ def test_both_hold_what_runs_and_nothing_else(dist: Path) -> None:
     (archive,) = dist.glob("*.tar.gz")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"tod", "tod_posttrain"}
-    recipes = {path.name for path in (ROOT / "src/tod/atlas/recipes").iterdir()}
-    inside = {name.rpartition("/")[2] for name in names if "atlas/recipes/" in name}
-    assert {name for name in recipes if not name.startswith("__")} <= inside
+    package = ROOT / "src/tod"
+    written = {
+        path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()
+    }
+    assert {name for name in written if ".pyc" not in name} == {
+        name.removeprefix("tod/") for name in names if name.startswith("tod/")
+    }
     assert "tod/py.typed" in names
     with tarfile.open(archive) as packed:
         tops = {name.split("/")[1] for name in packed.getnames() if "/" in name}
@@ -80,6 +85,9 @@ def test_an_empty_environment_can_do_what_needs_no_model(empty: Path, tmp_path: 
         (["init", "gspo", "-o", "mine.yaml"], "mine.yaml"),
         (["diagnose", "rollouts.jsonl"], "32 prompts, K = 8"),
         (["plan", "rollouts.jsonl", "--eta", "1"], "eta"),
+        (["rerank", "rollouts.jsonl", "-o", "answers.jsonl"], "answers.jsonl: 32 prompts"),
+        (["check", "mine.yaml"], "Ready"),
+        (["schema"], "tod.plan/1"),
         (["atlas", "list"], "gspo"),
         (["atlas", "locate", "mine.yaml"], "Aims at"),
     ):
@@ -90,8 +98,27 @@ def test_an_empty_environment_can_do_what_needs_no_model(empty: Path, tmp_path: 
 
 
 @pytest.mark.slow
+def test_every_command_explains_itself_there(empty: Path, tmp_path: Path) -> None:
+    asked = [[*words, "--help"] for words in COMMANDS]
+    script = (
+        "import sys, json; from tod.cli.main import app; from typer.testing import CliRunner\n"
+        "asked = json.loads(sys.argv[1])\n"
+        "print([line for line in asked if CliRunner().invoke(app, line).exit_code])"
+    )
+    done = ran(empty / "python", "-c", script, json.dumps(asked), cwd=tmp_path)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "words", [["run", "quickstart"], ["run", "best_of_k"], ["demo"]], ids=" ".join
+    "words",
+    [
+        ["run", "quickstart"],
+        ["demo"],
+        ["search", "best_of_k"],
+        ["sweep", "weighted_mle", "target.eta=1,2"],
+    ],
+    ids=" ".join,
 )
 def test_what_needs_an_extra_names_it_in_one_line(
     empty: Path, tmp_path: Path, words: list[str]
