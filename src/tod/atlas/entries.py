@@ -11,11 +11,13 @@ from difflib import get_close_matches
 from functools import cache
 from os.path import isfile
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
 from tod.base import Spec, SpecError, read_yaml
+from tod.base.brief import WIDTH, first_lines
 from tod.operators import Operator
 from tod.procedure import Procedure
 from tod.targets import TargetSpec
@@ -95,8 +97,16 @@ class Recipe(Entry):
         return Procedure(target=self.target, operator=self.operator)
 
 
+class Recipes(dict[str, Recipe]):
+    """Recipes by name; its repr is their names."""
+
+    def __repr__(self) -> str:
+        names = fill(", ".join(self), WIDTH, initial_indent="  ", subsequent_indent="  ")
+        return "\n".join(first_lines([f"{len(self)} recipes by name:", *names.splitlines()]))
+
+
 @cache
-def recipes() -> dict[str, Recipe]:
+def recipes() -> Recipes:
     """The atlas: every recipe by name, by family and then by name; read once."""
     entries = []
     for path in FOLDER.glob("*.yaml"):
@@ -106,7 +116,7 @@ def recipes() -> dict[str, Recipe]:
             entries.append(Recipe.parse({**triple, **data["atlas"]}, str(path)))
     families = get_args(OperatorFamily)
     entries.sort(key=lambda entry: (families.index(entry.family), entry.name))
-    return {entry.name: entry for entry in entries}
+    return Recipes((entry.name, entry) for entry in entries)
 
 
 def recipe(name: str) -> Recipe:

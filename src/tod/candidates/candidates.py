@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from tod.base import Array, DataError, Groups, is_numpy, namespace
+from tod.base.brief import Brief
 from tod.base.rows import picked
 from tod.candidates.tokens import Recorded, Tokens
 
@@ -16,8 +17,8 @@ POLICIES = ("mu", "old", "ref", "teacher", "policy")
 """Names an anchor may use. ``policy`` is π before it saw these candidates."""
 
 
-@dataclass(frozen=True)
-class Labels:
+@dataclass(frozen=True, repr=False)
+class Labels(Brief):
     """What names a context or a candidate for people; no computation reads it but clustering.
 
     Attributes:
@@ -37,8 +38,8 @@ class Labels:
     answer: Int[np.ndarray, " N"] | None = None
 
 
-@dataclass(frozen=True)
-class Candidates(Recorded):
+@dataclass(frozen=True, repr=False)
+class Candidates(Brief, Recorded):
     """N candidates in C contexts, with everything the theory may ask about them.
 
     Log-probs are sums over the policy's tokens, end-of-sequence included, in nats (never means).

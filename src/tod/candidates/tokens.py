@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Array, DataError, Groups, MissingLogProbs
+from tod.base.brief import Brief
 from tod.base.rows import picked
 
 
@@ -35,8 +36,8 @@ class Recorded:
         return values
 
 
-@dataclass(frozen=True)
-class Tokens(Recorded):
+@dataclass(frozen=True, repr=False)
+class Tokens(Brief, Recorded):
     """M tokens that the policy itself produced (prompt, padding, tool output are not here).
 
     Attributes:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tod.base import Array, Groups, to_numpy
+from tod.base.brief import Brief
 from tod.candidates import Labels
 from tod.diagnostics.classes import (
     CLASSES,
@@ -179,8 +180,8 @@ class Summary(Record):
     """ESS_rel over the population of prompts, by leg; None where it was not read."""
 
 
-@dataclass(frozen=True, eq=False)
-class Diagnostics:
+@dataclass(frozen=True, eq=False, repr=False)
+class Diagnostics(Brief):
     """Diagnostics per context, [C] each, float64; NaN = not defined there, None = not recorded.
 
     Attributes:

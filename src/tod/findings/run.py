@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tod.base import DataError, Groups
+from tod.base.brief import Brief
 from tod.diagnostics import GapProfile
 
 
-@dataclass(frozen=True, eq=False)
-class Series:
+@dataclass(frozen=True, eq=False, repr=False)
+class Series(Brief):
     """One figure of a run by training step.
 
     Attributes:
@@ -63,8 +64,8 @@ class Series:
         return Series(self.name, self.steps[where], self.values[where], error, self.unit, self.key)
 
 
-@dataclass(frozen=True, eq=False)
-class RolloutTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class RolloutTable(Brief):
     """The rollouts of a run, a row each, ordered by step and prompt; texts only as codes.
 
     Attributes:
@@ -162,8 +163,8 @@ class RolloutTable:
         return float(known.min()), float(known.max())
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingRun:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingRun(Brief):
     """What is known of a run, from any of its files.
 
     Attributes:

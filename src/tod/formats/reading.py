@@ -111,7 +111,7 @@ class Text:
     completion: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reading(Candidates):
     """Candidates as any framework wrote them; contexts ordered by step, then by appearance.
 

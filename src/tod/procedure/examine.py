@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Array, Groups, Unknown, to_numpy
+from tod.base.brief import Brief
 from tod.candidates import Candidates, Labels, Tokens
 from tod.diagnostics import (
     Coverage,
@@ -103,8 +104,8 @@ class Declared:
     reward_range: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class Weights:
+@dataclass(frozen=True, eq=False, repr=False)
+class Weights(Brief):
     """log w = log b/μ + η·unit of every candidate, [N].
 
     Attributes:
@@ -243,8 +244,8 @@ def steps_of(candidates: Candidates) -> list[tuple[int, slice]]:
     return [(step, slice(a, b)) for step, a, b in pairs]
 
 
-@dataclass(frozen=True, eq=False)
-class Known:
+@dataclass(frozen=True, eq=False, repr=False)
+class Known(Brief):
     """What is known of a batch: what `examine` was handed, all of it or the part of a slice.
 
     Attributes:
@@ -366,8 +367,8 @@ class Known:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Examined:
+@dataclass(frozen=True, eq=False, repr=False)
+class Examined(Brief):
     """D of a batch.
 
     Attributes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from tod.base import DataError
+from tod.base.brief import Brief
 from tod.diagnostics.population_ess import PopulationEss
 from tod.diagnostics.summary import ContextCounts, EssRel, Summary, mean_of_known
 from tod.population import EssCounts, LegStatistics, pooled_statistics
@@ -25,8 +26,8 @@ POLICY = ("policy_proposal", "target_policy")
 """Legs that read the policy."""
 
 
-@dataclass(frozen=True)
-class Pool:
+@dataclass(frozen=True, repr=False)
+class Pool(Brief):
     """The groups that a run is judged by.
 
     Attributes:

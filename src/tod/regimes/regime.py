@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tod.base.brief import first_lines
 from tod.diagnostics.population_ess import Interval
 from tod.diagnostics.summary import Summary
 from tod.regimes.thresholds import Thresholds
@@ -162,6 +163,12 @@ class Regime:
         if any(item.word == "declared" for item in told):
             told = [item for item in told if item.leg != "target_policy"]
         return "; ".join(item.spoken for item in told)
+
+    def __repr__(self) -> str:
+        """The verdict, the legs in words, and why it is not better."""
+        said = f"Regime: {self.verdict.replace('_', '-')}. {self.spoken}".rstrip()
+        reasons = [f"  {reason.why}" for reason in self.reasons]
+        return "\n".join(first_lines([said, *reasons]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the ``regime`` block of the diagnosis schema, and ``point``, ``missing``."""
