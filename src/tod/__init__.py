@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tod.procedure import Procedure, credit, examine, log_weights
     from tod.regimes import Regime, Thresholds, classify, eta_for_ess
     from tod.reranking.rerank import rerank
+    from tod.show.run import run
     from tod.show.sweep import sweep
     from tod.targets import Target
 
@@ -46,6 +47,7 @@ _HOMES = {
     "tod.procedure": ("Procedure", "credit", "examine", "log_weights"),
     "tod.reranking.rerank": ("rerank",),
     "tod.regimes": ("Regime", "Thresholds", "classify", "eta_for_ess"),
+    "tod.show.run": ("run",),
     "tod.show.sweep": ("sweep",),
     "tod.targets": ("Target",),
 }
@@ -89,6 +91,7 @@ __all__ = [
     "plan",
     "read",
     "rerank",
+    "run",
     "sweep",
 ]
 

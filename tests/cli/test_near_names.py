@@ -9,7 +9,7 @@ import tod
 from tod.base import SpecError, TodError
 from tod.base.errors import InvalidSpec
 from tod.cli.main import app
-from tod.cli.which_recipe import foreign_to, settings_of
+from tod.engine.which_recipe import foreign_to, settings_of
 from tod.formats.detect import check_roles
 from tod.formats.roles import LOGS, NEAR, ROLES
 from tod.targets import TwoAnchor

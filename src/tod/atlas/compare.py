@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tod.atlas.effects import SilentChange, structural
 from tod.atlas.entries import Recipe, recipe
+from tod.atlas.grid import row_of
 from tod.atlas.law import Law, close, exponents, follows, law_of
 from tod.atlas.nearest import number
+from tod.base.displayed import Displayed
 from tod.operators import Operator, UpdateRule, WeightedRegression, WithinBudget
 from tod.procedure import Procedure
 from tod.targets import Target
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from tod.regimes import Regime
 
 SameTarget = Literal["yes", "no", "one_update_only", "unknown"]
@@ -37,8 +41,8 @@ class Difference:
     b: str
 
 
-@dataclass(frozen=True)
-class ProcedureComparison:
+@dataclass(frozen=True, repr=False)
+class ProcedureComparison(Displayed):
     """Whether two procedures aim at one thing.
 
     Attributes:
@@ -52,6 +56,7 @@ class ProcedureComparison:
         swap_licensed: False where no target is shared; on data true only if it is and the regime
             is swap-stable. None without data, or if the data do not tell.
         reasons: One sentence each, the deciding one first.
+        cells: Row and column of the atlas of both; None where one has none, or it is not known.
     """
 
     a: str
@@ -61,11 +66,22 @@ class ProcedureComparison:
     differences: tuple[Difference, ...]
     swap_licensed: bool | None
     reasons: tuple[str, ...]
+    cells: tuple["tuple[str, str] | None", "tuple[str, str] | None"] = (None, None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         lists = {"differences": list(map(asdict, self.differences)), "reasons": list(self.reasons)}
-        return {"schema": "tod.compare/1", **asdict(self), **lists}
+        data = {"schema": "tod.compare/1", **asdict(self), **lists}
+        return {name: value for name, value in data.items() if name != "cells"}
+
+    def to_frame(self) -> "pl.DataFrame":
+        """A row a part in which the two differ: ``part``, what ``a`` says, what ``b`` says."""
+        import polars as pl
+
+        from tod.base.frames import frame_of
+
+        columns = dict.fromkeys(("part", "a", "b"), pl.String)
+        return frame_of(list(map(asdict, self.differences)), columns)
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,7 @@ class Side:
         names: What a comparison assumes equal, by what this side calls it.
         undetermined: Settings that decide and are not known of it.
         updates: Optimiser steps on every batch of rollouts; None if it is not known.
+        cell: Row and column of the atlas; None where it has none, or it is not known.
     """
 
     name: str
@@ -93,6 +110,7 @@ class Side:
     names: Mapping[str, str] = field(default_factory=dict)
     undetermined: tuple[str, ...] = ()
     updates: int | None = None
+    cell: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, what: "Side | Recipe | Procedure | str") -> "Side":
@@ -110,7 +128,8 @@ class Side:
             (what.name, what.shares_target) if isinstance(what, Recipe) else ("procedure", None)
         )
         law, changes = law_of(procedure), structural(procedure)
-        return cls(name, law, procedure.operator, procedure.tilt, claims, changes)
+        cell = (row_of(what), what.family) if isinstance(what, Recipe) else None
+        return cls(name, law, procedure.operator, procedure.tilt, claims, changes, cell=cell)
 
 
 def compare(left: Side, right: Side, regime: "Regime | None" = None) -> ProcedureComparison:
@@ -132,7 +151,14 @@ def compare(left: Side, right: Side, regime: "Regime | None" = None) -> Procedur
     assumed += _names(left, right) if same in ("yes", "one_update_only") else []
     reasons = [why, *verdict, *assumed, *_claims((left, right))]
     return ProcedureComparison(
-        left.name, right.name, same, proposals, differences, licensed, tuple(reasons)
+        left.name,
+        right.name,
+        same,
+        proposals,
+        differences,
+        licensed,
+        tuple(reasons),
+        (left.cell, right.cell),
     )
 
 

@@ -51,7 +51,7 @@ def run(
 
     Example: tod run quickstart train.steps=20 output=runs/mine
     """
-    from tod.cli.which_recipe import settings_of
+    from tod.engine.which_recipe import settings_of
 
     if recipe is None:
         from tod.show.terminal.recipe_list import recipe_list

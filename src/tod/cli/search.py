@@ -50,7 +50,7 @@ def search_command(
     import torch  # noqa: F401 - its absence is said before anything is read
 
     from tod.cli.run import carried_out
-    from tod.cli.which_recipe import settings_of
+    from tod.engine.which_recipe import settings_of
     from tod.reranking.rerank import rerank
 
     words = ("search.split=all", *_of_file(prompts), *(overrides or ()))

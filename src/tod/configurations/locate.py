@@ -196,6 +196,7 @@ def side(what: Comparable) -> Side:
             names=what.names,
             undetermined=what.undetermined,
             updates=what.updates,
+            cell=what.cell,
         )
     return Side.of(what)
 

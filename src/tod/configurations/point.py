@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tod.atlas.effects import SilentChange
 from tod.atlas.entries import OperatorFamily
+from tod.atlas.grid import row_of_kind
 from tod.atlas.law import Law, base_letters
 from tod.atlas.nearest import number
+from tod.base.displayed import Displayed
 from tod.candidates import Candidates
 from tod.configurations.implied_target import EtaRule, Implied, implied
 from tod.configurations.memory import Memory
@@ -16,13 +18,16 @@ from tod.operators import Operator
 from tod.procedure import Procedure
 from tod.targets import Target, TargetSpec
 
+if TYPE_CHECKING:
+    import polars as pl
+
 __all__ = ["Located", "composition", "letters"]
 
 SCHEMA = "tod.locate/1"
 
 
-@dataclass(frozen=True)
-class Located:
+@dataclass(frozen=True, repr=False)
+class Located(Displayed):
     """A configuration as a point of the atlas.
 
     Attributes:
@@ -116,6 +121,14 @@ class Located:
             return "unknown"
         return "not_composed" if self.operator is None else "none"
 
+    @property
+    def cell(self) -> tuple[str, str] | None:
+        """Row and column of the atlas that it stands in; None without a target, or if not known."""
+        target = self.target_family
+        if target is None or "operator_family" in self.open:
+            return None
+        return row_of_kind(target), self.operator_family
+
     def target_for(self, candidates: Candidates) -> Implied | None:
         """The implied target over these candidates, with η_c from their own σ_c if z-scored.
 
@@ -151,6 +164,34 @@ class Located:
             "near": dict(self.near),
             "notes": list(self.notes),
         }
+
+    def to_frame(self) -> "pl.DataFrame":
+        """What was found, a row a statement, in the order of the screen.
+
+        Columns: ``kind`` (``target``, ``operator``, ``unknown``, ``moves_target``,
+        ``changes_path``, ``no_effect``, ``not_known``, ``note``), ``setting`` (null where it is
+        about no single one) and ``says`` (null where nothing is known of it).
+        """
+        import polars as pl
+
+        from tod.base.frames import frame_of
+
+        target = None if self.procedure is None else letters(self.procedure.tilt)
+        rows: list[tuple[str, str | None, str | None]] = [
+            ("target", None, target),
+            ("operator", None, composition(self.read, self.not_said)),
+            *(("unknown", name.removeprefix("**"), None) for name in self.undetermined),
+        ]
+        for change in self.silent_changes:
+            kind = "moves_target" if change.moves_target else "changes_path"
+            rows.append((kind, change.setting, change.effect))
+        rows += [("no_effect", one.setting, one.why) for one in self.without_effect]
+        rows += [("not_known", name, None) for name in self.unknown]
+        rows += [("note", None, note) for note in self.notes]
+        names = ("kind", "setting", "says")
+        return frame_of(
+            [dict(zip(names, row, strict=True)) for row in rows], dict.fromkeys(names, pl.String)
+        )
 
 
 def letters(target: Target) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from tod.base import SpecError, Unknown
+from tod.base.displayed import Displayed
 from tod.diagnosis import measures
 from tod.diagnosis.cannot import cannot, in_words
 from tod.diagnosis.feasible import feasible_block
@@ -45,6 +47,9 @@ from tod.regimes import (
 )
 from tod.regimes import largest as sharpness
 
+if TYPE_CHECKING:
+    import polars as pl
+
 SCHEMA = "tod.diagnosis/1"
 
 
@@ -72,8 +77,8 @@ class Shown:
             )
 
 
-@dataclass(frozen=True, eq=False)
-class Diagnosis:
+@dataclass(frozen=True, eq=False, repr=False)
+class Diagnosis(Displayed):
     """What the rollouts say, what they cannot say, and what to turn.
 
     Attributes:
@@ -203,6 +208,28 @@ class Diagnosis:
         }
         return plain(data)  # type: ignore[no-any-return]
 
+    def headlines(self) -> dict[str, Any]:
+        """Of `to_dict` what needs no second look at the files: what the first screen says."""
+        from tod.runs import plain
+
+        data = {
+            "source": self.reading.source.to_dict(),
+            "target": None if self.sourced is None else self.sourced.to_dict(),
+            **self.judged(),
+            "changes": list(self.changes),
+        }
+        return plain(data)  # type: ignore[no-any-return]
+
+    @property
+    def verdict(self) -> str:
+        """``swap_stable``, ``transition``, ``operator_dominated`` or ``undetermined``."""
+        return self.regime.verdict
+
+    def informative_ess_rel(self) -> Float[np.ndarray, " c"]:
+        """ESS_rel of every informative context where it is known, in [1/K, 1]."""
+        seen = self.diagnostics
+        return np.asarray(seen.ess_rel[seen.informative & np.isfinite(seen.ess_rel)])
+
     def judged(self) -> dict[str, Any]:
         """The blocks of the schema on the verdict: of which steps, and of those before them."""
         before = self.before
@@ -239,12 +266,20 @@ class Diagnosis:
 
     def write_contexts(self, path: Path | str) -> None:
         """The per-context table as Parquet."""
+        self.to_frame().write_parquet(path)
+
+    def to_frame(self) -> "pl.DataFrame":
+        """A row a context, as ``--per-context`` writes it; what is not known is null.
+
+        Columns: ``context``, ``step``, ``k``, ``ess_rel`` in [1/K, 1], ``max_weight``, and every
+        other diagnostic of a context that was recorded (`tod.Diagnostics`), with its ``class``.
+        """
         import polars as pl
 
         columns = {name: list(values) for name, values in self.rows().items()}
         frame = pl.DataFrame(columns, strict=False)
         floats = [name for name, kind in frame.schema.items() if kind.is_float()]
-        frame.with_columns(pl.col(floats).fill_nan(None)).write_parquet(path)
+        return frame.with_columns(pl.col(floats).fill_nan(None))
 
 
 def diagnose(

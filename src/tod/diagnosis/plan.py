@@ -7,11 +7,12 @@ start below them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.displayed import Displayed
 from tod.diagnosis.plan_feasible import Feasible, feasible_alone, feasible_both
 from tod.diagnosis.plan_needed import needed_at_k, needed_of
 from tod.diagnosis.plan_pilot import Pilot, checked, of_utility, pilot_of
@@ -23,13 +24,16 @@ from tod.diagnosis.target import SourcedTarget, TargetSource
 from tod.formats.reading import Reading
 from tod.regimes import Thresholds
 
+if TYPE_CHECKING:
+    import polars as pl
+
 __all__ = ["Plan", "plan"]
 
 SCHEMA = "tod.plan/1"
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Displayed):
     """Feasible sharpness, needed K, affordable staleness, and what cannot be known.
 
     Attributes:
@@ -83,6 +87,18 @@ class Plan:
             "cannot": [item.to_dict() for item in self.cannot],
         }
         return plain(data)  # type: ignore[no-any-return]
+
+    def to_frame(self) -> "pl.DataFrame":
+        """ESS_rel against sharpness, a row an η; what is not known is null.
+
+        Columns: ``eta``; with the rollouts held fixed ``median``, ``q10`` (ESS_rel), ``below`` (the
+        share of prompts under the goal), ``max_weight`` and ``k`` (candidates for the number
+        wanted); ``mark`` (in force, safe, …); over the population ``population.low``, ``.value``,
+        ``.high`` (ESS_rel of the median prompt, 90 %); ``needed.low``, ``.value``, ``.high`` (K).
+        """
+        from tod.base.frames import frame_of
+
+        return frame_of(self.to_dict()["table"])
 
 
 def plan(

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tod.base import Unknown
+from tod.base.displayed import Displayed
 from tod.findings.causes import explained, together
 from tod.findings.detector import Detector, detectors
 from tod.findings.finding import SEVERITIES, Finding, Severity
@@ -12,12 +13,15 @@ from tod.findings.rollout_series import of_gaps, series_of
 from tod.findings.run import TrainingRun
 from tod.findings.words import resume
 
+if TYPE_CHECKING:
+    import polars as pl
+
 TIE = 1
 """Steps by which two onsets may differ and still be ordered by mechanism."""
 
 
-@dataclass(frozen=True)
-class Findings:
+@dataclass(frozen=True, repr=False)
+class Findings(Displayed):
     """What was seen in a run.
 
     Attributes:
@@ -55,6 +59,22 @@ class Findings:
         dated = [fault.onset for fault in self.faults if fault.onset is not None]
         return max((onset.step for onset in dated if onset.step is not None), default=None)
 
+    def to_frame(self) -> "pl.DataFrame":
+        """A row a finding, the first cause first; no row of a run without.
+
+        Columns: ``kind``, ``severity`` (critical, warning, note), ``onset`` (first step that it
+        holds of; null where it has no dated beginning), ``onset_low`` and ``onset_high`` (the
+        interval of that step), ``headline``, ``cost``, ``best_step`` (last good step).
+        """
+        import polars as pl
+
+        from tod.base.frames import frame_of
+
+        text, whole = pl.String, pl.Int64
+        columns = {"kind": text, "severity": text, "onset": whole, "onset_low": whole}
+        columns |= {"onset_high": whole, "headline": text, "cost": text, "best_step": whole}
+        return frame_of([_row(finding) for finding in self.all], columns)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
@@ -63,6 +83,21 @@ class Findings:
             "clear": list(self.clear),
             "unknown": {name: item.to_dict() for name, item in self.unknown.items()},
         }
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    """A finding as a row of the table."""
+    onset = finding.onset
+    return {
+        "kind": finding.kind,
+        "severity": finding.severity,
+        "onset": None if onset is None else onset.step,
+        "onset_low": None if onset is None else onset.low,
+        "onset_high": None if onset is None else onset.high,
+        "headline": finding.headline,
+        "cost": finding.cost or None,
+        "best_step": finding.best_step,
+    }
 
 
 def find(run: TrainingRun, only: Iterable[str] | None = None) -> Findings:

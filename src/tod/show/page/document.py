@@ -47,6 +47,11 @@ def document(
     return Html(text + "\n")
 
 
+def rendered(template: str, **values: Any) -> Html:
+    """A piece of a page by its template, escaped as a page is."""
+    return Html(_environment().get_template(template).render(**values))
+
+
 @cache
 def _environment() -> Any:
     """The templates: every text is escaped, a name that nobody gives is an error."""

@@ -215,10 +215,7 @@ def _place(located: Located) -> str:
 
 def cell_of(located: Located) -> tuple[str, str] | None:
     """Row and column of the grid that it stands in; None without a target, or if not known."""
-    target = located.target_family
-    if target is None or "operator_family" in located.open:
-        return None
-    return row_of_kind(target), located.operator_family
+    return located.cell
 
 
 def compared_text(found: ProcedureComparison, width: int = 80) -> str:

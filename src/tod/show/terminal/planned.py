@@ -42,6 +42,13 @@ def lines(data: dict[str, Any], remarks: list[str]) -> list[str]:
     return [_cut(visible(line)) for line in [*made, *unknown[:room], *tail]][:LINES]
 
 
+def rows(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `lines` says of sharpness, K and refreshes, as a label and its text each."""
+    said = [*_feasible(data), *_needed(data), *_refresh(data)]
+    told = [line for line in said if line.startswith("  ")]
+    return [(line[2 : LABEL + 2].strip(), line[LABEL + 2 :].strip()) for line in told]
+
+
 def _answer(data: dict[str, Any]) -> Iterator[str]:
     """The safe sharpness and the K."""
     first, needed = data["feasible"][0], data["needed_k"]["ess_count"]
