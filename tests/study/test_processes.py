@@ -26,13 +26,14 @@ def work(job, tell):
         raise KeyError("x")
     if name == "lost":
         os.kill(os.getpid(), signal.SIGKILL)
-    tell(os.getpid())
     if name == "waits":
-        try:
+        try:  # Ctrl-C may come as soon as it is told
+            tell(os.getpid())
             time.sleep(600)
         except KeyboardInterrupt:
             (Path(folder) / "saved").touch()
             raise
+    tell(os.getpid())
     (Path(folder) / name).touch()
 
 

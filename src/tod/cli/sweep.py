@@ -56,7 +56,7 @@ def sweep_command(
     html: Annotated[bool, typer.Option(help="Write sweep.html at the end.")] = True,
     json_out: Json = None,
 ) -> None:
-    """Which setting is better, by more than seeds? Runs them all and says.
+    """Which setting is better, by more than seeds? Runs all, and says.
 
     Every combination of the values is run at every seed, named by what differs. Call the same
     command again after Ctrl-C, a crash or a failure: runs that ended stay, one that was cut short

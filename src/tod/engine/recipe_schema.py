@@ -1,7 +1,13 @@
 """The JSON schema of a recipe's file, for editors: every key with its meaning and its choices."""
 
+import ast
+import inspect
+from collections.abc import Iterator
+from itertools import pairwise
+from textwrap import dedent
 from typing import Any
 
+from tod.base import Spec
 from tod.engine.settings import RunSettings
 
 NAME = "tod.recipe/1"
@@ -11,8 +17,42 @@ DIALECT = "http://json-schema.org/draft-07/schema#"
 
 def recipe_schema() -> dict[str, Any]:
     """The schema, generated from the settings that a run is parsed into."""
-    made = _lean(RunSettings.model_json_schema())
+    made = RunSettings.model_json_schema()
+    classes = {known.__name__: known for known in _below(Spec)}
+    for name, place in {**made["$defs"], RunSettings.__name__: made}.items():
+        said = _said_of_fields(classes[name]) if name in classes else {}
+        for key, field in place.get("properties", {}).items():
+            if key in said:
+                field.setdefault("description", said[key])
+    made = _lean(made)
     return {"$schema": DIALECT, "$id": NAME, "title": "A recipe of tod", **made}
+
+
+def _below(base: type) -> Iterator[type]:
+    """Every class that is made of one."""
+    for known in base.__subclasses__():
+        yield known
+        yield from _below(known)
+
+
+def _said_of_fields(known: type) -> dict[str, str]:
+    """The docstrings that stand below a class's fields, own and inherited.
+
+    They are read here alone: where classes are made, on every start of every command, that would
+    be half of the work.
+    """
+    said: dict[str, str] = {}
+    for one in reversed(known.__mro__):
+        if issubclass(one, Spec):
+            (body,) = ast.parse(dedent(inspect.getsource(one))).body
+            lines = body.body if isinstance(body, ast.ClassDef) else []
+            for line, below in pairwise(lines):
+                if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
+                    continue
+                match below:
+                    case ast.Expr(ast.Constant(str(text))):
+                        said[line.target.id] = inspect.cleandoc(text)
+    return said
 
 
 def _lean(place: Any, names: bool = False) -> Any:
