@@ -18,7 +18,7 @@ DIALECT = "http://json-schema.org/draft-07/schema#"
 def recipe_schema() -> dict[str, Any]:
     """The schema, generated from the settings that a run is parsed into."""
     made = RunSettings.model_json_schema()
-    classes = {known.__name__: known for known in _below(Spec)}
+    classes: dict[str, type] = {known.__name__: known for known in _below(Spec)}
     for name, place in {**made["$defs"], RunSettings.__name__: made}.items():
         said = _said_of_fields(classes[name]) if name in classes else {}
         for key, field in place.get("properties", {}).items():
