@@ -18,7 +18,7 @@ DIALECT = "http://json-schema.org/draft-07/schema#"
 def recipe_schema() -> dict[str, Any]:
     """The schema, generated from the settings that a run is parsed into."""
     made = RunSettings.model_json_schema()
-    classes: dict[str, type] = {known.__name__: known for known in _below(Spec)}
+    classes = {one.__name__: one for one in _below(Spec)}
     for name, place in {**made["$defs"], RunSettings.__name__: made}.items():
         said = _said_of_fields(classes[name]) if name in classes else {}
         for key, field in place.get("properties", {}).items():
@@ -28,7 +28,7 @@ def recipe_schema() -> dict[str, Any]:
     return {"$schema": DIALECT, "$id": NAME, "title": "A recipe of tod", **made}
 
 
-def _below(base: type) -> Iterator[type]:
+def _below(base: type[Any]) -> Iterator[type[Any]]:
     """Every class that is made of one."""
     for known in base.__subclasses__():
         yield known
