@@ -30,6 +30,12 @@ RAISED = Cause(
     "likely",
     "the limit that the configuration states at these steps",
 )
+DAMAGED = Cause(
+    "policy_broken",
+    "the policy was damaged by an update and repeats itself",
+    "possible",
+    "sample the checkpoints before and after by hand",
+)
 
 
 class LengthDetector(Detector):
@@ -87,7 +93,7 @@ class LengthDetector(Detector):
                 onset,
                 tuple(evidence),
                 {"factor": factor, "start": a, "end": b, "reward_rise": rise},
-                causes=(RAISED,) if raised else _causes(kind, only),
+                causes=(RAISED,) if raised else _causes(kind, only, rise),
                 remedies=() if raised else _remedies(run, kind),
                 best_step=onset.before,
                 cost=cost_since(run, onset),
@@ -155,7 +161,8 @@ def _only(run: TrainingRun, grows: bool) -> str:
     return f"{who} answers {'grow' if grows else 'shrink'}, {others} ones less"
 
 
-def _causes(kind: str, only: str) -> tuple[Cause, ...]:
+def _causes(kind: str, only: str, rise: float | None) -> tuple[Cause, ...]:
+    """What can have changed the lengths; a reward that fell with it does not pay for length."""
     if kind == "length_collapse":
         return (
             Cause(
@@ -169,6 +176,8 @@ def _causes(kind: str, only: str) -> tuple[Cause, ...]:
         "likely" if only.startswith("wrong") else "possible",
         decide,
     )
+    if rise is not None and rise < -RISE:
+        return (wrong, DAMAGED)
     paid = Cause("length_is_paid", "the grader prefers long answers", "possible", decide)
     return (wrong, paid)
 
