@@ -216,3 +216,12 @@ def test_a_crowded_check_fits_a_terminal_and_says_all_in_markdown() -> None:
     assert max(map(len, lines)) <= 80
     for remark in made.remarks:
         assert remark.said.replace("|", "\\|") in check_markdown(made, "x.sh")
+
+
+def test_a_comparison_says_what_it_does_not_compare() -> None:
+    rates = [read("verl", "ppo", {**TWO, A + "optim.lr": rate}) for rate in (1e-5, 1e-6)]
+    made = check(*rates)
+    assert made.against is not None
+    assert "nothing differs" in check_text(made)
+    assert any(what.startswith("learning rate,") for what in made.unchecked)
+    assert not any(what.startswith("learning rate,") for what in check(rates[0]).unchecked)

@@ -23,6 +23,8 @@ UNREAD = {"proposal.size", "action.advantage"}
 """Parts of the operator on which the remark on K rests: left open, nothing is said."""
 BASE = "the base"
 """What a remark calls the configuration that this one is checked against."""
+UNCOMPARED = f"learning rate, model and data against {BASE}: diff the two files"
+"""What no part of a triple holds, so that a comparison of two triples does not see it."""
 RARE, ALL = 0.125, 0.999
 """A pass rate, and the share of the target on passes from which more sharpness changes nothing."""
 
@@ -108,6 +110,8 @@ def check(
         unchecked.append("η and K against rollouts: --pilot DUMP")
     if against is None:
         unchecked.append("what changed: --against CONFIG")
+    else:
+        unchecked.append(UNCOMPARED)
     return Check(located, tuple(dict.fromkeys(remarks)), tuple(unchecked), against, pilot)
 
 
