@@ -120,7 +120,7 @@ def _of_facts(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
         return Layers({}, method=_method_of(command))
     folder = command.program.name.rpartition("/")[0]
     for file in (name, f"{name}.yaml"):
-        where = nearby.find(path, file, folder) if known(file) else None
+        where = _here(path, file, marks, folder) if known(file) else None
         if where is not None:
             data = flat(data_of(where))
             said = (f"settings read from {marks.shown(name)}",)
@@ -219,13 +219,19 @@ def _nemo(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
         if default is None or script is None:
             return Layers({}, unread=(f"the defaults of {command.program.name}",))
         name = str(script.parent / "configs" / default.group(1))
-    where = nearby.find(path, name)
+    where = _here(path, name, marks)
     if where is None:
         return Layers({}, unread=(f"--config {_shown(path, marks, name)}",))
     absent: list[str] = []
     data, notes = inherited(where, of_config(where, where.name)[0], absent)
     said = (f"settings read from {_shown(path, marks, name)}", *notes)
     return Layers(flat(data), said, unrecorded("nemo_rl", absent))
+
+
+def _here(path: Path, name: str, marks: Marks, below: str = "") -> Path | None:
+    """A file of settings that is here and that the script does not write itself."""
+    where = nearby.find(path, name, below)
+    return None if where is None or str(where.absolute()) in marks.rewritten else where
 
 
 def _shown(path: Path, marks: Marks, name: str) -> str:
@@ -246,7 +252,7 @@ def _trl(path: Path, command: TrainingCommand, marks: Marks) -> Layers:
     method = None
     name = command.given.layers.get("file")
     if name is not None:
-        where = nearby.find(path, name)
+        where = _here(path, name, marks)
         if where is None:
             unread = (f"--config {_shown(path, marks, name)}",)
         else:

@@ -60,7 +60,10 @@ def locate(
     Raises:
         SpecError: No known framework's, or a setting that its framework would refuse.
     """
-    found = detect(Path(path), framework, method, over)
+    try:
+        found = detect(Path(path), framework, method, over)
+    except RecursionError:
+        raise SpecError(f"{path}: it is nested too deeply to be read.") from None
     data = Path(path).suffix.lower() in (".yaml", ".yml", ".json", ".toml")
     if data:
         refuse_foreign(found.values, _top_level(found.framework), str(path), found.framework)

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import read_yaml
+from tod.configurations.shell.marks import without_marks
 
 _UNREAD = re.compile(".*\ue001", re.DOTALL)
 _MOST = 1 << 20
+_OF_THE_SYSTEM = (("proc",), ("sys",), ("dev",))
+"""Folders whose files are made as they are read; some of them never end."""
 _ABOVE = 8
 """Folders above the file's own that are tried."""
 
@@ -48,7 +51,10 @@ def candidates(path: Path, name: str, below: str = "") -> Iterator[Path]:
 
 def find(path: Path, name: str, below: str = "") -> Path | None:
     """The first file of that name; None if there is none."""
-    return next((where for where in candidates(path, name, below) if where.is_file()), None)
+    there = (where for where in candidates(path, name, below) if where.is_file())
+    return next(
+        (where for where in there if where.resolve().parts[1:2] not in _OF_THE_SYSTEM), None
+    )
 
 
 def text_near(path: Path, name: str) -> str | None:
@@ -107,7 +113,8 @@ class Near:
 
     def text(self, name: str) -> str | None:
         """The text of a file of that name; None where it is not here."""
-        return None if self.script is None else text_near(self.script, name)
+        text = None if self.script is None else text_near(self.script, name)
+        return None if text is None else without_marks(text)
 
     def whole(self, name: str) -> str:
         """The whole path of a file of that name; empty where it is not here."""

@@ -167,6 +167,8 @@ class Arithmetic:
         """The number that a variable holds; one that holds an expression is worked out."""
         if _NAME.fullmatch(name) is None or name not in self.state.variables or self.depth > 8:
             raise NotKnownError
+        if name in self.state.loose:
+            raise NotKnownError
         value = self.state.variables[name]
         value = "" if value is None else value
         if isinstance(value, tuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tod.configurations.shell.marks import ARGUMENTS, carried, certain, known, plain
 from tod.configurations.shell.printing import printed
 from tod.configurations.shell.state import ALL, FOLDER, State, Value
-from tod.configurations.shell.tree import Node, every, text_of, words_of
+from tod.configurations.shell.tree import Node, text_of, words_of
 
 if TYPE_CHECKING:
     from tod.configurations.shell.walk import Run, Walk
@@ -29,24 +29,6 @@ def written(text: str) -> frozenset[str]:
 def counted(text: str) -> frozenset[str]:
     """Names that an arithmetic expression seems to give a value."""
     return frozenset(name for pair in _COUNTED.findall(text) for name in pair if name)
-
-
-def local(function: Node) -> frozenset[str]:
-    """Names that a function declares its own."""
-    found: set[str] = set()
-    for node in every(function):
-        if node.type == "declaration_command" and text_of(node.children[0]) in (
-            "local",
-            "declare",
-            "typeset",
-        ):
-            found |= {
-                text_of(c)
-                for c in every(node)
-                if c.type == "variable_name"
-                and c.parent.type in ("declaration_command", "variable_assignment")
-            }
-    return frozenset(found)
 
 
 def assign(walk: "Walk", node: Node, state: State) -> None:
@@ -105,21 +87,128 @@ def declare(walk: "Walk", node: Node, state: State) -> list[State]:
     """``export``, ``local``, ``declare``, ``readonly``, ``typeset``."""
     word = text_of(node.children[0])
     options = "".join(text_of(c) for c in node.children if text_of(c).startswith("-"))
-    for child in node.named_children:
-        if child.type == "variable_assignment":
+    if state.output is not None and (len(node.children) == 1 or "p" in options):
+        state.output = (*state.output, walk.marks.unread(f"$({text_of(node)})"))
+    for together in _adjacent(node.children[1:]):
+        child = together[0]
+        if len(together) == 1 and child.type == "variable_assignment":
+            name = text_of(child.children[0]).partition("[")[0]
+            _begins(state, word, options, name, True)
             assign(walk, child, state)
-            name = text_of(child.children[0])
-        elif child.type in ("variable_name", "word") and not text_of(child).startswith("-"):
-            name = text_of(child)
-            if word == "local" or (word in ("declare", "typeset") and name not in state.variables):
-                state.set(name, () if "a" in options.lower() else None)
-        else:
+            _declared(walk, state, word, options, name)
+        elif text_of(child).startswith("-"):
             continue
-        if "A" in options or "n" in options or ("i" in options and name in state.variables):
-            state.set(name, walk.marks.unread(f"${name}"))
-        if word == "export" or "x" in options:
-            state.exported.add(name)
+        else:
+            spelled = "".join(map(text_of, together))
+            for text in walk.expansion(state).fields(spelled):
+                _declare_word(walk, state, word, options, text)
     return state.ended(True)
+
+
+def _declare(walk: "Walk", run: "Run", state: State) -> list[State]:
+    """The same, where the command's name is not written as such."""
+    options = "".join(word for word in map(plain, run.words[1:]) if word.startswith("-"))
+    for word in run.words[1:]:
+        if not plain(word).startswith("-"):
+            _declare_word(walk, state, plain(run.words[0]), options, word)
+    return state.ended(True)
+
+
+def _adjacent(nodes: list[Node]) -> list[list[Node]]:
+    """Nodes in groups that have no space inside."""
+    found: list[list[Node]] = []
+    for node in nodes:
+        if found and found[-1][-1].end_byte == node.start_byte:
+            found[-1].append(node)
+        else:
+            found.append([node])
+    return found
+
+
+def _declare_word(walk: "Walk", state: State, word: str, options: str, text: str) -> None:
+    """One word that is declared: ``X``, ``X=…``, ``X+=…``, or one of a name that is not known."""
+    spelled, equal, value = text.partition("=")
+    added, name = plain(spelled).endswith("+"), plain(spelled).removesuffix("+")
+    if not known(name):
+        lose_all(walk, state, walk.marks.shown(text))
+        return
+    if _NAME.fullmatch(name) is None:
+        _lose(walk, state, _NAME.findall(name)[:1])
+        return
+    _begins(state, word, options, name, bool(equal))
+    if equal:
+        state.set(
+            name, _added(walk, state.variables.get(name, ...), value, name) if added else value
+        )
+    _declared(walk, state, word, options, name)
+
+
+def _begins(state: State, word: str, options: str, name: str, given: bool) -> None:
+    """A name before it is declared: a function's own is none of the script's."""
+    if word == "local" or (word in ("declare", "typeset") and "g" not in options):
+        state.own(name)
+        if not given and (word == "local" or name not in state.variables):
+            state.set(name, () if "a" in options.lower() else None)
+
+
+def _declared(walk: "Walk", state: State, word: str, options: str, name: str) -> None:
+    """What the options of a declaration make of a name."""
+    letters = set(options.replace("-", ""))
+    if "n" in letters and word != "export":
+        value = state.variables.get(name)
+        target = plain(value) if isinstance(value, str) else ""
+        state.loose |= {name, target}
+        if value is not None and _NAME.fullmatch(target) is None:
+            lose_all(walk, state, f"what {name} refers to")
+    if letters & set("Ailuc"):
+        state.loose.add(name)
+    if word == "export" and "n" in letters:
+        state.exported.discard(name)
+    elif word == "export" or "x" in letters:
+        state.exported.add(name)
+
+
+def _unset(walk: "Walk", run: "Run", state: State) -> list[State]:
+    return unset(walk, list(run.words[1:]), state)
+
+
+def unset(walk: "Walk", words: list[str], state: State) -> list[State]:
+    """``unset`` of variables, of items of them, and of functions."""
+    functions = "-f" in words
+    for text in words:
+        name = plain(text)
+        if not known(name):
+            lose_all(walk, state, walk.marks.shown(text))
+        elif functions:
+            state.functions.pop(name, None)
+        elif _NAME.fullmatch(name) and name not in state.variables and name in state.functions:
+            del state.functions[name]
+        elif _NAME.fullmatch(name):
+            state.set(name, None)
+        elif not name.startswith("-"):
+            _lose(walk, state, _NAME.findall(name)[:1])
+    return state.ended(True)
+
+
+def lose_all(walk: "Walk", state: State, what: str) -> list[State]:
+    """All that is set is not known, nor what is not: something that was not read may set it.
+
+    Args:
+        walk: The reading.
+        state: The shell there.
+        what: How that is spelled.
+    """
+    walk.marks.scripts.append(what)
+    state.open = True
+    return _lose(walk, state, state.variables)
+
+
+def arguments(walk: "Walk", words: tuple[str, ...], sources: tuple[str, ...]) -> tuple[str, ...]:
+    """Words as ``$1``, ``$2`` …; behind one that may be several nothing is known of them."""
+    for at, (word, source) in enumerate(zip(words, sources, strict=True)):
+        if not known(word) and source[:1] != '"' and walk.marks.shown(word)[:2] in ("$(", "$@"):
+            return (*words[:at], walk.marks.unread("$@"))
+    return words
 
 
 def _lose(walk: "Walk", state: State, names: Iterable[str]) -> list[State]:
@@ -136,7 +225,11 @@ def _ends(walk: "Walk", run: "Run", state: State) -> list[State]:
         if len(run.words) == 1:
             return state.ended(True)
         walk.started(walk, replace(run, words=run.words[1:], sources=run.sources[1:]), None, state)
+    count = plain(run.words[1]) if name in ("break", "continue") and len(run.words) > 1 else "1"
+    if not count.isdecimal():
+        lose_all(walk, state, " ".join(run.sources))
     state.flow = "exit" if name == "exec" else name
+    state.flow += f" {count}" if count.isdecimal() and int(count) > 1 else ""
     return state.ended(None)
 
 
@@ -148,17 +241,55 @@ def _shift(walk: "Walk", run: "Run", state: State) -> list[State]:
     if state.arguments is not None:
         count = plain(run.words[1]) if len(run.words) > 1 else "1"
         if count.isdecimal() and all(map(known, state.arguments)):
-            state.arguments = state.arguments[int(count) :]
+            there = int(count) <= len(state.arguments)
+            state.arguments = state.arguments[int(count) :] if there else state.arguments
         else:
             state.arguments = (walk.marks.unread("$@"),)
     return state.ended(True)
 
 
-def _set(walk: "Walk", run: "Run", state: State) -> list[State]:  # noqa: ARG001
-    if "--" in run.words:
-        state.arguments = run.words[run.words.index("--") + 1 :]
-    elif "allexport" in run.words or any(re.fullmatch("-[a-z]*a[a-z]*", w) for w in run.words):
-        state.exported.add(ALL)
+def _set(walk: "Walk", run: "Run", state: State) -> list[State]:
+    """``set``: options of the shell, and behind them its arguments."""
+    at = 1
+    while at < len(run.words):
+        word = plain(run.words[at])
+        if word in ("--", "-") or word[:1] not in ("-", "+") or not known(word):
+            break
+        named = plain(run.words[at + 1]) if word.endswith("o") and at + 1 < len(run.words) else ""
+        if "a" in word or named == "allexport":
+            change = state.exported.add if word[0] == "-" else state.exported.discard
+            change(ALL)
+        at += 2 if word.endswith("o") else 1
+    sign = plain(run.words[at]) if at < len(run.words) else ""
+    start = at + (sign in ("--", "-"))
+    if sign == "--" or start < len(run.words):
+        state.arguments = arguments(walk, run.words[start:], run.sources[start:])
+    if len(run.words) == 1 and state.output is not None:
+        state.output = (*state.output, walk.marks.unread("$(set)"))
+    return state.ended(True)
+
+
+def _prints_too(walk: "Walk", run: "Run", state: State) -> list[State]:
+    """``shopt``, ``trap``, ``ulimit``: what they print is not known, what they switch is."""
+    words = tuple(map(plain, run.words[1:]))
+    if state.output is not None:
+        state.output = (*state.output, walk.marks.unread(f"$({' '.join(run.sources)})"))
+    if plain(run.words[0]) == "shopt" and words:
+        on = frozenset(words[1:])
+        state.modes = state.modes | on if "-s" in words else state.modes - on
+    if plain(run.words[0]) == "trap" and {"DEBUG", "RETURN", "ERR"} & set(words[1:]):
+        if not known(words[0]):
+            lose_all(walk, state, walk.marks.shown(words[0]))
+        state.loose |= written(words[0]) | counted(words[0])
+    return state.ended(True)
+
+
+def _alias(walk: "Walk", run: "Run", state: State) -> list[State]:
+    """``alias``: what a name stands for may set what is written in it."""
+    if state.output is not None:
+        state.output = (*state.output, walk.marks.unread("$(alias)"))
+    if "expand_aliases" in state.modes:
+        state.loose |= frozenset().union(*(written(w.partition("=")[2]) for w in run.words[1:]))
     return state.ended(True)
 
 
@@ -168,7 +299,16 @@ def _read(walk: "Walk", run: "Run", state: State) -> list[State]:
     if text is not None and words[:-1] in _WHOLE and len(names) == 1 and known(text):
         state.set(names.pop(), text.strip())
         return state.ended(None)
+    if any(not known(word) and not _asks(words, at) for at, word in enumerate(words)):
+        return lose_all(walk, state, walk.marks.shown(" ".join(run.words)))
+    if "-C" in words:  # a callback
+        names |= frozenset().union(*map(written, words))
     return _lose(walk, state, names | {"REPLY", "MAPFILE"})
+
+
+def _asks(words: tuple[str, ...], at: int) -> bool:
+    """Whether a word of ``read`` is an option's own."""
+    return at > 0 and re.fullmatch(r"-\w*[ptnNdui]", words[at - 1]) is not None
 
 
 _WHOLE = (("-r", "-d", ""), ("-rd", ""), ("-d", "", "-r"))
@@ -189,8 +329,11 @@ def _let(walk: "Walk", run: "Run", state: State) -> list[State]:
 
 
 def _printf(walk: "Walk", run: "Run", state: State) -> list[State]:
-    if len(run.words) > 2 and plain(run.words[1]) == "-v":
-        state.set(plain(run.words[2]), walk.marks.unread("$(printf …)"))
+    if len(run.words) > 1 and plain(run.words[1]).startswith("-v"):
+        name = plain(run.words[1])[2:] or plain("".join(run.words[2:3]))
+        if not known(name):
+            return lose_all(walk, state, walk.marks.shown(name))
+        _lose(walk, state, _NAME.findall(name)[:1])
     elif state.output is not None:
         state.output = (*state.output, walk.marks.unread("$(printf …)"))
     return state.ended(True)
@@ -211,28 +354,33 @@ def _eval(walk: "Walk", run: "Run", state: State) -> list[State]:
         shown = walk.marks.shown(text)
         if _SETS_UP.search(shown):
             return state.ended(None)
-        if not certain(text).strip():
-            return _lose(walk, state, state.variables)
+        if not certain(text).strip() or not known(text.split()[0].partition("=")[0]):
+            return lose_all(walk, state, shown)
     return walk.inside(text, state, run.line - 1)
 
 
 def _source(walk: "Walk", run: "Run", state: State) -> list[State]:
     if len(run.words) < 2:
         return state.ended(None)
-    text = walk.files.text(run.words[1])
+    away = walk.files.whole(run.words[1]) in walk.marks.rewritten
+    text = None if away else walk.files.text(run.words[1])
     if text is not None:
         outer, state.line, state.depth = state.line, run.line, state.depth + 1
+        given = state.arguments
+        if len(run.words) > 2:
+            state.arguments = arguments(walk, run.words[2:], run.sources[2:])
         before = state.reading(walk.files.whole(run.words[1]))
         ends = walk.inside(text, state, 0)
         for end in ends:
             end.line, end.depth = outer, end.depth - 1
             end.flow = "" if end.flow == "return" else end.flow
             end.reads(before)
+            end.arguments = given if len(run.words) > 2 else end.arguments
         return ends
-    if _SETS_UP.search(walk.files.short(walk.marks.shown(run.words[1]))):
+    shown = walk.marks.shown(run.words[1])
+    if _SETS_UP.search(walk.files.short(shown)):
         return state.ended(None)
-    walk.marks.scripts.append(walk.marks.shown(run.words[1]))
-    return _lose(walk, state, state.variables)
+    return lose_all(walk, state, shown)
 
 
 def _cd(walk: "Walk", run: "Run", state: State) -> list[State]:
@@ -244,6 +392,8 @@ def _cd(walk: "Walk", run: "Run", state: State) -> list[State]:
     to = plain(words[0]) if len(words) == 1 and known(words[0]) else ""
     here = state.folder
     whole = to if to.startswith("/") else f"{here}/{to}" if here and to and to[0] != "-" else ""
+    if state.output is not None and plain(run.words[0]) != "cd":
+        state.output = (*state.output, walk.marks.unread(f"$({' '.join(run.sources)})"))
     there = plain(run.words[0]) != "popd" and whole != "" and Path(whole).is_dir()
     lost = walk.marks.unread("$PWD", FOLDER)
     state.set(FOLDER, normpath(whole) + carried(words[0]) if there else lost)
@@ -272,10 +422,14 @@ _SETS_UP = re.compile(
 Builtin = Callable[["Walk", "Run", State], list[State]]
 BUILTINS: dict[str, Builtin] = {
     **dict.fromkeys(("exit", "return", "break", "continue", "exec"), _ends),
-    **dict.fromkeys((":", "true", "false", "shopt", "trap", "ulimit", "wait"), _nothing),
+    **dict.fromkeys((":", "true", "false", "wait"), _nothing),
     **dict.fromkeys(("cd", "pushd", "popd"), _cd),
     **dict.fromkeys(("read", "mapfile", "readarray"), _read),
     **dict.fromkeys(("source", "."), _source),
+    **dict.fromkeys(("export", "declare", "local", "readonly", "typeset"), _declare),
+    **dict.fromkeys(("shopt", "trap", "ulimit"), _prints_too),
+    "alias": _alias,
+    "unset": _unset,
     "shift": _shift,
     "set": _set,
     "getopts": _getopts,

@@ -1,10 +1,11 @@
 """The training commands of a script, with the words that each of them receives."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tod.configurations.nearby import Near
-from tod.configurations.shell.marks import Marks, known, plain
+from tod.configurations.shell.environment_words import with_words_of
+from tod.configurations.shell.marks import Marks, known, plain, without_marks
 from tod.configurations.shell.nested import Inner, inner_scripts
 from tod.configurations.shell.programs import Program, program_of
 from tod.configurations.shell.state import State
@@ -58,8 +59,9 @@ class Script:
             outside: Variables that are set outside, as far as they are told.
         """
         walk = Walk(self.marks, self._started, self.files)
-        text = text.replace("\r\n", "\n")
-        state = State(dict(outside), exported=set(outside))
+        text = without_marks(text.replace("\r\n", "\n"))
+        told = {name: without_marks(value) for name, value in outside.items()}
+        state = State(dict(told), exported=set(told))
         state.begun_as(self.files.own)
         walk.script(text, state)
         return self.commands
@@ -67,19 +69,26 @@ class Script:
     def _started(self, walk: Walk, run: Run, document: str | None, state: State) -> None:
         program = program_of(tuple(map(self.files.short, run.words)))
         if program is not None:
-            self.commands.append(Command(program, run, state.folder))
+            self.commands.append(
+                Command(program, _added_to(run, program, self.marks), state.folder)
+            )
             return
         for inner in inner_scripts(run.words, document):
             self._inner(walk, run, inner, state)
         if document is not None and _writes_script(run, document):
             walk.inside(document, state.started(None), run.line)
 
+    def _text(self, name: str) -> str | None:
+        """The text of a file that the script does not write itself."""
+        return None if self.files.whole(name) in self.marks.rewritten else self.files.text(name)
+
     def _inner(self, walk: Walk, run: Run, inner: Inner, state: State) -> None:
         started = state.started(inner.arguments) if inner.inherits else State(arguments=())
         started.depth = state.depth + 1
+        with_words_of(run.words, started)
         if inner.file and not inner.copied:
             started.begun_as(self.files.whole(inner.text))
-        text = self.files.text(inner.text) if inner.file else inner.text
+        text = self._text(inner.text) if inner.file else inner.text
         if text is None:
             return
         if inner.document:
@@ -87,6 +96,25 @@ class Script:
             return
         started.line = run.line
         walk.inside(text, started, 0)
+
+
+_ADDING = ("xargs", "parallel", "find")
+"""Programs that start another one with words of their own behind its words, or for ``{}``."""
+
+
+def _added_to(run: Run, program: Program, marks: Marks) -> Run:
+    """A run with what a program that starts it adds to its words, which is not read."""
+    name = next((n for n in map(plain, run.words[: program.start]) if n in _ADDING), None)
+    if name is None:
+        return run
+    added = marks.unread(f"what {name} adds")
+    words = (*(added if "{}" in word else word for word in run.words[program.start :]), added)
+    sources = (*run.sources[program.start :], f"what {name} adds")
+    return replace(
+        run,
+        words=(*run.words[: program.start], *words),
+        sources=(*run.sources[: program.start], *sources),
+    )
 
 
 def _writes_script(run: Run, document: str) -> bool:

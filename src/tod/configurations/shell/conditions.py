@@ -55,6 +55,8 @@ class Condition:
         if sign not in ("-z", "-n"):
             return None
         empty = self._empty(self._text(operand))
+        if empty and sign == "-n" and not self.double and operand.startswith("$"):
+            return True  # `[ -n ]`: a text that is not empty
         return empty if sign == "-z" else _not(empty)
 
     def _binary(self, node: Node) -> bool | None:
@@ -65,8 +67,13 @@ class Condition:
             if stops in (one, other):
                 return stops
             return None if None in (one, other) else not stops
-        first = self._text(text_of(left))
-        second = "".join(words_of(right))
+        turned = left.type == "unary_expression" and text_of(left.children[0]) == "!"
+        if turned:  # the grammar takes `! a == b` for `(! a) == b`
+            left = left.children[-1]
+        held = self._compared(sign, self._text(text_of(left)), "".join(words_of(right)))
+        return _not(held) if turned else held
+
+    def _compared(self, sign: str, first: str, second: str) -> bool | None:
         if sign in _NUMBERS:
             return self._numbers(sign, first, self._text(second))
         if sign not in ("=", "==", "!="):
@@ -85,9 +92,11 @@ class Condition:
             return None
         spelled = plain(second)
         wild = self.double and any(char in pattern for char in "*?[(")
+        wild |= self.double and "$" in pattern and any(char in spelled for char in "*?[")
         if wild and any(char in pattern for char in "'\"\\$"):
             return None
-        return patterns.matches(plain(first), spelled) if wild else plain(first) == spelled
+        same = patterns.matches(plain(first), spelled) if wild else plain(first) == spelled
+        return same or (None if "nocasematch" in self.words.state.modes else same)
 
     def _text(self, word: str) -> str:
         """What a word comes to; a variable that is set outside alone is assumed to be unset."""
@@ -116,4 +125,6 @@ def tested(node: Node, words: Words) -> tuple[bool | None, str]:
     inside = node.named_children
     if len(inside) != 1:
         return None, ""
+    if not double and {"-a", "-o"} & set(text_of(node).split()):
+        return None, ""  # the grammar does not tell which of them joins what
     return condition.holds(inside[0]), condition.why

@@ -31,10 +31,13 @@ class Marks:
     Attributes:
         pieces: In order.
         scripts: Scripts that were to be read in place and are not here: they may set anything.
+        rewritten: Whole paths of files that the script itself writes: as they are here is not as
+            they will be.
     """
 
     pieces: list[Unread | str] = field(default_factory=list)
     scripts: list[str] = field(default_factory=list)
+    rewritten: set[str] = field(default_factory=set)
 
     def unread(self, source: str, outside: str = "") -> str:
         """A mark for a piece that could not be read."""
@@ -65,6 +68,11 @@ class Marks:
         if piece not in self.pieces:
             self.pieces.append(piece)
         return self.pieces.index(piece)
+
+
+def without_marks(text: str) -> str:
+    """A text of a file's, without characters that would be taken for marks."""
+    return re.sub("[\ue000-\ue011]", "\ufffd", text)
 
 
 def known(text: str) -> bool:

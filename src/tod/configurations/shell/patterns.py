@@ -2,6 +2,9 @@
 
 import re
 
+_MOST = 10**7
+"""Ways to match a text that are tried."""
+
 
 def expression(pattern: str, shortest: bool = False) -> str | None:
     """A pattern as a regular expression; None where it holds what is not read here."""
@@ -33,13 +36,18 @@ def expression(pattern: str, shortest: bool = False) -> str | None:
 
 def matches(text: str, pattern: str) -> bool | None:
     """Whether a whole text is of a pattern; None where that cannot be told."""
-    found = expression(pattern)
+    found = None if _long(text, pattern) else expression(pattern)
     return None if found is None else re.fullmatch(found, text) is not None
+
+
+def _long(text: str, pattern: str) -> bool:
+    """Whether all ways to match would be too many to try."""
+    return bool((len(text) + 1) ** (pattern.count("*") + 1) > _MOST)
 
 
 def removed(text: str, operator: str, pattern: str) -> str | None:
     """``${X#p}``, ``${X##p}``, ``${X%p}``, ``${X%%p}``; None where that cannot be told."""
-    if expression(pattern) is None:
+    if expression(pattern) is None or _long(text, pattern):
         return None
     starts = operator[0] == "#"
     lengths = range(len(text) + 1)
@@ -52,7 +60,7 @@ def removed(text: str, operator: str, pattern: str) -> str | None:
 
 def replaced(text: str, operator: str, pattern: str, by: str) -> str | None:
     """``${X/p/b}`` and its kinds ``//``, ``/#``, ``/%``; None where that cannot be told."""
-    found = expression(pattern)
+    found = None if _long(text, pattern) else expression(pattern)
     if found is None or not pattern or "&" in by:
         return None if pattern else text
     found = {"/#": f"\\A{found}", "/%": f"{found}\\Z"}.get(operator, found)

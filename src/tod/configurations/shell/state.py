@@ -1,18 +1,26 @@
 """What a shell holds at one place of a script: variables, arguments, functions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tod.base import SpecError
 from tod.configurations.shell.marks import GONE, Marks, known, plain
 
+_LONGEST = 1 << 20
+"""Characters of a value, or items of an array."""
+_FOLLOWS = (
+    *("variables", "arguments", "flow", "output", "functions"),
+    *("exported", "scopes", "loose", "modes", "open"),
+)
+"""What decides on what follows."""
 Value = str | tuple[str, ...] | None
 """A text, an array, or nothing: then the script has unset it."""
 
 FOLDER, SOURCES = "PWD", "BASH_SOURCE"
 """Variables of the shell's own: where it is, and the files that it reads, innermost first."""
 ALL = "*"
-"""Stands for every name among those that are exported."""
+"""Among those that are exported: every name that is given a value from here on is, too."""
 
 
 @dataclass
@@ -30,6 +38,10 @@ class State:
         output: What was printed, where it is collected; None elsewhere.
         line: Of the outermost call of a function, inside one.
         depth: Calls and scripts inside one another.
+        scopes: Of each function that is called, innermost last: what its own names were before.
+        loose: Names that anything may give a value to, unseen.
+        modes: Options of ``shopt`` that are on.
+        open: Whether what was not read may have set names that the script never does.
         name: ``$0``, as a whole path; empty: not known.
     """
 
@@ -43,6 +55,10 @@ class State:
     output: tuple[str, ...] | None = None
     line: int | None = None
     depth: int = 0
+    scopes: list[dict[str, Any]] = field(default_factory=list)
+    loose: set[str] = field(default_factory=set)
+    modes: frozenset[str] = frozenset()
+    open: bool = False
     name: str = ""
 
     def begun_as(self, path: str) -> None:
@@ -77,33 +93,55 @@ class State:
             variables=dict(self.variables),
             functions=dict(self.functions),
             exported=set(self.exported),
+            scopes=[dict(names) for names in self.scopes],
+            loose=set(self.loose),
         )
 
     def started(self, arguments: tuple[str, ...] | None = ()) -> "State":
         """A new shell that this one starts: it sees what is exported."""
-        every = ALL in self.exported
         seen = {
             n: value
             for n, value in self.variables.items()
-            if (every or n in self.exported or n == FOLDER) and n != SOURCES
+            if (n in self.exported or n == FOLDER) and n != SOURCES
         }
         return State(
-            seen, arguments, exported=set(self.exported), line=self.line, depth=self.depth + 1
+            seen,
+            arguments,
+            exported=self.exported - {ALL},
+            line=self.line,
+            depth=self.depth + 1,
+            loose=self.loose & self.exported,
+            open=self.open,
         )
 
     def same(self, other: "State") -> bool:
         """Whether whatever follows is the same."""
-        return (self.variables, self.arguments, self.flow, self.output, self.functions) == (
-            other.variables,
-            other.arguments,
-            other.flow,
-            other.output,
-            other.functions,
-        )
+        return all(getattr(self, name) == getattr(other, name) for name in _FOLLOWS)
 
     def set(self, name: str, value: Value) -> None:
-        """Give a variable a value."""
+        """Give a variable a value.
+
+        Raises:
+            SpecError: It is longer than any that is followed.
+        """
+        if value is not None and (len(value) > _LONGEST or len("".join(value)) > _LONGEST):
+            raise SpecError(f"a script in which {name} grows beyond {_LONGEST} characters.")
         self.variables[name] = value
+        if ALL in self.exported:
+            self.exported.add(name)
+
+    def own(self, name: str) -> None:
+        """Make a name the own one of the function that is called: it is as before behind it."""
+        if self.scopes:
+            self.scopes[-1].setdefault(name, self.variables.get(name, ...))
+
+    def left(self, names: Mapping[str, Any]) -> None:
+        """Give names back what they were; ``...``: not there."""
+        for name, value in names.items():
+            if value is ...:
+                self.variables.pop(name, None)
+            else:
+                self.variables[name] = value
 
     def ended(self, status: bool | None, why: str = "") -> list["State"]:
         """This way with the status of its last command."""
@@ -126,6 +164,12 @@ def distinct(states: Iterable[State]) -> list[State]:
 def joined(states: list[State], marks: Marks) -> State:
     """One state for several: what they differ in is not known."""
     whole = states[0].copy()
+    for state in states[1:]:
+        whole.loose |= state.loose
+        whole.modes |= state.modes
+        whole.open |= state.open
+        for mine, other in zip(whole.scopes, state.scopes, strict=False):
+            mine.update({name: value for name, value in other.items() if name not in mine})
     for name in sorted({name for state in states for name in state.variables}):
         values = [state.variables.get(name, f"${name}") for state in states]
         if any(value != values[0] for value in values):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from tod.base import SpecError
 from tod.configurations.nearby import Near
 from tod.configurations.shell import builtins_
 from tod.configurations.shell.arithmetic import Arithmetic, NotKnownError
@@ -11,7 +12,9 @@ from tod.configurations.shell.conditions import tested
 from tod.configurations.shell.documents import Documents
 from tod.configurations.shell.marks import ARGUMENTS, Marks, carried, known, plain
 from tod.configurations.shell.patterns import matches
+from tod.configurations.shell.prefixes import without_prefixes
 from tod.configurations.shell.printing import PRINTING
+from tod.configurations.shell.rewritten import rewritten
 from tod.configurations.shell.state import SOURCES, State, Value, assuming, distinct, joined
 from tod.configurations.shell.tree import Node, assigned, parse, text_of, words_of
 from tod.configurations.shell.words import ALWAYS, Words
@@ -22,6 +25,8 @@ _TURNS = 40
 """Turns of a loop that are followed one by one."""
 _DEEPEST = 12
 """Calls and scripts inside one another."""
+_MOST = 20_000
+"""Statements that are followed."""
 _PRINTS_ELSEWHERE = re.compile(r"1?>|&>")
 """Begins a redirection of what a command prints."""
 
@@ -55,6 +60,7 @@ class Walk:
         files: Those around the outermost script.
         line: Added to lines of the script that is followed now.
         documents: Here-documents of all scripts.
+        steps: Statements that were followed so far.
     """
 
     marks: Marks
@@ -62,11 +68,12 @@ class Walk:
     files: Near
     line: int = 0
     documents: Documents = field(default_factory=Documents)
+    steps: int = 0
 
     def script(self, text: str, state: State) -> list[State]:
         """Follow a script; the ways that it ends."""
         if state.depth > _DEEPEST:
-            return [state]
+            return builtins_.lose_all(self, state, "a script that deep")
         return self.each(parse(self.documents.taken_out(text)).children, [state])
 
     def inside(self, text: str, state: State, line: int) -> list[State]:
@@ -90,11 +97,28 @@ class Walk:
             if not going:
                 return states
             ended = [state for state in states if state.flow]
-            states = [*ended, *self._limited([end for s in going for end in self.one(node, s)])]
+            states = [*ended, *self._limited([end for s in going for end in self._whole(node, s)])]
         return states
 
+    def _whole(self, node: Node, state: State) -> list[State]:
+        """One statement with the sign behind it: ``&`` leaves it to another shell."""
+        behind = node.next_sibling
+        if behind is not None and behind.type == "&":
+            return self._after(state, self.one(node, state.copy()))
+        return self.one(node, state)
+
     def one(self, node: Node, state: State) -> list[State]:
-        """One statement."""
+        """One statement.
+
+        Raises:
+            SpecError: Loops and calls come to more of them than are followed.
+        """
+        self.steps += 1
+        if self.steps > _MOST:
+            raise SpecError(
+                f"a script whose loops and calls come to more than {_MOST} statements: it is not "
+                "followed to its training command."
+            )
         follow = getattr(self, f"_{node.type}", None)
         if follow is not None:
             return follow(node, state)  # type: ignore[no-any-return]
@@ -121,6 +145,8 @@ class Walk:
 
     def _printed(self, text: str, state: State) -> str | None:
         """What a command in `$(…)` prints; None if not known."""
+        if text.lstrip().startswith("<"):  # the lines of a file
+            return None
         inner = state.copy()
         inner.output, inner.depth = (), state.depth + 1
         text = self.documents.put_back(text)
@@ -177,6 +203,8 @@ class Walk:
         if state.output is not None:
             told = self.marks.unread(text_of(node)) if text is None else text
             state.output = (*state.output, told)
+        if "lastpipe" in state.modes:
+            builtins_.lose_all(self, state, text_of(node))
         return state.ended(None)
 
     def _list(self, node: Node, state: State) -> list[State]:
@@ -268,12 +296,18 @@ class Walk:
     def _items(self, items: list[Node], text: str, expansion: Words, state: State) -> list[State]:
         """The items of a ``case`` that a text is of, or may be of."""
         found: list[State] = []
+        falling: list[State] = []
+        testing = [state.copy()]
         for item in items:
             hit = self._item_matches(item, text, expansion)
-            found += [] if hit is False else self.each(_body(item), [state.copy()])
-            if hit is True:
-                return found
-        return [*found, state.copy()]
+            begun = [*falling, *(one.copy() for one in testing if hit is not False)]
+            testing = [] if hit is True else testing
+            ends = self.each(_body(item), begun) if begun else []
+            sign = text_of(item.children[-1])
+            falling = ends if sign == ";&" else []
+            testing += ends if sign == ";;&" else []
+            found += [] if sign in (";&", ";;&") else ends
+        return [*found, *falling, *testing]
 
     def _item_matches(self, item: Node, text: str, expansion: Words) -> bool | None:
         if not known(text):
@@ -283,13 +317,15 @@ class Walk:
         for pattern in _patterns(item):
             spelled = expansion.text(pattern)
             wild = any(char in pattern for char in "*?[(")
+            wild |= "$" in pattern and any(char in spelled for char in "*?[")
             if not known(spelled) or (wild and any(char in pattern for char in "'\"\\$")):
                 answers.append(None)
             elif wild:
                 answers.append(matches(plain(text), plain(spelled)))
             else:
                 answers.append(plain(text) == plain(spelled))
-        return True if True in answers else None if None in answers else False
+        loose = None in answers or "nocasematch" in expansion.state.modes
+        return True if True in answers else None if loose else False
 
     def _for_statement(self, node: Node, state: State) -> list[State]:
         name = next(text_of(c) for c in node.children if c.type == "variable_name")
@@ -308,7 +344,7 @@ class Walk:
                     one.set(name, item)
             states = self._turn([body], states)
         for one in states:
-            one.flow = "" if one.flow == "break" else one.flow
+            one.flow = _behind_loop(one.flow)
         names = assigned(node)
         return self._limited([_marked(one, names, why) for one in states])
 
@@ -326,7 +362,7 @@ class Walk:
         before = state.copy()
         ends = self._turn(body, [state])
         for end in ends:
-            end.flow = "" if end.flow == "break" else end.flow
+            end.flow = _behind_loop(end.flow)
             for name in names:
                 end.set(name, self.marks.unread(f"${name}"))
         before.status = None
@@ -365,9 +401,10 @@ class Walk:
         return builtins_.declare(self, node, state)
 
     def _unset_command(self, node: Node, state: State) -> list[State]:
-        for child in node.named_children:
-            state.set(text_of(child), None)
-        return state.ended(True)
+        expansion = self.expansion(state)
+        spelled = words_of(node.children[1:])
+        words = [text for word in spelled for text in expansion.fields(word)]
+        return builtins_.unset(self, words, state)
 
     def _redirected_statement(self, node: Node, state: State) -> list[State]:
         body = node.children[0]
@@ -375,8 +412,10 @@ class Walk:
         text, before = self._document(node, state), state.output
         elsewhere = any(_PRINTS_ELSEWHERE.match(text_of(child)) for child in node.children[1:])
         state.output = None if elsewhere else before
+        self._redirected(node, state)
         if body.type == "command":
             more = [] if document is None else _behind(document)
+            more = [*_behind_files(node), *more]
             ends = self.command(body, state, text, more)
         else:
             ends = self.one(body, state)
@@ -386,6 +425,15 @@ class Walk:
             if child.type in ("command", "pipeline", "list"):
                 ends = [s for end in ends for s in self.one(child, end)]
         return ends
+
+    def _redirected(self, node: Node, state: State) -> None:
+        """Files that a redirection writes are other ones from here on."""
+        for child in node.children[1:]:
+            if child.type == "file_redirect" and ">" in text_of(child):
+                to = words_of(child.named_children)[:1]
+                self.marks.rewritten |= {
+                    self.files.whole(text) for w in to for text in [self.expansion(state).text(w)]
+                }
 
     def _document(self, node: Node, state: State) -> str | None:
         """What a redirection gives a program to read."""
@@ -425,35 +473,50 @@ class Walk:
         line = state.line or node.start_point[0] + 1 + self.line
         vanished = "".join(expansion.vanished)
         run = Run(line, tuple(words), tuple(sources), vanished, document)
-        name = plain(words[0])
-        if name in state.functions and state.depth <= _DEEPEST:
+        if not given:
+            return self._ran(run, state)
+        before = {n: state.variables.get(n, ...) for c in given for n in assigned(c)}
+        exported = set(state.exported)
+        self.each(given, [state])
+        state.exported |= set(before)
+        ends = self._ran(run, state)
+        for end in ends:
+            end.left(before)
+            end.exported -= set(before) - exported
+        return ends
+
+    def _ran(self, run: Run, state: State) -> list[State]:
+        """What a command of known place runs, by its name."""
+        whole, run = run, without_prefixes(run)
+        name = plain(run.words[0]) if run.words else ":"
+        if name in state.functions and "command" not in map(plain, whole.words[:1]):
+            if state.depth > _DEEPEST:
+                return builtins_.lose_all(self, state, f"{name}, called that deep")
             return self._call(state.functions[name], run, state)
         builtin = builtins_.BUILTINS.get(name)
         if builtin is not None:
             return builtin(self, run, state)
         if name in PRINTING and state.output is not None:
             return builtins_.prints(self, run, state)
-        self.started(self, run, document, state)
+        self.started(self, whole, run.document, state)
+        self.marks.rewritten |= {self.files.whole(word) for word in rewritten(run.words)}
         if state.output is not None:
             state.output = (*state.output, self.marks.unread(f"$({name} …)"))
         return state.ended(None)
 
     def _call(self, defined: tuple[Node, Value], run: Run, state: State) -> list[State]:
         function, files = defined
-        outer = state.arguments, state.line, dict(state.variables)
-        local = builtins_.local(function)
+        outer = state.arguments, state.line
         before = state.reading(files[0] if isinstance(files, tuple) else "")
-        state.arguments, state.line, state.depth = run.words[1:], run.line, state.depth + 1
+        state.arguments = builtins_.arguments(self, run.words[1:], run.sources[1:])
+        state.line, state.depth = run.line, state.depth + 1
+        state.scopes.append({})
         ends = self.one(function.children[-1], state)
         for end in ends:
             end.arguments, end.line, end.depth = outer[0], outer[1], end.depth - 1
             end.flow = "" if end.flow == "return" else end.flow
             end.reads(before)
-            for name in local:
-                if name in outer[2]:
-                    end.variables[name] = outer[2][name]
-                else:
-                    end.variables.pop(name, None)
+            end.left(end.scopes.pop())
         return ends
 
 
@@ -474,15 +537,38 @@ def _marked(state: State, names: Iterable[str], why: str) -> State:
 
 def _patterns(item: Node) -> list[str]:
     """The patterns of one item of a ``case``."""
-    end = next(c for c in item.children if c.type == ")")
-    head = [c for c in item.children if c.end_byte <= end.start_byte]
-    spelled = "".join(text_of(c) for c in head).lstrip("(")
-    return [one.strip() for one in spelled.split("|")]
+    found = [""]
+    for child in item.children:
+        if child.type == ")":
+            break
+        if child.type == "|":
+            found.append("")
+        elif child.type != "(":
+            found[-1] += text_of(child)
+    return [one.strip() for one in found]
 
 
 def _body(item: Node) -> list[Node]:
     end = next(c for c in item.children if c.type == ")")
     return [c for c in item.children if c.is_named and c.start_byte >= end.end_byte]
+
+
+def _behind_loop(flow: str) -> str:
+    """How a way goes on behind a loop: ``break 2`` ends the one around it, too."""
+    word, _, count = flow.partition(" ")
+    if word not in ("break", "continue"):
+        return flow
+    left = int(count or 1) - 1
+    return "" if left == 0 else word if left == 1 else f"{word} {left}"
+
+
+def _behind_files(node: Node) -> list[str]:
+    """Words of a command that stand behind the file that it writes or reads."""
+    found: list[str] = []
+    for child in node.children[1:]:
+        if child.type == "file_redirect":
+            found += words_of([c for c in child.named_children if c.type != "file_descriptor"])[1:]
+    return found
 
 
 def _aside(node: Node) -> bool:

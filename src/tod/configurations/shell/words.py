@@ -34,6 +34,9 @@ _ESCAPES = {
     "f": "\f",
     "v": "\v",
 }
+_ANSI = re.compile(
+    r"\\(x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{1,4}|U[0-9a-fA-F]{1,5}|[0-7]{1,3}|.)", re.DOTALL
+)
 _PLAIN = re.compile(r"[^\\'\"$`<>]+")
 _PLAIN_IN_QUOTES = re.compile(r"[^\\$`]+")
 _NAME = re.compile(r"\$([A-Za-z_]\w*|\d|[@*#?$!-])")
@@ -162,8 +165,13 @@ class Words:
                 return self._one(number, text[at : end + 2], quoted), end + 2
         if text.startswith(("$(", "`"), at):
             end = skipped(text, at)
-            inner = text[at + 2 : end - 1] if text[at] == "$" else text[at + 1 : end - 1]
+            inner = (
+                text[at + 2 : end - 1] if text[at] == "$" else _in_backticks(text[at + 1 : end - 1])
+            )
             return self._one(self.output(inner, self.state), text[at:end], quoted), end
+        if text.startswith("$[", at):
+            end = closing(text, at + 2, "]") + 1
+            return self._one(self.number(text[at + 2 : end - 1]), text[at:end], quoted), end
         if text.startswith("${", at):
             end = skipped(text, at)
             of = parameter(text[at + 2 : end - 1])
@@ -221,7 +229,8 @@ class Words:
             nonlocal assumed
             text = self.text(word)
             assumed += carried(text)
-            return plain(text) if known(text) else None
+            quoted = any(char in word for char in "'\"\\") and any(c in text for c in "*?[")
+            return plain(text) if known(text) and not quoted else None
 
         text = changed(plain(item), of, expand, self._whole) if known(item) else None
         return self.marks.unread(source) if text is None else text + assumed
@@ -266,8 +275,14 @@ class Words:
             if given is None:
                 return None, f"{ARGUMENTS} {of.name}"
             place = int(of.name) - 1
+            if place >= len(given) and given and self.marks.shown(given[-1]) == "$@":
+                return (given[-1],), ""
             return ((given[place],), "") if place < len(given) else (None, "")
+        if of.name in self.state.loose:
+            return (self.marks.unread(f"${of.name}"),), ""
         if of.name not in self.state.variables:
+            if self.state.open and not ALWAYS.fullmatch(of.name):
+                return (self.marks.unread(f"${of.name}", of.name),), ""
             return None, of.name
         return self._chosen(of, self.state.variables[of.name]), ""
 
@@ -284,6 +299,8 @@ class Words:
         there = [item for item in items if GONE not in item]
         assumed = "".join(carried(item) for item in items if GONE in item)
         inside = -len(there) <= number < len(there)
+        if not inside and items and not known(items[-1]):
+            return (self.marks.unread(f"${{{of.name}[{of.index or 0}]}}"),)
         return (there[number] + assumed,) if inside else None
 
     def _default(
@@ -372,6 +389,11 @@ class Words:
         return words + ([] if current is None else [current])
 
 
+def _in_backticks(text: str) -> str:
+    """A command in backticks: a backslash there is taken off before it is read."""
+    return re.sub(r"\\([\\$`])", r"\1", text)
+
+
 def plain_free(item: str) -> str:
     """The marks of an item that is no word."""
     return item.replace(GONE, "")
@@ -407,8 +429,13 @@ def _ansi(text: str) -> str:
 
     def one(found: re.Match[str]) -> str:
         code = found.group(1)
-        if code[0] == "x":
+        if code[0] in "xuU" and len(code) > 1:
             return chr(int(code[1:], 16))
         return chr(int(code, 8)) if code[0] in "01234567" else _ESCAPES.get(code, code)
 
-    return re.sub(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", one, text, flags=re.DOTALL)
+    return re.sub(
+        r"\\(x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{1,4}|U[0-9a-fA-F]{1,6}|[0-7]{1,3}|.)",
+        one,
+        text,
+        flags=re.DOTALL,
+    )
