@@ -1,5 +1,6 @@
 """A value that a script changes in a way that is not followed is open, or the one that arrives."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tod.base import SpecError
 from tod.configurations.framework import Computed
 from tod.configurations.locate import locate
 from tod.configurations.nearby import text_near
+from tod.configurations.shell.braces import spread
 from tod.configurations.shell.reading import Reader
 
 OPEN = {
@@ -135,3 +137,17 @@ def test_too_long_to_follow() -> None:
     script = "f() { " + "f; " * 9 + "}\nf\n" + f"python3 {PROGRAM} a=1"
     with pytest.raises(SpecError, match="more than"):
         Reader("a script").commands(script)
+
+
+def test_what_doubles_is_refused_or_left_whole(tmp_path: Path) -> None:
+    """Forty doublings are 10¹² items or words: a limit is reached long before."""
+    script = tmp_path / "a.sh"
+    script.write_text(
+        "A=(x)\n" + 'A=("${A[@]}" "${A[@]}")\n' * 40 + "python train_grpo.py --num_generations 8\n"
+    )
+    with pytest.raises(SpecError, match="A grows beyond 16384 items"):
+        locate(script)
+    word = "{a,b}" * 40
+    assert spread(f"x{word}")[0].startswith("x")
+    assert len(spread(word)) <= 1000
+    assert spread("{a,b}" * 3) == ["".join(letters) for letters in product("ab", repeat=3)]

@@ -1,6 +1,7 @@
 """Braces that spell several words: ``{a,b}``, ``{1..3}``."""
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d+))?")
@@ -13,6 +14,11 @@ def spread(word: str) -> list[str]:
     Quotes and what `$` begins are left as they are. A word that would spell more than a thousand,
     or braces in braces that are a range, stays whole.
     """
+    return list(_spread(word))
+
+
+@lru_cache(maxsize=4096)  # what follows a brace is spread once for each brace before it
+def _spread(word: str) -> tuple[str, ...]:
     at = 0
     while at < len(word):
         if word[at] == "{":
@@ -21,12 +27,12 @@ def spread(word: str) -> list[str]:
                 [] if end is None else _inside(word[at + 1 : end], [c - at - 1 for c in commas])
             )
             if inside and end is not None:
-                tails = spread(word[end + 1 :])
-                heads = [word[:at] + one for text in inside for one in spread(text)]
+                tails = _spread(word[end + 1 :])
+                heads = [word[:at] + one for text in inside for one in _spread(text)]
                 if len(heads) * len(tails) <= _MOST:
-                    return [head + tail for head in heads for tail in tails]
+                    return tuple(head + tail for head in heads for tail in tails)
         at = skipped(word, at)
-    return [word]
+    return (word,)
 
 
 def _inside(text: str, commas: list[int]) -> list[str]:

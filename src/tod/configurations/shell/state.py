@@ -8,7 +8,9 @@ from tod.base import SpecError
 from tod.configurations.shell.marks import GONE, Marks, known, plain
 
 _LONGEST = 1 << 20
-"""Characters of a value, or items of an array."""
+"""Characters of a value."""
+_ITEMS = 1 << 14
+"""Items of an array."""
 _FOLLOWS = (
     *("variables", "arguments", "flow", "output", "functions"),
     *("exported", "scopes", "loose", "modes", "open"),
@@ -124,7 +126,9 @@ class State:
         Raises:
             SpecError: It is longer than any that is followed.
         """
-        if value is not None and (len(value) > _LONGEST or len("".join(value)) > _LONGEST):
+        if isinstance(value, tuple) and len(value) > _ITEMS:
+            raise SpecError(f"a script in which {name} grows beyond {_ITEMS} items.")
+        if value is not None and len("".join(value)) > _LONGEST:
             raise SpecError(f"a script in which {name} grows beyond {_LONGEST} characters.")
         self.variables[name] = value
         if ALL in self.exported:
