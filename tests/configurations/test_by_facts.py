@@ -325,3 +325,10 @@ def test_a_release_may_be_asked_for(tmp_path: Path) -> None:
     assert locate(path, version="0.9.1").version == "0.9.1"
     with pytest.raises(SpecError, match=r"was read 0\.8\.0 to"):
         locate(path, version="0.1.0")
+
+
+@pytest.mark.parametrize("words", ["8 9", "many", "2.5", "inf"])
+def test_a_count_that_is_none_is_refused(tmp_path: Path, words: str) -> None:
+    text = SHAPES["slime"][1].rstrip() + f" --n-samples-per-prompt {words}\n"
+    with pytest.raises(SpecError, match="is no whole number"):
+        at(tmp_path, "a.sh", text)

@@ -336,8 +336,11 @@ def _whole(name: str, value: Any) -> int:
     Raises:
         SpecError: It is none.
     """
-    number = float(value)
-    if number != int(number) or number < 1:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not number.is_integer() or number < 1:
         raise SpecError(f"{name}: {value!r} is no whole number of at least 1.")
     return int(number)
 

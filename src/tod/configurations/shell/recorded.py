@@ -1,5 +1,6 @@
 """What a command gives a program of a framework that is read by its facts."""
 
+import re
 from dataclasses import replace
 
 from tod.configurations.shell.commands import Command
@@ -11,6 +12,8 @@ from tod.configurations.shell.settings import Given, given_options, given_overri
 __all__ = ["given_recorded"]
 
 _FILES = (".yaml", ".yml", ".json", ".toml")
+_SIGNS = re.compile(r'[${}"@*]|\[|\]')
+"""What stands around a name where its value, or all of a list, is asked for."""
 _ENDS = ("&&", "||", ";", "|")
 """Words of a quoted script that end a command."""
 
@@ -82,7 +85,11 @@ def _as_values(command: Command, marks: Marks) -> Command:
     A word of a list is a value, unless its own name is one of a list of options.
     """
     sources = tuple(
-        f'"{shown}"' if not known(plain(word)) and not shown.startswith(("${", '"${')) else source
+        f'"{shown}"'
+        if not known(plain(word))
+        and not shown.startswith(("${", '"${'))
+        and _SIGNS.sub("", shown) != _SIGNS.sub("", source)
+        else source
         for word, source in zip(command.run.words, command.run.sources, strict=True)
         for shown in [marks.shown(word)]
     )
