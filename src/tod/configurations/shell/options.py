@@ -12,7 +12,8 @@ SETS = re.compile(r"(~[\w./@-]+(=.*)?|[+~]{0,2}[\w][\w./@-]*=.*)", re.DOTALL)
 """A word that gives a setting, or takes one away."""
 _TEXT = re.compile(r"[A-Za-z_/][\w./-]*")
 _SCALARS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
-_BAG = re.compile(r"ARG|EXTRA|OPT|FLAG|OVERRIDE|PARAM|[@*]", re.IGNORECASE)
+BAG = re.compile(r"ARG|EXTRA|OPT|FLAG|OVERRIDE|PARAM|[@*]", re.IGNORECASE)
+"""In the name of a list of options."""
 
 
 def value_of(text: str, marks: Marks | None = None) -> Any:
@@ -106,8 +107,8 @@ def _any(text: str, source: str, name: str | None, marks: Marks) -> bool:
     if text.startswith("--"):
         return True
     if name is None:
-        return bool(_BAG.search(marks.shown(text))) or not source.startswith('"')
-    return bool(_BAG.search(source)) and not (source.startswith('"') and "@" not in source)
+        return bool(BAG.search(marks.shown(text))) or not source.startswith('"')
+    return bool(BAG.search(source)) and not (source.startswith('"') and "@" not in source)
 
 
 def _together(values: list[Any]) -> Any:

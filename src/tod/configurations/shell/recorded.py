@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tod.configurations.shell.commands import Command
 from tod.configurations.shell.marks import Marks, known, plain
-from tod.configurations.shell.options import overrides
+from tod.configurations.shell.options import BAG, overrides
 from tod.configurations.shell.recorded_programs import recorded
 from tod.configurations.shell.settings import Given, given_options, given_overrides
 
@@ -88,7 +88,7 @@ def _as_values(command: Command, marks: Marks) -> Command:
         f'"{shown}"'
         if not known(plain(word))
         and not shown.startswith(("${", '"${'))
-        and _SIGNS.sub("", shown) != _SIGNS.sub("", source)
+        and not (BAG.search(source) and _SIGNS.sub("", shown) == _SIGNS.sub("", source))
         else source
         for word, source in zip(command.run.words, command.run.sources, strict=True)
         for shown in [marks.shown(word)]
