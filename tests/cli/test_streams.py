@@ -172,6 +172,7 @@ def test_no_command_prints_what_steers(
     monkeypatch.setenv("COLUMNS", "80")
     short = {
         ("run",): ["--dry-run"],
+        ("sweep",): ["--dry-run"],
         ("demo",): ["--threads", "0"],
         ("watch",): ["--once"],
         ("selftest",): ["--only", "every answer ties"],
