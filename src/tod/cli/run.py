@@ -91,34 +91,27 @@ def carried_out(
     allow_imports: bool,
 ) -> "tuple[Progress | None, Path]":
     """The run, and who watched it; None in a process that is not the main one."""
-    import torch
-    import transformers
-
-    from tod.engine.distributed import World, default_threads
+    from tod.engine.conduct import conduct, on_threads
     from tod.engine.place import placed
-    from tod.engine.search.job import search
-    from tod.engine.train import train
     from tod.show.terminal.progress import Progress
 
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(default_threads() if threads is None else threads)
-    world = World.join()
-    settings = placed(settings, world, resume=resume, overwrite=overwrite, overrides=words)
-    silent = not world.main or json_out == "-" or is_hushed()
-    with Progress(settings, quiet=silent) as progress:
-        try:
-            path = (search if settings.selects else train)(
-                settings,
-                resume=resume,
-                overwrite=overwrite,
-                allow_imports=allow_imports,
-                events=progress.events,
-                world=world,
-            )
-        except KeyboardInterrupt:
-            progress.interrupted()
-            raise
-    return progress if world.main else None, path
+    with on_threads(threads) as world:
+        settings = placed(settings, world, resume=resume, overwrite=overwrite, overrides=words)
+        silent = not world.main or json_out == "-" or is_hushed()
+        with Progress(settings, quiet=silent) as progress:
+            try:
+                path = conduct(
+                    settings,
+                    world,
+                    resume=resume,
+                    overwrite=overwrite,
+                    allow_imports=allow_imports,
+                    events=progress.events,
+                )
+            except KeyboardInterrupt:
+                progress.interrupted()
+                raise
+        return progress if world.main else None, path
 
 
 def _report(progress: "Progress", path: Path, html: bool, json_out: str | None) -> None:

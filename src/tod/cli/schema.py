@@ -31,7 +31,7 @@ def schema_command(
     short = {known.removeprefix("tod.").partition("/")[0]: known for known in (*RECORDS, RECIPE)}
     if every is not None:
         for word, known in short.items():
-            if known == RECIPE:  # it is beside the recipes, where editors look
+            if known == RECIPE:  # it lies with the recipes, where editors look
                 continue
             version = known.rpartition("/")[2]
             path = every / f"{word}-{version}.schema.json"

@@ -1,4 +1,4 @@
-"""What a person says of a configuration file beside it: whose it is, which method, what else."""
+"""What a person adds to a configuration file: whose it is, which method, what else."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -12,7 +12,7 @@ class Trainer:
     """A trainer that a program imports.
 
     Attributes:
-        package: The outermost package; empty for a file beside the program.
+        package: The outermost package; empty for a file in the folder of the program.
         name: Its class.
         changed: Whether the program derives a class from it or writes over a part of it.
     """

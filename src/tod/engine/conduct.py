@@ -1,4 +1,4 @@
-"""A run from a call of Python: threads as on the command line, and put back afterwards."""
+"""A run, trained or searched as its settings say, on as many threads as were asked for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

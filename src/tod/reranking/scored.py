@@ -216,7 +216,7 @@ def scored(
     pattern: str | None = None,
     alike: Similarity = "token_f1",
 ) -> Scored:
-    """A reading with the target's weights, and what the rules need beside them.
+    """A reading with the target's weights, and what else the rules need.
 
     Args:
         reading: The candidates.
