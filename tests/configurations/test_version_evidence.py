@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from tod.base import SpecError
-from tod.configurations import locate
+from tod.configurations import compare, locate
 from tod.configurations.by_version import choose
 from tod.configurations.point import Located
-from tod.configurations.versions import recorded
+from tod.configurations.versions import numbers, recorded
+from tod.show.terminal.atlas import located_text
 
 GRPO = "from trl import GRPOConfig\nargs = GRPOConfig(output_dir='x'{more})\n"
 
@@ -319,3 +320,47 @@ def test_a_commit_that_is_recorded_is_read_as_the_release_that_it_is_like(tmp_pa
     (tmp_path / "requirements.txt").write_text(pin, encoding="utf-8")
     found = located(tmp_path)
     assert (found.version, found.operator.action.aggregation.kind) == ("0.16.0", "token_mean")  # type: ignore[union-attr]
+
+
+RELEASES = ("0.16.0", "0.18.2", "0.21.0", "0.27.0", "1.16.0")
+
+
+def of_one_release(found: Located) -> dict[str, object]:
+    """What is claimed of a file at one release, by the names of `Located.by_release`."""
+    data = found.to_dict()
+    parts = {
+        f"{group}.{name}": value
+        for group in ("proposal", "action", "auxiliary")
+        for name, value in data["operator"][group].items()
+    }
+    return {"law": found.law.letters, "updates": found.updates, **parts}
+
+
+@pytest.mark.parametrize("settings", ["num_generations: 8", "num_generations: 8\nbeta: 0.1"])
+def test_what_hangs_on_an_assumed_release_has_the_value_that_each_gives(
+    tmp_path: Path, settings: str
+) -> None:
+    path = tmp_path / "grpo.yaml"
+    path.write_text(f"trainer: GRPOTrainer\n{settings}\n", encoding="utf-8")
+    found = locate(path, method="GRPOConfig")
+    assert found.by_release
+    newest = of_one_release(found)
+    for release in RELEASES:
+        here = of_one_release(locate(path, method="GRPOConfig", version=release))
+        for name, value in here.items():
+            row = found.by_release.get(name, ())
+            said = [span.value for span in row if numbers(span.first) <= numbers(release)] or [
+                newest[name]
+            ]
+            assert said[-1] == value, (release, name)
+
+
+def test_a_value_that_hangs_on_the_release_says_so_where_it_stands(tmp_path: Path) -> None:
+    text = located_text(located(tmp_path))
+    assert "T = 1 (trl >= 0.18.0; before: 0.9)" in " ".join(text.split())
+    assert "argmax U, step after step (trl >= 0.19.0; from " in " ".join(text.split())
+    assert "beta=0.0 (default, >= 0.19.0): no KL" in " ".join(text.split())
+    told = located_text(located(tmp_path, version="1.16.0"))
+    assert "before" not in told
+    both = compare(located(tmp_path), located(tmp_path))
+    assert any(one.startswith("assumed: trl is of 1.16.0; law trl >=") for one in both.reasons)

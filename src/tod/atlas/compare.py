@@ -99,6 +99,7 @@ class Side:
         undetermined: Settings that decide and are not known of it.
         updates: Optimiser steps on every batch of rollouts; None if it is not known.
         cell: Row and column of the atlas; None where it has none, or it is not known.
+        assumed: What its law rests on though nothing says it, in a sentence; empty: nothing.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Side:
     undetermined: tuple[str, ...] = ()
     updates: int | None = None
     cell: tuple[str, str] | None = None
+    assumed: str = ""
 
     @classmethod
     def of(cls, what: "Side | Recipe | Procedure | str") -> "Side":
@@ -149,6 +151,8 @@ def compare(left: Side, right: Side, regime: "Regime | None" = None) -> Procedur
     proposals = _proposals(left, right)
     licensed, verdict = _licence(same, regime)
     assumed += _names(left, right) if same in ("yes", "one_update_only") else []
+    if same != "unknown":
+        assumed += dict.fromkeys(one.assumed for one in (left, right) if one.assumed)
     reasons = [why, *verdict, *assumed, *_claims((left, right))]
     return ProcedureComparison(
         left.name,

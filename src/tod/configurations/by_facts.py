@@ -1,6 +1,7 @@
 """The point of a file whose framework is read by its facts, at the release that it may be of."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tod.base import SpecError
@@ -8,6 +9,7 @@ from tod.configurations.declared import locate_declared, method_of, prepared, re
 from tod.configurations.framework import Facts, facts, flat
 from tod.configurations.point import Located
 from tod.configurations.recognise import ConfigurationFile
+from tod.configurations.spans import spans
 from tod.configurations.versions import at, numbers
 from tod.configurations.worlds import over_worlds
 
@@ -33,8 +35,21 @@ def located_by_facts(found: ConfigurationFile, where: str, version: str | None) 
     if version is not None:
         return replace(located, version=known.version, version_from=f"--version {version}")
     older = _otherwise(name, method, values)
-    because = "assumed: newest read, nothing in the file says" if older else None
-    return replace(located, version_from=because, other_releases=older)
+    if not older:
+        return located
+    readings = {
+        release: over_worlds(
+            name, values, partial(locate_declared, name, method=method, known=facts_then)
+        )
+        for release in reading_of(name).releases.split()
+        for facts_then in [_at(name, method, release)]
+    }
+    return replace(
+        located,
+        version_from="assumed: newest read, nothing in the file says",
+        other_releases=older,
+        by_release=spans(readings),
+    )
 
 
 def _at(framework: str, method: str, version: str | None) -> Facts:

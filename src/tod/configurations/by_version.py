@@ -11,6 +11,7 @@ from tod.atlas.law import Law
 from tod.base import SpecError
 from tod.configurations.framework import Facts
 from tod.configurations.point import Located
+from tod.configurations.spans import Span, spans
 from tod.configurations.version_evidence import (
     Evidence,
     added_keys,
@@ -172,8 +173,10 @@ def locate_by_version(
     at = {v: _facts(framework, v, method, given, choice) for v in possible}
     newest = possible[-1]
     located = over_worlds(framework, given, _at(read, at[newest]))
+    by_release: dict[str, tuple[Span, ...]] = {}
     if choice.assumed:
         matters = _otherwise(given, method, read, at)
+        by_release = _by_release(framework, given, method, read, at) if matters else {}
     else:
         matters, aiming = _between(given, method, read, at)
         every = _readings(framework, given, read, [at[v] for v in possible[:-1]])
@@ -188,6 +191,7 @@ def locate_by_version(
         version=newest,
         version_from=("assumed: " if choice.assumed else "") + choice.because,
         other_releases=other,
+        by_release=by_release,
         notes=(*located.notes, *choice.notes),
     )
 
@@ -284,6 +288,30 @@ def _otherwise(
         ):
             found.append(name)
     return found
+
+
+def _by_release(
+    framework: str,
+    given: Mapping[str, Any],
+    method: str,
+    read: Reader,
+    at: Mapping[str, Facts],
+) -> dict[str, tuple[Span, ...]]:
+    """What the file comes to by release, where that is not one thing at all of them."""
+    names = _left_out(given, method, at)
+    made: dict[str, Located | None] = {}
+    readings: dict[str, Located] = {}
+    for version, known in at.items():
+        filled_in = repr([_value(known, method, name) for name in names])
+        if filled_in not in made:
+            try:
+                made[filled_in] = over_worlds(framework, given, _at(read, known))
+            except SpecError:  # the release would refuse it
+                made[filled_in] = None
+        located = made[filled_in]
+        if located is not None:
+            readings[version] = located
+    return spans(readings)
 
 
 def _readings(

@@ -22,6 +22,7 @@ from tod.configurations.openrlhf import locate_openrlhf
 from tod.configurations.own import KEYS, locate_own
 from tod.configurations.point import Located
 from tod.configurations.recognise import ConfigurationFile, Framework, detect
+from tod.configurations.spans import in_words
 from tod.configurations.trl import class_of, locate_trl, public
 from tod.configurations.verl import locate_verl
 from tod.configurations.versions import VERSIONED, ever, recorded
@@ -200,8 +201,17 @@ def side(what: Comparable) -> Side:
             undetermined=what.undetermined,
             updates=what.updates,
             cell=what.cell,
+            assumed=_assumed(f"{named}{what.framework}", what),
         )
     return Side.of(what)
+
+
+def _assumed(name: str, located: Located) -> str:
+    """The release that a law hangs on, where it is assumed."""
+    row = located.by_release.get("law")
+    if row is None:
+        return ""
+    return f"assumed: {name} is of {located.version}; law {in_words(row, located.framework)}"
 
 
 def compare(a: Comparable, b: Comparable, regime: "Regime | None" = None) -> ProcedureComparison:

@@ -13,6 +13,7 @@ from tod.base.displayed import Displayed
 from tod.candidates import Candidates
 from tod.configurations.implied_target import EtaRule, Implied, implied
 from tod.configurations.memory import Memory
+from tod.configurations.spans import Span, in_words, spans_to_dict
 from tod.configurations.without_effect import NoEffect
 from tod.operators import Operator
 from tod.procedure import Procedure
@@ -36,6 +37,8 @@ class Located(Displayed):
         version_from: What that version rests on; None where only one is recorded.
         other_releases: Settings that the file leaves out and that decide, by release, where the
             releases that it may be of differ.
+        by_release: Parts that hang on the release though the newest is assumed, each with its
+            values by release, oldest first, see `spans.spans`; what stands there is the newest's.
         method: What the framework calls it.
         recipe: Nearest named recipe, or None.
         procedure: The triple; None if there is no finite target, or a part is unknown.
@@ -73,6 +76,7 @@ class Located(Displayed):
     version: str | None = None
     version_from: str | None = None
     other_releases: tuple[str, ...] = ()
+    by_release: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
     recipe: str | None = None
     procedure: Procedure | None = None
     operator: Operator | None = None
@@ -150,6 +154,7 @@ class Located(Displayed):
             "version": self.version,
             "version_from": self.version_from,
             "other_releases": list(self.other_releases),
+            "by_release": spans_to_dict(self.by_release),
             "method": self.method,
             "recipe": self.recipe,
             "nearest": list(self.nearest),
@@ -168,9 +173,9 @@ class Located(Displayed):
     def to_frame(self) -> "pl.DataFrame":
         """What was found, a row a statement, in the order of the screen.
 
-        Columns: ``kind`` (``target``, ``operator``, ``unknown``, ``moves_target``,
-        ``changes_path``, ``no_effect``, ``not_known``, ``note``), ``setting`` (null where it is
-        about no single one) and ``says`` (null where nothing is known of it).
+        Columns: ``kind`` (``target``, ``operator``, ``by_release``, ``unknown``,
+        ``moves_target``, ``changes_path``, ``no_effect``, ``not_known``, ``note``), ``setting``
+        (null where it is about no single one) and ``says`` (null where nothing is known of it).
         """
         import polars as pl
 
@@ -180,6 +185,10 @@ class Located(Displayed):
         rows: list[tuple[str, str | None, str | None]] = [
             ("target", None, target),
             ("operator", None, composition(self.read, self.not_said)),
+            *(
+                ("by_release", name, in_words(row, self.framework, mine=True))
+                for name, row in self.by_release.items()
+            ),
             *(("unknown", name.removeprefix("**"), None) for name in self.undetermined),
         ]
         for change in self.silent_changes:

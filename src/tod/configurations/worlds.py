@@ -12,6 +12,7 @@ from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law
 from tod.base import SpecError
 from tod.configurations.framework import ANY, Computed, Displaced, Facts, decisive, facts, flat
+from tod.configurations.parts import flat_parts
 from tod.configurations.point import Located
 from tod.configurations.without_effect import NoEffect
 
@@ -152,8 +153,8 @@ def combined(base: Located, every: list[Located], undetermined: tuple[str, ...])
         every: The others.
         undetermined: Settings by which they aim elsewhere; empty: they do not.
     """
-    parts = _flat_parts(base)
-    other = [_flat_parts(one) for one in every]
+    parts = flat_parts(base)
+    other = [flat_parts(one) for one in every]
     open_parts = frozenset(
         name for name in parts if any(one and one.get(name, ...) != parts[name] for one in other)
     )
@@ -243,16 +244,6 @@ def _one_kind(base: Located, every: list[Located]) -> bool:
     """Whether all readings that have a composition have one of the same kind, the first too."""
     kinds = {one.operator.action.kind for one in every if one.operator is not None}
     return base.operator is not None and kinds <= {base.operator.action.kind}
-
-
-def _flat_parts(one: Located) -> dict[str, Any]:
-    """The composition by the names of its parts."""
-    if one.read is None:
-        return {}
-    data = one.read.model_dump(mode="json")
-    parts = {f"proposal.{name}": value for name, value in data["proposal"].items()}
-    parts |= {f"action.{name}": value for name, value in data["action"].items()}
-    return parts | {f"auxiliary.{name}": value for name, value in data["auxiliary"].items()}
 
 
 def _method(base: Located, every: list[Located]) -> str:

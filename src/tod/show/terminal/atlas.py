@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from textwrap import fill
 
 from tod.atlas.compare import ProcedureComparison
@@ -11,6 +12,7 @@ from tod.atlas.grid import OPERATORS, TARGETS, Cell, row_of, row_of_kind
 from tod.atlas.law import follows
 from tod.atlas.measured import EMBEDDED, words
 from tod.configurations import Located, composition, letters
+from tod.configurations.spans import in_words
 from tod.configurations.toward import Toward
 from tod.configurations.translate import Translation
 from tod.operators import PolicyGradient
@@ -32,11 +34,14 @@ def located_text(
     of = f" (defaults of {located.version})" if located.version else ""
     lines = [f"{located.framework} {located.method}{of}"]
     lines += _version(located, width, verbose)
-    lines.append(_row("Aims at", aims_at(located), width))
+    lines.append(_row("Aims at", aims_at(located) + _mark(located, "law"), width))
     lines.append(_row("Operator", _operator(located, verbose), width))
+    if verbose:
+        lines += _by_release(located, width)
     lines += _unknown(located, width, verbose)
     moving = [change for change in located.silent_changes if change.moves_target]
     rest = [change for change in located.silent_changes if not change.moves_target]
+    moving, rest = _marked(located, moving), _marked(located, rest)
     lines += _changes("Moves the target without saying so", moving, width, verbose, 4)
     if not moving and located.status in ("known", "none"):
         lines.append("Nothing in it moves the target without saying so.")
@@ -100,6 +105,39 @@ def _version(located: Located, width: int, verbose: bool) -> list[str]:
     return lines
 
 
+def _mark(located: Located, name: str) -> str:
+    """From which release on a value stands, and what does before, where it hangs on that."""
+    row = located.by_release.get(name)
+    return "" if row is None else f" ({in_words(row, located.framework)})"
+
+
+def _marked(located: Located, changes: Sequence[SilentChange]) -> list[SilentChange]:
+    """Silent changes of which those of some releases alone say from which on."""
+    made = []
+    for change in changes:
+        row, default = located.by_release.get(f"changes.{change.name}"), " (default)"
+        if row is not None:
+            since = f">= {row[-1].first}"
+            plain = change.setting.removesuffix(default)
+            by = f"default, {since}" if plain != change.setting else since
+            change = replace(change, setting=f"{plain} ({by})")
+        made.append(change)
+    return made
+
+
+def _by_release(located: Located, width: int) -> list[str]:
+    """All that hangs on the release; changes that some have are marked where they stand."""
+    lines = []
+    for name, row in located.by_release.items():
+        group, _, last = name.partition(".")
+        said = in_words(row, located.framework, mine=True)
+        if group != "changes":
+            lines.append(_hang("  ", f"{last or name}: {said}", width, indent=6))
+        elif row[-1].value is None:
+            lines.append(_hang("  ", f"a silent change: {said}", width, indent=6))
+    return ["Hangs on the release, which is assumed", *lines] if lines else []
+
+
 def _operator(located: Located, verbose: bool) -> str:
     """(μ, A) in a line: the loss, its level, the advantage, the trust region, K and updates."""
     operator = located.read
@@ -118,10 +156,12 @@ def _operator(located: Located, verbose: bool) -> str:
         "aggregation": action.aggregation.kind,
     }
     said = [
-        f"{part.replace('_', ' ')} ?" if f"action.{part}" in located.not_said else name
+        f"{part.replace('_', ' ')} ?"
+        if f"action.{part}" in located.not_said
+        else name.replace("_", " ") + _mark(located, f"action.{part}")
         for part, name in named.items()
     ]
-    return f"{none}{', '.join(name.replace('_', ' ') for name in said)}; {drawn}"
+    return f"{none}{', '.join(said)}; {drawn}"
 
 
 def _drawn(located: Located) -> str:
@@ -131,10 +171,12 @@ def _drawn(located: Located) -> str:
 
     def value(name: str) -> str:
         known = proposal is not None and f"proposal.{name}" not in located.open
-        return f"{getattr(proposal, name):g}" if known else "?"
+        said = f"{getattr(proposal, name):g}" if known else "?"
+        return said + _mark(located, f"proposal.{name}")
 
     count = located.updates
     updates = f", {count} update{'s' if count > 1 else ''} a batch" if count else ""
+    updates += _mark(located, "updates") if count else ""
     if "updates" in located.open:
         updates = ", ? updates a batch"
     return f"K = {value('size')}, T = {value('temperature')}{updates}"
@@ -149,7 +191,7 @@ def _changes(
     lines = [title]
     for change in changes if verbose else changes[:most]:
         setting = change.setting if verbose else short_setting(change.setting)
-        text = _hang(f"  {setting}: ", change.effect, width, indent=6)
+        text = _hang("  ", f"{setting}: {change.effect}", width, indent=6)
         cut = text.splitlines()
         if not verbose and len(cut) > LINES:
             last = cut[LINES - 1][: width - 2].rpartition(" ")[0]
