@@ -1,17 +1,20 @@
 """Memory by a model's name, staleness by mini-batches, and fifteen idle settings of our own."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tod.operators as op
 from located_settings import read
-from tod.configurations import Located
-from tod.configurations.check import check
+from tod.configurations import Located, compare
+from tod.configurations.check import Remark, check
+from tod.configurations.framework import Computed
 from tod.configurations.memory import COPY, STATES, memory_of, parameters_named
 from tod.configurations.staleness import staleness, weightless
 from tod.findings.finding import Finding
+from tod.show.terminal.atlas import compared_text
 from tod.show.terminal.check_screen import check_markdown, check_text
 
 A, R, ALG = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout.", "algorithm."
@@ -218,10 +221,45 @@ def test_a_crowded_check_fits_a_terminal_and_says_all_in_markdown() -> None:
         assert remark.said.replace("|", "\\|") in check_markdown(made, "x.sh")
 
 
-def test_a_comparison_says_what_it_does_not_compare() -> None:
-    rates = [read("verl", "ppo", {**TWO, A + "optim.lr": rate}) for rate in (1e-5, 1e-6)]
-    made = check(*rates)
+def test_a_comparison_lists_what_differs_beside_the_triple() -> None:
+    base = {A + "optim.lr": 1e-6, "data.train_files": "a.parquet", "trainer.logger": "wandb"}
+    mine = {A + "optim.lr": 1e-5, "data.train_files": "a.parquet", "trainer.logger": "console"}
+    mine |= {"actor_rollout_ref.model.path": "M-7B", "trainer.total_epochs": Computed("$EPOCHS")}
+    made = check(read("verl", "ppo", {**TWO, **mine}), read("verl", "ppo", {**TWO, **base}))
     assert made.against is not None
-    assert "nothing differs" in check_text(made)
-    assert any(what.startswith("learning rate,") for what in made.unchecked)
-    assert not any(what.startswith("learning rate,") for what in check(rates[0]).unchecked)
+    assert [(row.what, row.key_a, row.a, row.b) for row in made.against.also] == [
+        ("model", "actor_rollout_ref.model.path", "M-7B", "not written"),
+        ("learning rate", A + "optim.lr", "1e-05", "1e-06"),
+        ("epochs", "trainer.total_epochs", "unknown: $EPOCHS", "not written"),
+        ("", "trainer.logger", "", ""),
+    ]
+    said = "also different: model, learning rate, epochs and 1 more"
+    assert said in " ".join(check_text(made).split())
+    assert Remark("note", A + "optim.lr", "1e-05; the base has 1e-06") in made.remarks
+    itself = check(made.located, made.located)
+    assert "one target, and nothing differs" in check_text(itself)
+
+
+def test_another_frameworks_settings_are_held_against_those_of_their_kind() -> None:
+    verl = read("verl", "ppo", {**TWO, A + "optim.lr": 1e-6, "critic.optim.lr": 1e-5})
+    trl = read("trl", "GRPOConfig", {"learning_rate": 0.000001, "seed": 3})
+    rows = compare(verl, trl).also
+    assert [(row.what, row.key_a, row.a, row.key_b, row.b) for row in rows if row.what == "seed"]
+    assert not any(row.what == "learning rate" for row in rows)
+
+
+def test_model_data_and_adapters_of_a_script_are_read(tmp_path: Path) -> None:
+    text = """from trl import GRPOConfig, GRPOTrainer
+data = load_dataset("DATA")
+args = GRPOConfig(output_dir="x", learning_rate=1e-6)
+GRPOTrainer(model="M", args=args, train_dataset=data, peft_config=LoraConfig(r=RANK))
+"""
+    for name, data, rank in (("a", "gsm8k", "8"), ("b", "math", "16")):
+        made = text.replace("DATA", data).replace("RANK", rank)
+        (tmp_path / f"{name}.py").write_text(made, encoding="utf-8")
+    found = compare(tmp_path / "a.py", tmp_path / "b.py")
+    rows = {row.key_a: (row.what, row.a, row.b) for row in found.also}
+    assert rows["dataset"] == ("data", "load_dataset('gsm8k')", "load_dataset('math')")
+    assert rows["LoraConfig.r"] == ("adapters", "8", "16")
+    assert "Also different (A | B)" in compared_text(found)
+    assert {"model", "learning_rate"}.isdisjoint(rows)

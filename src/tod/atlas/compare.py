@@ -41,6 +41,25 @@ class Difference:
     b: str
 
 
+@dataclass(frozen=True)
+class Also:
+    """A setting that two files write differently and that no part of a triple holds.
+
+    Attributes:
+        what: ``learning rate``, ``model``, ``data``…; empty: none of those, and no value is said.
+        key_a: What the first file calls it; empty: it has none of that kind.
+        a: Its value there, or that it is not written or not known.
+        key_b: What the second calls it.
+        b: Its value there.
+    """
+
+    what: str
+    key_a: str
+    a: str
+    key_b: str
+    b: str
+
+
 @dataclass(frozen=True, repr=False)
 class ProcedureComparison(Displayed):
     """Whether two procedures aim at one thing.
@@ -57,6 +76,7 @@ class ProcedureComparison(Displayed):
             is swap-stable. None without data, or if the data do not tell.
         reasons: One sentence each, the deciding one first.
         cells: Row and column of the atlas of both; None where one has none, or it is not known.
+        also: Settings of two files that differ besides: rates, models, data, batches, seeds.
     """
 
     a: str
@@ -67,10 +87,15 @@ class ProcedureComparison(Displayed):
     swap_licensed: bool | None
     reasons: tuple[str, ...]
     cells: tuple["tuple[str, str] | None", "tuple[str, str] | None"] = (None, None)
+    also: tuple[Also, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        lists = {"differences": list(map(asdict, self.differences)), "reasons": list(self.reasons)}
+        lists = {
+            "differences": list(map(asdict, self.differences)),
+            "reasons": list(self.reasons),
+            "also": list(map(asdict, self.also)),
+        }
         data = {"schema": "tod.compare/1", **asdict(self), **lists}
         return {name: value for name, value in data.items() if name != "cells"}
 
@@ -100,6 +125,8 @@ class Side:
         updates: Optimiser steps on every batch of rollouts; None if it is not known.
         cell: Row and column of the atlas; None where it has none, or it is not known.
         assumed: What its law rests on though nothing says it, in a sentence; empty: nothing.
+        framework: Whose configuration file it is; empty: it is none.
+        written: Flat settings of that file, as it writes them.
     """
 
     name: str
@@ -113,6 +140,8 @@ class Side:
     updates: int | None = None
     cell: tuple[str, str] | None = None
     assumed: str = ""
+    framework: str = ""
+    written: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, what: "Side | Recipe | Procedure | str") -> "Side":

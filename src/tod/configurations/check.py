@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import tod.operators as op
 from tod.atlas.compare import ProcedureComparison
+from tod.configurations.also_different import NOT_WRITTEN
 from tod.configurations.locate import compare
 from tod.configurations.point import Located
 from tod.configurations.staleness import staleness
@@ -23,8 +24,6 @@ UNREAD = {"proposal.size", "action.advantage"}
 """Parts of the operator on which the remark on K rests: left open, nothing is said."""
 BASE = "the base"
 """What a remark calls the configuration that this one is checked against."""
-UNCOMPARED = f"learning rate, model and data against {BASE}: diff the two files"
-"""What no part of a triple holds, so that a comparison of two triples does not see it."""
 RARE, ALL = 0.125, 0.999
 """A pass rate, and the share of the target on passes from which more sharpness changes nothing."""
 
@@ -99,7 +98,7 @@ def check(
     own = list(_of_file(located))
     shared = set() if base is None else set(_of_file(base))
     own = [replace(r, level="note") if r in shared and r.level == "look" else r for r in own]
-    remarks = [*own, *_of_base(against), *_of_pilot(located, pilot)]
+    remarks = [*_of_base(against), *own, *_of_pilot(located, pilot)]
     remarks.sort(key=lambda remark: ORDER.index(remark.level))
     unchecked = []
     if located.framework == "tod":
@@ -110,8 +109,6 @@ def check(
         unchecked.append("η and K against rollouts: --pilot DUMP")
     if against is None:
         unchecked.append("what changed: --against CONFIG")
-    else:
-        unchecked.append(UNCOMPARED)
     return Check(located, tuple(dict.fromkeys(remarks)), tuple(unchecked), against, pilot)
 
 
@@ -168,6 +165,14 @@ def _of_base(against: ProcedureComparison | None) -> Iterator[Remark]:
     for row in against.differences:
         if row.part not in ("law", "holds"):
             yield Remark("note", row.part, f"{row.a}; {BASE} has {row.b}")
+    for also in against.also:
+        if also.what:
+            own, theirs = also.a, f"{BASE} has {also.b}"
+            if also.key_b not in ("", also.key_a):
+                theirs = f"{BASE} has {also.key_b}={also.b}"
+            elif also.b == NOT_WRITTEN:
+                theirs = f"{NOT_WRITTEN} in {BASE}"
+            yield Remark("note", also.key_a or also.what, f"{own}; {theirs}")
 
 
 def _of_pilot(located: Located, pilot: Mapping[str, Any] | None) -> Iterator[Remark]:

@@ -279,7 +279,7 @@ def _of_program(path: Path, command: TrainingCommand) -> tuple[dict[str, Any], s
     if text is None:
         return {}, None
     try:
-        values, method = python.read(text, command.program.name, None)
+        values, method, _ = python.read(text, command.program.name, None)
     except SpecError:
         return {}, None
     own = {name: value for name, value in values.items() if name != python.COMMAND_LINE}

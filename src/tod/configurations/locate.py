@@ -12,6 +12,7 @@ from tod.atlas.compare import compare as compare_sides
 from tod.atlas.entries import Recipe
 from tod.base import SpecError
 from tod.base.errors import InvalidSpec
+from tod.configurations.also_different import also_different
 from tod.configurations.by_facts import located_by_facts
 from tod.configurations.by_version import choose, locate_by_version
 from tod.configurations.declared import locate_declared, method_of
@@ -103,6 +104,11 @@ def reader(found: ConfigurationFile, where: str, version: str | None = None) -> 
         SpecError: A setting that its framework would refuse, or a release of a framework of which
             only one is recorded.
     """
+    written = {**flat(found.values), **found.besides}
+    return replace(_reader(found, where, version), written=written)
+
+
+def _reader(found: ConfigurationFile, where: str, version: str | None) -> Located:
     if found.framework == "tod":
         return locate_own(found.values, where)
     if facts(found.framework).reading is not None:
@@ -202,6 +208,8 @@ def side(what: Comparable) -> Side:
             updates=what.updates,
             cell=what.cell,
             assumed=_assumed(f"{named}{what.framework}", what),
+            framework=what.framework,
+            written=what.written,
         )
     return Side.of(what)
 
@@ -225,4 +233,6 @@ def compare(a: Comparable, b: Comparable, regime: "Regime | None" = None) -> Pro
     Raises:
         SpecError: Neither a known name nor a readable configuration.
     """
-    return compare_sides(side(a), side(b), regime)
+    left, right = side(a), side(b)
+    also = also_different(left.written, right.written, (left.framework, right.framework))
+    return replace(compare_sides(left, right, regime), also=also)

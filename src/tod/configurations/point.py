@@ -51,6 +51,7 @@ class Located(Displayed):
         without_effect: Settings that change nothing where they stand.
         names: What a comparison assumes equal (``π_ref``, ``data``, ``reward``, ``template``), by
             what the file calls it; what it does not name is not there.
+        written: Flat settings as the file writes them, those of no consequence here too.
         promised: What the file says of the rewards of its rollouts, see `promised.promised`.
         unknown: Keys that are not known here, and settings whose value is not in the file.
         near: Nearest known key of an unknown one.
@@ -85,6 +86,7 @@ class Located(Displayed):
     silent_changes: tuple[SilentChange, ...] = ()
     without_effect: tuple[NoEffect, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, Any] = field(default_factory=dict)
     promised: Mapping[str, Any] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     near: Mapping[str, str] = field(default_factory=dict)

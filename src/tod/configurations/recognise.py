@@ -60,6 +60,7 @@ class ConfigurationFile:
         notes: What a reader should know of the reading.
         listing: Name and settings of a file that lists all defaults of the program.
         folder: Where a script starts its program; None if not known, or it is no script.
+        besides: What a Python script gives its trainer besides: model, data, adapters.
     """
 
     framework: Framework
@@ -69,6 +70,7 @@ class ConfigurationFile:
     notes: tuple[str, ...] = field(default_factory=tuple)
     listing: tuple[str, Mapping[str, Any]] | None = None
     folder: Path | None = None
+    besides: Mapping[str, Any] = field(default_factory=dict)
 
 
 def detect(
@@ -118,11 +120,10 @@ def _read(
 ) -> ConfigurationFile:
     suffix = path.suffix.lower()
     if suffix == ".ipynb":
-        values, name = _script.read(_notebook.source(text, str(path)), str(path), method)
-        return ConfigurationFile("trl", values, name)
-    if suffix == ".py":
-        values, name = _script.read(text, str(path), method)
-        return ConfigurationFile("trl", values, name)
+        text = _notebook.source(text, str(path))
+    if suffix in (".ipynb", ".py"):
+        values, name, besides = _script.read(text, str(path), method)
+        return ConfigurationFile("trl", values, name, besides=besides)
     if suffix in _SHELLS or re.match(r"#!.*sh\b", text):
         return _of_shell(path, text, method, outside)
     lines = [line.strip() for line in text.splitlines()]

@@ -38,10 +38,10 @@ class _Built:
         return f"{called}{self.name} (line {self.line})"
 
 
-def read(text: str, where: str, method: str | None) -> tuple[dict[str, Any], str]:
-    """The one configuration object of a script and its class; parsed, never run.
+def read(text: str, where: str, method: str | None) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """The one configuration object of a script, its class, and what its trainer is given besides.
 
-    Attributes that are written later win; what only some runs write is opaque.
+    Parsed, never run. Attributes that are written later win; what only some runs write is opaque.
 
     Raises:
         SpecError: Not Python, or it holds no configuration known here, or several.
@@ -58,7 +58,7 @@ def read(text: str, where: str, method: str | None) -> tuple[dict[str, Any], str
     trainer = next(
         (c for c in calls if facts("trl").trainers.get(name_of(c.func)) == built.name), None
     )
-    return values | _reward_functions(trainer), built.name
+    return values | _reward_functions(trainer), built.name, _besides(tree, trainer, known)
 
 
 def _one(found: list[_Built], where: str, method: str | None, calls: list[ast.Call]) -> _Built:
@@ -188,6 +188,41 @@ def _beside(node: ast.AST, block: list[ast.stmt]) -> bool:
 
 def _unsure(node: ast.AST) -> Computed:
     return Computed(ast.unparse(node))
+
+
+_GIVEN = {
+    "model": "model",
+    "ref_model": "ref_model",
+    "train_dataset": "dataset",
+    "peft_config": "peft_config",
+}
+"""What a trainer is given besides its arguments: what that is called among settings."""
+_ADAPTERS = ("LoraConfig",)
+
+
+def _besides(tree: ast.Module, trainer: ast.Call | None, known: dict[str, Any]) -> dict[str, Any]:
+    """Model, data and adapters of a trainer, as the script writes them; names are followed."""
+    named: dict[str, list[ast.expr]] = {}
+    for node, name, _ in _assigned(tree):
+        if node.value is not None:
+            named.setdefault(name, []).append(node.value)
+    found: dict[str, Any] = {}
+    for keyword in [] if trainer is None else trainer.keywords:
+        called = _GIVEN.get(keyword.arg or "")
+        if called is None:
+            continue
+        value = literal(keyword.value, known)
+        once = named.get(keyword.value.id, []) if isinstance(keyword.value, ast.Name) else []
+        whole = once[0] if len(once) == 1 else keyword.value
+        if isinstance(value, Computed) and isinstance(whole, ast.Call):
+            value = ast.unparse(whole)
+        found[called] = value
+    adapters = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    adapters = [call for call in adapters if name_of(call.func) in _ADAPTERS]
+    if len(adapters) == 1:
+        found |= {f"LoraConfig.{k}": v for k, v in arguments(adapters[0], known).items()}
+        found.pop("peft_config", None)
+    return found
 
 
 def _reward_functions(trainer: ast.Call | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tod.configurations.spans import in_words
 from tod.configurations.toward import Toward
 from tod.configurations.translate import Translation
 from tod.operators import PolicyGradient
+from tod.show.terminal.also_lines import also_lines
 
 _LABEL = 13
 
@@ -281,7 +282,8 @@ def compared_text(found: ProcedureComparison, width: int = 80) -> str:
     for row in found.differences:
         lines.append(_hang(f"  {row.part:<{part}}  A ", row.a, width))
         lines.append(_hang(f"  {'':<{part}}  B ", row.b, width))
-    return "\n".join(lines)
+    also = also_lines(found.also, width)
+    return "\n".join([*lines, *(["", *also] if also else [])])
 
 
 def toward_text(change: Toward, found: ProcedureComparison, width: int = 80) -> str:

@@ -3,6 +3,7 @@
 from textwrap import fill
 
 from tod.configurations.check import Check, Remark
+from tod.show.terminal.also_lines import in_a_word
 from tod.show.terminal.atlas import aims_at, short_setting
 
 MOST_LINES = 24
@@ -72,7 +73,11 @@ def _changed(made: Check) -> str:
         "one_update_only": "one target for one update only",
         "unknown": "not known whether one target",
     }[made.against.same_target]
-    return f"{target}; {_settings(count)}" if count else f"{target}, and nothing differs"
+    also = in_a_word(made.against.also)
+    if not count and not also:
+        return f"{target}, and nothing differs"
+    said = f"{target}; {_settings(count)}" if count else target
+    return f"{said}; also different: {also}" if also else said
 
 
 def _settings(count: int) -> str:
