@@ -96,9 +96,69 @@ def test_settings_come_out_as_the_framework_spells_them() -> None:
     assert made.method == "GRPOConfig"
     assert values["beta"] == 0.001
     assert (values["epsilon"], values["epsilon_high"]) == (0.2, 0.28)
-    assert (values["num_generations"], values["num_iterations"]) == (8, 4)
+    assert (values["num_generations"], values["num_iterations"]) == (8, 1)
     assert (values["scale_rewards"], values["use_bias_correction_kl"]) == ("group", False)
-    assert "action.trust_region" in {row.part for row in made.cannot}, "TRL has no dual clip"
+    assert values["delta"] == 3.0, "clip_ratio_c"
+    apart = {row.part for row in made.cannot}
+    assert apart == {"action.advantage", "actor_rollout_ref.actor.kl_loss_type"}, "ε and clamps"
+
+
+A = "actor_rollout_ref.actor."
+CUT = {
+    "algorithm.adv_estimator": "grpo",
+    "data.train_batch_size": 24,
+    A + "ppo_mini_batch_size": 8,
+    A + "ppo_epochs": 2,
+    "actor_rollout_ref.rollout.n": 4,
+    A + "optim.lr": 2e-6,
+    "trainer.total_epochs": 5,
+    "critic.optim.lr": 1e-5,
+    "actor_rollout_ref.model.path": "Qwen/Qwen2.5-7B",
+    "data.train_files": "a.parquet",
+    "trainer.logger": "wandb",
+}
+
+
+def test_mini_batches_are_windows_and_passes_are_iterations(tmp_path: Path) -> None:
+    """24 prompts of 4 rollouts in mini-batches of 8 prompts, twice: 3 windows, 2 passes."""
+    made = translate(read("verl", "ppo", CUT), "trl")
+    values = yaml.safe_load(made.text)
+    windows = values["steps_per_generation"] // values["gradient_accumulation_steps"]
+    assert (windows, values["num_iterations"]) == (3, 2)
+    rollouts = values["per_device_train_batch_size"] * values["steps_per_generation"]
+    assert rollouts == 24 * 4
+    back = translate(again(made, tmp_path), "verl")
+    for name in ("data.train_batch_size", A + "ppo_mini_batch_size", A + "ppo_epochs"):
+        assert f"{name}={CUT[name]} " in back.text
+
+
+def test_what_is_not_written_is_listed() -> None:
+    made = translate(read("verl", "ppo", CUT), "trl")
+    assert dict(made.carried) == {
+        f"{A}optim.lr=2e-06": "learning_rate",
+        "trainer.total_epochs=5": "num_train_epochs",
+    }
+    assert dict(made.dropped) == {
+        "actor_rollout_ref.model.path": "Qwen/Qwen2.5-7B",
+        "data.train_files": "a.parquet",
+        "critic.optim.lr": "1e-05",
+        "trainer.logger": "wandb",
+    }
+    ours = translate(read("verl", "ppo", CUT), "tod")
+    assert "passes over a batch" in {row.part for row in ours.cannot}, "ours repeats the batch"
+
+
+def test_a_cap_inside_the_clip_is_no_dual_clip() -> None:
+    """TRL's δ below 1 + ε_high bounds positive advantages as well (against its own loss code)."""
+    inside, outside = (
+        read("trl", "GRPOConfig", {"delta": delta, "num_iterations": 2}) for delta in (1.1, 1.3)
+    )
+    assert outside.operator is not None
+    assert inside.operator is not None
+    assert outside.operator.action.trust_region.kind == "dual_clip"  # type: ignore[union-attr]
+    assert inside.operator.action.trust_region.kind == "clip"  # type: ignore[union-attr]
+    kinds = [[c.kind for c in one.silent_changes if c.name == "delta"] for one in (inside, outside)]
+    assert kinds == [["push"], ["operator"]]
 
 
 def test_what_is_not_known_is_not_translated(tmp_path: Path) -> None:

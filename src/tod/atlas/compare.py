@@ -27,6 +27,7 @@ SIZES = (
     "proposal.utility",
     "auxiliary.critic",
     "updates a batch",
+    "passes over a batch",
 )
 """Parts that make no other procedure: how much is computed, and what a utility is called."""
 ONE_PROCEDURE = "one target and one action: the same procedure but for its sizes"
@@ -123,6 +124,7 @@ class Side:
         names: What a comparison assumes equal, by what this side calls it.
         undetermined: Settings that decide and are not known of it.
         updates: Optimiser steps on every batch of rollouts; None if it is not known.
+        passes: How often each rollout of a batch is used; None if it is not known.
         cell: Row and column of the atlas; None where it has none, or it is not known.
         assumed: What its law rests on though nothing says it, in a sentence; empty: nothing.
         framework: Whose configuration file it is; empty: it is none.
@@ -138,6 +140,7 @@ class Side:
     names: Mapping[str, str] = field(default_factory=dict)
     undetermined: tuple[str, ...] = ()
     updates: int | None = None
+    passes: int | None = None
     cell: tuple[str, str] | None = None
     assumed: str = ""
     framework: str = ""
@@ -419,6 +422,8 @@ def _differences(left: Side, right: Side) -> tuple[Difference, ...]:
         found += _apart(group, left.operator, right.operator)
     if None not in (left.updates, right.updates) and left.updates != right.updates:
         found.append(Difference("updates a batch", str(left.updates), str(right.updates)))
+    if None not in (left.passes, right.passes) and left.passes != right.passes:
+        found.append(Difference("passes over a batch", str(left.passes), str(right.passes)))
     return (*found, *_named_apart(left, right))
 
 

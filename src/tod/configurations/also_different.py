@@ -7,7 +7,7 @@ from typing import Any
 from tod.atlas.compare import Also
 from tod.configurations.framework import ANY, Computed, decisive, facts
 
-__all__ = ["also_different"]
+__all__ = ["CARED", "also_different", "kind_of"]
 
 NOT_WRITTEN = "not written"
 CARED: dict[str, str] = {
@@ -68,7 +68,7 @@ def _within(a: Mapping[str, Any], b: Mapping[str, Any], framework: str) -> Itera
     for key in dict.fromkeys([*a, *b]):
         if key.startswith(ANY) or not _apart(a.get(key), b.get(key)):
             continue
-        what = _kind(key, framework)
+        what = kind_of(key, framework)
         if what:
             yield Also(what, key, _said(a, key), key, _said(b, key))
         elif framework == "tod" or key in decisive(framework):
@@ -80,25 +80,30 @@ def _within(a: Mapping[str, Any], b: Mapping[str, Any], framework: str) -> Itera
 def _across(
     a: Mapping[str, Any], b: Mapping[str, Any], frameworks: tuple[str, str]
 ) -> Iterator[Also]:
-    mine = [_by_kind(given, one) for given, one in zip((a, b), frameworks, strict=True)]
+    mine = [_bykind_of(given, one) for given, one in zip((a, b), frameworks, strict=True)]
     for what in CARED:
         keys = [found.get(what, "") for found in mine]
         if any(keys) and _apart(a.get(keys[0]), b.get(keys[1])):
             yield Also(what, keys[0], _said(a, keys[0]), keys[1], _said(b, keys[1]))
 
 
-def _by_kind(given: Mapping[str, Any], framework: str) -> dict[str, str]:
+def _bykind_of(given: Mapping[str, Any], framework: str) -> dict[str, str]:
     """The first setting of each kind."""
     found: dict[str, str] = {}
     for key in given:
-        what = _kind(key, framework)
+        what = kind_of(key, framework)
         if what and not _OF_OTHERS.search(key):
             found.setdefault(what, key)
     return found
 
 
-def _kind(key: str, framework: str) -> str:
-    """What a setting is among `CARED`; empty: none of it."""
+def kind_of(key: str, framework: str) -> str:
+    """What a setting is among `CARED`; empty: none of it.
+
+    Args:
+        key: Its dotted name.
+        framework: Whose it is.
+    """
     if framework != "tod":
         for what, names in facts(framework).names.items():
             if key in names:

@@ -15,7 +15,7 @@ from tod.configurations.implied_target import rule_of
 from tod.configurations.memory import memory_of
 from tod.configurations.point import Located
 from tod.configurations.promised import promised
-from tod.configurations.staleness import updates_by
+from tod.configurations.staleness import passes_of, updates_by
 from tod.configurations.without_effect import NoEffect, without_effect
 from tod.procedure import Procedure
 from tod.targets import Data, PreferenceTarget, ScalarReward, Target, TargetSpec
@@ -122,6 +122,7 @@ class Configuration:
             near=self.settings.near,
             notes=self._notes(),
             updates=self.updates,
+            passes=passes_of(self.framework, self.settings),
             partial=None if whole is not None or not self.known else self._with(self.known[0][0]),
             stands_in=self.stands_in if whole is None else frozenset(),
             updates_by=updates_by(self.framework, self.settings),

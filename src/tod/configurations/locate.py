@@ -206,6 +206,7 @@ def side(what: Comparable) -> Side:
             names=what.names,
             undetermined=what.undetermined,
             updates=what.updates,
+            passes=what.passes,
             cell=what.cell,
             assumed=_assumed(f"{named}{what.framework}", what),
             framework=what.framework,

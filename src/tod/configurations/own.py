@@ -58,6 +58,7 @@ def locate_own(values: Mapping[str, Any], where: str = "") -> Located:
         unknown=strange,
         near={key: close[0] for key, close in near.items() if close},
         updates=updates,
+        passes=updates,
     )
 
 

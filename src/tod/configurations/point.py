@@ -58,6 +58,8 @@ class Located(Displayed):
         notes: What else a reader should know, the missing procedure's reason first.
         nearest: What the nearest recipe does otherwise.
         updates: Optimiser steps on every batch of rollouts; None if the file does not say.
+        passes: How often each rollout of a batch is used; the updates that are left cut the batch
+            into mini-batches. None if it is not known.
         updates_by: Settings that say how many, with their values; empty: none is known.
         memory: What its model needs by the size in its name; None if the file does not say enough.
         undetermined: Settings, and words of a command, that decide and were not read.
@@ -93,6 +95,7 @@ class Located(Displayed):
     notes: tuple[str, ...] = ()
     nearest: tuple[str, ...] = ()
     updates: int | None = None
+    passes: int | None = None
     updates_by: str = ""
     memory: Memory | None = None
     undetermined: tuple[str, ...] = ()

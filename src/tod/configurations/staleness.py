@@ -11,6 +11,25 @@ UPDATES = {
     "nemo_rl": ("policy.train_global_batch_size",),
 }
 """Settings that make several updates of one batch of rollouts, by framework."""
+PASSES = {
+    "trl": "num_iterations",
+    "verl": "actor_rollout_ref.actor.ppo_epochs",
+    "openrlhf": "train.max_epochs",
+}
+"""The one of them that says how often each rollout is used; the others cut the batch."""
+
+
+def passes_of(framework: str, s: Settings) -> int | None:
+    """How often each rollout of a batch is used; None where it is not known.
+
+    Args:
+        framework: Whose settings they are.
+        s: The settings.
+    """
+    if framework == "nemo_rl":
+        return 1
+    name = PASSES.get(framework, "")
+    return s.whole(name) if name in s.defaults else None
 
 
 def updates_by(framework: str, s: Settings) -> str:

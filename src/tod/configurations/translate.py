@@ -1,16 +1,17 @@
 """The same triple written for another framework, with what that one cannot express."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import yaml
 from pydantic import ValidationError
 
 import tod.operators as op
-from tod.atlas.compare import SIZES, Difference, ProcedureComparison, Side, compare
+from tod.atlas.compare import Difference, ProcedureComparison, Side, compare
 from tod.base import SpecError
 from tod.base.errors import InvalidSpec
+from tod.configurations.carried import carried
 from tod.configurations.locate import reader, side
 from tod.configurations.point import Located
 from tod.configurations.recognise import ConfigurationFile, Framework
@@ -36,6 +37,9 @@ class Translation:
         text: The file: YAML for TRL and ours, a command for verl.
         same_target: What comparing both files says of their targets.
         cannot: Parts that the framework has no setting for: as here, and as it comes out there.
+        carried: Settings beside the triple that were written over: here, and there.
+        dropped: Settings of the file beside the triple that are not in what was written, with
+            their values: models, data, rates; yours to write again.
     """
 
     to: Language
@@ -43,6 +47,8 @@ class Translation:
     text: str
     same_target: str
     cannot: tuple[Difference, ...]
+    carried: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
 
 
 def translate(located: Located, to: Language) -> Translation:
@@ -64,12 +70,16 @@ def translate(located: Located, to: Language) -> Translation:
     if located.undetermined or located.operator is None or located.open:
         why = ", ".join([*located.undetermined, *sorted(located.open)]) or located.notes[0]
         raise SpecError(f"what is not known cannot be translated: {why}.")
-    here = side(located)
+    here, besides = side(located), carried(located, to)
     if to == "tod":
-        return _ours(located, here)
-    made = [_written(here, to, method, written) for method, written in _WRITERS[to](located)]
-    shared = [one for one in made if one.same_target == "yes"]
-    return (shared or made)[0]
+        made = _ours(located, here, besides.values)
+    else:
+        tried = [
+            _written(here, to, method, {**written, **besides.values})
+            for method, written in _WRITERS[to](located)
+        ]
+        made = next((one for one in tried if one.same_target == "yes"), tried[0])
+    return replace(made, carried=besides.names, dropped=besides.dropped)
 
 
 def _written(here: Side, to: Language, method: str, written: dict[str, Any]) -> Translation:
@@ -80,8 +90,8 @@ def _written(here: Side, to: Language, method: str, written: dict[str, Any]) -> 
 
 
 def _left(made: ProcedureComparison) -> tuple[Difference, ...]:
-    """What a comparison leaves apart, sizes and names aside."""
-    return tuple(row for row in made.differences if row.part not in SIZES)
+    """What a comparison leaves apart, names aside."""
+    return tuple(row for row in made.differences if row.part != "proposal.utility")
 
 
 def _near_law(here: Side, to: Language, method: str, written: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +122,7 @@ def _named(to: Language, method: str) -> tuple[str | None, str | None]:
     return (method, None) if to == "trl" else (None, method)
 
 
-def _ours(located: Located, here: Side) -> Translation:
+def _ours(located: Located, here: Side, besides: Mapping[str, Any]) -> Translation:
     """A recipe of ours: the triple as it stands."""
     procedure = located.procedure or _lawless(located)
     data = {
@@ -120,8 +130,11 @@ def _ours(located: Located, here: Side) -> Translation:
         "target": procedure.target.model_dump(mode="json", exclude_none=True),
         "operator": procedure.operator.model_dump(mode="json", exclude_none=True),
     }
+    train = {name.removeprefix("train."): value for name, value in besides.items()}
     if located.updates is not None:
-        data["train"] = {"updates_per_batch": located.updates}
+        train = {"updates_per_batch": located.updates, **train}
+    if train:
+        data["train"] = train
     made = compare(here, side(reader(ConfigurationFile("tod", data), "tod")))
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     return Translation("tod", "recipe", text, made.same_target, _left(made))
@@ -212,8 +225,31 @@ def _trl_drawn(located: Located) -> dict[str, Any]:
         "temperature": proposal.temperature,
         "top_p": 1.0 if proposal.top_p is None else proposal.top_p,
         "top_k": proposal.top_k or 0,
-        "num_iterations": located.updates or 1,
+        **_trl_batches(located, proposal.prompts, proposal.size),
     }
+
+
+def _trl_batches(located: Located, prompts: int, size: int) -> dict[str, Any]:
+    """Batches and updates on one process: a prompt's rollouts a step, mini-batches as windows.
+
+    TRL generates once in ``steps_per_generation · num_iterations`` steps and makes an update every
+    ``gradient_accumulation_steps``: their ratio cuts the batch, the iterations repeat it.
+    """
+    passes, cuts = _passes(located)
+    window = max(1, prompts // cuts)
+    return {
+        "per_device_train_batch_size": size,
+        "gradient_accumulation_steps": window,
+        "steps_per_generation": window * cuts,
+        "num_iterations": passes,
+    }
+
+
+def _passes(located: Located) -> tuple[int, int]:
+    """How often each rollout is used, and into how many mini-batches the batch is cut."""
+    updates = located.updates or 1
+    passes = 1 if located.passes is None or updates % located.passes else located.passes
+    return passes, updates // passes
 
 
 def _trl_region(region: op.TrustRegionSpec, aggregation: op.AggregationSpec) -> dict[str, Any]:
@@ -227,7 +263,10 @@ def _trl_region(region: op.TrustRegionSpec, aggregation: op.AggregationSpec) -> 
     low, high = getattr(region, "low", None), getattr(region, "high", None)
     if low is None or high is None:
         return {"loss_type": loss, "epsilon": NEVER, "epsilon_high": NEVER}
-    return {"loss_type": loss, "epsilon": low, "epsilon_high": high}
+    values = {"loss_type": loss, "epsilon": low, "epsilon_high": high}
+    if isinstance(region, op.DualClip) and region.cap >= 1.0 + high:
+        values["delta"] = region.cap
+    return values
 
 
 def _trl_pairs(action: op.Preference, located: Located) -> dict[str, Any]:
@@ -247,13 +286,13 @@ def _trl_pairs(action: op.Preference, located: Located) -> dict[str, Any]:
 def _verl(located: Located) -> list[tuple[str, dict[str, Any]]]:
     action = _gradient(located, "verl")
     proposal = located.operator.proposal if located.operator is not None else op.Proposal()
-    updates = located.updates or 1
+    passes, cuts = _passes(located)
     values: dict[str, Any] = {
         **_verl_advantage(action.advantage),
         **_verl_loss(action),
         "data.train_batch_size": proposal.prompts,
-        A + "ppo_mini_batch_size": max(1, proposal.prompts // updates),
-        A + "ppo_epochs": 1 if proposal.prompts % updates == 0 else updates,
+        A + "ppo_mini_batch_size": max(1, proposal.prompts // cuts),
+        A + "ppo_epochs": passes,
         "data.max_response_length": proposal.max_new_tokens,
         R + "n": proposal.size,
         R + "temperature": proposal.temperature,
@@ -262,8 +301,6 @@ def _verl(located: Located) -> list[tuple[str, dict[str, Any]]]:
         **_verl_pull(action.pull, _beta(located)),
         **_verl_correction(action.correction),
     }
-    if values[A + "ppo_epochs"] > 1:
-        values[A + "ppo_mini_batch_size"] = proposal.prompts
     entropy = located.operator.auxiliary.entropy if located.operator is not None else None
     if entropy is not None:
         values[A + "entropy_coeff"] = entropy.weight
@@ -343,7 +380,12 @@ def _verl_pull(pull: object, beta: float) -> dict[str, Any]:
 
 
 def _trl_text(method: str, values: Mapping[str, Any]) -> str:
-    return f"# {method} of TRL\n" + yaml.safe_dump(dict(values), sort_keys=False)
+    one = "steps_per_generation" in values
+    batches = (
+        "# batches are those of one process: of P, divide gradient_accumulation_steps and\n"
+        "# steps_per_generation by P\n"
+    )
+    return f"# {method} of TRL\n{batches * one}" + yaml.safe_dump(dict(values), sort_keys=False)
 
 
 def _verl_text(method: str, values: Mapping[str, Any]) -> str:

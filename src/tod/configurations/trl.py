@@ -113,7 +113,16 @@ def _region(s: Settings, loss: str) -> op.TrustRegionSpec:
         return op.SoftGate(
             tau_pos=s.number("sapo_temperature_pos"), tau_neg=s.number("sapo_temperature_neg")
         )
-    return op.Clip(low=low, high=high)
+    return common.clip(low, high, s.number("delta") if _caps(s) else None)
+
+
+def _caps(s: Settings) -> bool:
+    """Whether ``delta`` is a dual clip's cap: from 1 + ε_high on it acts where A < 0 alone.
+
+    The surrogate is min(min(ρ, δ)·A, clip(ρ)·A). Where A > 0 and δ ≥ 1 + ε_high the clip is the
+    smaller; where A < 0 it is min(max(ρ, clip(ρ)), δ)·A.
+    """
+    return s["delta"] is not None and s.number("delta") >= 1.0 + _high(s)
 
 
 def _advantage(s: Settings) -> op.AdvantageSpec:
@@ -190,6 +199,13 @@ def _grpo_changes(config: Configuration, s: Settings, loss: str, sequence: bool)
                 f"scales the whole update by {high:g}; 5.0 is recommended",
                 "push",
             )
+    clipped = loss not in ("cispo", "sapo") and s.method == "GRPOConfig"
+    if s["delta"] is not None and not (clipped and _caps(s)):
+        config.change(
+            "delta", "ρ is capped from above for either sign of A: a second trust region", "push"
+        )
+    elif s["delta"] is not None and config.updates != 1:
+        config.change("delta", f"dual clip: where A < 0 and ρ > {s['delta']} no push", "operator")
     config.changes += _by_loss(s, loss, sequence)
     if (
         sequence

@@ -311,7 +311,19 @@ def translated_text(made: Translation, width: int = 80) -> str:
     if made.cannot:
         lines.append("Not expressed (here, and as it comes out there)")
     lines += [_hang(f"  {d.part}: ", f"{d.a}; {d.b}", width, indent=6) for d in made.cannot]
+    if made.carried:
+        said = ", ".join(f"{here} as {there}" for here, there in made.carried.items())
+        lines.append(_hang("Written over: ", said, width, indent=6))
+    if made.dropped:
+        pairs = [f"{name}={value}" for name, value in made.dropped.items()]
+        more = len(pairs) - MOST_DROPPED
+        said = ", ".join(pairs[:MOST_DROPPED]) + (f" and {more} more: --json -" if more > 0 else "")
+        lines.append(_hang("Not written, yours to fill in: ", said, width, indent=6))
     return "\n".join(lines)
+
+
+MOST_DROPPED = 8
+"""Settings that a translation does not write and a screen names."""
 
 
 def grid_text(cells: tuple[Cell, ...], width: int = 80, on: str = EMBEDDED) -> str:
