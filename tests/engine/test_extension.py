@@ -38,6 +38,14 @@ def test_a_longer_run_is_the_run_of_that_length(small: Make) -> None:
     assert {**whole.recipe, "output": None} == {**longer.recipe, "output": None}
 
 
+def test_a_run_is_made_longer_under_the_schedule_that_it_was_begun_with(small: Make) -> None:
+    cosine = CONSTANT | {"train__schedule": "cosine", "train__schedule_steps": 4}
+    train(small("whole", train__steps=4, **cosine))
+    train(small("grown", train__steps=2, **cosine))
+    train(small("grown", train__steps=4, **cosine), resume=True)
+    same_run(small("whole").directory, small("grown").directory)
+
+
 @pytest.mark.parametrize(
     ("changes", "longer", "why"),
     [
@@ -65,6 +73,7 @@ def test_a_run_that_would_be_another_is_refused(
     assert why in str(refused.value)
     if "laid over" in why:
         assert f"model={small().directory} train.steps=7" in str(refused.value)
+        assert "begun with train.schedule_steps=9 or train.schedule=constant" in str(refused.value)
     assert before == {p: p.read_bytes() for p in small().directory.rglob("*") if p.is_file()}
 
 

@@ -47,7 +47,7 @@ def run(
     Writes a run directory and a report. The directory is named by itself, such as
     runs/gspo-steps20-k7qm, unless output=... names it. --resume finds the run of the same settings
     that is not done, or takes its directory; train.steps=N makes a run longer where the steps that
-    are done stay what they were, which a schedule that decays over the run does not allow.
+    are done stay what they were: under a decaying schedule, up to train.schedule_steps.
 
     Example: tod run quickstart train.steps=20 output=runs/mine
     """

@@ -57,8 +57,8 @@ def _another(settings: RunSettings, there: int, done: int) -> str | None:
     if any(learning_rate(before, n) != learning_rate(train, n) for n in updates):
         return (
             f"its {_schedule(train)} is laid over {there} steps, so a run of {train.steps} has "
-            "other learning rates from the start (one begun with train.schedule=constant can be "
-            "made longer)"
+            "other learning rates from the start (one begun with "
+            f"train.schedule_steps={train.steps} or train.schedule=constant can be made longer)"
         )
     if settings.arc is not None and _deadline(settings, there) != _deadline(settings, train.steps):
         return (

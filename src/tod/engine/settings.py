@@ -63,9 +63,12 @@ class Train(Spec):
     learning_rate: Annotated[Positive, Field(le=10.0)] = 3e-4
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    """Decay to zero over all updates, after the warm-up."""
+    """Decay to zero over the updates of the schedule, after the warm-up."""
+    schedule_steps: Count | None = None
+    """Steps that the schedule is laid over; None: those of the run. With more of them the run ends
+    before the rate is 0, and can be made longer up to there."""
     warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the updates over which the rate rises from zero."""
+    """Share of the updates of the schedule over which the rate rises from zero."""
     weight_decay: Annotated[FiniteFloat, Field(ge=0.0)] = 0.0
     """AdamW's decoupled weight decay."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
@@ -89,6 +92,17 @@ class Train(Spec):
     """Checkpoints that are kept."""
     max_tokens_per_micro_batch: Count = 16384
     """Most token positions in one forward with gradient."""
+
+    @model_validator(mode="after")
+    def _some_rate(self) -> Self:
+        laid = self.schedule_steps
+        if laid is not None and self.steps > laid and self.schedule != "constant":
+            raise ValueError(
+                f"steps {self.steps} go beyond schedule_steps {laid}, where the {self.schedule} "
+                "schedule has come to a rate of 0 and nothing more is learned. Raise "
+                "schedule_steps, or take `schedule: constant`"
+            )
+        return self
 
 
 class Evaluate(Spec):

@@ -243,11 +243,12 @@ def _sum_work(session: Session, seen: Updated) -> None:
 
 
 def learning_rate(train: Train, update: int) -> float:
-    """Rate of update ``update`` (from 0) of steps·updates_per_batch in all.
+    """Rate of update ``update`` (from 0) of a schedule of steps·updates_per_batch.
 
-    Linear warm-up over a share of the updates, then constant, or decay to zero at the end.
+    Linear warm-up over a share of its updates, then constant, or decay to zero at its end. Its
+    steps are ``schedule_steps``, those of the run where that is None.
     """
-    total = train.steps * train.updates_per_batch
+    total = (train.schedule_steps or train.steps) * train.updates_per_batch
     warm = round(train.warmup * total)
     if update < warm:
         return train.learning_rate * (update + 1) / warm
