@@ -141,3 +141,18 @@ def test_a_search_selects_the_likeliest(small: Make) -> None:
 def test_a_likelihood_alone_is_refused(small: Make) -> None:
     with pytest.raises(SpecError, match="read off the text"):
         small(utilities=BOTH[1:], target=LENS, operator__action=REGRESSED)
+
+
+def test_evaluation_reports_the_utility_that_is_named(small: Make) -> None:
+    progress = {"name": "progress", "kind": "countdown", "partial": 0.5}
+    changes = {
+        "utilities": [progress, {"name": "correct", "kind": "countdown"}],
+        "target": {"kind": "verifier", "eta": 1.0, "utility": "progress"},
+        "operator__action": REGRESSED,
+        "train__updates_per_batch": 1,
+    }
+    assert small(**changes).reported == "progress"
+    named = {"evaluate": {"utility": "correct"}}
+    assert small(**changes, **named).reported == "correct"
+    with pytest.raises(SpecError, match=r"evaluate\.utility names 'corect', and evaluation reads"):
+        small(**changes, evaluate={"utility": "corect"})

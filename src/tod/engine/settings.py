@@ -114,6 +114,8 @@ class Evaluate(Spec):
     """Samples of each, drawn at the policy's temperature with its full support."""
     every: Count | None = None
     """Steps between evaluations; None: before the first and after the last step only."""
+    utility: str | None = None
+    """Which utility is reported, one that is read off the text; None: the target's first."""
     start: bool = True
     """Whether to evaluate before the first step; not needed where another run of it did."""
 
@@ -203,6 +205,11 @@ class RunSettings(Spec):
                 "every reward is a log-likelihood, and what evaluation reports is read off the "
                 "text: add one that is, such as exact_match"
             )
+        if self.reported not in {utility.name for utility in self.text_utilities}:
+            raise ValueError(
+                f"evaluate.utility names {self.reported!r}, and evaluation reads off the text: "
+                f"{', '.join(utility.name for utility in self.text_utilities)}"
+            )
         operators = {"main": self.operator, **self.operators}
         check_operators(operators, self.target.target, frozenset(known), self.anchors.teacher)
         if "teacher" in self.target.target.names and self.anchors.teacher is None:
@@ -229,7 +236,9 @@ class RunSettings(Spec):
 
     @property
     def reported(self) -> str:
-        """The utility that evaluation reports: the target's first that is read off the text."""
+        """The utility that evaluation reports: the one named, else the target's first of a text."""
+        if self.evaluate is not None and self.evaluate.utility is not None:
+            return self.evaluate.utility
         known = [utility.name for utility in self.text_utilities]
         aimed = [name for name in self.target.target.utilities if name in known]
         return (aimed or known)[0]
