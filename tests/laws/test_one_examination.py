@@ -55,7 +55,7 @@ ONLY_ONE_KNOWS = {
     # log-probs are kept by sequence, so that its travel has no means over tokens.
     "study": {"mismatch", "staleness"},
     # At test time no policy is trained: its legs, its travel and the mean of π/μ mean nothing.
-    "search": {"overlap", "mismatch", "staleness", "drift", "coverage"},
+    "search": {"overlap", "mismatch", "staleness", "drift", "coverage", "path"},
 }
 
 
@@ -265,7 +265,7 @@ def test_every_unknown_of_a_summary_has_one_reason(worlds: Policies, monkeypatch
     names = [item.what for item in found.unknown]
     assert len(names) == len(set(names))
     data, paths = found.summary.to_dict(), set(names)
-    for block in ("mismatch", "staleness", "activation", "entropy"):
+    for block in ("mismatch", "staleness", "activation", "entropy", "path"):
         assert (data[block] is None) == (block in paths), block
     for block in ("overlap", "coverage"):
         for key in ("policy_proposal", "target_policy", "mean_rho", "reverse_ess", "missing_mass"):
@@ -369,8 +369,8 @@ def test_the_feasible_solver_steers_a_run(tmp_path: Path) -> None:
     from tod.engine.train import train as run
 
     changes = ("operator.proposal.prompts=24", "operator.proposal.size=8", "train.steps=2",
-               "evaluate=null", "arc.knob=eta", "arc.drift_budget=null", "arc.solver=feasible",
-               "arc.min_informative=1",
+               "evaluate=null", "arc.plan=set_point", "arc.knob=eta", "arc.drift_budget=null",
+               "arc.solver=feasible", "arc.min_informative=1",
                "target={kind: scalar_reward, utility: correct, eta: 9.0, anchor: {old: 1.0}}",
                f"output={tmp_path / 'run'}")  # fmt: skip
     settings = RunSettings.load(SOURCE.parents[1] / "configs/quickstart_arc.yaml", changes)

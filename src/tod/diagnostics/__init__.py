@@ -5,9 +5,9 @@
 
 Every statistic is a function of flat arrays [N] and of `Groups`, candidates in contexts, and
 answers per context [C]; a number that is not defined is NaN, and None in a record. ``ess``,
-``tails``, ``overlap``, ``coverage``, ``pareto``, ``drift``, ``finite_k``, ``diversity`` and
-``activation`` hold the equations, one idea a file. ``kernel`` computes those of the weights in one
-pass, `measure` all of a batch, and `Diagnostics.summary` makes one record of them.
+``tails``, ``overlap``, ``path``, ``coverage``, ``pareto``, ``drift``, ``finite_k``, ``diversity``
+and ``activation`` hold the equations, one idea a file. ``kernel`` computes those of the weights in
+one pass, `measure` all of a batch, and `Diagnostics.summary` makes one record of them.
 """
 
 from tod.diagnostics.activation import *
@@ -22,6 +22,7 @@ from tod.diagnostics.kernel import *
 from tod.diagnostics.measure import *
 from tod.diagnostics.overlap import *
 from tod.diagnostics.pareto import *
+from tod.diagnostics.path import *
 from tod.diagnostics.quantiles import *
 from tod.diagnostics.summary import *
 from tod.diagnostics.tails import *

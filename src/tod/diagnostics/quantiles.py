@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -213,3 +214,9 @@ def cluster_bootstrap(
     draws = np.array([statistic(rng.integers(count, size=count)) for _ in range(resamples)])
     tail = (1 - level) / 2
     return Bootstrap(quantile(draws, tail), quantile(draws, 1 - tail), float(draws.std(ddof=1)))
+
+
+def common_k(k: Any) -> int | None:
+    """The most common size above 1, the larger on a tie."""
+    counts = np.bincount(k[k > 1])
+    return int(np.flatnonzero(counts == counts.max())[-1]) if counts.size else None

@@ -26,8 +26,9 @@ from tod.diagnostics.classes import (
 from tod.diagnostics.coverage import MeanRho, RhoSums, usable_mean_rho
 from tod.diagnostics.overlap import LEGS
 from tod.diagnostics.pareto import pareto_k_pooled
+from tod.diagnostics.path import Path
 from tod.diagnostics.population_ess import PopulationEss
-from tod.diagnostics.quantiles import Ordered, quantile
+from tod.diagnostics.quantiles import Ordered, common_k, quantile
 from tod.diagnostics.record import Record
 
 __all__ = [
@@ -176,6 +177,8 @@ class Summary(Record):
     drift: Drift = field(default_factory=Drift)
     activation: float | None = None
     entropy: float | None = None
+    path: Path | None = None
+    """Place on the way from the anchor to the target; None where it was not read."""
     population: Mapping[str, PopulationEss] | None = None
     """ESS_rel over the population of prompts, by leg; None where it was not read."""
 
@@ -282,6 +285,7 @@ class Diagnostics(Brief):
         drift: Drift | None = None,
         activation: float | None = None,
         entropy: float | None = None,
+        path: Path | None = None,
     ) -> Summary:
         """One record of the batch, unknown and infinite numbers as None.
 
@@ -300,6 +304,7 @@ class Diagnostics(Brief):
             drift=drift or Drift(),
             activation=activation,
             entropy=entropy,
+            path=path,
         )
 
     def rows(self, labels: Labels | None = None) -> dict[str, Any]:
@@ -450,12 +455,6 @@ def _share_passed(d: Diagnostics) -> float | None:
     if d.all_fail is None or not valid.any():
         return None
     return float((~d.all_fail[valid]).mean())
-
-
-def common_k(k: Any) -> int | None:
-    """The most common size above 1, the larger on a tie."""
-    counts = np.bincount(k[k > 1])
-    return int(np.flatnonzero(counts == counts.max())[-1]) if counts.size else None
 
 
 def _bounds(interval: tuple[float, float]) -> tuple[float | None, float | None]:

@@ -38,12 +38,14 @@ from tod.diagnostics import (
     GapSums,
     Mismatch,
     Overlap,
+    Path,
     Summary,
     Tails,
     drift_and_reasons,
     gap_of_sequences,
     harmonic_mean,
     measure,
+    path_of,
     reverse_ess,
 )
 from tod.diagnostics.summary import mean_of_known
@@ -56,7 +58,7 @@ from tod.operators import (
     WeightedVote,
 )
 from tod.procedure.procedure import Procedure
-from tod.targets import Target, TargetFamily
+from tod.targets import Mixture, Target, TargetFamily
 
 __all__ = [
     "Declared",
@@ -65,6 +67,7 @@ __all__ = [
     "declared_width",
     "examine",
     "measured_at",
+    "moving_anchors",
     "steps_of",
     "weigh",
     "weights_at",
@@ -537,6 +540,7 @@ def _summarised(
     mismatch, no_mismatch = _mismatch(known)
     staleness, no_staleness = _staleness(known)
     drift, no_drift = _drift(known)
+    path, no_path = _path(known, weights, diagnostics)
     seen = reverse[~np.isnan(reverse)]
     summary = diagnostics.summary(
         coverage=Coverage(reverse_ess=harmonic_mean(seen)) if seen.size else None,
@@ -545,6 +549,7 @@ def _summarised(
         drift=drift,
         activation=host.activation,
         entropy=_entropy(known) if host.entropy is None else host.entropy,
+        path=path,
     )
     if not known.sampled:
         summary = replace(summary, overlap=Overlap())
@@ -563,6 +568,7 @@ def _summarised(
         *_no_lag(known),
         *no_staleness,
         *no_drift,
+        *no_path,
         *_no_activation(known, summary),
         *_no_entropy(known, summary),
     )
@@ -836,6 +842,79 @@ def _drift(known: Known) -> tuple[Drift, tuple[Unknown, ...]]:
     anchors = {name: known.candidates.log_anchor[name] for name in wanted}
     found, reasons = drift_and_reasons(policy, anchors, known.length, log_rho)
     return found, (*lacking, *reasons)
+
+
+def _path(
+    known: Known, weights: Weights | None, diagnostics: Diagnostics
+) -> tuple[Path | None, tuple[Unknown, ...]]:
+    """Where π is between the anchor and q*; an ``old`` in the anchor is taken out of it.
+
+    With a share ρ of π_old in b, iterating leads along the path of the rest of the anchor b' to
+    b'·exp(tilt/(1 − ρ)), and log π/b' is (log π/b − ρ·log π/π_old)/(1 − ρ).
+    """
+    what = "path"
+    lacking = _inapplicable(known, what) or _no_fixed_anchor(known)
+    if not lacking and weights is not None and known.log_r is None and not known.of_host.on_policy:
+        lacking = _missing(known, what, "mu", "policy|old")
+    if lacking or weights is None or known.target is None:
+        return None, lacking
+    log_r = np.zeros(len(weights.tilt)) if known.log_r is None else known.log_r
+    tilt, gap = weights.tilt, log_r - weights.log_base
+    old = _share_of_old(known.target.target)
+    if old:
+        policy, before = known.policy, known.candidates.log_anchor.get("old")
+        moved = 0.0 if policy is None or before is None else to_numpy(policy) - to_numpy(before)
+        tilt, gap = tilt / (1 - old), (gap - old * moved) / (1 - old)
+    step = known.candidates.labels.step
+    found = path_of(
+        tilt,
+        gap,
+        log_r,
+        known.candidates.contexts,
+        diagnostics.informative,
+        eta=weights.last,
+        step=None if step is None else to_numpy(step),
+    )
+    if found is not None:
+        return found, ()
+    why = "no prompt is informative: all rollouts of each weigh the same"
+    needs = "prompts of mixed outcome: more rollouts, or easier or harder prompts"
+    return None, (Unknown(what, why, needs, "no_information"),)
+
+
+def _share_of_old(target: Target) -> float:
+    """Exponent of π_old in the anchor."""
+    return 0.0 if isinstance(target.anchor, Mixture) else target.anchor.get("old", 0.0)
+
+
+def moving_anchors(target: Target) -> tuple[str, ...]:
+    """Policies of the anchor that move with π and leave no fixed base; an ``old`` can be taken out.
+
+    Args:
+        target: q* in its general form.
+    """
+    if isinstance(target.anchor, Mixture):
+        return tuple(n for n in ("mu", "old", "policy") if n in target.anchor.weights)
+    used = [name for name, exponent in target.anchor.items() if exponent]
+    moving = tuple(name for name in ("mu", "policy") if name in used)
+    return moving or (("old",) if _share_of_old(target) >= 1.0 else ())
+
+
+def _no_fixed_anchor(known: Known) -> tuple[Unknown, ...]:
+    """Why there is no path from a base that stays where it is; empty where there is one."""
+    what = "path"
+    if known.target is None:
+        lack = known.lack or Unknown("", "no target is known", "a target", "not_declared")
+        return (replace(lack, what=what),)
+    target = known.target.target
+    moving = moving_anchors(target)
+    if moving:
+        why = f"the anchor {moving[0]} moves with the policy: there is no base"
+        return (Unknown(what, why, "a target anchored at ref", "not_applicable"),)
+    if not target.sharpness and target.selectivity is None:
+        why = "the target has no tilt, so that its anchor is all of it"
+        return (Unknown(what, why, "nothing: it means nothing here", "not_applicable"),)
+    return ()
 
 
 def _no_activation(known: Known, summary: Summary) -> tuple[Unknown, ...]:

@@ -117,6 +117,7 @@ BLOCKS = {
     "drift": "drift",
     "activation": "activation",
     "entropy": "entropy",
+    "path": "path to the target",
 }
 """Block of a record → its heading; a block that is not here is headed by its key."""
 
@@ -131,6 +132,7 @@ PLOTS: dict[str, tuple[str, tuple[float, float] | None]] = {
     "Drift": ("An estimate on sequences: it can fall below zero.", None),
     "Activation": ("Share of gradient weight that the trust region changes.", (0.0, 0.1)),
     "Entropy": ("Of the sampled tokens.", None),
+    "Way to the target": ("Of log π on the anchor: still to go, and off the path, nats².", None),
 }
 """Plot over the steps → what to know when reading it, and what its axis holds at least."""
 
@@ -365,6 +367,51 @@ FACTS: tuple[Fact, ...] = (
         unit="nats per token",
         plot="Entropy",
     ),
+    Fact(
+        "path.eta_hat",
+        "sharpness reached",
+        "Sharpness η̂ of the b·exp(η̂U) that is nearest to the policy.",
+    ),
+    Fact("path.progress", "share of the way", "It over the target's.", logged=False),
+    Fact(
+        "path.lag",
+        "still to go",
+        "Squared distance from there to the target, along the path.",
+        unit="nats²",
+        plot="Way to the target",
+    ),
+    Fact(
+        "path.delta",
+        "off the path",
+        "Squared distance of the policy from every b·exp(ηU): what it lost on the way.",
+        unit="nats²",
+        better="lower",
+        plot="Way to the target",
+        title="Off the path",
+    ),
+    Fact(
+        "path.within",
+        "off it, prompt by prompt",
+        "The same where every prompt may be at a place of its own.",
+        unit="nats²",
+        better="lower",
+        logged=False,
+    ),
+    Fact(
+        "path.variance",
+        "variance of the tilt",
+        "Variance of ηU within a prompt, the mean over prompts.",
+        unit="nats²",
+        logged=False,
+    ),
+    _share(
+        "path.ess_best",
+        "largest ESS_rel",
+        "Largest median ESS_rel of b·exp(ηU) against the policy, over η.",
+        logged=False,
+    ),
+    Fact("path.eta_best", "its sharpness", "The η at which that is.", logged=False),
+    Fact("path.contexts", "prompts", "Informative prompts behind it.", "count", logged=False),
 )
 
 BY_PATH = {fact.path: fact for fact in FACTS}
