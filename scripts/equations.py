@@ -65,6 +65,7 @@ SECTIONS = {
     "C.11": "Quantiles over prompts",
     "C.12": "Overlap of three",
     "D.2": "Derivatives",
+    "D.1": "Fixed rules of control",
     "D.3": "Feasible sharpness",
     "D.4": "KL budget",
 }

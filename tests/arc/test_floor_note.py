@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
-from tod.arc import ArcConfig, initial, step
+from set_points import set_point
+from tod.arc import initial, step
 from tod.diagnostics import ContextCounts, EssRel, Summary
 
 
 def test_floor_is_named_when_it_overrules_softening() -> None:
-    config = ArcConfig(knob="eta", ess_target=0.5, deadline=2, window=1, min_informative=1)
+    config = set_point(knob="eta", ess_target=0.5, deadline=2, window=1, min_informative=1)
     state = initial(config, eta=4.0)
     summary = Summary(
         contexts=ContextCounts(total=20, informative=20), ess_rel=EssRel(median=0.2, q10=0.1)

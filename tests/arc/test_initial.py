@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from set_points import set_point
 from tod.arc import ArcConfig, ArcState, initial, linear_ramp, step
 from tod.base import SpecError
 from tod.diagnostics import ContextCounts, EssRel, Summary
@@ -11,23 +12,28 @@ from tolerance import double
 
 
 def test_the_declared_values_are_the_goal():
-    state = initial(ArcConfig(start=0.5), eta=4.0)
+    state = initial(set_point(start=0.5), eta=4.0)
     assert (state.knobs, state.declared) == ({"eta": 2.0}, {"eta": 4.0})
-    anchors = initial(ArcConfig(knob="anchors", start=0.5), tau=0.3, beta=0.1)
+    anchors = initial(set_point(knob="anchors", start=0.5), tau=0.3, beta=0.1)
     assert anchors.knobs == pytest.approx({"tau": 0.6, "beta": 0.2})
 
 
 def test_eta_max_bounds_the_goal():
-    state = initial(ArcConfig(eta_max=3.0), eta=4.0)
+    state = initial(set_point(eta_max=3.0), eta=4.0)
     assert state.declared == state.knobs == {"eta": 3.0}
-    anchors = initial(ArcConfig(knob="anchors", eta_max=2.0), tau=0.15, beta=0.05)
+    anchors = initial(set_point(knob="anchors", eta_max=2.0), tau=0.15, beta=0.05)
     assert anchors.declared == pytest.approx({"tau": 0.375, "beta": 0.125})
 
 
-def test_the_deadline_is_four_fifths_of_a_run_of_known_length():
-    assert initial(ArcConfig(), eta=1.0).deadline is None
+def test_a_plan_is_laid_over_four_fifths_of_a_run_of_known_length():
     assert initial(ArcConfig(), eta=1.0, steps=61).deadline == 49
     assert initial(ArcConfig(deadline=7), eta=1.0, steps=61).deadline == 7
+
+
+def test_a_set_point_has_no_deadline_that_nobody_wrote():
+    """Version 0.1 took 80 % of the run, and sharpened while ESS was below its range."""
+    assert initial(set_point(), eta=1.0, steps=61).deadline is None
+    assert initial(set_point(deadline=7), eta=1.0, steps=61).deadline == 7
 
 
 @pytest.mark.parametrize(
@@ -46,8 +52,9 @@ def test_the_deadline_is_four_fifths_of_a_run_of_known_length():
         ({"knob": "anchors", "drift_budget": 1.0}, {"tau": 1.0, "beta": 0.0}, "no weight"),
         ({"deadline": 2, "start": 0.1}, {"eta": 1.0}, "takes 8 steps"),
         ({}, {"eta": 1.0, "steps": 0}, "steps = 0"),
-        ({}, {"eta": 1.0, "operator": "ppo"}, "arc.operators is empty"),
-        ({"operators": ["a", "b"]}, {"eta": 1.0, "operator": "c"}, "'c' is not in"),
+        ({}, {"eta": 1.0, "steps": 9, "operator": "ppo"}, "arc.operators is empty"),
+        ({"operators": ["a", "b"]}, {"eta": 1.0, "steps": 9, "operator": "c"}, "'c' is not in"),
+        ({}, {"eta": 1.0}, "neither the run's length nor arc.deadline is known"),
     ],
 )
 def test_what_cannot_be_controlled_is_refused(config, values, word):
@@ -71,24 +78,24 @@ def test_what_cannot_be_meant_is_refused(config, word):
 
 
 def test_a_config_survives_plain_data():
-    config = ArcConfig(knob="both", operators=("a", "b"), deadline=3, drift_budget=2.0)
+    config = set_point(knob="both", operators=("a", "b"), deadline=3, drift_budget=2.0)
     assert ArcConfig.parse(config.model_dump(mode="json")) == config
 
 
 def test_the_linear_ramp_is_linear_and_ends_at_the_deadline():
-    config = ArcConfig(deadline=9)
+    config = set_point(deadline=9)
     state = initial(config, eta=5.0)
     values = [linear_ramp(config, state, step=t)["eta"] for t in range(12)]
     assert values == pytest.approx([0.5 * (t + 1) for t in range(10)] + [5.0, 5.0])
-    anchors = ArcConfig(knob="anchors", deadline=9)
+    anchors = set_point(knob="anchors", deadline=9)
     ramp = linear_ramp(anchors, initial(anchors, tau=0.15, beta=0.05), step=4)
     assert ramp == pytest.approx({"tau": 0.3, "beta": 0.1})
     with pytest.raises(SpecError, match="ends"):
-        linear_ramp(ArcConfig(), initial(ArcConfig(), eta=1.0), step=0)
+        linear_ramp(set_point(), initial(set_point(), eta=1.0), step=0)
 
 
 def test_a_state_of_another_version_is_refused():
-    good = initial(ArcConfig(), eta=1.0).to_dict()
+    good = initial(set_point(), eta=1.0).to_dict()
     assert ArcState.from_dict(good).knobs == {"eta": 1.0}
     for bad in ({**good, "extra": 1}, {"knobs": {}}):
         with pytest.raises(SpecError, match="not a controller state"):
@@ -98,7 +105,7 @@ def test_a_state_of_another_version_is_refused():
 @pytest.mark.parametrize("deadline", [4, 10])
 def test_under_bad_readings_sharpness_is_the_ramp_at_every_step(deadline):
     """Neither a step early nor late: what is set after batch t is the ramp's value at t + 1."""
-    config = ArcConfig(deadline=deadline, start=1 / (deadline + 1), slew=5.0)
+    config = set_point(deadline=deadline, start=1 / (deadline + 1), slew=5.0)
     state = initial(config, eta=4.0)
     counts = ContextCounts(total=64, informative=64)
     for t in range(deadline + 3):
@@ -108,7 +115,7 @@ def test_under_bad_readings_sharpness_is_the_ramp_at_every_step(deadline):
 
 def test_where_the_slew_is_slower_than_the_ramp_it_starts_in_time():
     """goal·e^(−slew·steps left): the least sharpness from which the deadline can still be met."""
-    config = ArcConfig(deadline=10, start=0.65, slew=0.05)
+    config = set_point(deadline=10, start=0.65, slew=0.05)
     state = initial(config, eta=4.0)
     counts = ContextCounts(total=64, informative=64)
     for t in range(12):
@@ -120,7 +127,7 @@ def test_where_the_slew_is_slower_than_the_ramp_it_starts_in_time():
 def test_a_deadline_that_the_slew_just_meets_is_kept():
     """ln(goal/start) in one step of exactly that size; a step smaller by one unit is too small."""
     slew = math.log(4.0 / 2.0)
-    state = initial(ArcConfig(start=0.5, deadline=1, slew=slew), eta=4.0)
+    state = initial(set_point(start=0.5, deadline=1, slew=slew), eta=4.0)
     assert state.knobs == {"eta": 2.0}
     with pytest.raises(SpecError, match="too early"):
-        initial(ArcConfig(start=0.5, deadline=1, slew=math.nextafter(slew, 0)), eta=4.0)
+        initial(set_point(start=0.5, deadline=1, slew=math.nextafter(slew, 0)), eta=4.0)

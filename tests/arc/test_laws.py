@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tod.arc import ArcConfig, ArcState, initial, linear_ramp, replay, step
+from set_points import set_point
+from tod.arc import ArcState, initial, linear_ramp, replay, step
 from tod.arc.health import ess_name, health_of, observe
 from tod.base import SpecError
 from tod.diagnostics import ContextCounts, Drift, EssRel, Summary, Tails
@@ -50,7 +51,7 @@ unit = st.floats(0.01, 1.0)
 @pytest.mark.parametrize("knob", KNOBS)
 @given(informative=st.integers(0, 7), ess=unit, weight=unit, drift=st.floats(0, 9))
 def test_blind_batches_move_nothing(knob, informative, ess, weight, drift):
-    config = ArcConfig(knob=knob, drift_budget=1.0, deadline=4)
+    config = set_point(knob=knob, drift_budget=1.0, deadline=4)
     state = initial(config, **DECLARED[knob])
     state, _ = run(config, state, [seen(0.1), seen(0.9)])
     blind = seen(ess, informative=informative, weight=weight, drift=drift)
@@ -62,7 +63,7 @@ def test_blind_batches_move_nothing(knob, informative, ess, weight, drift):
 
 def test_freezing_is_invisible_to_what_follows():
     """A run with blind batches between ends where the same run without them does."""
-    config = ArcConfig()
+    config = set_point()
     clear = [seen(e) for e in (0.1, 0.2, 0.6, 0.9, 0.9, 0.9, 0.9)]
     mixed = [s for item in clear for s in (item, seen(1.0, informative=0))]
     a, _ = run(config, initial(config, eta=5.0), clear)
@@ -79,7 +80,7 @@ def test_freezing_is_invisible_to_what_follows():
     start=st.floats(0.1, 1),
 )
 def test_better_diagnostics_never_mean_less_sharpness(solver, history, low, high, weights, start):
-    config = ArcConfig(solver=solver, start=start, dwell=2)
+    config = set_point(solver=solver, start=start, dwell=2)
     state, _ = run(config, initial(config, eta=5.0), [seen(e) for e in history])
     low, high = sorted((low, high))
     light, heavy = sorted(weights)
@@ -93,7 +94,7 @@ def test_better_diagnostics_never_mean_less_sharpness(solver, history, low, high
 @given(data=st.data())
 def test_slew_bounds_and_goal(knob, solver, data):
     """|Δ ln sharpness| ≤ slew, eta_min ≤ sharpness ≤ declared, whatever is seen."""
-    config = ArcConfig(
+    config = set_point(
         knob=knob, solver=solver, slew=0.2, eta_min=0.5, drift_budget=1.0, deadline=30, start=0.3
     )
     state = initial(config, **DECLARED[knob])
@@ -122,7 +123,7 @@ def test_slew_bounds_and_goal(knob, solver, data):
 )
 @pytest.mark.parametrize("knob", KNOBS)
 def test_each_bound_softens_alone(knob, bad):
-    config = ArcConfig(knob=knob)
+    config = set_point(knob=knob)
     state = initial(config, **DECLARED[knob])
     after, decision = step(config, state, bad, step=0)
     assert decision.action == "soften"
@@ -131,19 +132,19 @@ def test_each_bound_softens_alone(knob, bad):
 
 
 def test_an_absent_bound_decides_nothing():
-    config = ArcConfig(tail_limit=None, activation_limit=None)
+    config = set_point(tail_limit=None, activation_limit=None)
     state = initial(config, eta=5.0)
     after, decision = step(config, state, seen(0.9, weight=1.0, activation=0.99), step=0)
     assert after.knobs == state.knobs
     assert [item.what for item in decision.compared] == ["ess_rel.median"]
     unknown = replace(seen(0.9), activation=None, tails=Tails())
-    _, decision = step(ArcConfig(), state, unknown, step=0)
+    _, decision = step(set_point(), state, unknown, step=0)
     assert [item.ok for item in decision.compared] == [True, None, None]
 
 
 @given(st.lists(unit, min_size=1, max_size=40))
 def test_softening_anchors_keeps_the_geometric_anchor(history):
-    config = ArcConfig(knob="anchors")
+    config = set_point(knob="anchors")
     state, _ = run(config, initial(config, tau=0.15, beta=0.05), [seen(e) for e in history])
     assert state.knobs["tau"] / state.knobs["beta"] == pytest.approx(
         3.0, rel=double(4 * len(history))
@@ -152,7 +153,7 @@ def test_softening_anchors_keeps_the_geometric_anchor(history):
 
 @pytest.mark.parametrize("knob", ["anchors", "both"])
 def test_drift_over_budget_moves_weight_to_the_reference_at_fixed_sharpness(knob):
-    config = ArcConfig(knob=knob, drift_budget=1.0, deadline=10)
+    config = set_point(knob=knob, drift_budget=1.0, deadline=10)
     state = initial(config, **DECLARED[knob])
     after, decision = step(config, state, seen(0.9, drift=1.2), step=0)
     assert decision.action == "anchor"
@@ -164,7 +165,7 @@ def test_drift_over_budget_moves_weight_to_the_reference_at_fixed_sharpness(knob
 @pytest.mark.parametrize("knob", KNOBS)
 @given(ess=st.lists(unit, min_size=1, max_size=30))
 def test_sharpness_only_falls_while_drift_is_over_budget(knob, ess):
-    config = ArcConfig(knob=knob, drift_budget=1.0, deadline=5, start=0.5, dwell=1)
+    config = set_point(knob=knob, drift_budget=1.0, deadline=5, start=0.5, dwell=1)
     state = initial(config, **DECLARED[knob])
     for t, value in enumerate(ess):
         before = sharp(state.knobs)
@@ -173,7 +174,7 @@ def test_sharpness_only_falls_while_drift_is_over_budget(knob, ess):
 
 
 def test_when_beta_is_all_there_is_sharpness_gives_way():
-    config = ArcConfig(knob="anchors", drift_budget=1.0, slew=0.5)
+    config = set_point(knob="anchors", drift_budget=1.0, slew=0.5)
     state, decisions = run(config, initial(config, tau=0.1, beta=0.1), [seen(0.9, drift=9.0)] * 6)
     assert [d.action for d in decisions[:2]] == ["anchor", "anchor"]
     assert [d.action for d in decisions[2:]] == ["soften"] * 4
@@ -183,7 +184,7 @@ def test_when_beta_is_all_there_is_sharpness_gives_way():
 
 @pytest.mark.parametrize("knob", KNOBS)
 def test_everything_returns_to_the_declared_values(knob):
-    config = ArcConfig(knob=knob, drift_budget=1.0)
+    config = set_point(knob=knob, drift_budget=1.0)
     state = initial(config, **DECLARED[knob])
     bad = [seen(0.05, drift=4.0)] * 10
     disturbed, _ = run(config, state, bad)
@@ -196,7 +197,7 @@ def test_everything_returns_to_the_declared_values(knob):
 
 def test_nothing_winds_up_while_saturated():
     """After 500 bad batches at the lower bound, recovery takes as long as after 30."""
-    config = ArcConfig(eta_min=1.0, window=1)
+    config = set_point(eta_min=1.0, window=1)
     state = initial(config, eta=5.0)
     times = []
     for bad in (30, 500):
@@ -208,7 +209,7 @@ def test_nothing_winds_up_while_saturated():
 
 
 def test_health_must_be_sustained():
-    config = ArcConfig(dwell=4, start=0.5, window=1)
+    config = set_point(dwell=4, start=0.5, window=1)
     state = initial(config, eta=5.0)
     _, decisions = run(config, state, [seen(0.95)] * 5)
     assert [d.action for d in decisions] == ["hold"] * 3 + ["sharpen"] * 2
@@ -219,7 +220,7 @@ def test_health_must_be_sustained():
 
 @given(st.floats(0.451, 0.549))
 def test_inside_the_dead_band_nothing_moves(ess):
-    config = ArcConfig(start=0.5, dwell=1)
+    config = set_point(start=0.5, dwell=1)
     state = initial(config, eta=5.0)
     after, decisions = run(config, state, [seen(ess)] * 6)
     assert after.knobs == state.knobs
@@ -235,7 +236,7 @@ def test_inside_the_dead_band_nothing_moves(ess):
 def test_the_deadline_is_met_whatever_is_seen(deadline, readings, start, heavy):
     """Also where the slew cannot follow the ramp: it starts in time."""
     start = max(start, math.exp(-0.25 * deadline) * 1.001)
-    config = ArcConfig(deadline=deadline, start=start, slew=0.25)
+    config = set_point(deadline=deadline, start=start, slew=0.25)
     state = initial(config, eta=5.0)
     for t, (ess, weight) in enumerate(readings):
         ramp = linear_ramp(config, state, step=t)["eta"]
@@ -247,7 +248,7 @@ def test_the_deadline_is_met_whatever_is_seen(deadline, readings, start, heavy):
 
 
 def test_drift_just_inside_its_budget_is_not_health():
-    config = ArcConfig(drift_budget=1.0, dwell=1, start=0.5, window=1)
+    config = set_point(drift_budget=1.0, dwell=1, start=0.5, window=1)
     state = initial(config, eta=5.0)
     near, decision = step(config, state, seen(0.95, drift=0.95), step=0)
     assert (near.knobs, decision.action, near.healthy) == (state.knobs, "hold", 0)
@@ -256,7 +257,7 @@ def test_drift_just_inside_its_budget_is_not_health():
 
 
 def test_the_window_averages_and_is_emptied_by_a_move():
-    config = ArcConfig(window=3, dwell=9)
+    config = set_point(window=3, dwell=9)
     state = initial(config, eta=5.0)
     state, _ = run(config, state, [seen(0.9), seen(0.6)])
     # mean of .9, .6 and .1 is above the band: one bad batch among good ones does not act
@@ -270,7 +271,7 @@ def test_the_window_averages_and_is_emptied_by_a_move():
 
 @given(st.lists(st.tuples(unit, unit, st.floats(0, 3)), max_size=20), st.sampled_from(KNOBS))
 def test_the_state_survives_json_and_the_run_is_reproducible(readings, knob):
-    config = ArcConfig(knob=knob, drift_budget=1.0, operators=("a", "b"), dwell=1)
+    config = set_point(knob=knob, drift_budget=1.0, operators=("a", "b"), dwell=1)
     summaries = [seen(e, weight=w, drift=d) for e, w, d in readings]
     state, decisions = run(config, initial(config, **DECLARED[knob]), summaries)
     stored = initial(config, **DECLARED[knob])
@@ -284,7 +285,7 @@ def test_the_state_survives_json_and_the_run_is_reproducible(readings, knob):
 
 
 def test_a_decision_reads_as_the_schema_says():
-    config = ArcConfig(ess_quantile="q10")
+    config = set_point(ess_quantile="q10")
     _, decision = step(config, initial(config, eta=5.0), seen(0.31), step=12)
     data = decision.to_dict()
     assert list(data) == ["step", "observed", "compared", "action", "before", "after", "why"]
@@ -297,7 +298,7 @@ def test_a_decision_reads_as_the_schema_says():
 
 def test_the_integral_gain_is_the_stated_share_of_deadbeat():
     """On the plant ln ESS_rel = −(η/η₁)², gain 1 lands on the target to first order."""
-    config = ArcConfig(gain=1.0, slew=9.0, hysteresis=0.0)
+    config = set_point(gain=1.0, slew=9.0, hysteresis=0.0)
     eta = 5.0
     unit_eta = eta / math.sqrt(math.log(1 / 0.49))  # ESS_rel is .49 at eta, just off the target
     after, _ = step(config, initial(config, eta=eta), seen(0.49), step=0)
@@ -305,7 +306,7 @@ def test_the_integral_gain_is_the_stated_share_of_deadbeat():
     gap = math.log(0.5 / 0.49)  # what the first order leaves of ln ESS_rel: gap²/(2·ln 2)
     assert now == pytest.approx(0.5, abs=0.5 * gap**2 / (2 * math.log(2)) * (1 + gap))
     exact, _ = step(
-        ArcConfig(solver="gaussian", slew=9.0), initial(config, eta=eta), seen(0.1), step=0
+        set_point(solver="gaussian", slew=9.0), initial(config, eta=eta), seen(0.1), step=0
     )
     assert exact.knobs["eta"] == pytest.approx(eta * math.sqrt(math.log(0.5) / math.log(0.1)))
 
@@ -313,7 +314,7 @@ def test_the_integral_gain_is_the_stated_share_of_deadbeat():
 def test_the_loop_settles_on_its_target():
     """On a fixed plant ESS ends inside the dead band and stays there, without oscillating."""
     for solver in ("pi", "gaussian"):
-        config = ArcConfig(solver=solver)
+        config = set_point(solver=solver)
         state, values, actions = initial(config, eta=20.0), [], []
         for t in range(120):
             ess = math.exp(-((state.knobs["eta"] / 3.0) ** 2))
@@ -325,7 +326,7 @@ def test_the_loop_settles_on_its_target():
 
 
 def test_the_feasible_solver_goes_where_it_is_told():
-    config = ArcConfig(solver="feasible", slew=9.0)
+    config = set_point(solver="feasible", slew=9.0)
     state = initial(config, eta=5.0)
     after, _ = step(config, state, seen(0.2), step=0, eta_feasible=1.7)
     assert after.knobs["eta"] == pytest.approx(1.7)
@@ -343,7 +344,7 @@ def test_the_feasible_solver_goes_where_it_is_told():
     ],
 )
 def test_unknown_is_refused_not_taken_for_zero(summary, what):
-    config = ArcConfig(drift_budget=1.0)
+    config = set_point(drift_budget=1.0)
     state = initial(config, eta=5.0)
     after, decision = step(config, state, summary, step=0)
     assert (after, decision.action) == (state, "refuse")
@@ -351,7 +352,7 @@ def test_unknown_is_refused_not_taken_for_zero(summary, what):
 
 
 def test_replay_is_the_loop_on_logged_records():
-    config = ArcConfig(window=2)
+    config = set_point(window=2)
     records = [
         {"step": t, "knobs": {"eta": 5.0, "tau": None}, **seen(e).to_dict()}
         for t, e in enumerate((0.1, 0.3, 0.9))
@@ -366,7 +367,7 @@ def test_replay_is_the_loop_on_logged_records():
 @pytest.mark.parametrize("solver", ["pi", "gaussian"])
 def test_without_any_effective_candidate_sharpness_falls_as_fast_as_it_may(solver):
     """ESS_rel = 0 is as far below the target as there is: no solver may read it as room."""
-    config = ArcConfig(solver=solver, slew=0.2, window=1, dwell=1)
+    config = set_point(solver=solver, slew=0.2, window=1, dwell=1)
     state = initial(config, eta=5.0)
     for t in range(4):
         before = state.knobs["eta"]
@@ -376,7 +377,7 @@ def test_without_any_effective_candidate_sharpness_falls_as_fast_as_it_may(solve
 
 
 def test_the_edge_of_the_dead_band_is_healthy():
-    config = ArcConfig()
+    config = set_point()
     edge = config.ess_target * (1 - config.hysteresis)
     name = ess_name(config)
     assert not health_of(config, {name: edge}).unhealthy
@@ -386,13 +387,13 @@ def test_the_edge_of_the_dead_band_is_healthy():
 @pytest.mark.parametrize("informative", [None, 0, 1, 64])
 def test_as_many_contexts_as_were_informative_are_observed(informative):
     counts = ContextCounts(total=64, informative=informative)
-    found = observe(ArcConfig(), Summary(counts, EssRel(0.5, 0.5, 0.5)))
+    found = observe(set_point(), Summary(counts, EssRel(0.5, 0.5, 0.5)))
     assert found["contexts.informative"] == (informative or 0)
 
 
 def test_a_sharpness_that_no_batch_allows_is_no_room():
     """Feasible is 0: healthy readings hold, and do not sharpen; bad ones soften by the slew."""
-    config = ArcConfig(solver="feasible", start=0.3, slew=0.2, window=1, dwell=1)
+    config = set_point(solver="feasible", start=0.3, slew=0.2, window=1, dwell=1)
     state = initial(config, eta=5.0)
     held, _ = step(config, state, seen(0.97), step=0, eta_feasible=0.0)
     assert held.knobs == state.knobs

@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tod.arc import ArcConfig, ArcState, initial, step
+from set_points import set_point
+from tod.arc import ArcState, initial, step
 from tod.diagnostics import ContextCounts, Drift, EssRel, Summary, Tails
 from tolerance import double
 
@@ -26,7 +27,7 @@ class Controller(RuleBasedStateMachine):
         deadline=st.none() | st.integers(10, 40),
     )
     def begin(self, knob, solver, start, window, dwell, deadline):
-        self.config = ArcConfig(
+        self.config = set_point(
             knob=knob,
             solver=solver,
             start=start,

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tod.arc import ArcConfig, initial, step
+from set_points import set_point
+from tod.arc import initial, step
 from tod.arc.controller import choose_operator
 from tod.arc.health import health_of, observe
 from tod.diagnostics import ContextCounts, EssRel, Summary, Tails
@@ -23,7 +24,7 @@ def play(config, values, **declared):
     return state, decisions
 
 
-CONFIG = ArcConfig(operators=("rl", "surrogate", "distil"), dwell=3, window=1)
+CONFIG = set_point(operators=("rl", "surrogate", "distil"), dwell=3, window=1)
 
 
 def test_one_operator_at_a_time_after_sustained_health():
@@ -37,7 +38,7 @@ def test_one_operator_at_a_time_after_sustained_health():
 
 def test_a_cheaper_operator_is_taken_back_before_sharpness_is_touched():
     state, decisions = play(
-        ArcConfig(operators=("rl", "surrogate"), dwell=3, window=1), [0.95] * 6 + [0.1], eta=5.0
+        set_point(operators=("rl", "surrogate"), dwell=3, window=1), [0.95] * 6 + [0.1], eta=5.0
     )
     last = decisions[-1]
     assert last.action == "revert"
@@ -48,13 +49,13 @@ def test_a_cheaper_operator_is_taken_back_before_sharpness_is_touched():
 
 
 def test_within_the_dwell_sharpness_answers_instead():
-    config = ArcConfig(operators=("rl", "surrogate"), dwell=3, window=1)
+    config = set_point(operators=("rl", "surrogate"), dwell=3, window=1)
     _, decisions = play(config, [0.95] * 3 + [0.1, 0.1, 0.1], eta=5.0)
     assert [d.action for d in decisions] == ["hold", "hold", "swap", "soften", "soften", "revert"]
 
 
 def test_each_revert_doubles_the_health_the_next_swap_needs():
-    config = ArcConfig(operators=("rl", "surrogate"), dwell=2, window=1)
+    config = set_point(operators=("rl", "surrogate"), dwell=2, window=1)
     values = [0.95] * 4 + [0.1] + [0.95] * 20
     _, decisions = play(config, values, eta=5.0)
     first, second = (d.step for d in decisions if d.action == "swap")
@@ -65,7 +66,7 @@ def test_each_revert_doubles_the_health_the_next_swap_needs():
 
 
 def test_no_swap_below_full_sharpness():
-    config = ArcConfig(operators=("rl", "surrogate"), dwell=2, start=0.5, window=1)
+    config = set_point(operators=("rl", "surrogate"), dwell=2, start=0.5, window=1)
     _, decisions = play(config, [0.95] * 20, eta=5.0)
     swap = next(d for d in decisions if d.action == "swap")
     assert swap.after["eta"] == 5.0
@@ -73,7 +74,7 @@ def test_no_swap_below_full_sharpness():
 
 
 def test_without_a_list_there_is_no_operator_in_the_record():
-    state, decisions = play(ArcConfig(), [0.95] * 9, eta=5.0)
+    state, decisions = play(set_point(), [0.95] * 9, eta=5.0)
     assert state.operator is None
     assert all("operator" not in d.after for d in decisions)
 

@@ -1,33 +1,86 @@
 """Settings of the controller, and the recipes with which it is refused before a run."""
 
+from collections.abc import Iterable
 from math import inf
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tod.base import Spec, SpecError
 
-__all__ = ["ArcConfig", "check_connected"]
+__all__ = ["ArcConfig", "check_connected", "check_path"]
 
 _NO_PULL = (None, "", "none")
 """Names of a pull that is none."""
 
 
-class ArcConfig(Spec):
-    """The adaptive regime controller: which knobs, which bounds, how fast.
+Plan = Literal[
+    "ramp",
+    "set_point",
+    "fixed",
+    "linear",
+    "cosine",
+    "geodesic",
+    "ess_tempering",
+    "adaptive_kl",
+    "adaptive_entropy",
+]
+"""Names of the controllers."""
 
-    The defaults are the setting that did best on exact worlds: a median-ESS target of one half
-    to 0.7, a slew limit, and a deadline floor. Without the floor a high target stalls; with it
-    the controller ties an open-loop linear ramp, which is therefore always reported with it.
+LAID_OUT: frozenset[str] = frozenset({"ramp", "linear", "cosine", "geodesic"})
+"""Plans that are laid over the run, and need to know where it ends."""
+
+_OF_SET_POINT = ("ess_target", "ess_quantile", "gain", "solver", "start")
+"""Settings by which a controller of version 0.1, which names no plan, is told from others."""
+
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "gain": ("set_point", "adaptive_kl", "adaptive_entropy"),
+    "solver": ("set_point",),
+    "start": ("set_point", "ess_tempering", "adaptive_kl", "adaptive_entropy"),
+    "overlap_limit": ("ramp",),
+    "goal": ("adaptive_kl", "adaptive_entropy"),
+    "shares": ("geodesic",),
+    "increment": ("ess_tempering",),
+}
+"""Settings that not every plan reads, and the plans that do."""
+
+
+class ArcConfig(Spec):
+    """The adaptive regime controller: which plan, which knobs, which bounds, how fast.
+
+    ``ramp`` plans the way to the declared sharpness over the run and brakes where the policy leaves
+    the path; ``set_point`` is the controller of the TOD framework, which steers ESS into a range.
+    The others are what both are compared with. A set of settings that names ``ess_target`` or
+    another setting of a set point and no plan is a ``set_point``, as in version 0.1.
     """
 
+    plan: Plan = "ramp"
+    """Which controller: ``ramp``, ``set_point``, or a baseline: ``fixed``, ``linear``, ``cosine``,
+    ``geodesic``, ``ess_tempering``, ``adaptive_kl``, ``adaptive_entropy``."""
     knob: Literal["eta", "anchors", "both"] = "eta"
     """What it turns: ``eta``; ``anchors`` (tau and beta of a two-anchor target, sharpness
     1/(tau+beta)); ``both`` (sharpness by eta, drift by tau and beta at fixed tau+beta)."""
+    damage_limit: float | None = Field(default=0.4, gt=0)
+    """Off-path damage ``path.delta``, nats², above which the plan ``ramp`` and the step size
+    ``damage`` slow down; None: never."""
+    overlap_limit: float | None = Field(default=0.5, gt=0, le=1)
+    """ESS_rel(π/μ) below which a stale proposal slows the plan ``ramp``, by the square of the
+    share that is left; None: never."""
+    step_size: Literal["damage", "ess"] | None = None
+    """What also slows the learning rate: ``damage``; ``ess``, by the root of ESS_rel(π/μ)."""
     ess_target: float = Field(default=0.5, gt=0, lt=1)
-    """ESS_rel to steer for. 0.5 to 0.7; from 0.9 on, or 0.5 on the 10 % quantile, runs stalled."""
+    """ESS_rel to steer for with ``set_point``, and to be healthy at for a cheaper operator. 0.5 to
+    0.7; from 0.9 on, or 0.5 on the 10 % quantile, runs stalled."""
     ess_quantile: Literal["median", "q10"] = "median"
     """Which quantile of ESS_rel over informative contexts is steered."""
+    goal: float | None = Field(default=None, gt=0)
+    """What ``adaptive_kl`` steers KL(policy ‖ ref) to, nats per sequence, and ``adaptive_entropy``
+    the entropy, nats per token."""
+    shares: tuple[float, ...] = ()
+    """Shares of the declared sharpness at evenly spaced times up to the deadline, for
+    ``geodesic``."""
+    increment: float = Field(default=0.98, gt=0, lt=1)
+    """ESS_rel of one step's change of sharpness, for ``ess_tempering``."""
     tail_limit: float | None = Field(default=0.5, gt=0, le=1)
     """Largest normalised weight, median over contexts; half of it on one candidate is too much."""
     activation_limit: float | None = Field(default=0.29, gt=0, lt=1)
@@ -40,11 +93,11 @@ class ArcConfig(Spec):
     eta_max: float | None = Field(default=None, gt=0)
     """Sharpness never goes above this; the declared value is the goal if None."""
     deadline: int | None = Field(default=None, ge=1)
-    """Step by which the full sharpness is reached: a linear ramp under which sharpness does not
-    stay while batches are informative and drift is within budget. If None: 80 % of the run when
-    its length is known, else no floor."""
+    """Batches until the full sharpness is reached; a plan that is laid over the run takes 80 % of
+    it if None. For ``set_point``: a linear ramp under which sharpness does not stay while batches
+    are informative and drift is within budget; none if None."""
     start: float = Field(default=1.0, gt=0, le=1)
-    """Sharpness at the first step as a share of the declared one."""
+    """Sharpness at the first step as a share of the declared one, where no plan says it."""
     window: int = Field(default=4, ge=1)
     """Recent informative batches that are averaged; emptied whenever a knob moves, so that an
     average never mixes two settings."""
@@ -66,6 +119,29 @@ class ArcConfig(Spec):
     """How far sharpness moves: ``pi`` integrates the log error; ``gaussian`` solves
     ln ESS_rel ∝ −eta² at once; ``feasible`` goes to the largest feasible eta of the
     batch, which the caller computes. All are slew-limited."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_first_version(cls, data: Any) -> Any:
+        """Settings of a set point without a plan are those of version 0.1."""
+        named = isinstance(data, dict) and any(name in data for name in _OF_SET_POINT)
+        return {**data, "plan": "set_point"} if named and "plan" not in data else data
+
+    @model_validator(mode="after")
+    def _read(self) -> Self:
+        """Refuse settings that the plan does not read."""
+        for name, plans in _READ_BY.items():
+            default = type(self).model_fields[name].default
+            if self.plan not in plans and getattr(self, name) != default:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} is read by plan {' and '.join(plans)}, and "
+                    f"plan is {self.plan}: it would change nothing. Remove it"
+                )
+        needed = {"geodesic": "shares", "adaptive_kl": "goal", "adaptive_entropy": "goal"}
+        name = needed.get(self.plan, "")
+        if name and not getattr(self, name):
+            raise ValueError(f"plan {self.plan} needs {name}, and there is none. Give it")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -130,6 +206,39 @@ def check_connected(
         )
     if config.knob == "anchors":
         _check_tau(updates_per_batch, pull, beta)
+
+
+def check_path(config: ArcConfig, moving: Iterable[str], recorded: bool = True) -> None:
+    """Refuse a controller that asks for damage off a path that has no fixed beginning.
+
+    Args:
+        config: The controller.
+        moving: Policies in the target's anchor that move with the policy.
+        recorded: Whether log-probs of the others are recorded.
+
+    Raises:
+        SpecError: With the reason and the way out.
+    """
+    if not reads_path(config):
+        return
+    names = list(moving)
+    if names or not recorded:
+        why = (
+            f"the anchor of the target is {names[0]}, which moves with the policy"
+            if names
+            else "the log-probs of the target's anchor are not recorded"
+        )
+        raise SpecError(
+            f"arc.damage_limit = {config.damage_limit}: off-path damage is measured from log b, "
+            f"and {why}. Anchor the target at ref, or set arc.damage_limit: null to keep the plan "
+            "without its brake."
+        )
+
+
+def reads_path(config: ArcConfig) -> bool:
+    """Whether the controller asks for damage off the path."""
+    slows = config.plan == "ramp" or config.step_size == "damage"
+    return slows and config.damage_limit is not None
 
 
 def _check_refresh(refresh: float | None) -> None:

@@ -5,21 +5,16 @@ Nothing here has a clock, randomness or memory beyond the state that is passed i
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from math import inf, isclose, isnan, log
+from math import isnan, nan
 from typing import Any
 
+from tod.arc import plans, set_point
 from tod.arc.config import ArcConfig
-from tod.arc.health import Health, average, ess_name, health_of, observe
+from tod.arc.drift import same_share
+from tod.arc.health import average, ess_name, health_of, observe
 from tod.arc.initial import initial
-from tod.arc.knobs import (
-    Values,
-    heavier_reference,
-    reference_share,
-    sharpness,
-    toward_share,
-    with_sharpness,
-)
-from tod.arc.sharpness import floor, limited, wanted_move
+from tod.arc.knobs import Values, sharpness
+from tod.arc.operators import choose_operator
 from tod.arc.state import Action, ArcState, BoundCheck, Decision
 from tod.base import SpecError
 from tod.diagnostics.summary import Summary
@@ -37,53 +32,91 @@ def step(
 ) -> tuple[ArcState, Decision]:
     """Read one batch's diagnostics and set the knobs for the next batch.
 
+    In every plan drift over its budget comes first: β up at fixed τ+β, and sharpness down once β is
+    all of it (or where there is no β). Sharpness may then only decrease, whatever a plan says.
+
+    ``ramp`` plans the way to the declared sharpness over the time that is left, and takes less of
+    a step while the policy is off the path or the proposal is stale. A batch with fewer informative
+    contexts than ``min_informative`` tells no damage and is no cause to leave the plan.
+
+    ``set_point``:
+
     * A batch with fewer informative contexts than ``min_informative`` freezes everything: all
       its candidates have the same utility, and its ESS_rel of 1 would be taken for health.
-    * Drift over its budget: β up at fixed τ+β, and sharpness down once β is all of it (or where
-      there is no β). Sharpness may then only decrease, whatever the deadline says.
     * ESS below its band, tails or activation over their limits: sharpness down, τ:β fixed.
     * ``dwell`` healthy batches: sharpness up to the declared value, β back to its declared share.
     * Healthy at the declared values: the next cheaper operator; taken back when health ends.
 
     Args:
-        config: Bounds and speeds.
+        config: Plan, bounds and speeds.
         state: What `initial` or the step before returned.
         summary: Diagnostics of the batch just processed.
-        step: Its index, from 0; the decision is in force from the next one on.
+        step: Its index; the decision is in force from the next one on.
         eta_feasible: Largest feasible sharpness on this batch, for ``solver: feasible``.
 
     Returns:
         The state to store and pass in again, and the decision to log.
     """
     seen = observe(config, summary)
+    by_plan = config.plan != "set_point"
     blocked = _blocked(config, summary, seen, eta_feasible)
     if blocked is not None:
-        before = _shown(state)
+        before = _shown(config, state)
         return state, Decision(step, blocked[0], before, before, blocked[1], seen)
+    if by_plan:
+        return _by_plan(config, state, summary, step, seen)
     window = (*state.window, seen)[-config.window :]
     health = health_of(config, average(window))
-    after, why = _turn(config, state, health, step, eta_feasible)
+    after, why = set_point.turn(config, state, health, step, eta_feasible)
     after, why_operator = choose_operator(config, after, health)
     moved = after.knobs != state.knobs or after.operator != state.operator
     after = replace(after, window=() if moved else window)
-    action = _name(state, after)
-    said = "; ".join([*why, *why_operator]) or _calm(config, state, health)
-    return after, Decision(step, action, _shown(state), _shown(after), said, seen, health.compared)
+    after = plans.with_rate(config, after, summary)
+    said = "; ".join([*why, *why_operator]) or set_point.calm(config, state, health)
+    said += set_point.of_deadline(config, after, step)
+    return after, _decision(config, step, state, after, said, seen, health.compared)
+
+
+def _by_plan(
+    config: ArcConfig, state: ArcState, summary: Summary, step: int, seen: Values
+) -> tuple[ArcState, Decision]:
+    """A step of a plan that is laid over the run, or of a baseline."""
+    blind = is_blind(config, summary)
+    window = state.window if blind else (*state.window, seen)[-config.window :]
+    after, why, compared = plans.turn(config, state, summary, step, blind=blind)
+    why_operator: list[str] = []
+    if config.operators and not blind and ess_name(config) in seen:
+        health = health_of(config, average(window))
+        healthy = 0 if health.unhealthy or health.over_budget else state.healthy
+        after = replace(
+            after, healthy=healthy + health.comfortable, since_swap=state.since_swap + 1
+        )
+        after, why_operator = choose_operator(config, after, health)
+        compared = (*compared, *health.compared)
+    if after.operator != state.operator:
+        window = ()
+    after = plans.with_rate(config, replace(after, window=window), summary)
+    said = "; ".join([*why, *why_operator])
+    return after, _decision(config, step, state, after, said, seen, compared)
+
+
+def is_blind(config: ArcConfig, summary: Summary) -> bool:
+    """Whether too few contexts say anything of q*."""
+    return (summary.contexts.informative or 0) < config.min_informative
 
 
 def _blocked(
     config: ArcConfig, summary: Summary, seen: Values, eta_feasible: float | None
 ) -> tuple[Action, str] | None:
     """Why nothing may be done on this batch, or None."""
-    counts = summary.contexts
-    if (counts.informative or 0) < config.min_informative:
+    counts, blind = summary.contexts, is_blind(config, summary)
+    if blind and not plans.goes_on_blind(config):
         return "freeze", (
             f"{counts.informative or 0} informative prompts of {counts.total}, fewer than "
             f"{config.min_informative}: rollouts that all have the same reward say nothing "
             "about sharpness"
         )
-    needed = [ess_name(config)] + (["drift.ref"] if config.drift_budget is not None else [])
-    lacking = [name for name in needed if name not in seen or isnan(seen[name])]
+    lacking = [name for name in plans.needs(config, blind) if isnan(seen.get(name, nan))]
     if lacking:
         return "refuse", f"{lacking[0]} is not known for this batch, and it is what is steered by"
     if config.solver == "feasible" and (eta_feasible is None or isnan(eta_feasible)):
@@ -94,118 +127,33 @@ def _blocked(
     return None
 
 
-def _turn(
-    config: ArcConfig, state: ArcState, health: Health, step: int, eta_feasible: float | None
-) -> tuple[ArcState, list[str]]:
-    """Safety, then sharpness: the state with new knobs and streaks, and the reasons in words."""
-    knobs, why = dict(state.knobs), []
-    over = health.over_budget
-    healthy = 0 if over or health.unhealthy else state.healthy + health.comfortable
-    after = replace(state, healthy=healthy, since_swap=state.since_swap + 1)
-    current, goal = sharpness(state.knobs), sharpness(state.declared)
-    move, lowest = 0.0, floor(config, state, goal, step)
-    if health.unhealthy and not may_revert(config, after):
-        move = wanted_move(config, health, current, eta_feasible)
-        missed = [item for item in health.compared if item.ok is False]
-        why += [_miss(item) for item in missed if item.what != "drift.ref"]
-    elif not health.unhealthy and healthy >= config.dwell and current < goal:
-        move = wanted_move(config, health, current, eta_feasible)
-        why += [f"healthy for {healthy} batches"] if move > 0 else []
-    if over:
-        lowest = -inf
-        knobs, move = _pull_back(config, health, knobs, min(move, 0.0))
-        why.append("drift from ref is over its budget")
-    new = limited(config, current, move, lowest, goal)
-    if new != current:
-        if new > current and move <= 0:
-            why.append("the deadline's ramp raises the floor")
-        knobs = with_sharpness(knobs, new)
-    elif move < 0 and log(current) <= lowest:
-        why.append("the deadline's floor keeps sharpness where it is")
-    if not over and healthy >= config.dwell and health.comfortable:
-        back = toward_share(knobs, state.declared, config.slew)
-        why += ["drift is back in budget: beta returns"] if back != knobs else []
-        knobs = back
-    if new == goal and _same_share(knobs, state.declared):
-        knobs = dict(state.declared)
-    return replace(after, knobs=knobs), why
-
-
-def _pull_back(
-    config: ArcConfig, health: Health, knobs: Values, move: float
-) -> tuple[Values, float]:
-    """β up by drift/budget within the slew; what β cannot give, sharpness gives."""
-    asked = min(health.drift_over or 0.0, config.slew)
-    share = reference_share(knobs)
-    if share is not None and share < 1:
-        return heavier_reference(knobs, asked), move
-    return knobs, min(move, -asked)
-
-
-def _same_share(a: Values, b: Values) -> bool:
-    """Whether the geometric anchor is the same up to rounding."""
-    return isclose(reference_share(a) or 0.0, reference_share(b) or 0.0, rel_tol=1e-9)
+def _decision(
+    config: ArcConfig,
+    step: int,
+    before: ArcState,
+    after: ArcState,
+    why: str,
+    seen: Values,
+    compared: tuple[BoundCheck, ...],
+) -> Decision:
+    shown = _shown(config, before), _shown(config, after)
+    return Decision(step, _name(before, after), *shown, why, seen, compared)
 
 
 def _name(before: ArcState, after: ArcState) -> Action:
     """The action that names the change best; operator over anchor over sharpness."""
     if before.operator != after.operator:
         return "revert" if after.reverts > before.reverts else "swap"
-    if not _same_share(before.knobs, after.knobs):
+    if not same_share(before.knobs, after.knobs):
         return "anchor"
     was, now = sharpness(before.knobs), sharpness(after.knobs)
     return "hold" if was == now else "sharpen" if now > was else "soften"
 
 
-def _shown(state: ArcState) -> dict[str, float | str]:
+def _shown(config: ArcConfig, state: ArcState) -> dict[str, float | str]:
     operator = {} if state.operator is None else {"operator": state.operator}
-    return {**state.knobs, **operator}
-
-
-def _miss(item: BoundCheck) -> str:
-    side = "below" if item.what.startswith("ess_rel") else "over"
-    return f"{item.what} {item.value:.3g} is {side} {item.threshold:g}"
-
-
-def _calm(config: ArcConfig, state: ArcState, health: Health) -> str:
-    if health.unhealthy:
-        return "unhealthy, and sharpness is at its lower bound"
-    if state.knobs == state.declared:
-        return "at the declared values"
-    return f"healthy for {state.healthy + health.comfortable} batches of {config.dwell}"
-
-
-def may_revert(config: ArcConfig, state: ArcState) -> bool:
-    """Whether a cheaper operator is in force, and has been for long enough to take it back."""
-    cheaper = state.operator is not None and state.operator != config.operators[0]
-    return cheaper and state.since_swap >= config.dwell
-
-
-def choose_operator(
-    config: ArcConfig, state: ArcState, health: Health
-) -> tuple[ArcState, list[str]]:
-    """Authorise the next cheaper operator after sustained health, or take it back."""
-    if state.operator is None:
-        return state, []
-    place = config.operators.index(state.operator)
-    if (health.unhealthy or health.over_budget) and may_revert(config, state):
-        back = config.operators[place - 1]
-        why = f"diagnostics worsened under {state.operator}: {back} again"
-        changed = replace(state, operator=back, since_swap=0, reverts=state.reverts + 1)
-        return changed, [why]
-    patience = config.dwell * 2 ** min(state.reverts, 6)
-    ready = (
-        place + 1 < len(config.operators)
-        and state.healthy >= patience
-        and state.since_swap >= config.dwell
-        and health.comfortable
-        and state.knobs == state.declared
-    )
-    if not ready:
-        return state, []
-    why = f"healthy for {state.healthy} batches at full sharpness"
-    cheaper = config.operators[place + 1]
-    return replace(state, operator=cheaper, since_swap=0, healthy=0), [why]
+    rate = {} if config.step_size is None else {"rate": state.rate}
+    return {**state.knobs, **rate, **operator}
 
 
 def replay(

@@ -10,13 +10,19 @@ from tod.diagnostics.summary import Summary
 
 def observe(config: ArcConfig, summary: Summary) -> dict[str, float]:
     """The diagnostics the controller reads, by their path in the summary; unknown ones absent."""
-    values = {
+    values: dict[str, float | None] = {
         ess_name(config): getattr(summary.ess_rel, config.ess_quantile),
         "tails.max_weight_median": summary.tails.max_weight_median,
         "activation": summary.activation,
         "drift.ref": summary.drift.ref,
         "contexts.informative": float(summary.contexts.informative or 0),
     }
+    if config.plan != "set_point":
+        values["overlap.policy_proposal"] = summary.overlap.policy_proposal
+        values["entropy"] = summary.entropy
+        if summary.path is not None:
+            path = summary.path.to_dict()
+            values |= {f"path.{name}": path[name] for name in ("eta_hat", "delta", "variance")}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -88,4 +94,16 @@ def _drift(config: ArcConfig, mean: dict[str, float], compared: list[BoundCheck]
     compared.append(
         BoundCheck("drift.ref", drift, config.drift_budget, drift <= config.drift_budget)
     )
-    return log(drift / config.drift_budget) if drift > 0 else -inf
+    return _over(config.drift_budget, drift)
+
+
+def drift_over_budget(config: ArcConfig, summary: Summary) -> float | None:
+    """Log of the batch's drift over the budget; None without a budget, −∞ at no drift."""
+    drift = summary.drift.ref
+    if config.drift_budget is None or drift is None:
+        return None
+    return _over(config.drift_budget, drift)
+
+
+def _over(budget: float, drift: float) -> float:
+    return log(drift / budget) if drift > 0 else -inf

@@ -2,9 +2,10 @@
 
 from math import ceil, log
 
-from tod.arc.config import ArcConfig
+from tod.arc.config import LAID_OUT, ArcConfig
 from tod.arc.knobs import Values, sharpness, with_sharpness
-from tod.arc.sharpness import ramp
+from tod.arc.plans import laid_out
+from tod.arc.schedule import deadline_of, ramp, required
 from tod.arc.state import ArcState
 from tod.base import SpecError
 
@@ -30,11 +31,13 @@ def initial(
         tau: Declared weight of KL(π‖π_old), for ``anchors`` and ``both``.
         beta: Declared weight of KL(π‖π_ref), likewise.
         operator: Operator to begin with, one of ``config.operators``; the first if None.
-        steps: Length of the run, from which a deadline of 80 % follows when none is set.
+        steps: Length of the run, of which a plan that is laid over it takes 80 % when no deadline
+            is set.
 
     Raises:
         SpecError: Knobs that do not fit ``config.knob``, values outside the bounds, a drift budget
-            without a reference to pull to, or a deadline that the slew cannot meet.
+            without a reference to pull to, a deadline that the slew cannot meet, or a plan that is
+            laid over a run of unknown length.
     """
     values = {"eta": eta, "tau": tau, "beta": beta}
     declared = {name: value for name, value in values.items() if value is not None}
@@ -50,24 +53,26 @@ def initial(
         )
     if steps is not None and steps < 1:
         raise SpecError(f"steps = {steps}: a run has at least one step.")
-    deadline = config.deadline
-    if deadline is None and steps is not None:
-        deadline = ceil(0.8 * steps)
-    first = max(goal * config.start, config.eta_min)
-    if deadline is not None and log(goal / first) > config.slew * deadline:
+    deadline, first = config.deadline, max(goal * config.start, config.eta_min)
+    if config.plan in LAID_OUT:
+        deadline = required(config, deadline_of(config, steps))
+        first = laid_out(config, goal, deadline, 0)
+    elif config.plan == "fixed":
+        first = goal
+    elif deadline is not None and log(goal / first) > config.slew * deadline:
         raise SpecError(
             f"deadline {deadline} is too early: from {first:g} to {goal:g} at slew {config.slew:g} "
             f"takes {ceil(log(goal / first) / config.slew)} steps. Raise deadline, slew or start."
         )
     knobs = dict(declared) if first == goal else with_sharpness(declared, first)
-    return ArcState(knobs, declared, deadline, _operator(config, operator))
+    return ArcState(knobs, declared, deadline, _operator(config, operator), length=steps)
 
 
 def linear_ramp(config: ArcConfig, state: ArcState, *, step: int) -> Values:
     """Knobs of the open-loop baseline at ``step``: sharpness goal·(step+1)/(deadline+1), then goal.
 
-    It reads no diagnostic. The controller's own floor is this ramp, so the difference between
-    the two runs is what the diagnostics contributed.
+    It reads no diagnostic. The plan ``ramp`` is this ramp where nothing disturbs it, so the
+    difference between the two runs is what the diagnostics contributed.
 
     Raises:
         SpecError: There is no deadline.

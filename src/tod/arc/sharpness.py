@@ -4,6 +4,7 @@ from math import exp, inf, log
 
 from tod.arc.config import ArcConfig
 from tod.arc.health import Health, ess_name
+from tod.arc.schedule import ramp
 from tod.arc.state import ArcState
 
 
@@ -41,11 +42,6 @@ def floor(config: ArcConfig, state: ArcState, goal: float, step: int) -> float:
         return -inf
     left = max(0, state.deadline - (step + 1))
     return max(log(ramp(config, goal, state.deadline, step + 1)), log(goal) - config.slew * left)
-
-
-def ramp(config: ArcConfig, goal: float, deadline: int, step: int) -> float:
-    """Linear ramp in force at ``step`` (from 0): goal·(step+1)/(deadline+1), then goal."""
-    return max(config.eta_min, goal * min(1.0, (step + 1) / (deadline + 1)))
 
 
 def limited(config: ArcConfig, current: float, move: float, lowest: float, goal: float) -> float:

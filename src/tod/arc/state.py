@@ -18,13 +18,17 @@ class ArcState:
         knobs: Values in force for the next batch: ``{"eta"}``, ``{"tau", "beta"}`` or all three.
         declared: The goal, by the same names: what the recipe declared, with sharpness cut to
             ``eta_max``. Sharpness and anchors return to it and never pass it.
-        deadline: Step by which full sharpness is reached, or None.
+        deadline: Batches until full sharpness is reached, or None.
         operator: Operator in force, or None where the recipe has one only.
         window: Observations since a knob last moved, oldest first.
         healthy: Healthy batches since the last unhealthy one.
         since_swap: Informative batches since the operator last changed.
         reverts: How often a cheaper operator was taken back; each doubles the health the next
             swap needs.
+        length: Batches of the run, or None.
+        first: Number of the first step that was read, from which a plan counts; None before it.
+        delta: Running mean of off-path damage, nats²; None until a batch told it.
+        rate: Factor of the learning rate in force for the next batch.
     """
 
     knobs: dict[str, float]
@@ -35,6 +39,10 @@ class ArcState:
     healthy: int = 0
     since_swap: int = 0
     reverts: int = 0
+    length: int | None = None
+    first: int | None = None
+    delta: float | None = None
+    rate: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -60,10 +60,10 @@ def _another(settings: RunSettings, there: int, done: int) -> str | None:
             "other learning rates from the start (one begun with "
             f"train.schedule_steps={train.steps} or train.schedule=constant can be made longer)"
         )
-    if settings.arc is not None and _deadline(settings, there) != _deadline(settings, train.steps):
+    if settings.arc is not None and _plan(settings, there) != _plan(settings, train.steps):
         return (
-            f"the controller's deadline is 80 % of {there} steps; with arc.deadline set a run can "
-            "be made longer"
+            f"the controller's plan is laid over {there} steps, so a run of {train.steps} has "
+            "another sharpness from the start"
         )
     return None
 
@@ -72,9 +72,12 @@ def _schedule(train: Train) -> str:
     return "warm-up" if train.schedule == "constant" else f"{train.schedule} schedule"
 
 
-def _deadline(settings: RunSettings, steps: int) -> int | None:
-    assert settings.arc is not None  # noqa: S101 - checked by the caller
-    return initial(settings.arc, **settings.target.knobs(), operator=None, steps=steps).deadline
+def _plan(settings: RunSettings, steps: int) -> tuple[int | None, int | None]:
+    """Deadline of the controller, and the length that it goes by; the second of ``ramp`` alone."""
+    config = settings.arc
+    assert config is not None  # noqa: S101 - checked by the caller
+    state = initial(config, **settings.target.knobs(), operator=None, steps=steps)
+    return state.deadline, state.length if config.plan == "ramp" else None
 
 
 def pool_of(directory: RunDirectory, settings: RunSettings, step: int) -> GrowingPool:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from tod.arc import ArcConfig, check_connected
+from tod.arc import ArcConfig, check_connected, check_path
 from tod.atlas import Entry
 from tod.base import FileName, Spec, read_mapping
 from tod.base.overrides import apply_override
@@ -28,7 +28,7 @@ from tod.operators import (
     SelectionRule,
     WithinBudget,
 )
-from tod.procedure import Procedure
+from tod.procedure import Procedure, moving_anchors
 from tod.runs import Manifest
 from tod.targets import TargetSpec
 
@@ -407,3 +407,4 @@ def _check_arc(settings: RunSettings) -> None:
         target_kind=settings.target.kind,
         beta=settings.target.knobs().get("beta"),
     )
+    check_path(settings.arc, moving_anchors(settings.target.target))

@@ -122,7 +122,8 @@ class _Training(Job):
         evidence = propose(self.session, step)
         clock.mark("sample")
         self.events.phase("updating")
-        updated = update(self.session, evidence, procedure.tilt, operator.update, step)
+        rate = 1.0 if state.arc is None else ArcState.from_dict(state.arc).rate
+        updated = update(self.session, evidence, procedure.tilt, operator.update, step, rate)
         clock.mark("train")
         if updated.eta is not None:
             procedure = at_budget(procedure, updated.eta)

@@ -74,9 +74,22 @@ class _MicroBatch:
 
 
 def update(
-    session: Session, evidence: Evidence, target: Target, action: UpdateRule, step: int
+    session: Session,
+    evidence: Evidence,
+    target: Target,
+    action: UpdateRule,
+    step: int,
+    rate: float = 1.0,
 ) -> Updated:
     """All updates of a batch. The policy's first forward also tells log π before any update.
+
+    Args:
+        session: The run.
+        evidence: The batch.
+        target: q* in force.
+        action: The update rule.
+        step: Number of the batch, from 1.
+        rate: Factor of the scheduled learning rate.
 
     Raises:
         ModelError: The gradient is not finite; the parameters are those of the last good update.
@@ -102,7 +115,7 @@ def update(
             seen.activation.append(share)
         if session.operator.auxiliary.any_loss:
             seen.auxiliary.append(extra)
-        _step(session, (step - 1) * train.updates_per_batch + number, seen)
+        _step(session, (step - 1) * train.updates_per_batch + number, seen, rate)
         if session.critic is not None:
             seen.critic.append(value)
             session.critic.step(session.world)
@@ -193,11 +206,11 @@ def _number(value: Any) -> float:
     return float(value.detach()) if isinstance(value, torch.Tensor) else float(value)
 
 
-def _step(session: Session, number: int, seen: Updated) -> None:
-    """Add gradients over processes, clip, step at the rate of this update."""
+def _step(session: Session, number: int, seen: Updated, rate: float) -> None:
+    """Add gradients over processes, clip, step at the rate of this update times ``rate``."""
     train = session.settings.train
     for group in session.optimiser.param_groups:
-        group["lr"] = learning_rate(train, number)
+        group["lr"] = rate * learning_rate(train, number)
     complaint = (
         f"the gradient of update {number} is not finite (norm {{norm}}): log-probs overflowed or "
         "the learning rate is too high. Lower `train.learning_rate`, or bound the trust region."
