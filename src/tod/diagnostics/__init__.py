@@ -24,5 +24,7 @@ from tod.diagnostics.overlap import *
 from tod.diagnostics.pareto import *
 from tod.diagnostics.path import *
 from tod.diagnostics.quantiles import *
+from tod.diagnostics.shards import *
+from tod.diagnostics.sketch import *
 from tod.diagnostics.summary import *
 from tod.diagnostics.tails import *

@@ -6,7 +6,7 @@ no trace in them. The mean of π/μ, target samples, passes and answer clusters 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,112 @@ def mean_rho(log_r: Float[Array, " N"], contexts: Groups) -> MeanRho:
     return mean_rho_of(RhoSums.of(log_r, contexts))
 
 
+@dataclass(frozen=True)
+class RhoTotals:
+    """What mean ρ needs of any number of contexts; ``a + b`` is that of the contexts of both.
+
+    Sums are of ρ·e^(−top); deviations are from the mean of these contexts, so that adding loses
+    nothing where ρ is nearly the same everywhere (Chan, Golub and LeVeque 1979).
+
+    Attributes:
+        top: Largest log ρ, nats; −∞ where π gives no candidate anything.
+        contexts: Their number C.
+        candidates: Σ K_c.
+        candidates_squared: Σ K_c².
+        total: Σ_c S_c, S_c = Σ_i ρ_i.
+        squares: Σ ρ_i².
+        deviation: Σ_c (S_c − K_c m)², m the mean of ρ.
+        slope: Σ_c K_c (S_c − K_c m); 0 where all K are equal.
+    """
+
+    top: float
+    contexts: int
+    candidates: int
+    candidates_squared: float
+    total: float
+    squares: float
+    deviation: float
+    slope: float
+
+    @classmethod
+    def of(cls, sums: RhoSums) -> "RhoTotals":
+        """Of some contexts, none of them with NaN or +∞."""
+        top = float(np.max(sums.largest, initial=-math.inf))
+        none = not math.isfinite(top)
+        scale = np.zeros(len(sums.k)) if none else np.exp(sums.largest - top)
+        scaled, n = sums.total * scale, int(sums.k.sum())
+        total = float(scaled.sum())
+        off = scaled - sums.k * (total / n if n else 0.0)
+        return cls(
+            top,
+            len(sums.k),
+            n,
+            float(np.sum(sums.k.astype(np.float64) ** 2)),
+            total,
+            float(np.sum(sums.squares * scale * scale)),
+            float(np.sum(off * off)),
+            float(np.sum(sums.k * off)),
+        )
+
+    def __add__(self, other: "RhoTotals") -> "RhoTotals":
+        """Of the contexts of both."""
+        top = max(self.top, other.top)
+        a, b = self._scaled(top), other._scaled(top)
+        n = a.candidates + b.candidates
+        total = a.total + b.total
+        mean = total / n if n else 0.0
+        (q1, r1), (q2, r2) = a._about(mean), b._about(mean)
+        return RhoTotals(
+            top,
+            a.contexts + b.contexts,
+            n,
+            a.candidates_squared + b.candidates_squared,
+            total,
+            a.squares + b.squares,
+            q1 + q2,
+            r1 + r2,
+        )
+
+    def _scaled(self, top: float) -> "RhoTotals":
+        """The same in units of another e^top."""
+        scale = math.exp(self.top - top) if math.isfinite(self.top) else 0.0
+        return replace(
+            self,
+            total=self.total * scale,
+            squares=self.squares * scale * scale,
+            deviation=self.deviation * scale * scale,
+            slope=self.slope * scale,
+        )
+
+    def _about(self, mean: float) -> tuple[float, float]:
+        """Deviation and slope about another mean."""
+        apart = (self.total / self.candidates if self.candidates else 0.0) - mean
+        slope = self.slope + apart * self.candidates_squared
+        return self.deviation + apart * (self.slope + slope), slope
+
+    def mean_rho(self) -> MeanRho:
+        """Mean of ρ, its z clustered by context, and the effective candidates.
+
+        Raises:
+            DataError: All log ρ are −∞, or there are none.
+        """
+        if not math.isfinite(self.top):
+            raise DataError(f"the largest log π − log μ is {self.top}: leave invalid prompts out.")
+        mean = self.total / self.candidates
+        effective = ess_of_sums(self.total, self.squares)
+        value = mean * math.exp(self.top) if self.top < 700 else math.inf
+        if self.contexts < 2 or effective < FEWEST:
+            return MeanRho(value, None, effective)
+        clustered = self.contexts / (self.contexts - 1) * self.deviation
+        error = math.sqrt(clustered) / self.candidates
+        gap = mean - math.exp(-self.top)
+        rounding = ROUNDING * mean
+        if error <= rounding:
+            same = abs(gap) <= rounding
+            return MeanRho(value, 0.0 if same else math.copysign(math.inf, gap), effective)
+        return MeanRho(value, gap / error, effective)
+
+
 def mean_rho_of(sums: RhoSums) -> MeanRho:
     """``mean_rho`` from the sums of the contexts.
 
@@ -109,31 +215,22 @@ def mean_rho_of(sums: RhoSums) -> MeanRho:
     top = float(np.max(sums.largest, initial=-math.inf))
     if not math.isfinite(top):
         raise DataError(f"the largest log π − log μ is {top}: leave invalid prompts out first.")
-    scale = np.exp(sums.largest - top)
-    scaled, count, n = sums.total * scale, len(sums.k), int(sums.k.sum())
-    total = float(scaled.sum())
-    mean = total / n
-    effective = ess_of_sums(total, float(np.sum(sums.squares * scale * scale)))
-    value = mean * math.exp(top) if top < 700 else math.inf
-    if count < 2 or effective < FEWEST:
-        return MeanRho(value, None, effective)
-    off = scaled - sums.k * mean
-    error = math.sqrt(count / (count - 1) * float(np.sum(off * off))) / n
-    gap = mean - math.exp(-top)
-    rounding = ROUNDING * mean
-    if error <= rounding:
-        return MeanRho(
-            value, 0.0 if abs(gap) <= rounding else math.copysign(math.inf, gap), effective
-        )
-    return MeanRho(value, gap / error, effective)
+    return RhoTotals.of(sums).mean_rho()
+
+
+def usable(sums: RhoSums) -> RhoSums:
+    """Those contexts whose log-probs can be used: neither NaN nor +∞.
+
+    All −∞ stays: π gives those candidates nothing.
+    """
+    fit = sums.largest < np.inf
+    return sums if fit.all() else sums.take(fit)
 
 
 def usable_mean_rho(sums: RhoSums) -> MeanRho | None:
     """``mean_rho`` over the contexts whose log-probs are usable; None when there are none."""
-    usable = sums.largest < np.inf  # excludes NaN; all −∞ stays: π gives those candidates nothing
-    if not np.isfinite(sums.largest[usable]).any():
-        return None
-    return mean_rho_of(sums if usable.all() else sums.take(usable))
+    fit = usable(sums)
+    return mean_rho_of(fit) if np.isfinite(fit.largest).any() else None
 
 
 def reverse_ess(

@@ -131,20 +131,55 @@ def pareto_k_pooled(
         max_weight: Largest w̄ of every context, if it is known already.
         log_mean: ``log_z`` of every context, if it is known already.
     """
-    places = np.arange(len(contexts)) if keep is None else np.flatnonzero(keep)
-    draws = int(contexts.sizes[places].sum())
+    if keep is None:
+        keep = np.ones(len(contexts), dtype=bool)
+    draws = int(contexts.sizes[keep].sum())
     if draws < SMALLEST:
         return None
     known = weight_statistics(log_w, contexts).max_weight if max_weight is None else max_weight
-    tops = contexts.sizes[places] * known[places]
-    largest = tail_length(draws) + 1
-    if len(places) > largest:
-        least = np.partition(tops, -largest)[-largest] * (1 - 1e-9)  # rounding must drop nothing
+    values, count = to_numpy(log_w), tail_length(draws) + 1
+    return pareto_of_largest(
+        largest_mean_one(values, contexts, keep, known, log_mean, count), draws
+    )
+
+
+def largest_mean_one(
+    log_w: Float[np.ndarray, " N"],
+    contexts: Groups,
+    keep: Bool[np.ndarray, " C"],
+    max_weight: Float[np.ndarray, " C"],
+    log_mean: Float[np.ndarray, " C"] | None,
+    count: int,
+) -> Float[np.ndarray, " M"]:
+    """The ``count`` largest log K w̄ of some contexts, ascending; all of them if there are fewer.
+
+    Args:
+        log_w: log q̃*/μ, nats.
+        contexts: Candidates in contexts.
+        keep: Contexts to pool.
+        max_weight: Largest w̄ of every context.
+        log_mean: ``log_z`` of every context, if it is known already.
+        count: How many.
+    """
+    places = np.flatnonzero(keep)
+    tops = contexts.sizes[places] * max_weight[places]
+    if len(places) > count:
+        least = np.partition(tops, -count)[-count] * (1 - 1e-9)  # rounding must drop nothing
         places = places[~(tops < least)]
     group, rows = contexts.take(places)
-    x = to_numpy(log_w)[rows].astype(np.float64, copy=False)
+    x = log_w[rows].astype(np.float64, copy=False)
     x = x - group.spread(log_z(x, group) if log_mean is None else log_mean[places])
-    k = fit_tail(x, draws).k
+    return np.sort(np.partition(x, -count)[-count:] if len(x) > count else x)
+
+
+def pareto_of_largest(largest: Float[np.ndarray, " M"], draws: int) -> float | None:
+    """k̂ of a pool of ``draws`` weights from the largest of them; None when there is no fit.
+
+    None too where fewer were kept than its tail is long.
+    """
+    if draws < SMALLEST or len(largest) <= tail_length(draws):
+        return None
+    k = fit_tail(largest, draws).k
     return None if math.isnan(k) else k
 
 

@@ -29,11 +29,11 @@ def quantile(x: Float[np.ndarray, " n"], p: float) -> float:
             f"no quantile of {x.size} values of which {int(np.isnan(x).sum())} are NaN: select the "
             "valid prompts first and report how many were not."
         )
-    at = _rank(x.size, p) - 1
+    at = rank(x.size, p) - 1
     return float(np.partition(x, at)[at])
 
 
-def _rank(n: int, p: float) -> int:
+def rank(n: int, p: float) -> int:
     """⌈np⌉, at least 1."""
     return max(math.ceil(n * p), 1)
 
@@ -102,9 +102,14 @@ class Ordered:
         """How many are known."""
         return len(self.values)
 
+    @property
+    def mean(self) -> float:
+        """Mean of the known values; NaN without any."""
+        return float(self.values.mean()) if len(self) else math.nan
+
     def quantile(self, p: float) -> float | None:
         """``quantile`` of the known values; None without any, and where it is not finite."""
-        value = float(self.values[_rank(len(self), p) - 1]) if len(self) else math.nan
+        value = float(self.values[rank(len(self), p) - 1]) if len(self) else math.nan
         return value if math.isfinite(value) else None
 
     def interval(self, p: float, level: float = 0.9) -> tuple[float, float]:
@@ -219,4 +224,10 @@ def cluster_bootstrap(
 def common_k(k: Any) -> int | None:
     """The most common size above 1, the larger on a tie."""
     counts = np.bincount(k[k > 1])
-    return int(np.flatnonzero(counts == counts.max())[-1]) if counts.size else None
+    sizes = np.flatnonzero(counts)
+    return most_common(sizes, counts[sizes])
+
+
+def most_common(sizes: Any, counts: Any) -> int | None:
+    """The size with the largest count, the larger on a tie; ``sizes`` ascend."""
+    return int(sizes[np.flatnonzero(counts == counts.max())[-1]]) if len(sizes) else None

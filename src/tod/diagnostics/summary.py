@@ -7,7 +7,7 @@ recorded", never zero.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -30,6 +30,7 @@ from tod.diagnostics.path import Path
 from tod.diagnostics.population_ess import PopulationEss
 from tod.diagnostics.quantiles import Ordered, common_k, quantile
 from tod.diagnostics.record import Record
+from tod.diagnostics.sketch import LogCounts
 
 __all__ = [
     "ContextCounts",
@@ -295,9 +296,9 @@ class Diagnostics(Brief):
         columns = _Sorted(self)
         return Summary(
             contexts=_counts(self),
-            ess_rel=_ess_rel(columns),
-            tails=_tails(self, columns),
-            overlap=_overlap(self, columns),
+            ess_rel=ess_rel_record(columns),
+            tails=tails_record(columns, self.pareto_k_pooled),
+            overlap=overlap_record(columns, self.legs_declared, self.legs_not_applicable),
             coverage=_coverage(self, coverage),
             mismatch=mismatch,
             staleness=staleness,
@@ -350,6 +351,22 @@ def _counts(d: Diagnostics) -> ContextCounts:
     )
 
 
+class Columns(Protocol):
+    """Numbers of contexts, of which a summary reads quantiles."""
+
+    @property
+    def k(self) -> int | None:
+        """The most common K among informative contexts, else among readable ones."""
+
+    def has(self, name: str) -> bool:
+        """Whether the column was recorded."""
+
+    def __call__(
+        self, name: str, *, readable: bool = False, at_k: bool = False
+    ) -> "Ordered | LogCounts":
+        """The column of informative (or all readable) contexts, perhaps of the common K only."""
+
+
 class _Sorted:
     """Columns over the contexts that may be read, each sorted once.
 
@@ -365,6 +382,10 @@ class _Sorted:
         self._equal = bool((d.k == self.k).all())
         self._known: dict[tuple[str, bool, bool], Ordered] = {}
 
+    def has(self, name: str) -> bool:
+        """Whether the column was recorded."""
+        return getattr(self._d, name) is not None
+
     def __call__(self, name: str, *, readable: bool = False, at_k: bool = False) -> Ordered:
         """The column of informative (or all readable) contexts, perhaps of the common K only."""
         key = (name, readable, at_k and not self._equal)
@@ -375,7 +396,7 @@ class _Sorted:
         return self._known[key]
 
 
-def _ess_rel(columns: _Sorted) -> EssRel:
+def ess_rel_record(columns: Columns) -> EssRel:
     """Over informative contexts of the most common K, as the legs: its floor and bias are of K."""
     x = columns("ess_rel", at_k=True)
     if not len(x):
@@ -383,41 +404,43 @@ def _ess_rel(columns: _Sorted) -> EssRel:
     return EssRel(
         median=x.quantile(0.5),
         q10=x.quantile(0.1),
-        mean=float(x.values.mean()),
+        mean=x.mean,
         median_ci90=_bounds(x.interval(0.5)),
         q10_ci90=_bounds(x.interval(0.1)),
     )
 
 
-def _tails(d: Diagnostics, columns: _Sorted) -> Tails:
+def tails_record(columns: Columns, pareto_k: float | None) -> Tails:
     """Medians at the most common K; the pooled k̂ reads K w̄, of mean 1 whatever K is."""
     return Tails(
         max_weight_median=columns("max_weight", at_k=True).quantile(0.5),
         log_w_variance_median=columns("log_w_variance", at_k=True).quantile(0.5),
         top_mass_median=columns("top_mass", at_k=True).quantile(0.5),
-        pareto_k_pooled=d.pareto_k_pooled,
+        pareto_k_pooled=pareto_k,
     )
 
 
-def _overlap(d: Diagnostics, columns: _Sorted) -> Overlap:
+def overlap_record(
+    columns: Columns, legs_declared: tuple[str, ...], not_applicable: tuple[str, ...]
+) -> Overlap:
     """Medians over contexts of the most common K, the larger on a tie; never over unequal K.
 
     Legs with q* read informative contexts, π/μ every one that is neither singleton nor invalid.
     """
-    by_leg: dict[str, Ordered] = {}
+    by_leg: dict[str, Ordered | LogCounts] = {}
     for leg in LEGS:
         name = "ess_rel" if leg == "target_proposal" else leg
-        if leg not in d.legs_not_applicable and getattr(d, name) is not None:
+        if leg not in not_applicable and columns.has(name):
             by_leg[leg] = columns(name, readable=leg == "policy_proposal", at_k=True)
     medians = {leg: x.quantile(0.5) for leg, x in by_leg.items()}
-    declared = _declared(d, medians)
+    declared = _declared(legs_declared, not_applicable, medians)
     medians |= declared
     known = [value for value in medians.values() if value is not None]
-    carried = None if d.carried_by is None else columns("carried_by", at_k=True)
+    carried = columns("carried_by", at_k=True) if columns.has("carried_by") else None
     return Overlap(
         **{leg: medians.get(leg) for leg in LEGS},
         minimum=min(known, default=None),
-        not_applicable=d.legs_not_applicable,
+        not_applicable=not_applicable,
         declared=tuple(declared),
         k=columns.k,
         contexts=len(columns("ess_rel", at_k=True)),
@@ -427,21 +450,31 @@ def _overlap(d: Diagnostics, columns: _Sorted) -> Overlap:
     )
 
 
-def _declared(d: Diagnostics, medians: dict[str, Any]) -> dict[str, Any]:
+def _declared(
+    declared: tuple[str, ...], not_applicable: tuple[str, ...], medians: dict[str, Any]
+) -> dict[str, Any]:
     """Legs that follow from π = μ and were not measured (docs/equations.md C.12)."""
-    on_policy = "policy_proposal" in d.legs_declared and "policy_proposal" not in medians
+    on_policy = "policy_proposal" in declared and "policy_proposal" not in medians
     legs: dict[str, Any] = {"policy_proposal": 1.0} if on_policy else {}
-    if "target_policy" not in medians and (on_policy or "target_policy" in d.legs_declared):
+    if "target_policy" not in medians and (on_policy or "target_policy" in declared):
         legs["target_policy"] = medians.get("target_proposal")
-    return {leg: v for leg, v in legs.items() if leg not in d.legs_not_applicable and v is not None}
+    return {leg: v for leg, v in legs.items() if leg not in not_applicable and v is not None}
 
 
 def _coverage(d: Diagnostics, more: Coverage | None) -> Coverage:
-    rho = d.mean_rho
     mass = None if d.missing_mass is None else d.missing_mass[d.informative]
+    return coverage_record(
+        d.mean_rho, None if mass is None or not mass.size else mass.mean(), _share_passed(d), more
+    )
+
+
+def coverage_record(
+    rho: MeanRho | None, missing_mass: float | None, passed: float | None, more: Coverage | None
+) -> Coverage:
+    """What was measured, and in its place whatever of ``more`` is not None."""
     measured = Coverage(
-        pass_at_k=_share_passed(d),
-        missing_mass=None if mass is None or not mass.size else finite(mass.mean()),
+        pass_at_k=passed,
+        missing_mass=None if missing_mass is None else finite(missing_mass),
         mean_rho=None if rho is None else finite(rho.value),
         mean_rho_z=None if rho is None or rho.z is None else finite(rho.z),
     )
