@@ -46,13 +46,15 @@ def missing(module: str) -> str:
 
 
 def _extra_of(package: str) -> str | None:
-    """The extra of this distribution that brings a package to users; None where none does."""
+    """The extra of this distribution that brings a package to users; None where none does.
+
+    One that has the package's own name, before one that brings others too.
+    """
     try:
         wanted = requires("tod-posttrain") or []
     except PackageNotFoundError:
         return None
-    for line in wanted:
-        found = re.match(r"([\w.-]+).*extra == ['\"](?!dev)(\w+)['\"]", line)
-        if found is not None and found[1] == package:
-            return found[2]
-    return None
+    lines = (re.match(r"([\w.-]+).*extra == ['\"](?!dev)(\w+)['\"]", line) for line in wanted)
+    brought = [found.groups() for found in lines if found is not None]
+    own = [extra for _, extra in brought if extra == package]
+    return next(iter([*own, *(extra for name, extra in brought if name == package)]), None)

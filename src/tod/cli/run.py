@@ -38,6 +38,12 @@ def run(
         bool,
         typer.Option("--allow-imports", help="Let the recipe import reward functions of yours."),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            "--track", help="Trackers: tensorboard,trackio,wandb,mlflow.", metavar="NAMES"
+        ),
+    ] = None,
     threads: Threads = None,
     html: Annotated[bool, typer.Option(help="Write report.html at the end.")] = True,
     json_out: Json = None,
@@ -58,7 +64,7 @@ def run(
 
         typer.echo(recipe_list())
         return
-    words = tuple(overrides or ())
+    words = (*(overrides or ()), *([] if track is None else [f"track=[{track}]"]))
     settings = settings_of(recipe, words, resume)
     if dry_run:
         from tod.show.terminal.forecast import show_forecast

@@ -4,7 +4,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tod.engine.extension import continued
 from tod.engine.place import placed
 from tod.engine.session import Session, open_session
 from tod.engine.settings import RunSettings
+from tod.engine.trackers.tracking import Tracking, require_trackers, tracked
 from tod.runs import DirectoryLock, Manifest, RunDirectory, StepRecord
 
 
@@ -43,6 +44,7 @@ class Job(ABC):
     directory: RunDirectory | None
     events: Events
     world: World
+    tracking: Tracking
 
     @abstractmethod
     def go(self, resume: bool) -> None:
@@ -67,7 +69,9 @@ class Job(ABC):
         Raises:
             RunError: The directory cannot be used as asked, another process writes to it, or the
                 run there has another recipe; nothing in it was touched.
+            MissingPackage: The library of a tracker is not installed.
         """
+        require_trackers(settings.track)
         if resume and overwrite:
             raise RunError(
                 "resume and overwrite exclude each other: go on with the run, or replace it."
@@ -84,9 +88,15 @@ class Job(ABC):
                     "its first record. It starts from the beginning.",
                     stacklevel=3,
                 )
-            with closing(open_session(settings, world, allow_imports=allow_imports)) as session:
+            with (
+                closing(open_session(settings, world, allow_imports=allow_imports)) as session,
+                ExitStack() as open_while_it_runs,
+            ):
                 directory = world.in_main(lambda: _opened(settings, begun, overwrite, lock))
-                cls(settings, session, directory, events or Events(), world).go(begun)
+                trackers = tracked(settings.track, directory)
+                tracking = world.in_main(lambda: open_while_it_runs.enter_context(trackers))
+                watched = events or Events()
+                cls(settings, session, directory, watched, world, tracking or Tracking()).go(begun)
         return path
 
     def record(self, record: StepRecord) -> None:
@@ -94,6 +104,7 @@ class Job(ABC):
         record = replace(record, time=time.time(), world_size=self.world.size)
         if self.directory is not None:
             self.directory.record(record)
+        self.tracking.record(record.to_dict())
         self.events.record(record)
 
 

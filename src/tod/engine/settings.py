@@ -13,6 +13,7 @@ from tod.base.overrides import apply_override
 from tod.engine.consistency import check_operators, frozen_names
 from tod.engine.data.task_specs import CountdownTask, TaskSpec
 from tod.engine.lora import LoraSpec
+from tod.engine.trackers.names import TrackerName
 from tod.engine.utilities.utility_specs import (
     CountdownUtility,
     LogLikelihoodUtility,
@@ -36,7 +37,7 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 
 
-MAY_DIFFER = ("output", "name", "record_token_ids")
+MAY_DIFFER = ("output", "name", "record_token_ids", "track")
 """Settings that a resumed run may change; schedules and draws depend on all others."""
 
 
@@ -182,6 +183,8 @@ class RunSettings(Spec):
     """Adaptive regime controller; None: knobs stay as declared."""
     output: Path | None = None
     """Run directory; None: one of its own in ``runs``, named by recipe, overrides and an id."""
+    track: tuple[TrackerName, ...] = ()
+    """Trackers that every step is also sent to; none uses a network unless its variables say so."""
     record_token_ids: bool = True
     """Whether ``rollouts/`` holds the token ids of prompts and completions."""
 

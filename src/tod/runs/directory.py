@@ -26,7 +26,7 @@ __all__ = ["RunDirectory"]
 MANIFEST = "manifest.json"
 PURPOSE = "run"
 _TABLES = ("steps.jsonl", "decisions.jsonl", "contexts", "rollouts", "checkpoints")
-_MADE = frozenset({*_TABLES, "arc.jsonl", "model", "report.html", "search.json"})
+_MADE = frozenset({*_TABLES, "arc.jsonl", "model", "report.html", "search.json", "tensorboard"})
 """What a run makes beside its manifest."""
 
 

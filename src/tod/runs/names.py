@@ -16,7 +16,7 @@ _SIGNS = "abcdefghjkmnpqrstuvwxyz23456789"
 _ID = 4
 _LONGEST_CHANGE = 24
 _LONGEST = 60
-_UNNAMED = ("output", "name")
+_UNNAMED = ("output", "name", "track")
 """Overrides that the name does not tell."""
 
 

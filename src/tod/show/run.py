@@ -15,6 +15,7 @@ from tod.diagnosis import Diagnosis, RunVerdict, verdict_of_run
 from tod.findings import Findings
 from tod.regimes import Regime
 from tod.runs import RunDirectory
+from tod.runs.figures import figures
 from tod.show.page import run_data
 from tod.show.page.run_data import RunView
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["Run", "run"]
-
-NESTED = ("regime", "statistics", "decision")
-"""Blocks of a record that are not figures of the step."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,7 +73,7 @@ class Run(Displayed):
         (docs/runs.md), such as ``ess_rel.median``, ``held_out.pass_at_1``, ``ledger.flops``.
         """
         records = RunDirectory.open(self.directory).steps.read()
-        return frame_of([dict(_figures(record)) for record in records])
+        return frame_of([dict(figures(record)) for record in records])
 
     def report(self, path: Path | str | None = None) -> Path:
         """Write the page; ``report.html`` in the directory if nobody says where.
@@ -160,12 +158,3 @@ def _words(overrides: tuple[str | Mapping[str, Any], ...]) -> Iterator[str]:
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
-
-
-def _figures(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """A record without what is no figure of the step, and with its verdict."""
-    for name, value in record.items():
-        if name == "regime":
-            yield "verdict", None if value is None else value.get("verdict")
-        elif name not in NESTED:
-            yield name, value

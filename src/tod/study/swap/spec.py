@@ -22,6 +22,8 @@ Changes = dict[str, Any]
 recipe: ``eta`` turns the target, whatever kind it is, to that sharpness; ``seed_offset`` is added
 to the seed, for other random numbers."""
 OWN = ("eta", "seed_offset")
+UNHASHED = ("output", "name", "track")
+"""Settings of a run that change nothing of what comes of it."""
 Role = Literal["study", "positive", "negative", "ladder", "equal"]
 
 
@@ -260,9 +262,7 @@ class Arm:
     @property
     def hashed(self) -> str:
         """A hash of the recipe, the same wherever the study lies."""
-        return digest(
-            {name: x for name, x in self.recipe.items() if name not in ("output", "name")}
-        )
+        return digest({name: x for name, x in self.recipe.items() if name not in UNHASHED})
 
     def settings(self, root: Path, output: Path) -> RunSettings:
         """The run, with models found from the study's folder.
