@@ -1,10 +1,16 @@
 """The facts of every framework hang together, and are read as their file says."""
 
+import random
+from difflib import get_close_matches
+from pathlib import Path
+
 import pytest
 
-from tod.base import SpecError
+from tod.base import SpecError, read_packaged, read_yaml
+from tod.configurations import near_names
 from tod.configurations.configuration import clip, log_clip
-from tod.configurations.framework import Facts, Settings, facts
+from tod.configurations.framework import Facts, Settings, decisive, facts
+from tod.configurations.near_names import closest
 from tod.operators import Clip, DualClip
 from tolerance import printed
 
@@ -54,3 +60,23 @@ def test_bounds_of_rho_are_read_as_they_are_written() -> None:
         pytest.approx(0.778801, abs=printed(6), rel=0),
         pytest.approx(1.648721, abs=printed(6), rel=0),
     )
+
+
+def test_the_nearest_name_is_difflibs() -> None:
+    """Without trying each in full: the same name out of every framework's, or none likewise."""
+    known = tuple(sorted(decisive("verl") | facts("verl").neutral))
+    draw = random.Random(3)
+    for _ in range(60):
+        letters = list(draw.choice(known))
+        for _ in range(draw.randrange(8)):
+            letters[draw.randrange(len(letters))] = draw.choice("abc_.")
+        name = "".join(letters)
+        assert closest(name, known, 0.75) == next(
+            iter(get_close_matches(name, known, n=1, cutoff=0.75)), ""
+        )
+
+
+def test_a_packaged_file_is_read_as_any_other() -> None:
+    folder = Path(near_names.__file__).parent / "facts"
+    for path in sorted(folder.rglob("*.yaml"))[::4]:
+        assert read_packaged(path) == read_yaml(path)

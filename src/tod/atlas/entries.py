@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from tod.base import Spec, SpecError, read_yaml
+from tod.base import Spec, SpecError, read_packaged
 from tod.base.brief import WIDTH, first_lines
 from tod.operators import Operator
 from tod.procedure import Procedure
@@ -110,7 +110,7 @@ def recipes() -> Recipes:
     """The atlas: every recipe by name, by family and then by name; read once."""
     entries = []
     for path in FOLDER.glob("*.yaml"):
-        data: dict[str, Any] = read_yaml(path)
+        data: dict[str, Any] = read_packaged(path)
         if "atlas" in data:
             triple = {key: data[key] for key in ("name", "target", "operator")}
             entries.append(Recipe.parse({**triple, **data["atlas"]}, str(path)))

@@ -12,7 +12,7 @@ import yaml
 from tod.base.errors import SpecError
 from tod.base.text import what_is
 
-__all__ = ["parse_yaml", "read_mapping", "read_yaml"]
+__all__ = ["parse_yaml", "read_mapping", "read_packaged", "read_yaml"]
 
 MOST_BYTES = 1 << 20
 """Largest text that is parsed: a recipe or configuration has some kilobytes."""
@@ -42,6 +42,16 @@ def read_yaml(path: Path) -> Any:
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
     return parse_yaml(text, str(path))
+
+
+def read_packaged(path: Path) -> Any:
+    """Plain data of a YAML file of this package, read without bounds: half the time of `read_yaml`.
+
+    Args:
+        path: A file that came with the package, never a person's.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
 
 
 def read_mapping(path: Path, needed: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tod.atlas.law import Law
 from tod.base import SpecError
-from tod.configurations.framework import Facts
+from tod.configurations.framework import ANY, Facts
 from tod.configurations.point import Located
 from tod.configurations.spans import Span, spans
 from tod.configurations.version_evidence import (
@@ -176,7 +176,7 @@ def locate_by_version(
     by_release: dict[str, tuple[Span, ...]] = {}
     if choice.assumed:
         matters = _otherwise(given, method, read, at)
-        by_release = _by_release(framework, given, method, read, at) if matters else {}
+        by_release = _by_release(located, given, method, read, at) if matters else {}
     else:
         matters, aiming = _between(given, method, read, at)
         every = _readings(framework, given, read, [at[v] for v in possible[:-1]])
@@ -291,27 +291,43 @@ def _otherwise(
 
 
 def _by_release(
-    framework: str,
+    located: Located,
     given: Mapping[str, Any],
     method: str,
     read: Reader,
     at: Mapping[str, Facts],
 ) -> dict[str, tuple[Span, ...]]:
-    """What the file comes to by release, where that is not one thing at all of them."""
+    """What the file comes to by release, where that is not one thing at all of them.
+
+    Where a word was not read that may hold any setting, what it leaves open at the newest release
+    is open at all, and nothing is said of it.
+    """
+    bags = any(name.startswith(ANY) for name in given)
     names = _left_out(given, method, at)
     made: dict[str, Located | None] = {}
     readings: dict[str, Located] = {}
     for version, known in at.items():
         filled_in = repr([_value(known, method, name) for name in names])
         if filled_in not in made:
+            one = _at(read, known)
             try:
-                made[filled_in] = over_worlds(framework, given, _at(read, known))
+                made[filled_in] = one(given) if bags else over_worlds(located.framework, given, one)
             except SpecError:  # the release would refuse it
                 made[filled_in] = None
-        located = made[filled_in]
-        if located is not None:
-            readings[version] = located
-    return spans(readings)
+        reading = made[filled_in]
+        if reading is not None:
+            readings[version] = reading
+    found = spans(readings)
+    return {name: found[name] for name in _said(located, found)} if bags else found
+
+
+def _said(located: Located, found: Mapping[str, tuple[Span, ...]]) -> list[str]:
+    """Of the parts that hang on the release those that are not open."""
+    changes = {f"changes.{change.name}" for change in located.silent_changes}
+    shown = {name for name in found if name.startswith(("proposal.", "action.", "auxiliary."))}
+    shown = (shown | {"updates"}) - located.not_said if "operator" not in located.open else set()
+    shown |= changes | (set() if located.undetermined else {"law"})
+    return [name for name in found if name in shown]
 
 
 def _readings(

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tod.base import Spec, SpecError, read_yaml
+from tod.base import Spec, SpecError, read_packaged
 from tod.configurations.framework import facts
 
 __all__ = ["Foreign", "foreign", "refuse_foreign", "refuse_uncovered"]
@@ -44,7 +44,7 @@ class Foreign(Spec):
 def foreign() -> tuple[Foreign, ...]:
     """Every kind that is recorded."""
     path = Path(__file__).parent / "facts" / "foreign.yaml"
-    return tuple(Foreign.parse(row, str(path)) for row in read_yaml(path))
+    return tuple(Foreign.parse(row, str(path)) for row in read_packaged(path))
 
 
 def read_by_facts() -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from tod.base import Spec, SpecError, parse_yaml, read_yaml
+from tod.base import Spec, SpecError, parse_yaml, read_packaged
+from tod.configurations.near_names import closest
 from tod.configurations.rules import Reading
 
 T = TypeVar("T")
@@ -109,7 +110,7 @@ def facts(framework: str) -> Facts:
         framework: Name of a file of ``facts/``.
     """
     path = Path(__file__).parent / "facts" / f"{framework}.yaml"
-    known = Facts.parse(read_yaml(path), str(path))
+    known = Facts.parse(read_packaged(path), str(path))
     neutral = known.neutral.union(*(facts(other).neutral for other in known.also_neutral))
     return known.model_copy(update={"neutral": neutral})
 
@@ -300,7 +301,7 @@ class Settings:
 @cache
 def _closest(name: str, known: tuple[str, ...]) -> str:
     """The nearest of several names; empty if none is near."""
-    return next(iter(get_close_matches(name, known, n=1, cutoff=0.75)), "")
+    return closest(name, known, cutoff=0.75)
 
 
 def number(name: str, value: Any) -> float:

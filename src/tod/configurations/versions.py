@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from tod.base import Spec, SpecError, read_yaml
+from tod.base import Spec, SpecError, read_packaged
 from tod.configurations.framework import Facts, facts
 
 __all__ = ["VERSIONED", "Versions", "ever", "facts_at", "numbers", "recorded"]
@@ -114,7 +114,7 @@ def recorded(framework: str) -> Versions:
         known = " and ".join(VERSIONED)
         raise SpecError(f"{framework}: one release is recorded; only {known} have several.")
     path, more = FOLDER / f"{framework}.yaml", FOLDER / f"{framework}_by_hand.yaml"
-    return Versions.parse({**read_yaml(path), **read_yaml(more)}, str(path))
+    return Versions.parse({**read_packaged(path), **read_packaged(more)}, str(path))
 
 
 @cache

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from tod.base import RunError
 from tod.base.text import visible
-from tod.runs import plain
-from tod.runs.atomic import explained, write_atomic
 
 
 def put(text: str, target: Path, kept: str, option: str = "--output") -> Path:
@@ -17,6 +15,8 @@ def put(text: str, target: Path, kept: str, option: str = "--output") -> Path:
     Raises:
         RunError: The file cannot be written.
     """
+    from tod.runs.atomic import explained, write_atomic  # which a screen does without
+
     try:
         with explained(str(target), lambda: kept):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +63,8 @@ def json_text(data: object) -> str:
       "ü"
     ]
     """
+    from tod.runs import plain
+
     dumped = json.dumps(plain(data), indent=2, ensure_ascii=False)
     return re.sub(r"[^\x20-\x7e\n]", _escaped, dumped)
 

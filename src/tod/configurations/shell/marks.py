@@ -38,6 +38,7 @@ class Marks:
     pieces: list[Unread | str] = field(default_factory=list)
     scripts: list[str] = field(default_factory=list)
     rewritten: set[str] = field(default_factory=set)
+    _places: dict[Unread | str, int] = field(default_factory=dict, repr=False)
 
     def unread(self, source: str, outside: str = "") -> str:
         """A mark for a piece that could not be read."""
@@ -65,9 +66,11 @@ class Marks:
         return piece if isinstance(piece, Unread) else Unread(piece)
 
     def _place(self, piece: Unread | str) -> int:
-        if piece not in self.pieces:
+        place = self._places.get(piece)
+        if place is None:
+            place = self._places[piece] = len(self.pieces)
             self.pieces.append(piece)
-        return self.pieces.index(piece)
+        return place
 
 
 def without_marks(text: str) -> str:

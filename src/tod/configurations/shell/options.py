@@ -12,6 +12,10 @@ SETS = re.compile(r"(~[\w./@-]+(=.*)?|[+~]{0,2}[\w][\w./@-]*=.*)", re.DOTALL)
 """A word that gives a setting, or takes one away."""
 _TEXT = re.compile(r"[A-Za-z_/][\w./-]*")
 _SCALARS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+_PLAIN = {"true": True, "True": True, "false": False, "False": False, "null": None, "": None}
+"""What YAML makes of most words, and of the numbers below: read so without its parser."""
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
+_DECIMAL = re.compile(r"-?\d{1,17}\.\d{1,17}")
 BAG = re.compile(r"ARG|EXTRA|OPT|FLAG|OVERRIDE|PARAM|[@*]", re.IGNORECASE)
 """In the name of a list of options."""
 
@@ -25,6 +29,12 @@ def value_of(text: str, marks: Marks | None = None) -> Any:
         return float(text)
     if _TEXT.fullmatch(text) and text.lower() not in _SCALARS:
         return text
+    if text in _PLAIN:
+        return _PLAIN[text]
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    if _DECIMAL.fullmatch(text):
+        return float(text)
     try:
         return parse_yaml(text, "a word of the command")
     except SpecError:

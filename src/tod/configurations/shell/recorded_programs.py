@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tod.base import Spec, read_yaml
+from tod.base import Spec, read_packaged
 
 __all__ = ["Recorded", "recorded", "recorded_program", "recorded_programs"]
 
@@ -33,13 +33,12 @@ class Recorded(Spec):
     def is_of(self, names: Sequence[str], at: int) -> int:
         """How many words from a place on name one of the programs; 0: none does."""
         two = " ".join(names[at : at + 2])
-        if not self._given(names):
-            return 0
         if any(re.fullmatch(one, names[at]) for one in self.programs if " " not in one):
             return 1
         return 2 * any(re.fullmatch(one, two) for one in self.programs if " " in one)
 
-    def _given(self, names: Sequence[str]) -> bool:
+    def may_be(self, names: Sequence[str]) -> bool:
+        """Whether the words have what a command of these programs has."""
         flags = {one[2:].partition("=")[0] for one in names if one[:2] == "--"}
         there = not self.flags or any(flag in flags for flag in self.flags)
         return there and (not self.begins or any(one.startswith(self.begins) for one in names))
@@ -49,13 +48,16 @@ class Recorded(Spec):
 def recorded_programs() -> tuple[Recorded, ...]:
     """All that are recorded."""
     path = Path(__file__).parent.parent / "facts" / "programs.yaml"
-    return tuple(Recorded.parse(row, str(path)) for row in read_yaml(path))
+    return tuple(Recorded.parse(row, str(path)) for row in read_packaged(path))
 
 
 def recorded_program(names: Sequence[str]) -> tuple[Recorded, int, int] | None:
     """Whose program is among words, where its name begins and how many words it has."""
-    for at in range(len(names)):
-        for one in recorded_programs():
+    possible = [one for one in recorded_programs() if one.may_be(names)]
+    for at, name in enumerate(names if possible else ()):
+        if "=" in name or name.startswith("-"):  # a setting or an option, whatever its value is
+            continue
+        for one in possible:
             count = one.is_of(names, at)
             if count:
                 return one, at, count
