@@ -13,13 +13,15 @@ from tod.diagnostics.ess import ess_rel
 from tolerance import double
 
 
-def seen(*, variance=1.0, drift=1.0, entropy=1.0, overlap=1.0, delta=0.0, informative=64):
+def seen(
+    *, variance=1.0, drift=1.0, entropy=1.0, overlap=1.0, delta=0.0, within=0.0, informative=64
+):
     return Summary(
         contexts=ContextCounts(total=64, informative=informative),
         overlap=Overlap(policy_proposal=overlap),
         drift=Drift(ref=drift),
         entropy=entropy,
-        path=Path(variance=variance, delta=delta),
+        path=Path(variance=variance, delta=delta, within=within),
     )
 
 
@@ -104,6 +106,10 @@ def test_the_step_size_is_slowed_by_damage_or_by_staleness():
     assert rates(ess, [seen(overlap=0.25), seen(overlap=None), seen(overlap=1.0)]) == [0.5, 0.5, 1]
     damage = ArcConfig(step_size="damage")
     assert rates(damage, [seen(delta=0.3), seen(delta=3.0)]) == pytest.approx([1, 0.4 / 0.84])
+    alone = ArcConfig(step_size="within")
+    assert rates(alone, [seen(delta=9.0, within=0.3), seen(within=3.0)]) == pytest.approx(
+        [1, 0.4 / 0.84]
+    )
     state, decision = step(ArcConfig(), initial(ArcConfig(), eta=5.0, steps=9), seen(), step=0)
     assert state.rate == 1.0
     assert "rate" not in decision.after

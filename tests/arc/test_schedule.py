@@ -124,9 +124,10 @@ def test_the_brake_and_its_running_mean():
     assert slowed(0.4, 40.0) == 0.1
     state = ArcState({"eta": 1.0}, {"eta": 1.0})
     assert averaged(state, None) is state
-    first = averaged(state, 2.0)
-    assert first.delta == 2.0
-    assert averaged(first, 1.0).delta == pytest.approx(1.8)
+    first = averaged(state, Path(delta=2.0))
+    assert (first.delta, first.within) == (2.0, None)
+    second = averaged(first, Path(delta=1.0, within=3.0))
+    assert (second.delta, second.within) == (pytest.approx(1.8), 3.0)
 
 
 def test_after_the_deadline_the_time_left_is_that_of_the_run():

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from tod.arc.config import ArcConfig
 from tod.arc.state import ArcState, BoundCheck
+from tod.diagnostics.path import Path
 
 SMOOTHING = 0.8
 """Share of the running mean of damage that a new batch leaves."""
@@ -11,15 +12,22 @@ LEAST = 0.1
 """Least share of a step that damage leaves."""
 
 
-def averaged(state: ArcState, delta: float | None) -> ArcState:
-    """The state with the running mean of damage, .8·δ̄ + .2·δ; a batch that tells none changes none.
+def averaged(state: ArcState, path: Path | None) -> ArcState:
+    """The state with running means of damage, .8·δ̄ + .2·δ; a batch that tells none changes none.
 
     The first batch that tells one sets it.
     """
-    if delta is None:
+    if path is None:
         return state
-    before = delta if state.delta is None else state.delta
-    return replace(state, delta=SMOOTHING * before + (1 - SMOOTHING) * delta)
+    return replace(
+        state, delta=_mean(state.delta, path.delta), within=_mean(state.within, path.within)
+    )
+
+
+def _mean(before: float | None, new: float | None) -> float | None:
+    if new is None or before is None:
+        return before if new is None else new
+    return SMOOTHING * before + (1 - SMOOTHING) * new
 
 
 def slowed(limit: float | None, delta: float | None) -> float:

@@ -66,8 +66,9 @@ class ArcConfig(Spec):
     overlap_limit: float | None = Field(default=0.5, gt=0, le=1)
     """ESS_rel(π/μ) below which a stale proposal slows the plan ``ramp``, by the square of the
     share that is left; None: never."""
-    step_size: Literal["damage", "ess"] | None = None
-    """What also slows the learning rate: ``damage``; ``ess``, by the root of ESS_rel(π/μ)."""
+    step_size: Literal["damage", "within", "ess"] | None = None
+    """What also slows the learning rate: ``damage``; ``within``, damage of every context by itself,
+    which leaves out that contexts differ in speed; ``ess``, by the root of ESS_rel(π/μ)."""
     ess_target: float = Field(default=0.5, gt=0, lt=1)
     """ESS_rel to steer for with ``set_point``, and to be healthy at for a cheaper operator. 0.5 to
     0.7; from 0.9 on, or 0.5 on the 10 % quantile, runs stalled."""
@@ -237,7 +238,7 @@ def check_path(config: ArcConfig, moving: Iterable[str], recorded: bool = True) 
 
 def reads_path(config: ArcConfig) -> bool:
     """Whether the controller asks for damage off the path."""
-    slows = config.plan == "ramp" or config.step_size == "damage"
+    slows = config.plan == "ramp" or config.step_size in ("damage", "within")
     return slows and config.damage_limit is not None
 
 

@@ -9,6 +9,7 @@ from math import isnan, nan
 from typing import Any
 
 from tod.arc import plans, set_point
+from tod.arc.brake import averaged
 from tod.arc.config import ArcConfig
 from tod.arc.drift import same_share
 from tod.arc.health import average, ess_name, health_of, observe
@@ -71,6 +72,7 @@ def step(
     after, why_operator = choose_operator(config, after, health)
     moved = after.knobs != state.knobs or after.operator != state.operator
     after = replace(after, window=() if moved else window)
+    after = after if config.step_size is None else averaged(after, summary.path)
     after = plans.with_rate(config, after, summary)
     said = "; ".join([*why, *why_operator]) or set_point.calm(config, state, health)
     said += set_point.of_deadline(config, after, step)

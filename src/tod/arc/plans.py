@@ -44,7 +44,7 @@ def turn(
 ) -> tuple[ArcState, list[str], tuple[BoundCheck, ...]]:
     """Safety, then sharpness: the state with new knobs, the reasons, and what was compared."""
     after = state if state.first is not None else replace(state, first=step)
-    after = after if blind or summary.path is None else averaged(after, summary.path.delta)
+    after = after if blind else averaged(after, summary.path)
     current, goal = sharpness(state.knobs), sharpness(state.declared)
     wanted, why, compared = _wanted(config, after, summary, current, goal, elapsed(after, step))
     over = drift_over_budget(config, summary)

@@ -28,6 +28,7 @@ class ArcState:
         length: Batches of the run, or None.
         first: Number of the first step that was read, from which a plan counts; None before it.
         delta: Running mean of off-path damage, nats²; None until a batch told it.
+        within: The same of ``path.within``, which leaves out how contexts differ in speed.
         rate: Factor of the learning rate in force for the next batch.
     """
 
@@ -42,6 +43,7 @@ class ArcState:
     length: int | None = None
     first: int | None = None
     delta: float | None = None
+    within: float | None = None
     rate: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,518 @@
+"""Controllers of sharpness on exact worlds: the plan with its brake, the set point, baselines.
+
+Every arm of a cell trains the same operator in the same worlds with the same random numbers; only
+what steers differs. All ends are judged against the *sharp* target, which is known exactly.
+
+    python benchmarks/arc.py            # all cells; writes docs/results/arc.md and .json
+    python benchmarks/arc.py --quick    # two cells and a planted controller, a minute at most
+
+The plan, written before the confirmation was run:
+
+* Worlds 0-99 choose, worlds from 1000 on report. Chosen on the first are: the best of the six
+  open-loop schedules of every cell. The damage limit .4 was chosen earlier, on a prototype.
+* A figure of a cell is the ratio of two arms' total variation to q*, means over worlds. Arms are
+  paired by world. Its 95 % interval is a bootstrap over worlds; of several cells, one over the
+  numbers of worlds with all cells of a number together.
+* A cell is better where its interval is below 0, worse where it is above, else undecided. These are
+  counted by machine, and every arm that was run is in the table.
+* A context has collapsed where its entropy is below half of the target's, or KL(q*‖π) is above 4
+  nats.
+* Reach: against the ramp no interval above +3 %, and the 90 % quantile of the regret to the best of
+  six not above the ramp's; against fixed sharpness a median of -20 %; against version 0.1 of -10 %.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path as File
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from tod.arc import ArcConfig, ArcState, initial
+from tod.arc import step as arc_step
+from tod.arc.baselines import constant_speed
+from tod.base import Groups
+from tod.diagnostics import ContextCounts, Drift, EssRel, Overlap, Path, Summary, Tails, path_sums
+from tod.operators import (
+    Clip,
+    PolicyGradient,
+    Residual,
+    Truncate,
+    UpdateRule,
+    WeightedRegression,
+)
+from tod.study.distances import entropy, kl, total_variation
+from tod.study.sampled import cumulative, rows_at
+from tod.study.steered import Pace, Seen, Setting, Steered
+from tod.study.swap.exact_stack import law_of
+from tod.study.world import FiniteWorld, Law, log_softmax, make_world
+
+OUT = File(__file__).parent.parent / "docs" / "results"
+CELLS_DONE = File(__file__).parent.parent / "build" / "arc-cells.jsonl"
+CONTEXTS, STEPS = 8, 300
+CHOOSING = tuple(range(6))
+REPORTING = tuple(range(1000, 1016))
+RESAMPLES = 4000
+
+OPERATORS: dict[str, UpdateRule] = {
+    "clipped residual": PolicyGradient(trust_region=Clip(), pull=Residual()),
+    "log-ratio variance": PolicyGradient(
+        trust_region=Truncate(cap=1.0, floor=1.0), pull=Residual()
+    ),
+    "centred weighted MLE": WeightedRegression(centred=True),
+}
+TREATMENTS: dict[str, dict[str, Any]] = {
+    "base": {},
+    "rate ×3": {"rate": 0.3},
+    "rate ×.3": {"rate": 0.03},
+    "T = 100": {"steps": 100},
+    "refresh 16": {"refresh": 16},
+    "refresh 60 for 30 %": {"burst": (0.3, 0.6, 60)},
+    "K = 4": {"size": 4},
+}
+MISTREATED = ("rate ×3", "K = 4")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Utility and sharpness, operator, and how it is treated."""
+
+    shape: str
+    eta: float
+    operator: str
+    treatment: str
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        what = "Gaussian" if self.shape == "gaussian" else "1 % success"
+        return f"{what}, η* {self.eta:g}, {self.operator}, {self.treatment}"
+
+    def setting(self) -> Setting:
+        """What all arms share."""
+        return Setting(OPERATORS[self.operator], **(TREATMENTS | RATES).get(self.treatment, {}))
+
+    def world(self, number: int) -> FiniteWorld:
+        """One of its worlds."""
+        return make_world(number, contexts=CONTEXTS, shape=self.shape, success=0.01)  # type: ignore[arg-type]
+
+
+RATES: dict[str, dict[str, Any]] = {"rate ×10": {"rate": 1.0}}
+SHARP = (("gaussian", 5.0), ("binary", 8.0))
+CELLS = (
+    *(Cell(*kind, operator, t) for t in TREATMENTS for kind in SHARP for operator in OPERATORS),
+    *(Cell("gaussian", 20.0, operator, "base") for operator in OPERATORS),
+)
+BASE = tuple(cell for cell in CELLS if cell.treatment == "base" and cell.eta < 20)
+FAST = tuple(
+    Cell(*kind, operator, t)
+    for t in ("rate ×10", "rate ×3", "base", "rate ×.3")
+    for kind in SHARP
+    for operator in OPERATORS
+)
+
+Make = Callable[[Cell, FiniteWorld], ArcConfig]
+
+
+def plain(**settings: Any) -> Make:
+    """The same settings in every cell; two informative contexts of eight are enough to act on."""
+    return lambda cell, world: ArcConfig(**{"min_informative": 2, **settings})
+
+
+def written(**settings: Any) -> Make:
+    """With the deadline written that version 0.1 took by itself."""
+    return lambda cell, world: plain(deadline=int(0.8 * cell.setting().steps), **settings)(
+        cell, world
+    )
+
+
+def of_share(share: float, plan: str) -> Make:
+    """A plan that ends at a share of the run."""
+    return lambda cell, world: ArcConfig(plan=plan, deadline=round(share * cell.setting().steps))
+
+
+def at_constant_speed(cell: Cell, world: FiniteWorld) -> ArcConfig:
+    """The oracle: √Var_η(U)·dη/dt constant, of this very world."""
+    etas = np.linspace(0, cell.eta, 101)
+    laws = [np.exp(world.target(eta)) for eta in etas]
+    u = world.utility
+    means = [(p * u).sum(axis=1, keepdims=True) for p in laws]
+    variance = [(p * (u - m) ** 2).sum(axis=1).mean() for p, m in zip(laws, means, strict=True)]
+    return ArcConfig(plan="geodesic", shares=constant_speed(list(etas), np.array(variance), 60))
+
+
+def to_kl_of_target(cell: Cell, world: FiniteWorld) -> ArcConfig:
+    """Ziegler's rule with the KL that the target has."""
+    goal = float(kl(world.target(cell.eta), world.base).mean())
+    return ArcConfig(plan="adaptive_kl", goal=goal, start=0.1, min_informative=2)
+
+
+def to_entropy_of_target(cell: Cell, world: FiniteWorld) -> ArcConfig:
+    """The same rule on the entropy that the target has, nats a token."""
+    goal = float(entropy(world.target(cell.eta)).mean()) / world.language.length
+    return ArcConfig(plan="adaptive_entropy", goal=goal, start=0.1, min_informative=2)
+
+
+SIX: dict[str, Make] = {
+    "fixed": plain(plan="fixed"),
+    "linear 25": of_share(0.25, "linear"),
+    "linear 50": of_share(0.5, "linear"),
+    "linear 80": of_share(0.8, "linear"),
+    "linear 100": of_share(1.0, "linear"),
+    "cosine 80": of_share(0.8, "cosine"),
+}
+RAMP, PLAN, FIRST = "linear 80", "plan and brake", "version 0.1"
+MAIN = SIX | {
+    PLAN: plain(),
+    "set point": plain(plan="set_point"),
+    FIRST: written(plan="set_point"),
+}
+OTHERS: dict[str, Make] = {
+    RAMP: SIX[RAMP],
+    "plan and brake, δ* .15": plain(damage_limit=0.15),
+    "plan without brakes": plain(damage_limit=None, overlap_limit=None),
+    "set point, soft start": plain(plan="set_point", start=0.1),
+    "geodesic, oracle": at_constant_speed,
+    "ESS tempering .98": plain(plan="ess_tempering", start=0.02),
+    "adaptive KL, oracle goal": to_kl_of_target,
+    "adaptive entropy, oracle goal": to_entropy_of_target,
+    "linear 80, √ESS step": plain(plan="linear", step_size="ess"),
+    "planted: jumps to η*": plain(plan="linear", deadline=1),
+}
+BRAKES: dict[str, Make] = {
+    RAMP: SIX[RAMP],
+    PLAN: plain(),
+    "with step brake, δ": plain(step_size="damage"),
+    "with step brake, δ by prompt": plain(step_size="within"),
+    "with step √ESS": plain(step_size="ess"),
+}
+QUICK = {
+    "fixed": SIX["fixed"],
+    RAMP: SIX[RAMP],
+    PLAN: plain(),
+    "planted: jumps to η*": OTHERS["planted: jumps to η*"],
+}
+OPEN = {"fixed", "linear", "cosine", "geodesic"}
+
+
+def told(seen: Seen, config: ArcConfig, w: int, a: int, drift: Any, spread: Any) -> Summary:
+    """What a batch told of one run, as far as its controller reads it."""
+    informative = int(seen.informative[w, a].sum())
+    path, ess, tails, active = None, EssRel(), Tails(), None
+    if informative:
+        sums = seen.of_run(w, a)
+        path = Path(
+            delta=float(sums.delta),
+            within=float(sums.within),
+            variance=float(sums.variance),
+            contexts=informative,
+        )
+        if config.plan == "set_point":
+            middle, heaviest = seen.weights(w, a)
+            ess, tails = EssRel(median=middle), Tails(max_weight_median=heaviest)
+            active = seen.activation(w, a)
+    return Summary(
+        contexts=ContextCounts(total=CONTEXTS, informative=informative),
+        ess_rel=ess,
+        tails=tails,
+        overlap=Overlap(policy_proposal=float(seen.policy_proposal[w, a])),
+        drift=Drift(ref=float(drift[w, a])),
+        activation=active,
+        entropy=float(spread[w, a]),
+        path=path,
+    )
+
+
+class Controllers:
+    """One controller a run: the product's own, as pure functions of their states."""
+
+    def __init__(self, cell: Cell, arms: dict[str, Make], worlds: list[FiniteWorld]) -> None:
+        steps = cell.setting().steps
+        self.configs = [[make(cell, world) for make in arms.values()] for world in worlds]
+        self.states = [[initial(c, eta=cell.eta, steps=steps) for c in row] for row in self.configs]
+        self.open = {a for a, c in enumerate(self.configs[0]) if c.plan in OPEN and not c.step_size}
+        self.laid_out = {
+            (w, a): laid_out(self.configs[w][a], self.states[w][a], steps)
+            for w in range(len(worlds))
+            for a in self.open
+            if w == 0 or self.configs[w][a] != self.configs[0][a]
+        }
+        self.eta = np.array([[s.knobs["eta"] for s in row] for row in self.states])
+        self.rate = np.ones_like(self.eta)
+        self.mean = np.zeros_like(self.eta)
+
+    @property
+    def pace(self) -> Pace:
+        """Sharpness and rate in force."""
+        return Pace(self.eta, self.rate)
+
+    def steer(self, step: int, seen: Seen) -> Pace:
+        """Every run's next sharpness."""
+        self.mean += self.eta
+        drift, spread = seen.drift(), seen.entropy()
+        eta, rate = self.eta.copy(), self.rate.copy()
+        for w, row in enumerate(self.configs):
+            for a, config in enumerate(row):
+                if a in self.open:
+                    eta[w, a] = self.laid_out.get((w, a), self.laid_out[0, a])[step + 1]
+                    continue
+                summary = told(seen, config, w, a, drift, spread)
+                state, _ = arc_step(config, self.states[w][a], summary, step=step)
+                self.states[w][a] = state
+                eta[w, a], rate[w, a] = state.knobs["eta"], state.rate
+        self.eta, self.rate = eta, rate
+        return self.pace
+
+
+def laid_out(config: ArcConfig, state: ArcState, steps: int) -> list[float]:
+    """Sharpness at every step of a controller that reads nothing."""
+    values = [state.knobs["eta"]]
+    for step in range(steps):
+        state, _ = arc_step(config, state, Summary(), step=step)
+        values.append(state.knobs["eta"])
+    return values
+
+
+def run(cell: Cell, arms: dict[str, Make], numbers: Iterable[int]) -> list[dict[str, Any]]:
+    """The ends of all arms of a cell, a record an arm, one value a world."""
+    started = time.process_time()
+    worlds = [cell.world(number) for number in numbers]
+    control = Controllers(cell, arms, worlds)
+    trained = Steered(cell.setting(), worlds, len(arms))
+    law = trained.train(control.pace, control.steer)
+    sharp = trained.stack.law(lambda world: world.target(cell.eta))
+    shape = trained.stack.shape
+    tv = total_variation(law, sharp).reshape(shape).mean(axis=2)
+    gone = collapsed(law, sharp).reshape(shape).mean(axis=2)
+    seconds = time.process_time() - started
+    return [
+        {
+            "cell": cell.name,
+            "arm": arm,
+            "tv": tv[:, a].round(5).tolist(),
+            "collapsed": gone[:, a].round(4).tolist(),
+            "eta_mean": round(float(control.mean[:, a].mean() / cell.setting().steps), 3),
+            "seconds": round(seconds, 1),
+        }
+        for a, arm in enumerate(arms)
+    ]
+
+
+def collapsed(law: Law, sharp: Law) -> Any:
+    """Contexts whose entropy is below half of the target's, or KL(q*‖π) above 4 nats."""
+    return (entropy(law) < 0.5 * entropy(sharp)) | (kl(sharp, law) > 4.0)
+
+
+# ---------------------------------------------------------------------------------------------
+# early warning
+
+
+ALARM_ARMS = {name: MAIN[name] for name in ("fixed", "linear 25", RAMP, PLAN)}
+ALARM_RATES = (0.05, 0.1)
+ALARM_STEPS, ALARM_WORLDS, EVERY = 200, tuple(range(1100, 1108)), 10
+ALARMS = (
+    "probe δ",
+    "E_b[log b/π] on the probe",
+    "entropy",
+    "KL to ref",
+    "own-draw δ",
+    "clip",
+    "ESS(π/μ)",
+    "ESS(q*/μ)",
+    "probe δ, drawn from the policy",
+)
+SIGN = {"entropy": -1, "ESS(π/μ)": -1, "ESS(q*/μ)": -1}
+"""Alarms that ring low."""
+
+
+def watched(operator: str, rate: float) -> list[dict[str, Any]]:
+    """Alarms of every run every ten steps, and the share of its contexts that has collapsed."""
+    cell = Cell("gaussian", 5.0, operator, "base")
+    worlds = [cell.world(number) for number in ALARM_WORLDS]
+    setting = replace(cell.setting(), steps=ALARM_STEPS, rate=rate)
+    control = Controllers(replace(cell, treatment="alarms"), ALARM_ARMS, worlds)
+    trained = Steered(setting, worlds, len(ALARM_ARMS))
+    w, a, c = trained.stack.shape
+    base = trained.stack.law(lambda world: world.base)
+    utility = trained.stack.whole.utility
+    rng = np.random.default_rng(7)
+    uniform = np.repeat(rng.random((w, 1, c, 16)), a, axis=1).reshape(w * a * c, 16)
+    probe = rows_at(cumulative(base), uniform)
+    told_of: list[dict[str, Any]] = []
+    at = np.arange(w * a * c)[:, None]
+
+    def damage(log_pi: Law, rows: Any) -> Any:
+        x, y = utility[at, rows], (log_pi - base)[at, rows]
+        sums = path_sums(x.ravel(), y.ravel(), Groups.equal(len(x), x.shape[1]))
+        by_run = [getattr(sums, n).reshape(w, a, c) for n in ("size", "tilt", "cross", "gap")]
+        return type(sums)(*by_run).delta
+
+    def steer(step: int, seen: Seen) -> Pace:
+        pace = control.steer(step, seen)
+        if (step + 1) % EVERY == 0:
+            log_pi = law_of(trained.stack, log_softmax(trained.logits, axis=0))
+            own = rows_at(cumulative(log_pi), uniform)
+            missed = (base - log_pi)[at, probe].reshape(w, a, -1).mean(axis=2)
+            values = {
+                "probe δ": damage(log_pi, probe),
+                "E_b[log b/π] on the probe": missed,
+                "entropy": seen.entropy(),
+                "KL to ref": seen.drift(),
+                "own-draw δ": seen.path.delta,
+                "clip": by_run(seen, lambda i, j: seen.activation(i, j) or 0.0, (w, a)),
+                "ESS(π/μ)": seen.policy_proposal,
+                "ESS(q*/μ)": by_run(seen, lambda i, j: seen.weights(i, j)[0], (w, a)),
+                "probe δ, drawn from the policy": damage(log_pi, own),
+            }
+            told_of.append({n: np.asarray(v).ravel().round(5).tolist() for n, v in values.items()})
+        return pace
+
+    law = trained.train(control.pace, steer)
+    sharp = trained.stack.law(lambda world: world.target(cell.eta))
+    share = collapsed(law, sharp).reshape(w, a, c).mean(axis=2).ravel()
+    return [
+        {
+            "operator": operator,
+            "rate": rate,
+            "run": int(i),
+            "collapsed": float(share[i]),
+            "alarms": {name: [row[name][i] for row in told_of] for name in ALARMS},
+        }
+        for i in range(w * a)
+    ]
+
+
+def by_run(seen: Seen, of: Callable[[int, int], float], shape: tuple[int, int]) -> Any:
+    """A number of every run."""
+    return np.array([[of(i, j) for j in range(shape[1])] for i in range(shape[0])])
+
+
+# ---------------------------------------------------------------------------------------------
+# statistics
+
+
+Table = dict[tuple[str, str], dict[str, Any]]
+"""Records by cell and arm."""
+
+
+def ratio(table: Table, cells: list[str], arm: str, other: str) -> tuple[float, float, float]:
+    """TV of an arm over another's, less 1, over all the cells' worlds; with its 95 % interval."""
+    a, b = (np.array([table[cell, name]["tv"] for cell in cells]) for name in (arm, other))
+    rng = np.random.default_rng(0)
+    count = a.shape[1]
+    picks = rng.integers(count, size=(RESAMPLES, count))
+    draws = a[:, picks].sum(axis=(0, 2)) / b[:, picks].sum(axis=(0, 2)) - 1
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(a.sum() / b.sum() - 1), float(low), float(high)
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:+.1f} %".replace("-", "−")
+
+
+def with_interval(found: tuple[float, float, float]) -> str:
+    return f"{percent(found[0])} [{percent(found[1])}, {percent(found[2])}]"
+
+
+def counts(found: list[tuple[float, float, float]]) -> str:
+    """Cells better, worse and undecided."""
+    better, worse = sum(high < 0 for _, _, high in found), sum(low > 0 for _, low, _ in found)
+    return f"better in {better}, worse in {worse}, undecided in {len(found) - better - worse}"
+
+
+def auroc(bad: list[float], good: list[float]) -> float:
+    """Share of pairs in which the bad one is larger; ties count half."""
+    if not bad or not good:
+        return float("nan")
+    a, b = np.array(bad)[:, None], np.array(good)[None]
+    return float(((a > b) + 0.5 * (a == b)).mean())
+
+
+# ---------------------------------------------------------------------------------------------
+# the page
+
+
+def main() -> None:
+    """Run what is not done yet, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="two cells, eight worlds")
+    parser.add_argument("--out", type=File, default=OUT)
+    parser.add_argument("--cells", type=File, default=CELLS_DONE, help="what is done already")
+    parser.add_argument("--page-only", action="store_true", help="write the page of what is done")
+    options = parser.parse_args()
+    if options.quick:
+        quick()
+        return
+    if not options.page_only:
+        fill(options.cells)
+    write(options.out, [json.loads(line) for line in options.cells.read_text().splitlines()])
+
+
+def quick() -> None:
+    """Two cells on few worlds; the planted controller must show as worse."""
+    table: Table = {}
+    cells = [replace(cell, treatment="T = 100") for cell in BASE[:2]]
+    for cell in cells:
+        table |= {(r["cell"], r["arm"]): r for r in run(cell, QUICK, REPORTING[:8])}
+    for arm in QUICK:
+        found = [ratio(table, [cell.name], arm, RAMP) for cell in cells]
+        shown = "; ".join(with_interval(item) for item in found)
+        print(f"{arm:24} against {RAMP}: {shown}" + ("" if arm == RAMP else f"; {counts(found)}"))
+    print(winner(table, [cell.name for cell in cells], list(QUICK)))
+
+
+def winner(table: Table, cells: list[str], arms: list[str]) -> str:
+    """Which arm has the least total variation over the cells, in a sentence."""
+    means = {arm: fmean(fmean(table[cell, arm]["tv"]) for cell in cells) for arm in arms}
+    best = min(means, key=means.__getitem__)
+    rest = ", ".join(f"{arm} {value:.3f}" for arm, value in means.items())
+    name = "the ramp" if best == RAMP else best
+    return f"Least mean TV: {name} won ({rest})."
+
+
+def jobs() -> list[tuple[str, Callable[[], list[dict[str, Any]]]]]:
+    """Everything that is run, by name, in the order of what matters."""
+    found: list[tuple[str, Callable[[], list[dict[str, Any]]]]] = []
+    for part, cells, arms, numbers in (
+        ("report", CELLS, MAIN, REPORTING),
+        ("others", BASE, OTHERS, REPORTING),
+        ("brakes", FAST, BRAKES, REPORTING),
+    ):
+        for cell in cells:
+            found.append((f"{part}|{cell.name}", lambda c=cell, m=arms, n=numbers: run(c, m, n)))
+    for name in OPERATORS:
+        for rate in ALARM_RATES:
+            found.append((f"alarms|{name}, {rate}", lambda o=name, r=rate: watched(o, r)))
+    for cell in CELLS:
+        found.append((f"choose|{cell.name}", lambda c=cell: run(c, SIX, CHOOSING)))
+    return found
+
+
+def fill(path: File) -> None:
+    """Append what is not there yet, a line a job."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = set()
+    if path.exists():
+        done = {json.loads(line)["job"] for line in path.read_text().splitlines()}
+    for name, job in jobs():
+        if name in done:
+            continue
+        started = time.process_time()
+        line = {"job": name, "records": job(), "seconds": 0.0}
+        line["seconds"] = round(time.process_time() - started, 1)
+        with path.open("a") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        print(f"{name}: {line['seconds']} s", flush=True)
+
+
+def write(out: File, done: list[dict[str, Any]]) -> None:
+    """The page of what is done."""
+    raise NotImplementedError((out, len(done)))
+
+
+if __name__ == "__main__":
+    main()
