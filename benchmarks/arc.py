@@ -17,7 +17,7 @@ The plan, written before the confirmation was run:
   counted by machine, and every arm that was run is in the table.
 * A context has collapsed where its entropy is below half of the target's, or KL(q*‖π) is above 4
   nats.
-* Reach: against the ramp no interval above +3 %, and the 90 % quantile of the regret to the best of
+* Reach: against the ramp no interval that lies above +3 %, and the 90 % quantile of the regret to the best of
   six not above the ramp's; against fixed sharpness a median of -20 %; against version 0.1 of -10 %.
 """
 
@@ -26,8 +26,9 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path as File
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ from tod.study.world import FiniteWorld, Law, log_softmax, make_world
 
 OUT = File(__file__).parent.parent / "docs" / "results"
 CELLS_DONE = File(__file__).parent.parent / "build" / "arc-cells.jsonl"
-CONTEXTS, STEPS = 8, 300
+CONTEXTS, STEPS = 4, 300
 CHOOSING = tuple(range(6))
 REPORTING = tuple(range(1000, 1016))
 RESAMPLES = 4000
@@ -110,7 +111,7 @@ CELLS = (
 BASE = tuple(cell for cell in CELLS if cell.treatment == "base" and cell.eta < 20)
 FAST = tuple(
     Cell(*kind, operator, t)
-    for t in ("rate ×10", "rate ×3", "base", "rate ×.3")
+    for t in ("rate ×10", "base", "rate ×.3")
     for kind in SHARP
     for operator in OPERATORS
 )
@@ -119,8 +120,8 @@ Make = Callable[[Cell, FiniteWorld], ArcConfig]
 
 
 def plain(**settings: Any) -> Make:
-    """The same settings in every cell; two informative contexts of eight are enough to act on."""
-    return lambda cell, world: ArcConfig(**{"min_informative": 2, **settings})
+    """The same settings in every cell; one informative context of four is enough to act on."""
+    return lambda _cell, _world: ArcConfig(**{"min_informative": 1, **settings})
 
 
 def written(**settings: Any) -> Make:
@@ -132,7 +133,7 @@ def written(**settings: Any) -> Make:
 
 def of_share(share: float, plan: str) -> Make:
     """A plan that ends at a share of the run."""
-    return lambda cell, world: ArcConfig(plan=plan, deadline=round(share * cell.setting().steps))
+    return lambda cell, _world: ArcConfig(plan=plan, deadline=round(share * cell.setting().steps))
 
 
 def at_constant_speed(cell: Cell, world: FiniteWorld) -> ArcConfig:
@@ -148,13 +149,13 @@ def at_constant_speed(cell: Cell, world: FiniteWorld) -> ArcConfig:
 def to_kl_of_target(cell: Cell, world: FiniteWorld) -> ArcConfig:
     """Ziegler's rule with the KL that the target has."""
     goal = float(kl(world.target(cell.eta), world.base).mean())
-    return ArcConfig(plan="adaptive_kl", goal=goal, start=0.1, min_informative=2)
+    return ArcConfig(plan="adaptive_kl", goal=goal, start=0.1, min_informative=1)
 
 
 def to_entropy_of_target(cell: Cell, world: FiniteWorld) -> ArcConfig:
     """The same rule on the entropy that the target has, nats a token."""
     goal = float(entropy(world.target(cell.eta)).mean()) / world.language.length
-    return ArcConfig(plan="adaptive_entropy", goal=goal, start=0.1, min_informative=2)
+    return ArcConfig(plan="adaptive_entropy", goal=goal, start=0.1, min_informative=1)
 
 
 SIX: dict[str, Make] = {
@@ -199,32 +200,39 @@ QUICK = {
 OPEN = {"fixed", "linear", "cosine", "geodesic"}
 
 
-def told(seen: Seen, config: ArcConfig, w: int, a: int, drift: Any, spread: Any) -> Summary:
-    """What a batch told of one run, as far as its controller reads it."""
-    informative = int(seen.informative[w, a].sum())
-    path, ess, tails, active = None, EssRel(), Tails(), None
-    if informative:
-        sums = seen.of_run(w, a)
-        path = Path(
-            delta=float(sums.delta),
-            within=float(sums.within),
-            variance=float(sums.variance),
-            contexts=informative,
+class Told:
+    """What a batch told of every run, as far as controllers read it."""
+
+    def __init__(self, seen: Seen, set_points: list[int]) -> None:
+        self.seen, self.damage = seen, seen.damage()
+        self.drift, self.spread = seen.drift(), seen.entropy()
+        self.place = {arm: i for i, arm in enumerate(set_points)}
+        if set_points:
+            self.middle, self.heaviest = seen.weights(set_points)
+            self.active = seen.activation()
+
+    def of(self, w: int, a: int) -> Summary:
+        """The summary of one run's batch."""
+        informative = int(self.seen.informative[w, a].sum())
+        path, ess, tails, active = None, EssRel(), Tails(), None
+        if informative:
+            values = {name: float(x[w, a]) for name, x in self.damage.items()}
+            path = Path(**values, contexts=informative)
+            if a in self.place:
+                i = self.place[a]
+                ess = EssRel(median=float(self.middle[w, i]))
+                tails = Tails(max_weight_median=float(self.heaviest[w, i]))
+                active = float(self.active[w, a])
+        return Summary(
+            contexts=ContextCounts(total=CONTEXTS, informative=informative),
+            ess_rel=ess,
+            tails=tails,
+            overlap=Overlap(policy_proposal=float(self.seen.policy_proposal[w, a])),
+            drift=Drift(ref=float(self.drift[w, a])),
+            activation=active if active == active else None,
+            entropy=float(self.spread[w, a]),
+            path=path,
         )
-        if config.plan == "set_point":
-            middle, heaviest = seen.weights(w, a)
-            ess, tails = EssRel(median=middle), Tails(max_weight_median=heaviest)
-            active = seen.activation(w, a)
-    return Summary(
-        contexts=ContextCounts(total=CONTEXTS, informative=informative),
-        ess_rel=ess,
-        tails=tails,
-        overlap=Overlap(policy_proposal=float(seen.policy_proposal[w, a])),
-        drift=Drift(ref=float(drift[w, a])),
-        activation=active,
-        entropy=float(spread[w, a]),
-        path=path,
-    )
 
 
 class Controllers:
@@ -235,6 +243,7 @@ class Controllers:
         self.configs = [[make(cell, world) for make in arms.values()] for world in worlds]
         self.states = [[initial(c, eta=cell.eta, steps=steps) for c in row] for row in self.configs]
         self.open = {a for a, c in enumerate(self.configs[0]) if c.plan in OPEN and not c.step_size}
+        self.set_points = [a for a, c in enumerate(self.configs[0]) if c.plan == "set_point"]
         self.laid_out = {
             (w, a): laid_out(self.configs[w][a], self.states[w][a], steps)
             for w in range(len(worlds))
@@ -253,15 +262,14 @@ class Controllers:
     def steer(self, step: int, seen: Seen) -> Pace:
         """Every run's next sharpness."""
         self.mean += self.eta
-        drift, spread = seen.drift(), seen.entropy()
+        told = Told(seen, self.set_points)
         eta, rate = self.eta.copy(), self.rate.copy()
         for w, row in enumerate(self.configs):
             for a, config in enumerate(row):
                 if a in self.open:
                     eta[w, a] = self.laid_out.get((w, a), self.laid_out[0, a])[step + 1]
                     continue
-                summary = told(seen, config, w, a, drift, spread)
-                state, _ = arc_step(config, self.states[w][a], summary, step=step)
+                state, _ = arc_step(config, self.states[w][a], told.of(w, a), step=step)
                 self.states[w][a] = state
                 eta[w, a], rate[w, a] = state.knobs["eta"], state.rate
         self.eta, self.rate = eta, rate
@@ -363,9 +371,9 @@ def watched(operator: str, rate: float) -> list[dict[str, Any]]:
                 "entropy": seen.entropy(),
                 "KL to ref": seen.drift(),
                 "own-draw δ": seen.path.delta,
-                "clip": by_run(seen, lambda i, j: seen.activation(i, j) or 0.0, (w, a)),
+                "clip": np.nan_to_num(seen.activation()),
                 "ESS(π/μ)": seen.policy_proposal,
-                "ESS(q*/μ)": by_run(seen, lambda i, j: seen.weights(i, j)[0], (w, a)),
+                "ESS(q*/μ)": seen.weights(list(range(a)))[0],
                 "probe δ, drawn from the policy": damage(log_pi, own),
             }
             told_of.append({n: np.asarray(v).ravel().round(5).tolist() for n, v in values.items()})
@@ -384,11 +392,6 @@ def watched(operator: str, rate: float) -> list[dict[str, Any]]:
         }
         for i in range(w * a)
     ]
-
-
-def by_run(seen: Seen, of: Callable[[int, int], float], shape: tuple[int, int]) -> Any:
-    """A number of every run."""
-    return np.array([[of(i, j) for j in range(shape[1])] for i in range(shape[0])])
 
 
 # ---------------------------------------------------------------------------------------------
@@ -479,16 +482,16 @@ def jobs() -> list[tuple[str, Callable[[], list[dict[str, Any]]]]]:
     found: list[tuple[str, Callable[[], list[dict[str, Any]]]]] = []
     for part, cells, arms, numbers in (
         ("report", CELLS, MAIN, REPORTING),
-        ("others", BASE, OTHERS, REPORTING),
+        ("choose", CELLS, SIX, CHOOSING),
         ("brakes", FAST, BRAKES, REPORTING),
+        ("others", BASE, OTHERS, REPORTING),
     ):
-        for cell in cells:
-            found.append((f"{part}|{cell.name}", lambda c=cell, m=arms, n=numbers: run(c, m, n)))
-    for name in OPERATORS:
-        for rate in ALARM_RATES:
-            found.append((f"alarms|{name}, {rate}", lambda o=name, r=rate: watched(o, r)))
-    for cell in CELLS:
-        found.append((f"choose|{cell.name}", lambda c=cell: run(c, SIX, CHOOSING)))
+        found += [(f"{part}|{cell.name}", partial(run, cell, arms, numbers)) for cell in cells]
+    found += [
+        (f"alarms|{name}, {rate}", partial(watched, name, rate))
+        for name in OPERATORS
+        for rate in ALARM_RATES
+    ]
     return found
 
 
@@ -509,9 +512,291 @@ def fill(path: File) -> None:
         print(f"{name}: {line['seconds']} s", flush=True)
 
 
+def tables(done: list[dict[str, Any]]) -> dict[str, Table]:
+    """Records by part, cell and arm."""
+    found: dict[str, Table] = {}
+    for line in done:
+        part = line["job"].partition("|")[0]
+        if part != "alarms":
+            table = found.setdefault(part, {})
+            table.update({(r["cell"], r["arm"]): r for r in line["records"]})
+    return found
+
+
+def cells_of(table: Table) -> list[str]:
+    """Its cells, in order."""
+    return list(dict.fromkeys(cell for cell, _ in table))
+
+
 def write(out: File, done: list[dict[str, Any]]) -> None:
-    """The page of what is done."""
-    raise NotImplementedError((out, len(done)))
+    """The page for people and the records for machines."""
+    parts = tables(done)
+    report = parts["report"]
+    seconds = sum(line["seconds"] for line in done)
+    alarms = [r for line in done if line["job"].startswith("alarms") for r in line["records"]]
+    text = [
+        *HEAD.format(
+            seconds=round(seconds),
+            cells=len(cells_of(report)),
+            of=len(CELLS),
+            worlds=len(REPORTING),
+            first=REPORTING[0],
+            last=REPORTING[-1],
+            contexts=CONTEXTS,
+            choosing=len(CHOOSING),
+        ).splitlines(),
+        *in_short(parts),
+        *all_arms(parts),
+        *every_cell(parts),
+        *others(parts.get("others", {})),
+        *brakes(parts.get("brakes", {})),
+        *early_warning(alarms),
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "arc.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    lines = ",\n".join(json.dumps(line, ensure_ascii=False) for line in done)
+    (out / "arc.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
+HEAD = """# Controllers of sharpness on exact worlds
+
+`python benchmarks/arc.py` ({seconds} CPU-seconds); what each controller does is in
+[arc](../arc.md). Worlds of 512 sequences and {contexts} prompts, K = 16, 300 steps of Adam from rate
+.1 with linear decay, μ refreshed every 4 steps, where a cell does not say otherwise. {cells} of {of}
+cells, each with the worlds {first}-{last} ({worlds}); the best of six open-loop schedules of a cell
+was chosen on {choosing} worlds below 100. All arms of a world draw with the same random numbers. A
+figure is the ratio of mean total variations to the sharp q*, less 1: negative is closer to it. In
+brackets: its 95 % interval, from a bootstrap over worlds. *Better* and *worse*: the interval leaves
+out 0. A prompt has collapsed when its entropy is below half of the target's or KL(q*‖π) is above 4
+nats. The plan stands at the head of the script, and was committed before worlds from 1000 on were
+run.
+"""
+
+
+def against(table: Table, arm: str, other: str) -> list[tuple[float, float, float]]:
+    """The ratio of two arms in every cell that has both."""
+    cells = [c for c in cells_of(table) if (c, arm) in table and (c, other) in table]
+    return [ratio(table, [cell], arm, other) for cell in cells]
+
+
+def regrets(parts: dict[str, Table], arm: str) -> list[float]:
+    """TV of an arm over that of the schedule that was best on the choosing worlds, less 1."""
+    report, choose = parts["report"], parts.get("choose", {})
+    found = []
+    for cell in cells_of(report):
+        if all((cell, six) in choose for six in SIX):
+            best = min(SIX, key=lambda six: fmean(choose[cell, six]["tv"]))
+            found.append(fmean(report[cell, arm]["tv"]) / fmean(report[cell, best]["tv"]) - 1)
+    return found
+
+
+def spread_of(values: list[float]) -> str:
+    """Median, 90 % quantile and largest."""
+    if not values:
+        return "– | – | –"
+    return " | ".join(percent(v) for v in (median(values), np.quantile(values, 0.9), max(values)))
+
+
+def all_arms(parts: dict[str, Table]) -> list[str]:
+    """Every arm over all cells."""
+    report = parts["report"]
+    cells = cells_of(report)
+    rows = [
+        "## Every arm, over all cells",
+        "",
+        "Ratios are of one cell each; *regret* is against the best of six.",
+        "",
+        "| arm | mean TV | collapsed | ratio to the ramp: median | q90 | worst | cells "
+        "| regret: median | q90 | worst |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for arm in MAIN:
+        found = against(report, arm, RAMP)
+        tv = fmean(fmean(report[c, arm]["tv"]) for c in cells)
+        gone = fmean(fmean(report[c, arm]["collapsed"]) for c in cells)
+        word = "" if arm == RAMP else counts(found)
+        rows.append(
+            f"| {arm} | {tv:.3f} | {gone:.3f} | {spread_of([v for v, _, _ in found])} | {word} "
+            f"| {spread_of(regrets(parts, arm))} |"
+        )
+    return [*rows, ""]
+
+
+def in_short(parts: dict[str, Table]) -> list[str]:
+    """The claims, each with what was measured and whether it is reached."""
+    report = parts["report"]
+    cells, mine = cells_of(report), against(report, PLAN, RAMP)
+    above = [c for c, (_, low, _) in zip(cells, mine, strict=True) if low > 0.03]
+    touching = sum(high > 0.03 for _, _, high in mine)
+    q90 = {arm: np.quantile(r, 0.9) for arm in (PLAN, RAMP) if (r := regrets(parts, arm))}
+    fixed, first = against(report, PLAN, "fixed"), against(report, PLAN, FIRST)
+    lost = [c for c, (_, low, _) in zip(cells, fixed, strict=True) if low > 0]
+    hard = [c for c in cells if "η* 20" in c or c.endswith(MISTREATED)]
+    pooled = ratio(report, hard, PLAN, RAMP) if hard else (0.0, 0.0, 0.0)
+    gone = {arm: fmean(fmean(report[c, arm]["collapsed"]) for c in cells) for arm in MAIN}
+    middle = {"fixed": median(v for v, _, _ in fixed), FIRST: median(v for v, _, _ in first)}
+    means = [
+        f"* Against the ramp: median {percent(median(v for v, _, _ in mine))}, worst "
+        f"{percent(max(v for v, _, _ in mine))}, best {percent(min(v for v, _, _ in mine))}; "
+        f"{counts(mine)} of {len(cells)} cells.",
+        f"* Intervals that lie above +3 % against the ramp: {len(above)} of {len(cells)} "
+        f"({said(not above)}){named(above)}; {touching} reach above it.",
+    ]
+    if len(q90) == 2:
+        means.append(
+            f"* 90 % quantile of the regret to the best of six: {percent(q90[PLAN])}, the ramp's "
+            f"{percent(q90[RAMP])} ({said(q90[PLAN] <= q90[RAMP])})."
+        )
+    means += [
+        f"* Against the ramp in mistreated cells (η* 20, rate ×3, K = 4) together: "
+        f"{with_interval(pooled)}; asked is at most −3 % with the interval below 0 "
+        f"({said(pooled[0] <= -0.03 and pooled[2] < 0)}).",
+        f"* Against fixed sharpness: median {percent(middle['fixed'])}; {counts(fixed)}; asked is "
+        f"at most −20 % ({said(middle['fixed'] <= -0.2)}). Worse in{named(lost) or ': none'}.",
+        f"* Against version 0.1: median {percent(middle[FIRST])}; {counts(first)}; asked is at "
+        f"most −10 % ({said(middle[FIRST] <= -0.1)}).",
+        f"* Collapsed prompts, mean of the cells: {gone[PLAN]:.3f}; the ramp {gone[RAMP]:.3f}, "
+        f"version 0.1 {gone[FIRST]:.3f}, the set point without a deadline "
+        f"{gone['set point']:.3f}, fixed {gone['fixed']:.3f} "
+        f"({said(gone[PLAN] <= min(gone[RAMP] + 0.005, 0.5 * gone['fixed']))}).",
+        f"* {winner(report, cells, list(MAIN))}",
+    ]
+    return ["## In short", "", *means, ""]
+
+
+def said(reached: bool) -> str:
+    return "reached" if reached else "**not reached**"
+
+
+def named(cells: list[str]) -> str:
+    return ": " + "; ".join(cells) if cells else ""
+
+
+def every_cell(parts: dict[str, Table]) -> list[str]:
+    """The plan with its brake in every cell."""
+    report = parts["report"]
+    rows = [
+        "## The plan with its brake, in every cell",
+        "",
+        "| cell | TV of the ramp | against the ramp | against fixed | against version 0.1 |",
+        "|---|---|---|---|---|",
+    ]
+    for cell in cells_of(report):
+        found = [with_interval(ratio(report, [cell], PLAN, o)) for o in (RAMP, "fixed", FIRST)]
+        rows.append(f"| {cell} | {fmean(report[cell, RAMP]['tv']):.3f} | {' | '.join(found)} |")
+    return [*rows, ""]
+
+
+def others(table: Table) -> list[str]:
+    """All other arms, in the base cells."""
+    if not table:
+        return []
+    cells = cells_of(table)
+    rows = [
+        "## Other arms",
+        "",
+        f"In the {len(cells)} base cells at η* 5 and 8, against the ramp.",
+        "",
+        "| arm | mean TV | collapsed | together | worst cell | cells |",
+        "|---|---|---|---|---|---|",
+    ]
+    for arm in OTHERS:
+        found = against(table, arm, RAMP)
+        tv = fmean(fmean(table[c, arm]["tv"]) for c in cells)
+        gone = fmean(fmean(table[c, arm]["collapsed"]) for c in cells)
+        together = with_interval(ratio(table, cells, arm, RAMP))
+        worst = percent(max(v for v, _, _ in found))
+        rows.append(f"| {arm} | {tv:.3f} | {gone:.3f} | {together} | {worst} | {counts(found)} |")
+    return [*rows, ""]
+
+
+def brakes(table: Table) -> list[str]:
+    """The step size, by rate, against the same plan without it."""
+    if not table:
+        return []
+    rows = [
+        "## Slowing the learning rate too",
+        "",
+        "Against the plan with its brake and no step size: worst and best cell of each rate.",
+        "",
+        "| rate | arm | mean TV | together | worst cell | best cell |",
+        "|---|---|---|---|---|---|",
+    ]
+    for rate in ("rate ×10", "base", "rate ×.3"):
+        cells = [cell for cell in cells_of(table) if cell.endswith(", " + rate)]
+        for arm in BRAKES if cells else ():
+            found = against({k: v for k, v in table.items() if k[0] in cells}, arm, PLAN)
+            tv = fmean(fmean(table[c, arm]["tv"]) for c in cells)
+            low, high = min(v for v, _, _ in found), max(v for v, _, _ in found)
+            together = with_interval(ratio(table, cells, arm, PLAN))
+            shown = f"{together} | {percent(high)} | {percent(low)}"
+            rows.append(f"| {rate} | {arm} | {tv:.3f} | {shown} |")
+    return [*rows, ""]
+
+
+def early_warning(runs: list[dict[str, Any]]) -> list[str]:
+    """AUROC of every alarm at a quarter and at half of the run, and how early it rings."""
+    if not runs:
+        return []
+    rows = [
+        "## Early warning",
+        "",
+        f"Runs of {ALARM_STEPS} steps at rates {ALARM_RATES[0]} and {ALARM_RATES[1]} in the worlds "
+        f"{ALARM_WORLDS[0]}-{ALARM_WORLDS[-1]} under {', '.join(ALARM_ARMS)}; Gaussian, η* 5. A run is bad "
+        "where at least 20 % of its prompts collapse by the end, good where at most 6 % do. AUROC at "
+        "25 % and 50 % of the run, by operator and of all together. *Rings*: share of the bad runs "
+        "in which the alarm passes the level that at most 5 % of the good runs ever pass, and the "
+        "median part of the run that is then left.",
+        "",
+        "| alarm | " + " | ".join([*OPERATORS, "all together"]) + " | rings | left |",
+        "|---" * (len(OPERATORS) + 4) + "|",
+    ]
+    for alarm in ALARMS:
+        columns = [
+            " / ".join(
+                f"{value:.2f}" if value == value else "–"
+                for value in (quality(some, alarm, share) for share in (0.25, 0.5))
+            )
+            for some in [
+                *([r for r in runs if r["operator"] == name] for name in OPERATORS),
+                runs,
+            ]
+        ]
+        rows.append(f"| {alarm} | {' | '.join(columns)} | {' | '.join(rings(runs, alarm))} |")
+    bad = {name: [judged(r) for r in runs if r["operator"] == name] for name in OPERATORS}
+    sizes = ", ".join(f"{n}: {v.count(True)} bad, {v.count(False)} good" for n, v in bad.items())
+    return [*rows, "", f"{len(runs)} runs; {sizes}.", ""]
+
+
+def judged(run: dict[str, Any]) -> bool | None:
+    """Whether a run is bad; None between."""
+    share = run["collapsed"]
+    return True if share >= 0.2 else False if share <= 0.06 else None
+
+
+def quality(runs: list[dict[str, Any]], alarm: str, share: float) -> float:
+    """AUROC of an alarm at a share of the run."""
+    at = round(share * ALARM_STEPS / EVERY) - 1
+    sign = SIGN.get(alarm, 1)
+    of = {
+        word: [sign * r["alarms"][alarm][at] for r in runs if judged(r) is word]
+        for word in (True, False)
+    }
+    return auroc(of[True], of[False])
+
+
+def rings(runs: list[dict[str, Any]], alarm: str) -> tuple[str, str]:
+    """In how many of the bad runs it rings, and what is left of the run then."""
+    sign = SIGN.get(alarm, 1)
+    series = [(judged(r), [sign * v for v in r["alarms"][alarm]]) for r in runs]
+    good = sorted(max(v) for word, v in series if word is False)
+    bad = [v for word, v in series if word is True]
+    if not good or not bad:
+        return "–", "–"
+    level = good[min(len(good) - 1, int(0.95 * len(good)))]
+    first = [next((i for i, x in enumerate(v) if x > level), None) for v in bad]
+    rung = [1 - (i + 1) * EVERY / ALARM_STEPS for i in first if i is not None]
+    return f"{len(rung) / len(bad):.2f}", f"{100 * median(rung):.0f} %" if rung else "–"
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from tod.targets import ScalarReward
 from tolerance import double
 
 STEPS, SIZE, ETA = 9, 6, 5.0
-NEAR = double(STEPS * 64, 100.0)
-"""Adam divides small gradients by their own size, and their rounding with them."""
+EPSILON = 1e-6
+NEAR = double(STEPS * 64, 1 / EPSILON)
+"""Adam divides a gradient, and its rounding, by its own size, and that by EPSILON at the least."""
 CONFIGS = [
     ArcConfig(damage_limit=1e-3, min_informative=1),
     ArcConfig(plan="set_point", min_informative=1, window=1),
@@ -60,17 +61,19 @@ def test_a_run_of_the_array_is_the_run_alone(action):
 
     def steer(step, seen):
         etas.append(pace().eta)
+        ess, largest = seen.weights(list(range(len(CONFIGS))))
         for w, row in enumerate(states):
             for a, config in enumerate(CONFIGS):
                 some = int(seen.informative[w, a].sum())
-                middle, heaviest = seen.weights(w, a) if some else (None, None)
+                told = {n: float(x[w, a]) for n, x in seen.damage().items()}
+                active = float(seen.activation()[w, a])
                 summary = Summary(
                     contexts=ContextCounts(total=3, informative=some),
-                    ess_rel=EssRel(median=middle),
-                    tails=Tails(max_weight_median=heaviest),
+                    ess_rel=EssRel(median=float(ess[w, a]) if some else None),
+                    tails=Tails(max_weight_median=float(largest[w, a]) if some else None),
                     overlap=Overlap(policy_proposal=float(seen.policy_proposal[w, a])),
-                    activation=seen.activation(w, a),
-                    path=Path(delta=float(seen.of_run(w, a).delta)) if some else None,
+                    activation=None if np.isnan(active) else active,
+                    path=Path(**told) if some else None,
                 )
                 row[a], _ = arc_step(config, row[a], summary, step=step)
         return pace()

@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from tod.base import Groups
 from tod.diagnostics.activation import changed
-from tod.diagnostics.ess import ess
 from tod.diagnostics.path import PathSums, path_sums
-from tod.diagnostics.quantiles import quantile
 from tod.operators import Batch, Credit, Operator, UpdateRule
 from tod.study.policy import Adam, slope_of_choices
 from tod.study.sampled import rows_at, uniforms
@@ -90,31 +87,41 @@ class Seen:
     credit: Credit
     stack: Stack
 
-    def of_run(self, world: int, arm: int) -> PathSums:
-        """The path's sums over the informative contexts of one run."""
-        return self.path.take((world, arm, self.informative[world, arm]))
+    def damage(self) -> dict[str, Float[np.ndarray, "W A"]]:
+        """``delta``, ``within`` and ``variance`` of the path over informative contexts; NaN: none.
 
-    def weights(self, world: int, arm: int) -> tuple[float, float]:
-        """Median ESS_rel(q*/μ) and median largest weight over informative contexts of one run."""
-        log_w = self.stack.by_run(np.asarray(self.batch.log_w))[world, arm]
-        some = log_w[self.informative[world, arm]]
-        size = some.shape[1]
-        shares = np.exp(some - some.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        effective = ess(some.ravel(), Groups.equal(len(some), size)) / size
-        return quantile(effective, 0.5), quantile(shares.max(axis=1), 0.5)
+        A context that is left out adds nothing to any sum.
+        """
+        some, sums = self.informative, self.path
+        gap = np.where(some, sums.gap, 0.0)
+        read = PathSums(sums.size, np.where(some, sums.tilt, 0.0), sums.cross * some, gap)
+        count = np.where(some.any(axis=2), some.sum(axis=2), np.nan)
+        share = some.shape[2] / count
+        return {name: getattr(read, name) * share for name in ("delta", "within", "variance")}
 
-    def activation(self, world: int, arm: int) -> float | None:
-        """Share of the gradient's weight that the trust region changed; None without one."""
+    def weights(
+        self, arms: Sequence[int]
+    ) -> tuple[Float[np.ndarray, "W n"], Float[np.ndarray, "W n"]]:
+        """Median ESS_rel(q*/μ) and median largest weight over informative contexts of some arms."""
+        log_w = self.stack.by_run(np.asarray(self.batch.log_w))[:, arms]
+        w = np.exp(log_w - log_w.max(axis=3, keepdims=True))
+        total = w.sum(axis=3)
+        effective = total**2 / np.einsum("wack,wack->wac", w, w) / w.shape[3]
+        some = self.informative[:, arms]
+        return _middle(effective, some), _middle(w.max(axis=3) / total, some)
+
+    def activation(self) -> Float[np.ndarray, "W A"]:
+        """Share of the gradient's weight that the trust region changed; NaN without one."""
         if self.credit.gate is None or self.credit.token_advantage is None:
-            return None
+            return np.full(self.informative.shape[:2], np.nan)
         gate, advantage = (
-            self.stack.by_run(np.asarray(x))[world, arm]
-            for x in (self.credit.gate, self.credit.token_advantage)
+            self.stack.by_run(np.asarray(x)).reshape(*self.informative.shape[:2], -1)
+            for x in (changed(self.credit.gate), self.credit.token_advantage)
         )
         weight = np.abs(advantage)
-        total = float(weight.sum())
-        return float((weight * changed(gate)).sum()) / total if total > 0 else None
+        total = weight.sum(axis=2)
+        part = (weight * gate).sum(axis=2)
+        return np.divide(part, total, out=np.full(part.shape, np.nan), where=total > 0)  # type: ignore[no-any-return]
 
     def drift(self) -> Float[np.ndarray, "W A"]:
         """KL(π‖b), nats a sequence, draws of μ weighted by π/μ."""
@@ -128,6 +135,14 @@ class Seen:
         """Entropy of the sampled tokens, nats a token."""
         drawn = -np.asarray(self.batch.log_mu) / self.batch.sequences.sizes
         return self.stack.by_run(drawn).mean(axis=(2, 3))  # type: ignore[no-any-return]
+
+
+def _middle(x: Any, some: Any) -> Any:
+    """The median of some contexts, an order statistic; NaN where there is none."""
+    count = some.sum(axis=2)
+    ordered = np.sort(np.where(some, x, np.inf), axis=2)
+    at = np.maximum((count + 1) // 2 - 1, 0)[..., None]
+    return np.where(count > 0, np.take_along_axis(ordered, at, axis=2)[..., 0], np.nan)
 
 
 Steer = Callable[[int, Seen], Pace]
