@@ -2,6 +2,7 @@
 # make test   every check and test (CPU, minutes)
 # make test-machines   the numeric tests as other machines compute them (an hour and more)
 # make study-quick, study-exact, study-lm   are operators of one target interchangeable? (docs/swap.md)
+# make bench-arc   controllers of sharpness on exact worlds (docs/results/arc.md)
 # make mutants  break lines of the theory packages, one at a time: a test must fail each time
 # make docs    the site of documentation, in build/site
 # make dist    wheel and source archive, checked, in dist/
@@ -23,7 +24,7 @@ export TOKENIZERS_PARALLELISM := false
 # hundreds of processes start here: where bytecode may not be written each compiles torch anew, 13 s
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-slow test-machines test-pythons mutants study-quick study-exact study-lm lint format types contracts unit doctest bench tiny schemas docs dist clean
+.PHONY: demo test test-slow test-machines test-pythons mutants study-quick study-exact study-lm lint format types contracts unit doctest bench bench-arc tiny schemas docs dist clean
 
 demo: $(TRAIN)
 	$(VENV)/bin/tod demo --output runs/demo --overwrite
@@ -75,8 +76,12 @@ study-exact: $(STAMP)
 study-lm: $(STAMP)
 	$(VENV)/bin/tod swap studies/language_models.yaml --output studies/results/language_models --processes $(PROCESSES)
 
+# a second call goes on where the first one stopped
+bench-arc: $(STAMP)
+	$(PY) benchmarks/arc.py
+
 bench: $(STAMP)
-	for b in benchmarks/*.py; do echo "== $$b"; $(PY) $$b || exit 1; done
+	for b in $(filter-out benchmarks/arc.py,$(wildcard benchmarks/*.py)); do echo "== $$b"; $(PY) $$b || exit 1; done
 
 tiny: $(STAMP)
 	$(PY) scripts/make_tiny.py

@@ -17,8 +17,9 @@ The plan, written before the confirmation was run:
   counted by machine, and every arm that was run is in the table.
 * A context has collapsed where its entropy is below half of the target's, or KL(q*‖π) is above 4
   nats.
-* Reach: against the ramp no interval that lies above +3 %, and the 90 % quantile of the regret to the best of
-  six not above the ramp's; against fixed sharpness a median of -20 %; against version 0.1 of -10 %.
+* Reach: against the ramp no interval that lies above +3 %, and the 90 % quantile of the regret to
+  the best of six not above the ramp's; against fixed sharpness a median of -20 %; against version
+  0.1 of -10 %.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as File
 from statistics import fmean, median
+from textwrap import fill as fill_text
 from typing import Any
 
 import numpy as np
@@ -473,8 +475,11 @@ def winner(table: Table, cells: list[str], arms: list[str]) -> str:
     means = {arm: fmean(fmean(table[cell, arm]["tv"]) for cell in cells) for arm in arms}
     best = min(means, key=means.__getitem__)
     rest = ", ".join(f"{arm} {value:.3f}" for arm, value in means.items())
-    name = "the ramp" if best == RAMP else best
-    return f"Least mean TV: {name} won ({rest})."
+    if best == RAMP:
+        return f"Least mean TV: the ramp won ({rest})."
+    found = ratio(table, cells, best, RAMP)
+    clear = "" if found[2] < 0 else ", and the interval does not leave out 0"
+    return f"Least mean TV: {best}, {with_interval(found)} against the ramp{clear} ({rest})."
 
 
 def jobs() -> list[tuple[str, Callable[[], list[dict[str, Any]]]]]:
@@ -535,16 +540,21 @@ def write(out: File, done: list[dict[str, Any]]) -> None:
     seconds = sum(line["seconds"] for line in done)
     alarms = [r for line in done if line["job"].startswith("alarms") for r in line["records"]]
     text = [
-        *HEAD.format(
-            seconds=round(seconds),
-            cells=len(cells_of(report)),
-            of=len(CELLS),
-            worlds=len(REPORTING),
-            first=REPORTING[0],
-            last=REPORTING[-1],
-            contexts=CONTEXTS,
-            choosing=len(CHOOSING),
-        ).splitlines(),
+        "# Controllers of sharpness on exact worlds",
+        "",
+        wrapped(
+            HEAD.format(
+                seconds=round(seconds),
+                cells=len(cells_of(report)),
+                of=len(CELLS),
+                worlds=len(REPORTING),
+                first=REPORTING[0],
+                last=REPORTING[-1],
+                contexts=CONTEXTS,
+                choosing=len(CHOOSING),
+            )
+        ),
+        "",
         *in_short(parts),
         *all_arms(parts),
         *every_cell(parts),
@@ -558,19 +568,29 @@ def write(out: File, done: list[dict[str, Any]]) -> None:
     (out / "arc.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
-HEAD = """# Controllers of sharpness on exact worlds
-
+HEAD = """
 `python benchmarks/arc.py` ({seconds} CPU-seconds); what each controller does is in
-[arc](../arc.md). Worlds of 512 sequences and {contexts} prompts, K = 16, 300 steps of Adam from rate
-.1 with linear decay, μ refreshed every 4 steps, where a cell does not say otherwise. {cells} of {of}
-cells, each with the worlds {first}-{last} ({worlds}); the best of six open-loop schedules of a cell
-was chosen on {choosing} worlds below 100. All arms of a world draw with the same random numbers. A
-figure is the ratio of mean total variations to the sharp q*, less 1: negative is closer to it. In
-brackets: its 95 % interval, from a bootstrap over worlds. *Better* and *worse*: the interval leaves
-out 0. A prompt has collapsed when its entropy is below half of the target's or KL(q*‖π) is above 4
-nats. The plan stands at the head of the script, and was committed before worlds from 1000 on were
-run.
+[arc](../arc.md). Worlds of 512 sequences and {contexts} prompts, K = 16, 300 steps of Adam from rate .1 with linear
+decay, μ refreshed every 4 steps, where a cell does not say otherwise. {cells} of {of} cells, each
+with the worlds {first}-{last} ({worlds}); the best of six open-loop schedules of a cell was chosen
+on {choosing} worlds below 100. All arms of a world draw with the same random numbers. A figure is
+the ratio of mean total variations to the sharp q*, less 1: negative is closer to it. In brackets:
+its 95 % interval, from a bootstrap over worlds. *Better* and *worse*: the interval leaves out 0. A
+prompt has collapsed when its entropy is below half of the target's or KL(q*‖π) is above 4 nats. The
+plan stands at the head of the script, and was committed before worlds from 1000 on were run.
 """
+WARNING = """
+Runs of {steps} steps at rates {rates} in the worlds {first}-{last}, Gaussian, η* 5, under {arms}. A
+run is bad where at least 20 % of its prompts collapse by the end, good where at most 6 % do. AUROC
+at 25 % and 50 % of the run, by operator and of all together. *Rings*: share of the bad runs in
+which the alarm passes the level that at most 5 % of the good runs ever pass, and the median part of
+the run that is then left.
+"""
+
+
+def wrapped(text: str) -> str:
+    """A paragraph of lines of at most 100 columns."""
+    return fill_text(" ".join(text.split()), 100, break_long_words=False, break_on_hyphens=False)
 
 
 def against(table: Table, arm: str, other: str) -> list[tuple[float, float, float]]:
@@ -741,12 +761,15 @@ def early_warning(runs: list[dict[str, Any]]) -> list[str]:
     rows = [
         "## Early warning",
         "",
-        f"Runs of {ALARM_STEPS} steps at rates {ALARM_RATES[0]} and {ALARM_RATES[1]} in the worlds "
-        f"{ALARM_WORLDS[0]}-{ALARM_WORLDS[-1]} under {', '.join(ALARM_ARMS)}; Gaussian, η* 5. A run is bad "
-        "where at least 20 % of its prompts collapse by the end, good where at most 6 % do. AUROC at "
-        "25 % and 50 % of the run, by operator and of all together. *Rings*: share of the bad runs "
-        "in which the alarm passes the level that at most 5 % of the good runs ever pass, and the "
-        "median part of the run that is then left.",
+        wrapped(
+            WARNING.format(
+                steps=ALARM_STEPS,
+                rates=" and ".join(map(str, ALARM_RATES)),
+                first=ALARM_WORLDS[0],
+                last=ALARM_WORLDS[-1],
+                arms=", ".join(ALARM_ARMS),
+            )
+        ),
         "",
         "| alarm | " + " | ".join([*OPERATORS, "all together"]) + " | rings | left |",
         "|---" * (len(OPERATORS) + 4) + "|",

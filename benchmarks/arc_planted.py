@@ -44,14 +44,22 @@ OPERATORS: dict[str, UpdateRule] = {
         trust_region=Truncate(cap=1.0, floor=1.0), pull=Residual()
     ),
 }
+DEADLINE = 240
+
+
+def set_point(**settings: float) -> ArcConfig:
+    """The controller of version 0.1, with the deadline written that it took by itself."""
+    return ArcConfig.parse({"plan": "set_point", "deadline": DEADLINE, **settings}, "arc")
+
+
 ARMS: dict[str, ArcConfig | None] = {
     "fixed η*": None,
-    "linear ramp": ArcConfig(),
-    "ARC, defaults": ArcConfig(),
-    "ARC, soft start": ArcConfig(start=0.1),
-    "ARC, soft start, ESS 0.7": ArcConfig(start=0.1, ess_target=0.7),
+    "linear ramp": ArcConfig(deadline=DEADLINE),
+    "ARC, defaults": set_point(),
+    "ARC, soft start": set_point(start=0.1),
+    "ARC, soft start, ESS 0.7": set_point(start=0.1, ess_target=0.7),
     # after the others had been seen, on worlds 200 to 203, which are not among those below
-    "ARC, soft start, slew 0.0105": ArcConfig(start=0.1, slew=0.0105),
+    "ARC, soft start, slew 0.0105": set_point(start=0.1, slew=0.0105),
 }
 
 
