@@ -570,14 +570,15 @@ def write(out: File, done: list[dict[str, Any]]) -> None:
 
 HEAD = """
 `python benchmarks/arc.py` ({seconds} CPU-seconds); what each controller does is in
-[arc](../arc.md). Worlds of 512 sequences and {contexts} prompts, K = 16, 300 steps of Adam from rate .1 with linear
-decay, μ refreshed every 4 steps, where a cell does not say otherwise. {cells} of {of} cells, each
-with the worlds {first}-{last} ({worlds}); the best of six open-loop schedules of a cell was chosen
-on {choosing} worlds below 100. All arms of a world draw with the same random numbers. A figure is
-the ratio of mean total variations to the sharp q*, less 1: negative is closer to it. In brackets:
-its 95 % interval, from a bootstrap over worlds. *Better* and *worse*: the interval leaves out 0. A
-prompt has collapsed when its entropy is below half of the target's or KL(q*‖π) is above 4 nats. The
-plan stands at the head of the script, and was committed before worlds from 1000 on were run.
+[arc](../arc.md). Worlds of 512 sequences and {contexts} prompts, K = 16, 300 steps of Adam from
+rate .1 with linear decay, μ refreshed every 4 steps, where a cell does not say otherwise. {cells}
+of {of} cells, each with the worlds {first}-{last} ({worlds}); the best of six open-loop schedules
+of a cell was chosen on {choosing} worlds below 100. All arms of a world draw with the same random
+numbers. A figure is the ratio of mean total variations to the sharp q*, less 1: negative is closer
+to it. In brackets: its 95 % interval, from a bootstrap over worlds. *Better* and *worse*: the
+interval leaves out 0. A prompt has collapsed when its entropy is below half of the target's or
+KL(q*‖π) is above 4 nats. The plan stands at the head of the script, and was committed before
+worlds from 1000 on were run.
 """
 WARNING = """
 Runs of {steps} steps at rates {rates} in the worlds {first}-{last}, Gaussian, η* 5, under {arms}. A
