@@ -23,6 +23,7 @@ from tod.diagnostics.measure import *
 from tod.diagnostics.overlap import *
 from tod.diagnostics.pareto import *
 from tod.diagnostics.path import *
+from tod.diagnostics.probe import *
 from tod.diagnostics.quantiles import *
 from tod.diagnostics.shards import *
 from tod.diagnostics.sketch import *

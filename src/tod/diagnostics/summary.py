@@ -28,6 +28,7 @@ from tod.diagnostics.overlap import LEGS
 from tod.diagnostics.pareto import pareto_k_pooled
 from tod.diagnostics.path import Path
 from tod.diagnostics.population_ess import PopulationEss
+from tod.diagnostics.probe import ProbeReading
 from tod.diagnostics.quantiles import Ordered, common_k, quantile
 from tod.diagnostics.record import Record
 from tod.diagnostics.sketch import LogCounts
@@ -180,6 +181,8 @@ class Summary(Record):
     entropy: float | None = None
     path: Path | None = None
     """Place on the way from the anchor to the target; None where it was not read."""
+    probe: ProbeReading | None = None
+    """The policy on candidates that the reference drew; None where no probe was read."""
     population: Mapping[str, PopulationEss] | None = None
     """ESS_rel over the population of prompts, by leg; None where it was not read."""
 

@@ -7,7 +7,7 @@ saving for a resumed run to continue bit for bit (on the same machine and thread
 import errno
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 
 from tod.base import RunError
 from tod.base.text import what_is
+from tod.engine import rescore
 from tod.engine.proposals.replay import Buffer, pack, unpack
 from tod.engine.session import Session
 
@@ -54,8 +55,9 @@ def save(session: Session, state: State, directory: Path) -> None:
             moments = _moments(network.optimiser, network.named)
             _write(moments, directory / f"{network.moments_name}.safetensors")
     if isinstance(session.buffer, Buffer):
-        packed = {name: torch.from_numpy(value) for name, value in pack(session.buffer).items()}
-        _write(packed, directory / "replay.safetensors")
+        _write_arrays(pack(session.buffer), directory / "replay.safetensors")
+    if session.probe is not None:
+        _write_arrays(rescore.pack(session.probe), directory / "probe.safetensors")
     page = {"schema": SCHEMA, "threads": torch.get_num_threads(), **vars(state)}
     (directory / "state.json").write_text(json.dumps(page, indent=1), encoding="utf-8")
 
@@ -81,6 +83,9 @@ def load(session: Session, directory: Path) -> State:
     if (directory / "replay.safetensors").exists():
         arrays = load_file(directory / "replay.safetensors")
         session.buffer = unpack(session, {name: value.numpy() for name, value in arrays.items()})
+    if (directory / "probe.safetensors").exists():
+        arrays = load_file(directory / "probe.safetensors")
+        session.probe = rescore.unpack({name: value.numpy() for name, value in arrays.items()})
     return State(**{key: page[key] for key in vars(State())})
 
 
@@ -122,6 +127,10 @@ def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:
         # the library tells the system's error number only in its text
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+
+
+def _write_arrays(arrays: Mapping[str, Any], path: Path) -> None:
+    _write({name: torch.from_numpy(value) for name, value in arrays.items()}, path)
 
 
 def _moments(optimiser: torch.optim.Optimizer, named: dict[str, Any]) -> dict[str, torch.Tensor]:

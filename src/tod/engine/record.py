@@ -1,14 +1,17 @@
 """From a batch and its updates to the step's record and tables."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tod.candidates import Candidates, Labels
+from tod.diagnostics import ProbeReading
 from tod.engine.collect import NOTHING, Evidence
 from tod.engine.costs import ModelCost, spent
 from tod.engine.forward.index import Index
+from tod.engine.rescore import UNPROBED, Probed
 from tod.engine.session import Session
 from tod.engine.update import Updated
 from tod.operators import WithinBudget
@@ -22,12 +25,13 @@ def diagnose(
     evidence: Evidence,
     updated: Updated,
     ranges: Mapping[str, Sequence[float]] | None = None,
+    probe: ProbeReading | None = None,
 ) -> Examined:
     """D of the batch with π before the update; what only the engine knows is declared."""
     anchors = {"policy": updated.log_policy}
     if "old" not in evidence.anchors:
         anchors["old"] = updated.log_policy
-    return examine(
+    examined = examine(
         procedure,
         evidence.with_anchors(**anchors).candidates(),
         declared=Declared(
@@ -36,6 +40,7 @@ def diagnose(
             reward_range=ranges or {},
         ),
     )
+    return replace(examined, summary=replace(examined.summary, probe=probe))
 
 
 def reward_ranges(session: Session) -> dict[str, list[float]]:
@@ -77,18 +82,23 @@ def _activation(shares: list[float]) -> float | None:
     return float(np.mean(telling)) if telling else None
 
 
-def ledger(session: Session, evidence: Evidence, updated: Updated) -> Ledger:
+def ledger(
+    session: Session, evidence: Evidence, updated: Updated, probed: Probed = UNPROBED
+) -> Ledger:
     """Tokens and operations of one step; sampling counts every prompt once and no idle rows."""
     useful = Index(evidence.rollouts).useful + evidence.dropped
     if not session.operator.proposal.samplers or evidence.rollouts.log_mu is None:
         useful = NOTHING
     cost = ModelCost.of(session.policy)
     scored = [*evidence.work.items(), *updated.scored.items()]
-    return spent(
+    of_step = spent(
         (cost, useful),
         [(cost_of(session, name), work) for name, work in scored],
         [(cost, updated.work), (cost, updated.critic_work)],
     )
+    if session.probe is None:
+        return of_step
+    return replace(of_step, flops=(of_step.flops or 0.0) + probed.flops, probe_flops=probed.flops)
 
 
 def cost_of(session: Session, name: str) -> ModelCost:

@@ -45,6 +45,7 @@ class Session:
         operator: (μ, A) in force; a controller may authorise another.
         critic: Value function with its optimiser, where an advantage needs one.
         buffer: Earlier evidence, where the proposal replays it.
+        probe: Candidates of the reference, where the run has a probe (`tod.engine.rescore`).
         warned: Whether it was said that a prompt holds unknown characters.
     """
 
@@ -60,6 +61,7 @@ class Session:
     behaviour: Any | None = None
     critic: ValueFunction | None = None
     buffer: Any | None = None
+    probe: Any | None = None
     warned: bool = False
 
     @property

@@ -121,6 +121,20 @@ class Evaluate(Spec):
     """Whether to evaluate before the first step; not needed where another run of it did."""
 
 
+class ProbeSettings(Spec):
+    """Candidates of the reference, drawn once and scored under the policy every few steps."""
+
+    prompts: Count = 16
+    """Prompts of the probe: the first of the training order."""
+    size: Annotated[int, Field(ge=2, strict=True)] = 8
+    """Candidates of each."""
+    every: Count | None = None
+    """Steps between readings; None: as often as ``share`` allows."""
+    share: Annotated[Positive, Field(le=1.0)] = 0.01
+    """Most that the probe may cost, its draw included, as a share of the operations of the run;
+    not asked where ``every`` is set."""
+
+
 class Search(Spec):
     """Selection at test time: what is searched, and how the K-scaling curve is found."""
 
@@ -181,6 +195,8 @@ class RunSettings(Spec):
     """Selection at test time, when the action selects: filled in then, and None otherwise."""
     arc: ArcConfig | None = None
     """Adaptive regime controller; None: knobs stay as declared."""
+    probe: ProbeSettings | None = None
+    """What the policy no longer samples is read off candidates of the reference; None: never."""
     output: Path | None = None
     """Run directory; None: one of its own in ``runs``, named by recipe, overrides and an id."""
     track: tuple[TrackerName, ...] = ()
@@ -224,6 +240,8 @@ class RunSettings(Spec):
             object.__setattr__(self, "search", Search())
         if self.arc is not None:
             _check_arc(self)
+        if self.probe is not None:
+            _check_probe(self)
         return self
 
     @property
@@ -361,6 +379,7 @@ def _check_purpose(settings: RunSettings) -> None:
         "peft": settings.peft is not None,
         "operators": bool(settings.operators),
         "arc": settings.arc is not None,
+        "probe": settings.probe is not None,
     }
     proposal = settings.operator.proposal
     if not isinstance(proposal, Proposal) or getattr(proposal, "dynamic", None) is not None:
@@ -372,6 +391,26 @@ def _check_purpose(settings: RunSettings) -> None:
         raise ValueError(
             f"`{name}` is for training, and {kind!r} selects at test time: remove the block "
             "(seed, dtype and the number of prompts are in `search`)"
+        )
+
+
+def _check_probe(settings: RunSettings) -> None:
+    """Refuse a probe of a target that is not b·exp(ηU) from the reference."""
+    target = settings.target.target
+    if target.selectivity is None and not target.tilts:
+        raise ValueError(
+            "`probe` reads how far the policy has come from b to b·exp(ηU), and this target tilts "
+            "by no utility: remove `probe`, or give the target one"
+        )
+    if target.support:
+        raise ValueError(
+            "`probe` reads how far the policy has come from b to b·exp(ηU), and this target "
+            "excludes completions altogether: remove `probe`, or use a finite eta"
+        )
+    if "teacher" in target.names:
+        raise ValueError(
+            "`probe` draws from the reference, and this target is anchored at a teacher: remove "
+            "`probe`"
         )
 
 

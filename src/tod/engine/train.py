@@ -10,6 +10,7 @@ from typing import Any
 
 from tod.arc import ArcState, decide, initial
 from tod.engine import checkpoint as checkpoints
+from tod.engine import rescore
 from tod.engine.checkpoint import State
 from tod.engine.collect import Evidence
 from tod.engine.distributed import World
@@ -70,6 +71,8 @@ class _Training(Job):
     def go(self, resume: bool) -> None:
         """All steps from the state on disk, or from the start."""
         state = self._start(resume)
+        if self.settings.probe is not None and self.session.probe is None:
+            self.session.probe = rescore.draw_probe(self.session)
         self.pool = GrowingPool()
         if self.directory is not None:
             self.pool = pool_of(self.directory, self.settings, state.step)
@@ -121,13 +124,16 @@ class _Training(Job):
         self.events.phase("sampling")
         evidence = propose(self.session, step)
         clock.mark("sample")
+        probed = rescore.reading(self.session, step)
+        clock.mark("probe")
         self.events.phase("updating")
         rate = 1.0 if state.arc is None else ArcState.from_dict(state.arc).rate
         updated = update(self.session, evidence, procedure.tilt, operator.update, step, rate)
         clock.mark("train")
         if updated.eta is not None:
             procedure = at_budget(procedure, updated.eta)
-        examined = diagnose(procedure, evidence, updated, reward_ranges(self.session))
+        ranges = reward_ranges(self.session)
+        examined = diagnose(procedure, evidence, updated, ranges, probed.reading)
         statistics = statistics_of(examined)
         last = step == self.settings.train.steps
         summary = self.pool.add(step, statistics, examined.summary, last=last)
@@ -136,6 +142,8 @@ class _Training(Job):
         clock.mark("diagnose")
         held_out = self._evaluate() if self._evaluates(step) else None
         clock.mark("evaluate")
+        spent = ledger(self.session, evidence, updated, probed)
+        rescore.account(self.session, spent)
         self._write(step, evidence, examined, decision)
         clock.mark("write")
         record = StepRecord(
@@ -144,10 +152,10 @@ class _Training(Job):
             summary=summary,
             statistics=statistics.to_dict(),
             pool=self.pool.steps,
-            reward_range=reward_ranges(self.session),
+            reward_range=ranges,
             regime=regime.to_dict(),
             knobs=knobs_of(procedure.target),
-            ledger=ledger(self.session, evidence, updated),
+            ledger=spent,
             decision=decision,
             held_out=held_out,
             optimiser=optimiser(evidence, updated, procedure.tilt.surpassed(examined.candidates)),

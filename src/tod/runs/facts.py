@@ -118,6 +118,7 @@ BLOCKS = {
     "activation": "activation",
     "entropy": "entropy",
     "path": "path to the target",
+    "probe": "probe",
 }
 """Block of a record → its heading; a block that is not here is headed by its key."""
 
@@ -133,6 +134,8 @@ PLOTS: dict[str, tuple[str, tuple[float, float] | None]] = {
     "Activation": ("Share of gradient weight that the trust region changes.", (0.0, 0.1)),
     "Entropy": ("Of the sampled tokens.", None),
     "Way to the target": ("Of log π on the anchor: still to go, and off the path, nats².", None),
+    "Damage": ("On candidates of the reference, drawn once.", None),
+    "Lost of the reference": ("KL(b‖π) on the same candidates.", None),
 }
 """Plot over the steps → what to know when reading it, and what its axis holds at least."""
 
@@ -412,6 +415,43 @@ FACTS: tuple[Fact, ...] = (
     ),
     Fact("path.eta_best", "its sharpness", "The η at which that is.", logged=False),
     Fact("path.contexts", "prompts", "Informative prompts behind it.", "count", logged=False),
+    Fact(
+        "probe.eta",
+        "sharpness reached",
+        "Slope of log π/b on the reward, over candidates that the reference drew.",
+        logged=False,
+    ),
+    Fact(
+        "probe.delta",
+        "damage",
+        "What no sharpness explains of log π/b on candidates that the reference drew.",
+        unit="nats²",
+        better="lower",
+        plot="Damage",
+        title="Damage, on the probe",
+    ),
+    Fact(
+        "probe.kl",
+        "lost of the reference",
+        "KL(b‖π) on candidates that the reference drew.",
+        unit="nats per sequence",
+        plot="Lost of the reference",
+    ),
+    Fact(
+        "probe.kl_error",
+        "its error",
+        "Standard error of it, clustered by prompt.",
+        unit="nats per sequence",
+        logged=False,
+    ),
+    Fact(
+        "probe.contexts",
+        "prompts",
+        "Prompts of the probe whose rewards differ.",
+        "count",
+        logged=False,
+    ),
+    Fact("probe.candidates", "rollouts", "Rollouts of the probe.", "count", logged=False),
 )
 
 BY_PATH = {fact.path: fact for fact in FACTS}

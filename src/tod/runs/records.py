@@ -29,6 +29,8 @@ class Ledger:
     sample_flops: float | None = None
     score_flops: float | None = None
     train_flops: float | None = None
+    probe_flops: float | None = None
+    """Of the draw of a probe and its readings; part of ``flops``. None without a probe."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ RECORDS: dict[str, tuple[type, bool]] = {
 }
 """Name of a schema → the record that it is generated from, and whether a summary stands in it."""
 
-LATER = ("path", "population")
+LATER = ("path", "probe", "population")
 """Blocks of a summary that documents of version 0.1 do not hold."""
 
 
