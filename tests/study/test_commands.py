@@ -1,7 +1,9 @@
 """Bodies of `tod atlas audit` and `tod arc replay`, called as a shell would."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -9,7 +11,7 @@ from typer.testing import CliRunner
 from tod.base import DataError, RunError, SpecError
 from tod.cli.arc import replay_command
 from tod.cli.audit import audit_command
-from tod.diagnostics import Summary
+from tod.diagnostics import ProbeReading, Summary
 from tod.diagnostics.summary import ContextCounts, EssRel, Tails
 from tod.runs import Manifest, RunDirectory, StepRecord
 from tod.study.audit import SAME
@@ -198,5 +200,84 @@ def test_what_is_no_run_is_refused(invoke, tmp_path):
 def test_a_run_without_knobs_asks_for_them(invoke, run, tmp_path):
     text = (run / "steps.jsonl").read_text().replace('"knobs":{"eta":5.0}', '"knobs":{}')
     (tmp_path / "bare.jsonl").write_text(text)
-    with pytest.raises(SpecError, match="--eta"):
-        invoke(replay_command, tmp_path / "bare.jsonl")
+    said = invoke(replay_command, tmp_path / "bare.jsonl").stdout
+    assert "give --eta" in said
+    assert "no rollouts are kept here, so harm was not looked for" in " ".join(said.split())
+
+
+def test_replay_says_when_alarms_ring_before_what_is_lost(invoke, tmp_path):
+    """A planted run: the probe leaves its bound at step 7, rewards fall from step 21."""
+    path = harmed(tmp_path / "run")
+    data = json.loads(invoke(replay_command, path, "window=1", "--json", "-").stdout)
+    assert data["examined"] is True
+    assert data["harm"]["kind"] in ("reward_fall", "all_fail")
+    assert 19 <= data["harm"]["step"] <= 23
+    rang = {item["alarm"]["path"]: item for item in data["alarms"]}
+    probe = rang["probe.delta"]
+    assert (probe["step"], probe["value"]) == (7, 0.5)
+    assert probe["lead"] == data["harm"]["step"] - 7
+    assert rang["path.delta"]["readings"] == 0
+    assert rang["activation"]["step"] is None
+    text = invoke(replay_command, path, "window=1").stdout
+    assert text.startswith(
+        "The first alarm rings at step 7 (probe.delta); the run was harmed, from"
+    )
+    assert len(text.splitlines()) <= 24
+    assert _widest(text) <= 80
+
+
+def test_replay_counts_catches_and_false_alarms_over_runs(invoke, tmp_path):
+    paths = [harmed(tmp_path / "a"), harmed(tmp_path / "b"), harmed(tmp_path / "c", healthy=True)]
+    data = json.loads(invoke(replay_command, *paths, "window=1", "--json", "-").stdout)
+    probe = next(item for item in data["rates"] if item["alarm"]["path"] == "probe.delta")
+    assert (probe["harmed"], probe["caught"]) == (2, 2)
+    assert (probe["healthy"], probe["false"]) == (1, 1), "the planted probe rings in health too"
+    text = invoke(replay_command, *paths, "window=1").stdout
+    assert text.startswith("3 runs: 2 harmed, 1 not.")
+    assert _widest(text) <= 80
+
+
+def harmed(path, *, healthy=False):
+    """30 steps of 12 prompts; from step 21 on every answer fails unless healthy."""
+    rng = np.random.default_rng(1)
+    recipe = {
+        "target": {"kind": "scalar_reward", "utility": "r", "eta": 2.0},
+        "train": {"steps": 30},
+    }
+    directory = RunDirectory.create(path, Manifest("mine", recipe))
+    for step in range(1, 31):
+        rate = 0.6 if healthy or step <= 20 else 0.02
+        reward = (rng.random(12 * 8) < rate).astype(float)
+        probe = ProbeReading(1.0, 0.5 if step >= 7 else 0.1, 0.2, 0.1, 8, 64)
+        rows = {
+            "context": [f"p{c}" for c in range(12) for _ in range(8)],
+            "candidate": list(range(8)) * 12,
+            "prompt": [f"q {c}" for c in range(12) for _ in range(8)],
+            "completion": [f"answer {step} {i}" for i in range(96)],
+            "length": [3] * 96,
+            "utility.r": reward,
+            "log_mu": rng.normal(-3, 0.1, 96),
+        }
+        directory.write_rollouts(step, rows)
+        summary = replace(_summary(0.9), probe=probe, activation=0.01, entropy=1.0)
+        directory.record(StepRecord(step, {"r": float(reward.mean())}, summary, knobs={"eta": 2.0}))
+    directory.sync()
+    return path
+
+
+def test_a_dump_is_replayed_step_by_step(invoke, tmp_path):
+    rng = np.random.default_rng(2)
+    path = tmp_path / "dump.jsonl"
+    rows = [
+        {"step": s, "prompt": f"q{c}", "completion": f"a{i}", "reward": float(rng.random() < 0.5)}
+        for s in range(1, 7) for c in range(12) for i in range(8)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = ("--map", "utility=reward,context=prompt,step=step")
+    text = invoke(replay_command, path, *columns).stdout
+    assert "No sharpness is declared here" in text
+    data = json.loads(invoke(replay_command, path, *columns, "--eta", "3", "--json", "-").stdout)
+    assert data["steps"] == [1, 6]
+    assert len(data["decisions"]) == 6
+    ess = next(a for a in data["alarms"] if a["alarm"]["path"] == "ess_rel.median")
+    assert ess["readings"] == 6

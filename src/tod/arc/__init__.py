@@ -7,6 +7,7 @@ One step reads a batch's summary and sets the knobs of the next batch: drift fir
 then the operator. `replay` shows what it would have done on a run that was logged.
 """
 
+from tod.arc.alarms import *
 from tod.arc.config import *
 from tod.arc.controller import *
 from tod.arc.decide import *

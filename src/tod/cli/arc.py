@@ -1,106 +1,139 @@
-"""`tod arc replay`: what the controller would have done on logged diagnostics."""
+"""`tod arc replay`: when alarms would have rung, and what the controller would have done."""
 
-from collections import Counter
-from itertools import groupby
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tod.base import DataError, RunError, SpecError
+from tod.base import DataError, SpecError
 from tod.base.overrides import apply_override
-from tod.cli.options import Json
+from tod.cli.options import Json, Map, parse_map
 
 if TYPE_CHECKING:
-    from tod.arc import ArcConfig, ArcState, Decision
+    from tod.arc import ArcConfig, ArcState, Decision, Rang
+    from tod.cli.arc_logged import Logged
 
 SCHEMA = "tod.arc_replay/1"
 
 
 def replay_command(
-    run: Annotated[Path, typer.Argument(help="A run directory, or its steps.jsonl.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="Settings of the controller, e.g. ess_target=0.7.", show_default=False),
-    ] = None,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN... [SETTING...]",
+            help="Runs, dumps or steps.jsonl files; then settings of the controller, e.g. "
+            "ess_target=0.7.",
+        ),
+    ],
     eta: Annotated[float | None, typer.Option(help="Declared sharpness.")] = None,
     tau: Annotated[float | None, typer.Option(help="Declared weight of KL to old.")] = None,
     beta: Annotated[float | None, typer.Option(help="Declared weight of KL to ref.")] = None,
     steps: Annotated[
         int | None, typer.Option(help="Length of the run, for the deadline; default: as logged.")
     ] = None,
+    mapping: Map = None,
     json_out: Json = None,
 ) -> None:
-    """What the controller would have done in a run that was logged.
+    """When each alarm would have rung in a logged run, before what, and what ARC would have done.
 
     Nothing is trained or changed.
 
-    Settings come from the run's own `arc:` block when it has one, then from the overrides. What
-    was logged does not respond to the decisions: up to the first change they are predictions,
-    after it a description. The plain ramp that reads nothing is shown beside them.
+    Settings come from the run's own `arc:` block when it has one, then from the command. What was
+    logged does not respond to the decisions: up to the first change they are predictions, after it
+    a description. Of several runs the table counts catches and false alarms.
 
     Example: tod arc replay runs/quickstart ess_target=0.6 drift_budget=0.5
     """
-    from tod.arc import replay
+    from tod.cli.arc_logged import logged
+    from tod.show.arc import of_one, of_several
     from tod.show.output import put_json
     from tod.show.screen import Screen
 
-    records, recipe = _read(run)
-    declared = {
-        name: v for name, v in (("eta", eta), ("tau", tau), ("beta", beta)) if v is not None
-    }
-    declared = declared or _logged_knobs(records, run)
-    config = _config(recipe, overrides or [], declared)
-    length = steps or (recipe.get("train") or {}).get("steps") or int(records[-1]["step"])
+    paths, overrides = sorted_words(words)
+    told = {"eta": eta, "tau": tau, "beta": beta}
+    declared = {name: value for name, value in told.items() if value is not None}
+    columns = parse_map(mapping or [])
+    runs = [_replayed(logged(path, columns), overrides, declared, steps) for path in paths]
+    single = len(runs) == 1
+    data = runs[0].document() if single else _documents(runs)
+    if put_json(data, json_out):
+        Screen().print(of_one(data) if single else of_several(data))
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay makes of one run; without declared knobs there are no decisions."""
+
+    run: "Logged"
+    config: "ArcConfig"
+    rang: "Sequence[Rang]"
+    state: "ArcState | None"
+    decisions: "Sequence[Decision]"
+    ramp: list[float] | None
+
+    def document(self) -> dict[str, Any]:
+        """Plain data in the schema ``tod.arc_replay/1``."""
+        moved = next((item.step for item in self.decisions if item.before != item.after), None)
+        state = self.state
+        return {
+            "schema": SCHEMA,
+            "run": str(self.run.path),
+            "steps": [self.run.steps[0], self.run.steps[-1]],
+            "examined": self.run.examined,
+            "harm": self._harm(),
+            "alarms": [asdict(item) for item in self.rang],
+            "config": self.config.model_dump(mode="json"),
+            "declared": None if state is None else dict(state.declared),
+            "deadline": None if state is None else state.deadline,
+            "first_change": moved,
+            "decisions": [item.to_dict() for item in self.decisions],
+            "ramp": self.ramp,
+        }
+
+    def _harm(self) -> dict[str, Any] | None:
+        harm, at = self.run.harm, self.run.harmed_at
+        if harm is None:
+            return None
+        return {"kind": harm.kind, "step": at, "headline": harm.headline}
+
+
+def sorted_words(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Runs, and settings of the controller: ``key=value`` is a setting unless it is a path."""
+    paths, overrides = [Path(words[0])], []
+    for word in words[1:]:
+        is_path = Path(word).exists() or ("=" not in word and "/" in word)
+        if is_path:
+            paths.append(Path(word))
+        else:
+            overrides.append(word)
+    return paths, overrides
+
+
+def _replayed(
+    run: "Logged", overrides: list[str], told: dict[str, float], steps: int | None
+) -> Replayed:
+    """The alarms and the decisions of one run."""
+    from tod.arc import alarms_of, linear_ramp, replay, rings
+    from tod.arc.alarms import readings
+
+    declared = told or run.knobs
+    config = _config(run.recipe, overrides, declared)
+    rang = [
+        rings(alarm, run.steps, readings(run.records, alarm.path), run.harmed_at)
+        for alarm in alarms_of(config)
+    ]
+    if not declared:
+        return Replayed(run, config, rang, None, (), None)
+    length = steps or (run.recipe.get("train") or {}).get("steps") or run.steps[-1]
     state = _first(config, declared, length)
-    decisions = replay(config, records, state)
-    ramp = _ramp(config, state, decisions)
-    if put_json(_document(run, config, state, decisions, ramp), json_out):
-        console = Screen()
-        console.print(_table(decisions, ramp))
-        console.print(_sentence(decisions))
-
-
-def _read(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Records of the steps that drew a batch, and the recipe if it is known.
-
-    Raises:
-        RunError: There is no such run.
-        DataError: No step of it drew a batch.
-    """
-    from tod.runs import JsonLines, RunDirectory
-
-    recipe: dict[str, Any] = {}
-    if run.is_file():
-        lines = JsonLines(run)
-    elif run.exists():
-        directory = RunDirectory.open(run)
-        lines, recipe = directory.steps, directory.manifest.recipe
-    else:
-        raise RunError(f"{run}: no such run. Give a run directory or its steps.jsonl.")
-    drawn = [record for record in lines.read() if (record.get("contexts") or {}).get("total")]
-    if not drawn:
-        raise DataError(
-            f"{run} has no record with prompts: there is nothing the controller could have read. "
-            "Let the run make a step, or point to its steps.jsonl."
-        )
-    return drawn, recipe
-
-
-def _logged_knobs(records: list[dict[str, Any]], run: Path) -> dict[str, float]:
-    """The knobs of the first record.
-
-    Raises:
-        SpecError: It has none.
-    """
-    logged = records[0].get("knobs") or {}
-    knobs = {name: float(v) for name, v in logged.items() if v is not None}
-    if not knobs:
-        raise SpecError(
-            f"{run}: the first record has no knobs, so the controller does not know what to "
-            "return to. Give --eta, or --tau and --beta."
-        )
-    return knobs
+    decisions = replay(config, run.records, state)
+    ramp = None
+    if state.deadline is not None:
+        knobs = [linear_ramp(config, state, step=item.step + 1) for item in decisions]
+        ramp = [sharpness_of(item) for item in knobs]
+    return Replayed(run, config, rang, state, decisions, ramp)
 
 
 def _config(
@@ -114,7 +147,7 @@ def _config(
     from tod.arc import ArcConfig
 
     data: dict[str, Any] = dict(recipe.get("arc") or {})
-    data.setdefault("knob", "eta" if "eta" in declared else "anchors")
+    data.setdefault("knob", "eta" if "eta" in declared or not declared else "anchors")
     for override in overrides:
         apply_override(data, override)
     return ArcConfig.parse(data, "arc")
@@ -128,85 +161,37 @@ def _first(config: "ArcConfig", declared: dict[str, float], steps: int) -> "ArcS
     return initial(config, **knobs, operator=None, steps=steps)
 
 
-def _ramp(
-    config: "ArcConfig", state: "ArcState", decisions: "list[Decision]"
-) -> list[float] | None:
-    """Sharpness of the open-loop ramp after every decision; None without a deadline."""
-    from tod.arc import linear_ramp
-
-    if state.deadline is None:
-        return None
-    knobs = [linear_ramp(config, state, step=item.step + 1) for item in decisions]
-    return [_sharpness(item) for item in knobs]
-
-
-def _sharpness(knobs: dict[str, Any]) -> float:
+def sharpness_of(knobs: dict[str, Any]) -> float:
+    """Eta, or 1/(tau+beta)."""
     return float(knobs["eta"]) if "eta" in knobs else 1.0 / float(knobs["tau"] + knobs["beta"])
 
 
-def _table(decisions: "list[Decision]", ramp: list[float] | None) -> Any:
-    """One row for every stretch that did the same for the same reasons; numbers are its last."""
-    from tod.show.screen import table as empty
+def _documents(runs: Sequence[Replayed]) -> dict[str, Any]:
+    """Several runs, and how often every alarm was right.
 
-    table = empty((), ("step", "ESS", "tail", "act.", "eta", "ramp"), collapse_padding=True)
-    table.add_column("action", no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for _, stretch in groupby(enumerate(decisions), key=lambda pair: _kind(pair[1])):
-        rows = list(stretch)
-        at, item = rows[-1]
-        first = rows[0][1].step
-        seen = item.observed
-        table.add_row(
-            str(item.step) if first == item.step else f"{first}-{item.step}",
-            _number(next((v for k, v in seen.items() if k.startswith("ess_rel")), None)),
-            _number(seen.get("tails.max_weight_median")),
-            _number(seen.get("activation")),
-            _number(_sharpness(item.after)),
-            "-" if ramp is None else _number(ramp[at]),
-            item.action,
-            item.why,
+    Raises:
+        SpecError: Their controllers have other alarms.
+    """
+    from tod.arc import rates
+
+    known = [run for run in runs if run.run.examined]
+    if not known:
+        raise DataError(
+            f"{runs[0].run.path} and the others keep no rollouts: nothing says which of them were "
+            "harmed, so no alarm can be called false. Give run directories or dumps."
         )
-    return table
-
-
-def _kind(decision: "Decision") -> tuple[Any, ...]:
-    """Equal for neighbours that did the same for the same reasons."""
-    on_ramp = "ramp" in decision.why
-    missed = tuple(item.what for item in decision.compared if item.ok is False)
-    return decision.action, on_ramp or missed
-
-
-def _number(x: float | None) -> str:
-    return "-" if x is None else f"{x:.2f}" if x < 100 else f"{x:.0f}"
-
-
-def _sentence(decisions: "list[Decision]") -> str:
-    moved = [item for item in decisions if item.before != item.after]
-    if not moved:
-        return f"{len(decisions)} batches, and nothing would have been changed."
-    counts = Counter(item.action for item in moved)
-    what = ", ".join(f"{action} {count}" for action, count in counts.items())
-    return (
-        f"{len(decisions)} batches, {len(moved)} changes ({what}), the first at step "
-        f"{moved[0].step}: later rows read a run that this change would have altered."
-    )
-
-
-def _document(
-    run: Path,
-    config: "ArcConfig",
-    state: "ArcState",
-    decisions: "list[Decision]",
-    ramp: list[float] | None,
-) -> dict[str, Any]:
-    moved = next((item.step for item in decisions if item.before != item.after), None)
+    if (
+        len({tuple(item.alarm for item in run.rang if not item.alarm.of_start) for run in known})
+        > 1
+    ):
+        raise SpecError(
+            "these runs have controllers with other bounds: their alarms cannot be counted "
+            "together. Give the settings, such as window=4 ess_target=0.5, or one run at a time."
+        )
+    counted = rates([(run.run.harm is not None, run.rang) for run in known])
     return {
         "schema": SCHEMA,
-        "run": str(run),
-        "config": config.model_dump(mode="json"),
-        "declared": dict(state.declared),
-        "deadline": state.deadline,
-        "first_change": moved,
-        "decisions": [item.to_dict() for item in decisions],
-        "ramp": ramp,
+        "runs": [run.document() for run in runs],
+        "unexamined": [str(run.run.path) for run in runs if not run.run.examined],
+        "rates": [asdict(item) for item in counted],
     }
