@@ -8,6 +8,7 @@ then the operator. `replay` shows what it would have done on a run that was logg
 """
 
 from tod.arc.alarms import *
+from tod.arc.authorise import *
 from tod.arc.config import *
 from tod.arc.controller import *
 from tod.arc.decide import *

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tod.base import Spec, SpecError
 
-__all__ = ["ArcConfig", "check_connected", "check_path"]
+__all__ = ["ArcConfig", "Authorise", "check_connected", "check_path"]
 
 _NO_PULL = (None, "", "none")
 """Names of a pull that is none."""
@@ -43,6 +43,29 @@ _READ_BY: dict[str, tuple[str, ...]] = {
     "increment": ("ess_tempering",),
 }
 """Settings that not every plan reads, and the plans that do."""
+
+
+class Authorise(Spec):
+    """When a cheaper operator may take over, and when it is taken back."""
+
+    window: int = Field(default=4, ge=1)
+    """Batches of a window; windows do not overlap."""
+    windows: int = Field(default=3, ge=1)
+    """Healthy windows in a row before a swap."""
+    cooldown: int = Field(default=3, ge=0)
+    """Windows after a return before the next swap; doubled by every further return."""
+    leg: float | None = Field(default=0.5, gt=0, le=1)
+    """Least ESS_rel(π/μ), the leg by which operators part; None: not asked."""
+    target_leg: float | None = Field(default=None, gt=0, le=1)
+    """Least ESS_rel(q*/π). None: not asked, for under a verifier it tends to the success share."""
+    damage: float | None = Field(default=0.4, gt=0)
+    """Most damage off the path, nats², on own rollouts and on the probe; None: not asked."""
+    coverage: float | None = Field(default=-3.0, lt=0)
+    """Least z of mean π/μ: below, the sampler misses part of the policy; None: not asked."""
+    cosine: float = Field(default=0.7, ge=-1, le=1)
+    """Least cosine of the credit of two operators on the same batch."""
+    optimiser: Literal["keep", "reset"] = "keep"
+    """What becomes of the optimiser's moments when the operator changes."""
 
 
 class ArcConfig(Spec):
@@ -116,6 +139,9 @@ class ArcConfig(Spec):
     """Informative contexts a batch needs to be acted on; with fewer everything is frozen."""
     operators: tuple[str, ...] = ()
     """Operators in order, cheapest last; the next is authorised by sustained health."""
+    authorise: Authorise | None = None
+    """How: by windows of legs, damage, coverage and credit. None: by the health that the plan
+    reads."""
     solver: Literal["pi", "gaussian", "feasible"] = "pi"
     """How far sharpness moves: ``pi`` integrates the log error; ``gaussian`` solves
     ln ESS_rel ∝ −eta² at once; ``feasible`` goes to the largest feasible eta of the
@@ -155,6 +181,10 @@ class ArcConfig(Spec):
             raise ValueError(
                 f"operators = {list(self.operators)} names one twice: the controller moves along "
                 "the list and would not know where it is. Name each once"
+            )
+        if self.authorise is not None and len(self.operators) < 2:
+            raise ValueError(
+                "authorise has nothing to choose from: list two operators or more, cheapest last"
             )
         return self
 

@@ -16,8 +16,11 @@ def may_revert(config: ArcConfig, state: ArcState) -> bool:
 def choose_operator(
     config: ArcConfig, state: ArcState, health: Health
 ) -> tuple[ArcState, list[str]]:
-    """Authorise the next cheaper operator after sustained health, or take it back."""
-    if state.operator is None:
+    """Authorise the next cheaper operator after sustained health, or take it back.
+
+    Nothing where ``config.authorise`` says how: that reads more than a summary.
+    """
+    if state.operator is None or config.authorise is not None:
         return state, []
     place = config.operators.index(state.operator)
     if (health.unhealthy or health.over_budget) and may_revert(config, state):

@@ -32,6 +32,7 @@ class State:
         knobs: Knobs in force for the next step.
         operator: Name of the operator in force.
         arc: Controller's state, or None.
+        authorise: What authorisation of operators remembers, or None.
         legs: Sums and counts of the overlap legs over steps, for the run's ``ess_two``.
     """
 
@@ -39,6 +40,7 @@ class State:
     knobs: dict[str, float] = field(default_factory=dict)
     operator: str = "main"
     arc: dict[str, Any] | None = None
+    authorise: dict[str, Any] | None = None
     legs: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -86,7 +88,7 @@ def load(session: Session, directory: Path) -> State:
     if (directory / "probe.safetensors").exists():
         arrays = load_file(directory / "probe.safetensors")
         session.probe = rescore.unpack({name: value.numpy() for name, value in arrays.items()})
-    return State(**{key: page[key] for key in vars(State())})
+    return State(**{key: page[key] for key in vars(State()) if key in page})
 
 
 def export(session: Session, directory: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from threading import Event, current_thread, main_thread
 from typing import Any
 
-from tod.arc import ArcState, decide, initial
+from tod.arc import ArcState, Decision, Watch, decide, initial
 from tod.engine import checkpoint as checkpoints
 from tod.engine import rescore
+from tod.engine.authorised import authorised, with_operator
 from tod.engine.checkpoint import State
 from tod.engine.collect import Evidence
 from tod.engine.distributed import World
@@ -27,7 +28,7 @@ from tod.engine.record import (
 )
 from tod.engine.running import Clock, Events, Job
 from tod.engine.settings import RunSettings
-from tod.engine.update import update
+from tod.engine.update import Updated, update
 from tod.operators import Operator
 from tod.procedure import Examined, Procedure, statistics_of
 from tod.regimes import GrowingPool, classify
@@ -101,7 +102,7 @@ class _Training(Job):
         if resume and self.directory is not None:
             self.directory.resume_at(-1)
             self.events.resumed(0)
-        state = State(knobs=dict(self.settings.target.knobs()), arc=self._initial_arc())
+        state = self._fresh()
         if self.settings.evaluate is not None and self.settings.evaluate.start:
             self.record(
                 StepRecord(
@@ -138,12 +139,15 @@ class _Training(Job):
         last = step == self.settings.train.steps
         summary = self.pool.add(step, statistics, examined.summary, last=last)
         regime = classify(summary, **turnable(procedure))
+        spent = ledger(self.session, evidence, updated, probed)
+        rescore.account(self.session, spent)
         state, decision = self._decide(replace(state, step=step), examined, step)
+        state, decision = self._authorise(
+            state, decision, procedure, evidence, updated, examined, spent
+        )
         clock.mark("diagnose")
         held_out = self._evaluate() if self._evaluates(step) else None
         clock.mark("evaluate")
-        spent = ledger(self.session, evidence, updated, probed)
-        rescore.account(self.session, spent)
         self._write(step, evidence, examined, decision)
         clock.mark("write")
         record = StepRecord(
@@ -156,7 +160,7 @@ class _Training(Job):
             regime=regime.to_dict(),
             knobs=knobs_of(procedure.target),
             ledger=spent,
-            decision=decision,
+            decision=None if decision is None else decision.to_dict(),
             held_out=held_out,
             optimiser=optimiser(evidence, updated, procedure.tilt.surpassed(examined.candidates)),
             seconds=clock.seconds,
@@ -165,36 +169,61 @@ class _Training(Job):
         return state
 
     def _write(
-        self, step: int, evidence: Evidence, examined: Examined, decision: dict[str, Any] | None
+        self, step: int, evidence: Evidence, examined: Examined, decision: Decision | None
     ) -> None:
         """The tables of a step, and what the controller decided."""
         if self.directory is None:
             return
         write_tables(self.directory, step, self.session, evidence, examined)
         if decision is not None:
-            self.directory.decide(decision)
+            self.directory.decide(decision.to_dict())
 
     def _decide(
         self, state: State, examined: Examined, step: int
-    ) -> tuple[State, dict[str, Any] | None]:
+    ) -> tuple[State, Decision | None]:
         """The controller's decision, in force from the next batch on."""
         if self.settings.arc is None or state.arc is None:
             return state, None
         before = ArcState.from_dict(state.arc)
         after, decision = decide(self.settings.arc, before, examined, step)
-        operator = after.operator or state.operator
+        operator = state.operator
+        if self.settings.arc.authorise is None:
+            operator = after.operator or state.operator
         state = replace(state, arc=after.to_dict(), knobs=dict(after.knobs), operator=operator)
-        return state, decision.to_dict()
+        return state, decision
 
-    def _initial_arc(self) -> dict[str, Any] | None:
+    def _authorise(
+        self,
+        state: State,
+        decision: Decision | None,
+        procedure: Procedure,
+        evidence: Evidence,
+        updated: Updated,
+        examined: Examined,
+        spent: Ledger,
+    ) -> tuple[State, Decision | None]:
+        """The operator of the next batch, where the recipe says how one is authorised."""
         config = self.settings.arc
+        if config is None or config.authorise is None or decision is None:
+            return state, decision
+        before = Watch(state.operator)
+        if state.authorise is not None:
+            before = Watch.from_dict(state.authorise)
+        after, said = authorised(
+            self.session, before, procedure, evidence, updated, examined, spent.flops
+        )
+        state = replace(state, authorise=after.to_dict(), operator=after.operator)
+        return state, with_operator(decision, said, before.operator, after.operator)
+
+    def _fresh(self) -> State:
+        """The state before the first step; a controller's first knobs are in force in it."""
+        config, knobs = self.settings.arc, self.settings.target.knobs()
         if config is None:
-            return None
-        operator = config.operators[0] if config.operators else None
-        knobs = self.settings.target.knobs()
-        return initial(
-            config, **knobs, operator=operator, steps=self.settings.train.steps
-        ).to_dict()
+            return State(knobs=dict(knobs))
+        first = initial(config, **knobs, operator=None, steps=self.settings.train.steps)
+        return State(
+            knobs=dict(first.knobs), arc=first.to_dict(), operator=first.operator or "main"
+        )
 
     def _target(self, state: State) -> TargetSpec:
         declared = self.settings.target
