@@ -139,14 +139,17 @@ class Server:
         self, size: int, *words: str, **how: Any
     ) -> list[subprocess.CompletedProcess[str]]:
         """Begin processes of one world, as `torchrun` does, and wait for them."""
+        return [process.wait() for process in self.start_together(size, *words, **how)]
+
+    def start_together(self, size: int, *words: str, **how: Any) -> list[Started]:
+        """Begin processes of one world, as `torchrun` does."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         world = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
         shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", **{k: str(world[k]) for k in world}}
         ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
-        started = [self.start(*words, env=env, **how) for env in ranks]
-        return [process.wait() for process in started]
+        return [self.start(*words, env=env, **how) for env in ranks]
 
 
 @cache

@@ -4,6 +4,9 @@ One child process runs every scenario, since most of its time is importing.
 """
 
 import json
+import os
+import signal
+import time
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,11 +34,7 @@ def server():
 
 
 def run(scenarios, processes=1):
-    code = (
-        "import runpy, sys, warnings; warnings.simplefilter('ignore');"
-        f"sys.path.insert(0, {str(SCRIPT.parent)!r});"
-        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
-    )
+    code = program()
     words = [json.dumps(scenarios)]
     if processes == 1:
         ends = [server().run(*words, code=code, timeout=3000)]
@@ -257,8 +256,7 @@ def test_the_controller_turns_beta(runs):
     assert [d["after"]["eta"] for d in decisions[:-1]] == pytest.approx(etas[1:])
     assert found(path)["beta"] == pytest.approx(1 / decisions[-1]["after"]["eta"])
     assert [entry["tod/eta"] for entry in logged(path)] == pytest.approx(etas)
-    states = lines_of(path / "tod" / "arc.jsonl")
-    assert states[-1]["state"]["knobs"]["eta"] == decisions[-1]["after"]["eta"]
+    assert not (path / "tod" / "arc.jsonl").exists(), "its state lies in the checkpoints"
 
 
 def test_a_knob_connected_to_nothing_is_refused(runs):
@@ -403,6 +401,67 @@ def test_two_processes_write_one_run(tmp_path):
     assert records(path / "tod")[0]["world_size"] == 2
 
 
+STEERED = {
+    "arc": {"min_informative": 1, "step_size": "damage", "damage_limit": 1e-4},
+    "turns": ["beta", "learning_rate", "epsilon"],
+}
+
+
+def program():
+    return (
+        "import runpy, sys, warnings; warnings.simplefilter('ignore');"
+        f"sys.path.insert(0, {str(SCRIPT.parent)!r});"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["grpo", "rloo"])
+def test_two_processes_killed_and_resumed_decide_as_if_never_stopped(tmp_path, kind):
+    options = {
+        **({"beta": 0.1} if kind == "rloo" else TIGHT),
+        "max_steps": 8,
+        "num_iterations": 2,
+        "gradient_accumulation_steps": 2,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "ddp_backend": "gloo",
+    }
+    if kind == "rloo":
+        options["normalize_advantages"] = False
+
+    def scenario(name, **more):
+        path = str(tmp_path / name)
+        return {
+            "output": path,
+            "kind": kind,
+            "options": options,
+            "instrument_with": STEERED,
+            **more,
+        }
+
+    run([scenario("whole")], processes=2)
+    started = server().start_together(2, json.dumps([scenario("broken")]), code=program())
+    reached = tmp_path / "broken" / "checkpoint-4" / "trainer_state.json"
+    deadline = time.monotonic() + 600
+    while not reached.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for process in started:
+        os.kill(process.pid, signal.SIGKILL)
+    assert all(process.wait().returncode for process in started), "killed, not finished"
+    assert not (tmp_path / "broken" / "found.json").exists()
+    run([scenario("broken", resume=str(reached.parent))], processes=2)
+    whole, broken = (
+        lines_of(tmp_path / n / "tod" / "decisions.jsonl") for n in ("whole", "broken")
+    )
+    assert len(whole) >= 4
+    assert any(decision["after"]["rate"] != 1.0 for decision in whole), "the step size was turned"
+    assert broken == whole
+    assert found(tmp_path / "broken")["beta"] == found(tmp_path / "whole")["beta"]
+    assert found(tmp_path / "broken")["weights"] == found(tmp_path / "whole")["weights"]
+
+
 @pytest.mark.slow
 def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path):
     options = {**TIGHT, "max_steps": 4, "save_strategy": "steps", "save_steps": 2}
@@ -410,7 +469,7 @@ def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path):
     whole = {"output": str(tmp_path), "options": options, "instrument_with": {"arc": arc}}
     run([whole])
     before = records(tmp_path / "tod")
-    states = (tmp_path / "tod" / "arc.jsonl").read_text()
+    decided = (tmp_path / "tod" / "decisions.jsonl").read_text()
     run([{**whole, "resume": str(tmp_path / "checkpoint-2")}])
     after = records(tmp_path / "tod")
     assert [record["step"] for record in after] == [1, 2, 3, 4]
@@ -418,7 +477,7 @@ def test_a_resumed_run_goes_on_as_if_never_stopped(tmp_path):
     assert after[2]["ess_rel"]["median"] == pytest.approx(
         before[2]["ess_rel"]["median"], rel=of_weights("float32", 4, 20.0)
     )
-    assert (tmp_path / "tod" / "arc.jsonl").read_text() == states
+    assert (tmp_path / "tod" / "decisions.jsonl").read_text() == decided
 
 
 @pytest.mark.slow
@@ -497,6 +556,13 @@ def test_every_entry_of_the_callback_is_guarded():
     from tod.live.trl import TodCallback
 
     own = [n for n in vars(TodCallback) if n in dir(TrainerCallback) and n.startswith("on_")]
-    assert own == ["on_train_begin", "on_step_begin", "on_step_end", "on_train_end"]
+    assert own == [
+        "on_train_begin",
+        "on_step_begin",
+        "on_pre_optimizer_step",
+        "on_optimizer_step",
+        "on_step_end",
+        "on_train_end",
+    ]
     for name in (*own, "detach"):
         assert hasattr(vars(TodCallback)[name], "doing"), name

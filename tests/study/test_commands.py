@@ -129,11 +129,13 @@ def test_replay_reads_the_run_and_its_own_controller(invoke, run):
     assert data["schema"] == "tod.arc_replay/1"
     assert data["config"]["ess_target"] == 0.6
     assert data["declared"] == {"eta": 5.0}
-    assert data["deadline"] == 16
+    assert data["deadline"] is None, "a set point without a written deadline has none"
     assert [item["step"] for item in data["decisions"]] == list(range(1, 11))
     assert data["first_change"] == 1
     assert data["decisions"][0]["action"] == "soften"
     assert data["decisions"][0]["after"]["eta"] < 5.0
+    assert data["ramp"] is None
+    data = json.loads(invoke(replay_command, run, "deadline=16", "--json", "-").stdout)
     assert len(data["ramp"]) == 10
 
 

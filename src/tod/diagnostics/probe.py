@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from tod.base import Array, DataError, Groups, to_numpy
 from tod.diagnostics.classes import constant_within
+from tod.diagnostics.path import path_sums
 from tod.diagnostics.record import Record
 
 __all__ = ["ProbeReading", "read_probe"]
@@ -92,10 +93,8 @@ def _slope_and_rest(
     chosen, rows = contexts.take(at)
     if not np.isfinite(y[rows]).all():
         return None, math.inf
-    x, y = (v[rows] - chosen.spread(chosen.mean(v[rows])) for v in (x, y))
-    eta = float(x @ y / (x @ x))
-    rest = np.asarray(chosen.sum((y - eta * x) ** 2)) / (chosen.sizes - 1)
-    return eta, float(rest.mean())
+    sums = path_sums(x[rows], y[rows], chosen)
+    return float(sums.slope), float(sums.delta)
 
 
 def _check(x: Any, b: Any, p: Any) -> None:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, current_thread, main_thread
-from typing import Any
 
 from tod.arc import ArcState, Decision, Watch, decide, initial
 from tod.engine import checkpoint as checkpoints
@@ -178,9 +177,7 @@ class _Training(Job):
         if decision is not None:
             self.directory.decide(decision.to_dict())
 
-    def _decide(
-        self, state: State, examined: Examined, step: int
-    ) -> tuple[State, Decision | None]:
+    def _decide(self, state: State, examined: Examined, step: int) -> tuple[State, Decision | None]:
         """The controller's decision, in force from the next batch on."""
         if self.settings.arc is None or state.arc is None:
             return state, None

@@ -1,7 +1,7 @@
 """The callback: collects what a step generated, and at its end examines, writes, logs, steers."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count, takewhile
 from pathlib import Path
@@ -9,17 +9,18 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from tod.arc import ArcConfig, ArcState, Decision, decide, initial
-from tod.base import RunError, SpecError
+from tod.arc import ArcConfig, Decision
+from tod.base import RunError
 from tod.live.export import LiveBatch
 from tod.live.guard import Guard, harmless
+from tod.live.trl.arc import Steering
 from tod.live.trl.findings import LiveFindings
 from tod.live.trl.generated import appended, batch_of, gathered
 from tod.live.trl.hooks import Hooks, Seen, check
 from tod.live.trl.step import Judged, judge, metrics, utility_means
-from tod.live.trl.trainer import Aim, advantage, aim, check_arc, pull, sampled_exactly
+from tod.live.trl.trainer import Aim, advantage, aim, pull, sampled_exactly
 from tod.regimes import GrowingPool
-from tod.runs import DirectoryLock, JsonLines, Manifest, RunDirectory, StepRecord
+from tod.runs import DirectoryLock, Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,9 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
     Args:
         trainer: The trainer, before ``train()``.
         target: q*; what the trainer's settings imply if None, or else assumed and said to be.
-        arc: Lets the controller set ``trainer.beta`` = 1/eta from the next batch on.
+        arc: Lets the controller set ``trainer.beta`` = 1/eta from the next batch on, and slow the
+            step where it has a step size. See `tod.live.trl.arc`.
+        turns: Which settings of the trainer it turns: ``beta``, ``learning_rate``, ``epsilon``.
         output: Directory; ``<output_dir>/tod`` if None. Where an earlier run lies there, the
             records go to the same name with a number, which is said.
         score: Run one forward a batch for log π_old where TRL skips it. Without it log μ and the
@@ -62,18 +65,19 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         score: bool = True,
         overwrite: bool = False,
         findings: bool = True,
+        turns: Sequence[str] | None = None,
     ) -> None:
         check(trainer)
         self.aim: Aim = aim(trainer, target)
         self.arc = ArcConfig.model_validate(arc) if isinstance(arc, Mapping) else arc
+        self.steering: Steering | None = None
         if self.arc is not None:
-            check_arc(trainer, self.arc, self.aim.spec)
+            self.steering = Steering(trainer, self.arc, self.aim.spec, turns)
         self.trainer = trainer
         self._asked = Path(output) if output is not None else Path(trainer.args.output_dir) / "tod"
         self.path = self._asked
         self.overwrite = overwrite
         self.run: RunDirectory | None = None
-        self.state: ArcState | None = None
         self.last: Judged | None = None
         self.pool = GrowingPool()
         self.findings: LiveFindings | None = None
@@ -87,6 +91,8 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
     def detach(self) -> None:
         """Give the trainer its methods back and stop listening."""
         self._hooks.detach()
+        if self.steering is not None:
+            self.steering.detach()
         self.trainer.remove_callback(self)
         self._release()
 
@@ -107,15 +113,26 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         self._opened(int(state.global_step))
         records = [] if self.run is None else list(self.run.steps.read())
         self.pool = GrowingPool.of_records(records)
-        if self.arc is not None:
-            self.state = self._restored(int(state.global_step), int(state.max_steps))
-            self._turn(self.state)
+        if self.steering is not None:
+            self.steering.begin(state)
 
     @harmless("reading the trainer's metrics")
     def on_step_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
         """Remember where the trainer's metrics stand."""
         known = self.trainer._metrics["train"]
         self._marks = {name: len(known.get(name, ())) for name in (*_ACTIVATION, "entropy")}
+
+    @harmless("slowing the step")
+    def on_pre_optimizer_step(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+        """Slow the learning rate of this update, where the controller asks for it."""
+        if self.steering is not None:
+            self.steering.before_update()
+
+    @harmless("giving the schedule its learning rate back")
+    def on_optimizer_step(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+        """Give the schedule its learning rate back."""
+        if self.steering is not None:
+            self.steering.after_update()
 
     @harmless("recording a step")
     def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
@@ -140,7 +157,10 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             return
         self.last = found
         knobs: dict[str, float | None] = {**self._spec().knobs()}
-        decision = self._decide(found, step)
+        decision = None
+        if self.steering is not None:
+            with self.guard("deciding"):
+                decision = self.steering.decide(found.examined, step, state)
         for name, value in metrics(found, knobs).items():
             self.trainer._metrics["train"][name].append(value)
         if self.run is not None:
@@ -203,20 +223,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
 
     def _spec(self) -> TargetSpec:
         """The target at the sharpness in force."""
-        if self.state is None:
-            return self.aim.spec
-        return self.aim.spec.turned(dict(self.state.knobs))
-
-    def _decide(self, found: Judged, step: int) -> Decision | None:
-        if self.arc is None or self.state is None:
-            return None
-        self.state, decision = decide(self.arc, self.state, found.examined, step)
-        self._turn(self.state)
-        return decision
-
-    def _turn(self, state: ArcState) -> None:
-        """Sharpness in the one place where TRL reads it."""
-        self.trainer.beta = 1.0 / state.knobs["eta"]
+        return self.aim.spec if self.steering is None else self.steering.spec()
 
     def _write(
         self,
@@ -231,9 +238,8 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         rows = found.examined.diagnostics.rows(found.examined.candidates.labels)
         run.write_contexts(step, {k: v for k, v in rows.items() if k != "step"})
         run.write_rollouts(step, batch.columns())
-        if said is not None and self.state is not None:
+        if said is not None:
             run.decide(said)
-            self._states(run).append({"step": step, "state": self.state.to_dict()})
         run.record(
             StepRecord(
                 step=step,
@@ -265,7 +271,6 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             if begun:
                 run = RunDirectory.open(begun[-1], lock=RunDirectory.claim(begun[-1], resume=True))
                 run.resume_at(step)
-                self._states(run).truncate_after(step)
                 return run
         manifest = Manifest.of(
             self.path.parent.name, self._recipe(), {"train": int(self.trainer.args.seed)}
@@ -298,24 +303,6 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         for number in count(2):
             yield self._asked.with_name(f"{self._asked.name}-{number}")
 
-    def _restored(self, step: int, steps: int) -> ArcState:
-        """The controller's state after ``step``; a fresh one at the start."""
-        assert self.arc is not None  # noqa: S101 - the caller checked
-        knobs = self.aim.spec.knobs()
-        if step == 0:
-            return initial(self.arc, eta=knobs["eta"], steps=steps)
-        stored = [r for r in JsonLines(self.path / "arc.jsonl").read() if r["step"] <= step]
-        if not stored:
-            raise SpecError(
-                f"training resumes at step {step} and {self.path / 'arc.jsonl'} has no state of "
-                "the controller: it would start over from the declared sharpness. Resume with the "
-                "output directory of the first run, or without arc."
-            )
-        return ArcState.from_dict(stored[-1]["state"])
-
-    def _states(self, run: RunDirectory) -> JsonLines:
-        return JsonLines(run.path / "arc.jsonl")
-
     def _recipe(self) -> dict[str, Any]:
         trainer = self.trainer
         assumed = self.aim.source == "assumed"  # a reader takes `target` for declared
@@ -341,6 +328,7 @@ def instrument(
     score: bool = True,
     overwrite: bool = False,
     findings: bool = True,
+    turns: Sequence[str] | None = None,
 ) -> TodCallback:
     """Add a `TodCallback` to a trainer; returns it.
 
@@ -352,6 +340,7 @@ def instrument(
         score: Run one forward a batch for log π_old where TRL skips it.
         overwrite: Replace the records of an earlier run there.
         findings: Ask the detectors of `tod diagnose` every few steps, and warn of what they see.
+        turns: What the controller turns: ``beta``, ``learning_rate``, ``epsilon``.
 
     Raises:
         SpecError: As `TodCallback`.
@@ -364,6 +353,7 @@ def instrument(
         score=score,
         overwrite=overwrite,
         findings=findings,
+        turns=turns,
     )
     trainer.add_callback(callback)
     return callback
