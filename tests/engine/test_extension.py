@@ -55,7 +55,7 @@ def test_a_run_is_made_longer_under_the_schedule_that_it_was_begun_with(small: M
         (
             {"arc": {"knob": "anchors"}, "operator__action__pull": {"kind": "residual"}},
             {},
-            "the controller's plan is laid over 2 steps",
+            "the controller plans over 2 steps",
         ),
         ({}, {"train__steps": 1}, "has done 2 steps and 1 were asked"),
         ({}, {"train__seed": 3}, "was started with another recipe (train.seed: 0 there, 3 asked)"),

@@ -62,7 +62,7 @@ def _another(settings: RunSettings, there: int, done: int) -> str | None:
         )
     if settings.arc is not None and _plan(settings, there) != _plan(settings, train.steps):
         return (
-            f"the controller's plan is laid over {there} steps, so a run of {train.steps} has "
+            f"the controller plans over {there} steps, so a run of {train.steps} has "
             "another sharpness from the start"
         )
     return None

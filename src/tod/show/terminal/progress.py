@@ -1,10 +1,13 @@
 """Live progress of a run: a bar with the numbers that matter, or plain lines without a terminal."""
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tod.arc import ArcConfig
 from tod.diagnostics import Summary
 from tod.engine.running import Events
 from tod.engine.settings import RunSettings
@@ -31,6 +34,7 @@ class Progress:
         self._first: Any = None
         self._last: StepRecord | None = None
         self._verdicts: list[str] = []
+        self._actions: list[str] = []
         self._live: Any = None
         self._phase_name = "starting"
         self._began = time.monotonic()
@@ -72,9 +76,7 @@ class Progress:
         )
 
     def finished(self, path: Path) -> None:
-        """The run in four lines."""
-        from collections import Counter
-
+        """The run in a few lines."""
         if self._last is None:
             self.say(f"nothing left to do: {path} is complete.")
             return
@@ -90,6 +92,8 @@ class Progress:
             )
         counts = Counter(self._verdicts).most_common()
         self.say("regime: " + ", ".join(f"{VERDICTS[v].name} in {n} steps" for v, n in counts))
+        if self.settings.arc is not None and self._actions:
+            self.say(controlled(self.settings.arc, self._actions))
 
     def _record(self, record: StepRecord) -> None:
         if record.step == 0:
@@ -98,6 +102,8 @@ class Progress:
         self._last = record
         if record.regime is not None:
             self._verdicts.append(record.regime["verdict"])
+        if record.decision is not None:
+            self._actions.append(record.decision["action"])
         due = record.step % _LINE_EVERY == 0 or record.step == self.settings.steps
         if self._live is None and due:
             cells = "  ".join(f"{name} {value}" for name, value in _cells(record))
@@ -150,6 +156,19 @@ class Progress:
             return self._phase_name
         left = (time.monotonic() - self._began) / made * (self.settings.steps - done)
         return f"{self._phase_name}, {left:.0f} s left"
+
+
+def controlled(config: ArcConfig, actions: Sequence[str]) -> str:
+    """What the controller did, and that a written deadline overruled what it saw.
+
+    >>> controlled(ArcConfig(plan="set_point", deadline=8), ["soften", "hold", "hold"])
+    'controller set_point: hold 2, soften 1; deadline 8 is written: it sharpened whatever was seen'
+    """
+    counts = ", ".join(f"{action} {n}" for action, n in Counter(actions).most_common())
+    said = f"controller {config.plan}: {counts}"
+    if config.plan == "set_point" and config.deadline is not None:
+        said += f"; deadline {config.deadline} is written: it sharpened whatever was seen"
+    return said
 
 
 def _cells(record: StepRecord) -> list[tuple[str, str]]:
