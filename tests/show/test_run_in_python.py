@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 import tod
 import warm
@@ -62,6 +63,16 @@ def test_a_run_has_the_numbers_of_its_record(told: tuple[Path, list[str]]) -> No
     assert recipe["evaluate"] is None
     found = tod.diagnose(tod.read(here / "one"))
     assert verdict == found.verdict
+
+
+def test_the_card_of_the_model_lies_next_to_its_weights(told: tuple[Path, list[str]]) -> None:
+    """With the verdict of the run, and a recipe that is the run's."""
+    here, lines = told
+    card = (here / "one/model/README.md").read_text(encoding="utf-8")
+    assert f"## Verdict: {json.loads(lines[0])[1].replace('_', '-')}" in card
+    recipe = yaml.safe_load(card.partition("```yaml\n")[2].partition("```")[0])
+    made = json.loads((here / "one/manifest.json").read_text())["recipe"]
+    assert {**recipe, "output": "one", "track": []} == made
 
 
 def test_progress_is_printed_where_it_is_wanted(tmp_path: Path) -> None:

@@ -128,10 +128,11 @@ def _report(progress: "Progress", path: Path, html: bool, json_out: str | None) 
     progress.finished(path)
     if is_hushed() and json_out != "-":
         typer.echo(str(path))
-    if html:
-        from tod.show import write
+    from tod.show.report import write_run
 
-        progress.say(f"report: {write([path], path / 'report.html')}")
+    page = write_run(path, html=html)
+    if page is not None:
+        progress.say(f"report: {page}")
     if json_out is not None:
         from tod.runs import RunDirectory
         from tod.show.output import put_json

@@ -18,6 +18,7 @@ from tod.runs import RunDirectory
 from tod.runs.figures import figures
 from tod.show.page import run_data
 from tod.show.page.run_data import RunView
+from tod.show.report import write_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -139,6 +140,8 @@ def run(
                 events=watched.events,
             )
             watched.finished(directory)
+        if world.main:
+            write_run(directory, html=False)
     return Run(directory)
 
 
