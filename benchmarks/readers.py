@@ -9,12 +9,9 @@ within one process; ``POLARS_MAX_THREADS`` and ``OMP_NUM_THREADS`` are the calle
 import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from alternating import alternate
 from tod.diagnosis import diagnose
 from tod.formats import read
 from tod.logs import read_log
@@ -30,17 +28,6 @@ PARQUET_LIMIT, JSONL_LIMIT, PEAK_LIMIT = 4.0, 0.5, 1000
 LOG_LIMIT = 0.1
 K = 8
 COLUMNS = ("step", "context", "candidate", "utility.score", "log_mu", "log_policy")
-
-
-def alternate(passes: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of every pass, one after the other, repeated; the first round only warms."""
-    seconds: dict[str, list[float]] = {name: [] for name in passes}
-    for _ in range(repeats + 1):
-        for name, run in passes.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
 def write_parquet(path: Path, candidates: int) -> Path:

@@ -7,11 +7,8 @@ answer and length of every row. Ratios are of medians of passes taken in turn wi
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ import numpy as np
 import polars as pl
 
 import tod
+from alternating import alternate
 
 LIMIT = 4.0
 """Times the scan that best of K may take: reading, curve, verdict and answers file."""
@@ -42,17 +40,6 @@ def table_of(candidates: int, size: int) -> pl.DataFrame:
             "length": rng.integers(20, 400, n),
         }
     )
-
-
-def alternate(passes: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of every pass, one after the other, repeated; the first round only warms."""
-    seconds: dict[str, list[float]] = {name: [] for name in passes}
-    for _ in range(repeats + 1):
-        for name, run in passes.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
 def scan(path: Path) -> Any:

@@ -51,6 +51,10 @@ def rerank_command(
             help="step: a prompt that comes again at another step is another; context: it is one."
         ),
     ] = "step",
+    max_rejected: Annotated[
+        float,
+        to_read(help="Share of rows without a reward, or of no use, beyond which reading fails."),
+    ] = 0.01,
     rule: Rule = None,
     k: Annotated[
         int | None, to_select("--k", help="Use the first K candidates of every prompt.", min=1)
@@ -89,6 +93,7 @@ def rerank_command(
         gold=gold,
         steps=steps,
         group_by=group_by,
+        max_rejected=max_rejected,
     )
     reading, aim, _, _ = target_of(target, None, reading)
     found = rerank(reading, rule, k=k, eta=eta, target=aim, gold=gold, seed=seed, answer=answer)

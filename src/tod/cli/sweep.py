@@ -7,6 +7,7 @@ import typer
 
 from tod.base import RunError
 from tod.base.streams import is_hushed
+from tod.base.text import counted
 from tod.cli.completion import recipe_names
 from tod.cli.options import Json
 
@@ -101,11 +102,10 @@ def _run(
 
     from tod.cli.bar import bar
     from tod.show.sweep import Sweep
-    from tod.study.sweep.run import run_sweep
 
     transformers.utils.logging.disable_progress_bar()
     if not is_hushed():
-        typer.echo(f"{len(grid.runs)} runs, writing {folder}", err=True)
+        typer.echo(f"{counted(len(grid.runs), 'run')}, writing {folder}", err=True)
     failed: list[str] = []
     try:
         with bar() as told:
@@ -116,7 +116,7 @@ def _run(
                     failed.append(f"{state.run}")
                     typer.echo(f"failed: {state.run}: {state.failed}", err=True)
 
-            document, found = run_sweep(
+            made = Sweep.run(
                 grid,
                 folder,
                 processes=processes,
@@ -128,7 +128,7 @@ def _run(
     except KeyboardInterrupt:
         typer.echo(f"{folder} is saved. Go on with the same command.", err=True)
         raise
-    return Sweep(folder, document, found), failed
+    return made, failed
 
 
 def _show(made: "Sweep", html: bool, json_out: str | None) -> None:
@@ -165,7 +165,7 @@ def _forecast(grid: "Grid", folder: Path, processes: int) -> None:
     def say(text: str) -> None:
         console.print(text, soft_wrap=True)
 
-    say(f"{len(grid.runs)} runs, {there} there, {len(steps)} to run, in {folder}")
+    say(f"{counted(len(grid.runs), 'run')}, {there} there, {len(steps)} to run, in {folder}")
     if steps:
         basis = "by the runs so far" if hours.measured else "at most, by their operations"
         told = f"about {duration(3600 * hours.total(1))} of one core, {basis}"

@@ -27,6 +27,9 @@ _LOOKED_AT = 16
 NOT_UTF8 = "not UTF-8 text"
 _WHERE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _LACKS = re.compile(r"missing required field `(.*?)`")
+_TYPES = re.compile(r"Expected ([\w |]+), got (\w+)")
+_JSON = {"float": "a number", "int": "a whole number", "str": "text", "array": "a list"}
+_JSON |= {"object": "an object", "bool": "true or false", "null": "null"}
 _ODD = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
 _HALF = re.compile(r"[\ud800-\udfff]")
 
@@ -38,7 +41,23 @@ def field_of(error: Exception) -> tuple[str, str]:
     lacks = _LACKS.search(why)
     if lacks:
         return ".".join(part for part in (place, lacks[1]) if part), "missing"
-    return place or "line", why.replace("`", "")
+    return place or "line", _plainly(why.replace("`", ""))
+
+
+def _plainly(why: str) -> str:
+    """What is there and what is wanted, where the decoder says it in names of types.
+
+    >>> _plainly("Expected bool | float | null, got array")
+    'a list where a number is wanted'
+    """
+    said = _TYPES.fullmatch(why)
+    if said is None:
+        return why
+    wanted = [name for name in said[1].split(" | ") if name != "null"]
+    if set(wanted) <= {"bool", "int", "float"}:
+        wanted = ["int"] if wanted == ["int"] else ["float"]
+    known = {name: _JSON.get(name, name) for name in (*wanted, said[2])}
+    return f"{known[said[2]]} where {' or '.join(known[name] for name in wanted)} is wanted"
 
 
 class Lines:

@@ -81,6 +81,41 @@ def collect(path: Path, frame: "pl.LazyFrame") -> "pl.DataFrame":
         return frame.collect()
 
 
+def text_frame(
+    path: Path, wanted: Sequence[int], prompt: str | None, completion: str | None
+) -> "pl.DataFrame | None":
+    """The same columns of ascending rows as they are, without a string of Python's for each.
+
+    None where one of the columns is not there, or holds anything but text.
+    """
+    import polars as pl
+
+    names = _text_names(path, prompt, completion)
+    there = columns_of(path)
+    if len(names) < 2 or any(there[name] != pl.String for name in names):
+        return None
+    return _rows_of(path, wanted, names).select(
+        pl.col(names[0]).alias("prompt"), pl.col(names[1]).alias("completion")
+    )
+
+
+def _text_names(path: Path, prompt: str | None, completion: str | None) -> list[str]:
+    there = columns_of(path)
+    check(path)
+    return [name for name in (prompt, completion) if name is not None and name in there]
+
+
+def _rows_of(path: Path, rows: Sequence[int], names: Sequence[str]) -> "pl.DataFrame":
+    """Ascending rows, counted from 1, of some columns."""
+    import polars as pl
+
+    columns = pl.scan_parquet(path, glob=False).select(list(dict.fromkeys(names)))
+    numbered = columns.with_row_index("__row", offset=1)
+    inside = pl.col("__row").is_in(pl.Series(rows, dtype=pl.UInt32).implode())
+    with explained(path):
+        return numbered.filter(inside).drop("__row").collect()
+
+
 def texts(
     path: Path, wanted: Sequence[int], prompt: str | None, completion: str | None
 ) -> Iterator[tuple[int, str, str]]:
@@ -89,17 +124,14 @@ def texts(
 
     from tod.formats.jsonl import plain_text
 
-    there = columns_of(path)
-    check(path)
-    names = [name for name in (prompt, completion) if name is not None and name in there]
+    names = _text_names(path, prompt, completion)
     rows = sorted(set(wanted)) if names else []
-    frame = pl.scan_parquet(path, glob=False).select(names)
-    with explained(path):
-        if 0 < len(rows) <= _FEW:  # one at a time: together they decode whole columns
+    if 0 < len(rows) <= _FEW:  # one at a time: together they decode whole columns
+        frame = pl.scan_parquet(path, glob=False).select(names)
+        with explained(path):
             found = pl.concat([frame.slice(row - 1, 1).collect() for row in rows])
-        else:
-            numbered = frame.with_row_index("__row", offset=1)
-            found = numbered.filter(pl.col("__row").is_in(rows)).drop("__row").collect()
+    else:
+        found = _rows_of(path, rows, names)
 
     def column(name: str | None) -> list[str]:
         if name not in names:

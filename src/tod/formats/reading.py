@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +13,9 @@ from tod.candidates import Candidates
 from tod.diagnostics import GapProfile, GapSums
 from tod.formats.columns import Rejection
 from tod.formats.gating import Gate, Gated, gated
+
+if TYPE_CHECKING:
+    import polars as pl
 
 TIERS = {
     "A": "sampler, old and reference log-probs: every target and every leg",
@@ -215,6 +218,25 @@ class Reading(Candidates):
             for place, number in zip(places.tolist(), numbers.tolist(), strict=True):
                 _, prompts[place], completions[place] = known.get(number, nothing)
         return prompts, completions
+
+    def text_frame(self, rows: Int[np.ndarray, " n"]) -> "pl.DataFrame":
+        """The same of ascending places as columns ``prompt`` and ``completion``; "" is null.
+
+        A DataError says: a file changed since it was read.
+        """
+        import polars as pl
+
+        of_frame = getattr(self.read_texts, "frame", None)
+        if of_frame is not None and self.row is not None and len(self.files) == 1 and len(rows):
+            numbers = self.row[rows]
+            if bool((numbers[1:] > numbers[:-1]).all()):
+                found = of_frame(self.files[0], numbers)
+                if found is not None and len(found) == len(rows):
+                    return found.with_columns(pl.all().replace("", None))  # type: ignore[no-any-return]
+        texts = zip(("prompt", "completion"), self.text_columns(rows), strict=True)
+        return pl.DataFrame(
+            {name: pl.Series([x or None for x in each], dtype=pl.String) for name, each in texts}
+        )
 
     def _again(self, index: int, numbers: Int[np.ndarray, " n"]) -> list[tuple[int, str, str]]:
         """Row, prompt and completion of some rows of a file."""

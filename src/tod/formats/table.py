@@ -1,10 +1,10 @@
 """Tables whose columns have known roles: our own format, and anything that a mapping names."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tod.base import DataError
 from tod.formats.columns import Rows
@@ -18,11 +18,14 @@ from tod.formats.jsonl import (
     first_keys,
     plain_text,
 )
-from tod.formats.parquet import columns_of
+from tod.formats.parquet import columns_of, text_frame
 from tod.formats.parquet import texts as parquet_texts
 from tod.formats.roles import LOGS, TEXTS, Roles, digest, label_of
 from tod.formats.row_by_row import Refusal
 from tod.formats.table_parquet import read_parquet
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def keep_texts(roles: Roles, there: Collection[str], rows: Rows) -> None:
@@ -31,20 +34,31 @@ def keep_texts(roles: Roles, there: Collection[str], rows: Rows) -> None:
     prompt, completion = named["prompt"], named["completion"]
     rows.texts = False
     if prompt or completion:
-        rows.texts = partial(read_texts, prompt=prompt, completion=completion)
+        rows.texts = TextColumns(prompt, completion)
     rows.text_roles = tuple(role for role, column in named.items() if column)
     for role, column in named.items():
         if column is None:
             rows.needs["text"] = f"a column of text: --map {role}=COLUMN"
 
 
-def read_texts(
-    path: Path, wanted: Sequence[int], prompt: str | None, completion: str | None
-) -> Iterator[tuple[int, str, str]]:
-    """Row, prompt and completion of some rows; empty where no column holds it."""
-    if base_suffix(path) == ".parquet":
-        return parquet_texts(path, wanted, prompt, completion)
-    return _texts_of_lines(path, wanted, prompt, completion)
+@dataclass(frozen=True)
+class TextColumns:
+    """How texts are read again: the columns that hold them; None where none does."""
+
+    prompt: str | None
+    completion: str | None
+
+    def __call__(self, path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+        """Row, prompt and completion of some rows; empty where no column holds it."""
+        if base_suffix(path) == ".parquet":
+            return parquet_texts(path, wanted, self.prompt, self.completion)
+        return _texts_of_lines(path, wanted, self.prompt, self.completion)
+
+    def frame(self, path: Path, wanted: Sequence[int]) -> "pl.DataFrame | None":
+        """Prompts and completions of ascending rows as columns; None where it takes the above."""
+        if base_suffix(path) == ".parquet":
+            return text_frame(path, wanted, self.prompt, self.completion)
+        return None
 
 
 def _texts_of_lines(

@@ -7,6 +7,7 @@ candidate, so that a selection can be repeated exactly.
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
@@ -72,13 +73,18 @@ def resample(
     Raises:
         DataError: A context has no candidate of positive weight.
     """
-    weight = _weights(log_w, contexts)
+    return _drawn(_weights(log_w, contexts), contexts, uniforms)
+
+
+def _drawn(weight: Any, contexts: Groups, uniforms: Any) -> Int[np.ndarray, " C"]:
+    """The same from w̄ themselves."""
     u = to_numpy(uniforms)[contexts.offsets[:-1]]
     rows = np.empty(len(contexts), dtype=np.int64)
     for where, places in contexts.by_size():
-        cumulative = np.cumsum(weight[places], axis=1)
+        inside = weight[places]
+        cumulative = np.cumsum(inside, axis=1)
         drawn = (cumulative <= (u[where] * cumulative[:, -1])[:, None]).sum(axis=1)
-        last = places.shape[1] - 1 - np.argmax(weight[places][:, ::-1] > 0, axis=1)
+        last = places.shape[1] - 1 - np.argmax(inside[:, ::-1] > 0, axis=1)
         rows[where] = places[:, 0] + np.minimum(drawn, last)
     return rows
 
@@ -143,7 +149,12 @@ def vote(
 
     Source: docs/equations.md A.20; 2203.11171
     """
-    tied = _winners(log_w, answers, contexts)
+    return _voted(_weights(log_w, contexts), Ballots.of(to_numpy(answers), contexts), uniforms)
+
+
+def _voted(weight: Any, ballots: "Ballots", uniforms: Any) -> Selection:
+    """The same from w̄ themselves."""
+    tied, contexts = ballots.winners(weight), ballots.contexts
     count = to_numpy(contexts.sum(tied))
     drawn = (to_numpy(uniforms)[contexts.offsets[:-1]] * count).astype(np.int64)
     before = np.cumsum(tied)
@@ -178,50 +189,58 @@ def _acceptance(log_w: Any, contexts: Groups, log_bound: float | None) -> Float[
     return np.exp(np.minimum(values - contexts.spread(limit), 0.0))  # type: ignore[no-any-return]
 
 
-def _winners(log_w: Any, answers: Any, contexts: Groups) -> Bool[np.ndarray, " N"]:
-    """The first candidate of every answer whose summed w̄ is the largest of its context, [N]."""
-    share = shares_of_answers(log_w, answers, contexts)
-    # equal sums may differ by the order of their terms
-    limit = to_numpy(contexts.max(share)) * (1 - 1e-12)
-    tied: Bool[np.ndarray, " N"] = _firsts(to_numpy(answers), contexts) & (
-        share >= contexts.spread(limit)
-    )
-    return tied
+@dataclass(frozen=True, eq=False)
+class Ballots:
+    """Answers of candidates, numbered so that those of one context and one answer share a number.
 
-
-def shares_of_answers(
-    log_w: Float[Array, " N"], answers: Int[Array, " N"], contexts: Groups
-) -> Float[np.ndarray, " N"]:
-    """Σ w̄_j over the candidates of a context with the same answer, [N], in [0, 1]; 0 without one.
-
-    Args:
-        log_w: log q̃*/μ, nats; 0 everywhere counts the answers.
-        answers: Codes, equal for equal answers, negative for none.
+    Attributes:
         contexts: Candidates in contexts.
-
-    Raises:
-        DataError: A context has no candidate of positive weight.
+        known: Whether a candidate has an answer, [N].
+        number: Number of its context and answer, in [0, ``count``), [N].
+        count: Numbers that there are, or may be.
     """
-    weight, codes = _weights(log_w, contexts), to_numpy(answers)
-    found = np.empty(contexts.total)
-    for _, places in contexts.by_size():
-        inside = codes[places]
-        order = np.argsort(inside, axis=1, kind="stable")
-        inside = np.take_along_axis(inside, order, axis=1)
-        run = np.cumsum(_starts(inside).ravel()) - 1
-        rows = np.take_along_axis(places, order, axis=1).ravel()
-        found[rows] = np.bincount(run, weights=weight[rows])[run]
-    return np.where(codes >= 0, found, 0.0)
 
+    contexts: Groups
+    known: Bool[np.ndarray, " N"]
+    number: Int[np.ndarray, " N"]
+    count: int
 
-def _firsts(codes: Int[np.ndarray, " N"], contexts: Groups) -> Bool[np.ndarray, " N"]:
-    """Candidates whose answer none before them in their context has, [N]."""
-    first = np.empty(contexts.total, dtype=bool)
-    for _, places in contexts.by_size():
-        order = np.argsort(codes[places], axis=1, kind="stable")
-        starts = _starts(np.take_along_axis(codes[places], order, axis=1))
-        first[np.take_along_axis(places, order, axis=1)] = starts
-    return first & (codes >= 0)
+    @classmethod
+    def of(cls, codes: Int[np.ndarray, " N"], contexts: Groups) -> "Ballots":
+        """Of answer codes, equal for equal answers, negative for none, [N]."""
+        codes = np.maximum(codes, -1)
+        width = int(codes.max(initial=-1)) + 2
+        if width * len(contexts) <= 4 * contexts.total:  # small codes need no sort
+            number = contexts.spread(np.arange(1, width * len(contexts) + 1, width)) + codes
+            return cls(contexts, codes >= 0, number, width * len(contexts))
+        number, count = np.empty(contexts.total, dtype=np.int64), 0
+        for _, places in contexts.by_size():
+            order = np.argsort(codes[places], axis=1, kind="stable")
+            runs = np.cumsum(_starts(np.take_along_axis(codes[places], order, axis=1)).ravel())
+            number[np.take_along_axis(places, order, axis=1).ravel()] = runs - 1 + count
+            count += int(runs[-1])
+        return cls(contexts, codes >= 0, number, count)
+
+    def shares(self, weight: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+        """Σ w̄_j over the candidates of a context with the same answer, [N]; 0 without one."""
+        return np.where(self.known, np.bincount(self.number, weights=weight)[self.number], 0.0)
+
+    @cached_property
+    def first(self) -> Bool[np.ndarray, " N"]:
+        """Candidates whose answer none before them in their context has, [N]."""
+        place = np.empty(self.count, dtype=np.int64)
+        rows = np.arange(len(self.number))
+        place[self.number[::-1]] = rows[::-1]  # of equal numbers the last one written stays
+        found: Bool[np.ndarray, " N"] = self.known & (place[self.number] == rows)
+        return found
+
+    def winners(self, weight: Float[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
+        """The first candidate of every answer whose summed w̄ is the largest of its context, [N]."""
+        share = self.shares(weight)
+        # equal sums may differ by the order of their terms
+        limit = to_numpy(self.contexts.max(share)) * (1 - 1e-12)
+        tied: Bool[np.ndarray, " N"] = self.first & (share >= self.contexts.spread(limit))
+        return tied
 
 
 def _starts(ordered: Int[np.ndarray, "G k"]) -> Bool[np.ndarray, "G k"]:
@@ -285,6 +304,22 @@ class Pool:
     answers: Int[Array, " N"] | None = None
     similarity: Float[Array, " P"] | None = None
 
+    @cached_property
+    def weights(self) -> Float[np.ndarray, " N"]:
+        """w̄, which all rules that weigh share, [N]; a DataError where none is positive."""
+        assert self.log_w is not None  # noqa: S101 - rules ask for it by `known` first
+        return _weights(self.log_w, self.contexts)
+
+    @cached_property
+    def equal_weights(self) -> Float[np.ndarray, " N"]:
+        """1/K, [N]."""
+        return np.asarray(self.contexts.spread(1 / self.contexts.sizes))
+
+    @cached_property
+    def ballots(self) -> Ballots:
+        """Answers, which all votes share."""
+        return Ballots.of(to_numpy(self.answers), self.contexts)
+
     def known(self, name: str, kind: str, remedy: str) -> Any:
         """One of the optional arrays.
 
@@ -334,6 +369,10 @@ class SelectionRule(Spec):
         remedy = "Record log μ and the anchors, or anchor the target at `mu`."
         return pool.known("log_w", self.kind, remedy)
 
+    def _weights(self, pool: Pool) -> Float[np.ndarray, " N"]:
+        self._log_w(pool)
+        return pool.weights
+
 
 class BestOfK(SelectionRule):
     """argmax U, ties at random. Not a member of the tilt family at any η.
@@ -363,11 +402,11 @@ class Resample(SelectionRule):
 
     def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
         """One draw of every context."""
-        return _all(resample(self._log_w(pool), pool.contexts, uniforms))
+        return _all(_drawn(self._weights(pool), pool.contexts, uniforms))
 
     def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
         """The weights w̄."""
-        return _weights(self._log_w(pool), pool.contexts)
+        return self._weights(pool)
 
 
 class RejectionSampling(SelectionRule):
@@ -407,22 +446,24 @@ class _Vote(SelectionRule):
     """The answer of the largest sum of weights."""
 
     @abstractmethod
-    def _votes(self, pool: Pool) -> tuple[Any, Any]:
-        """Log-weights and answer codes, [N] each."""
+    def _votes(self, pool: Pool) -> tuple[Float[np.ndarray, " N"], Ballots]:
+        """Weights and answers."""
 
     def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
         """The first candidate with the winning answer."""
-        return vote(*self._votes(pool), pool.contexts, uniforms)
+        return _voted(*self._votes(pool), uniforms)
 
     def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
         """Equal shares of the tied answers, on the first candidate of each."""
-        tied = _winners(*self._votes(pool), pool.contexts)
+        weight, ballots = self._votes(pool)
+        tied = ballots.winners(weight)
         count = to_numpy(pool.contexts.sum(tied))
         return np.asarray(tied / pool.contexts.spread(np.maximum(count, 1)))
 
     def strength(self, pool: Pool) -> Float[np.ndarray, " N"]:
         """Share of the votes that went to the candidate's answer."""
-        return shares_of_answers(*self._votes(pool), pool.contexts)
+        weight, ballots = self._votes(pool)
+        return ballots.shares(weight)
 
 
 class WeightedVote(_Vote):
@@ -433,9 +474,9 @@ class WeightedVote(_Vote):
 
     kind: Literal["weighted_vote"] = "weighted_vote"
 
-    def _votes(self, pool: Pool) -> tuple[Any, Any]:
-        answers = pool.known("answers", self.kind, "Extract answers, or use `resample`.")
-        return self._log_w(pool), answers
+    def _votes(self, pool: Pool) -> tuple[Float[np.ndarray, " N"], Ballots]:
+        pool.known("answers", self.kind, "Extract answers, or use `resample`.")
+        return self._weights(pool), pool.ballots
 
 
 class MajorityVote(_Vote):
@@ -447,9 +488,9 @@ class MajorityVote(_Vote):
     kind: Literal["majority_vote"] = "majority_vote"
     needs_anchors: ClassVar[bool] = False
 
-    def _votes(self, pool: Pool) -> tuple[Any, Any]:
-        answers = pool.known("answers", self.kind, "Extract answers, or use `best_of_k`.")
-        return np.zeros(pool.contexts.total), answers
+    def _votes(self, pool: Pool) -> tuple[Float[np.ndarray, " N"], Ballots]:
+        pool.known("answers", self.kind, "Extract answers, or use `best_of_k`.")
+        return pool.equal_weights, pool.ballots
 
 
 class MinimumBayesRisk(SelectionRule):

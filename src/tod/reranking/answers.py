@@ -3,12 +3,20 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from tod.base import Groups, SpecError, to_numpy
+from tod.operators.selection import Ballots
+
+if TYPE_CHECKING:
+    import polars as pl
+
 _BOXED = "\\boxed{"
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
+"""What ``str.strip`` removes."""
 
 
 def answer(completion: str, pattern: str | None = None) -> str | None:
@@ -31,6 +39,21 @@ def answer(completion: str, pattern: str | None = None) -> str | None:
     return text.strip() or None
 
 
+def check_pattern(pattern: str) -> None:
+    """Refuse what is no regular expression.
+
+    Raises:
+        SpecError: With the place.
+    """
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise SpecError(
+            f"--answer {pattern[:60]!r}: no regular expression ({error}). Put a backslash before "
+            "what stands for itself."
+        ) from None
+
+
 def tagged_answer(completion: str) -> str | None:
     """What stands in the last ``<answer>…</answer>`` of a completion, None without one."""
     if "<answer>" not in completion:
@@ -38,10 +61,36 @@ def tagged_answer(completion: str) -> str | None:
     return completion.rpartition("<answer>")[2].partition("</answer>")[0]
 
 
+def answers_of(texts: "pl.Series", pattern: str | None) -> "pl.Series":
+    """`answer` of a column of completions, null where there is none."""
+    import polars as pl
+
+    marked = pl.Series([True]) if pattern is not None else None
+    if marked is None:
+        marked = texts.str.contains_any(["<answer>", _BOXED]).fill_null(False)
+    if not marked.any():
+        stripped = texts.str.strip_chars(_BLANKS)
+        return stripped.set(stripped == "", None)
+    found = [None if text is None else answer(text, pattern) for text in texts.to_list()]
+    return pl.Series(found, dtype=pl.String)
+
+
 def answer_codes(answers: Sequence[str | None]) -> Int[np.ndarray, " N"]:
     """Codes of the answers, equal for equal text, −1 for none."""
     codes = {text: code for code, text in enumerate(dict.fromkeys(a for a in answers if a))}
     return np.array([-1 if a is None else codes[a] for a in answers], dtype=np.int64)
+
+
+def local_codes(codes: Int[np.ndarray, " N"], contexts: Groups) -> Int[np.ndarray, " N"]:
+    """The same numbered 0, 1, … in every context, −1 for none: small, so that votes need no sort.
+
+    Args:
+        codes: Equal for equal answers, negative for none.
+        contexts: Candidates in contexts.
+    """
+    ballots = Ballots.of(codes, contexts)
+    first = contexts.spread(to_numpy(contexts.min(ballots.number)))
+    return np.where(ballots.known, ballots.number - first, -1)
 
 
 def _boxed(completion: str) -> str | None:

@@ -1,7 +1,7 @@
 """The answers file: JSON lines, one a prompt and rule."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from tod.base import RunError
 from tod.base.text import counted
-from tod.reranking.answers import answer
+from tod.reranking.answers import answers_of
 from tod.runs.atomic import filled
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from tod.reranking.rerank import Ranked, Reranked
 
-AT_ONCE = 1 << 16
-"""Prompts whose texts are held at once."""
+AT_ONCE = 1 << 18
+"""Answers whose texts are held at once."""
 
 
 def frames(found: "Reranked") -> "Iterator[pl.DataFrame]":
@@ -30,30 +30,58 @@ def frames(found: "Reranked") -> "Iterator[pl.DataFrame]":
     where there is one, ``rule``, ``weight`` (how much speaks for it, in [0, 1]).
     """
     total = len(found.scored.contexts)
-    for ranked in found.ranked:
+    several = max(1, AT_ONCE // total)
+    for at in range(0, len(found.ranked), several):
+        together = found.ranked[at : at + several]
         for start in range(0, total, AT_ONCE):
-            yield _some(found, ranked, np.arange(start, min(start + AT_ONCE, total)))
+            yield from _some(found, together, np.arange(start, min(start + AT_ONCE, total)))
 
 
-def _some(found: "Reranked", ranked: "Ranked", contexts: Int[np.ndarray, " c"]) -> "pl.DataFrame":
+def _some(
+    found: "Reranked", together: "Sequence[Ranked]", contexts: Int[np.ndarray, " c"]
+) -> "Iterator[pl.DataFrame]":
+    """The answers of some rules to some prompts: texts are read once for all of them."""
     import polars as pl
 
-    scored, groups = found.scored, found.scored.contexts
-    names, steps = scored.reading.labels.context, scored.reading.steps
-    there = ranked.selection.accepted[contexts]
-    first = groups.offsets[:-1][contexts]
-    rows = np.where(there, ranked.selection.rows[contexts], first)
-    prompts, texts = scored.reading.text_columns(scored.rows[rows])
-    taken = there.tolist()
-    said = [answer(t, scored.pattern) if x else None for t, x in zip(texts, taken, strict=True)]
+    scored = found.scored
+    first = scored.contexts.offsets[:-1][contexts]
+    chosen = [
+        np.where(r.selection.accepted[contexts], r.selection.rows[contexts], first)
+        for r in together
+    ]
+    wanted = np.zeros(scored.contexts.total, dtype=bool)
+    wanted[np.concatenate(chosen)] = True
+    every, place = np.flatnonzero(wanted), np.cumsum(wanted) - 1
+    read = scored.reading.text_frame(scored.rows[every])
+    names = scored.reading.labels.context
+    texts = {
+        "prompt": read["prompt"],
+        "answer": answers_of(read["completion"], scored.pattern),
+        "response": read["completion"],
+    }
+    ids = None if names is None else pl.Series([names[c] for c in contexts.tolist()])
+    for ranked, rows in zip(together, chosen, strict=True):
+        at = place[rows]
+        columns = {"prompt_id": ids} | {name: column[at] for name, column in texts.items()}
+        yield _frame(found, ranked, contexts, rows, columns)
+
+
+def _frame(
+    found: "Reranked",
+    ranked: "Ranked",
+    contexts: Int[np.ndarray, " c"],
+    rows: Int[np.ndarray, " c"],
+    texts: "Mapping[str, pl.Series | None]",
+) -> "pl.DataFrame":
+    import polars as pl
+
+    scored = found.scored
+    first = scored.contexts.offsets[:-1][contexts]
+    steps = scored.reading.steps
     columns: dict[str, Any] = {
-        "prompt_id": None if names is None else pl.Series([names[c] for c in contexts.tolist()]),
-        **({"step": pl.Series(steps[contexts])} if len(np.unique(steps)) > 1 else {}),
-        "prompt": pl.Series([text or None for text in prompts], dtype=pl.String),
-        "answer": pl.Series(said, dtype=pl.String),
-        "response": pl.Series(
-            [t or None if x else None for t, x in zip(texts, taken, strict=True)], dtype=pl.String
-        ),
+        "prompt_id": texts["prompt_id"],
+        **({"step": pl.Series(steps[contexts])} if np.ptp(steps) else {}),
+        **texts,
         "index": pl.Series(rows - first),
         "reward": pl.Series(scored.utility[rows]),
         **({} if scored.gold is None else {"gold": pl.Series(scored.gold[rows])}),
@@ -61,9 +89,14 @@ def _some(found: "Reranked", ranked: "Ranked", contexts: Int[np.ndarray, " c"]) 
         "weight": pl.Series(ranked.strength[contexts]),
     }
     frame = pl.DataFrame(columns)
-    numbers = [name for name in ("index", "reward", "gold", "weight") if name in columns]
+    there = ranked.selection.accepted[contexts]
+    if there.all():
+        return frame
+    of_answer = set(columns) - {"prompt_id", "step", "prompt", "rule"}
     kept = pl.Series(there)
-    return frame.with_columns(pl.when(kept).then(pl.col(name)).alias(name) for name in numbers)
+    return frame.with_columns(
+        pl.when(kept).then(pl.col(name)).alias(name) for name in columns if name in of_answer
+    )
 
 
 def write_answers(found: "Reranked", path: Path) -> Path:

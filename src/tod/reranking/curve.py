@@ -17,7 +17,7 @@ from tod.reranking.selecting import Pairs, chances, in_parts
 
 SUBSETS, DRAWN = 64, 1 << 19
 """Subsets of every size in a prompt unless it is said how many, and candidates that they hold
-together, about: more prompts need fewer of each."""
+together, about: more prompts need fewer of each, one at least."""
 
 ROUNDING = 1e-9
 """By how much shares that sum to one may miss it."""
@@ -36,6 +36,7 @@ class Table:
         alike: Which similarity that rule uses.
         gold: A second utility, which no rule reads, [C, K]; None without one.
         number: Number of every context among all, [C]; None: these are all.
+        most: Candidates that the subsets of one size may hold in a context; None: no bound.
     """
 
     value: Float[np.ndarray, "C K"]
@@ -46,6 +47,7 @@ class Table:
     alike: Similarity = "token_f1"
     gold: Float[np.ndarray, "C K"] | None = None
     number: Int[np.ndarray, " C"] | None = None
+    most: int | None = None
 
     @cached_property
     def orders(self) -> dict[tuple[int, int], Int[np.ndarray, "C K"]]:
@@ -58,17 +60,19 @@ class Table:
         """At least ``count`` subsets of k candidates of some contexts, in random order.
 
         A permutation is cut into ⌊K/k⌋ disjoint subsets, so that every candidate is used equally
-        often where k divides K.
+        often where k divides K, and all of them are taken unless their number is bounded.
         """
         size = self.value.shape[1]
         blocks = size // k
+        if self.most is not None:
+            blocks = max(1, min(blocks, self.most // k))
         rows = []
-        for draw in range(-(-count // blocks)):
+        for draw in range(-(-count // blocks) if self.most is None else 1):
             if (draw, seed) not in self.orders:
                 self.orders[draw, seed] = permutation(self.numbers, size, draw, seed)
             order = self.orders[draw, seed][contexts, : blocks * k]
             rows.append(order.reshape(len(contexts), blocks, k))
-        return np.concatenate(rows, axis=1)
+        return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
 
     @property
     def passed(self) -> Bool[np.ndarray, "C K"] | None:
@@ -112,16 +116,18 @@ def outcomes(rule: SelectionRule, table: Table, k: int, *, count: int, seed: int
 
     Every subset is averaged over what the rule itself draws, E[U] = Σ P_i U_i.
     """
-    return outcomes_at(rule, table, [k], count=count, seed=seed)[0]
+    return curves([rule], table, [k], count=count, seed=seed)[0][0]
 
 
-def outcomes_at(
-    rule: SelectionRule, table: Table, ks: Sequence[int], *, count: int, seed: int
-) -> list[Outcomes]:
-    """The same for several k."""
-    if isinstance(rule, BestOfK):
-        return _in_closed_form(table, ks)
-    return [_subsampled(rule, table, k, count, seed) for k in ks]
+def curves(
+    rules: Sequence[SelectionRule], table: Table, ks: Sequence[int], *, count: int, seed: int
+) -> list[list[Outcomes]]:
+    """The same for several rules and k: the rules share the subsets, and what is read of them."""
+    drawing = [rule for rule in rules if not isinstance(rule, BestOfK)]
+    drawn = [_subsampled(drawing, table, k, count, seed) for k in ks] if drawing else []
+    of_rule = iter([list(column) for column in zip(*drawn, strict=True)])
+    exact = _in_closed_form(table, ks) if len(drawing) < len(rules) else []
+    return [exact if isinstance(rule, BestOfK) else next(of_rule) for rule in rules]
 
 
 def _read_off(table: Table) -> list[Float[np.ndarray, "C K"] | None]:
@@ -149,12 +155,24 @@ def _in_closed_form(table: Table, ks: Sequence[int]) -> list[Outcomes]:
     return [Outcomes(whole, u, p, True, g) for u, p, g in zip(*means, strict=True)]
 
 
-def _subsampled(rule: SelectionRule, table: Table, k: int, count: int, seed: int) -> Outcomes:
+def _subsampled(
+    rules: Sequence[SelectionRule], table: Table, k: int, count: int, seed: int
+) -> list[Outcomes]:
+    """Every rule over the same subsets of k."""
     size = table.value.shape[1]
-    each = max(count * k, size * (size if isinstance(rule, MinimumBayesRisk) else 1))
-    held = np.full(len(table.value), each)
+    compares = any(isinstance(rule, MinimumBayesRisk) for rule in rules)
+    held = np.full(len(table.value), max(count * k, size * (size if compares else 1)))
     read = _read_off(table)
-    parts = [_part(rule, table, read, rows, k, count, seed) for rows in in_parts(held)]
+    made: list[list[list[Any]]] = [[] for _ in rules]
+    for contexts in in_parts(held):
+        subsets = table.subsets(contexts, k, count, seed)
+        drawn = _Drawn(table, contexts, subsets)
+        for rule, found in zip(rules, made, strict=True):
+            found.append(drawn.means(rule, read))
+    return [_together(found) for found in made]
+
+
+def _together(parts: Sequence[Sequence[Any]]) -> Outcomes:
     accepted, utility, passed, gold = (
         None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True)
     )
@@ -162,40 +180,51 @@ def _subsampled(rule: SelectionRule, table: Table, k: int, count: int, seed: int
     return Outcomes(accepted, utility, passed, False, gold)
 
 
-def _part(
-    rule: SelectionRule,
-    table: Table,
-    read: Sequence[Float[np.ndarray, "C K"] | None],
-    contexts: Int[np.ndarray, " c"],
-    k: int,
-    count: int,
-    seed: int,
-) -> list[Float[np.ndarray, " c"] | None]:
-    """Accepted, utility, passing and gold shares of some contexts."""
-    rows = table.subsets(contexts, k, count, seed)
-    n, many = rows.shape[:2]
+class _Drawn:
+    """Subsets of some contexts, and what rules see of them; read once for all rules.
 
-    def pick(values: np.ndarray | None) -> np.ndarray | None:
-        if values is None:
-            return None
-        return np.take_along_axis(values[contexts], rows.reshape(n, -1), axis=1)
+    Attributes:
+        table: Where they come from.
+        contexts: The contexts, [c].
+        subsets: Places of their candidates, [c, B, k].
+        pool: The subsets as contexts of k candidates.
+    """
 
-    def flat(values: np.ndarray | None) -> Any:
-        picked = pick(values)
-        return None if picked is None else picked.ravel()
+    def __init__(
+        self, table: Table, contexts: Int[np.ndarray, " c"], subsets: Int[np.ndarray, "c B k"]
+    ) -> None:
+        self.table, self.contexts, self.subsets = table, contexts, subsets
+        n, many, k = subsets.shape
+        self._at = (subsets + (contexts * table.value.shape[1])[:, None, None]).ravel()
+        self._columns: dict[int, np.ndarray] = {}
+        self.pool = Pool(
+            contexts=Groups.equal(n * many, k),
+            value=self._pick(table.value),
+            log_w=None if table.log_w is None else self._pick(table.log_w),
+            answers=None if table.answers is None else self._pick(table.answers),
+        )
 
-    pool = Pool(
-        contexts=Groups.equal(n * many, k),
-        value=flat(table.value),
-        log_w=flat(table.log_w),
-        answers=flat(table.answers),
-    )
-    pairs = _pairs(table, contexts, rows) if isinstance(rule, MinimumBayesRisk) else None
-    weight = chances(rule, pool, pairs).reshape(n, many * k)
-    picked = (pick(values) for values in read)
-    means = [None if x is None else (weight * x).sum(axis=1) / many for x in picked]
-    accepted = weight.sum(axis=1) / many
-    return [np.where(accepted > 1 - ROUNDING, 1.0, accepted), *means]
+    def _pick(self, values: np.ndarray) -> np.ndarray:
+        if id(values) not in self._columns:
+            self._columns[id(values)] = values.reshape(-1)[self._at]
+        return self._columns[id(values)]
+
+    def means(
+        self, rule: SelectionRule, read: Sequence[Float[np.ndarray, "C K"] | None]
+    ) -> list[Float[np.ndarray, " c"] | None]:
+        """Accepted, and the columns to read off what is put out, over the subsets."""
+        n, many, k = self.subsets.shape
+        pairs = None
+        if isinstance(rule, MinimumBayesRisk):
+            pairs = _pairs(self.table, self.contexts, self.subsets)
+        weight = chances(rule, self.pool, pairs)
+
+        def mean(values: np.ndarray) -> Float[np.ndarray, " c"]:
+            return (values.reshape(n, many * k)).sum(axis=1) / many  # type: ignore[no-any-return]
+
+        means = [None if x is None else mean(weight * self._pick(x)) for x in read]
+        accepted = mean(weight)
+        return [np.where(accepted > 1 - ROUNDING, 1.0, accepted), *means]
 
 
 def _pairs(table: Table, contexts: Int[np.ndarray, " c"], rows: Int[np.ndarray, "c B k"]) -> Pairs:
@@ -216,6 +245,5 @@ def permutation(
     contexts: Int[np.ndarray, " C"], size: int, draw: int, seed: int
 ) -> Int[np.ndarray, "C K"]:
     """A random order of the candidates of every context: a function of (seed, context, draw)."""
-    owner, place = np.repeat(contexts, size), np.tile(np.arange(size), len(contexts))
-    drawn = uniforms(row_keys(seed, 0, owner, place), draw).reshape(len(contexts), size)
-    return np.argsort(drawn, axis=1)
+    keys = row_keys(seed, 0, contexts[:, None], np.arange(size))
+    return np.argsort(uniforms(keys, draw), axis=1)

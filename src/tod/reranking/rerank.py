@@ -10,16 +10,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tod.base import to_numpy
-from tod.diagnostics import ess
+from tod.base.displayed import Displayed
 from tod.diagnostics.coverage import pass_at_k
 from tod.formats import Reading
 from tod.operators import MinimumBayesRisk, RejectionSampling, Selection, SelectionRule
-from tod.reranking.answers import similarity
-from tod.reranking.curve import DRAWN, SUBSETS, Outcomes, Table, outcomes_at, sizes
+from tod.reranking.answers import check_pattern, similarity
+from tod.reranking.curve import DRAWN, SUBSETS, Outcomes, Table, curves, sizes
 from tod.reranking.means import mean_over_contexts, named
-from tod.reranking.rules import rules_of, title
+from tod.reranking.rules import rules_of
 from tod.reranking.scored import Scored, read_scored, scored, search_of
-from tod.reranking.selecting import Pairs, select, select_by_pairs, selection_uniforms, strengths
+from tod.reranking.selecting import Pairs, draws_of, select, select_by_pairs, strengths
 from tod.reranking.verdict import Measure, Verdict, values_of, verdict_of, within_unit
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Ranked:
 
     Attributes:
         rule: The rule.
+        name: What it was called, or its kind with what is not usual about it.
         selection: What it puts out of all candidates of every prompt.
         strength: How much speaks for what is put out, [C]; NaN where nothing is.
         sizes: Sizes of the curve.
@@ -43,20 +44,16 @@ class Ranked:
     """
 
     rule: SelectionRule
+    name: str
     selection: Selection
     strength: Float[np.ndarray, " C"]
     sizes: tuple[int, ...]
     outcomes: tuple[Outcomes, ...]
     effective: float | None
 
-    @property
-    def name(self) -> str:
-        """Its name, with what is not usual about it."""
-        return title(self.rule)
 
-
-@dataclass(frozen=True, eq=False)
-class Reranked:
+@dataclass(frozen=True, eq=False, repr=False)
+class Reranked(Displayed):
     """Answers of several rules on the same candidates, their curves, and the verdict.
 
     Attributes:
@@ -156,11 +153,20 @@ class Reranked:
 
     def _tokens(self, k: int) -> float | None:
         """Mean tokens of k candidates of a prompt; None where lengths are not known."""
+        return None if self._length is None else k * self._length
+
+    @cached_property
+    def _length(self) -> float | None:
+        """Mean tokens of a candidate of the curve, each prompt counting once."""
         lengths = self.scored.lengths
         if lengths is None:
             return None
-        mean = to_numpy(self.scored.contexts.mean(lengths))[self.in_curve]
-        return k * float(mean.mean())
+        return float(to_numpy(self.scored.contexts.mean(lengths))[self.in_curve].mean())
+
+    @cached_property
+    def _covered(self) -> dict[int, Float[np.ndarray, " C"]]:
+        """pass@k by k, which all rules share."""
+        return {}
 
     @cached_property
     def _passes(self) -> Float[np.ndarray, " N"] | None:
@@ -171,9 +177,12 @@ class Reranked:
         """pass@k of every prompt: that any of k candidates passes, which no rule exceeds."""
         if self._passes is None:
             return None
-        groups = self.scored.contexts
-        passed = to_numpy(groups.sum(self._passes))[self.in_curve]
-        return pass_at_k(groups.sizes[self.in_curve], passed.astype(np.int64), k)
+        if k not in self._covered:
+            groups = self.scored.contexts
+            passed = to_numpy(groups.sum(self._passes))[self.in_curve]
+            sizes = groups.sizes[self.in_curve]
+            self._covered[k] = pass_at_k(sizes, passed.astype(np.int64), k)
+        return self._covered[k]
 
     def _ends(self, selection: Selection) -> dict[str, Any]:
         """Mean of the candidates (pass@1), what was selected, and the paired difference.
@@ -215,18 +224,6 @@ class Reranked:
             }
         }
 
-    def __repr__(self) -> str:
-        """The answer and a line a rule."""
-        from tod.reranking.words import headline, rule_lines
-
-        return "\n".join([headline(self), *rule_lines(self)])
-
-    def _repr_html_(self) -> str:
-        """The answer and a table of the rules, for notebooks."""
-        from tod.reranking.words import card
-
-        return card(self)
-
 
 def rerank(
     candidates: str | Path | Sequence[str | Path] | Reading,
@@ -243,6 +240,7 @@ def rerank(
     mapping: Mapping[str, str] | None = None,
     steps: str | None = None,
     group_by: str = "step",
+    max_rejected: float = 0.01,
 ) -> Reranked:
     """Put an answer to every prompt out of its scored candidates, by several rules at once.
 
@@ -268,6 +266,7 @@ def rerank(
         mapping: Columns by role.
         steps: Training steps wanted, ``"a:b"``.
         group_by: ``step`` or ``context``, as `tod.read` takes it.
+        max_rejected: Share of rows without a reward that may be left out.
 
     Raises:
         SpecError: A rule, a role or a score is not known, or a rule needs what is not there.
@@ -277,15 +276,23 @@ def rerank(
         reading = candidates
     else:
         reading = read_scored(
-            candidates, format, mapping=mapping, gold=gold, steps=steps, group_by=group_by
+            candidates,
+            format,
+            mapping=mapping,
+            gold=gold,
+            steps=steps,
+            group_by=group_by,
+            max_rejected=max_rejected,
         )
+    if answer is not None:
+        check_pattern(answer)
     told = search_of(reading)
     chosen = rules_of(_own_rule(reading) if rules is None else rules)
     subsets = told.get("subsets") if subsets is None else subsets
     seed = int(told.get("seed", 0)) if seed is None else seed
     found = scored(
         reading,
-        chosen,
+        tuple(chosen),
         k=k,
         eta=eta,
         target=target,
@@ -293,9 +300,7 @@ def rerank(
         pattern=told.get("answer") if answer is None else answer,
         alike=told.get("similarity", "token_f1"),
     )
-    tables = _tables(found, any(isinstance(rule, MinimumBayesRisk) for rule in chosen))
-    ranked = tuple(_ranked(rule, found, tables, subsets, seed) for rule in chosen)
-    return Reranked(found, ranked, seed)
+    return Reranked(found, _all_ranked(chosen, found, subsets, seed), seed)
 
 
 def _own_rule(reading: Reading) -> Any:
@@ -309,25 +314,41 @@ def _own_rule(reading: Reading) -> Any:
     return "best_of_k"
 
 
+def _all_ranked(
+    rules: Mapping[SelectionRule, str], found: Scored, subsets: int | None, seed: int
+) -> tuple[Ranked, ...]:
+    """What every rule puts out and its curve, from one set of draws."""
+    half = found.k // 2
+    ks = sorted({*sizes(found.k), half, 2 * half})  # the last doubling, and the last even one
+    lines = _curves(tuple(rules), found, ks, subsets, seed)
+    draws = draws_of(seed, found.contexts)
+    return tuple(
+        _ranked(rule, name, found, draws, ks, line)
+        for (rule, name), line in zip(rules.items(), lines, strict=True)
+    )
+
+
 def _ranked(
-    rule: SelectionRule, found: Scored, tables: Sequence[Table], subsets: int | None, seed: int
+    rule: SelectionRule,
+    name: str,
+    found: Scored,
+    draws: Float[np.ndarray, " N"],
+    ks: Sequence[int],
+    line: Sequence[Outcomes],
 ) -> Ranked:
-    contexts = found.contexts
-    draws = selection_uniforms(seed, contexts.owner, contexts.position)
     pairs = pairs_of(found) if isinstance(rule, MinimumBayesRisk) else None
     if pairs is None:
         selection = select(rule, found.pool, draws)
     else:
         selection = select_by_pairs(rule, found.pool, draws, pairs)
     strength = strengths(rule, found.pool, pairs)
-    half = found.k // 2
-    ks = sorted({*sizes(found.k), half, 2 * half})  # the last doubling, and the last even one
     return Ranked(
         rule=rule,
+        name=name,
         selection=selection,
         strength=np.where(selection.accepted, strength[selection.rows], np.nan),
         sizes=tuple(ks),
-        outcomes=tuple(_curve(rule, tables, ks, subsets, seed)),
+        outcomes=tuple(line),
         effective=_effective(rule, found, strength, selection),
     )
 
@@ -337,39 +358,64 @@ def pairs_of(found: Scored) -> Pairs:
 
     def pairs(chosen: Int[np.ndarray, " c"]) -> Float[np.ndarray, " P"]:
         texts = found.completions
-        return np.concatenate([similarity(texts[c], found.alike).ravel() for c in chosen.tolist()])
+        return np.concatenate(
+            [similarity(texts[c], found.similarity).ravel() for c in chosen.tolist()]
+        )
 
     return pairs
 
 
-def _curve(
-    rule: SelectionRule, tables: Sequence[Table], ks: Sequence[int], subsets: int | None, seed: int
-) -> list[Outcomes]:
-    """The rule at every size, of the prompts that have enough candidates, in their order."""
-    total = sum(table.value.size for table in tables)
+def _curves(
+    rules: Sequence[SelectionRule],
+    found: Scored,
+    ks: Sequence[int],
+    subsets: int | None,
+    seed: int,
+) -> list[list[Outcomes]]:
+    """Every rule at every size, of the prompts that have enough candidates, in their order."""
+    sized = found.contexts.sizes
+    inside = sized[sized >= found.k]
+    total, most = int(inside.sum()), None
+    if subsets is None and total > DRAWN:
+        most = DRAWN // len(inside)
     count = max(1, min(SUBSETS, DRAWN // total)) if subsets is None else subsets
-    made = [outcomes_at(rule, table, ks, count=count, seed=seed) for table in tables]
+    tables = _tables(found, any(isinstance(rule, MinimumBayesRisk) for rule in rules), most)
+    made = [curves(rules, table, ks, count=count, seed=seed) for table in tables]
+    if len(tables) == 1:
+        return made[0]
     order = np.argsort(np.concatenate([table.numbers for table in tables]), kind="stable")
-    return [_joined([part[i] for part in made], order) for i in range(len(ks))]
+    return [
+        [_joined([part[r][i] for part in made], order) for i in range(len(ks))]
+        for r in range(len(rules))
+    ]
 
 
-def _tables(found: Scored, compares: bool) -> list[Table]:
+def _tables(found: Scored, compares: bool, most: int | None) -> list[Table]:
     """The prompts of the curve, a table a size; with their texts where a rule compares them."""
     pool, made = found.pool, []
+
+    def shaped(values: Any, rows: Int[np.ndarray, "g k"]) -> Any:
+        if values is None:
+            return None
+        whole = to_numpy(values)
+        return whole.reshape(rows.shape) if rows.size == len(whole) else whole[rows]
+
     for where, rows in found.contexts.by_size():
         if rows.shape[1] < found.k:
             continue
         numbers = np.arange(len(found.contexts))[where]
+        value = shaped(pool.value, rows)
         made.append(
             Table(
-                value=to_numpy(pool.value)[rows],
-                utility=found.utility[rows],
-                log_w=None if pool.log_w is None else to_numpy(pool.log_w)[rows],
-                answers=None if pool.answers is None else to_numpy(pool.answers)[rows],
+                value=value,
+                utility=value if found.utility is pool.value else shaped(found.utility, rows),
+                log_w=shaped(pool.log_w, rows),
+                answers=shaped(pool.answers, rows),
                 texts=[found.completions[c] for c in numbers.tolist()] if compares else (),
-                alike=found.alike,
-                gold=None if found.gold is None else found.gold[rows],
+                alike=found.similarity,
+                gold=shaped(found.gold, rows),
                 number=numbers,
+                most=most,
             )
         )
     return made
@@ -402,6 +448,5 @@ def _effective(
         sizes_of = found.contexts.sizes[where]
         each = 1 / of_best if rule.kind == "best_of_k" else of_best * sizes_of
     else:
-        groups, rows = found.contexts.take(where)
-        each = to_numpy(ess(to_numpy(found.pool.log_w)[rows], groups))
+        each = found.effective[where]
     return float(np.median(each))

@@ -1,5 +1,6 @@
 """Rules of selection by the names that people use for them."""
 
+import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -46,7 +47,7 @@ def rule_of(given: str | SelectionRule) -> SelectionRule:
         near = get_close_matches(name, kinds(), 1, 0.7) or get_close_matches(name, WORDS, 1, 0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise SpecError(
-            f"--rule {given!r}: no such rule.{hint} Rules: {', '.join(kinds())}; also "
+            f"--rule {given[:60]!r}: no such rule.{hint} Rules: {', '.join(kinds())}; also "
             f"{', '.join(WORDS)}."
         )
     return _parsed({"kind": kind}, given)
@@ -58,31 +59,40 @@ def _parsed(data: Any, given: str) -> SelectionRule:
     except ValidationError as error:
         by_kind = {rule.model_fields["kind"].default: rule for rule in concrete(SelectionRule)}
         model = by_kind.get(data.get("kind") if isinstance(data, dict) else None, SelectionRule)
-        raise SpecError(explain(error, model, f"--rule {given}", data)) from None
+        raise SpecError(explain(error, model, f"--rule {given:.200}", data)) from None
     return found
 
 
 def rules_of(
     given: str | SelectionRule | Sequence[str | SelectionRule],
-) -> tuple[SelectionRule, ...]:
-    """Several rules, each once, in the order in which they were named.
+) -> dict[SelectionRule, str]:
+    """Several rules, each once, in the order in which they were named, and what to call each.
+
+    A rule is called by the word that named it; without one, by its kind and what is not usual.
 
     Raises:
         SpecError: One is no rule, or there is none.
     """
     several = (given,) if isinstance(given, str | SelectionRule) else tuple(given)
-    found = tuple(dict.fromkeys(rule for one in several for rule in _split(one)))
+    found: dict[SelectionRule, str] = {}
+    for rule, name in (pair for one in several for pair in _split(one)):
+        found.setdefault(rule, name)
     if not found:
         raise SpecError("no rule was named: --rule best_of_k, for instance.")
     return found
 
 
-def _split(given: str | SelectionRule) -> Iterator[SelectionRule]:
+def _split(given: str | SelectionRule) -> Iterator[tuple[SelectionRule, str]]:
     """``best_of_k,vote`` is two rules."""
     if isinstance(given, SelectionRule) or given.lstrip().startswith("{"):
-        yield rule_of(given)
+        rule = rule_of(given)
+        yield rule, title(rule)
         return
-    yield from (rule_of(word) for word in given.split(",") if word.strip())
+    for word in filter(str.strip, re.split(r",(?![^{]*\})", given)):
+        if "{" in word:
+            yield from _split(word)
+        else:
+            yield rule_of(word), word.strip()
 
 
 def title(rule: SelectionRule) -> str:

@@ -12,16 +12,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import DataError, Groups, RunError, SpecError, to_numpy
+from tod.base.text import counted
 from tod.diagnosis.target import SourcedTarget, choose
+from tod.diagnostics import ess
 from tod.formats import Reading, read
 from tod.formats.files import expand
 from tod.formats.format import Probe
-from tod.formats.jsonl import first_keys
+from tod.formats.jsonl import first_keys, first_rows
 from tod.formats.registry import FORMATS
 from tod.formats.roles import spelt
 from tod.operators import MajorityVote, Pool, SelectionRule, WeightedVote
 from tod.procedure import pool_of, utility_value
-from tod.reranking.answers import Similarity, answer, answer_codes
+from tod.reranking.answers import Similarity, answer, answer_codes, local_codes
 
 PLAIN: Mapping[str, tuple[str, ...]] = {
     "utility": ("reward", "score", "utility", "correct", "rating"),
@@ -41,6 +43,7 @@ def read_scored(
     gold: str | None = None,
     steps: str | None = None,
     group_by: str = "step",
+    max_rejected: float = 0.01,
 ) -> Reading:
     """Candidates with their rewards; columns of plain files need not be named.
 
@@ -51,6 +54,7 @@ def read_scored(
         gold: Column or reward that is the second score; read where columns are named.
         steps: Training steps wanted.
         group_by: As `tod.read` takes it.
+        max_rejected: Share of rows without a reward, or otherwise of no use, that may be left out.
 
     Raises:
         SpecError: A role, a format or the second score is not known.
@@ -70,7 +74,17 @@ def read_scored(
         names = _names(probes[0])
         roles = _with_plain(roles, names, gold)
         _refuse_without(probes[0].path, roles, names)
-    reading = read(several, format, mapping=roles, steps=steps, group_by=group_by, unanswered=True)
+        if names:  # else its reader says what is wrong
+            _refuse_lists(probes[0], roles)
+    reading = read(
+        several,
+        format,
+        mapping=roles,
+        steps=steps,
+        max_rejected=max_rejected,
+        group_by=group_by,
+        unanswered=True,
+    )
     _second(reading, gold, names)
     return reading
 
@@ -115,6 +129,32 @@ def _refuse_without(path: Path, roles: Mapping[str, str], names: Sequence[str]) 
         )
 
 
+def _refuse_lists(probe: Probe, roles: Mapping[str, str]) -> None:
+    """Refuse a column of rewards that holds lists: it must be said which lists go together."""
+    told = spelt(roles)
+    name = next(column for role, column in told.items() if role.partition(".")[0] == "utility")
+    if "[]" in name or not _of_lists(probe, name):
+        return
+    text = told.get("completion")
+    if text is not None and _of_lists(probe, text):
+        raise DataError(
+            f"{probe.path}: {name} and {text} hold lists, all candidates of a prompt in a row. Say "
+            f"which go together: --map 'reward={name}[],completion={text}[]', with prompt=COLUMN."
+        )
+    raise DataError(
+        f"{probe.path}: {name} holds lists, and one number a candidate is wanted. Put each score "
+        "into a column of its own, or name another: --map reward=COLUMN."
+    )
+
+
+def _of_lists(probe: Probe, column: str) -> bool:
+    """Whether the first row has a list there."""
+    if probe.suffix == ".parquet":
+        return type(probe.keys.get(column)).__name__ in ("List", "Array")
+    rows = first_rows(probe.path, dict[str, Any], 1)
+    return bool(rows) and isinstance(rows[0].get(column), list)
+
+
 def _second(reading: Reading, gold: str | None, names: Sequence[str]) -> None:
     """Refuse a second score that is not there, or is the first."""
     if gold is None:
@@ -124,14 +164,18 @@ def _second(reading: Reading, gold: str | None, names: Sequence[str]) -> None:
         near = get_close_matches(gold, [*known, *names], 1, 0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise SpecError(
-            f"--gold {gold}: no such score among what was read ({', '.join(known) or 'none'})."
-            f"{hint} Name its column: --map utility.{gold}=COLUMN."
+            f"--gold {gold[:60]}: no such score among what was read ({', '.join(known) or 'none'})."
+            f"{hint} Name its column: --map utility.{gold[:60]}=COLUMN."
         )
     if known[0] == gold:
         raise SpecError(
             f"--gold {gold}: this is the reward that the rules select by. Name another column, or "
             "the reward with --map utility=COLUMN."
         )
+
+
+LARGEST = 1e140
+"""The largest reward: sums of squares of 10^28 of them are finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +191,7 @@ class Scored:
         gold: Second score, which no rule reads, [N]; None without one.
         gold_name: Its name.
         sourced: The target and where it came from.
-        alike: Similarity of minimum Bayes risk.
+        similarity: Which one minimum Bayes risk uses.
         pattern: Regular expression of answers; None: the usual marks.
         notes: What was assumed or left out.
     """
@@ -160,7 +204,7 @@ class Scored:
     gold: Float[np.ndarray, " N"] | None
     gold_name: str | None
     sourced: SourcedTarget
-    alike: Similarity = "token_f1"
+    similarity: Similarity = "token_f1"
     pattern: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -168,6 +212,13 @@ class Scored:
     def contexts(self) -> Groups:
         """Candidates in contexts."""
         return self.pool.contexts
+
+    @cached_property
+    def alike(self) -> int:
+        """Prompts whose candidates all have the same value: rules that read it cannot choose."""
+        value = to_numpy(self.pool.value)
+        low, high = (to_numpy(end(value)) for end in (self.contexts.min, self.contexts.max))
+        return int((low == high).sum())
 
     @cached_property
     def k(self) -> int:
@@ -179,7 +230,12 @@ class Scored:
         at_least = counts[::-1].cumsum()[::-1]
         return int(sizes[len(sizes) - 1 - int(np.argmax((sizes * at_least)[::-1]))])
 
-    @property
+    @cached_property
+    def effective(self) -> Float[np.ndarray, " C"]:
+        """Effective candidates of every context, by their weights; NaN where none has any."""
+        return to_numpy(ess(to_numpy(self.pool.log_w), self.contexts))
+
+    @cached_property
     def lengths(self) -> Float[np.ndarray, " N"] | None:
         """Tokens of every candidate; None where some are not known."""
         known = self.reading.labels.length
@@ -241,6 +297,7 @@ def scored(
     groups, rows = _first(reading.contexts, k)
     if int(groups.sizes.max()) < 2:
         raise DataError(_alone(reading, k))
+    _refuse_huge(reading)
     general = sourced.target.target
     full = pool_of(general, reading)
     codes, notes = _codes(reading, rules, pattern)
@@ -251,20 +308,21 @@ def scored(
         contexts=groups,
         value=value,
         log_w=None if full.log_w is None else to_numpy(full.log_w)[rows],
-        answers=None if codes is None else codes[rows],
+        answers=None if codes is None else local_codes(codes[rows], groups),
     )
+    utility = to_numpy(reading.utilities(name))[rows] if single else value
     if sourced.source == "assumed" and any(rule.needs_anchors for rule in rules):
         notes += ("eta = 1 is assumed: give your own with --eta",)
     return Scored(
         reading=reading,
         rows=rows,
         pool=pool,
-        utility=to_numpy(reading.utilities(name))[rows] if single else value,
+        utility=value if np.array_equal(utility, value) else utility,
         name=name,
         gold=None if gold is None else to_numpy(reading.utilities(gold))[rows],
         gold_name=gold,
         sourced=sourced,
-        alike=alike,
+        similarity=alike,
         pattern=pattern,
         notes=notes,
     )
@@ -272,11 +330,30 @@ def scored(
 
 def _first(contexts: Groups, k: int | None) -> tuple[Groups, Int[np.ndarray, " N"]]:
     """The first k candidates of every context, and their places."""
-    if k is None or int(contexts.sizes.max()) <= k:
+    if k is None:
         return contexts, np.arange(contexts.total)
+    most = int(contexts.sizes.max())
     if k < 1:
         raise SpecError(f"--k {k}: at least one candidate of every prompt is needed.")
+    if k > most:
+        raise SpecError(
+            f"--k {k}: no prompt has more than {most} candidates. Give at most {most}, or leave "
+            "--k out to use all."
+        )
+    if k == most:
+        return contexts, np.arange(contexts.total)
     return Groups(np.minimum(contexts.sizes, k)), np.flatnonzero(contexts.position < k)
+
+
+def _refuse_huge(reading: Reading) -> None:
+    """Refuse rewards whose squares leave double precision: they have no error of the mean."""
+    for name, column in reading.utility.items():
+        largest = float(np.abs(to_numpy(column)).max(initial=0.0))
+        if largest > LARGEST:
+            raise DataError(
+                f"{name} reaches {largest:.3g}: means and their errors of rewards beyond "
+                f"{LARGEST:g} leave double precision. Divide the rewards by a constant."
+            )
 
 
 def _alone(reading: Reading, k: int | None) -> str:
@@ -284,8 +361,8 @@ def _alone(reading: Reading, k: int | None) -> str:
         return "--k 1: one candidate a prompt leaves nothing to select. Give at least 2."
     here = reading.files[0] if reading.files else "the reading"
     return (
-        f"{here}: each of {len(reading.contexts)} prompts has one candidate: there is nothing to "
-        "select. If several rows share a prompt, name the column that tells it: --map "
+        f"{here}: each of {counted(len(reading.contexts), 'prompt')} has one candidate: there is "
+        "nothing to select. If several rows share a prompt, name the column that tells it: --map "
         "context=COLUMN."
     )
 
@@ -308,6 +385,10 @@ def _codes(
     _, texts = reading.text_columns(np.arange(len(reading)))
     answers = [answer(text, pattern) for text in texts]
     found = answer_codes(answers)
+    if not (found >= 0).any():
+        how = "is empty" if pattern is None else f"has a match of --answer {pattern[:60]!r}"
+        what = "every response" if pattern is None else "no response"
+        raise DataError(f"a vote has nothing to count: {what} {how}.")
     if len(found) and int(found.max()) + 1 > 0.95 * len(found):
         return found, ("nearly every answer is another text: --answer REGEX finds what to count",)
     return found, ()

@@ -31,8 +31,19 @@ def selection_uniforms(
     return uniforms(row_keys(seed, 0, contexts, candidates), SELECTION)
 
 
+def draws_of(seed: int, contexts: Groups) -> Float[np.ndarray, " N"]:
+    """The same of all candidates of contexts that are the whole search."""
+    if contexts.uniform is None:
+        return selection_uniforms(seed, contexts.owner, contexts.position)
+    keys = row_keys(seed, 0, np.arange(len(contexts))[:, None], np.arange(contexts.uniform))
+    return uniforms(keys, SELECTION).ravel()
+
+
 def in_parts(numbers: Int[np.ndarray, " C"]) -> Iterator[Int[np.ndarray, " c"]]:
     """Contexts in runs that hold at most ``AT_ONCE`` numbers, or one context each."""
+    if len(numbers) and int(numbers.sum()) <= AT_ONCE:
+        yield np.arange(len(numbers))
+        return
     start, held = 0, 0
     for c, count in enumerate(numbers.tolist()):
         if c > start and held + count > AT_ONCE:

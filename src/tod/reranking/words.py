@@ -1,10 +1,9 @@
 """A reranking in words: the answer first, a line a rule, and the verdict's sentences."""
 
 from collections.abc import Mapping
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from tod.base.text import DASH, counted, visible
+from tod.base.text import DASH
 from tod.reranking.means import mean_over_contexts
 from tod.reranking.verdict import values_of
 
@@ -21,6 +20,8 @@ SPOKEN = {
     "minimum_bayes_risk": "Minimum Bayes risk of {k}",
 }
 """How a sentence calls what a rule does with k candidates."""
+BY_REWARD = ("best_of_k", "resample", "rejection")
+"""Rules that choose at random among candidates of one reward."""
 
 
 def measured(found: "Reranked") -> str:
@@ -40,6 +41,11 @@ def headline(found: "Reranked") -> str:
     name = measured(found)
     if start is None or end is None:
         return f"{who} puts nothing out."
+    if found.scored.alike == len(found.scored.contexts) and first.rule.kind in BY_REWARD:
+        return (
+            f"Nothing to select by: all candidates of a prompt have the same {found.scored.name}, "
+            f"so that {first.name} draws one at random."
+        )
     if over.answer == "yes":
         peak = next(point for point in curve if point["k"] == over.peak)
         return (
@@ -124,40 +130,6 @@ def over_optimised(found: "Reranked") -> str:
     if over.answer == "no":
         return f"No: {gold} still rose in the last doubling{grown}"
     return f"Not evident: {gold} is best at K = {peak}, a difference within the noise{grown}"
-
-
-def rule_lines(found: "Reranked") -> list[str]:
-    """A line a rule: what it reaches at K, its gain over one candidate, against the first."""
-    width = max(len(ranked.name) for ranked in found.ranked)
-    lines = []
-    for ranked in found.ranked:
-        point = found.of_rule(ranked)["curve"][-1]
-        change, against = gain(found, ranked), point["against_first"]
-        more = "" if change is None else f"  gain {differs(change)}"
-        beside = "" if against is None else f"  against the first {differs(against)}"
-        reached = interval(point, found.verdict.measure)
-        lines.append(f"  {visible(ranked.name):<{width}}  {reached:<22}{more}{beside}".rstrip())
-    return lines
-
-
-def card(found: "Reranked") -> str:
-    """The answer and a table of the rules as HTML, escaped."""
-    by = found.verdict.measure
-    reached = {r.name: interval(found.of_rule(r)["curve"][-1], by) for r in found.ranked}
-    rows = "".join(f"<tr><td>{escape(a)}</td><td>{b}</td></tr>" for a, b in reached.items())
-    told = (
-        ("Is K enough?", enough(found)),
-        ("Selection", selection(found)),
-        ("Over-optimised?", over_optimised(found)),
-    )
-    items = "".join(f"<tr><td>{a}</td><td>{escape(visible(b))}</td></tr>" for a, b in told)
-    groups = found.scored.contexts
-    size = f"{counted(len(groups), 'prompt')}, {counted(groups.total, 'candidate')}"
-    return (
-        f"<p><b>{escape(visible(headline(found)))}</b></p><table><thead><tr><th>rule</th>"
-        f"<th>{escape(visible(measured(found)))} at K = {found.verdict.k}</th></tr></thead><tbody>"
-        f"{rows}</tbody></table><table><tbody>{items}</tbody></table><p>{size}</p>"
-    )
 
 
 def number(value: float | None) -> str:

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 from tod.arc import Decision
 from tod.diagnosis.documents import DiagnosisDocument, PlanDocument
 from tod.diagnostics import Summary
+from tod.reranking.document import RerankDocument
 from tod.runs import Manifest, StepRecord
 from tod.runs.facts import FACTS
 from tod.study.audit import Audit
@@ -18,6 +19,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 RECORDS: dict[str, tuple[type, bool]] = {
     "tod.diagnosis/1": (DiagnosisDocument, True),
     "tod.plan/1": (PlanDocument, False),
+    "tod.rerank/1": (RerankDocument, False),
     "tod.run/1": (Manifest, False),
     "tod.step/1": (StepRecord, True),
     "tod.decision/1": (Decision, False),

@@ -5,25 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tod.show.figures.svg import Html, tag
-from tod.show.terminal.sweep_screen import regime_of, signed, sweep_lines, with_error
+from tod.base.displayed import Displayed
+from tod.show.terminal.sweep_screen import sweep_lines
 from tod.study.sweep.compare import Comparison
 from tod.study.sweep.document import FILE, SweepDocument, read
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from tod.study.sweep.grid import Grid
     from tod.study.sweep.run import Progress
 
 __all__ = ["PAGE", "Sweep", "sweep"]
 
 PAGE = "sweep.html"
-ROWS = 20
-"""Settings that a notebook shows."""
 
 
 @dataclass(frozen=True, repr=False)
-class Sweep:
+class Sweep(Displayed):
     """What came of a sweep.
 
     Attributes:
@@ -47,6 +46,36 @@ class Sweep:
         asked = read(folder)
         found = asked.compared(folder)
         return cls(folder, asked.concluded(found), found)
+
+    @classmethod
+    def run(
+        cls,
+        grid: "Grid",
+        folder: Path,
+        *,
+        processes: int = 1,
+        limit: int | None = None,
+        threads: int = 1,
+        allow_imports: bool = False,
+        progress: "Callable[[Progress], None] | None" = None,
+    ) -> "Sweep":
+        """Do what is missing of a grid, as `tod.sweep` says.
+
+        Raises:
+            RunError: The folder holds another sweep.
+        """
+        from tod.study.sweep.run import run_sweep
+
+        document, found = run_sweep(
+            grid,
+            folder,
+            processes=processes,
+            limit=limit,
+            threads=threads,
+            allow_imports=allow_imports,
+            progress=progress or (lambda _: None),
+        )
+        return cls(folder, document, found)
 
     @property
     def answer(self) -> str:
@@ -95,30 +124,6 @@ class Sweep:
         """The screen of `tod sweep`, at most 24 lines."""
         return sweep_lines(self.document, self.found, self.folder, page)
 
-    def __repr__(self) -> str:
-        done = sum(run.state == "done" for run in self.document.runs)
-        return (
-            f"Sweep({str(self.folder)!r}, {len(self.found.cells)} settings, "
-            f"{done} of {len(self.document.runs)} runs)\n{self.answer}"
-        )
-
-    def _repr_html_(self) -> str:
-        ranked, heads = self.found.ranked, ("setting", "pass@1", "less the best", "regime")
-        rows = []
-        for cell in ranked[:ROWS]:
-            effect = self.found.less_best(cell)
-            less = "" if effect is None else signed(effect.difference)
-            cells = (cell.label, with_error(cell.end), less, regime_of(cell))
-            rows.append(tag("tr", [tag("td", text) for text in cells]))
-        more = len(ranked) - ROWS
-        made: list[Html | None] = [
-            tag("p", tag("strong", self.answer)),
-            tag("table", tag("tr", [tag("th", head) for head in heads]), rows) if rows else None,
-            tag("p", f"and {more} more") if more > 0 else None,
-            tag("p", str(self.folder)),
-        ]
-        return tag("div", made)
-
 
 def sweep(
     recipe: str | Path,
@@ -157,7 +162,6 @@ def sweep(
     if (Path(recipe) / FILE).exists() and not settings:
         return Sweep.of(Path(recipe))
     from tod.study.sweep.grid import grid_of, parse_words
-    from tod.study.sweep.run import run_sweep
 
     if isinstance(settings, Mapping):
         asked = {
@@ -170,17 +174,15 @@ def sweep(
         named = "seeds" if isinstance(seeds, int) else "train.seed"
         asked[named] = (seeds,) if isinstance(seeds, int) else tuple(seeds)
     grid = grid_of(str(recipe), asked)
-    folder = grid.folder if output is None else Path(output)
-    document, found = run_sweep(
+    return Sweep.run(
         grid,
-        folder,
+        grid.folder if output is None else Path(output),
         processes=processes,
         limit=limit,
         threads=threads,
         allow_imports=allow_imports,
-        progress=progress or (lambda _: None),
+        progress=progress,
     )
-    return Sweep(folder, document, found)
 
 
 def _cell(value: Any) -> Any:

@@ -18,7 +18,9 @@ _HOMES = {
     "Located": "tod.show.notebook.of_atlas",
     "Plan": "tod.show.notebook.of_plan",
     "ProcedureComparison": "tod.show.notebook.of_comparison",
+    "Reranked": "tod.show.notebook.of_rerank",
     "Run": "tod.show.notebook.of_run",
+    "Sweep": "tod.show.notebook.of_sweep",
 }
 
 

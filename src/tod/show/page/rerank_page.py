@@ -40,11 +40,11 @@ def rerank_page(found: "Reranked") -> Html:
     over = found.verdict.over_optimised.answer == "yes"
     name = ", ".join(path.name for path in reading.files[:3]) or "candidates"
     size = f"{counted(len(groups), 'prompt')} · {counted(groups.total, 'candidate')}"
-    plots = _plots(found)
+    drawn = plots(found)
     return document(
         "rerank.html",
         f"{name} · TOD rerank",
-        {"plots": {key: cursor_data(plot) for key, plot in plots.items()}, "points": []},
+        {"plots": {key: cursor_data(plot) for key, plot in drawn.items()}, "points": []},
         name=name,
         about=f"{reading.source.format} · {size} · seed {found.seed}",
         state="warning" if over else STATES[found.verdict.enough],
@@ -54,7 +54,7 @@ def rerank_page(found: "Reranked") -> Html:
         todo=_todo(found),
         heads=[f"{measured(found)} at K = {found.scored.k}", "gain over one", "against the first"],
         rules=[_rule(found, ranked) for ranked in found.ranked],
-        figures=join([figure(plot, key) for key, plot in plots.items()]),
+        figures=join([figure(plot, key) for key, plot in drawn.items()]),
         tables=[_table(found, ranked) for ranked in found.ranked],
         notes=notes_of(found),
         environment={"schema": "tod.rerank/1", "versions": versions()},
@@ -109,12 +109,13 @@ def _rule(found: "Reranked", ranked: "Ranked") -> list[str]:
     ]
 
 
-def _plots(found: "Reranked") -> dict[str, Plot]:
+def plots(found: "Reranked") -> dict[str, Plot]:
+    """The curves by the measure that is judged, first; by the reward too where that is another."""
     by = found.verdict.measure
-    plots = {"curve": _plot(found, by, measured(found))}
+    made = {"curve": _plot(found, by, measured(found))}
     if by == "gold":
-        plots["reward"] = _plot(found, "utility", found.scored.name)
-    return plots
+        made["reward"] = _plot(found, "utility", found.scored.name)
+    return made
 
 
 def _plot(found: "Reranked", by: str, title: str) -> Plot:

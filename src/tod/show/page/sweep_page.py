@@ -69,7 +69,7 @@ def sweep_page(asked: SweepDocument, found: Comparison) -> Html:
         remarks=_remarks(asked, found),
         axes=[axis.name for axis in axes] or ["setting"],
         settings=[_setting(cell, found) for cell in found.ranked],
-        differences=_figures(found),
+        differences=figures_of(found),
         panels=[figure(plot, key) for key, plot in curves.items()],
         keys=keys,
         phase=phase_marks(marks, _bounds(ends)) if marks else None,
@@ -94,7 +94,7 @@ def _about(asked: SweepDocument, found: Comparison) -> str:
     steps = "/".join(map(str, sorted({run.steps for run in asked.runs})))
     said = (
         f"{counted(len(found.cells), 'setting')} × {counted(len(asked.seeds), 'seed')}",
-        f"{done} of {len(asked.runs)} runs ended",
+        f"{done} of {counted(len(asked.runs), 'run')} ended",
         f"{steps} steps",
     )
     return " · ".join(said)
@@ -144,7 +144,7 @@ def _p(effect: Effect) -> str:
     return "< 0.001" if effect.adjusted < 0.001 else plainly(effect.adjusted)
 
 
-def _figures(found: Comparison) -> list[Html]:
+def figures_of(found: Comparison) -> list[Html]:
     """Settings less the best, and the values of every axis averaged over the others."""
     best = found.best
     less = [e for cell in found.ranked if (e := found.less_best(cell)) is not None]

@@ -56,6 +56,14 @@ def notes_of(found: "Reranked") -> list[str]:
     reading, groups = found.scored.reading, found.scored.contexts
     left = len(groups) - int(found.in_curve.sum())
     notes = list(found.scored.notes)
+    if len(groups) == 1:
+        notes.append("one prompt: no interval, and nothing that holds for others")
+    same = found.scored.alike
+    if len(groups) / 2 < same < len(groups):
+        name = found.scored.name
+        notes.append(
+            f"in {same} of {counted(len(groups), 'prompt')} all candidates have the same {name}"
+        )
     if left:
         short = f"{left} of {counted(len(groups), 'prompt')} have fewer than {found.scored.k}"
         notes.append(f"{short} candidates: answered, and left out of the figures")
