@@ -1,6 +1,8 @@
 """A configuration against its run: agreement is silent, disagreement is a figure."""
 
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,9 @@ from tod.findings import RolloutTable, TrainingRun
 from tod.findings.detectors.advantages import AdvantagesDetector
 from tod.findings.detectors.configured import ConfiguredDetector
 from tod.findings.expected import expected_of
+from tod.findings.findings import find
 from tod.findings.run import Series
+from tod.show.terminal.findings_screen import lines, show_details
 
 SEEDS = range(200)
 CAP = 128
@@ -207,3 +211,40 @@ def test_a_file_says_what_the_detector_reads() -> None:
     assert on["length_penalty"] is True
     plus = expected_of(read("verl", "ppo", {"algorithm.adv_estimator": "reinforce_plus_plus"}))
     assert plus["advantage"] == "whitened_tokens"
+
+
+def dead(step: int) -> RolloutTable:
+    """Fourteen steps of 16 prompts with four rollouts each; all fail from a step on."""
+    rng = np.random.default_rng(0)
+    steps = np.repeat(np.arange(1, 15), 16)
+    reward = (rng.random(len(steps) * 4) < 0.5).astype(float)
+    reward[np.repeat(steps >= step, 4)] = 0.0
+    return RolloutTable(Groups.equal(len(steps), 4), steps, reward, {"reward": reward})
+
+
+def test_a_dead_run_with_the_wrong_file_says_first_why_it_died() -> None:
+    run = TrainingRun(rollouts=dead(9), expected={"samples_per_prompt": 16})
+    found = find(run)
+    assert found.first is not None
+    assert (found.first.kind, found.severity) == ("all_fail", "critical")
+    assert "configured_samples" in [fault.kind for fault in found.faults[1:]]
+    shown = [line for line, _ in lines(found)]
+    assert shown[0].endswith("CRITICAL")
+    assert any("The rollouts have K = 4, the configuration 16." in line for line in shown)
+
+
+def test_of_a_living_run_the_wrong_file_stands_first() -> None:
+    found = find(TrainingRun(rollouts=dead(99), expected={"samples_per_prompt": 16}))
+    assert found.first is not None
+    assert found.first.kind == "configured_samples"
+
+
+def test_the_details_give_the_first_cause_the_tag_of_the_screen() -> None:
+    """A mild first cause of a fatal fault has the worst tag on both."""
+    found = find(TrainingRun(rollouts=dead(9)))
+    mild = replace(found.faults[0], kind="mild", severity="warning")
+    both = replace(found, faults=(mild, *found.faults))
+    with redirect_stdout(StringIO()) as said:
+        show_details(both)
+    assert lines(both)[0][0].endswith("CRITICAL")
+    assert said.getvalue().startswith("critical (by what came of it; itself warning): ")

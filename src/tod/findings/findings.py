@@ -8,6 +8,7 @@ from tod.base import Unknown
 from tod.base.displayed import Displayed
 from tod.findings.causes import explained, together
 from tod.findings.detector import Detector, detectors
+from tod.findings.detectors.configured import ConfiguredDetector
 from tod.findings.finding import SEVERITIES, Finding, Severity
 from tod.findings.rollout_series import of_gaps, series_of
 from tod.findings.run import TrainingRun
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 TIE = 1
 """Steps by which two onsets may differ and still be ordered by mechanism."""
+
+
+OF_THE_FILE = ConfiguredDetector.kinds
+"""Findings that a configuration and the rows disagree; the run itself may be well."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,9 +135,28 @@ def find(run: TrainingRun, only: Iterable[str] | None = None) -> Findings:
         if not seen:
             clear.append(detector.checks)
     findings = [explained(finding, findings) for finding in findings]
-    faults = with_one_good_step(run, joined(ordered([f for f in findings if f.fault], places)))
+    faults = of_the_file_later(ordered([f for f in findings if f.fault], places))
+    faults = with_one_good_step(run, joined(faults))
     notes = ordered([f for f in findings if not f.fault], places)
     return Findings(run, tuple(faults), tuple(notes), tuple(clear), unknown)
+
+
+def of_the_file_later(faults: list[Finding]) -> list[Finding]:
+    """What only a configuration contradicts stands behind what ended the run.
+
+    It holds from the first step on, so that it would stand first; of a dead run that the person
+    gave the wrong file for it would hide why it died.
+    """
+    fatal = [place for place, fault in enumerate(faults) if _ended_by(fault)]
+    if not fatal:
+        return faults
+    before, after = faults[: fatal[-1] + 1], faults[fatal[-1] + 1 :]
+    held = [fault for fault in before if fault.kind in OF_THE_FILE]
+    return [fault for fault in before if fault not in held] + held + after
+
+
+def _ended_by(fault: Finding) -> bool:
+    return fault.severity == "critical" and fault.kind not in OF_THE_FILE
 
 
 def joined(faults: list[Finding]) -> list[Finding]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from tod.base.text import visible
+from tod.base.text import counted, visible
 from tod.findings.findings import said_with
 from tod.findings.overview import figures, reward_sentence
 from tod.findings.words import against_noise, number, thousands
@@ -113,7 +113,7 @@ def show_details(findings: "Findings") -> None:
     """Print every finding with its evidence, what was checked, and what could not be and why."""
     page = _Lines()
     for finding in findings.all:
-        page.text(f"{finding.severity}: {finding.headline}", 9, style=STYLES[finding.severity])
+        page.text(*_named(finding, findings), style=STYLES[finding.severity])
         for name, text in finding.evidence:
             page.row(name, text, 9)
         if finding.cost:
@@ -134,6 +134,14 @@ def show_details(findings: "Findings") -> None:
     console = Screen()
     for line, style in page.lines:
         console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _named(finding: "Finding", findings: "Findings") -> tuple[str, int]:
+    """Its severity and headline; the first cause has that of the run, as on the screen."""
+    worst = findings.severity or finding.severity
+    if finding is findings.first and worst != finding.severity:
+        return f"{worst} (by what came of it; itself {finding.severity}): {finding.headline}", 9
+    return f"{finding.severity}: {finding.headline}", 9
 
 
 def _fault(page: _Lines, first: "Finding", findings: "Findings") -> None:
@@ -296,7 +304,7 @@ def _read(findings: "Findings", data: dict[str, Any] | None) -> str:
         )
         groups = thousands(len(rollouts.groups))
         said.append(
-            f"{len(rollouts.steps)} steps, {groups} prompts, {size}, "
+            f"{counted(len(rollouts.steps), 'step')}, {groups} prompts, {size}, "
             f"{thousands(rollouts.groups.total)} answers"
         )
     logged = sorted(s.key for s in findings.run.series.values() if s.key)
