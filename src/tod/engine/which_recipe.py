@@ -1,6 +1,7 @@
 """What RECIPE means on a command line: a name, a file, a run's directory, or nothing yet."""
 
 import shlex
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ def settings_of(recipe: str, overrides: tuple[str, ...], resume: bool) -> "RunSe
     Raises:
         SpecError: It names no recipe, or one that means nothing; a run's directory where none is
             resumed; another framework's configuration, with the command that reads it.
+        RunError: Several runs may be meant.
     """
     from tod.atlas import recipe_file
     from tod.engine.settings import RunSettings
@@ -37,12 +39,27 @@ def settings_of(recipe: str, overrides: tuple[str, ...], resume: bool) -> "RunSe
             f"quickstart {shlex.quote(recipe)}`. `tod run` lists the recipes."
         )
     try:
-        return RunSettings.load(recipe_file(recipe), overrides)
+        settings = RunSettings.load(recipe_file(recipe), overrides)
     except SpecError:
         foreign = foreign_to(path) if path.is_file() else None
         if foreign is None:
             raise
         raise SpecError(foreign) from None
+    return _resumed(settings, overrides) if resume else settings
+
+
+def _resumed(settings: "RunSettings", overrides: tuple[str, ...]) -> "RunSettings":
+    """The settings of the run that is meant, where none has exactly these."""
+    from tod.engine.meant import meant
+    from tod.engine.place import FOLDER, resumable
+
+    if settings.output is not None or resumable(settings, FOLDER) is not None:
+        return settings
+    there = meant(settings, overrides, FOLDER)
+    if there is None:
+        return settings
+    warnings.warn(f"going on with {there}, the only such run that is not done", stacklevel=2)
+    return type(settings).of_run(there, overrides)
 
 
 def foreign_to(path: Path) -> str | None:
