@@ -164,3 +164,35 @@ def test_the_shell_completes_commands_options_and_recipes() -> None:
     assert "--no-color" in completed("tod --no")
     assert completed("tod run gspo") == ["gspo", "gspo_token"]
     assert completed("tod atlas show grp") == ["grpo"]
+
+
+@pytest.mark.parametrize("words", [("diagnose",), ("report",), ("atlas", "translate"), ("check",)])
+def test_a_command_without_its_argument_shows_an_example(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, [*words])
+    assert done.exit_code == 2
+    assert re.search(rf"^Example: tod {' '.join(words)} ", done.output, re.M)
+
+
+def test_a_dry_run_is_a_screen_and_a_verbose_one_the_recipe() -> None:
+    screen = told("run", "grpo", "--dry-run").splitlines()
+    assert len(screen) <= 24
+    assert max(map(len, screen)) <= WIDTH
+    assert "q* ∝ π_old^0.75·π_ref^0.25·exp(5·correct)" in screen[1]
+    assert "two_anchor" in told("run", "grpo", "--dry-run", "-v")
+
+
+def test_a_comparison_is_a_screen_and_a_verbose_one_everything() -> None:
+    screen = told("atlas", "compare", "ppo", "kto").splitlines()
+    assert len(screen) <= 24
+    assert max(map(len, screen)) <= WIDTH
+    whole = told("atlas", "compare", "ppo", "kto", "-v").splitlines()
+    assert len(whole) > len(screen)
+    assert not any(line.endswith(" …") for line in whole)
+
+
+def test_no_screen_counts_one_in_the_plural() -> None:
+    """Counts before a plural go through `counted`, which knows one."""
+    counts = re.compile(r"\{len\([^{}]*\)\} (steps|settings)\b")
+    for folder in ("findings/detectors", "show/terminal", "study/sweep"):
+        for path in (ROOT / "src/tod" / folder).glob("*.py"):
+            assert not counts.search(path.read_text()), path

@@ -189,6 +189,9 @@ def compare_command(
     settings: Set = None,
     version: Version = None,
     mapping: Map = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="All differences, in full.")
+    ] = False,
     json_out: Json = None,
 ) -> None:
     """Do two procedures share a target, and may one be swapped?
@@ -228,7 +231,7 @@ def compare_command(
             typer.echo(toward_text(change, found, _width()))
         return
     if put_json(data, json_out):
-        typer.echo(compared_text(found, _width()))
+        typer.echo(compared_text(found, _width(), verbose=verbose))
 
 
 @atlas.command("translate", cls=Command)

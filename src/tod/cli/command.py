@@ -86,7 +86,14 @@ class Command(TyperCommand):
                     f"{option} -.",
                     ctx,
                 )
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            example = re.search(r"^ *Example: (.+)$", self.help or "", re.MULTILINE)
+            if type(error).__name__ != "MissingParameter" or example is None:
+                raise
+            ctx.fail(f"{error}\nExample: {example[1]}")
+        return args
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments first, then a section per panel in the order of declaration."""

@@ -45,4 +45,5 @@ def init_command(
             "replace it with `--overwrite`."
         )
     put(text, path, "nothing else")
-    typer.echo(f"{path}: {recipe}, to make your own of. Check it: tod run {path} --dry-run")
+    typer.echo(f"{path}: {recipe}, to make your own of.")
+    typer.echo(f"Check it: tod run {path} --dry-run")

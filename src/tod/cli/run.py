@@ -32,7 +32,13 @@ def run(
     overwrite: Overwrite = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show the resolved triple, memory and cost; train nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Show the resolved triple, memory and cost; train nothing. With -v every setting.",
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Of a dry run: the whole recipe as YAML.")
     ] = False,
     allow_imports: Annotated[
         bool,
@@ -69,7 +75,7 @@ def run(
     if dry_run:
         from tod.show.terminal.forecast import show_forecast
 
-        show_forecast(settings)
+        show_forecast(settings, verbose)
         return
     if json_out not in (None, "-") and not Path(str(json_out)).parent.is_dir():
         raise SpecError(f"--json {json_out}: there is no folder {Path(str(json_out)).parent}.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tod.base import SpecError
+from tod.base.text import counted
 from tod.cli.bar import bar
 from tod.cli.options import Json
 
@@ -89,7 +90,8 @@ def _of_runs(study: Path, dry_run: bool) -> "list[Condition]":
     if dry_run:
         count = sum(len(paths) for paths in spec.runs.values())
         typer.echo(
-            f"{study}: {count} runs of {len(spec.runs)} operators are compared, none trained"
+            f"{study}: {counted(count, 'run')} of {len(spec.runs)} operators are compared, none "
+            "trained"
         )
         return []
     return [compare_runs(spec, study.parent)]
@@ -176,7 +178,7 @@ def _forecast(spec: "SwapSpec", folder: Path) -> None:
         if arm.slug in there
     ]
     missing = len(arms) - len(there)
-    console.print(f"{spec.name}: {len(arms)} runs, {len(there)} there, {missing} to run")
+    console.print(f"{spec.name}: {counted(len(arms), 'run')}, {len(there)} there, {missing} to run")
     if seconds and missing:
         each = sum(seconds) / len(seconds)
         hours = each * missing / 3600

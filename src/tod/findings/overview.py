@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tod.base.text import counted
 from tod.findings.change import end_level, start_level, window
 from tod.findings.findings import Findings
 from tod.findings.pass_rates import fit_pass_rates
@@ -64,7 +65,7 @@ def reward_sentence(findings: Findings) -> str:
     start, end = _first_level(reward), end_level(reward.values)
     trend = slope(reward)
     if trend is None:
-        return f"Reward {number(start)} to {number(end)} in {len(reward)} steps."
+        return f"Reward {number(start)} to {number(end)} in {counted(len(reward), 'step')}."
     rate = f"{trend.value:+.2g} a step, {trend.low:.2g} to {trend.high:.2g}".replace("-", "−")
     if trend.low > 0 and end > start:
         return f"Reward rises from {number(start)} to {number(end)} ({rate})."

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from tod.base import DataError, Groups
 from tod.base.brief import Brief
+from tod.base.text import counted
 from tod.diagnostics import GapProfile
 
 
@@ -37,7 +38,9 @@ class Series(Brief):
     def __post_init__(self) -> None:
         """Refuse steps that do not ascend and arrays of unequal length."""
         if len(self.steps) != len(self.values):
-            raise DataError(f"{self.name}: {len(self.steps)} steps, {len(self.values)} values.")
+            raise DataError(
+                f"{self.name}: {counted(len(self.steps), 'step')}, {len(self.values)} values."
+            )
         if len(self.steps) > 1 and not bool((np.diff(self.steps) > 0).all()):
             raise DataError(f"{self.name}: the steps of a series must ascend, each once.")
 
@@ -114,7 +117,7 @@ class RolloutTable(Brief):
         rows, groups = self.groups.total, len(self.groups)
         if len(self.reward) != rows or len(self.step) != groups:
             raise DataError(
-                f"{groups} groups of {rows} rollouts, {len(self.step)} steps and "
+                f"{groups} groups of {rows} rollouts, {counted(len(self.step), 'step')} and "
                 f"{len(self.reward)} rewards."
             )
         if groups > 1 and not bool((np.diff(self.step) >= 0).all()):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tod.base.text import plainly
+from tod.base.text import counted, plainly
 from tod.findings.finding import Onset, Remedy
 from tod.findings.run import TrainingRun
 from tod.findings.settings import setting
@@ -56,7 +56,7 @@ def answers_since(run: TrainingRun, onset: Onset) -> int | None:
 def cost_since(run: TrainingRun, onset: Onset, what: str = "") -> str:
     """``11 of 20 steps, 2 816 answers without a gradient``; hours where the logs tell time."""
     since, total = steps_since(run, onset)
-    text = f"{since} of {total} steps"
+    text = f"{since} of {counted(total, 'step')}"
     answers = answers_since(run, onset)
     if answers is not None:
         text += f", {thousands(answers)} answers{what}"

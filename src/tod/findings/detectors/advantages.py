@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
 from tod.findings.run import RolloutTable, TrainingRun
@@ -192,7 +193,7 @@ def _rule(run: TrainingRun, fitting: list[Rule]) -> tuple[Finding, ...]:
                     ),
                 ),
                 remedies=(Remedy("print_settings", "compare with what the trainer prints"),),
-                cost=f"all {len(run.steps)} steps",
+                cost=f"all {counted(len(run.steps), 'step')}",
             ),
         )
     if not fitting:
@@ -243,7 +244,7 @@ def _wrong_way(run: TrainingRun, along: float) -> Finding:
         remedies=(
             Remedy("check_sign", "follow one right answer from its reward to its advantage"),
         ),
-        cost=f"all {len(run.steps)} steps",
+        cost=f"all {counted(len(run.steps), 'step')}",
         series=("reward",),
     )
 

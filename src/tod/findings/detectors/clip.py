@@ -3,6 +3,7 @@
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import SIGMAS, end_level, window_error
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Remedy
@@ -35,7 +36,7 @@ class ClipDetector(Detector):
                 self.kind, "no clipped share is recorded", "a log of the clip fraction"
             )
         if len(clipped) < 3:
-            return unreadable(self.kind, f"{len(clipped)} steps", "3 steps", few=True)
+            return unreadable(self.kind, counted(len(clipped), "step"), "3 steps", few=True)
         if not clipped.values.any():
             return (_idle(run),) if len(clipped) >= IDLE else ()
         end = end_level(clipped.values)
@@ -100,7 +101,7 @@ def _idle(run: TrainingRun) -> Finding:
         "note",
         f"The clip never acts: not one token was outside the bounds of {clip}.",
         None,
-        (("clipped", f"0 in all {len(run.steps)} steps"),),
+        (("clipped", f"0 in all {counted(len(run.steps), 'step')}"),),
         {"share": 0.0},
         causes=(
             Cause(

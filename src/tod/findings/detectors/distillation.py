@@ -3,6 +3,7 @@
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import SIGMAS, change, end_level, moving_mean, window, window_error
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, of_other_runs, unreadable
@@ -41,7 +42,7 @@ class DistillationDetector(Detector):
                 self.kind, "no distance to a teacher is recorded", "a log of it (distillation only)"
             )
         if len(gap) < LEAST:
-            return unreadable(self.kind, f"{len(gap)} steps", f"{LEAST} steps", few=True)
+            return unreadable(self.kind, counted(len(gap), "step"), f"{LEAST} steps", few=True)
         width, error = window(len(gap)), window_error(gap.values)
         first, end = float(gap.values[:width].mean()), end_level(gap.values)
         if first <= 0:
@@ -123,6 +124,6 @@ def _stalls(run: TrainingRun, first: float, end: float) -> Finding:
             Remedy("score_teacher", "score a teacher's own answer: its gap should be near 0"),
             Remedy("learning_rate", f"then raise {setting('learning_rate', run.framework)}"),
         ),
-        cost=f"half of the {len(run.steps)} steps",
+        cost=f"half of the {counted(len(run.steps), 'step')}",
         series=("distillation_loss",),
     )

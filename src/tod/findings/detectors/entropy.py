@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import change, end_level, start_level, window, window_error
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
@@ -44,7 +45,7 @@ class EntropyDetector(Detector):
         if entropy is None:
             return unreadable(self.kind, "no entropy is recorded", "a log of the entropy by step")
         if len(entropy) < LEAST:
-            return unreadable(self.kind, f"{len(entropy)} steps", f"{LEAST} steps", few=True)
+            return unreadable(self.kind, counted(len(entropy), "step"), f"{LEAST} steps", few=True)
         level = start_level(entropy.values)
         if level <= 0:  # an entropy with a bonus or a sign in it tells nothing by its ratio
             return ()

@@ -1,6 +1,7 @@
 """Rollouts that say nothing of the policy: the environment failed, or the answer is empty."""
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import SIGMAS, end_level, window_error
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Remedy, Severity
@@ -36,7 +37,7 @@ class EnvironmentDetector(Detector):
             )
         known = [series for series in (errors, empty) if series is not None]
         if max(map(len, known)) < 3:
-            return unreadable(self.kind, f"{len(known[0])} steps", "3 steps", few=True)
+            return unreadable(self.kind, counted(len(known[0]), "step"), "3 steps", few=True)
         found = [_finding(run, series) for series in known if len(series) >= 3]
         return tuple(f for f in found if f is not None)
 

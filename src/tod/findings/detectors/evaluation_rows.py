@@ -3,6 +3,7 @@
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.codes import distinct
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
@@ -88,7 +89,7 @@ def _marked(run: TrainingRun, rollouts: RolloutTable) -> Finding | None:
             ),
         ),
         remedies=(Remedy("leave_out", "leave them out of what is read here, and of training"),),
-        cost=f"{len(run.steps)} steps read with them",
+        cost=f"{counted(len(run.steps), 'step')} read with them",
         series=("reward",),
     )
 
@@ -112,11 +113,11 @@ def _returning(run: TrainingRun, rollouts: RolloutTable, visits: Visits) -> Find
     return Finding(
         "evaluation_rows",
         "note",
-        f"The same {int(often.sum())} prompts return every {int(np.median(gaps))} steps: an "
-        "evaluation set?",
+        f"The same {counted(int(often.sum()), 'prompt')} return every "
+        f"{counted(int(np.median(gaps)), 'step')}: an evaluation set?",
         Onset(None if whole[0] == 0 else first, first, first),
         (
-            ("returning prompts", f"{int(often.sum())} in {len(whole)} steps"),
+            ("returning prompts", f"{int(often.sum())} in {counted(len(whole), 'step')}"),
             ("their rollouts", f"{thousands(int(rows))} of {thousands(rollouts.groups.total)}"),
         ),
         {"prompts": float(often.sum()), "steps": float(len(whole)), "rows": float(rows)},
@@ -129,7 +130,7 @@ def _returning(run: TrainingRun, rollouts: RolloutTable, visits: Visits) -> Find
             ),
         ),
         remedies=(Remedy("leave_out", "if so, leave them out of what is read here"),),
-        cost=f"{len(whole)} of {len(run.steps)} steps",
+        cost=f"{len(whole)} of {counted(len(run.steps), 'step')}",
         series=("reward",),
     )
 
@@ -180,7 +181,7 @@ def _never_solved(rollouts: RolloutTable, visits: Visits) -> Finding | None:
         remedies=(
             Remedy(
                 "drop_prompts",
-                f"leave these {int(never.sum())} prompts out",
+                f"leave these {counted(int(never.sum()), 'prompt')} out",
                 f"{per_cent(share)} of the samples of a step freed",
                 {"share": share},
             ),

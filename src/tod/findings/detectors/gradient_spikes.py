@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import MAD
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
@@ -34,7 +35,9 @@ class GradientSpikesDetector(Detector):
         if norm is None:
             return unreadable(self.kind, "no gradient norm is recorded", "a log of it by step")
         if len(norm) < NEIGHBOURS:
-            return unreadable(self.kind, f"{len(norm)} steps", f"{NEIGHBOURS} steps", few=True)
+            return unreadable(
+                self.kind, counted(len(norm), "step"), f"{NEIGHBOURS} steps", few=True
+            )
         moved = int((norm.values > 0).sum())
         if moved < NEIGHBOURS:
             needs = f"{NEIGHBOURS} steps with a gradient"
@@ -75,7 +78,7 @@ class GradientSpikesDetector(Detector):
                     Remedy("gradient_norm", f"set {limit} to {number(2 * usual)}"),
                     Remedy("look", f"look at the rollouts of step {int(norm.steps[worst])}"),
                 ),
-                cost=f"{len(steps)} of {len(norm)} steps",
+                cost=f"{len(steps)} of {counted(len(norm), 'step')}",
                 series=("grad_norm", "loss"),
             ),
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.codes import bounded, distinct
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Certainty, Finding, Onset, Remedy, Severity
@@ -218,6 +219,6 @@ def _mixed(run: TrainingRun, rollouts: RolloutTable) -> Iterator[Finding]:
             ),
         ),
         remedies=(Remedy("compare_prompts", "compare the prompts of one group"),),
-        cost=f"{len(np.unique(steps))} of {len(run.steps)} steps",
+        cost=f"{len(np.unique(steps))} of {counted(len(run.steps), 'step')}",
         series=("reward",),
     )

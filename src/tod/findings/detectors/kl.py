@@ -3,6 +3,7 @@
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import SIGMAS, change, end_level, moving_mean, window, window_error
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
@@ -46,7 +47,7 @@ class KLDetector(Detector):
                 "a log of it (with a reference loaded), or reference log-probs in the rollouts",
             )
         if len(kl) < LEAST:
-            return unreadable(self.kind, f"{len(kl)} steps", f"{LEAST} steps", few=True)
+            return unreadable(self.kind, counted(len(kl), "step"), f"{LEAST} steps", few=True)
         unit = unit_of(kl)
         length = run.get("length")
         end = end_level(kl.values)

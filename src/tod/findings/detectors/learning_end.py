@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import end_level, window
 from tod.findings.dating import share_change, share_onset
 from tod.findings.detector import Detector, of_other_runs, unreadable
@@ -81,7 +82,7 @@ class LearningEndDetector(Detector):
             counts = logged
         steps, classes, total, reward = counts
         if len(steps) < LEAST:
-            return unreadable(self.kind, f"{len(steps)} steps", f"{LEAST} steps", few=True)
+            return unreadable(self.kind, counted(len(steps), "step"), f"{LEAST} steps", few=True)
         findings = []
         for kind, count in classes.items():
             ended = _ended(steps, count, total, reward)

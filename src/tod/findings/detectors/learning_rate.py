@@ -3,6 +3,7 @@
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.detector import Detector, unreadable
 from tod.findings.detectors.kl import unit_of
 from tod.findings.finding import Cause, Finding, Onset, Remedy
@@ -36,7 +37,7 @@ class LearningRateDetector(Detector):
                 self.kind, "no KL to the reference is recorded", "a log of it by step"
             )
         if len(kl) < 3:
-            return unreadable(self.kind, f"{len(kl)} steps", "3 steps", few=True)
+            return unreadable(self.kind, counted(len(kl), "step"), "3 steps", few=True)
         early = kl.values[: max(FIRST, len(kl) // 20)]
         unit = unit_of(kl)
         bound = LARGE_SEQUENCE if unit == "sequence" else LARGE

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import change, end_level, start_level, window_error
 from tod.findings.dating import ramp_onset
 from tod.findings.detector import Detector, unreadable
@@ -52,7 +53,7 @@ class LengthDetector(Detector):
         if length is None:
             return unreadable(self.kind, "no lengths are recorded", "answers or their lengths")
         if len(length) < LEAST:
-            return unreadable(self.kind, f"{len(length)} steps", f"{LEAST} steps", few=True)
+            return unreadable(self.kind, counted(len(length), "step"), f"{LEAST} steps", few=True)
         logs = np.log(np.maximum(length.values, 1e-9))
         start, end = start_level(logs), end_level(logs)
         error = None if length.error is None else length.error / np.maximum(length.values, 1e-9)

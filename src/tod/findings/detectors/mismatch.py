@@ -3,6 +3,7 @@
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.diagnostics import GapKind, GapProfile
 from tod.findings.change import MAD, change, end_level, start_level, window_error
 from tod.findings.dating import ramp_onset
@@ -51,7 +52,7 @@ class MismatchDetector(Detector):
             )
         if len(gap) < FEW:
             lone = self._always(run, gap)
-            few = unreadable(self.kind, f"{len(gap)} steps", f"{FEW} steps", few=True)
+            few = unreadable(self.kind, counted(len(gap), "step"), f"{FEW} steps", few=True)
             return few if lone is None else (lone,)
         logs = np.log(np.maximum(gap.values, 1e-6))
         seen = self._for_good(run, gap, logs) or self._for_some_steps(run, gap, logs)
@@ -134,7 +135,9 @@ class MismatchDetector(Detector):
             causes=_causes(kind, onset, level, healed),
             remedies=_remedies(run, kind, onset),
             best_step=onset.before,
-            cost=f"{len(steps)} of {len(run.steps)} steps" if healed else cost_since(run, onset),
+            cost=f"{len(steps)} of {counted(len(run.steps), 'step')}"
+            if healed
+            else cost_since(run, onset),
             series=("mismatch", "reward"),
         )
 

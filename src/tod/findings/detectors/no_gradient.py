@@ -3,6 +3,7 @@
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Onset, Remedy
 from tod.findings.run import TrainingRun
@@ -33,7 +34,7 @@ class NoGradientDetector(Detector):
         if norm is None:
             return unreadable(self.kind, "no gradient norm is recorded", "a log of it by step")
         if len(norm) < LEAST:
-            return unreadable(self.kind, f"{len(norm)} steps", f"{LEAST} steps", few=True)
+            return unreadable(self.kind, counted(len(norm), "step"), f"{LEAST} steps", few=True)
         moved = np.flatnonzero(norm.values)
         first = int(moved[-1]) + 1 if len(moved) else 0
         if len(norm) - first < LEAST:
@@ -48,7 +49,7 @@ class NoGradientDetector(Detector):
         alike = spread is not None and not spread.any()
         kl = _since(run, "kl", step)
         still = kl is not None and not kl.any()
-        evidence = [("gradient norm", f"0 at {len(norm) - first} of {len(norm)} steps")]
+        evidence = [("gradient norm", f"0 at {len(norm) - first} of {counted(len(norm), 'step')}")]
         if reward is not None:
             evidence.append(("mean reward since", number(float(reward.mean()))))
         if spread is not None:

@@ -6,6 +6,7 @@ from functools import reduce
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import SIGMAS
 from tod.findings.dating import jump_onset
 from tod.findings.detector import Detector, of_other_runs, unreadable
@@ -65,7 +66,7 @@ class OneRewardDetector(Detector):
         steps = reduce(np.intersect1d, [s.steps for s in (reward, *parts.values())])
         steps = steps[len(steps) // 2 :]
         if len(steps) < LEAST:
-            few = f"{len(steps)} steps with every reward in the second half"
+            few = f"{counted(len(steps), 'step')} with every reward in the second half"
             return unreadable(self.kind, few, f"{LEAST} of them", few=True)
 
         def late(series: Series) -> np.ndarray:

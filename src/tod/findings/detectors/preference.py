@@ -3,6 +3,7 @@
 import numpy as np
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import (
     Change,
     change,
@@ -51,7 +52,7 @@ class PreferenceDetector(Detector):
                 "a log of both (preference training only)",
             )
         if min(len(chosen), len(rejected)) < LEAST:
-            return unreadable(self.kind, f"{len(chosen)} steps", f"{LEAST} steps", few=True)
+            return unreadable(self.kind, counted(len(chosen), "step"), f"{LEAST} steps", few=True)
         fell = _fall(chosen)
         if fell is None:
             return ()

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import (
     SIGMAS,
     change,
@@ -49,7 +50,7 @@ class RewardFallDetector(Detector):
         if reward is None:
             return unreadable(self.kind, "no reward is recorded", "a reward by step")
         if len(reward) < LEAST:
-            return unreadable(self.kind, f"{len(reward)} steps", f"{LEAST} steps", few=True)
+            return unreadable(self.kind, counted(len(reward), "step"), f"{LEAST} steps", few=True)
         low, high = _range(run, reward)
         if not low < high:
             return ()

@@ -1,6 +1,7 @@
 """Rollouts that are trained on versions after they were sampled."""
 
 from tod.base import Unknown
+from tod.base.text import counted
 from tod.findings.change import SIGMAS, end_level, start_level, window_error
 from tod.findings.detector import Detector, unreadable
 from tod.findings.finding import Cause, Finding, Remedy, Severity
@@ -37,7 +38,7 @@ class StalenessDetector(Detector):
                 "both versions of a rollout: the lag is their difference",
             )
         if len(lag) < 3:
-            return unreadable(self.kind, f"{len(lag)} steps", "3 steps", few=True)
+            return unreadable(self.kind, counted(len(lag), "step"), "3 steps", few=True)
         allowed = run.expected.get("max_lag")
         if isinstance(allowed, int | float) and float(lag.values.max()) > allowed:
             return (_finding(run, lag, f"the configuration allows {number(float(allowed))}", True),)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from tod.base.text import counted
 from tod.show.figures.plot import canvas, key
 from tod.show.figures.svg import Html, tag
 from tod.show.page.run_data import RunView
@@ -36,7 +37,7 @@ def ribbon(run: RunView, most: int = CELLS) -> Html | None:
     ]
     counts = Counter(verdict for _, verdict in known)
     words = ", ".join(
-        f"{item.name}: {counts[name]} of {len(known)} steps"
+        f"{item.name}: {counts[name]} of {counted(len(known), 'step')}"
         for name, item in VERDICTS.items()
         if counts[name]
     )

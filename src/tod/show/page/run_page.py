@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tod.base.text import plainly
+from tod.base.text import counted, plainly
 from tod.runs.differing import differing, in_words, setting
 from tod.show.figures import curves
 from tod.show.figures.distribution import classes, distribution
@@ -134,7 +134,7 @@ def _about(runs: list[RunView]) -> str:
     if len(runs) > 1:
         names = {run.recipe.get("name") for run in runs}
         of = f" of {names.pop()}" if len(names) == 1 and None not in names else ""
-        return f"{len(runs)} runs{of} side by side"
+        return f"{counted(len(runs), 'run')}{of} side by side"
     run = runs[0]
     done = max(run.numbers(), default=0)
     steps = f"{done} steps" if done else "no steps yet"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from textwrap import fill
 
 from tod.atlas.compare import ProcedureComparison
@@ -17,6 +18,7 @@ from tod.configurations.toward import Toward
 from tod.configurations.translate import Translation
 from tod.operators import PolicyGradient
 from tod.show.terminal.also_lines import also_lines
+from tod.show.terminal.legend import legend
 
 _LABEL = 13
 
@@ -53,6 +55,7 @@ def located_text(
     first = 1 if located.status in ("none", "unknown") else 0
     for note in located.notes if verbose else located.notes[first : first + 2]:
         lines.append(_row("Note", note, width))
+    lines += legend(lines, width)
     lines.append(_row("Atlas", _place(located), width))
     lines.append(_nearest(located, width, file, verbose))
     return "\n".join(lines)
@@ -193,18 +196,14 @@ def _changes(
     for change in changes if verbose else changes[:most]:
         setting = change.setting if verbose else short_setting(change.setting)
         text = _hang("  ", f"{setting}: {change.effect}", width, indent=6)
-        cut = text.splitlines()
-        if not verbose and len(cut) > LINES:
-            last = cut[LINES - 1][: width - 2].rpartition(" ")[0]
-            cut = [*cut[: LINES - 1], f"{last.rstrip(' ,;:')} …"]
-        lines += cut
+        lines += _within(text, width, None if verbose else LINES)
     if len(changes) > most and not verbose:
         lines.append(f"  and {len(changes) - most} more: --verbose")
     return lines
 
 
-LINES = 2
-"""Lines of one setting, unless everything is asked for."""
+LINES, SCREEN = 2, 24
+"""Lines of one setting, and of all, unless everything is asked for."""
 
 
 def short_setting(setting: str) -> str:
@@ -261,8 +260,14 @@ def cell_of(located: Located) -> tuple[str, str] | None:
     return located.cell
 
 
-def compared_text(found: ProcedureComparison, width: int = 80) -> str:
-    """Whether two procedures share a target, and what differs, in one screen."""
+def compared_text(found: ProcedureComparison, width: int = 80, *, verbose: bool = True) -> str:
+    """Whether two procedures share a target, and what differs.
+
+    Args:
+        found: The comparison.
+        width: Columns.
+        verbose: Everything; else as much as a screen of 24 lines holds.
+    """
     said = {
         "yes": "yes",
         "no": "no",
@@ -276,14 +281,43 @@ def compared_text(found: ProcedureComparison, width: int = 80) -> str:
     lines.append(_row("proposal", f"same? {proposal}", width))
     lines.append(_row("swap", f"licensed? {licence}", width))
     lines += [_row("", f"- {reason}", width) for reason in found.reasons]
+    lines += legend(lines, width)
     if found.differences:
         lines += ["", "differences"]
     part = max((len(row.part) for row in found.differences), default=0)
-    for row in found.differences:
-        lines.append(_hang(f"  {row.part:<{part}}  A ", row.a, width))
-        lines.append(_hang(f"  {'':<{part}}  B ", row.b, width))
+    most = None if verbose else LINES
+    blocks = [
+        [
+            *_within(_hang(f"  {row.part:<{part}}  A ", row.a, width), width, most),
+            *_within(_hang(f"  {'':<{part}}  B ", row.b, width), width, most),
+        ]
+        for row in found.differences
+    ]
     also = also_lines(found.also, width)
-    return "\n".join([*lines, *(["", *also] if also else [])])
+    also = ["", *also] if also else []
+    shown = chain(*blocks) if verbose else _as_fit([*lines, *also], blocks)
+    return "\n".join([*lines, *shown, *also])
+
+
+def _as_fit(lines: Sequence[str], blocks: Sequence[list[str]]) -> list[str]:
+    """As many blocks as the screen has room for, and how many are left."""
+    room = SCREEN - len("\n".join(lines).splitlines())
+    shown: list[str] = []
+    for place, block in enumerate(blocks):
+        last = place == len(blocks) - 1
+        if len(shown) + len(block) > room - (not last):
+            return [*shown, f"  and {len(blocks) - place} more: --verbose"]
+        shown += block
+    return shown
+
+
+def _within(text: str, width: int, most: int | None) -> list[str]:
+    """Lines of a text, so many at most."""
+    lines = text.splitlines()
+    if most is None or len(lines) <= most:
+        return lines
+    last = lines[most - 1][: width - 2].rpartition(" ")[0]
+    return [*lines[: most - 1], f"{last.rstrip(' ,;:')} …"]
 
 
 def toward_text(change: Toward, found: ProcedureComparison, width: int = 80) -> str:

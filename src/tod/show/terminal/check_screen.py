@@ -5,6 +5,7 @@ from textwrap import fill
 from tod.configurations.check import Check, Remark
 from tod.show.terminal.also_lines import in_a_word
 from tod.show.terminal.atlas import aims_at, short_setting
+from tod.show.terminal.legend import legend
 
 MOST_LINES = 24
 TITLES = {"stop": "cannot work", "look": "look", "note": "note"}
@@ -33,14 +34,16 @@ def check_text(made: Check, width: int = 80, verbose: bool = False) -> str:
     for place, what in enumerate(made.unchecked):
         tail += _hung("             " if place else "Not checked  ", what, width)
     lines: list[str] = []
-    room = MOST_LINES - len(head) - len(tail) - 1
+    signs = legend([*head, *(remark.said for remark in made.remarks)], width)
+    room = MOST_LINES - len(head) - len(signs) - len(tail)
     for place, remark in enumerate(made.remarks):
         text = _remark(remark, width, verbose)
-        if not verbose and len(lines) + len(text) > room:
+        last = place == len(made.remarks) - 1
+        if not verbose and len(lines) + len(text) > room - (not last):
             lines.append(f"  and {len(made.remarks) - place} more: --verbose")
             break
         lines += text
-    return "\n".join([*head, *lines, *tail])
+    return "\n".join([*head, *lines, *signs, *tail])
 
 
 def check_markdown(made: Check, name: str) -> str:
@@ -87,10 +90,7 @@ def _settings(count: int) -> str:
 def _remark(remark: Remark, width: int, verbose: bool) -> list[str]:
     setting = remark.setting if verbose else short_setting(remark.setting)
     text = f"{setting}: {remark.said}" if setting else remark.said
-    lines = _hung(f"{TITLES[remark.level]:<11}  ", text, width)
-    if verbose or len(lines) <= 2:
-        return lines
-    return [lines[0], f"{lines[1][: width - 2].rpartition(' ')[0].rstrip(' ,;:')} …"]
+    return _hung(f"{TITLES[remark.level]:<11}  ", text, width)
 
 
 def _hung(head: str, text: str, width: int) -> list[str]:

@@ -8,13 +8,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from tod.arc import ArcConfig
+from tod.base.text import counted
 from tod.diagnostics import Summary
 from tod.engine.running import Events
 from tod.engine.settings import RunSettings
 from tod.runs import StepRecord
 from tod.show.words import VERDICTS
 
-_LINE_EVERY = 10
+_LINE_EVERY, WIDE = 10, 80
 
 
 class Progress:
@@ -81,7 +82,7 @@ class Progress:
             self.say(f"nothing left to do: {path} is complete.")
             return
         seconds = time.monotonic() - self._began
-        self.say(f"done: {self._last.step} steps in {seconds:.0f} s, {path}")
+        self.say(f"done: {counted(self._last.step, 'step')} in {seconds:.0f} s, {path}")
         if self.settings.selects:
             self.say(_searched(path))
         if self._first is not None and self._last.held_out is not None:
@@ -91,7 +92,8 @@ class Progress:
                 f"({after.prompts} prompts x {after.samples} samples)"
             )
         counts = Counter(self._verdicts).most_common()
-        self.say("regime: " + ", ".join(f"{VERDICTS[v].name} in {n} steps" for v, n in counts))
+        said = ", ".join(f"{VERDICTS[v].name} in {counted(n, 'step')}" for v, n in counts)
+        self.say(f"regime: {said}")
         if self.settings.arc is not None and self._actions:
             self.say(controlled(self.settings.arc, self._actions))
 
@@ -106,8 +108,7 @@ class Progress:
             self._actions.append(record.decision["action"])
         due = record.step % _LINE_EVERY == 0 or record.step == self.settings.steps
         if self._live is None and due:
-            cells = "  ".join(f"{name} {value}" for name, value in _cells(record))
-            self.say(f"step {record.step}/{self.settings.steps}  {cells}")
+            self.say(_line(f"step {record.step}/{self.settings.steps}", record))
 
     def _phase(self, name: str) -> None:
         self._phase_name = name
@@ -180,14 +181,26 @@ def _cells(record: StepRecord) -> list[tuple[str, str]]:
     utility = [(name, _number(value)) for name, value in record.utility.items()]
     return [
         *utility,
-        ("ESS q10", _number(s.ess_rel.q10)),
-        ("median", _number(s.ess_rel.median)),
-        ("blind", _percent(blind)),
+        ("ESS_rel", _number(s.ess_rel.median)),
+        ("worst tenth", _number(s.ess_rel.q10)),
+        ("no signal", _percent(blind)),
         ("overlap", _number(_smallest_leg(s))),
         ("drift", _number(s.drift.ref, 3)),
-        ("active", _percent(s.activation)),
+        ("clipped", _percent(s.activation)),
         ("", VERDICTS[verdict].name),
     ]
+
+
+def _line(head: str, record: StepRecord) -> str:
+    """A line of 80 columns: the verdict, and before it as much as there is room for."""
+    *cells, (_, verdict) = _cells(record)
+    told = [f"{name} {value}" for name, value in cells if value != "-"]
+    line = head
+    for cell in told:
+        if len(line) + len(cell) + len(verdict) + 4 > WIDE:
+            break
+        line += f"  {cell}"
+    return f"{line}  {verdict}"
 
 
 def _smallest_leg(summary: Summary) -> float | None:

@@ -83,7 +83,7 @@ def _counts(document: SweepDocument, found: Comparison) -> str:
     done = sum(run.state == "done" for run in runs)
     cells = counted(len(found.cells), "setting")
     seeds = counted(len(document.seeds), "seed")
-    ended = f"{done} of {len(runs)} runs of {'/'.join(map(str, steps))} steps ended"
+    ended = f"{done} of {counted(len(runs), 'run')} of {'/'.join(map(str, steps))} steps ended"
     starts = [cell.start.value for cell in found.cells if cell.start is not None]
     low, high = (f"{end:.3f}" for end in (min(starts), max(starts))) if starts else ("", "")
     before = f"; before training {low if low == high else f'{low} to {high}'}" if starts else ""

@@ -40,7 +40,7 @@ def summary_panel(record: Mapping[str, Any], reasons: int = 3) -> "RenderableTyp
 
 
 def run_table(runs: Sequence[RunView]) -> "Table":
-    """A row per run: verdict, held-out, ESS_rel, blind share, drift, K."""
+    """A row per run: verdict, held-out, ESS_rel, share without a signal, drift, K."""
     from rich.table import Table
     from rich.text import Text
 
@@ -48,7 +48,7 @@ def run_table(runs: Sequence[RunView]) -> "Table":
     table.add_column("run", overflow="ellipsis", no_wrap=True, ratio=1)
     table.add_column("verdict", no_wrap=True)
     rate = "pass rate" if any(run.search is not None for run in runs) else "pass@1"
-    for name in (rate, "ESS med", "q10", "blind", "drift", "K"):
+    for name in (rate, "ESS_rel", "worst", "no signal", "drift", "K"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
         verdict = (run.judged["regime"] or {}).get("verdict")
@@ -77,9 +77,9 @@ def _pairs(data: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("held-out pass@1", percent(held, 1) + _error(error)))
     rows += [
         ("ESS_rel median", fixed(at(data, "ess_rel", "median"))),
-        ("ESS_rel q10", fixed(at(data, "ess_rel", "q10"))),
+        ("ESS_rel, worst tenth", fixed(at(data, "ess_rel", "q10"))),
         ("rollouts K", plainly(at(data, "contexts", "candidates_per_context", "median"))),
-        ("blind contexts", _blind(data)),
+        ("groups without signal", _blind(data)),
         ("smallest overlap leg", fixed(at(data, "overlap", "minimum"))),
         ("largest weight", percent(at(data, "tails", "max_weight_median"))),
         ("drift from ref", plainly(at(data, "drift", "ref"))),

@@ -27,7 +27,8 @@ def answer(found: Comparison) -> str:
     if len(ranked) == 1:
         return f"Only {best.label} has ended so far: pass@1 {end.value:.3f}."
     if found.pairs and not any(e.difference.value or e.difference.error for e in found.pairs):
-        return f"All {len(ranked)} settings end alike, pass@1 {end.value:.3f}: nothing differs."
+        every = counted(len(ranked), "setting")
+        return f"All {every} end alike, pass@1 {end.value:.3f}: nothing differs."
     apart = [found.told(found.less_best(cell)) for cell in ranked[1:]]
     head = f"{best.label} ended best, pass@1 {end.value:.3f}"
     if all(one is None for one in apart):

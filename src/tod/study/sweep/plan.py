@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import RunError
+from tod.base.text import counted
 from tod.runs.differing import in_words
 from tod.study.sweep.document import FILE, SCHEMA, SweepAxis, SweepDocument, SweepRun, read
 from tod.study.sweep.grid import Grid
@@ -38,7 +39,7 @@ def planned(grid: Grid) -> SweepDocument:
         seeds=list(grid.seeds),
         reported=grid.runs[0].reported,
         runs=runs,
-        answer=f"0 of {len(runs)} runs ended so far.",
+        answer=f"0 of {counted(len(runs), 'run')} ended so far.",
         settings=[],
         differences=[],
         unequal=list(grid.unequal),
