@@ -75,7 +75,7 @@ def located_rows(located: Located, file: str = "FILE") -> tuple[tuple[str, str],
         if line.startswith(" ")
         else (line, "")
         for line, (label, text) in zip(lines, rows, strict=True)
-        if label != "Aims at"
+        if label != "Aims at" and not line.startswith("(")
     )
 
 
@@ -101,12 +101,8 @@ def _version(located: Located, width: int, verbose: bool) -> list[str]:
     if located.other_releases:
         which = "by release" if assumed else "say which with --version"
         said += f"; {which}: {'; '.join(located.other_releases)}"
-    lines = _row("Version", said, width).splitlines()
     most = LINES + 1 if assumed else 3 * LINES
-    if len(lines) > most and not verbose:
-        last = lines[most - 1][: width - 2].rpartition(" ")[0]
-        lines = [*lines[: most - 1], f"{last.rstrip(' ,;:')} …"]
-    return lines
+    return _within(_row("Version", said, width), width, None if verbose else most)
 
 
 def _mark(located: Located, name: str) -> str:
