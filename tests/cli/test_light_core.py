@@ -12,8 +12,9 @@ import pytest
 
 import warm
 from every_command import COMMANDS
+from tod.base import SpecError
 from tod.base.text import counted
-from tod.cli.failures import missing, told
+from tod.cli.failures import LONGEST, missing, told
 from tod.diagnosis import diagnose
 from tod.formats import read
 
@@ -108,3 +109,10 @@ def test_an_error_of_a_library_keeps_its_words_and_its_name() -> None:
     with pytest.raises(ValueError, match=r"format code|Cannot specify") as fault:
         counted("no number", "file")  # type: ignore[arg-type]
     assert told(fault.value)[1] == 1
+
+
+def test_a_message_is_of_bounded_length_whatever_was_given() -> None:
+    long, lines = SpecError(f"{'x' * 10**6}: no such recipe."), SpecError("row: bad\n" * 10**5)
+    assert told(long)[0] == f"{'x' * 200}…{'x' * 199}: no such recipe."
+    assert len(told(lines)[0]) <= LONGEST + 1
+    assert told(SpecError("a plain message."))[0] == "a plain message."

@@ -1,5 +1,6 @@
 """What a person is told when a command fails, and the code that it exits with."""
 
+import re
 import sys
 from types import TracebackType
 
@@ -9,8 +10,27 @@ from tod.base.extras import missing
 BAD_INPUT, FAULT, INTERRUPTED = 2, 1, 130
 
 
+LONGEST_WORD, LONGEST = 1000, 8000
+"""Characters of one word of a message, and of all of it: a name of a million says no more."""
+
+
 def told(error: BaseException) -> tuple[str, int]:
-    """The message of an error, without a traceback, and the exit code.
+    """The message of an error, without a traceback, and the exit code; see `_of`.
+
+    What was given is repeated in it, and may be of any length: the middle of it is left out.
+    """
+    message, code = _of(error)
+    words = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: _ends(word[0], 200), message)
+    return _ends(words, LONGEST // 2), code
+
+
+def _ends(text: str, each: int) -> str:
+    """A text of bounded length by its two ends."""
+    return text if len(text) <= 2 * each else f"{text[:each]}…{text[-each:]}"
+
+
+def _of(error: BaseException) -> tuple[str, int]:
+    """What a person is told, and the exit code.
 
     A missing library names the extra that brings it. A library's error keeps its own words under
     the library's name. What remains is a fault of this package, and is called one.

@@ -39,7 +39,7 @@ def init_command(
         return
     path = Path(output if output is not None else f"{Path(recipe).stem}.yaml")
     text = annotated(recipe, path.stem, path.parent)
-    if path.exists() and not overwrite:
+    if (path.exists() or path.is_symlink()) and not overwrite:
         raise SpecError(
             f"{path} is there already; it is not written over. Name another file with `-o`, or "
             "replace it with `--overwrite`."

@@ -4,7 +4,8 @@ import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ __all__ = ["Grid", "PlannedRun", "grid_of", "parse_words"]
 SEEDS, SEED, SHARPNESS = "seeds", "train.seed", "target.eta"
 SHARED = ("task", "utilities", "evaluate")
 """What all runs of a sweep share: their ends are compared on the same held-out prompts."""
+MOST_RUNS = 4096
+"""Runs of a sweep: each has a directory, and the differences are of every two settings."""
 LONGEST = 24
 """Characters of a value in the name of a run; longer ones are numbered."""
 
@@ -99,10 +102,11 @@ def parse_words(words: Iterable[str]) -> dict[str, tuple[Any, ...]]:
         path, equals, text = word.partition("=")
         if not equals or not path.strip() or not text.strip():
             raise SpecError(
-                f"{word!r} is not `path=value` or `path=value,value`, as in `target.eta=1,2,4`."
+                f"{word[:80]!r} is not `path=value` or `path=value,value`, as in "
+                "`target.eta=1,2,4`."
             )
         if path in settings:
-            raise SpecError(f"{path} is there twice: give all of its values in one word.")
+            raise SpecError(f"{path[:80]} is there twice: give all of its values in one word.")
         read = [parse_yaml(item, f"{word!r:.200}") for item in _split(text)]
         if len(read) == 1 and isinstance(read[0], list) and path == SEEDS:
             path, read = SEED, read[0]
@@ -132,6 +136,7 @@ def grid_of(recipe: str, settings: Mapping[str, Sequence[Any]]) -> Grid:
     names = short_names(sorted(several, key=lambda path: (path == OPERATOR, path)))
     axes = tuple(Axis(path, name, tuple(settings[path])) for path, name in names.items())
     _comparable(axes, fixed)
+    _few_enough([len(seeds), *(len(axis.values) for axis in axes)])
     runs = []
     for seed in seeds:
         for values in product(*(axis.values for axis in axes)):
@@ -155,8 +160,8 @@ def slug(text: str) -> str:
 
 def _split(text: str) -> list[str]:
     """Items between commas that stand in no bracket and no quotes."""
-    items, depth, quote = [""], 0, ""
-    for sign in text:
+    cuts, depth, quote = [-1], 0, ""
+    for place, sign in enumerate(text):
         if quote:
             quote = "" if sign == quote else quote
         elif sign in "'\"":
@@ -166,10 +171,8 @@ def _split(text: str) -> list[str]:
         elif sign in "]})":
             depth -= 1
         if sign == "," and not quote and depth == 0:
-            items.append("")
-        else:
-            items[-1] += sign
-    return items
+            cuts.append(place)
+    return [text[a + 1 : b] for a, b in pairwise([*cuts, len(text)])]
 
 
 def _told_once(path: str, values: Sequence[Any]) -> tuple[Any, ...]:
@@ -178,9 +181,12 @@ def _told_once(path: str, values: Sequence[Any]) -> tuple[Any, ...]:
     Raises:
         SpecError: One is there twice, or is empty.
     """
+    _few_enough([len(values)])
     for place, value in enumerate(values):
         if value in values[:place]:
-            raise SpecError(f"{path}: {in_words(value)} is there twice, which is one run twice.")
+            raise SpecError(
+                f"{path[:80]}: {in_words(value)[:80]} is there twice, which is one run twice."
+            )
     return tuple(values)
 
 
@@ -203,8 +209,23 @@ def _seeds(
     if told is not None and len(told) == 1:
         if told[0] < 1:
             raise SpecError(f"{SEEDS}={told[0]}: one seed at least.")
+        _few_enough([told[0]])
         seeds = tuple(range(first, first + told[0]))
     return rest, tuple(seeds)
+
+
+def _few_enough(counts: Sequence[int]) -> None:
+    """Refuse more runs than a sweep may have, before any is made.
+
+    Raises:
+        SpecError: With how many it would be.
+    """
+    if prod(counts) > MOST_RUNS:
+        many = [f"{count:,}" if count < 10**15 else "very many" for count in counts]
+        raise SpecError(
+            f"{' x '.join(many)} are more than the {MOST_RUNS:,} runs that a sweep may have. Give "
+            "fewer values or seeds, or make several sweeps."
+        )
 
 
 def _comparable(axes: Sequence[Axis], fixed: Mapping[str, Any]) -> None:
