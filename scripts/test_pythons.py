@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRIED = ("3.11", "3.12", "3.13")
 HEAVY = re.compile(
     r"\b(torch|trl|transformers|accelerate|peft|datasets|safetensors|reasoning_gym|math_verify|"
-    r"tensorboard|tod\.(engine|live|study)|chromium|writers|world)\b"
+    r"tensorboard|tod\.(engine|live|study)|chromium|writers|world|warm\.training)\b|--dry-run"
 )
 LIBRARIES = ("arviz-stats", "beartype", "hypothesis", "jsonschema", "mpmath", "pandas", "pyarrow")
 LIBRARIES += ("pytest", "pytest-xdist", "scipy")

@@ -101,7 +101,7 @@ def test_init_writes_once_and_says_what_next(
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["init", "gspo", "-o", "mine.yaml"])
     assert done.output == (
-        "mine.yaml: gspo, to make your own of. Check it: tod run mine.yaml --dry-run\n"
+        "mine.yaml: gspo, to make your own of.\nCheck it: tod run mine.yaml --dry-run\n"
     )
     text = Path("mine.yaml").read_text()
     assert yaml.safe_load(text)["name"] == "mine"

@@ -44,7 +44,7 @@ def test_a_comma_inside_brackets_or_quotes_is_its_own(word, values):
         (["seeds=1.5"], "how many, or which ones"),
         (["seeds=2", "train.seed=1,2"], "give one of them"),
         (["seeds=1000000000"], "1,000,000,000 are more than the 4,096 runs"),
-        (["seeds=" + "9" * 4000], "very many are more than"),
+        (["seeds=" + "9" * 30], "very many are more than"),
         (["seeds=100", "target.eta=" + ",".join(map(str, range(1, 51)))], "100 x 50 are more than"),
         (["train.steps=" + ",".join(map(str, range(5000)))], "5,000 are more than"),
         (["task.split=train,test"], "same held-out prompts"),
