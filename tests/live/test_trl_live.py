@@ -20,7 +20,7 @@ import warm
 from tod.base import SpecError
 from tod.diagnosis import diagnose
 from tod.formats import read
-from tolerance import double, of_log_prob, of_weights, rounding
+from tolerance import double, of_log_prob, of_sequence, of_weights, rounding
 
 pytest.importorskip("trl")
 SCRIPT = Path(__file__).with_name("trl_script.py")
@@ -54,7 +54,7 @@ def runs(tmp_path_factory):
             {
                 "output": str(root / "arc"),
                 "options": {**TIGHT, "max_steps": 3},
-                "instrument_with": {"arc": ARC},
+                "instrument_with": {"arc": ARC, "probe": {"every": 2, "candidates": 8}},
             },
             {
                 "output": str(root / "zscored"),
@@ -259,6 +259,18 @@ def test_the_controller_turns_beta(runs):
     assert not (path / "tod" / "arc.jsonl").exists(), "its state lies in the checkpoints"
 
 
+def test_the_probe_is_of_the_first_batch_and_is_read_where_it_is_due(runs):
+    """Two groups of four of step 1; read at step 2, after two updates: log π has moved."""
+    rows = rows_of(runs / "arc" / "tod").filter(pl.col("step") == 1)
+    found = [record["probe"] for record in records(runs / "arc" / "tod")]
+    assert [reading is not None for reading in found] == [False, True, False]
+    assert found[1]["candidates"] == 8
+    reward = rows["utility.reward"].to_numpy()[:8].reshape(2, 4)
+    assert found[1]["contexts"] == int((reward.max(axis=1) > reward.min(axis=1)).sum())
+    assert abs(found[1]["kl"]) > of_sequence("float32"), "the policy has moved"
+    assert logged(runs / "arc")[1]["tod/probe_kl"] == found[1]["kl"]
+
+
 def test_a_knob_connected_to_nothing_is_refused(runs):
     zscored = (runs / "zscored" / "error.txt").read_text()
     assert "z-scoring divides eta out" in zscored
@@ -404,6 +416,7 @@ def test_two_processes_write_one_run(tmp_path):
 STEERED = {
     "arc": {"min_informative": 1, "step_size": "damage", "damage_limit": 1e-4},
     "turns": ["beta", "learning_rate", "epsilon"],
+    "probe": {"every": 1, "candidates": 8},
 }
 
 
@@ -458,6 +471,12 @@ def test_two_processes_killed_and_resumed_decide_as_if_never_stopped(tmp_path, k
     assert len(whole) >= 4
     assert any(decision["after"]["rate"] != 1.0 for decision in whole), "the step size was turned"
     assert broken == whole
+    probes = [
+        [record["probe"] for record in records(tmp_path / name / "tod")]
+        for name in ("whole", "broken")
+    ]
+    assert probes[0] == probes[1]
+    assert any(reading is not None and reading["kl"] for reading in probes[0])
     assert found(tmp_path / "broken")["beta"] == found(tmp_path / "whole")["beta"]
     assert found(tmp_path / "broken")["weights"] == found(tmp_path / "whole")["weights"]
 

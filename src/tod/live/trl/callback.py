@@ -11,14 +11,16 @@ from transformers import TrainerCallback
 
 from tod.arc import ArcConfig, Decision
 from tod.base import RunError
+from tod.diagnostics import ProbeReading
 from tod.live.export import LiveBatch
 from tod.live.guard import Guard, harmless
 from tod.live.trl.arc import Steering
 from tod.live.trl.findings import LiveFindings
 from tod.live.trl.generated import appended, batch_of, gathered
-from tod.live.trl.hooks import Hooks, Seen, check
+from tod.live.trl.hooks import FORWARD, Hooks, Seen, check
+from tod.live.trl.probe import LiveProbeSettings, Probing
 from tod.live.trl.step import Judged, judge, metrics, utility_means
-from tod.live.trl.trainer import Aim, advantage, aim, pull, sampled_exactly
+from tod.live.trl.trainer import Aim, advantage, aim, pull, sampled_exactly, total_name
 from tod.regimes import GrowingPool
 from tod.runs import DirectoryLock, Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
@@ -42,6 +44,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         arc: Lets the controller set ``trainer.beta`` = 1/eta from the next batch on, and slow the
             step where it has a step size. See `tod.live.trl.arc`.
         turns: Which settings of the trainer it turns: ``beta``, ``learning_rate``, ``epsilon``.
+        probe: Scores rollouts of the first batch again every few steps. See `tod.live.trl.probe`.
         output: Directory; ``<output_dir>/tod`` if None. Where an earlier run lies there, the
             records go to the same name with a number, which is said.
         score: Run one forward a batch for log π_old where TRL skips it. Without it log μ and the
@@ -66,6 +69,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         overwrite: bool = False,
         findings: bool = True,
         turns: Sequence[str] | None = None,
+        probe: LiveProbeSettings | Mapping[str, Any] | None = None,
     ) -> None:
         check(trainer)
         self.aim: Aim = aim(trainer, target)
@@ -73,6 +77,10 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         self.steering: Steering | None = None
         if self.arc is not None:
             self.steering = Steering(trainer, self.arc, self.aim.spec, turns)
+        self.probing: Probing | None = None
+        if probe is not None:
+            total = total_name(tuple(trainer.reward_func_names))
+            self.probing = Probing(trainer, LiveProbeSettings.model_validate(probe), total)
         self.trainer = trainer
         self._asked = Path(output) if output is not None else Path(trainer.args.output_dir) / "tod"
         self.path = self._asked
@@ -113,6 +121,8 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         self._opened(int(state.global_step))
         records = [] if self.run is None else list(self.run.steps.read())
         self.pool = GrowingPool.of_records(records)
+        if self.probing is not None:
+            self.probing.begin(state)
         if self.steering is not None:
             self.steering.begin(state)
 
@@ -148,8 +158,12 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
                 seen = self.findings.last
                 self.pool.since = None if seen is None else seen.last_change
         self._log_findings()
+        reading = None
+        if self.probing is not None:
+            with self.guard("reading the probe"):
+                reading = self.probing.reading(batch, step, state, self._hooks.inner(FORWARD))
         with self.guard("examining a step"):
-            found = self._examined(batch, step)
+            found = self._examined(batch, step, reading)
         if found is None:
             if self.run is not None:
                 with self._writing(self.run):
@@ -185,6 +199,9 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         parts = gathered(self.guard, self.trainer, seen)
         if parts is not None and seen is not None:
             self._pending.append(batch_of(self.trainer, seen, parts))
+            if self.probing is not None:
+                with self.guard("reading prompts for the probe"):
+                    self.probing.note(seen.output)
 
     @contextmanager
     def _writing(self, run: RunDirectory) -> Iterator[None]:
@@ -200,7 +217,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             self.run.lock.release()
         self.run = None
 
-    def _examined(self, batch: LiveBatch, step: int) -> Judged:
+    def _examined(self, batch: LiveBatch, step: int, probe: ProbeReading | None) -> Judged:
         return judge(
             batch,
             self._spec(),
@@ -210,6 +227,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             on_policy=sampled_exactly(self.trainer) is None,
             clipped=self._mean(*_ACTIVATION),
             entropy=self._mean("entropy"),
+            probe=probe,
         )
 
     def _mean(self, *names: str) -> float | None:
@@ -329,6 +347,7 @@ def instrument(
     overwrite: bool = False,
     findings: bool = True,
     turns: Sequence[str] | None = None,
+    probe: LiveProbeSettings | Mapping[str, Any] | None = None,
 ) -> TodCallback:
     """Add a `TodCallback` to a trainer; returns it.
 
@@ -341,6 +360,7 @@ def instrument(
         overwrite: Replace the records of an earlier run there.
         findings: Ask the detectors of `tod diagnose` every few steps, and warn of what they see.
         turns: What the controller turns: ``beta``, ``learning_rate``, ``epsilon``.
+        probe: Score rollouts of the first batch again, ``{"every": 25, "candidates": 128}``.
 
     Raises:
         SpecError: As `TodCallback`.
@@ -354,6 +374,7 @@ def instrument(
         overwrite=overwrite,
         findings=findings,
         turns=turns,
+        probe=probe,
     )
     trainer.add_callback(callback)
     return callback

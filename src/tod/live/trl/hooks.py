@@ -75,6 +75,10 @@ class Hooks:
         for name, method in wrapped.items():
             setattr(trainer, name, method)
 
+    def inner(self, name: str) -> Any:
+        """The trainer's own method."""
+        return self._inner[name]
+
     def detach(self) -> None:
         """Give the trainer its own methods back."""
         for name in self._inner:

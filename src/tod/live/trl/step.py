@@ -1,12 +1,12 @@
 """One step's batch: examined, judged and put into records."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tod.candidates import Candidates
-from tod.diagnostics import Summary, activation_of_clip
+from tod.diagnostics import ProbeReading, Summary, activation_of_clip
 from tod.live.export import LiveBatch
 from tod.population import LegStatistics
 from tod.procedure import Declared, Examined, examine, statistics_of
@@ -41,6 +41,7 @@ def judge(
     on_policy: bool,
     clipped: float | None,
     entropy: float | None,
+    probe: ProbeReading | None = None,
 ) -> Judged:
     """D of the batch and its regime; π before the batch is π_old.
 
@@ -53,6 +54,7 @@ def judge(
         on_policy: Whether π is μ by the way the batch was made, for when it is not recorded.
         clipped: Share of all tokens that TRL logged as clipped, when known.
         entropy: Mean token entropy, when known.
+        probe: What the policy says of a probe, where one was read at this step.
 
     Raises:
         DataError: No context has all that the target reads.
@@ -66,6 +68,7 @@ def judge(
     copied = old is not None and mu is not None and np.array_equal(old, mu)
     declared = Declared(on_policy, activation, entropy, one_engine=copied)
     examined = examine(target, candidates, declared=declared)
+    examined = replace(examined, summary=replace(examined.summary, probe=probe))
     statistics = statistics_of(examined)
     summary = pool.add(step, statistics, examined.summary)
     regime = classify(summary, assumed_target=assumed, eta=general.common_sharpness)
