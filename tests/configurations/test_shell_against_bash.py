@@ -33,11 +33,16 @@ def delivered(words: list[str]) -> dict[str, object] | None:
 def holds(script: str, folder: Path, env: Mapping[str, str]) -> int:
     """Check every claim on a script against bash; how many commands there were."""
     reader = Reader("a script")
-    claimed = {one.given.values["tag"]: one.given.values for one in reader.commands(script)}
+    claimed = {}
+    for one in reader.commands(script):
+        # commands of one line are told as one, whose tag is each of theirs; a text with a line
+        # break, given to another shell, may cut a command before its tag
+        for tag in re.findall(r"\d+", str(one.given.values.get("tag", ""))):
+            claimed[int(tag)] = one.given.values
     assumed = {piece for piece in reader.marks.pieces if isinstance(piece, str)}
     env = {name: value for name, value in env.items() if name not in assumed}
     runs = [real for words in arguments(script, folder, env) if (real := delivered(words))]
-    for real in runs:
+    for real in (real for real in runs if "tag" in real):
         mine = claimed[real["tag"]]
         for name, value in mine.items():
             if not isinstance(value, Computed):

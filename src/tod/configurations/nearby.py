@@ -57,6 +57,22 @@ def find(path: Path, name: str, below: str = "") -> Path | None:
     )
 
 
+_ROOTS = (".git", "pyproject.toml", "setup.py", "requirements.txt")
+"""What lies in the topmost folder of a repository."""
+
+
+def inside(path: Path, where: Path) -> bool:
+    """Whether a file lies in the repository of another one; without one, in its folder or below.
+
+    Args:
+        path: The other one.
+        where: The file; links are followed.
+    """
+    holding = [f for f in folders(path) if any((f / name).exists() for name in _ROOTS)]
+    root = holding[-1] if holding else path.resolve().parent
+    return where.resolve().is_relative_to(root)
+
+
 def text_near(path: Path, name: str) -> str | None:
     """The text of the file of that name; None if there is none, or it is no text of that size."""
     where = find(path, name)
@@ -115,6 +131,25 @@ class Near:
         """The text of a file of that name; None where it is not here."""
         text = None if self.script is None else text_near(self.script, name)
         return None if text is None else without_marks(text)
+
+    def sourced(self, name: str, folder: str | None) -> tuple[str | None, str]:
+        """The text and the whole path of a file that is sourced; None and empty: not to be read.
+
+        It has to lie in the repository. Where the folder of the shell is known a relative name is
+        of that folder and of no other.
+
+        Args:
+            name: The file's.
+            folder: The shell's folder; empty: it is where it was started; None: not known.
+        """
+        if self.script is None or (folder is None and not name.startswith("/")):
+            return None, ""
+        if folder and not name.startswith("/"):
+            name = f"{folder}/{name}"
+        where = find(self.script, name)
+        if where is None or not inside(self.script, where):
+            return None, ""
+        return self.text(str(where.absolute())), str(where.absolute())
 
     def whole(self, name: str) -> str:
         """The whole path of a file of that name; empty where it is not here."""

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from tod.base import SpecError, read_yaml
 from tod.base.text import what_is
+from tod.base.yaml_data import MOST_BYTES
 from tod.configurations import foreign, nearby
 from tod.configurations import notebook as _notebook
 from tod.configurations import script as _script
@@ -188,6 +189,11 @@ def _text(path: Path) -> str:
 def _data(path: Path, text: str, suffix: str) -> Any:
     if suffix not in (".json", ".toml"):
         return read_yaml(path)
+    if len(text) > MOST_BYTES:
+        raise SpecError(
+            f"{path}: longer than {MOST_BYTES >> 20} MiB, which no configuration is. Name the "
+            "configuration file itself."
+        )
     try:
         return json.loads(text) if suffix == ".json" else tomllib.loads(text)
     except ValueError as error:

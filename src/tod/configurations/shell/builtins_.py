@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tod.configurations.shell.marks import ARGUMENTS, carried, certain, known, plain
 from tod.configurations.shell.printing import printed
-from tod.configurations.shell.state import ALL, FOLDER, State, Value
+from tod.configurations.shell.state import ALL, FOLDER, NO_BRACES, State, Value
 from tod.configurations.shell.tree import Node, text_of, words_of
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ def _declared(walk: "Walk", state: State, word: str, options: str, name: str) ->
             lose_all(walk, state, f"what {name} refers to")
     if letters & set("Ailuc"):
         state.loose.add(name)
+    if word == "readonly" or ("r" in letters and word != "export"):
+        state.fixed.add(name)
     if word == "export" and "n" in letters:
         state.exported.discard(name)
     elif word == "export" or "x" in letters:
@@ -240,7 +242,7 @@ def _nothing(walk: "Walk", run: "Run", state: State) -> list[State]:  # noqa: AR
 def _shift(walk: "Walk", run: "Run", state: State) -> list[State]:
     if state.arguments is not None:
         count = plain(run.words[1]) if len(run.words) > 1 else "1"
-        if count.isdecimal() and all(map(known, state.arguments)):
+        if count.isdecimal() and known("".join(state.arguments)):
             there = int(count) <= len(state.arguments)
             state.arguments = state.arguments[int(count) :] if there else state.arguments
         else:
@@ -256,6 +258,8 @@ def _set(walk: "Walk", run: "Run", state: State) -> list[State]:
         if word in ("--", "-") or word[:1] not in ("-", "+") or not known(word):
             break
         named = plain(run.words[at + 1]) if word.endswith("o") and at + 1 < len(run.words) else ""
+        if word[0] == "+" and (("B" in word and "o" not in word) or named == "braceexpand"):
+            state.modes |= {NO_BRACES}
         if "a" in word or named == "allexport":
             change = state.exported.add if word[0] == "-" else state.exported.discard
             change(ALL)
@@ -362,14 +366,14 @@ def _eval(walk: "Walk", run: "Run", state: State) -> list[State]:
 def _source(walk: "Walk", run: "Run", state: State) -> list[State]:
     if len(run.words) < 2:
         return state.ended(None)
-    away = walk.files.whole(run.words[1]) in walk.marks.rewritten
-    text = None if away else walk.files.text(run.words[1])
-    if text is not None:
+    moved = FOLDER in state.variables
+    text, whole = walk.files.sourced(run.words[1], state.folder if moved else "")
+    if text is not None and whole not in walk.marks.rewritten:
         outer, state.line, state.depth = state.line, run.line, state.depth + 1
         given = state.arguments
         if len(run.words) > 2:
             state.arguments = arguments(walk, run.words[2:], run.sources[2:])
-        before = state.reading(walk.files.whole(run.words[1]))
+        before = state.reading(whole)
         ends = walk.inside(text, state, 0)
         for end in ends:
             end.line, end.depth = outer, end.depth - 1

@@ -13,7 +13,7 @@ _ITEMS = 1 << 14
 """Items of an array."""
 _FOLLOWS = (
     *("variables", "arguments", "flow", "output", "functions"),
-    *("exported", "scopes", "loose", "modes", "open"),
+    *("exported", "scopes", "loose", "fixed", "modes", "open"),
 )
 """What decides on what follows."""
 Value = str | tuple[str, ...] | None
@@ -21,6 +21,10 @@ Value = str | tuple[str, ...] | None
 
 FOLDER, SOURCES = "PWD", "BASH_SOURCE"
 """Variables of the shell's own: where it is, and the files that it reads, innermost first."""
+_MOVING = ("SECONDS", "RANDOM", "SRANDOM", "LINENO", "EPOCHSECONDS", "EPOCHREALTIME")
+"""Variables that the shell gives other values than the script did."""
+NO_BRACES = "no braces"
+"""Among the modes: words of braces are left as they are."""
 ALL = "*"
 """Among those that are exported: every name that is given a value from here on is, too."""
 
@@ -42,7 +46,8 @@ class State:
         depth: Calls and scripts inside one another.
         scopes: Of each function that is called, innermost last: what its own names were before.
         loose: Names that anything may give a value to, unseen.
-        modes: Options of ``shopt`` that are on.
+        fixed: Names that were made ``readonly``: giving them a value may fail.
+        modes: Options of ``shopt`` that are on, and `NO_BRACES`.
         open: Whether what was not read may have set names that the script never does.
         name: ``$0``, as a whole path; empty: not known.
     """
@@ -59,6 +64,7 @@ class State:
     depth: int = 0
     scopes: list[dict[str, Any]] = field(default_factory=list)
     loose: set[str] = field(default_factory=set)
+    fixed: set[str] = field(default_factory=set)
     modes: frozenset[str] = frozenset()
     open: bool = False
     name: str = ""
@@ -97,6 +103,7 @@ class State:
             exported=set(self.exported),
             scopes=[dict(names) for names in self.scopes],
             loose=set(self.loose),
+            fixed=set(self.fixed),
         )
 
     def started(self, arguments: tuple[str, ...] | None = ()) -> "State":
@@ -130,6 +137,8 @@ class State:
             raise SpecError(f"a script in which {name} grows beyond {_ITEMS} items.")
         if value is not None and len("".join(value)) > _LONGEST:
             raise SpecError(f"a script in which {name} grows beyond {_LONGEST} characters.")
+        if name in self.fixed or name in _MOVING:
+            self.loose.add(name)
         self.variables[name] = value
         if ALL in self.exported:
             self.exported.add(name)
@@ -142,6 +151,7 @@ class State:
     def left(self, names: Mapping[str, Any]) -> None:
         """Give names back what they were; ``...``: not there."""
         for name, value in names.items():
+            self.fixed.discard(name)
             if value is ...:
                 self.variables.pop(name, None)
             else:
@@ -170,6 +180,7 @@ def joined(states: list[State], marks: Marks) -> State:
     whole = states[0].copy()
     for state in states[1:]:
         whole.loose |= state.loose
+        whole.fixed |= state.fixed
         whole.modes |= state.modes
         whole.open |= state.open
         for mine, other in zip(whole.scopes, state.scopes, strict=False):

@@ -27,6 +27,8 @@ _DEEPEST = 12
 """Calls and scripts inside one another."""
 _MOST = 20_000
 """Statements that are followed."""
+_WORK = 400_000
+"""Statements, each counted as often as what its shell holds makes it cost: see `_weight`."""
 _PRINTS_ELSEWHERE = re.compile(r"1?>|&>")
 """Begins a redirection of what a command prints."""
 
@@ -61,6 +63,7 @@ class Walk:
         line: Added to lines of the script that is followed now.
         documents: Here-documents of all scripts.
         steps: Statements that were followed so far.
+        work: What following them has cost, in the same unit.
     """
 
     marks: Marks
@@ -69,6 +72,7 @@ class Walk:
     line: int = 0
     documents: Documents = field(default_factory=Documents)
     steps: int = 0
+    work: int = 0
 
     def script(self, text: str, state: State) -> list[State]:
         """Follow a script; the ways that it ends."""
@@ -114,6 +118,12 @@ class Walk:
             SpecError: Loops and calls come to more of them than are followed.
         """
         self.steps += 1
+        self.work += _weight(state)
+        if self.work > _WORK:
+            raise SpecError(
+                "a script that holds so many names and arguments that following it is out of "
+                "proportion: it is not followed to its training command."
+            )
         if self.steps > _MOST:
             raise SpecError(
                 f"a script whose loops and calls come to more than {_MOST} statements: it is not "
@@ -335,7 +345,8 @@ class Walk:
         spelled = words_of([c for c in values if c.type != "comment"]) if has_list else ['"$@"']
         expansion = self.expansion(state)
         items = [text for word in spelled for text in expansion.fields(word)]
-        if len(items) > _TURNS or not all(map(known, items)):
+        asks = text_of(node.children[0]) == "select"  # whoever runs it
+        if asks or len(items) > _TURNS or not all(map(known, items)):
             return self._loop([body], state, assigned(node) | {name})
         states, why = [state], "".join(expansion.vanished) + "".join(map(carried, items))
         for item in items:
@@ -518,6 +529,11 @@ class Walk:
             end.reads(before)
             end.left(end.scopes.pop())
         return ends
+
+
+def _weight(state: State) -> int:
+    """What a statement costs: another way copies all names and arguments that there are."""
+    return 1 + (len(state.variables) + len(state.arguments or ())) // 64
 
 
 def _collected(ends: list[State]) -> str | None:

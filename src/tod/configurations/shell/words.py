@@ -16,7 +16,7 @@ from tod.configurations.shell.marks import (
     plain,
 )
 from tod.configurations.shell.parameters import Parameter, changed, parameter
-from tod.configurations.shell.state import State, Value
+from tod.configurations.shell.state import NO_BRACES, State, Value
 
 ALWAYS = re.compile(
     r"HOME|PATH|PWD|OLDPWD|USER|LOGNAME|SHELL|HOSTNAME|HOSTTYPE|OSTYPE|MACHTYPE|TERM|LANG|RANDOM"
@@ -75,9 +75,8 @@ class Words:
 
     def fields(self, word: str) -> list[str]:
         """The words that one comes to: none, one or several."""
-        return [
-            text for one in spread(word) for text in self._split(self.pieces(_tilde(one, self)))
-        ]
+        words = [word] if NO_BRACES in self.state.modes else spread(word)
+        return [text for one in words for text in self._split(self.pieces(_tilde(one, self)))]
 
     def text(self, word: str) -> str:
         """What a word comes to where it is not split, as in an assignment."""
