@@ -213,6 +213,7 @@ def _carry_out(jobs: list[_Job], processes: int, watch: _Watch) -> None:
             preload=PRELOAD,
         )
         return
+    quiet()
     for job in jobs:
         failure: Failure | None = None
         try:
@@ -223,7 +224,7 @@ def _carry_out(jobs: list[_Job], processes: int, watch: _Watch) -> None:
 
 
 def quiet() -> None:
-    """Make a fresh process ready to train without bars of libraries."""
+    """Train without bars of libraries in this process."""
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
