@@ -131,3 +131,37 @@ def test_a_deadline_that_the_slew_just_meets_is_kept():
     assert state.knobs == {"eta": 2.0}
     with pytest.raises(SpecError, match="too early"):
         initial(set_point(start=0.5, deadline=1, slew=math.nextafter(slew, 0)), eta=4.0)
+
+
+def test_what_version_one_stored_is_still_read():
+    """A state without what came later, and the settings of a manifest, all of them written out."""
+    stored = {
+        "knobs": {"eta": 2.0},
+        "declared": {"eta": 4.0},
+        "deadline": 8,
+        "operator": None,
+        "window": [{"ess_rel.median": 0.4}],
+        "healthy": 2,
+        "since_swap": 5,
+        "reverts": 0,
+    }
+    state = ArcState.from_dict(stored)
+    assert (state.deadline, state.rate, state.delta) == (8, 1.0, None)
+    recorded = {
+        "knob": "eta",
+        "ess_target": 0.5,
+        "ess_quantile": "median",
+        "tail_limit": 0.5,
+        "deadline": None,
+        "start": 1.0,
+        "slew": 0.3,
+        "gain": 0.3,
+        "operators": [],
+        "solver": "pi",
+    }
+    config = ArcConfig.parse(recorded)
+    assert config.plan == "set_point"
+    counts = ContextCounts(total=64, informative=64)
+    after, decision = step(config, state, Summary(counts, EssRel(0.2, 0.2, 0.2)), step=3)
+    assert after.knobs["eta"] >= 4.0 * 5 / 9  # the floor that was stored with it
+    assert "deadline 8" in decision.why
