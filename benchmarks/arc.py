@@ -99,9 +99,9 @@ class Cell:
         """What all arms share."""
         return Setting(OPERATORS[self.operator], **(TREATMENTS | RATES).get(self.treatment, {}))
 
-    def world(self, number: int) -> FiniteWorld:
+    def world(self, number: int, contexts: int = CONTEXTS) -> FiniteWorld:
         """One of its worlds."""
-        return make_world(number, contexts=CONTEXTS, shape=self.shape, success=0.01)  # type: ignore[arg-type]
+        return make_world(number, contexts=contexts, shape=self.shape, success=0.01)  # type: ignore[arg-type]
 
 
 RATES: dict[str, dict[str, Any]] = {"rate ×10": {"rate": 1.0}}
@@ -111,12 +111,8 @@ CELLS = (
     *(Cell("gaussian", 20.0, operator, "base") for operator in OPERATORS),
 )
 BASE = tuple(cell for cell in CELLS if cell.treatment == "base" and cell.eta < 20)
-FAST = tuple(
-    Cell(*kind, operator, t)
-    for t in ("rate ×10", "base", "rate ×.3")
-    for kind in SHARP
-    for operator in OPERATORS
-)
+BRAKED = ("rate ×10", "base", "rate ×.3")
+FAST = tuple(Cell(*kind, operator, t) for t in BRAKED for kind in SHARP for operator in OPERATORS)
 
 Make = Callable[[Cell, FiniteWorld], ArcConfig]
 
@@ -226,7 +222,7 @@ class Told:
                 tails = Tails(max_weight_median=float(self.heaviest[w, i]))
                 active = float(self.active[w, a])
         return Summary(
-            contexts=ContextCounts(total=CONTEXTS, informative=informative),
+            contexts=ContextCounts(total=self.seen.informative.shape[2], informative=informative),
             ess_rel=ess,
             tails=tails,
             overlap=Overlap(policy_proposal=float(self.seen.policy_proposal[w, a])),
@@ -323,7 +319,10 @@ def collapsed(law: Law, sharp: Law) -> Any:
 
 ALARM_ARMS = {name: MAIN[name] for name in ("fixed", "linear 25", RAMP, PLAN)}
 ALARM_RATES = (0.05, 0.1)
-ALARM_STEPS, ALARM_WORLDS, EVERY = 200, tuple(range(1100, 1108)), 10
+ALARM_STEPS, ALARM_WORLDS, EVERY = 200, tuple(range(1200, 1208)), 10
+ALARM_CONTEXTS = 16
+"""Four prompts cannot tell 6 % from 20 %: a first try with them, in the worlds 1100-1107, had AUROC
+between .4 and .8 for every alarm."""
 ALARMS = (
     "probe δ",
     "E_b[log b/π] on the probe",
@@ -342,7 +341,7 @@ SIGN = {"entropy": -1, "ESS(π/μ)": -1, "ESS(q*/μ)": -1}
 def watched(operator: str, rate: float) -> list[dict[str, Any]]:
     """Alarms of every run every ten steps, and the share of its contexts that has collapsed."""
     cell = Cell("gaussian", 5.0, operator, "base")
-    worlds = [cell.world(number) for number in ALARM_WORLDS]
+    worlds = [cell.world(number, ALARM_CONTEXTS) for number in ALARM_WORLDS]
     setting = replace(cell.setting(), steps=ALARM_STEPS, rate=rate)
     control = Controllers(replace(cell, treatment="alarms"), ALARM_ARMS, worlds)
     trained = Steered(setting, worlds, len(ALARM_ARMS))
@@ -581,7 +580,9 @@ KL(q*‖π) is above 4 nats. The plan stands at the head of the script, and was 
 worlds from 1000 on were run.
 """
 WARNING = """
-Runs of {steps} steps at rates {rates} in the worlds {first}-{last}, Gaussian, η* 5, under {arms}. A
+Runs of {steps} steps at rates {rates} in the worlds {first}-{last} of {contexts} prompts, Gaussian,
+η* 5, under {arms} (a first try with 4 prompts a world, which cannot tell 6 % from 20 %, had AUROC
+between .4 and .8 for every alarm). A
 run is bad where at least 20 % of its prompts collapse by the end, good where at most 6 % do. AUROC
 at 25 % and 50 % of the run, by operator and of all together. *Rings*: share of the bad runs in
 which the alarm passes the level that at most 5 % of the good runs ever pass, and the median part of
@@ -682,7 +683,53 @@ def in_short(parts: dict[str, Table]) -> list[str]:
         f"({said(gone[PLAN] <= min(gone[RAMP] + 0.005, 0.5 * gone['fixed']))}).",
         f"* {winner(report, cells, list(MAIN))}",
     ]
-    return ["## In short", "", *means, ""]
+    return ["## In short", "", *means, *brakes_in_short(parts.get("brakes", {})), ""]
+
+
+def brakes_in_short(table: Table) -> list[str]:
+    """What slowing the learning rate brings where it is too large, and costs where it is not."""
+    lines = []
+    for arm in (name for name in BRAKES if name.startswith("with")):
+        parts = {t: [c for c in cells_of(table) if c.endswith(", " + t)] for t in BRAKED}
+        if not all(parts.values()):
+            return []
+        fast = ratio(table, parts["rate ×10"], arm, RAMP)
+        rest = {c for t in ("base", "rate ×.3") for c in parts[t]}
+        worst = max(
+            v for v, _, _ in against({k: x for k, x in table.items() if k[0] in rest}, arm, RAMP)
+        )
+        lines.append(
+            f"* {arm[0].upper()}{arm[1:]}, against the ramp at ten times the rate: "
+            f"{with_interval(fast)} (asked at most −15 %, {said(fast[0] <= -0.15)}); worst cell "
+            f"at the rate and at .3 of it {percent(worst)} (asked at most +3 %, "
+            f"{said(worst <= 0.03)})."
+        )
+    return lines
+
+
+def alarms_in_short(runs: list[dict[str, Any]]) -> list[str]:
+    """Whether the probe tells more than entropy, under a clip and over all operators."""
+    clipped = [r for r in runs if r["operator"] == "clipped residual"]
+    of = {
+        (name, alarm): [quality(some, alarm, share) for share in (0.25, 0.5)]
+        for name, some in (("clip", clipped), ("all", runs))
+        for alarm in ALARMS
+    }
+    early, half = of["clip", "probe δ"]
+    lead = half - of["clip", "entropy"][1]
+    pooled = max(of["all", alarm][1] for alarm in ALARMS[:2])
+    worse = pooled < of["all", "entropy"][1]
+    more = ": no better than entropy except under a clip" if worse else ""
+    return [
+        wrapped(
+            f"Under the clip the probe's δ has AUROC {early:.2f} and {half:.2f} at 25 % and 50 % "
+            f"(asked at least .9 at both, {said(min(early, half) >= 0.9)}), {lead:+.2f} over "
+            f"entropy at 50 % (asked .05, {said(lead >= 0.05)}). Over all operators the better of "
+            f"the probe's two has {pooled:.2f} at 50 %, entropy "
+            f"{of['all', 'entropy'][1]:.2f}{more}."
+        ),
+        "",
+    ]
 
 
 def said(reached: bool) -> str:
@@ -743,7 +790,7 @@ def brakes(table: Table) -> list[str]:
         "| rate | arm | mean TV | together | worst cell | best cell |",
         "|---|---|---|---|---|---|",
     ]
-    for rate in ("rate ×10", "base", "rate ×.3"):
+    for rate in BRAKED:
         cells = [cell for cell in cells_of(table) if cell.endswith(", " + rate)]
         for arm in BRAKES if cells else ():
             found = against({k: v for k, v in table.items() if k[0] in cells}, arm, PLAN)
@@ -768,6 +815,7 @@ def early_warning(runs: list[dict[str, Any]]) -> list[str]:
                 rates=" and ".join(map(str, ALARM_RATES)),
                 first=ALARM_WORLDS[0],
                 last=ALARM_WORLDS[-1],
+                contexts=ALARM_CONTEXTS,
                 arms=", ".join(ALARM_ARMS),
             )
         ),
@@ -789,7 +837,7 @@ def early_warning(runs: list[dict[str, Any]]) -> list[str]:
         rows.append(f"| {alarm} | {' | '.join(columns)} | {' | '.join(rings(runs, alarm))} |")
     bad = {name: [judged(r) for r in runs if r["operator"] == name] for name in OPERATORS}
     sizes = ", ".join(f"{n}: {v.count(True)} bad, {v.count(False)} good" for n, v in bad.items())
-    return [*rows, "", f"{len(runs)} runs; {sizes}.", ""]
+    return [*rows, "", f"{len(runs)} runs; {sizes}.", "", *alarms_in_short(runs)]
 
 
 def judged(run: dict[str, Any]) -> bool | None:
