@@ -666,7 +666,8 @@ def in_short(parts: dict[str, Table]) -> list[str]:
     ]
     if len(q90) == 2:
         means.append(
-            f"* 90 % quantile of the regret to the best of six: {percent(q90[PLAN])}, the ramp's "
+            f"* 90 % quantile of the regret to the best of six, over {len(regrets(parts, PLAN))} "
+            f"cells in which it was chosen: {percent(q90[PLAN])}, the ramp's "
             f"{percent(q90[RAMP])} ({said(q90[PLAN] <= q90[RAMP])})."
         )
     means += [
@@ -719,6 +720,7 @@ def alarms_in_short(runs: list[dict[str, Any]]) -> list[str]:
     lead = half - of["clip", "entropy"][1]
     pooled = max(of["all", alarm][1] for alarm in ALARMS[:2])
     worse = pooled < of["all", "entropy"][1]
+    last = of["clip", ALARMS[-1]]
     more = ": no better than entropy except under a clip" if worse else ""
     return [
         wrapped(
@@ -726,7 +728,9 @@ def alarms_in_short(runs: list[dict[str, Any]]) -> list[str]:
             f"(asked at least .9 at both, {said(min(early, half) >= 0.9)}), {lead:+.2f} over "
             f"entropy at 50 % (asked .05, {said(lead >= 0.05)}). Over all operators the better of "
             f"the probe's two has {pooled:.2f} at 50 %, entropy "
-            f"{of['all', 'entropy'][1]:.2f}{more}."
+            f"{of['all', 'entropy'][1]:.2f}{more}. A probe drawn from the policy itself has "
+            f"{last[0]:.2f} and {last[1]:.2f} under the clip; it is asked to lose its power "
+            f"({said(last[1] < half)})."
         ),
         "",
     ]
