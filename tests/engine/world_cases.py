@@ -52,6 +52,7 @@ CASES: dict[str, dict[str, Any]] = {
         "auxiliary": {"distillation": {"divergence": "reverse_kl", "top_k": 4}},
     },
     "whole_step": {
+        "probe": {"prompts": 3, "size": 4, "every": 2},
         "utilities": [{"name": "correct", "kind": "countdown", "partial": 0.3}],
         "proposal": {**DRAWN, "top_p": 0.8},
         "action": {
@@ -109,7 +110,7 @@ def settings_of(name: str, folder: Path, dtype: str) -> RunSettings:
             "auxiliary": case.get("auxiliary", {}),
         },
         "output": str(folder / name),
-        **{key: case[key] for key in ("anchors", "utilities") if key in case},
+        **{key: case[key] for key in ("anchors", "utilities", "probe") if key in case},
     }
     if name == "search":
         return RunSettings.parse({**data, "search": {"contexts": 13, "dtype": dtype}})
