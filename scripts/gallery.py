@@ -1,5 +1,7 @@
 """Runs every recipe of `configs/` once on the embedded models and tabulates what was seen.
 
+Those of the atlas, that is: not quickstart, and not the softer ones of scripts/green_runs.py.
+
 Usage: python scripts/gallery.py [--runs DIR] [--only NAME ...] [--again]
 
 Writes docs/results/gallery.json after every recipe, and at the end docs/results/gallery.md and
@@ -38,7 +40,8 @@ def main() -> None:
     args = parser.parse_args()
     _quiet()
     path = OUT / "gallery.json"
-    configs = [p for p in sorted((ROOT / "configs").glob("*.yaml")) if "quickstart" not in p.stem]
+    files = sorted((ROOT / "configs").glob("*.yaml"))
+    configs = [p for p in files if "quickstart" not in p.stem and not p.stem.endswith("_soft")]
     with tempfile.TemporaryDirectory() as temporary:
         runs = args.runs or Path(temporary)
         for number, config in enumerate(configs, 1):
@@ -120,13 +123,12 @@ def placed(name: str) -> dict[str, str]:
 
 def seen(output: Path) -> dict[str, Any]:
     """What the run directory says: gain, overlap, verdicts, drift, cost."""
-    from tod.diagnostics import Summary
-    from tod.regimes import classify_run
+    from tod.diagnosis.run_verdict import verdict_of_run
     from tod.runs import RunDirectory
 
     records = [dict(record) for record in RunDirectory.open(output).steps.read()]
     steps = [record for record in records if record["step"] > 0]
-    regime = classify_run([Summary.from_dict(record) for record in steps])
+    regime = verdict_of_run(output).regime
     verdicts = Counter(record["regime"]["verdict"] for record in steps)
     last = steps[-1]["drift"]
     return {
@@ -206,8 +208,8 @@ def page(rows: dict[str, Any]) -> str:
 
 CAPTION = f"""# Gallery: every recipe once
 
-`python scripts/gallery.py` runs all of `configs/` on the embedded models: {{total}} recipes,
-{{failed}} failed.
+`python scripts/gallery.py` runs every recipe of the atlas on the embedded models:
+{{total}} recipes, {{failed}} failed.
 
 **{STEPS} steps, one seed.** This shows that each runs and what its diagnostics say, not which is
 better: learning rates and schedules are those of the full configurations, budgets differ (a
@@ -225,13 +227,14 @@ estimate of KL(π‖anchor) at the last step's batch, before its update, nats a 
 negative. Seconds include loading and evaluation and were taken on a busy machine. "–": unknown, or
 without meaning there.
 
-Read with care: no row is swap-stable. The embedded model passes one time in five, so that a target
-of η = 5 and more rests on few of 16 candidates, and with two candidates on one (ESS_rel 0.5).
-Choices between two wrong answers are coin flips whatever the noise; between a right and a wrong one
-they are right in 99 of 100 (s = 0.2, β = 0.5, η = 10). At s = 1, β = 0.1, the same η, `dpo` fell to
-0.129 in its 20 steps. The losses that push without a bound or a reference (`hinge`, `orpo`,
-`simpo`, `exo`) have a third of the others' learning rate: at 3e-4 `orpo` fell to 0.071, `simpo` to
-0.096, `exo` to 0.149. What DPO and IPO learn in more steps is in [preference](preference.md).
+Read with care: no row is swap-stable; [recipes that are](green.md) are softer. The embedded model
+passes one time in five, so that a target of η = 5 and more rests on few of 16 candidates, and with
+two candidates on one (ESS_rel 0.5). Choices between two wrong answers are coin flips whatever the
+noise; between a right and a wrong one they are right in 99 of 100 (s = 0.2, β = 0.5, η = 10). At s
+= 1, β = 0.1, the same η, `dpo` fell to 0.129 in its 20 steps. The losses that push without a bound
+or a reference (`hinge`, `orpo`, `simpo`, `exo`) have a third of the others' learning rate: at 3e-4
+`orpo` fell to 0.071, `simpo` to 0.096, `exo` to 0.149. What DPO and IPO learn in more steps is in
+[preference](preference.md).
 
 `python scripts/gallery.py --runs runs/gallery --again`, then `tod atlas grid --runs runs/gallery`,
 shows the run verdicts in the grid.

@@ -12,6 +12,8 @@ FAMILIES = {
     "test_time": "at test time",
 }
 """Families in the order of the framework's Table 2, in words; None: no entry of the atlas."""
+SOFT = "_soft"
+"""End of the names of recipes whose runs read swap-stable: methods of the atlas, less sharp."""
 WIDTH = 79
 
 
@@ -20,14 +22,17 @@ def recipe_list() -> str:
     from tod.atlas.entries import FOLDER, recipes
 
     known = recipes()
-    names: dict[str | None, list[str]] = {family: [] for family in FAMILIES}
+    names: dict[str, list[str]] = {
+        said: [] for said in (FAMILIES[None], "swap-stable", *FAMILIES.values())
+    }
     for stem in sorted(path.stem for path in FOLDER.glob("*.yaml")):
-        names[known[stem].family if stem in known else None].append(stem)
+        family = FAMILIES[known[stem].family if stem in known else None]
+        names["swap-stable" if stem.endswith(SOFT) else family].append(stem)
     lines = ["Name a recipe, or a YAML file of yours: tod run RECIPE [train.steps=20 ...]", ""]
-    wide = max(map(len, FAMILIES.values())) + 2
-    for family, words in names.items():
+    wide = max(map(len, names)) + 2
+    for head, words in names.items():
         said = wrap(" ".join(words), WIDTH - wide, break_on_hyphens=False)
-        heads = [FAMILIES[family], *[""] * len(said)]
+        heads = [head, *[""] * len(said)]
         lines += [f"{head:<{wide}}{line}" for head, line in zip(heads, said, strict=False)]
     return "\n".join(
         [
