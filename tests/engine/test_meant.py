@@ -40,6 +40,9 @@ def test_the_one_run_that_is_not_done_is_meant(
         "what was said is not what that run has: a new one begins"
     )
     assert meant(small(train__steps=4, train__seed=7), ("train.seed=7",), FOLDER) == begun
+    damaged = made("small-seed9", small(train__steps=4, train__seed=9), 3)
+    (damaged / "steps.jsonl").write_text('{"step": "x"}\n')
+    assert meant(plain, (), FOLDER) == begun, "what cannot be read is not meant"
 
 
 def test_several_that_may_be_meant_are_named(

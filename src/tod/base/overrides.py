@@ -5,6 +5,9 @@ from typing import Any
 from tod.base.errors import SpecError
 from tod.base.yaml_data import parse_yaml
 
+DEEPEST = 64
+"""Names on the way to a setting: as deep as a YAML file may be."""
+
 
 def apply_override(data: dict[str, Any], override: str) -> None:
     """Set one dotted path of plain data to a YAML value, in place.
@@ -17,7 +20,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     """
     path, separator, text = override.partition("=")
     if not separator or not path:
-        raise SpecError(f"override {override!r} is not `path=value`, as in `train.steps=20`.")
+        raise SpecError(f"override {override[:80]!r} is not `path=value`, as in `train.steps=20`.")
     assign(data, path, parse_yaml(text, f"override {override!r:.200}"), override)
 
 
@@ -36,6 +39,11 @@ def assign(data: dict[str, Any], path: str, value: Any, override: str) -> None:
         SpecError: The path runs through something that is no mapping and no list.
     """
     *parents, last = path.split(".")
+    if len(parents) > DEEPEST:
+        raise SpecError(
+            f"override {override[:80]!r}: {len(parents) + 1:,} names deep, and no recipe is deeper "
+            f"than {DEEPEST}."
+        )
     here: Any = data
     for depth, part in enumerate(parents):
         where = ".".join(parents[:depth]) or "the recipe"

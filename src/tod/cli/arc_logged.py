@@ -78,7 +78,7 @@ def _of_records(path: Path) -> bool:
         first = next(islice(lines, 1), "")
     try:
         record = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(record, dict) and isinstance(record.get("utility"), dict)
 

@@ -23,7 +23,7 @@ def source(text: str, where: str) -> str:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"{where}: no notebook: not valid JSON ({error}).") from None
     cells = data.get("cells") if isinstance(data, dict) else None
     if not isinstance(cells, list):

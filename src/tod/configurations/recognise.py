@@ -196,7 +196,7 @@ def _data(path: Path, text: str, suffix: str) -> Any:
         )
     try:
         return json.loads(text) if suffix == ".json" else tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"{path}: not valid {suffix[1:].upper()}: {error}.") from None
 
 

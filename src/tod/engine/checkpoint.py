@@ -158,7 +158,7 @@ def _restore_moments(
 def _page(directory: Path) -> dict[str, Any]:
     try:
         page = json.loads((directory / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{directory}: its state.json cannot be read ({error}).") from None
     if not isinstance(page, dict) or page.get("schema") != SCHEMA:
         found = page.get("schema") if isinstance(page, dict) else what_is(page)

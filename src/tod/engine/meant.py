@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tod.base import RunError
 from tod.base.text import counted
+from tod.engine.place import done_of
 from tod.engine.settings import LENGTH, MAY_DIFFER, RunSettings
-from tod.runs import RunDirectory
 from tod.runs.manifest import differences
 from tod.runs.names import runs_of
 
@@ -68,8 +68,9 @@ def _near(settings: RunSettings, overrides: Sequence[str], folder: Path) -> list
         ]
         if any(_of_one(place, word) for place, _ in rows for word in said):
             continue
-        done = max((int(r["step"]) for r in RunDirectory.open(path).steps.read()), default=0)
-        steps = int((manifest.recipe.get("train") or {}).get("steps") or 0)
+        done, steps = done_of(path), (manifest.recipe.get("train") or {}).get("steps")
+        if done is None or not isinstance(steps, int):
+            continue
         found.append(_Near(path, tuple(f"{place}={mine}" for place, mine in rows), done, steps))
     return found
 

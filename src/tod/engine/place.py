@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from tod.base import RunError
+from tod.base import DataError, RunError
 from tod.engine.distributed import World
 from tod.engine.settings import LENGTH, MAY_DIFFER, RunSettings
 from tod.runs import RunDirectory
@@ -67,11 +67,16 @@ def resumable(settings: RunSettings, folder: Path) -> Path | None:
     for path, manifest in runs_of(folder, settings.name):
         changed = {place for place, _, _ in differences(manifest.recipe, asked)}
         if not changed - {*MAY_DIFFER, LENGTH}:
-            done = _done(path)
-            found.append((done < settings.steps, LENGTH not in changed, manifest.created, path))
+            done = done_of(path)
+            if done is not None:
+                longer = done < settings.steps
+                found.append((longer, LENGTH not in changed, manifest.created, path))
     return max(found)[-1] if found else None
 
 
-def _done(path: Path) -> int:
-    """Steps of a run that are recorded."""
-    return max((int(r["step"]) for r in RunDirectory.open(path).steps.read()), default=0)
+def done_of(path: Path) -> int | None:
+    """Steps of a run that are recorded; None where its records are damaged."""
+    try:
+        return max((int(r["step"]) for r in RunDirectory.open(path).steps.read()), default=0)
+    except (DataError, RunError, KeyError, TypeError, ValueError):
+        return None

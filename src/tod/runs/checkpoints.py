@@ -41,7 +41,7 @@ def is_complete(path: Path) -> bool:
         return isinstance(listed, dict) and all(
             (path / name).stat().st_size == size for name, size in listed.items()
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 

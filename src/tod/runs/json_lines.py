@@ -103,7 +103,7 @@ class JsonLines:
     def _parse(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{self.path}, line {number}: not JSON ({error}). Something else changed "
                 "the file; remove that line to read the others."

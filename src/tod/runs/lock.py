@@ -269,7 +269,7 @@ def _read(path: Path) -> Writer | None:
     try:
         data: Any = json.loads(path.read_bytes())
         return Writer(**data) if data["schema"] == _SCHEMA else None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

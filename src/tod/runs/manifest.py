@@ -96,7 +96,7 @@ def _load(path: Path) -> dict[str, Any]:
         ) from None
     except NotADirectoryError:
         raise RunError(f"{path.parent} is a file; a run is a directory.") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise RunError(
             f"{path} cannot be read ({error}). It is written in one step, so something else "
             "damaged it; restore it from a copy, or start the run again."

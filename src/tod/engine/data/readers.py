@@ -27,7 +27,7 @@ def jsonl(path: Path) -> Rows:
                 continue
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise DataError(
                     f"{path}, line {number}: not JSON ({error}). "
                     "Each line must be one object; repair or remove this one."

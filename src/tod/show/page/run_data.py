@@ -210,7 +210,7 @@ def _search(path: Path) -> dict[str, Any] | None:
     """The summary of a search; None where there is none, or it is of another schema."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     known = isinstance(found, dict) and found.get("schema") == "tod.search/1"
     return found if known else None
