@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from every_command import COMMANDS
 from tod.base import SpecError
 from tod.cli import options
 from tod.cli.configured import configured
+from tod.cli.main import app
 from tod.configurations.told import Told
 
 OPTIONS = {
@@ -71,6 +73,13 @@ def test_what_is_said_of_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="of --config FILE"):
         configured(None, Told(method="grpo"))
     assert configured(None, Told()) is None
+    path = tmp_path / "a.yaml"
+    path.write_text("beta: 0.1\nnum_generations: 8\n")
+    with pytest.raises(SpecError, match="of what"):
+        Told(settings={"b:": "1"}).of_two(str(path), str(path))
+    made = CliRunner().invoke(app, ["check", str(path), "--method", "grpo", "--set", "b:beta=1"])
+    assert "name it with --against" in " ".join(f"{made.output} {made.exception}".split())
+    assert made.exit_code != 0
 
 
 def test_a_file_that_needs_a_method_is_read_with_it(tmp_path: Path) -> None:

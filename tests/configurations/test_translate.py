@@ -148,6 +148,16 @@ def test_what_is_not_written_is_listed() -> None:
     assert "passes over a batch" in {row.part for row in ours.cannot}, "ours repeats the batch"
 
 
+@pytest.mark.parametrize("name", ["x; touch owned", "$(touch owned)", "a\x1b[31m", "a b", "`x`"])
+def test_a_name_that_a_shell_would_run_is_not_written(name: str) -> None:
+    path = "actor_rollout_ref.model.path"
+    made = translate(read("verl", "ppo", {**CUT, path: name}), "verl")
+    assert name not in made.text
+    assert made.dropped[path] == name
+    plain = translate(read("verl", "ppo", CUT), "verl")
+    assert f"{path}=Qwen/Qwen2.5-7B " in plain.text.replace("\n", " ")
+
+
 def test_a_cap_inside_the_clip_is_no_dual_clip() -> None:
     """TRL's δ below 1 + ε_high bounds positive advantages as well (against its own loss code)."""
     inside, outside = (

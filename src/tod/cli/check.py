@@ -46,11 +46,15 @@ def check_command(
 
     Example: tod check train_grpo.py --against grpo.yaml --pilot outputs/completions
     """
+    from tod.base import SpecError
     from tod.configurations.check import check
     from tod.show.output import put_json, put_text
     from tod.show.terminal.check_screen import check_markdown, check_text
 
     said = told_of(framework, method, settings, version)
+    of_none = next((name for name in said.settings if name.startswith("b:")), None)
+    if of_none is not None and against is None:
+        raise SpecError(f"--set {of_none}=…: is said of the base; name it with --against.")
     mine, theirs = said.of_two(str(config), str(against or config))
     of_base = {n: v for n, v in theirs.settings.items() if n not in said.settings}
     located = mine.locate(config)

@@ -1,5 +1,6 @@
 """Settings beside a triple that a translation writes over, and those that it drops."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ _READ = {
     "epochs": ("num_train_epochs", "trainer.total_epochs"),
 }
 """Ends of the names under which frameworks have them; other settings of the kind mean others."""
+_NAME = re.compile(r"[\w.@/-]+", re.ASCII)
+"""A model's name or path that is safe to write into a command; no scheme."""
 _OTHERS = ("critic", "reward", "ref")
 _TRIPLE = ("target.", "operator.", "train.updates_per_batch", "name", "utilities", "output")
 
@@ -76,7 +79,7 @@ def _plain(what: str, key: str, value: Any) -> bool:
     """Whether a setting is the trained model's own, and its value is known."""
     mine = key.endswith(_READ[what]) and not key.startswith(_OTHERS)
     if what == "model":
-        return mine and isinstance(value, str) and "://" not in value
+        return mine and isinstance(value, str) and _NAME.fullmatch(value) is not None
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return mine and number and not isinstance(value, Computed)
 

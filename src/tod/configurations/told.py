@@ -82,6 +82,8 @@ class Told:
         for name, value in self.settings.items():
             whose, bar, rest = name.partition(":")
             named = rest if bar and whose in SIDES else name
+            if not named:
+                raise SpecError(f"--set {name}={value}: of what? Write it as in --set b:beta=0.1.")
             if whose == place if named != name else is_file:
                 settings[named] = value
         return Told(one(self.framework), one(self.method), settings, one(self.version))

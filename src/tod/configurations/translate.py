@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from shlex import quote
 from typing import Any, Literal
 
 import yaml
@@ -394,7 +395,7 @@ def _verl_text(method: str, values: Mapping[str, Any]) -> str:
 
 
 def _word(value: Any) -> str:
-    return "null" if value is None else str(value)
+    return "null" if value is None else quote(str(value))
 
 
 Writer = Callable[[Located], list[tuple[str, dict[str, Any]]]]
