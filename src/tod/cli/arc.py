@@ -36,7 +36,7 @@ def replay_command(
     mapping: Map = None,
     json_out: Json = None,
 ) -> None:
-    """When each alarm would have rung in a logged run, before what, and what ARC would have done.
+    """When each alarm would have rung in a logged run, and before what.
 
     Nothing is trained or changed.
 
