@@ -1,13 +1,16 @@
 """Sampler against trainer: planted worlds of every kind, healthy engines, and the healed step."""
 
+import json
+
 import numpy as np
 import pytest
 
 from findings.healthy_series import curves
 from tod.base import Groups, Unknown
 from tod.diagnostics import GapProfile
-from tod.findings import Series, TrainingRun
+from tod.findings import Series, TrainingRun, find, run_of
 from tod.findings.detectors.mismatch import MismatchDetector
+from tod.formats import read
 from tolerance import chance
 
 VOCABULARY, TOKENS, ROWS = 64, 40, 64
@@ -35,21 +38,56 @@ def profile(world, rng):
         old = normal(z + fade * rng.normal(0, 2, z.shape) + 0.01 * rng.normal(0, 1, z.shape))
     if world == "other_text":
         old = normal(rng.normal(0, 2, z.shape))
-    if world == "weights":
+    if world in ("weights", "reference"):
         old = normal(z + 0.5 * rng.normal(0, 1, z.shape))
     draw = (np.exp(mu).cumsum(-1) > rng.random((ROWS, TOKENS, 1))).argmax(-1)[..., None]
     chosen = [np.take_along_axis(x, draw, -1)[..., 0].reshape(-1) for x in (old, mu)]
+    first = np.take_along_axis(near if world == "reference" else old, draw, -1).reshape(-1)
     result = GapProfile()
-    result.add(*chosen, Groups.equal(ROWS, TOKENS))
+    result.add(*chosen, Groups.equal(ROWS, TOKENS), log_reference=first)
     return result
 
 
 @pytest.mark.parametrize(
-    "world", ["none", "truncated", "temperature", "prefix", "other_text", "weights"]
+    "world", ["none", "truncated", "temperature", "prefix", "other_text", "weights", "reference"]
 )
 def test_one_step_tells_its_kind(world):
     for seed in range(10):
         assert profile(world, np.random.default_rng(seed)).kind == world
+
+
+def test_a_reference_that_is_not_known_of_every_token_tells_nothing():
+    whole = profile("reference", np.random.default_rng(1))
+    whole.reference_tokens -= 1
+    assert whole.kind == "weights"
+
+
+def test_a_dump_with_the_reference_s_log_probs_tells_that_no_update_reached_the_sampler(tmp_path):
+    """From files: the sampler stays at the reference while the trainer moves."""
+    rng, rows = np.random.default_rng(0), []
+    for step in range(1, 9):
+        for candidate in range(16):
+            ref = -rng.exponential(1.0, 12)
+            old = ref + 0.1 * step * rng.standard_normal(12)
+            mu = ref + 0.002 * rng.standard_normal(12)
+            rows.append(
+                {
+                    "step": step,
+                    "context": f"c{candidate // 4}",
+                    "candidate": candidate % 4,
+                    "prompt": f"p{candidate // 4}",
+                    "completion": f"{step}-{candidate}",
+                    "utility.correct": float(rng.random() < 0.5),
+                    "log_mu_tokens": np.minimum(mu, 0).tolist(),
+                    "log_old_tokens": np.minimum(old, 0).tolist(),
+                    "log_ref_tokens": ref.tolist(),
+                }
+            )
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = find(run_of(read(path))).all
+    (mismatch,) = [one for one in found if one.kind == "mismatch"]
+    assert [cause.kind for cause in mismatch.causes] == ["initial_weights"]
 
 
 def test_the_sums_are_those_of_the_tokens():

@@ -8,4 +8,5 @@ EXITS = {
     4: "something to stop for: a critical finding, a setting that cannot work",
     130: "interrupted; what was done is saved",
 }
-"""Code → what it means. 3 and 4 are of `diagnose --exit-code`, `watch`, `check` and `audit`."""
+"""Code → what it means. 3 and 4 are of `diagnose --exit-code`, `watch`, `check` and `audit`,
+4 of `check-sync` too."""

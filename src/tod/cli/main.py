@@ -11,6 +11,7 @@ from tod.base.streams import guarded
 from tod.cli.arc import replay_command
 from tod.cli.atlas import atlas
 from tod.cli.check import check_command
+from tod.cli.check_sync import check_sync_command
 from tod.cli.command import Command, Commands
 from tod.cli.demo import demo
 from tod.cli.diagnose import diagnose_command
@@ -48,6 +49,7 @@ for _panel, _name, _body in (
     (ASK, "plan", plan_command),
     (ASK, "rerank", rerank_command),
     (KNOW, "check", check_command),
+    (ASK, "check-sync", check_sync_command),
     (ASK, "report", report_command),
     (WORK, "schema", schema_command),
     (WORK, "selftest", selftest_command),

@@ -28,4 +28,5 @@ from tod.diagnostics.quantiles import *
 from tod.diagnostics.shards import *
 from tod.diagnostics.sketch import *
 from tod.diagnostics.summary import *
+from tod.diagnostics.sync import *
 from tod.diagnostics.tails import *

@@ -12,8 +12,13 @@ from tod.diagnostics.drift import GapSums
 
 __all__ = ["GapKind", "GapProfile"]
 
-GapKind = Literal["none", "truncated", "temperature", "prefix", "other_text", "weights"]
+GapKind = Literal[
+    "none", "truncated", "temperature", "prefix", "other_text", "reference", "weights"
+]
 """What one step's tokens look like; ``weights`` is other weights or another precision."""
+
+NEARER = 5.0
+"""Times that b must be nearer to the reference than to a, to be the reference."""
 
 ABOVE = 0.05
 """Gap in nats that rounding does not make in one token of a hundred."""
@@ -39,6 +44,8 @@ class GapProfile:
         head_tokens: Tokens of it.
         tail: Σ d² over the last quarter.
         tail_tokens: Tokens of it.
+        reference: Σ (log r − log b)² of a reference r, over the tokens of which that is known.
+        reference_tokens: Those tokens.
     """
 
     sequences: int = 0
@@ -54,6 +61,8 @@ class GapProfile:
     head_tokens: int = 0
     tail: float = 0.0
     tail_tokens: int = 0
+    reference: float = 0.0
+    reference_tokens: int = 0
 
     def add(
         self,
@@ -61,6 +70,7 @@ class GapProfile:
         log_b: Float[np.ndarray, " M"],
         sequences: Groups,
         sums: GapSums | None = None,
+        log_reference: Float[np.ndarray, " M"] | None = None,
     ) -> None:
         """Some sequences, token by token; ``sums`` of the same tokens spares computing them."""
         d = log_a - log_b
@@ -83,6 +93,9 @@ class GapProfile:
         self.head_tokens += int(head.sum())
         self.tail += _within(square, start + sizes - tail, tail)
         self.tail_tokens += int(tail.sum())
+        if log_reference is not None:
+            self.reference += float(((log_reference - log_b) ** 2).sum())
+            self.reference_tokens += len(log_b)
 
     @property
     def mean(self) -> float:
@@ -133,15 +146,29 @@ class GapProfile:
         return math.sqrt(self.head / self.head_tokens / (self.tail / self.tail_tokens))
 
     @property
+    def is_reference(self) -> bool:
+        """Whether b is the reference: no more than rounding off it, and five times nearer than a.
+
+        Only where the reference is known of every token.
+        """
+        if not self.tokens or self.reference_tokens != self.tokens:
+            return False
+        rms = math.sqrt(self.reference / self.tokens)
+        return rms < HARMLESS and NEARER * rms < self.rms
+
+    @property
     def kind(self) -> GapKind:
         """What the tokens look like, by the first rule that holds.
 
-        Nothing: RMS below 0.03. Truncated support of b: no gap above 0 and a mean below −0.03.
-        Temperature: a slope off 1 by 0.12 with a correlation above 0.9. Prefix: RMS of the first
-        quarter 4 times that of the last. Other text: mean below −1 and RMS above 1.5. Else weights.
+        Nothing: RMS below 0.03. Reference: ``is_reference``. Truncated support of b: no gap above 0
+        and a mean below −0.03. Temperature: a slope off 1 by 0.12 with a correlation above 0.9.
+        Prefix: RMS of the first quarter 4 times that of the last. Other text: mean below −1 and RMS
+        above 1.5. Else weights.
         """
         if not self.tokens or self.rms < HARMLESS:
             return "none"
+        if self.is_reference:
+            return "reference"
         if self.share_above < 0.01 and self.mean < -0.03:
             return "truncated"
         if abs(self.slope - 1) > 0.12 and self.correlation > 0.9:

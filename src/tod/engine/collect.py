@@ -133,6 +133,8 @@ def draw(
 ) -> Rollouts:
     """Sample ``size`` candidates of each example, as the run's proposal does where nothing is said.
 
+    Where the policy is served the servers draw.
+
     Args:
         session: The run.
         model: What samples.
@@ -143,17 +145,17 @@ def draw(
         params: How tokens are drawn.
         seed: Seed of the draws.
     """
-    return sample(
-        model,
-        session.prompts(examples),
-        size,
-        params=params or session.params,
-        pad_id=session.pad_id,
-        eos_ids=session.stop_ids,
-        seed=session.settings.seed if seed is None else seed,
-        step=step,
-        context_ids=numbers,
-    )
+    asked = {
+        "params": params or session.params,
+        "eos_ids": session.stop_ids,
+        "seed": session.settings.seed if seed is None else seed,
+        "step": step,
+        "context_ids": numbers,
+    }
+    prompts = session.prompts(examples)
+    if session.served is not None:
+        return session.served.sample(prompts, size, **asked)
+    return sample(model, prompts, size, pad_id=session.pad_id, **asked)
 
 
 def decoded(session: Session, rollouts: Rollouts) -> tuple[str, ...]:

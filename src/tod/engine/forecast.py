@@ -119,12 +119,13 @@ def _searching(settings: RunSettings, cost: ModelCost, size: ModelSize, load: Lo
         replace(size, trainable=0), load, copies=(size.parameters,) * others, itemsize=itemsize
     )
     scoring = found.logits + found.activations // (size.layers + 1) if others else 0
+    drawing = 0 if settings.policy is not None else found.cache
     memory = replace(
         found,
-        weights=size.parameters * itemsize,
+        weights=0 if settings.unloaded else size.parameters * itemsize,
         activations=0,
         logits=0,
-        cache=max(found.cache, scoring),
+        cache=max(drawing, scoring),
     )
     drawn = load.prompts * load.size * load.completion_tokens
     step = float(cost.forward(_work(load)) * (1 + others))

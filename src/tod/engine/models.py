@@ -103,6 +103,22 @@ def skeleton(name_or_path: str, lora: LoraSpec | None = None, revision: str | No
         return model if lora is None else _with_lora(model, lora)
 
 
+def shapes(name_or_path: str) -> Any:
+    """The model without its weights but with its generation settings, which name what ends a text.
+
+    Errors as in ``load_model``.
+    """
+    from transformers import GenerationConfig
+
+    model = skeleton(name_or_path)
+    source, options = _source(name_or_path, None)
+    try:
+        model.generation_config = GenerationConfig.from_pretrained(source, **options)
+    except OSError:  # it has none: its config alone says what ends a text
+        return model
+    return model
+
+
 def plain(model: Any) -> Any:
     """The transformers model inside adapters (their weights stay in place) and wrappers."""
     while isinstance(model, torch.nn.parallel.DistributedDataParallel):

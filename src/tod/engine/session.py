@@ -19,8 +19,16 @@ from tod.engine.data.task import Example, Task
 from tod.engine.distributed import World
 from tod.engine.forecast import forecast
 from tod.engine.memory import available, require
-from tod.engine.models import context_length, eos_ids, load_model, pad_id
+from tod.engine.models import (
+    context_length,
+    eos_ids,
+    load_model,
+    load_tokenizer,
+    pad_id,
+    shapes,
+)
 from tod.engine.sampling.params import SamplingParams
+from tod.engine.served.sampler import ServedSampler
 from tod.engine.settings import RunSettings
 from tod.engine.utilities.scorer import Scorer
 from tod.operators import Operator, due
@@ -47,6 +55,7 @@ class Session:
         buffer: Earlier evidence, where the proposal replays it.
         probe: Candidates of the reference, where the run has a probe (`tod.engine.rescore`).
         warned: Whether it was said that a prompt holds unknown characters.
+        served: Servers that draw in the place of the policy; None: it draws here.
     """
 
     settings: RunSettings
@@ -63,6 +72,7 @@ class Session:
     buffer: Any | None = None
     probe: Any | None = None
     warned: bool = False
+    served: ServedSampler | None = None
 
     @property
     def sampler(self) -> Any:
@@ -77,8 +87,10 @@ class Session:
         return self.policy if self.operator.proposal.refresh == 1 else self.behaviour
 
     def close(self) -> None:
-        """End the utilities' worker processes."""
+        """End the utilities' worker processes and the connections to servers."""
         self.scorer.close()
+        if self.served is not None:
+            self.served.close()
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -174,9 +186,7 @@ def open_session(
     scorer = Scorer(settings.text_utilities, allow_imports)
     task = load_task(settings.task, settings.prompt_seed)
     require(forecast(settings, task).memory, available(world.device.type))
-    policy, tokenizer = load_model(
-        settings.model, dtype=settings.held_dtype, device=world.device, lora=settings.peft
-    )
+    policy, tokenizer = _policy(settings, world)
     session = Session(
         settings=settings,
         world=world,
@@ -188,6 +198,9 @@ def open_session(
         operator=settings.operator,
         frozen=_frozen(settings, policy, world),
     )
+    if settings.policy is not None:
+        vocabulary = policy.get_input_embeddings().num_embeddings
+        session.served = ServedSampler(settings.policy, vocabulary)
     if settings.selects:
         session.behaviour = policy
     elif lags(settings.every_operator):
@@ -195,6 +208,15 @@ def open_session(
     if settings.operator.auxiliary.critic is not None:
         session.critic = ValueFunction(settings.operator.auxiliary.critic, policy)
     return session
+
+
+def _policy(settings: RunSettings, world: World) -> tuple[Any, Any]:
+    """The policy and its tokenizer; of one that is served only its shapes, where that is enough."""
+    if settings.unloaded:
+        return shapes(settings.model), load_tokenizer(settings.model)
+    return load_model(
+        settings.model, dtype=settings.held_dtype, device=world.device, lora=settings.peft
+    )
 
 
 def _optimiser(policy: Any, settings: RunSettings) -> torch.optim.Optimizer:

@@ -31,13 +31,20 @@ from tod.operators import (
 )
 from tod.procedure import Procedure, moving_anchors
 from tod.runs import Manifest
+from tod.serving.spec import ServedPolicy
 from tod.targets import TargetSpec
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 
 
-MAY_DIFFER = ("output", "name", "record_token_ids", "track")
+MAY_DIFFER = (
+    "output",
+    "name",
+    "record_token_ids",
+    "track",
+    *(f"policy.{name}" for name in ("server", "in_flight", "timeout", "patience", "key")),
+)
 """Settings that a resumed run may change; schedules and draws depend on all others."""
 
 
@@ -172,6 +179,8 @@ class RunSettings(Spec):
     """What the atlas knows of the method; a run neither reads nor records it."""
     model: str = "tod://tiny"
     """Model to start from: ``tod://`` name, directory, or hub id."""
+    policy: ServedPolicy | None = None
+    """Servers of this model that draw the candidates; None: this process draws them."""
     peft: LoraSpec | None = None
     """Adapters to train in the place of the weights."""
     anchors: Anchors = Anchors()
@@ -236,6 +245,7 @@ class RunSettings(Spec):
         if "policy" in self.target.target.names:
             raise ValueError("an anchor cannot be `policy`: it moves at every update. Use `old`")
         _check_purpose(self)
+        _check_served(self)
         if self.selects and self.search is None:
             object.__setattr__(self, "search", Search())
         if self.arc is not None:
@@ -268,6 +278,19 @@ class RunSettings(Spec):
     def selects(self) -> bool:
         """Whether the action selects at test time instead of training."""
         return isinstance(self.operator.action, SelectionRule)
+
+    @property
+    def unloaded(self) -> bool:
+        """Whether servers draw and nothing is scored by the model here: its weights stay away.
+
+        So it is where the log μ of the draws is the model's own log-prob, or no anchor asks for it.
+        """
+        if self.policy is None or not self.selects:
+            return False
+        target, proposal = self.target.target, self.operator.proposal
+        own = "old" in target.needs() or self.model in self.frozen.values()
+        plain = getattr(proposal, "top_p", 1.0) == 1.0 and proposal.top_k is None
+        return not own or (plain and proposal.scoring_temperature == proposal.temperature)
 
     @property
     def searching(self) -> Search:
@@ -411,6 +434,22 @@ def _check_probe(settings: RunSettings) -> None:
         raise ValueError(
             "`probe` draws from the reference, and this target is anchored at a teacher: remove "
             "`probe`"
+        )
+
+
+def _check_served(settings: RunSettings) -> None:
+    """Refuse servers where draws of something else than the model are asked, or where it moves."""
+    if settings.policy is None:
+        return
+    if not settings.selects:
+        raise ValueError(
+            "`policy` names servers, whose weights stay, and this recipe trains: remove it, or "
+            "select at test time (best_of_k, sir, …)"
+        )
+    source = settings.operator.proposal.source
+    if source != "old":
+        raise ValueError(
+            f"`policy` serves `model`, and operator.proposal.source is {source!r}: use source old"
         )
 
 

@@ -184,12 +184,14 @@ class TokenColumns:
             if not both.any():
                 continue
             log_a, log_b, sizes = a.of(both), b.of(both), a.sizes[both]
+            log_ref = self._reference(both) if second == "mu" else None
             key = step[both] * 2 + (behind[both] & (second == "mu"))
             if (key[1:] < key[:-1]).any():
                 if not all(map(np.array_equal, known, (key, sizes))):  # most pairs share it
                     known, order = (key, sizes), np.argsort(key, kind="stable")
                     tokens = _tokens_of(order, sizes)
                 key, sizes, log_a, log_b = key[order], sizes[order], log_a[tokens], log_b[tokens]
+                log_ref = None if log_ref is None else log_ref[tokens]
             ends = np.cumsum(sizes)
             cuts = np.flatnonzero(np.diff(key) | np.diff(ends // _BLOCK)) + 1
             for start, end in pairwise([0, *cuts.tolist(), len(key)]):
@@ -200,7 +202,13 @@ class TokenColumns:
                 rows.gap(first, "mu, stale" if stale else second, at).merge(sums)
                 if second == "mu" and not stale and (first == "old" or "old" not in self.lists):
                     profile = rows.profiles.setdefault(at, GapProfile())
-                    profile.add(log_a[mine], log_b[mine], Groups(sizes[start:end]), sums)
+                    ref = None if log_ref is None else log_ref[mine]
+                    profile.add(log_a[mine], log_b[mine], Groups(sizes[start:end]), sums, ref)
+
+    def _reference(self, rows: Any) -> Any:
+        """Log-probs of the reference for some rows; None unless all of them have them."""
+        lists = self.lists.get("ref")
+        return None if lists is None or not lists.known[rows].all() else lists.of(rows)
 
     def part(self, mask: Any, gate: Any) -> "TokenColumns":
         """Sums and lengths of some rows, and what a gate takes; the lists are not needed any more.

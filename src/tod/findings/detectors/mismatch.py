@@ -85,7 +85,7 @@ class MismatchDetector(Detector):
     def _always(self, run: TrainingRun, gap: Series) -> Finding | None:
         level = float(np.median(gap.values))
         kind = _kind(run, gap.steps)
-        told = kind in ("truncated", "temperature", "other_text") and level >= MATTERS
+        told = kind in ("truncated", "temperature", "other_text", "reference") and level >= MATTERS
         # answers that end in certain tokens have small gaps there: no prefix is told by that alone
         told = told or (kind == "prefix" and level >= LARGE)
         if not told and level < LARGE:
@@ -197,6 +197,11 @@ def _headline(onset: Onset, level: float, healed: int | None, steps: np.ndarray)
 
 
 _TEXTS: dict[str, tuple[str, str, str]] = {
+    "reference": (
+        "initial_weights",
+        "the sampler still holds the reference's weights: no weight update reached it",
+        "the sampler's log-probs against the reference's, in the next step",
+    ),
     "truncated": (
         "truncated_sampling",
         "the sampler cuts off unlikely tokens and logs what is left (top-p, top-k)",
@@ -235,7 +240,7 @@ def _causes(
     precision = Cause(
         "precision", "the sampler computes in another precision or kernel", "possible", decide
     )
-    if kind in ("truncated", "temperature", "prefix"):
+    if kind in ("truncated", "temperature", "prefix", "reference"):
         return (Cause(*_TEXTS[kind][:2], "likely", _TEXTS[kind][2]),)
     if kind == "other_text":
         return (Cause(*_TEXTS[kind][:2], "likely", _TEXTS[kind][2]), weights)

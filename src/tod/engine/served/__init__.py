@@ -1,0 +1,1 @@
+"""Candidates from completions servers, and whether those hold the weights that they should."""

@@ -1,0 +1,1 @@
+"""Completions servers that other programs run: asking them, checking what they answer."""

@@ -1,0 +1,45 @@
+"""Which server draws the candidates, and how it is asked."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, FiniteFloat
+
+from tod.base import Spec
+
+Count = Annotated[int, Field(ge=1, strict=True)]
+Positive = Annotated[FiniteFloat, Field(gt=0.0)]
+
+
+def _addresses(value: Any) -> Any:
+    """One address or several, without a slash at the end."""
+    listed = (value,) if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple) or not listed:
+        raise ValueError("give an address such as http://localhost:8000, or a list of them")
+    for one in listed:
+        if not isinstance(one, str) or not one.startswith(("http://", "https://")):
+            raise ValueError(f"{one!r} is no address of a server: it begins with http:// or https")
+    cleaned = tuple(one.rstrip("/").removesuffix("/v1") for one in listed)
+    if len(set(cleaned)) < len(cleaned):
+        raise ValueError("an address is there twice: each server once")
+    return cleaned
+
+
+class ServedPolicy(Spec):
+    """Servers that draw the candidates in the place of this process.
+
+    They speak the completions protocol of OpenAI with vLLM's ``return_token_ids`` and
+    ``prompt_logprobs``.
+    """
+
+    server: Annotated[tuple[str, ...], BeforeValidator(_addresses)]
+    """Address, or a list of them: all hold the same weights, each takes what it has room for."""
+    model: str
+    """What the servers call the model."""
+    in_flight: Count = 8
+    """Requests at a time of every server, each of one prompt with all its candidates."""
+    timeout: Positive = 600.0
+    """Seconds that one request may take."""
+    patience: Positive = 300.0
+    """Seconds that a server may be away before it is given up."""
+    key: str | None = None
+    """Environment variable that holds the key of the servers; None: they want none."""

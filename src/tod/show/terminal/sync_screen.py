@@ -1,0 +1,103 @@
+"""A server against weights on disk, in the terminal: the answer first."""
+
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from tod.show.screen import Screen
+
+if TYPE_CHECKING:
+    from tod.diagnostics import Sync
+    from tod.engine.served.check import Checked
+
+WIDTH, MOST = 80, 4
+WORDS = {
+    "noise": "the same weights",
+    "temperature": "the same weights at another temperature",
+    "truncated": "the same weights, unlikely tokens cut off",
+    "stale": "older weights",
+    "initial": "the weights that training started from",
+    "partly_old": "weights that are old in part",
+    "other_tokens": "another model, or another tokenizer",
+    "other_prompt": "another prompt or template before the answers",
+    "router": "the same weights, but its router chooses other experts for some tokens",
+    "weights": "other weights, none that it was compared with",
+}
+REMEDIES = {
+    "temperature": "Give both sides one temperature.",
+    "truncated": "Start it with --generation-config vllm, or ask for top_p 1.",
+    "stale": "The last weight update did not reach it: repeat it, then check again.",
+    "initial": "No weight update reached it: look at how weights are sent.",
+    "partly_old": "Its reload left a part behind: restart it with the new weights.",
+    "other_tokens": "Serve the model whose tokens these are.",
+    "other_prompt": "Send token ids, not text.",
+    "router": "Give both sides one precision in the router, or replay its choices.",
+    "weights": "Name what it may hold with --earlier and --initial.",
+}
+
+
+def show(found: "Checked") -> None:
+    """Print it."""
+    console = Screen()
+    for place, line in enumerate(lines(found)):
+        console.print(Text(line, style="" if place else "bold"), soft_wrap=True)
+
+
+def lines(found: "Checked") -> list[str]:
+    """The screen, a line each: 24 at most, of 80 columns."""
+    told = [headline(found), f"  {found.greeting.url}  {found.greeting.model}", ""]
+    told += _row("weights", found.weights)
+    if found.sampling is not None:
+        told += _row("draws", found.sampling)
+    if found.surprise is not None:
+        told.append(
+            f"  law      {found.surprise:+.1f} standard errors likelier than its log-probs say"
+        )
+    told.append(
+        f"  probe    {found.sequences} answers, {found.weights.tokens} tokens, {found.dtype}; "
+        f"{found.greeting.ended:.0%} ended"
+    )
+    hidden = found.weights.hidden
+    if hidden and found.weights.good:
+        some = ", ".join(hidden[:MOST]) + (
+            f", {len(hidden) - MOST} more" if len(hidden) > MOST else ""
+        )
+        told += _hung("  unseen   ", f"too close to tell from rounding: {some}")
+    worst = next((s for s in (found.weights, found.sampling) if s is not None and not s.good), None)
+    if worst is not None:
+        told += ["", *wrap(REMEDIES[worst.kind], WIDTH)]
+    elif not found.good:
+        told += [
+            "",
+            *wrap(
+                "Its draws do not follow its log-probs: look for a temperature or a "
+                "cut that its log-probs leave out (--logprobs-mode).",
+                WIDTH,
+            ),
+        ]
+    return told
+
+
+def headline(found: "Checked") -> str:
+    """The answer."""
+    if found.good:
+        return "In sync: the server draws from these weights, as asked."
+    worst = next((s for s in (found.weights, found.sampling) if s is not None and not s.good), None)
+    if worst is None:
+        return "Out of sync: the draws follow another law than their log-probs."
+    name = f" ({worst.name})" if worst.name else ""
+    return f"Out of sync: {WORDS[worst.kind]}{name}."
+
+
+def _row(label: str, sync: "Sync") -> list[str]:
+    text = f"{sync.rms:.2g} nats a token off (RMS), rounding up to {sync.limit:.2g}"
+    if sync.left is not None:
+        text += f"; {sync.left:.2g} off {sync.name}"
+    if sync.also:
+        text += f"; as well {', '.join(sync.also[:MOST])}"
+    return _hung(f"  {label:<9}", text)
+
+
+def _hung(label: str, text: str) -> list[str]:
+    return wrap(text, WIDTH, initial_indent=label, subsequent_indent=" " * len(label))
