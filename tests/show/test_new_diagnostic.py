@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FIELD = "    top_mass_median: float | None = None\n"
-COMPUTED = "        pareto_k_pooled=d.pareto_k_pooled,\n"
+COMPUTED = "        pareto_k_pooled=pareto_k,\n"
 ROW = """
 FACTS += (
     Fact(
