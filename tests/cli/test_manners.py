@@ -162,7 +162,7 @@ def test_the_shell_completes_commands_options_and_recipes() -> None:
 
     assert "diagnose" in completed("tod dia")
     assert "--no-color" in completed("tod --no")
-    assert completed("tod run gspo") == ["gspo", "gspo_token"]
+    assert completed("tod run gspo") == ["gspo", "gspo_soft", "gspo_token"]
     assert completed("tod atlas show grp") == ["grpo"]
 
 
