@@ -236,8 +236,8 @@ PAGE = """# Recipes whose runs read swap-stable
 Six recipes of the package learn under targets that are near enough for operators to be
 interchangeable, as `tod diagnose` reads their whole runs; and each stops to read so where its
 target is made sharp or its proposal stale. Settings were chosen on seed 0; these are seeds {seeds}.
-[Planned](green-plan.md) were 18 runs as shipped and 18 twins. Made were {shipped} and {twins}, in
-the order of the script, and all that were made are here.
+[Planned](green-plan.md) were 18 runs as shipped and 18 twins; {shipped} and {twins} were made, and
+all that were made are here.
 
 ```bash
 python scripts/green_runs.py run docs/results/green.jsonl --seeds 100 101 102

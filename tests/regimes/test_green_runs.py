@@ -29,13 +29,9 @@ def by_row(rows: list[dict[str, Any]]) -> Any:
     return pytest.mark.parametrize("row", cases)
 
 
-def test_every_recipe_was_run_at_three_seeds_and_its_twin_at_one_and_more() -> None:
+def test_every_recipe_and_its_twin_was_run_at_three_seeds() -> None:
     made = [green_runs.identity(row) for row in ROWS]
-    assert len(made) == len(set(made))
-    recipes = [(name, green_runs.SHIPPED, seed) for name in green_runs.TWINS for seed in SEEDS]
-    twins = [(name, twin.kind, SEEDS[0]) for name, twin in green_runs.TWINS.items()]
-    assert {*recipes, *twins} <= set(made)
-    assert set(made) <= {*green_runs.asked(list(green_runs.TWINS), SEEDS)}
+    assert sorted(made) == sorted(green_runs.asked(list(green_runs.TWINS), SEEDS))
 
 
 @by_row(ROWS)
