@@ -28,7 +28,7 @@ def test_summary_panel_fits(run_path):
     record = show.load(run_path).last
     said = printed(show.summary_panel(record))
     assert max(len(line) for line in said.splitlines()) <= 80
-    assert "ESS_rel q10" in said
+    assert "ESS_rel, worst tenth" in said
     assert "→" in said
 
 
