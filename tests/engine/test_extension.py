@@ -77,6 +77,26 @@ def test_a_run_that_would_be_another_is_refused(
     assert before == {p: p.read_bytes() for p in small().directory.rglob("*") if p.is_file()}
 
 
+def test_a_run_begun_before_a_setting_was_added_goes_on(small: Make) -> None:
+    """Its manifest lacks the setting; the recipe that it has means what it meant."""
+    controlled = CONSTANT | {
+        "arc": {"knob": "anchors", "ess_target": 0.5},
+        "operator__action__pull": {"kind": "residual"},
+    }
+    settings = small(train__steps=2, **controlled)
+    train(settings)
+    path = settings.directory / "manifest.json"
+    manifest = json.loads(path.read_text())
+    old = {name: manifest["recipe"]["arc"][name] for name in ("knob", "ess_target", "gain")}
+    manifest["recipe"] |= {"arc": old, "probe": None}
+    path.write_text(json.dumps(manifest))
+    train(settings, resume=True)
+    manifest["recipe"]["arc"]["ess_target"] = 0.6
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=r"arc\.ess_target: 0\.6 there, 0\.5 asked"):
+        train(settings, resume=True)
+
+
 @pytest.mark.parametrize(
     ("overrides", "stem"),
     [

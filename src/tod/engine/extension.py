@@ -7,7 +7,7 @@ from tod.arc import initial
 from tod.base import RunError
 from tod.diagnostics import Summary
 from tod.engine.record import turnable
-from tod.engine.settings import LENGTH, MAY_DIFFER, RunSettings, Train
+from tod.engine.settings import LENGTH, MAY_DIFFER, RunSettings, Train, read_today
 from tod.engine.update import learning_rate
 from tod.population import LegStatistics
 from tod.procedure import Procedure
@@ -26,11 +26,12 @@ def continued(directory: RunDirectory, settings: RunSettings) -> RunDirectory:
         RunError: The recipe is another one, or the length makes it another one; nothing was
             changed.
     """
-    there = (directory.manifest.recipe.get("train") or {}).get("steps")
+    begun = read_today(directory.manifest.recipe)
+    there = (begun.get("train") or {}).get("steps")
     if settings.selects or there is None or there == settings.train.steps:
-        directory.check_recipe(settings.plain(), free=MAY_DIFFER)
+        directory.check_recipe(settings.plain(), free=MAY_DIFFER, there=begun)
         return directory
-    directory.check_recipe(settings.plain(), free=(*MAY_DIFFER, LENGTH))
+    directory.check_recipe(settings.plain(), free=(*MAY_DIFFER, LENGTH), there=begun)
     latest = directory.latest_checkpoint()
     done = 0 if latest is None else int(latest.name.rpartition("-")[2])
     asked = settings.train.steps

@@ -8,7 +8,7 @@ from pathlib import Path
 from tod.base import RunError
 from tod.base.text import counted
 from tod.engine.place import done_of
-from tod.engine.settings import LENGTH, MAY_DIFFER, RunSettings
+from tod.engine.settings import LENGTH, MAY_DIFFER, RunSettings, read_today
 from tod.runs.manifest import differences
 from tod.runs.names import runs_of
 
@@ -63,7 +63,7 @@ def _near(settings: RunSettings, overrides: Sequence[str], folder: Path) -> list
     for path, manifest in runs_of(folder, settings.name):
         rows = [
             (place, mine)
-            for place, mine, _ in differences(manifest.recipe, asked)
+            for place, mine, _ in differences(read_today(manifest.recipe), asked)
             if place not in (*MAY_DIFFER, LENGTH)
         ]
         if any(_of_one(place, word) for place, _ in rows for word in said):

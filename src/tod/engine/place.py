@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tod.base import DataError, RunError
 from tod.engine.distributed import World
-from tod.engine.settings import LENGTH, MAY_DIFFER, RunSettings
+from tod.engine.settings import LENGTH, MAY_DIFFER, RunSettings, read_today
 from tod.runs import RunDirectory
 from tod.runs.manifest import differences
 from tod.runs.names import new_name, runs_of, stem_of
@@ -65,7 +65,7 @@ def resumable(settings: RunSettings, folder: Path) -> Path | None:
     """The run of a folder that has these settings, up to its length; None where there is none."""
     asked, found = settings.plain(), []
     for path, manifest in runs_of(folder, settings.name):
-        changed = {place for place, _, _ in differences(manifest.recipe, asked)}
+        changed = {place for place, _, _ in differences(read_today(manifest.recipe), asked)}
         if not changed - {*MAY_DIFFER, LENGTH}:
             done = done_of(path)
             if done is not None:

@@ -1,6 +1,7 @@
 """What a run's YAML says: a recipe's triple, and everything needed to run it."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -8,7 +9,7 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from tod.arc import ArcConfig, check_connected, check_path
 from tod.atlas import Entry
-from tod.base import FileName, Spec, read_mapping
+from tod.base import FileName, Spec, SpecError, read_mapping
 from tod.base.overrides import apply_override
 from tod.engine.consistency import check_operators, frozen_names
 from tod.engine.data.task_specs import CountdownTask, TaskSpec
@@ -378,6 +379,18 @@ class RunSettings(Spec):
     def plain(self) -> dict[str, Any]:
         """The resolved settings as plain data, as the manifest keeps them."""
         return self.model_dump(mode="json")
+
+
+def read_today(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a manifest with every setting that versions since have added.
+
+    Each at what the recipe of that version means by leaving it out; as it stands where this version
+    does not read it.
+    """
+    try:
+        return RunSettings.parse(recipe).plain()
+    except SpecError:
+        return dict(recipe)
 
 
 def _check_purpose(settings: RunSettings) -> None:

@@ -215,17 +215,25 @@ class RunDirectory:
             if keep is not None:
                 prune_checkpoints(self.checkpoints, keep)
 
-    def check_recipe(self, recipe: Mapping[str, Any], free: tuple[str, ...] = ()) -> None:
+    def check_recipe(
+        self,
+        recipe: Mapping[str, Any],
+        free: tuple[str, ...] = (),
+        there: Mapping[str, Any] | None = None,
+    ) -> None:
         """Refuse to continue this run with another recipe.
 
         Args:
             recipe: The resolved recipe that is to continue it.
             free: Dotted paths that may differ, such as ``train.steps``.
+            there: The manifest's recipe with the settings that versions since have added; the
+                manifest's own by default.
 
         Raises:
             RunError: They differ elsewhere; each path with both values.
         """
-        found = [d for d in differences(self.manifest.recipe, recipe) if not _covers(free, d[0])]
+        begun = self.manifest.recipe if there is None else there
+        found = [d for d in differences(begun, recipe) if not _covers(free, d[0])]
         if found:
             lines = "; ".join(f"{path}: {old!r} there, {new!r} asked" for path, old, new in found)
             raise RunError(

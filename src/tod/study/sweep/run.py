@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tod.engine.running import Events
-from tod.engine.settings import MAY_DIFFER, RunSettings
+from tod.engine.settings import MAY_DIFFER, RunSettings, read_today
 from tod.engine.train import train
 from tod.runs import DirectoryLock, RunDirectory
 from tod.study.processes import Failure, Tell, over_processes
@@ -271,7 +271,8 @@ def _done(run: PlannedRun, folder: Path) -> bool:
     if not RunDirectory.begun(path):
         return False
     there = RunDirectory.open(path)
-    there.check_recipe(run.settings(folder).plain(), free=MAY_DIFFER)
+    asked, begun = run.settings(folder).plain(), read_today(there.manifest.recipe)
+    there.check_recipe(asked, free=MAY_DIFFER, there=begun)
     return state_of(path, steps, list(there.steps.read())) == "done"
 
 
