@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tod.findings import Series, TrainingRun
-from tod.findings.detectors.shrinking_signal import ShrinkingSignalDetector
+from tod.findings.detectors.shrinking_signal import ShrinkingSignalDetector, more_samples
+from tod.findings.pass_rates import PassRates
 from tolerance import double
 
 
@@ -35,3 +36,12 @@ def test_a_log_warns_of_prompts_that_were_too_hard_from_the_start(share, reward,
 def test_the_price_is_one_over_what_is_left():
     (finding,) = look(0.8, 0.5)
     assert finding.numbers["cost"] == pytest.approx(1 / 0.2, rel=double(10, condition=5), abs=0)
+
+
+def test_groups_of_one_have_no_share_to_be_so_many_times_larger_than():
+    run = TrainingRun({})
+    (remedy,) = more_samples(run, PassRates(1.0, 1.0), 1)
+    assert "instead of 100 %" in remedy.effect
+    assert "times" not in remedy.effect
+    (remedy,) = more_samples(run, PassRates(0.05, 0.9), 2)
+    assert "times the useful prompts" in remedy.effect

@@ -78,7 +78,7 @@ def _remedies(run: TrainingRun, law: PassRates | None, share: float) -> tuple[Re
     remedies: tuple[Remedy, ...] = ()
     if law is not None and run.rollouts is not None:
         k = int(np.median(run.rollouts.groups.sizes))
-        remedies = tuple(_more_samples(run, law, k))
+        remedies = tuple(more_samples(run, law, k))
     if share >= HIGH:
         cost = 1 / (1 - share)
         remedies += (
@@ -119,16 +119,20 @@ def _law(rollouts: RolloutTable, first: int) -> PassRates | None:
     return fit_pass_rates(count, rollouts.groups.sizes[recent])
 
 
-def _more_samples(run: TrainingRun, law: PassRates, k: int) -> Iterator[Remedy]:
-    """The group size with most informative groups per sample, where it brings 10 % and more."""
+def more_samples(run: TrainingRun, law: PassRates, k: int) -> Iterator[Remedy]:
+    """The group size with most informative groups per sample, where it brings 10 % and more.
+
+    A group of one is never informative: there is no share to be so many times larger than.
+    """
     best = law.best_size()
     now, then = law.informative(k), law.informative(best)
     if best == k or then / best < 1.1 * now / k:
         return
+    times = number(then / best / (now / k)) if now else None
     yield Remedy(
         "group_size",
         f"{setting('samples_per_prompt', run.framework)} = {best}",
-        f"{per_cent(1 - then)} of the prompts without a gradient instead of "
-        f"{per_cent(1 - now)}, {number(then / best / (now / k))} times the useful prompts a sample",
+        f"{per_cent(1 - then)} of the prompts without a gradient instead of {per_cent(1 - now)}"
+        + (f", {times} times the useful prompts a sample" if times else ""),
         {"samples": float(best), "zero_variance": 1 - then},
     )
