@@ -43,5 +43,5 @@ def test_groups_of_one_have_no_share_to_be_so_many_times_larger_than():
     (remedy,) = more_samples(run, PassRates(1.0, 1.0), 1)
     assert "instead of 100 %" in remedy.effect
     assert "times" not in remedy.effect
-    (remedy,) = more_samples(run, PassRates(0.05, 0.9), 2)
+    (remedy,) = more_samples(run, PassRates(1.0, 1.0), 64)
     assert "times the useful prompts" in remedy.effect
