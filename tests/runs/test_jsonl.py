@@ -85,6 +85,15 @@ def test_a_damaged_line_is_named(lines):
         list(lines.read())
 
 
+@pytest.mark.parametrize("step", ["NaN", "1e999", "1.5", "null", "true", '"2"'])
+def test_a_step_that_is_no_whole_number_is_named(lines, step):
+    lines.path.write_text(f'{{"step":1}}\n{{"step":{step}}}\n')
+    with pytest.raises(DataError, match=r"line 2: step: .*, not a whole number"):
+        list(lines.read())
+    with pytest.raises(DataError, match="line 2: step: "):
+        lines.truncate_after(1)
+
+
 def test_a_full_device_leaves_the_file_as_it_was(lines, monkeypatch):
     lines.append({"step": 1})
     before, real = lines.path.read_bytes(), os.write

@@ -62,7 +62,8 @@ class JsonLines:
         """Records in order, read as a stream.
 
         Raises:
-            DataError: A line that is whole is not a JSON object: file and line number.
+            DataError: A line that is whole is not a JSON object, or its step is not a whole
+                number: file and line number.
         """
         for number, line in enumerate(self._lines(), start=1):
             yield self._parse(line, number)
@@ -110,6 +111,12 @@ class JsonLines:
             ) from None
         if not isinstance(record, dict):
             raise DataError(f"{self.path}, line {number}: {what_is(record)}, not an object.")
+        step = record.get("step", 0)
+        if not isinstance(step, int) or isinstance(step, bool):
+            raise DataError(
+                f"{self.path}, line {number}: step: {what_is(step)}, not a whole number. Something "
+                "else changed the file; remove that line to read the others."
+            )
         return record
 
 

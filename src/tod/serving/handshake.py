@@ -1,6 +1,6 @@
 """Before the first token: does a server do what is asked of it, and say what it did?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,12 +72,19 @@ def handshake(client: Client, asked: Sequence[Asked]) -> Greeting:
     return Greeting(client.url, asked[0].model, longest, rms, len(log_mu), float(ended))
 
 
+def _names(known: Iterable[str]) -> str:
+    """What a server calls its models, on one line: ten of them, 80 characters of each."""
+    names = list(known)
+    shown = [name[:80] if name[:80].isprintable() else repr(name[:80]) for name in names[:10]]
+    return ", ".join([*shown, "…"] if len(names) > 10 else shown) or "none"
+
+
 def _serves(client: Client, asked: Sequence[Asked]) -> int | None:
     """The context of the model, which is there and long enough."""
     known, model = models(client), asked[0].model
     if model not in known:
         raise ModelError(
-            f"server {client.url} has no model {model!r}; it serves {', '.join(known) or 'none'}. "
+            f"server {client.url} has no model {model!r}; it serves {_names(known)}. "
             "Name one of these (`policy.model`), or start it with --served-model-name."
         )
     longest = known[model]

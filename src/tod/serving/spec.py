@@ -18,6 +18,8 @@ def _addresses(value: Any) -> Any:
     for one in listed:
         if not isinstance(one, str) or not one.startswith(("http://", "https://")):
             raise ValueError(f"{one!r} is no address of a server: it begins with http:// or https")
+        if not one.isprintable():
+            raise ValueError(f"{one!r} is no address of a server: a character is not printable")
     cleaned = tuple(one.rstrip("/").removesuffix("/v1") for one in listed)
     if len(set(cleaned)) < len(cleaned):
         raise ValueError("an address is there twice: each server once")

@@ -41,7 +41,8 @@ def headline(data: Mapping[str, Any]) -> str:
         return f"{said}; the run was harmed{end}."
     if not data["examined"]:
         return f"{said}; no rollouts are kept here, so harm was not looked for."
-    return f"{said}; nothing was lost in this run, so every alarm in it is a false one."
+    false = ", so every alarm in it is a false one" if rang else ""
+    return f"{said}; nothing was lost in this run{false}."
 
 
 def _named(kind: str) -> str:

@@ -140,3 +140,9 @@ def test_weights_that_nobody_knows_are_others(history, known):
     said = look(Book({"tiny": other}), history[-1], known)
     assert (said.weights.kind, said.weights.name) == ("weights", "")
     assert len(drawn(other, 1).ids)
+
+
+def test_names_of_a_server_stay_on_one_line(history):
+    with pytest.raises(ModelError, match=r"it serves 'a.*in sync'") as refused:
+        look(Book({"a\n\x1b[31mfake: in sync": history[-1]}), history[-1], [])
+    assert str(refused.value).isprintable()

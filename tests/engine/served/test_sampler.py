@@ -144,6 +144,7 @@ def test_when_all_servers_are_lost_that_is_said():
         ("localhost:8000", "no address of a server"),
         ([], "give an address"),
         (["http://a", "http://a/v1/"], "twice"),
+        ("http://a\x1b[31mb", "a character is not printable"),
     ],
 )
 def test_an_address_that_is_none(server, said):
