@@ -3,13 +3,21 @@
 import errno
 import os
 import resource
+import stat
 import subprocess
 import sys
 
 import pytest
 
 from tod.base import RunError
-from tod.runs.atomic import atomic_directory, explained, remove_directory, sweep, write_atomic
+from tod.runs.atomic import (
+    atomic_directory,
+    explained,
+    filled,
+    remove_directory,
+    sweep,
+    write_atomic,
+)
 
 
 def names(path):
@@ -22,6 +30,22 @@ def test_write_replaces_whole_content(tmp_path):
     write_atomic(target, "new")
     assert target.read_text() == "new"
     assert names(tmp_path) == ["a.json"]
+
+
+def test_a_pipe_is_written_into_and_stays(tmp_path):
+    """As a device does: a rename would put a file in the place of /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomic(pipe, "whole")
+        with filled(pipe) as file:
+            file.write(b" and in pieces")
+        assert os.read(reader, 99) == b"whole and in pieces"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert names(tmp_path) == ["pipe"]
 
 
 def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):

@@ -1,13 +1,14 @@
 """Writing so that a reader sees the old thing or the new thing, never half of one.
 
-A file or directory is written under a temporary name beside its place, flushed to the device,
-and renamed. Temporary names start with a dot and end in ``.tmp``; whatever is left of them
+A file or directory is written under a temporary name in the folder of its place, flushed to the
+device, and renamed. Temporary names start with a dot and end in ``.tmp``; whatever is left of them
 after a crash is rubbish, and ``sweep`` removes it.
 """
 
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def write_atomic(path: Path, data: bytes | str, durable: bool = True) -> None:
-    """Put ``data`` at ``path`` in one step.
+    """Put ``data`` at ``path`` in one step; a device or a pipe that is there is written into.
 
     Args:
         path: Its place.
@@ -40,6 +41,9 @@ def write_atomic(path: Path, data: bytes | str, durable: bool = True) -> None:
         OSError: The device is full or refuses; ``path`` is then as it was.
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
+    if is_stream(path):
+        path.write_bytes(content)
+        return
     temporary = _temporary(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
@@ -56,6 +60,18 @@ def write_atomic(path: Path, data: bytes | str, durable: bool = True) -> None:
         sync(path.parent)
 
 
+def is_stream(path: Path) -> bool:
+    """Whether a device, a pipe or a socket is at the path: written into, and never replaced.
+
+    A rename over ``/dev/null`` would leave a file there for every program of the machine.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 @contextmanager
 def filled(path: Path) -> Iterator[BinaryIO]:
     """A file to fill piece by piece, which appears at ``path`` when the block ends without error.
@@ -65,6 +81,10 @@ def filled(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: The device is full or refuses; ``path`` is then as it was.
     """
+    if is_stream(path):
+        with open(path, "wb") as file:
+            yield file
+        return
     temporary = _temporary(path)
     try:
         with open(temporary, "wb") as file:
