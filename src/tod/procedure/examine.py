@@ -911,7 +911,7 @@ def _no_fixed_anchor(known: Known) -> tuple[Unknown, ...]:
     if moving:
         why = f"the anchor {moving[0]} moves with the policy: there is no base"
         return (Unknown(what, why, "a target anchored at ref", "not_applicable"),)
-    if not target.sharpness and target.selectivity is None:
+    if target.selectivity is None and not target.sharpness:
         why = "the target has no tilt, so that its anchor is all of it"
         return (Unknown(what, why, "nothing: it means nothing here", "not_applicable"),)
     return ()
