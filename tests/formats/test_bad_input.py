@@ -33,12 +33,12 @@ def dump(path: Path, rows: list[Any]) -> Path:
 @pytest.mark.parametrize(
     ("change", "name", "value", "why"),
     [
-        ({"score": "high"}, "score", "'high'", "Expected"),
-        ({"score": None}, "score", "null", "Expected"),
+        ({"score": "high"}, "score", "'high'", "is wanted"),
+        ({"score": None}, "score", "null", "is wanted"),
         ({"score": float("nan")}, "score", "nan", "not a number"),
         ({"score": float("inf")}, "score", "inf", "infinite"),
         ({"score": -float("inf")}, "score", "-inf", "infinite"),
-        ({"step": 1.5}, "step", "1.5", "Expected"),
+        ({"step": 1.5}, "step", "1.5", "is wanted"),
         ({"uid": "nogroup"}, "uid", "'nogroup'", "uid_session_output"),
     ],
 )
@@ -60,7 +60,7 @@ def test_one_bad_row_is_named(
     ("line", "why"),
     [
         ("{not json", "not JSON"),
-        ("[1, 2]", "Expected"),
+        ("[1, 2]", "is wanted"),
         ('{"score": 1.0}', "missing"),
         ('{"a":' + "[" * 5000 + "]" * 5000 + "}", "nested too deep|missing"),
         ('{"score": 1e999, "step": 1, "uid": "a_b_c"}', "out of range|infinite"),
@@ -253,7 +253,7 @@ def open_instruct_rows(count: int = 400) -> list[dict[str, Any]]:
         ([-0.5], "another length"),
         ([-0.5, 0.5], "positive"),
         ([-0.5, float("nan")], "not a number"),
-        ([-0.5, "x"], "Expected"),
+        ([-0.5, "x"], "is wanted"),
         ([-0.5, -float("inf")], "cannot have drawn"),
     ],
 )

@@ -21,6 +21,10 @@ from tod.show.terminal.also_lines import also_lines
 from tod.show.terminal.legend import legend
 
 _LABEL = 13
+SCREEN = 24
+"""Lines of a screen."""
+LIMITS = ((4, 2, 3, 2), (4, 2, 3, 1), (4, 1, 3, 1), (3, 1, 2, 1), (3, 1, 1, 0), (2, 1, 1, 0))
+"""Most statements of each kind on a screen: the first of these with which it has 24 lines."""
 
 
 def located_text(
@@ -34,6 +38,18 @@ def located_text(
         file: What the file is called in the commands to try next.
         verbose: Everything; else the first of each kind, for a screen of 24 lines.
     """
+    for limits in LIMITS:
+        lines = _lines(located, width, file, verbose, limits)
+        if verbose or len(lines) <= SCREEN:
+            break
+    return "\n".join(lines)
+
+
+def _lines(
+    located: Located, width: int, file: str, verbose: bool, limits: tuple[int, int, int, int]
+) -> list[str]:
+    """The screen with at most so many statements of each kind, in the order of ``LIMITS``."""
+    moves, changes, idles, notes = limits
     of = f" (defaults of {located.version})" if located.version else ""
     lines = [f"{located.framework} {located.method}{of}"]
     lines += _version(located, width, verbose)
@@ -45,20 +61,20 @@ def located_text(
     moving = [change for change in located.silent_changes if change.moves_target]
     rest = [change for change in located.silent_changes if not change.moves_target]
     moving, rest = _marked(located, moving), _marked(located, rest)
-    lines += _changes("Moves the target without saying so", moving, width, verbose, 4)
+    lines += _changes("Moves the target without saying so", moving, width, verbose, moves)
     if not moving and located.status in ("known", "none"):
         lines.append("Nothing in it moves the target without saying so.")
-    lines += _changes("Changes how it gets there", rest, width, verbose, 2)
+    lines += _changes("Changes how it gets there", rest, width, verbose, changes)
     idle = [SilentChange(one.setting, one.why) for one in located.without_effect]
-    lines += _changes("Has no effect", idle, width, verbose, 3)
+    lines += _changes("Has no effect", idle, width, verbose, idles)
     # where there is no target the first note says why, which is said above
     first = 1 if located.status in ("none", "unknown") else 0
-    for note in located.notes if verbose else located.notes[first : first + 2]:
+    for note in located.notes if verbose else located.notes[first : first + notes]:
         lines.append(_row("Note", note, width))
-    lines += legend(lines, width)
+    lines += [line for row in legend(lines, width) for line in row.splitlines()]
     lines.append(_row("Atlas", _place(located), width))
     lines.append(_nearest(located, width, file, verbose))
-    return "\n".join(lines)
+    return [line for row in lines for line in row.splitlines()]
 
 
 def located_rows(located: Located, file: str = "FILE") -> tuple[tuple[str, str], ...]:
