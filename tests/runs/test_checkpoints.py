@@ -3,7 +3,14 @@
 import pytest
 
 from tod.base import RunError
-from tod.runs import checkpoint_steps, latest_checkpoint, prune_checkpoints
+from tod.runs import (
+    Manifest,
+    RunDirectory,
+    checkpoint_steps,
+    latest_checkpoint,
+    prune_checkpoints,
+)
+from tod.runs.atomic import remove_directory
 from tod.runs.checkpoints import is_complete, new_checkpoint
 
 
@@ -68,3 +75,24 @@ def test_prune_keeps_the_last_good_ones(tmp_path):
     assert checkpoint_steps(tmp_path) == [2, 3]
     with pytest.raises(RunError, match="last good"):
         prune_checkpoints(tmp_path, keep=0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda path: path.write_bytes(b""), "weights has 0 bytes, written were 2"),
+        (lambda path: path.unlink(), "weights is missing"),
+        (lambda path: (path.parents[1] / "complete.json").write_text("{"), "cannot be read"),
+    ],
+)
+def test_a_damaged_one_is_named_and_nothing_begins_anew_over_its_records(tmp_path, damage, why):
+    run = RunDirectory.create(tmp_path / "run", Manifest.of("demo", {}, {"train": 0}))
+    save(run.checkpoints, 1, 2)
+    assert run.check_checkpoints() is None
+    damage(run.checkpoints / "step-2" / "model" / "weights")
+    assert why in (said := run.check_checkpoints())
+    assert said.endswith("going on from the checkpoint before it, step 1")
+    remove_directory(run.checkpoints / "step-1")
+    with pytest.raises(RunError, match="would begin at step 0") as refused:
+        run.check_checkpoints()
+    assert why in str(refused.value)

@@ -1,5 +1,6 @@
 """A run that goes on to another length, where it is then the run of that length."""
 
+import warnings
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +27,9 @@ def continued(directory: RunDirectory, settings: RunSettings) -> RunDirectory:
         RunError: The recipe is another one, or the length makes it another one; nothing was
             changed.
     """
+    damaged = directory.check_checkpoints()
+    if damaged is not None:
+        warnings.warn(damaged, stacklevel=2)
     begun = read_today(directory.manifest.recipe)
     there = (begun.get("train") or {}).get("steps")
     if settings.selects or there is None or there == settings.train.steps:

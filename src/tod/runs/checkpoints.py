@@ -57,6 +57,35 @@ def latest_checkpoint(directory: Path) -> Path | None:
     return directory / f"step-{steps[-1]}" if steps else None
 
 
+def damaged_checkpoints(directory: Path) -> dict[int, str]:
+    """What is wrong with checkpoints that were whole once, by step; they are renamed when whole.
+
+    A file that is missing or has another size than when it was written, or the list of them.
+    """
+    wrong = {}
+    for path in directory.glob("step-*"):
+        match = _NAME.fullmatch(path.name)
+        if match is not None and not is_complete(path):
+            wrong[int(match[1])] = _damage(path)
+    return dict(sorted(wrong.items()))
+
+
+def _damage(path: Path) -> str:
+    """The first file that is not as it was written."""
+    try:
+        listed = json.loads((path / MARKER).read_text(encoding="utf-8"))
+        for name, size in listed.items():
+            if not (path / name).is_file():
+                return f"{path / name} is missing"
+            if (path / name).stat().st_size != size:
+                return (
+                    f"{path / name} has {(path / name).stat().st_size} bytes, written were {size}"
+                )
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        pass
+    return f"{path / MARKER} cannot be read"
+
+
 def prune_checkpoints(directory: Path, keep: int) -> list[int]:
     """Remove all but the newest ``keep`` complete checkpoints; the steps removed.
 

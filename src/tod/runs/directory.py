@@ -10,6 +10,7 @@ from tod.base import RunError
 from tod.runs.atomic import explained, remove, remove_directory, sweep
 from tod.runs.checkpoints import (
     checkpoint_steps,
+    damaged_checkpoints,
     latest_checkpoint,
     new_checkpoint,
     prune_checkpoints,
@@ -193,6 +194,27 @@ class RunDirectory:
     def latest_checkpoint(self) -> Path | None:
         """The newest complete checkpoint; None when there is none."""
         return latest_checkpoint(self.checkpoints)
+
+    def check_checkpoints(self) -> str | None:
+        """What is wrong with a checkpoint that is newer than the newest whole one; None: nothing.
+
+        Raises:
+            RunError: No checkpoint is whole, and one was: going on would begin anew over the
+                records of what was done.
+        """
+        latest = max(checkpoint_steps(self.checkpoints), default=None)
+        wrong = damaged_checkpoints(self.checkpoints)
+        newer = {step: why for step, why in wrong.items() if latest is None or step > latest}
+        if not newer:
+            return None
+        why = newer[max(newer)]
+        if latest is None:
+            raise RunError(
+                f"{why}. No checkpoint of {self.path} is whole, so going on would begin at step 0 "
+                "and write over its records. Restore the file, or remove "
+                f"{self.checkpoints} to begin anew."
+            )
+        return f"{why}: going on from the checkpoint before it, step {latest}"
 
     def resume_at(self, step: int, keep: int | None = None) -> None:
         """Forget everything beyond ``step``, so that going on from it leaves no trace of a stop.
