@@ -12,6 +12,7 @@ from tod.atlas.entries import recipes
 from tod.atlas.grid import OPERATORS, TARGETS, Cell, row_of, row_of_kind
 from tod.atlas.law import follows
 from tod.atlas.measured import EMBEDDED, words
+from tod.base.text import counted
 from tod.configurations import Located, composition, letters
 from tod.configurations.spans import in_words
 from tod.configurations.toward import Toward
@@ -71,6 +72,9 @@ def _lines(
     first = 1 if located.status in ("none", "unknown") else 0
     for note in located.notes if verbose else located.notes[first : first + notes]:
         lines.append(_row("Note", note, width))
+    more = len(located.notes) - first - notes
+    if more > 0 and not verbose:
+        lines.append(f"  and {counted(more, 'more note')}: --verbose")
     lines += [line for row in legend(lines, width) for line in row.splitlines()]
     lines.append(_row("Atlas", _place(located), width))
     lines.append(_nearest(located, width, file, verbose))
