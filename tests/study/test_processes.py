@@ -76,8 +76,11 @@ def test_a_failure_names_what_was_raised():
     assert Failure.of(ValueError("")).said == "ValueError: no message"
 
 
+# a job in the background of a shell ignores Ctrl-C, and so do the processes that it starts
 SCRIPT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {folder!r})
 import test_processes as t
 from tod.study.processes import over_processes
