@@ -163,5 +163,5 @@ def test_what_version_one_stored_is_still_read():
     assert config.plan == "set_point"
     counts = ContextCounts(total=64, informative=64)
     after, decision = step(config, state, Summary(counts, EssRel(0.2, 0.2, 0.2)), step=3)
-    assert after.knobs["eta"] >= 4.0 * 5 / 9  # the floor that was stored with it
+    assert after.knobs["eta"] >= 4.0 * 5 / 9  # the deadline that was stored with it
     assert "deadline 8" in decision.why

@@ -14,7 +14,7 @@ from tod.arc.drift import give_back, pull_back, same_share
 from tod.arc.health import Health
 from tod.arc.knobs import sharpness, with_sharpness
 from tod.arc.operators import may_revert
-from tod.arc.sharpness import floor, limited, wanted_move
+from tod.arc.sharpness import limited, lower_limit, wanted_move
 from tod.arc.state import ArcState, BoundCheck
 
 
@@ -27,7 +27,7 @@ def turn(
     healthy = 0 if over or health.unhealthy else state.healthy + health.comfortable
     after = replace(state, healthy=healthy, since_swap=state.since_swap + 1)
     current, goal = sharpness(state.knobs), sharpness(state.declared)
-    move, lowest = 0.0, floor(config, state, goal, step)
+    move, lowest = 0.0, lower_limit(config, state, goal, step)
     if health.unhealthy and not may_revert(config, after):
         move = wanted_move(config, health, current, eta_feasible)
         missed = [item for item in health.compared if item.ok is False]
@@ -42,10 +42,10 @@ def turn(
     new = limited(config, current, move, lowest, goal)
     if new != current:
         if new > current and move <= 0:
-            why.append("the deadline's ramp raises the floor")
+            why.append("the deadline asks for more")
         knobs = with_sharpness(knobs, new)
     elif move < 0 and log(current) <= lowest:
-        why.append("the deadline's floor keeps sharpness where it is")
+        why.append("the deadline keeps sharpness where it is")
     if not over and healthy >= config.dwell and health.comfortable:
         knobs, said = give_back(config, state, knobs)
         why += said
@@ -72,5 +72,5 @@ def of_deadline(config: ArcConfig, state: ArcState, step: int) -> str:
     """What a written deadline adds to every reason; empty without one."""
     if state.deadline is None:
         return ""
-    lowest = exp(floor(config, state, sharpness(state.declared), step))
+    lowest = exp(lower_limit(config, state, sharpness(state.declared), step))
     return f"; deadline {state.deadline} is written: no less than {lowest:.3g}, whatever is seen"

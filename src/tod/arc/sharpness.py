@@ -1,4 +1,4 @@
-"""How far sharpness moves in one step, in ln(eta): solver, slew, deadline floor, bounds."""
+"""How far sharpness moves in one step, in ln(eta): solver, slew, least by the deadline, bounds."""
 
 from math import exp, inf, log
 
@@ -31,7 +31,7 @@ def wanted_move(
     return min(move, 0.0) if health.unhealthy else max(move, 0.0)
 
 
-def floor(config: ArcConfig, state: ArcState, goal: float, step: int) -> float:
+def lower_limit(config: ArcConfig, state: ArcState, goal: float, step: int) -> float:
     """Least ln(sharpness) for the next step: the ramp, and what the slew can still make good.
 
     At the deadline it equals ln(goal). It never rises by more than the slew on a state that was
@@ -45,7 +45,7 @@ def floor(config: ArcConfig, state: ArcState, goal: float, step: int) -> float:
 
 
 def limited(config: ArcConfig, current: float, move: float, lowest: float, goal: float) -> float:
-    """Sharpness after a move: above the floor, within the slew, inside [eta_min, goal].
+    """Sharpness after a move: above the lower limit, within the slew, inside [eta_min, goal].
 
     Exactly ``goal`` or ``current`` where a bound or no move makes it so.
     """
@@ -70,4 +70,4 @@ def _gaussian(margin: float, target: float) -> float:
 def _log_ratio(feasible: float, current: float) -> float:
     if feasible == inf:
         return inf
-    return log(feasible / current) if feasible > 0 else -inf
+    return log(feasible) - log(current) if feasible > 0 else -inf

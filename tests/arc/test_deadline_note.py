@@ -1,4 +1,4 @@
-"""A decision that the deadline's floor overrules says so."""
+"""A decision that the deadline overrules says so."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from tod.diagnostics import ContextCounts, EssRel, Summary
 from tod.show.terminal.progress import controlled
 
 
-def test_floor_is_named_when_it_overrules_softening() -> None:
+def test_the_deadline_is_named_when_it_overrules_softening() -> None:
     config = set_point(knob="eta", ess_target=0.5, deadline=2, window=1, min_informative=1)
     state = initial(config, eta=4.0)
     summary = Summary(
@@ -20,7 +20,7 @@ def test_floor_is_named_when_it_overrules_softening() -> None:
     assert decision.action == "hold"
     assert "deadline 2 is written: no less than 4, whatever is seen" in decision.why
     assert state.knobs["eta"] == 4.0
-    assert "floor" in decision.why
+    assert "the deadline keeps sharpness" in decision.why
     assert "below 0.5" in decision.why
 
 
