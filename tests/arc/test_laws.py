@@ -116,6 +116,14 @@ def test_slew_bounds_and_goal(knob, solver, data):
             assert decision.before == decision.after
 
 
+def test_the_smallest_feasible_sharpness_softens():
+    """Its quotient with the present one is 0 in double precision, and has no logarithm."""
+    config = set_point(solver="feasible", slew=0.2)
+    state = initial(config, eta=5.0)
+    after, _ = step(config, state, seen(0.1), step=0, eta_feasible=5e-324)
+    assert sharp(after.knobs) == pytest.approx(5.0 * math.exp(-0.2), rel=double(16))
+
+
 @pytest.mark.parametrize(
     "bad",
     [seen(0.2), seen(0.9, weight=0.8), seen(0.9, activation=0.6)],

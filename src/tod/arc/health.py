@@ -68,7 +68,7 @@ def health_of(config: ArcConfig, mean: dict[str, float]) -> Health:
     value = mean[name]
     compared = [BoundCheck(name, value, target, value >= target * (1 - band))]
     comfortable = value > target + band * (1 - target)
-    margins = {name: log(value / target) if value > 0 else -inf}
+    margins = {name: log(value) - log(target) if value > 0 else -inf}
     limits = (
         ("tails.max_weight_median", config.tail_limit),
         ("activation", config.activation_limit),
@@ -80,7 +80,7 @@ def health_of(config: ArcConfig, mean: dict[str, float]) -> Health:
         compared.append(BoundCheck(what, seen, limit, None if seen is None else seen <= limit))
         if seen is not None:
             comfortable = comfortable and seen < limit * (1 - band)
-            margins[what] = log(limit / seen) if seen > 0 else inf
+            margins[what] = log(limit) - log(seen) if seen > 0 else inf
     unhealthy = any(item.ok is False for item in compared)
     drift_over = _drift(config, mean, compared)
     clear = drift_over is None or drift_over < log(1 - band) or drift_over == -inf
@@ -106,4 +106,4 @@ def drift_over_budget(config: ArcConfig, summary: Summary) -> float | None:
 
 
 def _over(budget: float, drift: float) -> float:
-    return log(drift / budget) if drift > 0 else -inf
+    return log(drift) - log(budget) if drift > 0 else -inf
