@@ -46,7 +46,7 @@ def turn(
     after = state if state.first is not None else replace(state, first=step)
     after = after if blind else averaged(after, summary.path)
     current, goal = sharpness(state.knobs), sharpness(state.declared)
-    wanted, why, compared = _wanted(config, after, summary, current, goal, elapsed(after, step))
+    wanted, why, compared = _wanted(config, after, summary, elapsed(after, step))
     over = drift_over_budget(config, summary)
     knobs, calm = dict(state.knobs), True
     if over is not None:
@@ -78,27 +78,18 @@ def with_rate(config: ArcConfig, state: ArcState, summary: Summary) -> ArcState:
 
 
 def _wanted(
-    config: ArcConfig,
-    state: ArcState,
-    summary: Summary,
-    current: float,
-    goal: float,
-    time: int,
+    config: ArcConfig, state: ArcState, summary: Summary, time: int
 ) -> tuple[float, list[str], tuple[BoundCheck, ...]]:
     """Sharpness that the plan asks for, before the drift budget."""
     if config.plan == "ramp":
-        return _braked(config, state, summary, current, goal, time)
-    return _of_baseline(config, state, summary, current, goal, time), [config.plan], ()
+        return _braked(config, state, summary, time)
+    return _of_baseline(config, state, summary, time), [config.plan], ()
 
 
 def _braked(
-    config: ArcConfig,
-    state: ArcState,
-    summary: Summary,
-    current: float,
-    goal: float,
-    time: int,
+    config: ArcConfig, state: ArcState, summary: Summary, time: int
 ) -> tuple[float, list[str], tuple[BoundCheck, ...]]:
+    current, goal = sharpness(state.knobs), sharpness(state.declared)
     deadline = required(config, state.deadline)
     share, compared = brake(config, state, summary.overlap.policy_proposal)
     wanted = planned(current, goal, share, time=time, deadline=deadline, length=state.length)
@@ -116,15 +107,9 @@ def _braked(
     return wanted, [why], compared
 
 
-def _of_baseline(
-    config: ArcConfig,
-    state: ArcState,
-    summary: Summary,
-    current: float,
-    goal: float,
-    time: int,
-) -> float:
+def _of_baseline(config: ArcConfig, state: ArcState, summary: Summary, time: int) -> float:
     """The next sharpness of a baseline; ``time`` + 1 is the batch that it is for."""
+    current, goal = sharpness(state.knobs), sharpness(state.declared)
     if config.plan == "fixed":
         return baselines.fixed(goal)
     if config.plan == "ess_tempering":
