@@ -98,7 +98,7 @@ def credit_cosine(a: Float[np.ndarray, " M"], b: Float[np.ndarray, " M"]) -> flo
 
 def watched(summary: Summary, cosines: Mapping[str, float | None]) -> dict[str, float]:
     """What authorisation reads of a batch, by its path; what is unknown is absent."""
-    probe, path = summary.probe, getattr(summary, "path", None)
+    probe, path = summary.probe, summary.path
     found: dict[str, float | None] = {
         "overlap.policy_proposal": summary.overlap.policy_proposal,
         "overlap.target_policy": summary.overlap.target_policy,
@@ -182,7 +182,7 @@ def _handed_over(
     """The swap to the next operator, where health lasted and its credit points the same way."""
     agrees = None if cosine is None else cosine >= settings.cosine
     checks = (*checks, BoundCheck(NEXT, cosine, settings.cosine, agrees))
-    if watch.healthy < settings.windows or watch.cooldown or agrees is False:
+    if watch.healthy < settings.windows or watch.cooldown or not agrees:
         return watch, Authorised("hold", "", checks)
     why = f"{following} in the place of {watch.operator}: healthy for {watch.healthy} windows"
     return replace(watch, operator=following, healthy=0), Authorised("swap", why, checks)
