@@ -84,7 +84,33 @@ def quantile_interval(
     return Ordered(x).interval(p, level)
 
 
-class Ordered:
+class Ranked:
+    """Values of which each rank can be read: their quantiles and the intervals of these."""
+
+    def __len__(self) -> int:
+        """How many values are known."""
+        raise NotImplementedError
+
+    def ranked(self, place: int) -> float:
+        """The value of a rank from 1, the smallest, to the number of values."""
+        raise NotImplementedError
+
+    def quantile(self, p: float) -> float | None:
+        """``quantile`` of the known values; None without any, and where it is not finite."""
+        value = self.ranked(rank(len(self), p)) if len(self) else math.nan
+        return value if math.isfinite(value) else None
+
+    def interval(self, p: float, level: float = 0.9) -> tuple[float, float]:
+        """``quantile_interval`` of the known values; ±∞ without any."""
+        n = len(self)
+        if not n:
+            return -math.inf, math.inf
+        lower, upper = quantile_ranks(n, p, level)
+        low = -math.inf if lower < 1 else self.ranked(lower)
+        return low, math.inf if upper > n else self.ranked(upper)
+
+
+class Ordered(Ranked):
     """Values sorted once, for many quantiles of them; NaN, which means unknown, is left out.
 
     Attributes:
@@ -107,19 +133,9 @@ class Ordered:
         """Mean of the known values; NaN without any."""
         return float(self.values.mean()) if len(self) else math.nan
 
-    def quantile(self, p: float) -> float | None:
-        """``quantile`` of the known values; None without any, and where it is not finite."""
-        value = float(self.values[rank(len(self), p) - 1]) if len(self) else math.nan
-        return value if math.isfinite(value) else None
-
-    def interval(self, p: float, level: float = 0.9) -> tuple[float, float]:
-        """``quantile_interval`` of the known values."""
-        n = len(self)
-        if not n:
-            return -math.inf, math.inf
-        lower, upper = quantile_ranks(n, p, level)
-        low = -math.inf if lower < 1 else float(self.values[lower - 1])
-        return low, math.inf if upper > n else float(self.values[upper - 1])
+    def ranked(self, place: int) -> float:
+        """The value of a rank from 1."""
+        return float(self.values[place - 1])
 
 
 def incomplete_beta(a: float, b: float, x: float) -> float:

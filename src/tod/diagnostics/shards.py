@@ -21,15 +21,11 @@ from tod.base.brief import Brief
 from tod.diagnostics.classes import INFORMATIVE, INVALID, SINGLETON, ZERO_INFORMATION
 from tod.diagnostics.coverage import RhoTotals, usable
 from tod.diagnostics.pareto import largest_mean_one, pareto_of_largest
-from tod.diagnostics.path import Path
 from tod.diagnostics.quantiles import most_common, rank
 from tod.diagnostics.sketch import LogCounts
 from tod.diagnostics.summary import (
     ContextCounts,
-    Coverage,
     Diagnostics,
-    Drift,
-    Mismatch,
     Summary,
     coverage_record,
     ess_rel_record,
@@ -40,7 +36,7 @@ from tod.diagnostics.summary import (
 __all__ = ["ShardDiagnostics", "sum_of_shards"]
 
 LARGEST = 1 << 17
-"""Weights kept for the tail: enough for 3√S of S = 1.9·10⁹ candidates, 1 MiB."""
+"""Weights that a sum holds for the tail: enough for 3√S of S = 1.9·10⁹ candidates, 1 MiB."""
 COLUMNS = (
     "ess_rel",
     "max_weight",
@@ -213,20 +209,11 @@ class ShardDiagnostics(Brief):
         empty = LogCounts.of(np.empty(0))
         return sum((self.columns.get((name, who, k or 0), empty) for k in sizes), start=empty)
 
-    def summary(
-        self,
-        *,
-        coverage: Coverage | None = None,
-        mismatch: Mismatch | None = None,
-        staleness: Mismatch | None = None,
-        drift: Drift | None = None,
-        activation: float | None = None,
-        entropy: float | None = None,
-        path: Path | None = None,
-    ) -> Summary:
+    def summary(self) -> Summary:
         """One record of all shards, as `Diagnostics.summary` makes it of one batch.
 
-        The pooled k̂ is None where its tail is longer than what was kept.
+        What needs more than log-weights is None; put it in with `dataclasses.replace`. The pooled
+        k̂ is None where its tail is longer than the weights that a sum holds.
         """
         draws = sum(k * count for k, count in self.sizes["informative"].items())
         rho = self.rho
@@ -239,13 +226,7 @@ class ShardDiagnostics(Brief):
             ess_rel=ess_rel_record(self),
             tails=tails_record(self, pareto_of_largest(self.largest, draws)),
             overlap=overlap_record(self, self.legs_declared, self.legs_not_applicable),
-            coverage=coverage_record(of_rho, mean_missing, self._passed(), coverage),
-            mismatch=mismatch,
-            staleness=staleness,
-            drift=drift or Drift(),
-            activation=activation,
-            entropy=entropy,
-            path=path,
+            coverage=coverage_record(of_rho, mean_missing, self._passed(), None),
         )
 
     def _passed(self) -> float | None:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import DataError
-from tod.diagnostics.quantiles import quantile_ranks, rank
+from tod.diagnostics.quantiles import Ranked
 
 __all__ = ["LogCounts"]
 
@@ -23,8 +23,10 @@ ACCURACY = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class LogCounts:
+class LogCounts(Ranked):
     """How many values lie in every geometric bucket; ``a + b`` is that of the values of both.
+
+    Quantiles and the ends of their intervals are those of the values to a relative α.
 
     Attributes:
         buckets: Numbers i of the buckets that hold anything, ascending, [B].
@@ -115,24 +117,7 @@ class LogCounts:
             return math.inf
         return self.total / len(self) if len(self) else math.nan
 
-    def quantile(self, p: float) -> float | None:
-        """The ⌈np⌉-th smallest value, to a relative α; None without any, and where it is +∞.
-
-        Source: Masson, Rim and Lee, 1908.10693, algorithm 2
-        """
-        value = self._ranked(rank(len(self), p)) if len(self) else math.nan
-        return value if math.isfinite(value) else None
-
-    def interval(self, p: float, level: float = 0.9) -> tuple[float, float]:
-        """Distribution-free interval of the p-quantile, its ends to a relative α; ±∞ as there."""
-        n = len(self)
-        if not n:
-            return -math.inf, math.inf
-        lower, upper = quantile_ranks(n, p, level)
-        low = -math.inf if lower < 1 else self._ranked(lower)
-        return low, math.inf if upper > n else self._ranked(upper)
-
-    def _ranked(self, place: int) -> float:
+    def ranked(self, place: int) -> float:
         """The value of a rank from 1; the smallest and the largest finite one are exact."""
         finite = self.zeros + int(self.counts.sum())
         if place <= self.zeros:
