@@ -77,7 +77,7 @@ class ProcedureComparison(Displayed):
             is swap-stable. None without data, or if the data do not tell.
         reasons: One sentence each, the deciding one first.
         cells: Row and column of the atlas of both; None where one has none, or it is not known.
-        also: Settings of two files that differ besides: rates, models, data, batches, seeds.
+        also: Settings of two files that differ too: rates, models, data, batches, seeds.
     """
 
     a: str

@@ -43,7 +43,7 @@ _NAMED = {"π_ref": "model"}
 def also_different(
     a: Mapping[str, Any], b: Mapping[str, Any], frameworks: tuple[str, str]
 ) -> tuple[Also, ...]:
-    """Settings that two files write differently, beside what their triples hold.
+    """Settings that two files write differently, of those that their triples do not hold.
 
     In one framework every setting is held against the one of the same name; in two the first of
     each kind in `CARED`. What a file does not write is said to be so: its default is not known

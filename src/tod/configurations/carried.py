@@ -1,4 +1,4 @@
-"""Settings beside a triple that a translation writes over, and those that it drops."""
+"""Settings outside a triple that a translation writes over, and those that it drops."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ _TRIPLE = ("target.", "operator.", "train.updates_per_batch", "name", "utilities
 
 @dataclass(frozen=True)
 class Carried:
-    """What becomes of a file's settings beside its triple.
+    """What becomes of a file's settings outside its triple.
 
     Attributes:
         values: Settings to write there.
@@ -49,14 +49,14 @@ class Carried:
 
 
 def carried(located: Located, to: str) -> Carried:
-    """What of a configuration's settings beside its triple is written for another framework.
+    """What of a configuration's settings outside its triple is written for another framework.
 
     Args:
         located: The configuration.
         to: ``trl``, ``verl`` or ``tod``.
     """
     values, names, dropped = dict[str, Any](), dict[str, str](), dict[str, str]()
-    for what, key, value in sorted(_besides(located), key=lambda one: _order(one[0])):
+    for what, key, value in sorted(_outside(located), key=lambda one: _order(one[0])):
         there = _WRITTEN[to].get(what, "")
         if there and there not in values and _plain(what, key, value):
             values[there] = value
@@ -66,7 +66,7 @@ def carried(located: Located, to: str) -> Carried:
     return Carried(values, names, dropped)
 
 
-def _besides(located: Located) -> Iterator[tuple[str, str, Any]]:
+def _outside(located: Located) -> Iterator[tuple[str, str, Any]]:
     """Kind, name and value of every setting that the triple does not hold."""
     ours = located.framework == "tod"
     for key, value in located.written.items():

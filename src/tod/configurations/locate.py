@@ -104,7 +104,7 @@ def reader(found: ConfigurationFile, where: str, version: str | None = None) -> 
         SpecError: A setting that its framework would refuse, or a release of a framework of which
             only one is recorded.
     """
-    written = {**flat(found.values), **found.besides}
+    written = {**flat(found.values), **found.of_trainer}
     return replace(_reader(found, where, version), written=written)
 
 

@@ -61,7 +61,7 @@ class ConfigurationFile:
         notes: What a reader should know of the reading.
         listing: Name and settings of a file that lists all defaults of the program.
         folder: Where a script starts its program; None if not known, or it is no script.
-        besides: What a Python script gives its trainer besides: model, data, adapters.
+        of_trainer: What a Python script gives its trainer: model, data, adapters.
     """
 
     framework: Framework
@@ -71,7 +71,7 @@ class ConfigurationFile:
     notes: tuple[str, ...] = field(default_factory=tuple)
     listing: tuple[str, Mapping[str, Any]] | None = None
     folder: Path | None = None
-    besides: Mapping[str, Any] = field(default_factory=dict)
+    of_trainer: Mapping[str, Any] = field(default_factory=dict)
 
 
 def detect(
@@ -123,8 +123,8 @@ def _read(
     if suffix == ".ipynb":
         text = _notebook.source(text, str(path))
     if suffix in (".ipynb", ".py"):
-        values, name, besides = _script.read(text, str(path), method)
-        return ConfigurationFile("trl", values, name, besides=besides)
+        values, name, of_trainer = _script.read(text, str(path), method)
+        return ConfigurationFile("trl", values, name, of_trainer=of_trainer)
     if suffix in _SHELLS or re.match(r"#!.*sh\b", text):
         return _of_shell(path, text, method, outside)
     lines = [line.strip() for line in text.splitlines()]

@@ -39,7 +39,7 @@ class _Built:
 
 
 def read(text: str, where: str, method: str | None) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    """The one configuration object of a script, its class, and what its trainer is given besides.
+    """The one configuration object of a script, its class, and what its trainer is given.
 
     Parsed, never run. Attributes that are written later win; what only some runs write is opaque.
 
@@ -58,7 +58,7 @@ def read(text: str, where: str, method: str | None) -> tuple[dict[str, Any], str
     trainer = next(
         (c for c in calls if facts("trl").trainers.get(name_of(c.func)) == built.name), None
     )
-    return values | _reward_functions(trainer), built.name, _besides(tree, trainer, known)
+    return values | _reward_functions(trainer), built.name, _of_trainer(tree, trainer, known)
 
 
 def _one(found: list[_Built], where: str, method: str | None, calls: list[ast.Call]) -> _Built:
@@ -196,11 +196,13 @@ _GIVEN = {
     "train_dataset": "dataset",
     "peft_config": "peft_config",
 }
-"""What a trainer is given besides its arguments: what that is called among settings."""
+"""What a trainer is given apart from its arguments: what that is called among settings."""
 _ADAPTERS = ("LoraConfig",)
 
 
-def _besides(tree: ast.Module, trainer: ast.Call | None, known: dict[str, Any]) -> dict[str, Any]:
+def _of_trainer(
+    tree: ast.Module, trainer: ast.Call | None, known: dict[str, Any]
+) -> dict[str, Any]:
     """Model, data and adapters of a trainer, as the script writes them; names are followed."""
     named: dict[str, list[ast.expr]] = {}
     for node, name, _ in _assigned(tree):

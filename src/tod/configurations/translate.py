@@ -38,8 +38,8 @@ class Translation:
         text: The file: YAML for TRL and ours, a command for verl.
         same_target: What comparing both files says of their targets.
         cannot: Parts that the framework has no setting for: as here, and as it comes out there.
-        carried: Settings beside the triple that were written over: here, and there.
-        dropped: Settings of the file beside the triple that are not in what was written, with
+        carried: Settings outside the triple that were written over: here, and there.
+        dropped: Settings of the file outside the triple that are not in what was written, with
             their values: models, data, rates; yours to write again.
     """
 
@@ -71,16 +71,16 @@ def translate(located: Located, to: Language) -> Translation:
     if located.undetermined or located.operator is None or located.open:
         why = ", ".join([*located.undetermined, *sorted(located.open)]) or located.notes[0]
         raise SpecError(f"what is not known cannot be translated: {why}.")
-    here, besides = side(located), carried(located, to)
+    here, outside = side(located), carried(located, to)
     if to == "tod":
-        made = _ours(located, here, besides.values)
+        made = _ours(located, here, outside.values)
     else:
         tried = [
-            _written(here, to, method, {**written, **besides.values})
+            _written(here, to, method, {**written, **outside.values})
             for method, written in _WRITERS[to](located)
         ]
         made = next((one for one in tried if one.same_target == "yes"), tried[0])
-    return replace(made, carried=besides.names, dropped=besides.dropped)
+    return replace(made, carried=outside.names, dropped=outside.dropped)
 
 
 def _written(here: Side, to: Language, method: str, written: dict[str, Any]) -> Translation:
@@ -123,7 +123,7 @@ def _named(to: Language, method: str) -> tuple[str | None, str | None]:
     return (method, None) if to == "trl" else (None, method)
 
 
-def _ours(located: Located, here: Side, besides: Mapping[str, Any]) -> Translation:
+def _ours(located: Located, here: Side, outside: Mapping[str, Any]) -> Translation:
     """A recipe of ours: the triple as it stands."""
     procedure = located.procedure or _lawless(located)
     data = {
@@ -131,7 +131,7 @@ def _ours(located: Located, here: Side, besides: Mapping[str, Any]) -> Translati
         "target": procedure.target.model_dump(mode="json", exclude_none=True),
         "operator": procedure.operator.model_dump(mode="json", exclude_none=True),
     }
-    train = {name.removeprefix("train."): value for name, value in besides.items()}
+    train = {name.removeprefix("train."): value for name, value in outside.items()}
     if located.updates is not None:
         train = {"updates_per_batch": located.updates, **train}
     if train:

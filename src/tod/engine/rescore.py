@@ -31,7 +31,7 @@ from tod.procedure import utility_value
 from tod.runs import Ledger
 
 PROBE_SEED = 104729
-"""Seed of the probe's draws, beside the run's: they repeat no candidate of a step."""
+"""Seed of the probe's draws, added to the run's: they repeat no candidate of a step."""
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""The steps of a run in the stores of trackers, besides its own records."""
+"""The steps of a run in the stores of trackers."""

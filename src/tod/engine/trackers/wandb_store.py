@@ -39,7 +39,7 @@ class WandbStore(Store):
         return int(run.step) - 1
 
     def _last_on_disk(self, ours: Path) -> int:
-        """The last step of the folders that earlier starts left beside this one."""
+        """The last step of the folders that earlier starts left next to this one."""
         files = ours.parent.glob(f"offline-run-*-{self.run.id}/run-{self.run.id}.wandb")
         return last_step(file for file in files if file.parent != ours)
 

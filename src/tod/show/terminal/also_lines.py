@@ -1,4 +1,4 @@
-"""Settings of two files that differ beside their triples, as lines for a terminal."""
+"""Settings of two files that differ outside their triples, as lines for a terminal."""
 
 from collections.abc import Sequence
 from textwrap import shorten
