@@ -12,7 +12,7 @@ fitted, and each draws populations in the share in which the groups favour it.
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from tod.diagnostics.population_ess import Interval, PopulationEss
 from tod.population.fewest import FEWEST_GROUPS
@@ -81,24 +81,40 @@ def _shares(laws: list[ValueLaw]) -> list[int]:
     return [first, POPULATIONS - first]
 
 
-CELLS = 4096
-"""Of [0, 1], in which values are counted for a quantile."""
+BITS = 6
+SIDE = 1 << BITS
+"""Cells of [0, 1], and of each of them, in which values are counted for a quantile."""
 
 
 def _weighted_quantiles(
     x: Float[np.ndarray, "R C"], weight: Float[np.ndarray, "R C"], share: float
 ) -> Float[np.ndarray, " R"]:
     """Quantile of every row of values in [0, 1], its elements weighted; right to 1/4096."""
-    cell = np.minimum((x * CELLS).astype(np.int64), CELLS - 1)
-    flat = (cell + CELLS * np.arange(len(x))[:, None]).ravel()
-    mass = np.bincount(flat, weight.ravel(), minlength=CELLS * len(x)).reshape(len(x), CELLS)
+    cell = np.minimum((x * SIDE**2).astype(np.int64), SIDE**2 - 1)
+    wide, row = cell >> BITS, np.arange(len(x))
+    mass = _counted(wide.ravel(), np.repeat(row, x.shape[1]), weight.ravel(), len(x))
     below = np.cumsum(mass, axis=1)
     wanted = share * below[:, -1]
-    place = (below < wanted[:, None]).sum(axis=1)
-    row = np.arange(len(x))
-    before = below[row, place] - mass[row, place]
-    within = np.clip((wanted - before) / mass[row, place], 0.0, 1.0)
-    return (place + within) / CELLS  # type: ignore[no-any-return]
+    first = (below < wanted[:, None]).sum(axis=1)
+    before = below[row, first] - mass[row, first]
+    inside = wide == first[:, None]
+    mass = _counted(cell[inside] & (SIDE - 1), np.nonzero(inside)[0], weight[inside], len(x))
+    below = before[:, None] + np.cumsum(mass, axis=1)
+    wanted = np.minimum(wanted, below[:, -1])
+    second = (below < wanted[:, None]).sum(axis=1)
+    before = below[row, second] - mass[row, second]
+    within = np.clip((wanted - before) / mass[row, second], 0.0, 1.0)
+    return (first * SIDE + second + within) / SIDE**2  # type: ignore[no-any-return]
+
+
+def _counted(
+    cell: Int[np.ndarray, " N"],
+    row: Int[np.ndarray, " N"],
+    weight: Float[np.ndarray, " N"],
+    rows: int,
+) -> Float[np.ndarray, "R 64"]:
+    """Weight in each of the cells of every row."""
+    return np.bincount(cell + SIDE * row, weight, minlength=SIDE * rows).reshape(rows, SIDE)
 
 
 def _interval(values: Float[np.ndarray, " R"]) -> Interval:
