@@ -16,6 +16,7 @@ from tod.operators import (
     WithinBudget,
 )
 from tod.procedure import Declared, Procedure, examine, steps_of, weigh
+from tod.procedure.statistics import statistics_of
 from tod.targets import ScalarReward
 from tolerance import double
 
@@ -213,3 +214,21 @@ def test_draws_of_the_target_are_weighed_as_the_candidates_are():
     assert seen.summary.coverage.reverse_ess == pytest.approx(np.exp(-1.5))
     assert np.isnan(examine(REWARD, c).reverse).all()
     assert reasons(examine(REWARD, c))["coverage.reverse_ess"].lacks == "samples"
+
+
+@pytest.mark.parametrize(("noise", "read"), [(2e-5, True), (2e-2, False)])
+def test_an_anchor_that_is_the_sampler_up_to_rounding_is_the_proposal(noise, read):
+    """Two passes of one policy never agree to the last bit; what that leaves out is bounded."""
+    rng = np.random.default_rng(3)
+    contexts = Groups.equal(40, 8)
+    mu = -rng.gamma(2.0, 3.0, contexts.total)
+    anchor = mu + rng.uniform(-noise, noise, contexts.total)
+    passed = (rng.random(contexts.total) < np.repeat(rng.beta(1, 1, 40), 8)).astype(float)
+    batch = Candidates(contexts, {"r": passed}, log_mu=mu, log_anchor={"old": anchor})
+    found = examine(ScalarReward(utility="r", eta=1.0, anchor={"old": 1.0}), batch)
+    exact = examine(ScalarReward(utility="r", eta=1.0, anchor={"mu": 1.0}), batch)
+    assert (found.weights.base(slice(None)) is None) == read
+    legs = [statistics_of(x).population()["target_proposal"] for x in (found, exact)]
+    assert (legs[0] == legs[1]) == read
+    gap = np.abs(np.log(found.diagnostics.ess_rel / exact.diagnostics.ess_rel))
+    assert gap.max() <= 4 * noise
