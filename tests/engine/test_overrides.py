@@ -31,8 +31,9 @@ def test_a_recipe_s_utility_is_reached_by_its_number() -> None:
     ],
 )
 def test_what_cannot_run_is_refused_at_the_door(override: str, message: str) -> None:
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises(SpecError, match=message) as refused:
         RunSettings.load(GRPO, (override,))
+    assert str(refused.value).startswith(f"{GRPO} with {override}: "), "the file alone is right"
 
 
 def test_characters_that_the_tokenizer_does_not_know_are_said_once(

@@ -360,7 +360,7 @@ class RunSettings(Spec):
         data = read_mapping(path, "A recipe is a mapping with `target` and `operator`.")
         for override in overrides:
             apply_override(data, override)
-        return cls.parse(data, str(path))
+        return cls.parse(data, f"{path} with {', '.join(overrides)}" if overrides else str(path))
 
     @classmethod
     def of_run(cls, path: Path, overrides: tuple[str, ...] = ()) -> Self:
