@@ -40,6 +40,7 @@ def written(tmp_path: Path, name: str, text: str) -> Path:
         ("a.yaml", "config_class: PPOConfig\n", "no reader for TRL's 'PPOConfig'"),
         ("a.yaml", "policy: {}\nloss_fn: {}\n", "NeMo-RL, but none of its sections"),
         ("a.yaml", "target: {kind: tilt}\noperator: {}\n", "target.anchor"),
+        ("a.yaml", "name: x\noperator: {}\n", "`target` is missing"),
         ("a.yaml", "scale_rewards: grup\nnum_generations: 2\n", "Did you mean 'group'"),
         ("a.yaml", "scale_rewards: group\nbeta: high\n", "beta: 'high' is no number"),
         ("a.yaml", "scale_rewards: group\nbeta: -0.1\n", "pushes away from"),

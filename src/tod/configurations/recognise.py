@@ -216,6 +216,12 @@ def _of_data(data: Any, path: Path, framework: str | None, method: str | None) -
         data |= {f"{ANY}{one}": Computed(one) for one in unrecorded("nemo_rl", absent)}
     if name is None and method is None:
         keys = ", ".join(list(map(str, data))[:6])
+        lacking = [one for one in ("target", "operator") if one not in data]
+        if len(lacking) == 1:
+            raise SpecError(
+                f"{path}: `{lacking[0]}` is missing. A recipe of ours has `target` and `operator`; "
+                "another framework's file: --framework NAME."
+            )
         raise SpecError(
             f"{path}: no framework recognised in its keys ({keys}, …). Looked for {LOOKED_FOR}. "
             "If it is one of them: --framework NAME."
