@@ -2,7 +2,8 @@
 
 Those of the atlas, that is: not quickstart, and not the softer ones of scripts/green_runs.py.
 
-Usage: python scripts/gallery.py [--runs DIR] [--only NAME ...] [--again]
+Usage: python scripts/gallery.py [--runs DIR] [--only NAME ...] [--again] [--processes N]
+    [--on local|ray|submitit] [--on-option key=value]
 
 Writes docs/results/gallery.json after every recipe, and at the end docs/results/gallery.md and
 src/tod/atlas/measured.json, from which `tod atlas grid` places its cells. A recipe that is already
@@ -12,16 +13,20 @@ stay, and `tod atlas grid --runs DIR` places its cells by them instead.
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "docs" / "results"
 STEPS, CONTEXTS = 20, 64
+EMPTY = {"seconds": 0.0}
+"""Row of a recipe whose worker was lost, or which failed otherwise than by an error of ours."""
 EVALUATE = {"held_out_prompts": 100, "samples_per_prompt": 8}
 SHORT = {
     "swap_stable": "stable",
@@ -37,27 +42,77 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=None)
     parser.add_argument("--only", nargs="*", default=None)
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--on", default="local", help="local, ray or submitit")
+    parser.add_argument("--on-option", action="append", default=[], help="key=value")
+    parser.add_argument("--processes", type=int, default=1, help="recipes at a time")
     args = parser.parse_args()
-    _quiet()
-    path = OUT / "gallery.json"
-    files = sorted((ROOT / "configs").glob("*.yaml"))
-    configs = [p for p in files if "quickstart" not in p.stem and not p.stem.endswith("_soft")]
     with tempfile.TemporaryDirectory() as temporary:
-        runs = args.runs or Path(temporary)
-        for number, config in enumerate(configs, 1):
-            rows = load(path)
-            done = config.stem in rows and rows[config.stem]["error"] is None and not args.again
-            if done or (args.only is not None and config.stem not in args.only):
-                continue
-            row = run(config, runs / config.stem)
-            print(f"[{number}/{len(configs)}] {config.stem} {json.dumps(row)}", flush=True)
-            rows = {**load(path), config.stem: row}  # read again: another process may write too
-            path.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    rows = load(path)
+        run_missing(args, args.runs or Path(temporary), OUT / "gallery.json")
+    rows = load(OUT / "gallery.json")
     (OUT / "gallery.md").write_text(page(rows), encoding="utf-8")
     (ROOT / "src/tod/atlas/measured.json").write_text(positions(rows), encoding="utf-8")
     failed = [name for name, row in rows.items() if row["error"]]
     print(f"{len(rows)} recipes ran; failed: {', '.join(failed) or 'none'}")
+
+
+def run_missing(args: argparse.Namespace, runs: Path, path: Path) -> None:
+    """Run every recipe whose row is not there; each row is written as it comes."""
+    from tod.base import TodError
+    from tod.cli.runs_table import runs_table
+    from tod.study.executors import On, Tally, Work, carry_out
+
+    tasks, tally, made = missing(args, runs, path), Tally(), dict[str, Any]()
+    try:
+        on = On.parse(args.on, args.on_option, at_once=args.processes)
+        executor = on.executor(runs, here=True)
+    except TodError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    with runs_table() as show:
+
+        def ended(job: tuple[str, str, bool], failure: Any) -> None:
+            name = Path(job[0]).stem
+            row = made.pop(name) if failure is None else {**EMPTY, "error": failure.said}
+            rows = {**load(path), name: {**placed(name), **row}}  # another process may write too
+            path.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            show(tally.finished, len(tasks), None, name, tally)
+
+        carry_out(
+            executor,
+            Work(run_one, quiet),
+            tasks,
+            told=lambda job, row: made.update({Path(job[0]).stem: row}),
+            ended=ended,
+            again=lambda job, why: show(
+                tally.finished, len(tasks), None, Path(job[0]).stem, tally, why
+            ),
+            tally=tally,
+        )
+
+
+def missing(args: argparse.Namespace, runs: Path, path: Path) -> list[Any]:
+    """A task for every recipe that has no row, or one of an error, or is to run again."""
+    from tod.study.executors import Task
+
+    files = sorted((ROOT / "configs").glob("*.yaml"))
+    configs = [p for p in files if "quickstart" not in p.stem and not p.stem.endswith("_soft")]
+    rows = load(path)
+    well = {name for name, row in rows.items() if row["error"] is None and not args.again}
+    alone = args.on == "local" and args.processes == 1
+    return [
+        Task(config.stem, (str(config), str((runs / config.stem).resolve()), alone))
+        for config in configs
+        if config.stem not in well and (args.only is None or config.stem in args.only)
+    ]
+
+
+def run_one(job: tuple[str, str, bool], tell: Callable[[Any], None]) -> None:
+    """What a worker does: a recipe, whose row it tells; on one thread unless it is alone."""
+    if not job[2]:
+        import torch
+
+        torch.set_num_threads(1)
+    tell(run(Path(job[0]), Path(job[1])))
 
 
 def positions(rows: dict[str, Any]) -> str:
@@ -273,7 +328,8 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """Make a process ready: no bars and warnings of libraries, the threads that are free."""
     import torch
     import transformers
 

@@ -233,7 +233,7 @@ def test_one_place_reads_pickles() -> None:
     assert {n for n, text in files.items() if pattern.search(text)} == {
         "engine/utilities/worker.py",
         "live/trl/generated.py",
-        "study/processes.py",
+        "study/executors/processes.py",
     }
 
 

@@ -1,9 +1,14 @@
 """Small worlds that the tests share."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from tod.study.population import Policies
 from tod.study.world import FiniteWorld, make_world
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,14 @@ Overwrite = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; default: what the machine has free.")
 ]
+Where = Annotated[str, typer.Option("--on", help="Where: local, ray, or submitit (also Slurm).")]
+WhereOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on-option",
+        help="key=value for Ray or submitit, such as slurm_partition=a (may be repeated).",
+    ),
+]
 Paths = Annotated[
     list[str], typer.Argument(help="Rollout files, globs, directories, or a run directory.")
 ]

@@ -7,10 +7,10 @@ import typer
 
 from tod.base import SpecError
 from tod.base.text import counted
-from tod.cli.bar import bar
-from tod.cli.options import Json
+from tod.cli.options import Json, Where, WhereOptions
 
 if TYPE_CHECKING:
+    from tod.study.executors import On
     from tod.study.swap import Condition
     from tod.study.swap.checks import Flag
     from tod.study.swap.spec import SwapSpec
@@ -44,6 +44,8 @@ def swap_command(
     partial: Annotated[
         bool, typer.Option(help="Compare what is there, though runs are missing.")
     ] = False,
+    on: Where = "local",
+    on_option: WhereOptions = None,
     json_out: Json = None,
 ) -> None:
     """Are operators of one target interchangeable? Runs them and says.
@@ -52,12 +54,15 @@ def swap_command(
     end is told less what seeds alone explain; utilities are paired by held-out prompt; every
     diagnostic is asked how well it would have told. A finished run is one file in OUTPUT/arms:
     Ctrl-C, or a crash, loses the runs under way, and the same command goes on, on another machine
-    too if the folder is copied.
+    too if the folder is copied. With --on ray or submitit, --processes is how many runs are handed
+    out at a time.
 
     Example: tod swap studies/quick.yaml --dry-run
     """
     from tod.base import read_mapping
+    from tod.study.executors import On
 
+    where = On.parse(on, on_option or (), at_once=processes)
     if not study.exists():
         raise SpecError(f"{study}: no such file. docs/swap.md shows how a study is written.")
     kind = read_mapping(study, "A study is a mapping; see docs/swap.md.").get("kind")
@@ -69,10 +74,10 @@ def swap_command(
     if kind == "runs":
         conditions = _of_runs(study, dry_run)
     elif kind == "exact":
-        conditions = _exact(study, folder, processes, dry_run)
+        conditions = _exact(study, folder, where, dry_run)
     else:
         conditions, flags, failed = _trained(
-            study, folder, processes, limit, tuple(only or ()), dry_run, partial
+            study, folder, where, limit, tuple(only or ()), dry_run, partial
         )
     for name, why in failed.items():
         typer.echo(f"failed: {name}: {why}", err=True)
@@ -97,8 +102,10 @@ def _of_runs(study: Path, dry_run: bool) -> "list[Condition]":
     return [compare_runs(spec, study.parent)]
 
 
-def _exact(study: Path, folder: Path, processes: int, dry_run: bool) -> "list[Condition]":
-    """A study in exact worlds, with a bar on a terminal."""
+def _exact(study: Path, folder: Path, on: "On", dry_run: bool) -> "list[Condition]":
+    """A study in exact worlds, with a table on a terminal."""
+    from tod.cli.runs_table import runs_table
+    from tod.study.executors import Tally
     from tod.study.swap.exact_run import run_exact, tasks
     from tod.study.swap.exact_spec import read_exact
 
@@ -110,26 +117,36 @@ def _exact(study: Path, folder: Path, processes: int, dry_run: bool) -> "list[Co
             f"{spec.worlds} worlds from {spec.first_world} on"
         )
         return []
-    with bar() as told:
+    tally = Tally()
+    at = [0, 1]
+    with runs_table() as told:
+
+        def note(done: int, total: int, name: str) -> None:
+            at[:] = done, total
+            told(done, total, None, name, tally)
+
         return run_exact(
             spec,
             None,
             folder,
-            processes=processes,
-            told=lambda done, total, name: told(done, total, None, name),
+            told=note,
+            on=on,
+            tally=tally,
+            again=lambda name, why: told(*at, None, name, tally, why),
         )
 
 
 def _trained(
     study: Path,
     folder: Path,
-    processes: int,
+    on: "On",
     limit: int | None,
     only: tuple[str, ...],
     dry_run: bool,
     partial: bool,
 ) -> "tuple[list[Condition], list[Flag], dict[str, str]]":
     """A study that trains language models: conditions, what does not hold, why runs failed."""
+    from tod.cli.runs_table import runs_table
     from tod.study.swap.arm_facts import check_study
     from tod.study.swap.assemble import conditions_of
     from tod.study.swap.run import run_study
@@ -139,16 +156,21 @@ def _trained(
     if dry_run:
         _forecast(spec, folder)
         return [], [], {}
-    with bar() as told:
+    with runs_table() as told:
         failed = run_study(
             spec,
             folder,
             study.parent,
-            processes=processes,
+            on=on,
             limit=limit,
             only=only,
             progress=lambda state: told(
-                state.done, state.total, state.left, state.arm.slug if state.arm else ""
+                state.done,
+                state.total,
+                state.left,
+                state.arm.slug if state.arm else "",
+                state.tally,
+                state.lost,
             ),
         )
     conditions = conditions_of(spec, folder, complete=not partial)

@@ -9,10 +9,11 @@ from tod.base import RunError
 from tod.base.streams import is_hushed
 from tod.base.text import counted
 from tod.cli.completion import recipe_names
-from tod.cli.options import Json
+from tod.cli.options import Json, Where, WhereOptions
 
 if TYPE_CHECKING:
     from tod.show.sweep import Sweep
+    from tod.study.executors import On
     from tod.study.sweep.grid import Grid
     from tod.study.sweep.run import Progress
 
@@ -54,6 +55,8 @@ def sweep_command(
         bool,
         typer.Option("--allow-imports", help="Let the recipe import reward functions of yours."),
     ] = False,
+    on: Where = "local",
+    on_option: WhereOptions = None,
     html: Annotated[bool, typer.Option(help="Write sweep.html at the end.")] = True,
     json_out: Json = None,
 ) -> None:
@@ -64,6 +67,7 @@ def sweep_command(
     goes on from its checkpoint. More values or seeds may be added to the same folder (-o). At the
     end stand the settings, the best first, each less the best with its interval over seeds, paired
     by held-out prompt, and one page. Without settings the folder of a sweep is shown again.
+    With --on ray or submitit, --processes is how many runs are handed out at a time.
 
     Example: tod sweep quickstart target.eta=2,5 operator=grpo,gspo seeds=3 --dry-run
     """
@@ -76,14 +80,16 @@ def sweep_command(
         return
     if Path(recipe).is_dir():
         raise RunError(f"{recipe} holds no sweep: it has no {FILE}. Name a recipe, and settings.")
+    from tod.study.executors import On
     from tod.study.sweep.grid import grid_of, parse_words
 
+    where = On.parse(on, on_option or (), at_once=processes, threads=threads)
     grid = grid_of(recipe, parse_words(settings or ()))
     folder = output or grid.folder
     if dry_run:
         _forecast(grid, folder, processes)
         return
-    made, failed = _run(grid, folder, processes, threads, limit, allow_imports)
+    made, failed = _run(grid, folder, where, limit, allow_imports)
     _show(made, html, json_out)
     if failed:
         raise typer.Exit(1)
@@ -92,15 +98,14 @@ def sweep_command(
 def _run(
     grid: "Grid",
     folder: Path,
-    processes: int,
-    threads: int,
+    on: "On",
     limit: int | None,
     allow_imports: bool,
 ) -> "tuple[Sweep, list[str]]":
-    """Do what is missing, with a bar; what came of it, and the runs that failed, each told."""
+    """Do what is missing, with a table; what came of it, and the runs that failed, each told."""
     import transformers
 
-    from tod.cli.bar import bar
+    from tod.cli.runs_table import runs_table
     from tod.show.sweep import Sweep
 
     transformers.utils.logging.disable_progress_bar()
@@ -108,10 +113,10 @@ def _run(
         typer.echo(f"{counted(len(grid.runs), 'run')}, writing {folder}", err=True)
     failed: list[str] = []
     try:
-        with bar() as told:
+        with runs_table() as told:
 
             def note(state: "Progress") -> None:
-                told(state.done, state.total, state.left, state.run or "")
+                told(state.done, state.total, state.left, state.run or "", state.tally, state.lost)
                 if state.failed is not None:
                     failed.append(f"{state.run}")
                     typer.echo(f"failed: {state.run}: {state.failed}", err=True)
@@ -119,11 +124,10 @@ def _run(
             made = Sweep.run(
                 grid,
                 folder,
-                processes=processes,
                 limit=limit,
-                threads=threads,
                 allow_imports=allow_imports,
                 progress=note,
+                on=on,
             )
     except KeyboardInterrupt:
         typer.echo(f"{folder} is saved. Go on with the same command.", err=True)
@@ -147,7 +151,7 @@ def _show(made: "Sweep", html: bool, json_out: str | None) -> None:
 
 def _forecast(grid: "Grid", folder: Path, processes: int) -> None:
     """The runs, how they stand, and the hours of those that are missing."""
-    from tod.cli.bar import duration
+    from tod.cli.runs_table import duration
     from tod.show.screen import Screen
     from tod.study.sweep.forecast import hours_of
     from tod.study.sweep.plan import plan_of

@@ -13,6 +13,7 @@ from tod.study.sweep.document import FILE, SweepDocument, read
 if TYPE_CHECKING:
     import polars as pl
 
+    from tod.study.executors import On
     from tod.study.sweep.grid import Grid
     from tod.study.sweep.run import Progress
 
@@ -58,6 +59,7 @@ class Sweep(Displayed):
         threads: int = 1,
         allow_imports: bool = False,
         progress: "Callable[[Progress], None] | None" = None,
+        on: "On | None" = None,
     ) -> "Sweep":
         """Do what is missing of a grid, as `tod.sweep` says.
 
@@ -74,6 +76,7 @@ class Sweep(Displayed):
             threads=threads,
             allow_imports=allow_imports,
             progress=progress or (lambda _: None),
+            on=on,
         )
         return cls(folder, document, found)
 
@@ -136,6 +139,8 @@ def sweep(
     threads: int = 1,
     allow_imports: bool = False,
     progress: "Callable[[Progress], None] | None" = None,
+    on: str = "local",
+    on_options: Mapping[str, Any] | None = None,
 ) -> Sweep:
     """Run a recipe at every combination of some settings, or read a sweep that is there.
 
@@ -154,13 +159,17 @@ def sweep(
         threads: Threads of every run.
         allow_imports: Whether utilities may be imported from your own code.
         progress: Told at every step.
+        on: ``local``, ``ray`` or ``submitit``: where, ``processes`` runs at a time.
+        on_options: Of Ray or submitit, ``{"cluster": "slurm", "slurm_partition": "a"}``.
 
     Raises:
-        SpecError: A recipe, a setting or a combination is impossible.
+        SpecError: A recipe, a setting, a combination or an option is impossible.
+        MissingPackage: Ray or submitit is not installed.
         RunError: The folder holds another sweep.
     """
     if (Path(recipe) / FILE).exists() and not settings:
         return Sweep.of(Path(recipe))
+    from tod.study.executors import On
     from tod.study.sweep.grid import grid_of, parse_words
 
     if isinstance(settings, Mapping):
@@ -182,6 +191,7 @@ def sweep(
         threads=threads,
         allow_imports=allow_imports,
         progress=progress,
+        on=On.of(on, on_options or {}, at_once=processes, threads=threads),
     )
 
 

@@ -10,15 +10,17 @@ import argparse
 import hashlib
 import json
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from tod.base import RunError
 from tod.runs.atomic import write_atomic
+from tod.study.executors import Failure, On, Tally, Tell, Work, carry_out
+from tod.study.executors import Task as Handed
 from tod.study.swap.condition import Condition
 from tod.study.swap.exact_results import AGAIN, ExactResult
 from tod.study.swap.exact_spec import ExactSpec, Setting, read_exact
@@ -85,6 +87,9 @@ def run_exact(
     *,
     processes: int = 1,
     told: Told | None = None,
+    on: On | None = None,
+    tally: Tally | None = None,
+    again: Callable[[str, str], None] = lambda _name, _why: None,
 ) -> list[Condition]:
     """All conditions of a study: those of the operators, then those of the controls.
 
@@ -94,10 +99,15 @@ def run_exact(
         output: Folder of the results; what is there is not run again. None keeps none.
         processes: How many work at once.
         told: Hears how many tasks are done, of how many, and the last one's name.
+        on: Where, with tasks at a time of its own; None: ``processes`` of this machine. One at a
+            time is done in this process.
+        tally: Counts what becomes of the tasks.
+        again: Hears the name of a task whose worker was lost, and why; it is begun again.
 
     Raises:
-        RunError: The folder holds results of another spec.
+        RunError: The folder holds results of another spec, or tasks failed in other processes.
     """
+    on = On(at_once=processes) if on is None else on
     every = tasks(spec, spec.numbers if worlds is None else worlds)
     done: dict[Task, ExactResult] = {}
     if output is not None:
@@ -105,15 +115,70 @@ def run_exact(
         there = {task: output / task.file for task in every if (output / task.file).exists()}
         done = {task: ExactResult.load(path) for task, path in there.items()}
     missing = [task for task in every if task not in done]
-    for task, result in _results(spec, missing, processes):
-        if output is not None:
-            path = output / task.file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            result.save(path)
+    heard = told or (lambda _done, _total, _name: None)
+
+    def note(task: Task, result: ExactResult) -> None:
         done[task] = result
-        if told is not None:
-            told(len(done), len(every), task.file)
+        heard(len(done), len(every), task.file)
+
+    with tempfile.TemporaryDirectory() as unkept:
+        folder = Path(unkept) if output is None else output
+        if on.kind == "local" and on.at_once == 1:
+            for task in missing:
+                note(task, _kept(spec, task, folder))
+        else:
+            _spread(spec, missing, on, folder, note, Tally() if tally is None else tally, again)
     return conditions_of([done[task] for task in every])
+
+
+def _spread(
+    spec: ExactSpec,
+    missing: list[Task],
+    on: On,
+    folder: Path,
+    note: Callable[[Task, ExactResult], None],
+    tally: Tally,
+    again: Callable[[str, str], None],
+) -> None:
+    """Do what is missing in other processes, each of which leaves a file.
+
+    Raises:
+        RunError: Some failed; the others were done.
+    """
+    text, folder = spec.model_dump_json(), folder.resolve()
+
+    def ended(job: tuple[str, Task, Path], failure: Failure | None) -> None:
+        if failure is None:
+            note(job[1], ExactResult.load(job[2] / job[1].file))
+
+    carry_out(
+        on.executor(folder),
+        Work(_in_worker, _nothing, ("tod.study.swap.exact_run",)),
+        [Handed(task.file, (text, task, folder)) for task in missing],
+        ended=ended,
+        again=lambda job, why: again(job[1].file, why),
+        tally=tally,
+    )
+    if tally.failed:
+        name, why = next(iter(tally.failed.items()))
+        raise RunError(f"{len(tally.failed)} of {len(missing)} tasks failed; {name}: {why}")
+
+
+def _nothing() -> None:
+    """Nothing has to be made ready."""
+
+
+def _in_worker(job: tuple[str, Task, Path], _tell: Tell) -> None:
+    text, task, folder = job
+    _kept(ExactSpec.model_validate_json(text), task, folder)
+
+
+def _kept(spec: ExactSpec, task: Task, folder: Path) -> ExactResult:
+    """One task done and written; as it will be read again."""
+    path = folder / task.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run_task(spec, task).save(path)
+    return ExactResult.load(path)
 
 
 def load_exact(output: Path) -> list[Condition]:
@@ -131,18 +196,6 @@ def conditions_of(results: Iterable[ExactResult]) -> list[Condition]:
     own = [c for result in every for c in result.conditions]
     own.sort(key=lambda condition: condition.facts["control"] is not None)
     return own + [c for result in every for c in result.negative]
-
-
-def _results(
-    spec: ExactSpec, missing: list[Task], processes: int
-) -> Iterator[tuple[Task, ExactResult]]:
-    if processes == 1 or len(missing) < 2:
-        yield from ((task, run_task(spec, task)) for task in missing)
-        return
-    with ProcessPoolExecutor(processes) as pool:
-        waiting = {pool.submit(run_task, spec, task): task for task in missing}
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
 
 
 def run_task(spec: ExactSpec, task: Task) -> ExactResult:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tod.base import RunError, SpecError
 from tod.runs import DirectoryLock
-from tod.study.processes import Failure, Tell, over_processes
+from tod.study.executors import Executor, Failure, On, Tally, Task, Tell, Work, carry_out
 from tod.study.swap.arms import (
     Common,
     common_of,
@@ -38,10 +38,12 @@ class Progress:
     Attributes:
         done: Arms that are there.
         total: Arms in all.
-        arm: The one that just ended; None at the start.
+        arm: The one that just ended, or is tried again; None at the start.
         seconds: Wall time of this call so far.
         failed: Why it failed; None where it did not.
         left: Seconds that the rest will take at this pace; None before the first arm.
+        tally: What is under way in this call, and what was lost and tried again.
+        lost: Why the worker of an arm was lost that is tried again; None otherwise.
     """
 
     done: int
@@ -50,6 +52,8 @@ class Progress:
     seconds: float
     failed: str | None
     left: float | None
+    tally: Tally
+    lost: str | None = None
 
 
 def run_study(
@@ -61,6 +65,7 @@ def run_study(
     limit: int | None = None,
     only: Sequence[str] = (),
     progress: Callable[[Progress], None] = lambda _: None,
+    on: On | None = None,
 ) -> dict[str, str]:
     """Run the arms that are not there yet; why those that failed did, by arm.
 
@@ -77,16 +82,18 @@ def run_study(
         limit: Most arms to run in this call; None: all.
         only: Patterns of ``task, condition, operator``, such as ``sums, η 5*``: run what matches
             one of them alone; none: all.
-        progress: Told at the start and whenever an arm ends.
+        progress: Told at the start, whenever an arm ends, and where one is tried again.
+        on: Where, with arms at a time of its own; None: ``processes`` of this machine.
 
     Raises:
         RunError: Another process writes to the folder, or an outcome there is of another recipe.
         SpecError: A pattern matches no arm.
     """
+    executor = (On(at_once=processes) if on is None else on).executor(folder)
     lock = DirectoryLock.acquire(folder, "study")
     try:
         arms = _matching(list(spec.arms()), only)
-        return _run(spec, arms, folder, root, processes, limit, progress)
+        return _run(spec, arms, folder, root, executor, limit, progress)
     finally:
         lock.release()
 
@@ -96,7 +103,7 @@ def _run(
     arms: list[Arm],
     folder: Path,
     root: Path,
-    processes: int,
+    executor: Executor,
     limit: int | None,
     progress: Callable[[Progress], None],
 ) -> dict[str, str]:
@@ -112,26 +119,58 @@ def _run(
     }
     for arm in {start_path(folder, arm): arm for arm, _ in missing}.values():
         start_of(arm, commons[arm.task], folder, root)
-    begin, failed = time.monotonic(), dict[str, str]()
-    have = sum(outcome_path(into, arm).exists() for arm, into in jobs)
-    progress(Progress(have, len(jobs), None, 0.0, None, None))
-    ended = 0
+    watch = _Watch(jobs, len(missing), progress)
+    carry_out(
+        executor,
+        Work(_in_worker, one_thread, PRELOAD),
+        [Task(_named(arm, into, folder), (spec, arm, folder, into, root)) for arm, into in missing],
+        ended=watch.ended,
+        again=watch.again,
+        tally=watch.tally,
+    )
+    return watch.tally.failed
 
-    def note(job: tuple[SwapSpec, Arm, Path, Path, Path], failure: Failure | None) -> None:
-        nonlocal ended
-        ended += 1
-        arm, error = job[1], None if failure is None else failure.said
-        if failure is not None and not failure.ours:
-            raise RuntimeError(f"{arm.slug}: {failure.said}\n{failure.where}")
-        if error is not None:
-            failed[arm.slug] = error
-        seconds = time.monotonic() - begin
-        left = (len(missing) - ended) * seconds / ended
-        progress(Progress(have + ended - len(failed), len(jobs), arm, seconds, error, left))
 
-    each = [(spec, arm, folder, into, root) for arm, into in missing]
-    over_processes(_in_worker, each, processes, begin=one_thread, ended=note, preload=PRELOAD)
-    return failed
+def _named(arm: Arm, into: Path, folder: Path) -> str:
+    """What the task of an arm is called: its slug, and that it is the second time."""
+    return arm.slug if into == folder else f"{arm.slug} (repeat)"
+
+
+class _Watch:
+    """Tells whoever watches what became of every arm.
+
+    Attributes:
+        tally: What becomes of the arms of this call.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], missing: int, progress: Callable[[Progress], None]
+    ) -> None:
+        self.tally, self.progress = Tally(), progress
+        self._begin, self._missing, self._total = time.monotonic(), missing, len(jobs)
+        self._have = sum(outcome_path(into, arm).exists() for arm, into in jobs)
+        self._tell(None)
+
+    def again(self, job: tuple[SwapSpec, Arm, Path, Path, Path], why: str) -> None:
+        """The worker of an arm was lost, and it is tried again."""
+        self._tell(job[1], lost=why)
+
+    def ended(self, job: tuple[SwapSpec, Arm, Path, Path, Path], failure: Failure | None) -> None:
+        """An arm ended.
+
+        Raises:
+            RuntimeError: By an error that this package does not raise on purpose.
+        """
+        if failure is not None and failure.where and not failure.ours:
+            raise RuntimeError(f"{job[1].slug}: {failure.said}\n{failure.where}")
+        self._tell(job[1], failed=None if failure is None else failure.said)
+
+    def _tell(self, arm: Arm | None, failed: str | None = None, lost: str | None = None) -> None:
+        tally, seconds = self.tally, time.monotonic() - self._begin
+        ended = tally.finished + len(tally.failed)
+        left = (self._missing - ended) * seconds / ended if ended else None
+        done = self._have + tally.finished
+        self.progress(Progress(done, self._total, arm, seconds, failed, left, tally, lost))
 
 
 def _matching(arms: list[Arm], patterns: Sequence[str]) -> list[Arm]:

@@ -10,7 +10,7 @@ from tod.engine.running import Events
 from tod.engine.settings import MAY_DIFFER, RunSettings, read_today
 from tod.engine.train import train
 from tod.runs import DirectoryLock, RunDirectory
-from tod.study.processes import Failure, Tell, over_processes
+from tod.study.executors import Failure, On, Tally, Task, Tell, Work, carry_out
 from tod.study.sweep.compare import Comparison
 from tod.study.sweep.document import SweepDocument
 from tod.study.sweep.ends import state_of
@@ -32,9 +32,11 @@ class Progress:
     Attributes:
         done: Runs that are there, with the share of those under way.
         total: Runs in all.
-        run: Name of the one that just ended; None otherwise.
+        run: Name of the one that just ended, or is tried again; None otherwise.
         failed: Why it failed; None where it did not.
         left: Seconds that the rest of this call will take; None before the first step.
+        tally: What is under way in this call, and what was lost and tried again.
+        lost: Why the worker of a run was lost that is tried again; None otherwise.
     """
 
     done: float
@@ -42,6 +44,8 @@ class Progress:
     run: str | None
     failed: str | None
     left: float | None
+    tally: Tally = field(default_factory=Tally)
+    lost: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,13 @@ def run_sweep(
     threads: int = 1,
     allow_imports: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
+    on: On | None = None,
 ) -> tuple[SweepDocument, Comparison]:
     """Do the runs that are missing, and write ``sweep.json`` with how all stand; what they say.
 
     A finished run stays; one that was cut short goes on from its last checkpoint and ends at the
     same bits as if nothing had happened; one that failed is tried again. A run that fails does not
-    stop the others.
+    stop the others. A run whose worker is lost goes on in another one, a bounded number of times.
 
     Args:
         grid: The runs.
@@ -115,25 +120,38 @@ def run_sweep(
         processes: Runs at a time. One is done in this process.
         limit: Most runs to do in this call; None: all.
         threads: Threads of every run; a run repeats bit for bit at the same number alone.
+        on: Where, with runs at a time and threads of its own; None: ``processes`` of this machine.
         allow_imports: Whether utilities may be imported from the person's own code.
         progress: Told at the start, at every step, and whenever a run ends.
 
     Raises:
         RunError: The folder holds another sweep, or another process writes to it.
+        MissingPackage: Ray or submitit is not installed.
         KeyboardInterrupt: After Ctrl-C, when the steps under way were finished and saved.
     """
+    on = On(at_once=processes, threads=threads) if on is None else on
+    executor = on.executor(folder, here=True)
     lock = DirectoryLock.acquire(folder, "sweep")
     try:
         document = plan_of(grid, folder)
         document.write(folder)
         missing = missing_of(grid, folder)
         jobs = [
-            _Job(run.name, run.settings(folder).plain(), threads, allow_imports)
+            _Job(run.name, run.settings(folder).plain(), on.threads, allow_imports)
             for run in missing[:limit]
         ]
         watch = _Watch(document, folder, jobs, len(grid.runs) - len(missing), progress)
         try:
-            _carry_out(jobs, processes, watch)
+            carry_out(
+                executor,
+                Work(_in_worker, quiet, PRELOAD),
+                [Task(job.name, job) for job in jobs],
+                ended=watch.ended,
+                told=watch.step,
+                again=watch.again,
+                tally=watch.tally,
+                patient=True,
+            )
         finally:
             found = watch.document.compared(folder)
             document = watch.document.concluded(found)
@@ -159,7 +177,7 @@ class _Watch:
             document,
             runs=[replace(r, failed=None) if r.name in names else r for r in document.runs],
         )
-        self.folder, self.progress = folder, progress
+        self.folder, self.progress, self.tally = folder, progress, Tally()
         self.pace = _Pace(
             len(document.runs),
             have,
@@ -173,6 +191,10 @@ class _Watch:
         self.pace.first[job.name] = min(self.pace.first[job.name], step)
         self.pace.at[job.name] = step
         self._tell(None, None)
+
+    def again(self, job: _Job, why: str) -> None:
+        """The worker of a run was lost, and it is tried again."""
+        self._tell(job.name, None, lost=why)
 
     def ended(self, job: _Job, failure: Failure | None) -> None:
         """A run ended, and why it failed; None where it did not."""
@@ -194,33 +216,10 @@ class _Watch:
         self.document.write(self.folder)
         self._tell(job.name, said)
 
-    def _tell(self, run: str | None, failed: str | None) -> None:
+    def _tell(self, run: str | None, failed: str | None, lost: str | None = None) -> None:
         pace = self.pace
-        self.progress(Progress(pace.done, pace.total, run, failed, pace.left))
-
-
-def _carry_out(jobs: list[_Job], processes: int, watch: _Watch) -> None:
-    """All jobs: in this process where there is one at a time, else in others."""
-    if processes > 1:
-        over_processes(
-            _in_worker,
-            jobs,
-            min(processes, max(1, len(jobs))),
-            begin=quiet,
-            ended=watch.ended,
-            told=watch.step,
-            patient=True,
-            preload=PRELOAD,
-        )
-        return
-    quiet()
-    for job in jobs:
-        failure: Failure | None = None
-        try:
-            _run_one(job, lambda step, job=job: watch.step(job, step))  # type: ignore[misc]
-        except Exception as error:  # whatever it is, the next run is done
-            failure = Failure.of(error)
-        watch.ended(job, failure)
+        made = Progress(pace.done, pace.total, run, failed, pace.left, self.tally, lost)
+        self.progress(made)
 
 
 def quiet() -> None:

@@ -1,0 +1,27 @@
+"""Many tasks at once: in processes of this machine, on Ray, or by submitit (also Slurm).
+
+``On.parse("ray", (), at_once=4).executor(folder)`` is an executor, and ``carry_out`` does tasks
+with it: each in one worker at a time, told as it goes on. A task whose worker is lost is handed out
+again, a bounded number of times; what a lost worker still says is not heard.
+"""
+
+from tod.study.executors.carry_out import TRIES, carry_out
+from tod.study.executors.on import KINDS, On
+from tod.study.executors.tally import Row, Tally
+from tod.study.executors.task import Attempt, Executor, Failure, News, Task, Tell, Work
+
+__all__ = [
+    "KINDS",
+    "TRIES",
+    "Attempt",
+    "Executor",
+    "Failure",
+    "News",
+    "On",
+    "Row",
+    "Tally",
+    "Task",
+    "Tell",
+    "Work",
+    "carry_out",
+]
