@@ -29,4 +29,5 @@ from tod.diagnostics.shards import *
 from tod.diagnostics.sketch import *
 from tod.diagnostics.summary import *
 from tod.diagnostics.sync import *
+from tod.diagnostics.sync_words import *
 from tod.diagnostics.tails import *

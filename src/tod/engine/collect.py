@@ -133,7 +133,7 @@ def draw(
 ) -> Rollouts:
     """Sample ``size`` candidates of each example, as the run's proposal does where nothing is said.
 
-    Where the policy is served the servers draw.
+    Where the policy is served the servers draw what the policy or its lagging copy would draw.
 
     Args:
         session: The run.
@@ -153,7 +153,7 @@ def draw(
         "context_ids": numbers,
     }
     prompts = session.prompts(examples)
-    if session.served is not None:
+    if session.served is not None and model in (session.policy, session.behaviour):
         return session.served.sample(prompts, size, **asked)
     return sample(model, prompts, size, pad_id=session.pad_id, **asked)
 

@@ -118,6 +118,9 @@ def write_tables(
     rows = examined.diagnostics.rows(Labels(context=examined.candidates.labels.context))
     directory.write_contexts(step, {**rows, "step": [step] * len(rows["k"])})
     columns = rollout_columns(session, evidence, examined.candidates, examined.log_w)
+    version = evidence.rollouts.version
+    if version is not None:
+        columns |= {"version": version, "lag": step - 1 - version}
     directory.write_rollouts(step, columns | more)
 
 

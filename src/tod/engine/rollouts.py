@@ -21,6 +21,8 @@ class Rollouts:
         log_mu: log μ of every token as drawn, after temperature, top-k and top-p (nats). None
             when the candidates came from elsewhere and their sampler is unknown.
         truncated: Whether the candidate was cut before an end-of-sequence token.
+        version: Batches that the weights were trained on which drew the candidate, as its server
+            names them; None where no server drew it.
     """
 
     prompts: tuple[Int[np.ndarray, " P"], ...]
@@ -29,6 +31,7 @@ class Rollouts:
     ids: Int[np.ndarray, " M"]
     log_mu: Float[np.ndarray, " M"] | None
     truncated: Bool[np.ndarray, " N"]
+    version: Int[np.ndarray, " N"] | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -51,6 +54,7 @@ class Rollouts:
             ids=self.ids[tokens],
             log_mu=picked(self.log_mu, tokens),
             truncated=self.truncated[candidates],
+            version=picked(self.version, candidates),
         )
 
     def tokens_of(self, chosen: Int[np.ndarray, " c"]) -> Int[np.ndarray, " m"]:

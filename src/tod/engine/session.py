@@ -29,6 +29,7 @@ from tod.engine.models import (
 )
 from tod.engine.sampling.params import SamplingParams
 from tod.engine.served.sampler import ServedSampler
+from tod.engine.served.weights import ServedWeights
 from tod.engine.settings import RunSettings
 from tod.engine.utilities.scorer import Scorer
 from tod.operators import Operator, due
@@ -56,6 +57,8 @@ class Session:
         probe: Candidates of the reference, where the run has a probe (`tod.engine.rescore`).
         warned: Whether it was said that a prompt holds unknown characters.
         served: Servers that draw in the place of the policy; None: it draws here.
+        synced: What of the policy these servers hold, where it is trained.
+        version: Batches that the policy was trained on.
     """
 
     settings: RunSettings
@@ -73,6 +76,8 @@ class Session:
     probe: Any | None = None
     warned: bool = False
     served: ServedSampler | None = None
+    synced: ServedWeights | None = None
+    version: int = 0
 
     @property
     def sampler(self) -> Any:
@@ -89,6 +94,8 @@ class Session:
     def close(self) -> None:
         """End the utilities' worker processes and the connections to servers."""
         self.scorer.close()
+        if self.synced is not None:
+            self.synced.close()
         if self.served is not None:
             self.served.close()
 
@@ -126,7 +133,7 @@ class Session:
         """Whether log μ as drawn is the log-prob that scoring the sampler would give."""
         proposal = self.operator.proposal
         same = proposal.scoring_temperature == proposal.temperature
-        return same and self.params.full_support
+        return same and self.params.full_support and self.synced is None
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -162,6 +169,7 @@ class Session:
 
     def refresh(self, step: int) -> None:
         """Copy the current policy into μ where it is due before ``step`` (from 1)."""
+        self.version = step - 1
         if self.behaviour is not None and due(self.operator.proposal.refresh, step):
             self.behaviour.load_state_dict(self.policy.state_dict())
 
@@ -201,6 +209,9 @@ def open_session(
     if settings.policy is not None:
         vocabulary = policy.get_input_embeddings().num_embeddings
         session.served = ServedSampler(settings.policy, vocabulary)
+        if not settings.selects:
+            place = settings.policy.sync.adapters or settings.directory / "adapters"
+            session.synced = ServedWeights(session.served, place, world.main)
     if settings.selects:
         session.behaviour = policy
     elif lags(settings.every_operator):

@@ -32,7 +32,7 @@ from tod.operators import (
 )
 from tod.procedure import Procedure, moving_anchors
 from tod.runs import Manifest
-from tod.serving.spec import ServedPolicy
+from tod.serving.spec import ServedPolicy, Sync
 from tod.targets import TargetSpec
 
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -44,7 +44,7 @@ MAY_DIFFER = (
     "name",
     "record_token_ids",
     "track",
-    *(f"policy.{name}" for name in ("server", "in_flight", "timeout", "patience", "key")),
+    *(f"policy.{name}" for name in ("server", "in_flight", "timeout", "patience", "key", "sync")),
 )
 """Settings that a resumed run may change; schedules and draws depend on all others."""
 
@@ -451,18 +451,29 @@ def _check_probe(settings: RunSettings) -> None:
 
 
 def _check_served(settings: RunSettings) -> None:
-    """Refuse servers where draws of something else than the model are asked, or where it moves."""
+    """Refuse servers where draws of something else than the model are asked, or whole weights."""
     if settings.policy is None:
         return
-    if not settings.selects:
+    for name, operator in {"operator": settings.operator, **settings.operators}.items():
+        proposal = operator.proposal
+        if "old" not in proposal.samplers:
+            raise ValueError(
+                f"`policy` serves `model`, and {name}.proposal.source is {proposal.source!r}: "
+                "use source old"
+            )
+        if proposal.refresh != settings.operator.proposal.refresh:
+            raise ValueError(
+                f"`policy` is refreshed by one schedule, and that of {name}.proposal differs: "
+                "give all operators the same `refresh`"
+            )
+    if settings.selects and settings.policy.sync != Sync():
         raise ValueError(
-            "`policy` names servers, whose weights stay, and this recipe trains: remove it, or "
-            "select at test time (best_of_k, sir, …)"
+            "`policy.sync` is for training, and a search sends no weights: remove the block"
         )
-    source = settings.operator.proposal.source
-    if source != "old":
+    if not settings.selects and settings.peft is None:
         raise ValueError(
-            f"`policy` serves `model`, and operator.proposal.source is {source!r}: use source old"
+            "`policy` names servers and this recipe trains all weights: servers are sent adapters. "
+            "Add `peft: {kind: lora}`, or remove `policy`"
         )
 
 

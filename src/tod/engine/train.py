@@ -26,6 +26,7 @@ from tod.engine.record import (
     write_tables,
 )
 from tod.engine.running import Clock, Events, Job
+from tod.engine.served.training import look, told, transfer
 from tod.engine.settings import RunSettings
 from tod.engine.update import Updated, update
 from tod.operators import Operator
@@ -72,6 +73,7 @@ class _Training(Job):
         """All steps from the state on disk, or from the start."""
         state = self._start(resume)
         if self.settings.probe is not None and self.session.probe is None:
+            transfer(self.session, 0, self.directory)
             self.session.probe = rescore.draw_probe(self.session)
         self.pool = GrowingPool()
         if self.directory is not None:
@@ -121,14 +123,17 @@ class _Training(Job):
         procedure = Procedure(target=self._target(state), operator=operator)
         self.session.operator = operator
         self.session.refresh(step)
+        syncs = transfer(self.session, step, self.directory)
         self.events.phase("sampling")
         evidence = propose(self.session, step)
+        syncs += look(self.session, step, self.directory)
         clock.mark("sample")
         probed = rescore.reading(self.session, step)
         clock.mark("probe")
         self.events.phase("updating")
         rate = 1.0 if state.arc is None else ArcState.from_dict(state.arc).rate
         updated = update(self.session, evidence, procedure.tilt, operator.update, step, rate)
+        self.session.version = step
         clock.mark("train")
         if updated.eta is not None:
             procedure = at_budget(procedure, updated.eta)
@@ -162,6 +167,7 @@ class _Training(Job):
             decision=None if decision is None else decision.to_dict(),
             held_out=held_out,
             optimiser=optimiser(evidence, updated, procedure.tilt.surpassed(examined.candidates)),
+            served=told(self.session, step, evidence.rollouts.version, syncs),
             seconds=clock.seconds,
         )
         self.record(record)
@@ -241,6 +247,7 @@ class _Training(Job):
 
     def _evaluate(self) -> HeldOut:
         self.events.phase("evaluating")
+        transfer(self.session, self.session.version, self.directory, of="policy")
         return evaluate(self.session, self.settings.reported)
 
     def _save(self, state: State) -> None:

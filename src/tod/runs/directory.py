@@ -26,7 +26,14 @@ __all__ = ["RunDirectory"]
 
 MANIFEST = "manifest.json"
 PURPOSE = "run"
-_TABLES = ("steps.jsonl", "decisions.jsonl", "contexts", "rollouts", "checkpoints")
+_TABLES = (
+    "steps.jsonl",
+    "decisions.jsonl",
+    "mismatches.jsonl",
+    "contexts",
+    "rollouts",
+    "checkpoints",
+)
 _MADE = frozenset({*_TABLES, "arc.jsonl", "model", "report.html", "search.json", "tensorboard"})
 """What a run makes beside its manifest."""
 
@@ -38,6 +45,7 @@ class RunDirectory:
         lock: Held by ``claim``; without it, whoever made the object keeps others away.
         steps: ``steps.jsonl``, one record a step.
         decisions: ``decisions.jsonl``, the controller's.
+        mismatches: ``mismatches.jsonl``, servers that drew from other weights than they were sent.
         contexts: Per-context diagnostics.
         rollouts: Candidates with their log-probs and utilities.
     """
@@ -54,6 +62,7 @@ class RunDirectory:
         self.lock = lock
         self.steps = JsonLines(path / "steps.jsonl")
         self.decisions = JsonLines(path / "decisions.jsonl")
+        self.mismatches = JsonLines(path / "mismatches.jsonl")
         self.contexts = Parts(path / "contexts", CONTEXTS, part_steps)
         self.rollouts = Parts(path / "rollouts", ROLLOUTS, part_steps)
         self.checkpoints = path / "checkpoints"
@@ -155,6 +164,11 @@ class RunDirectory:
         with self._explained("decisions.jsonl"):
             self.decisions.append(validated(decision))
 
+    def mismatch(self, found: Mapping[str, Any]) -> None:
+        """Append what was seen of a server that draws from other weights than it was sent."""
+        with self._explained("mismatches.jsonl"):
+            self.mismatches.append(validated(found))
+
     def write_contexts(self, step: int, columns: Mapping[str, Any]) -> None:
         """Add one step's per-context diagnostics; columns as in ``Parts.write``."""
         with self._explained("contexts"):
@@ -177,6 +191,7 @@ class RunDirectory:
             self.rollouts.sync()
             self.steps.sync()
             self.decisions.sync()
+            self.mismatches.sync()
 
     @contextmanager
     def checkpoint(self, step: int, keep: int | None = None) -> Iterator[Path]:
@@ -226,6 +241,7 @@ class RunDirectory:
         """
         self.steps.truncate_after(step)
         self.decisions.truncate_after(step)
+        self.mismatches.truncate_after(step)
         self.contexts.truncate_after(step)
         self.rollouts.truncate_after(step)
         sweep(self.path)

@@ -70,6 +70,8 @@ class StepRecord:
         ledger: Tokens and FLOPs of this step alone, not of the run so far.
         decision: The controller's decision taken *after* this step.
         held_out: Present at the steps that evaluate.
+        served: Where servers draw: the version asked for, how many versions old the candidates
+            are, mean and most, and what every transfer of weights showed.
         optimiser: ``loss``, ``grad_norm``, ``learning_rate``, whatever the engine knows.
         time: Unix time at the end of the step (volatile).
         seconds: Wall time by phase (volatile).
@@ -88,6 +90,7 @@ class StepRecord:
     statistics: dict[str, Any] | None = None
     pool: dict[str, int] | None = None
     reward_range: dict[str, list[float]] = field(default_factory=dict)
+    served: dict[str, Any] | None = None
     time: float | None = None
     seconds: dict[str, float] | None = None
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROLLOUTS = ("step", "context", "candidate", "prompt", "completion")
 CONTEXTS = ("step", "context", "k", "ess", "ess_rel", "max_weight", "class")
 _NAME = re.compile(r"part-(\d+)-(\d+)\.parquet")
-_INTEGERS = frozenset({"step", "candidate", "k", "length"})
+_INTEGERS = frozenset({"step", "candidate", "k", "length", "version", "lag"})
 _TEXTS = frozenset({"context", "prompt", "completion", "class", "answer"})
 _OTHERS = frozenset({"ess", "ess_rel", "max_weight", "top_mass", "utility_mean", "utility_max"})
 _IDS = frozenset({"token_ids", "prompt_ids"})
@@ -53,7 +53,8 @@ class Parts:
         Columns: those required; ``utility.<name>``; ``log_mu``, ``log_old``, ``log_ref``,
         ``log_policy``, ``log_teacher`` and ``log_w`` (log q*/μ up to a constant per context) in
         nats; the same with ``_tokens`` as lists; ``token_ids`` and ``prompt_ids`` as lists;
-        ``length``; ``answer``; ``truncated``; ``selected`` (put out by a selection at test time).
+        ``length``; ``answer``; ``version`` of the weights that drew it and by how many it ``lag``s
+        the policy; ``truncated``; ``selected`` (put out by a selection at test time).
 
         Raises:
             DataError: A column is missing, unknown, of another length or of the wrong type.

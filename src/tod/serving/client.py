@@ -25,6 +25,10 @@ class Unavailable(ModelError):
         super().__init__(said)
 
 
+class Missing(ModelError):
+    """A server that does not know what was named: a model, an adapter, or a way to ask (404)."""
+
+
 class Client:
     """A server's address and the connections to it.
 
@@ -62,6 +66,7 @@ class Client:
 
         Raises:
             Unavailable: It did not answer, or not now.
+            Missing: It does not know what the request names.
             ModelError: It refuses the request, or answers more than 256 MiB.
         """
         return self._ask("POST", path, body)
@@ -85,7 +90,8 @@ class Client:
             raise Unavailable(
                 f"server {self.url} answers {path} with {status}: {said}", _wait(wait)
             )
-        raise ModelError(f"server {self.url} refuses {path} with {status}: {said}")
+        refusal = Missing if status == 404 else ModelError
+        raise refusal(f"server {self.url} refuses {path} with {status}: {said}")
 
     def _content(self, path: str, response: Any) -> bytes:
         held = bytearray()

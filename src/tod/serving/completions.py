@@ -39,11 +39,13 @@ class _Choice(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     choices: list[_Choice]
+    model: str | None = None
 
 
 class _Model(msgspec.Struct):
     id: str
     max_model_len: int | None = None
+    parent: str | None = None
 
 
 class _Models(msgspec.Struct):
@@ -64,6 +66,8 @@ class Asked:
         top_p: Nucleus mass; 1: all tokens.
         top_k: Most likely tokens that are left; None: all.
         seed: Seed of the draws; None: the server's own.
+        named: Whether the answer must say that it comes from this model, which an adapter has no
+            other name for: servers that do not know a name may answer with what they have.
     """
 
     model: str
@@ -75,6 +79,7 @@ class Asked:
     top_p: float = 1.0
     top_k: int | None = None
     seed: int | None = None
+    named: bool = False
 
     @property
     def body(self) -> dict[str, Any]:
@@ -122,9 +127,14 @@ def complete(client: Client, asked: Asked) -> tuple[Completion, ...]:
 
     Raises:
         Unavailable: The server did not answer.
+        Missing: It does not know the model.
         ModelError: It answers something else than was asked; with the field and its value.
     """
-    choices = _answer(client, asked.body).choices
+    answer = _answer(client, asked.body)
+    choices = answer.choices
+    if asked.named and answer.model != asked.model:
+        said = f"{asked.model!r} was asked: it answers for every name with what it has"
+        raise _refused(client, "model", repr(answer.model), said)
     if len(choices) != asked.size:
         raise _refused(
             client,
@@ -176,9 +186,13 @@ def score(
 
 
 def models(client: Client) -> dict[str, int | None]:
-    """What the server serves, and the longest context of each where it says that."""
-    listed = _decoded(client, client.get("/v1/models"), _Models)
-    return {model.id: model.max_model_len for model in listed.data}
+    """What the server serves, and the longest context of each where it says that.
+
+    That of an adapter is its model's.
+    """
+    listed = _decoded(client, client.get("/v1/models"), _Models).data
+    own = {model.id: model.max_model_len for model in listed}
+    return {m.id: own.get(m.parent or "") if own[m.id] is None else own[m.id] for m in listed}
 
 
 def _answer(client: Client, body: dict[str, Any]) -> _Answer:

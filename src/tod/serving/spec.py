@@ -1,6 +1,7 @@
 """Which server draws the candidates, and how it is asked."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, FiniteFloat
 
@@ -26,6 +27,20 @@ def _addresses(value: Any) -> Any:
     return cleaned
 
 
+class Sync(Spec):
+    """How the adapters that are trained reach the servers, and what is done where they did not."""
+
+    adapters: Path | None = None
+    """Directory in which they are written and from which the servers read them; None:
+    ``adapters`` in the run directory."""
+    sequences: Count = 8
+    """Candidates that every server draws and scores after every transfer, to be scored here too."""
+    on_mismatch: Literal["stop", "warn"] = "stop"
+    """What is done where a server draws from something else than it was sent."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Precision that the servers compute in: how much of a gap may be rounding."""
+
+
 class ServedPolicy(Spec):
     """Servers that draw the candidates in the place of this process.
 
@@ -45,3 +60,5 @@ class ServedPolicy(Spec):
     """Seconds that a server may be away before it is given up."""
     key: str | None = None
     """Environment variable that holds the key of the servers; None: they want none."""
+    sync: Sync = Sync()
+    """Training: how the servers get the weights."""

@@ -1,5 +1,6 @@
 """A small completions server over a model of ours, that can lie as real ones do."""
 
+import copy
 import json
 import socket
 import threading
@@ -22,6 +23,13 @@ def nothing(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def with_adapter(base: Any, directory: str) -> Any:
+    """The base model with an adapter of a directory."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(copy.deepcopy(base), directory).eval().requires_grad_(False)
+
+
 @dataclass
 class Book:
     """What a server serves, how it lies, and what it saw.
@@ -32,6 +40,9 @@ class Book:
         told: Changes an answer before it is sent.
         failing: Answers of the next requests in the place of real ones, as (status, seconds, text).
         most: Requests at one time, the most that were seen.
+        read: The adapter of a directory as the server reads it, onto a model of its own.
+        base: Name of the model that adapters belong to.
+        loads: Names of the adapters that were loaded, in order.
     """
 
     models: dict[str, Any]
@@ -45,15 +56,52 @@ class Book:
     lock: Any = field(default_factory=threading.Lock)
     model_lock: Any = field(default_factory=threading.Lock)
     pause: float = 0.0
+    read: Callable[[Any, str], Any] = with_adapter
+    base: str = "tiny"
+    loads: list[str] = field(default_factory=list)
+
+    def load(self, body: dict[str, Any]) -> tuple[int, str]:
+        """Read an adapter, as vLLM does."""
+        name = body["lora_name"]
+        if name in self.models:
+            return 400, f"The lora adapter '{name}' has already been loaded."
+        self.models[name] = self.read(self.models[self.base], body["lora_path"])
+        self.loads.append(name)
+        return 200, "Success"
+
+    def unload(self, body: dict[str, Any]) -> tuple[int, str]:
+        """Forget an adapter, as vLLM does."""
+        if self.models.pop(body["lora_name"], None) is None:
+            return 404, "cannot be found"
+        return 200, "Success"
+
+    def forget(self) -> None:
+        """What a server that was killed and started anew holds."""
+        self.models = {self.base: self.models[self.base]}
 
     def answer(self, body: dict[str, Any]) -> Any:
         """The answer to a request of completions."""
         body = self.asked(dict(body))
-        model, prompt = self.models[body["model"]], np.array(body["prompt"])
+        name, prompt = body["model"], np.array(body["prompt"])
         with self.model_lock:
-            if body.get("prompt_logprobs") is not None:
-                return self.told({"choices": [_scored(model, prompt)]})
-            return self.told({"choices": _drawn(model, prompt, body, self.eos)})
+            choices = _remembered(self.models[name], prompt, body, self.eos)
+            return self.told({"choices": choices, "model": name})
+
+
+_KNOWN: dict[str, Any] = {}
+"""Answers of models whose weights stay: one request has one answer, as its seed says."""
+
+
+def _remembered(model: Any, prompt: Any, body: dict[str, Any], eos: Any) -> list[dict[str, Any]]:
+    """The choices of a request, computed once; of each a copy, which lies may change."""
+    rest = {key: value for key, value in body.items() if key != "model"}
+    key = json.dumps([id(model), rest, eos], sort_keys=True)
+    if key not in _KNOWN:
+        scoring = body.get("prompt_logprobs") is not None
+        made = [_scored(model, prompt)] if scoring else _drawn(model, prompt, body, eos)
+        _KNOWN[key] = (model, json.dumps(made))  # the model too: its number stays its own
+    choices: list[dict[str, Any]] = json.loads(_KNOWN[key][1])
+    return choices
 
 
 def _drawn(model: Any, prompt: Any, body: dict[str, Any], eos: Any) -> list[dict[str, Any]]:
@@ -129,8 +177,18 @@ class _Handler(BaseHTTPRequestHandler):
             if planned is not None:
                 self._send(*planned)
                 return
+            if self.path.endswith("_lora_adapter"):
+                change = book.unload if "unload" in self.path else book.load
+                self._send(*change(body))
+                return
+            if body["model"] not in book.models:
+                self._send(404, f"The model `{body['model']}` does not exist.")
+                return
             try:
                 told = book.answer(body)
+            except ConnectionAbortedError:  # killed while it worked
+                self.close_connection = True
+                return
             except Exception as error:  # a fault of the test, to be seen there
                 self._send(400, repr(error))
                 raise

@@ -38,13 +38,17 @@ ROUNDED = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def told(trainer: Any, server: Any, probe: Any, known: list[Earlier], dtype: str) -> Any:
     """What a probe says where the server computes in a precision."""
     rough = copy.deepcopy(server).to(ROUNDED[dtype])
-    trainer, known = as_held(trainer, dtype), [one.as_held(dtype) for one in known]
+    ends = known[:1] + known[1:][-1:]  # the newest and the first: parts of both
+    trainer, known, ends = (
+        as_held(trainer, dtype),
+        *([one.as_held(dtype) for one in some] for some in (known, ends)),
+    )
     return in_sync(
         scored_log_probs(rough, probe)[0],
         scored_log_probs(trainer, probe)[0],
         probe.sequences,
         noise=expected_noise(trainer, probe, dtype),
-        alternatives=[*whole(trainer, probe, known), *in_parts(trainer, probe, known)],
+        alternatives=[*whole(trainer, probe, known), *in_parts(trainer, probe, ends)],
         experts=has_experts(trainer),
     )
 

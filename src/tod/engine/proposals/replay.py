@@ -79,6 +79,7 @@ def pack(buffer: Buffer) -> dict[str, np.ndarray]:
         "ids": rollouts.ids,
         "log_mu": rollouts.log_mu,
         "truncated": rollouts.truncated,
+        **({} if rollouts.version is None else {"version": rollouts.version}),
         **{f"utility/{name}": values for name, values in evidence.utility.items()},
         **{f"anchor/{name}": values for name, values in evidence.anchors.items()},
     }
@@ -102,6 +103,7 @@ def unpack(session: Session, arrays: Mapping[str, np.ndarray]) -> Buffer:
         ids=arrays["ids"],
         log_mu=arrays["log_mu"],
         truncated=arrays["truncated"],
+        version=arrays.get("version"),
     )
     named = {
         part: {

@@ -141,33 +141,41 @@ def compared(
     greeting: Greeting,
     dtype: str,
     temperature: float,
+    thorough: bool = True,
 ) -> Checked:
-    """A server's draws and its scores of them, against a model and what may be held instead."""
+    """A server's draws and its scores of them, against a model and what may be held instead.
+
+    Parts of earlier weights and other temperatures are looked at where a gap is beyond rounding and
+    no earlier version explains it; ``thorough``: always, so that a part is seen whose gap is not.
+    """
     model, known = as_held(model, dtype), [one.as_held(dtype) for one in known]
     noise = expected_noise(model, drawn, dtype)
     log_policy, _ = scored_log_probs(model, drawn)
-    others = [*whole(model, drawn, known), *in_parts(model, drawn, known)]
-    others += at_temperatures(model, drawn, scores)
-    weights = in_sync(
-        scores,
-        log_policy,
-        drawn.sequences,
-        noise=noise,
-        alternatives=others,
-        experts=has_experts(model),
-    )
+    others = whole(model, drawn, known)
+
+    def read() -> Sync:
+        return in_sync(
+            scores,
+            log_policy,
+            drawn.sequences,
+            noise=noise,
+            alternatives=others,
+            experts=has_experts(model),
+        )
+
+    weights = None if thorough else read()
+    if weights is None or weights.kind not in ("noise", "stale", "initial"):
+        others += in_parts(model, drawn, known) + at_temperatures(model, drawn, scores)
+        weights = read()
     sampling = lawful = None
     if weights.good and drawn.log_mu is not None:
         at = tempered(model, drawn, [temperature])[:, 0]
         log_mu = np.asarray(drawn.log_mu, np.float64)
-        others = at_temperatures(model, drawn, log_mu)
-        sampling = in_sync(
-            log_mu,
-            at,
-            drawn.sequences,
-            noise=noise * max(1.0, 1 / temperature),
-            alternatives=others,
-        )
+        rounding = noise * max(1.0, 1 / temperature)
+        sampling = in_sync(log_mu, at, drawn.sequences, noise=rounding)
+        if thorough or not sampling.good:
+            others = at_temperatures(model, drawn, log_mu)
+            sampling = in_sync(log_mu, at, drawn.sequences, noise=rounding, alternatives=others)
         lawful = surprise(model, drawn, temperature)
     return Checked(greeting, weights, sampling, lawful, dtype, len(drawn.sequences))
 

@@ -1,8 +1,8 @@
 """Candidates from servers in the form that our own sampler gives them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,12 +11,13 @@ from tod.base import DataError, Groups, ModelError
 from tod.base.uniforms import row_keys
 from tod.engine.rollouts import Rollouts
 from tod.engine.sampling.params import SamplingParams
-from tod.serving.client import Client
+from tod.serving.client import Client, Missing
 from tod.serving.completions import Asked, Completion, complete, score
 from tod.serving.handshake import Greeting, handshake
 from tod.serving.pool import answers
 from tod.serving.spec import ServedPolicy
 
+Answer = TypeVar("Answer")
 _SEEDS = 1 << 63
 
 
@@ -30,6 +31,9 @@ class ServedSampler:
         clients: Connections, one a server.
         model: What the servers call the weights in force; `spec.model` at first.
         greetings: What each showed before the first token.
+        version: Batches that the weights in force were trained on; None where nothing is trained.
+        restore: Gives a server its weights again that says it has none of that name, as one that
+            was started anew; None: such a server is refused.
     """
 
     spec: ServedPolicy
@@ -37,6 +41,8 @@ class ServedSampler:
     clients: list[Client] = field(default_factory=list)
     model: str = ""
     greetings: tuple[Greeting, ...] = ()
+    version: int | None = None
+    restore: Callable[[Client, str], None] | None = None
 
     def __post_init__(self) -> None:
         """Make the connections; nothing is asked yet."""
@@ -61,11 +67,12 @@ class ServedSampler:
         step: int,
         context_ids: Int[np.ndarray, " C"] | None = None,
         progress: Callable[[int, int], None] | None = None,
+        clients: Sequence[Client] | None = None,
     ) -> Rollouts:
         """Draw ``size`` candidates of each of C prompts; arguments as of `sampling.sampler.sample`.
 
         A prompt's request has a seed of (seed, step, context). Before the first one every server
-        is looked at (`tod.serving.handshake`).
+        is looked at (`tod.serving.handshake`). ``clients``: the servers that draw; None: all.
 
         Raises:
             DataError: Nothing to draw, or greedy draws, which have no μ.
@@ -85,16 +92,24 @@ class ServedSampler:
         if not self.greetings:
             self.greetings = self._each(lambda client: handshake(client, jobs))
         found = answers(
-            self.clients,
+            self.clients if clients is None else clients,
             jobs,
-            complete,
+            self._complete,
             in_flight=self.spec.in_flight,
             patience=self.spec.patience,
             progress=progress,
         )
-        return gathered(prompts, found, self.vocabulary)
+        drawn = gathered(prompts, found, self.vocabulary)
+        if self.version is None:
+            return drawn
+        return replace(drawn, version=np.full(len(drawn.sequences), self.version))
 
-    def scores(self, rollouts: Rollouts, model: str | None = None) -> Float[np.ndarray, " M"]:
+    def scores(
+        self,
+        rollouts: Rollouts,
+        model: str | None = None,
+        clients: Sequence[Client] | None = None,
+    ) -> Float[np.ndarray, " M"]:
         """Log-prob of every completion token at temperature 1 by the servers' model, nats.
 
         Each server scores one candidate at a time: vLLM 0.32 with adapters stops for good when it
@@ -108,10 +123,26 @@ class ServedSampler:
         ]
 
         def one(client: Client, row: tuple[Any, Any]) -> Float[np.ndarray, " T"]:
-            return score(client, name, np.concatenate(row), len(row[0]))
+            return self._known(
+                client, name, lambda: score(client, name, np.concatenate(row), len(row[0]))
+            )
 
-        found = answers(self.clients, rows, one, in_flight=1, patience=self.spec.patience)
+        servers = self.clients if clients is None else clients
+        found = answers(servers, rows, one, in_flight=1, patience=self.spec.patience)
         return np.concatenate(found)
+
+    def _complete(self, client: Client, asked: Asked) -> tuple[Completion, ...]:
+        return self._known(client, asked.model, lambda: complete(client, asked))
+
+    def _known(self, client: Client, name: str, ask: Callable[[], Answer]) -> Answer:
+        """An answer, asked again when the server was given weights that it did not know."""
+        try:
+            return ask()
+        except Missing:
+            if self.restore is None:
+                raise
+            self.restore(client, name)
+            return ask()
 
     def _each(self, ask: Callable[[Client], Any]) -> tuple[Any, ...]:
         """The answer of each server, one after the other, waited for like any."""
@@ -138,6 +169,7 @@ class ServedSampler:
             top_p=1.0 if params.top_p is None else params.top_p,
             top_k=params.top_k,
             seed=seed,
+            named=self.version is not None,
         )
 
 

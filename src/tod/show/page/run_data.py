@@ -90,6 +90,7 @@ class RunView:
         worst: The most fragile contexts of the last steps.
         recipe: As resolved.
         environment: Versions, hardware, threads, git, seeds, created.
+        mismatches: Sampling servers that drew from other weights than they were sent, a line each.
         search: What a selection at test time gained (``search.json``), or None.
         diagnosis: Of all steps together (``tod.diagnosis/1``), where rollouts were diagnosed.
         verdict: Of the run: ``regime``, ``regime_before`` and ``pool`` of the schema; None where
@@ -108,6 +109,7 @@ class RunView:
     worst: list[WorstContext] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    mismatches: list[str] = field(default_factory=list)
     search: dict[str, Any] | None = None
     diagnosis: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
@@ -202,6 +204,7 @@ def load(path: Path | str, sharing: int = 1) -> RunView:
         worst=[] if contexts is None else _worst(contexts, rollouts, sharing),
         recipe=manifest.recipe,
         environment={name: getattr(manifest, name) for name in kept},
+        mismatches=[f"step {m['step']}: {m.get('said', '')}" for m in run.mismatches.read()],
         search=_search(run.path / "search.json"),
     )
 

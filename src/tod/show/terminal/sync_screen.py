@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from tod.diagnostics import SYNC_REMEDIES, SYNC_WORDS
 from tod.show.screen import Screen
 
 if TYPE_CHECKING:
@@ -12,29 +13,6 @@ if TYPE_CHECKING:
     from tod.engine.served.check import Checked
 
 WIDTH, MOST = 80, 4
-WORDS = {
-    "noise": "the same weights",
-    "temperature": "the same weights at another temperature",
-    "truncated": "the same weights, unlikely tokens cut off",
-    "stale": "older weights",
-    "initial": "the weights that training started from",
-    "partly_old": "weights that are old in part",
-    "other_tokens": "another model, or another tokenizer",
-    "other_prompt": "another prompt or template before the answers",
-    "router": "the same weights, but its router chooses other experts for some tokens",
-    "weights": "other weights, none that it was compared with",
-}
-REMEDIES = {
-    "temperature": "Give both sides one temperature.",
-    "truncated": "Start it with --generation-config vllm, or ask for top_p 1.",
-    "stale": "The last weight update did not reach it: repeat it, then check again.",
-    "initial": "No weight update reached it: look at how weights are sent.",
-    "partly_old": "Its reload left a part behind: restart it with the new weights.",
-    "other_tokens": "Serve the model whose tokens these are.",
-    "other_prompt": "Send token ids, not text.",
-    "router": "Give both sides one precision in the router, or replay its choices.",
-    "weights": "Name what it may hold with --earlier and --initial.",
-}
 
 
 def show(found: "Checked") -> None:
@@ -66,7 +44,7 @@ def lines(found: "Checked") -> list[str]:
         told += _hung("  unseen   ", f"too close to tell from rounding: {some}")
     worst = next((s for s in (found.weights, found.sampling) if s is not None and not s.good), None)
     if worst is not None:
-        told += ["", *wrap(REMEDIES[worst.kind], WIDTH)]
+        told += ["", *wrap(SYNC_REMEDIES[worst.kind], WIDTH)]
     elif not found.good:
         told += [
             "",
@@ -87,7 +65,7 @@ def headline(found: "Checked") -> str:
     if worst is None:
         return "Out of sync: the draws follow another law than their log-probs."
     name = f" ({worst.name})" if worst.name else ""
-    return f"Out of sync: {WORDS[worst.kind]}{name}."
+    return f"Out of sync: {SYNC_WORDS[worst.kind]}{name}."
 
 
 def _row(label: str, sync: "Sync") -> list[str]:
