@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tod.cli.main import app
-from tod.diagnostics import Sync
+from tod.diagnostics import SYNC_REMEDIES, SYNC_WORDS, Sync
 from tod.diagnostics.sync import SyncKind
-from tod.show.terminal.sync_screen import REMEDIES, WORDS, lines
+from tod.show.terminal.sync_screen import lines
 
 KINDS = SyncKind.__args__  # type: ignore[attr-defined]
 
@@ -27,11 +27,11 @@ def checked(kind: str = "noise", name: str = "", **more: Any) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_screen_answers_first_and_fits(kind):
     shown = lines(checked(kind, "" if kind == "noise" else "2 versions old"))
-    first = "In sync" if kind == "noise" else f"Out of sync: {WORDS[kind]} (2 versions old)"
+    first = "In sync" if kind == "noise" else f"Out of sync: {SYNC_WORDS[kind]} (2 versions old)"
     assert shown[0].startswith(first)
     assert len(shown) <= 24
     assert max(map(len, shown[1:])) <= 80
-    assert kind == "noise" or " ".join(shown).endswith(REMEDIES[kind])
+    assert kind == "noise" or " ".join(shown).endswith(SYNC_REMEDIES[kind])
 
 
 def test_draws_of_another_law_are_said():
@@ -41,8 +41,8 @@ def test_draws_of_another_law_are_said():
 
 
 def test_every_kind_has_its_words():
-    assert set(WORDS) == set(KINDS)
-    assert set(REMEDIES) == set(KINDS) - {"noise"}
+    assert set(SYNC_WORDS) == set(KINDS)
+    assert set(SYNC_REMEDIES) == set(KINDS) - {"noise"}
 
 
 def test_a_server_that_is_not_there(monkeypatch):
