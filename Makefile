@@ -1,5 +1,6 @@
 # make demo   the main job: train the embedded model, print the report's path
 # make test   every check and test (CPU, minutes)
+# make test-verl   our plugin inside verl 0.9.1, which gets an environment of its own
 # make test-machines   the numeric tests as other machines compute them (an hour and more)
 # make study-quick, study-exact, study-lm   are operators of one target interchangeable? (docs/swap.md)
 # make bench-arc   controllers of sharpness on exact worlds (docs/results/arc.md)
@@ -24,7 +25,7 @@ export TOKENIZERS_PARALLELISM := false
 # hundreds of processes start here: where bytecode may not be written each compiles torch anew, 13 s
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-slow test-machines test-pythons mutants study-quick study-exact study-lm lint format types contracts unit doctest bench bench-arc tiny schemas docs dist clean
+.PHONY: demo test test-slow verl-environment test-verl test-machines test-pythons mutants study-quick study-exact study-lm lint format types contracts unit doctest bench bench-arc tiny schemas docs dist clean
 
 demo: $(TRAIN)
 	$(VENV)/bin/tod demo --output runs/demo --overwrite
@@ -55,6 +56,20 @@ test-slow: $(STAMP)
 # other numbers of threads, fewer instructions; MACHINES="nehalem own-2" runs those alone
 test-machines: $(STAMP)
 	$(PY) scripts/test_machines.py $(MACHINES)
+
+# the plugin inside verl 0.9.1, in an environment of its own: Ray, its queue, its trainers, no GPU
+verl-environment: build/verl/.installed
+
+test-verl: build/verl/.installed
+	PYTHONPATH=src build/verl/bin/python -m pytest -m slow -p no:cacheprovider tests/live/test_verl_real.py
+
+build/verl/.installed: constraints.txt
+	$(PYTHON) -m venv build/verl
+	build/verl/bin/python -m pip install --disable-pip-version-check --no-compile torch==2.13.0
+	build/verl/bin/python -m pip install --disable-pip-version-check --no-compile \
+		verl==0.9.1 TransferQueue==0.1.11 cachetools uvicorn fastapi hypothesis scipy pytest \
+		$$(sed -n '/^dependencies = \[/,/^\]/s/^  "\([^";]*\).*/\1/p' pyproject.toml)
+	@touch $@
 
 # what needs no torch, under the other versions of Python that are here; PYTHONS="/usr/bin/python3.13"
 test-pythons:

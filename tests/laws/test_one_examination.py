@@ -19,7 +19,7 @@ from tod.diagnostics import Mismatch
 from tod.engine import record as engine
 from tod.formats import read
 from tod.live.export import LiveBatch
-from tod.live.trl.step import judge
+from tod.live.step import judge
 from tod.operators import BestOfK, Operator, WeightedRegression
 from tod.procedure import Declared, Procedure, examine, steps_of, weigh
 from tod.regimes import GrowingPool, feasible_eta

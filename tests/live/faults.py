@@ -12,10 +12,10 @@ from tod.live.guard import harmless
 MODULES = (
     "tod.live.export",
     "tod.live.trl.callback",
-    "tod.live.trl.findings",
+    "tod.live.findings",
     "tod.live.trl.generated",
     "tod.live.trl.hooks",
-    "tod.live.trl.step",
+    "tod.live.step",
     "tod.live.trl.trainer",
     "tod.procedure.procedure",
     "tod.runs.atomic",

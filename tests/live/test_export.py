@@ -339,7 +339,7 @@ class V1Trainer:
 
 def test_verl_trainers_that_keep_the_batch_in_a_queue_are_refused(tmp_path):
     trainer = V1Trainer()
-    with pytest.raises(SpecError, match=r"V1Trainer.*trainer\.use_v1=false.*tod diagnose DIR"):
+    with pytest.raises(SpecError, match=r"V1Trainer.*plugin.*trainer_mode=tod_sync.*use_v1=false"):
         VerlExporter(tmp_path / "out").attach(trainer)
     assert "_log_rollout_data" not in vars(trainer)
 

@@ -15,8 +15,8 @@ from tod.live.export import LiveBatch
 from tod.runs import Manifest, RunDirectory
 
 pytest.importorskip("transformers")
-from tod.live.trl import findings as module
-from tod.live.trl.findings import EVERY, LiveFindings, logged, piece_of
+from tod.live import findings as module
+from tod.live.findings import EVERY, LiveFindings, logged, piece_of
 
 
 def batches(columns: Any) -> list[tuple[int, LiveBatch]]:

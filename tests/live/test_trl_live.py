@@ -363,8 +363,8 @@ def vllm_like():
 
 
 def test_an_engines_log_probs_are_mu_and_a_tools_tokens_are_not_the_policys():
+    from tod.live.step import judge
     from tod.live.trl.generated import batch_of, rows_of
-    from tod.live.trl.step import judge
     from tod.regimes import GrowingPool
     from tod.targets import Target, Tilt
 
@@ -563,7 +563,7 @@ def test_no_fault_anywhere_stops_or_changes_training(tmp_path, kind):
 
 
 def test_ctrl_c_in_our_code_passes(tmp_path):
-    fault = ["tod.live.trl.step:judge", "interrupt"]
+    fault = ["tod.live.step:judge", "interrupt"]
     run([{"output": str(tmp_path), "instrument_with": {}, "fault": fault}])
     assert (tmp_path / "error.txt").read_text().startswith("KeyboardInterrupt")
 

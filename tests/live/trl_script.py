@@ -15,7 +15,8 @@ from transformers import set_seed
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from tod.engine.models import load_model
-from tod.live.trl import findings, instrument
+from tod.live import findings
+from tod.live.trl import instrument
 
 findings.BUDGET = 60.0  # looks are paced by the clock, which a busy machine stretches
 

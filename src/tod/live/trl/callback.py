@@ -3,26 +3,25 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from tod.arc import ArcConfig, Decision
-from tod.base import RunError
 from tod.diagnostics import ProbeReading
 from tod.live.export import LiveBatch
+from tod.live.findings import LiveFindings
 from tod.live.guard import Guard, harmless
+from tod.live.places import free, reopened
+from tod.live.step import Judged, judge, metrics, utility_means
 from tod.live.trl.arc import Steering
-from tod.live.trl.findings import LiveFindings
 from tod.live.trl.generated import appended, batch_of, gathered
 from tod.live.trl.hooks import FORWARD, Hooks, Seen, check
 from tod.live.trl.probe import LiveProbeSettings, Probing
-from tod.live.trl.step import Judged, judge, metrics, utility_means
 from tod.live.trl.trainer import Aim, advantage, aim, pull, sampled_exactly, total_name
 from tod.regimes import GrowingPool
-from tod.runs import DirectoryLock, Manifest, RunDirectory, StepRecord
+from tod.runs import Manifest, RunDirectory, StepRecord
 from tod.targets import TargetSpec
 
 logger = logging.getLogger(__name__)
@@ -285,41 +284,15 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
     def _directory(self, step: int) -> RunDirectory:
         """A new directory, or the one of the run that is being resumed."""
         if step > 0:
-            begun = list(takewhile(RunDirectory.begun, self._places()))
-            if begun:
-                run = RunDirectory.open(begun[-1], lock=RunDirectory.claim(begun[-1], resume=True))
-                run.resume_at(step)
+            run = reopened(self._asked, step)
+            if run is not None:
                 return run
         manifest = Manifest.of(
             self.path.parent.name, self._recipe(), {"train": int(self.trainer.args.seed)}
         )
-        place, lock = self._free()
+        how = "In Python: instrument(..., overwrite=True)"
+        place, lock = free(self._asked, self.overwrite, how)
         return RunDirectory.create(place, manifest, overwrite=self.overwrite, lock=lock)
-
-    def _free(self) -> tuple[Path, DirectoryLock]:
-        """The first place that no other run has, and its lock; another than the first is said.
-
-        Raises:
-            RunError: The first cannot be written at all.
-        """
-        for place in self._places():
-            try:
-                return place, RunDirectory.claim(place, overwrite=self.overwrite)
-            except RunError as error:
-                if not (place.is_dir() and any(place.iterdir())):
-                    raise
-                logger.warning(
-                    "%s In Python: instrument(..., overwrite=True). The records of this run go to "
-                    "the same name with the next number.",
-                    error,
-                )
-        raise AssertionError("there is a number for every run")
-
-    def _places(self) -> Iterator[Path]:
-        """The directory that was asked for, then its name with 2, 3 and so on."""
-        yield self._asked
-        for number in count(2):
-            yield self._asked.with_name(f"{self._asked.name}-{number}")
 
     def _recipe(self) -> dict[str, Any]:
         trainer = self.trainer

@@ -52,13 +52,13 @@ def judge(
         step: The batch's number.
         assumed: Whether the target is a guess.
         on_policy: Whether π is μ by the way the batch was made, for when it is not recorded.
-        clipped: Share of all tokens that TRL logged as clipped, when known.
+        clipped: Share of all tokens that the trainer logged as clipped, when known.
         entropy: Mean token entropy, when known.
         probe: What the policy says of a probe, where one was read at this step.
 
     Raises:
         DataError: No context has all that the target reads.
-        MissingLogProbs: The target names a policy that TRL did not compute.
+        MissingLogProbs: The target names a policy that the trainer did not compute.
     """
     general = target.target
     candidates, kept = batch.candidates(general.needs(), general.utilities)

@@ -36,13 +36,20 @@ class LiveFindings:
     Args:
         looks: Consecutive looks in which a finding must be seen before it is told.
         clock: Seconds, for the pace of looking.
+        framework: Whose trainer it is, for the names of its metrics and settings.
 
     Attributes:
         last: What the last look saw; None before the first.
         spent: Seconds that keeping steps and looking took.
     """
 
-    def __init__(self, looks: int = 2, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        looks: int = 2,
+        clock: Callable[[], float] = time.perf_counter,
+        framework: str = "trl",
+    ) -> None:
+        self.framework = framework
         self.last: Findings | None = None
         self.spent = 0.0
         self._alerts = Alerts(looks)
@@ -51,7 +58,9 @@ class LiveFindings:
         self._next = EVERY
         self._steps = 0
         self._began = clock()
-        find(run_of(logs=[logged([{"step": 1, "loss": 0.0}])]))  # imports what looks need
+        find(
+            run_of(logs=[logged([{"step": 1, "loss": 0.0}], framework)])
+        )  # imports what looks need
 
     def step(self, step: int, batch: LiveBatch, history: list[dict[str, Any]]) -> list[Finding]:
         """Keep what a step generated, and look where it is time.
@@ -66,7 +75,7 @@ class LiveFindings:
         """
         began = self._clock()
         try:
-            piece = piece_of(step, batch)
+            piece = piece_of(step, batch, self.framework)
             if piece is not None:
                 self._pieces.append(piece)
             self._steps += 1
@@ -93,9 +102,9 @@ class LiveFindings:
 
     def _asked(self, history: list[dict[str, Any]]) -> list[Finding]:
         rollouts = join(self._pieces) if self._pieces else None
-        run = run_of(logs=[logged(history)] if history else [])
+        run = run_of(logs=[logged(history, self.framework)] if history else [])
         gaps = {step: gap for piece in self._pieces for step, gap in piece.gaps.items()}
-        self.last = find(replace(run, rollouts=rollouts, gaps=gaps, framework="trl"))
+        self.last = find(replace(run, rollouts=rollouts, gaps=gaps, framework=self.framework))
         new = self._alerts.update(self.last)
         for finding in new:
             since = "" if finding.onset is None else f", {finding.onset.words}"
@@ -103,15 +112,15 @@ class LiveFindings:
         return new
 
 
-def logged(history: list[dict[str, Any]]) -> Any:
+def logged(history: list[dict[str, Any]], framework: str = "trl") -> Any:
     """The trainer's own metrics as a log, those of ours left out."""
     rows = LogRows()
     for place, row in enumerate(history, start=1):
         rows.add(place, {key: x for key, x in row.items() if not key.startswith("tod/")})
-    return build("trainer_state", rows, framework="trl")
+    return build("trainer_state", rows, framework=framework)
 
 
-def piece_of(step: int, batch: LiveBatch) -> Piece | None:
+def piece_of(step: int, batch: LiveBatch, framework: str = "trl") -> Piece | None:
     """A step's rollouts; those without a reward are left out, None where none has one."""
     reward = next(iter(batch.utility.values()), None)
     if reward is None:
@@ -139,7 +148,7 @@ def piece_of(step: int, batch: LiveBatch) -> Piece | None:
     )
     gap = gap_of(batch)
     gaps = {} if gap is None else {step: gap}
-    return Piece((), "trl", rollouts, gaps, utilities=tuple(batch.utility))
+    return Piece((), framework, rollouts, gaps, utilities=tuple(batch.utility))
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

@@ -177,9 +177,10 @@ def _require_batch(trainer: str, inner: Any) -> None:
         return
     raise SpecError(
         f"{trainer}.{_METHOD} is given ({', '.join(known)}) and not {_EXTRA}: this trainer keeps "
-        "its batch in a queue and passes keys, so there is nothing to write (verl's V1 trainers, "
-        "the default since 0.9). Set trainer.use_v1=false, or leave attach out, set "
-        "trainer.rollout_data_dir=DIR and run `tod diagnose DIR`."
+        "its batch in a queue and passes keys (verl's V1 trainers, the default since 0.9). The "
+        "plugin watches those: set VERL_USE_EXTERNAL_MODULES=tod.live.verl.plugin in the "
+        "environment and trainer.v1.trainer_mode=tod_sync on the command line, and leave attach "
+        "out. Or set trainer.use_v1=false."
     )
 
 

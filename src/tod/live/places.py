@@ -1,0 +1,53 @@
+"""Where the records of a training go: a place of its own, and the same place when it is resumed."""
+
+import logging
+from collections.abc import Iterator
+from itertools import count, takewhile
+from pathlib import Path
+
+from tod.base import RunError
+from tod.runs import DirectoryLock, RunDirectory
+
+logger = logging.getLogger(__name__)
+
+
+def places(asked: Path) -> Iterator[Path]:
+    """The directory that was asked for, then its name with 2, 3 and so on."""
+    yield asked
+    for number in count(2):
+        yield asked.with_name(f"{asked.name}-{number}")
+
+
+def free(asked: Path, overwrite: bool, how: str) -> tuple[Path, DirectoryLock]:
+    """The first place that no other run has, and its lock; another than the first is said.
+
+    Args:
+        asked: The directory that was asked for.
+        overwrite: Whether an earlier run there may be replaced.
+        how: How a person says that it may.
+
+    Raises:
+        RunError: The first cannot be written at all.
+    """
+    for place in places(asked):
+        try:
+            return place, RunDirectory.claim(place, overwrite=overwrite)
+        except RunError as error:
+            if not (place.is_dir() and any(place.iterdir())):
+                raise
+            logger.warning(
+                "%s %s. The records of this run go to the same name with the next number.",
+                error,
+                how,
+            )
+    raise AssertionError("there is a number for every run")
+
+
+def reopened(asked: Path, step: int) -> RunDirectory | None:
+    """The newest run there, cut to what it held at ``step``; None where none was begun."""
+    begun = list(takewhile(RunDirectory.begun, places(asked)))
+    if not begun:
+        return None
+    run = RunDirectory.open(begun[-1], lock=RunDirectory.claim(begun[-1], resume=True))
+    run.resume_at(step)
+    return run

@@ -1,0 +1,107 @@
+"""The target that a verl trainer's own configuration implies, or one that is assumed and said."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from tod.base import SpecError
+from tod.candidates import Candidates
+from tod.configurations import Located
+from tod.configurations.implied_target import implied
+from tod.configurations.locate import reader
+from tod.configurations.recognise import ConfigurationFile
+from tod.live.export import LiveBatch
+from tod.live.verl.names import as_verl_names
+from tod.live.verl.queue import REWARD
+from tod.targets import Target, TargetSpec, Tilt
+
+
+@dataclass(frozen=True)
+class Aimed:
+    """A batch under its target: where that comes from, and what must be said about it."""
+
+    spec: TargetSpec
+    source: Literal["declared", "located", "assumed"]
+    batch: LiveBatch
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What a trainer's configuration says of the target.
+
+    Attributes:
+        declared: The target of ``trainer.tod.target``, if one is declared.
+        located: What `tod atlas locate` reads in the configuration; None where it cannot be read.
+        notes: Why there is no target, where there is none.
+    """
+
+    declared: TargetSpec | None
+    located: Located | None
+    notes: tuple[str, ...]
+
+    def aim(self, batch: LiveBatch) -> Aimed:
+        """The target of a batch: declared, located, or exp(reward) at μ, assumed.
+
+        A located target is not taken where the batch lacks a log-prob that it reads. Where rewards
+        are divided by their spread the batch gains that utility, ``reward/std``.
+        """
+        if self.declared is not None:
+            return Aimed(self.declared, "declared", batch)
+        if self.located is None or self.located.procedure is None:
+            return self._assumed(batch, *self.notes)
+        rewards = Candidates(contexts=batch.contexts, utility={REWARD: batch.utility[REWARD]})
+        found = implied(self.located.procedure.tilt, self.located.rule, rewards)
+        lacks = sorted(name for name in found.target.needs() if name not in batch.log)
+        if lacks:
+            named = ", ".join(f"log_{name}" for name in lacks)
+            return self._assumed(batch, f"its q* needs {named}, which verl did not compute")
+        values: Any = found.candidates.utility
+        more = {name: values[name] for name in values if name not in batch.utility}
+        if not more:
+            return Aimed(found.target, "located", batch, self.notes)
+        whole = replace(batch, utility={**batch.utility, **more})
+        return Aimed(found.target, "located", whole, self.notes)
+
+    def _assumed(self, batch: LiveBatch, *why: str) -> Aimed:
+        guess = Target(anchor={"mu": 1.0}, tilts=(Tilt(utility=REWARD, eta=1.0),))
+        notes = tuple(f"no target from the configuration: {one}; assumed {guess}" for one in why)
+        return Aimed(guess, "assumed", batch, notes)
+
+
+def configured(
+    settings: Mapping[str, Any], version: str, declared: Mapping[str, Any] | None = None
+) -> Configured:
+    """What a configuration says of the target, by the reader of `tod atlas locate`.
+
+    Args:
+        settings: verl's configuration, nested, resolved.
+        version: Its release.
+        declared: ``trainer.tod.target``, if it is set.
+
+    Raises:
+        SpecError: The declared target is none.
+    """
+    if declared is not None:
+        return Configured(_declared(declared), None, ())
+    file = ConfigurationFile("verl", as_verl_names(settings), program="main_ppo")
+    try:
+        located = reader(file, "the trainer's configuration", version)
+    except SpecError as error:
+        return Configured(None, None, (str(error),))
+    if located.procedure is None:
+        why = located.notes[:1] or tuple(located.undetermined[:1]) or ("it is not known",)
+        return Configured(None, located, why)
+    return Configured(None, located, tuple(c.effect for c in located.silent_changes))
+
+
+def _declared(data: Mapping[str, Any]) -> TargetSpec:
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter: TypeAdapter[TargetSpec] = TypeAdapter(TargetSpec)
+    try:
+        return adapter.validate_python({"kind": "tilt", **data})
+    except ValidationError as error:
+        raise SpecError(
+            f"trainer.tod.target = {dict(data)} is none: {error.errors()[0]['msg']}."
+        ) from None
