@@ -8,10 +8,12 @@ import json
 import logging
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import faults
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -75,9 +77,11 @@ def recorder(recorded: dict[str, Any], folder: Path, strict: bool = True, **more
     return Recorder(settings(recorded, folder, **more), "sync", "0.9.1", strict)
 
 
-def step(made: Recorder, recorded: dict[str, Any], number: int = 1) -> dict[str, float]:
+def step(
+    made: Recorder, recorded: dict[str, Any], number: int = 1, tokenizer: Any = None
+) -> dict[str, float]:
     logged = dict(recorded["logged"])
-    made.step(number, Queue(recorded), recorded["keys"], recorded["tags"], logged)
+    made.step(number, Queue(recorded), recorded["keys"], recorded["tags"], logged, tokenizer)
     return logged
 
 
@@ -128,6 +132,29 @@ def test_the_records_are_read_with_the_same_figures(recorded, tmp_path):
     assert found.to_dict()["target"]["source"] == "located"
     again = found.summary.to_dict()
     assert {name for name in summary if again[name] != summary[name]} <= HOST_ONLY
+
+
+def test_prompts_and_answers_are_spelled(recorded, tmp_path):
+    """By the policy's own tokens; lists of whole numbers alone are handed to a tokenizer."""
+
+    def decoded(rows: list[list[int]], skip_special_tokens: bool) -> list[str]:
+        assert skip_special_tokens
+        assert all(type(token) is int for row in rows for token in row)
+        return [" ".join(f"w{token}" for token in row) for row in rows]
+
+    made = recorder(recorded, tmp_path / "run")
+    step(made, recorded, tokenizer=SimpleNamespace(batch_decode=decoded))
+    made.close()
+    fields = {name: recorded["fields"][name]["rows"] for name in ("responses", "loss_mask")}
+    pairs = zip(fields["responses"], fields["loss_mask"], strict=True)
+    expected = [
+        " ".join(f"w{token}" for token, on in zip(ids, mask, strict=True) if on)
+        for ids, mask in pairs
+    ]
+    written = pl.read_parquet(tmp_path / "run" / "rollouts" / "*.parquet")
+    assert written["completion"].to_list() == expected
+    heads = [" ".join(f"w{i}" for i in row) for row in recorded["fields"]["prompts"]["rows"]]
+    assert written["prompt"].to_list() == [text for text in heads for _ in range(4)]
 
 
 def test_findings_are_logged_with_the_step_after_they_are_seen(recorded, tmp_path):

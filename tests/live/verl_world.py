@@ -190,5 +190,6 @@ def drive(trainer: Any, batches: Sequence[Sequence[Rollout]], **left_out: Any) -
 
 def tracking(folder: Path) -> Any:
     """Where verl's file logger writes, and what is in force while it does."""
+    folder.mkdir(parents=True, exist_ok=True)
     os.environ["VERL_FILE_LOGGER_PATH"] = str(folder / "tracking.jsonl")
     return folder / "tracking.jsonl"

@@ -141,7 +141,7 @@ def spelled(batch: LiveBatch, tokenizer: Any) -> LiveBatch:
     """The batch with its completions in words: the dearest of what is done with it."""
     if tokenizer is None or batch.sequences is None or batch.token_ids is None:
         return batch
-    rows: Any = batch.sequences.split(batch.token_ids)
+    rows = batch.sequences.split(batch.token_ids)
     return replace(batch, completion=tuple(_texts(rows, tokenizer)))
 
 
@@ -211,9 +211,8 @@ def _number(value: Any) -> float | None:
 def _spelled(prompts: list[Any], tokenizer: Any) -> list[str]:
     if tokenizer is None:
         return [" ".join(map(str, row)) for row in prompts]
-    return _texts(prompts, tokenizer)
+    return _texts([row.tolist() for row in prompts], tokenizer)
 
 
-def _texts(rows: list[Any], tokenizer: Any) -> list[str]:
-    lists = [row.tolist() for row in rows]
-    return [str(text) for text in tokenizer.batch_decode(lists, skip_special_tokens=True)]
+def _texts(rows: list[list[int]], tokenizer: Any) -> list[str]:
+    return [str(text) for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
