@@ -87,7 +87,7 @@ def step(model: LlamaForCausalLM, rollouts: Rollouts, way: str) -> float:
         value = padded(model, rollouts)
     else:
         value = token_log_probs(model, rollouts, layout=way).log_prob
-    loss = -(value * torch.linspace(-1, 1, len(value))).sum()
+    loss = -(value * torch.linspace(-1, 1, len(value), device=value.device)).sum()
     loss.backward()
     return float(loss.detach())
 

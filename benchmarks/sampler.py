@@ -31,7 +31,7 @@ REACH = {64: 1.6, 256: 2.0, 512: 2.0}
 class Subject:
     """A model, prompts for it, and the tokens that end an answer."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, device: str = "cpu", dtype: str = "float32") -> None:
         self.name = name
         if name == "random":
             self.model, self.ends, self.pad = _random_llama(), (1, 2, 3), 0
@@ -39,7 +39,7 @@ class Subject:
             sizes = rng.integers(PROMPT_TOKENS - 3, PROMPT_TOKENS + 4, size=64)
             self.prompts = [rng.integers(4, 32, size=n) for n in sizes]
         else:
-            self.model, tokenizer = load_model(name)
+            self.model, tokenizer = load_model(name, device=device, dtype=dtype)
             self.ends, self.pad = eos_ids(self.model, tokenizer), pad_id(self.model, tokenizer)
             texts = _countdown_prompts(64)
             self.prompts = [np.array(tokenizer(text)["input_ids"]) for text in texts]
@@ -98,7 +98,7 @@ def theirs(subject: Subject, prompts: list[np.ndarray], new: int, step: int) -> 
         eos_token_id=list(subject.ends),
         pad_token_id=subject.pad,
     )
-    answers = out[:, ids.shape[1] :].numpy()
+    answers = out[:, ids.shape[1] :].cpu().numpy()
     ended = np.isin(answers, subject.ends)
     return int(np.where(ended.any(1), ended.argmax(1) + 1, answers.shape[1]).sum())
 

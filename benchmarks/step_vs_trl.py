@@ -33,13 +33,13 @@ def settings(args: argparse.Namespace, output: Path) -> Any:
     return RunSettings.parse(
         {
             "name": "benchmark",
-            "model": MODEL,
+            "model": args.model,
             "target": {"kind": "two_anchor", "tau": 0.2, "beta": 0.0, "utility": "correct"},
             "operator": {
                 "proposal": {
                     "prompts": args.prompts,
                     "size": args.size,
-                    "max_new_tokens": MAX_NEW_TOKENS,
+                    "max_new_tokens": args.new,
                 },
                 "action": {
                     "kind": "policy_gradient",
@@ -52,6 +52,7 @@ def settings(args: argparse.Namespace, output: Path) -> Any:
                 "learning_rate": LEARNING_RATE,
                 "schedule": "constant",
                 "checkpoint_every": 10_000,
+                "dtype": args.dtype,
             },
             "evaluate": None,
             "output": str(output),
@@ -99,7 +100,7 @@ def theirs(args: argparse.Namespace) -> list[float]:
         rows = zip(completions, numbers, target, strict=True)
         return [float(countdown.check(text, n, t)) for text, n, t in rows]
 
-    model, tokenizer = load_model(MODEL)
+    model, tokenizer = load_model(args.model)
     model.train()
     task = load_task(CountdownTask(), 0)
     examples = [e for step in range(args.steps) for e in task.batch(step, args.prompts)]
@@ -112,15 +113,15 @@ def theirs(args: argparse.Namespace) -> list[float]:
             output_dir=place,
             per_device_train_batch_size=args.prompts * args.size,
             num_generations=args.size,
-            max_completion_length=MAX_NEW_TOKENS,
+            max_completion_length=args.new,
             max_steps=args.steps,
             learning_rate=LEARNING_RATE,
             lr_scheduler_type="constant",
             beta=0.0,
             loss_type="grpo",
-            bf16=False,
+            bf16=args.dtype == "bfloat16",
             gradient_checkpointing=False,
-            use_cpu=True,
+            use_cpu=not torch.cuda.is_available(),
             report_to=[],
             save_strategy="no",
             logging_steps=1,
@@ -147,14 +148,15 @@ def quiet(trainer: Any) -> None:
     trainer.remove_callback(PrinterCallback)
 
 
-def gemm_rate() -> float:
-    """Floating-point operations per second of one large float32 matrix product, best of ten."""
-    n = 1024
-    a, b = torch.randn(n, n), torch.randn(n, n)
+def gemm_rate(n: int = 1024, dtype: str = "float32", device: str = "cpu") -> float:
+    """Floating-point operations per second of one n × n matrix product, best of ten."""
+    a, b = (torch.randn(n, n, dtype=getattr(torch, dtype), device=device) for _ in range(2))
     times = []
     for _ in range(10):
         start = time.perf_counter()
         torch.mm(a, b)
+        if device != "cpu":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return 2 * n**3 / min(times)
 
@@ -163,6 +165,7 @@ def peak_memory(which: str, args: argparse.Namespace) -> float:
     """Peak MiB of a process that does nothing but these steps."""
     command = [sys.executable, __file__, "--memory", which, "--steps", "4"]
     command += ["--prompts", str(args.prompts), "--size", str(args.size)]
+    command += ["--model", args.model, "--new", str(args.new), "--dtype", args.dtype]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.strip().splitlines()[-1])["mib"])
 
@@ -212,6 +215,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--new", type=int, default=MAX_NEW_TOKENS, help="tokens of an answer")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--memory", choices=["tod", "trl"], default=None)
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
