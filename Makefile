@@ -4,6 +4,8 @@
 # make test-machines   the numeric tests as other machines compute them (an hour and more)
 # make study-quick, study-exact, study-lm   are operators of one target interchangeable? (docs/swap.md)
 # make bench-arc   controllers of sharpness on exact worlds (docs/results/arc.md)
+# make gpu    the whole check on a CUDA machine, in at most eight minutes (docs/scale.md)
+# make real   a real model of 135 M parameters, from nothing to a diagnosis (docs/results/real.md)
 # make mutants  break lines of the theory packages, one at a time: a test must fail each time
 # make docs    the site of documentation, in build/site
 # make dist    wheel and source archive, checked, in dist/
@@ -25,7 +27,7 @@ export TOKENIZERS_PARALLELISM := false
 # hundreds of processes start here: where bytecode may not be written each compiles torch anew, 13 s
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-slow verl-environment test-verl test-machines test-pythons mutants study-quick study-exact study-lm lint format types contracts unit doctest bench bench-arc tiny schemas docs dist clean
+.PHONY: demo test test-slow verl-environment test-verl test-machines test-pythons mutants study-quick study-exact study-lm gpu real lint format types contracts unit doctest bench bench-arc tiny schemas docs dist clean
 
 demo: $(TRAIN)
 	$(VENV)/bin/tod demo --output runs/demo --overwrite
@@ -96,7 +98,14 @@ bench-arc: $(STAMP)
 	$(PY) benchmarks/arc.py
 
 bench: $(STAMP)
-	for b in $(filter-out benchmarks/arc.py,$(wildcard benchmarks/*.py)); do echo "== $$b"; $(PY) $$b || exit 1; done
+	for b in $(filter-out benchmarks/arc.py benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do echo "== $$b"; $(PY) $$b || exit 1; done
+
+gpu: $(STAMP)
+	$(PY) benchmarks/gpu.py
+
+# MODEL names a directory that holds the model already; TOD_VLLM_PYTHON an interpreter with vLLM
+real: $(STAMP)
+	$(PY) scripts/real.py --page docs/results/real.md $(if $(MODEL),--model $(MODEL))
 
 tiny: $(STAMP)
 	$(PY) scripts/make_tiny.py
