@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_tasks import begin, work
@@ -13,6 +15,7 @@ from small_tasks import begin, work
 from tod.base import MissingPackage, SpecError
 from tod.study.executors import Failure, On, Tally, Task, Work, carry_out
 from tod.study.executors.mailbox import Reader, Writer
+from tod.study.executors.on_submitit import ended
 from tod.study.executors.processes import Processes
 from tod.study.executors.remote import Call, Remote
 from tod.study.executors.task import News
@@ -26,7 +29,7 @@ def done(names, folder, executor=None, **more):
     """Task → why it failed, the processes that told, the tasks begun again, and the tally."""
     ends, told, again, tally = {}, [], [], Tally()
 
-    def ended(job, failure):
+    def end(job, failure):
         assert job[0] not in ends, "no task ends twice"
         ends[job[0]] = failure
 
@@ -34,7 +37,7 @@ def done(names, folder, executor=None, **more):
         executor or Processes(1),
         Work(work, begin),
         tasks_of(names, folder),
-        ended=ended,
+        ended=end,
         told=lambda _job, pid: told.append(pid),
         again=lambda job, _why: again.append(job[0]),
         tally=tally,
@@ -137,8 +140,8 @@ class Scripted:
 
     def listen(self):
         attempt, answers = self._said.pop(0)
-        for kind, said in answers:
-            self._put(News(attempt, kind, said))
+        for kind, said, *number in answers:
+            self._put(News(replace(attempt, number=(number or [attempt.number])[0]), kind, said))
 
     def close(self):
         self.closed = True
@@ -148,7 +151,10 @@ def test_what_a_lost_worker_still_says_is_not_heard(tmp_path):
     """A machine that was cut off comes back, ends its task, and says so."""
     began, told, well = ("began", "m, process 1"), ("told", 1), ("ended", None)
     lost = ("lost", "no answer")
-    executor = Scripted([began, told, lost, told, well], [began, told, well, well], [well])
+    late = [("told", 0, 1), ("ended", Failure("of the first try"), 1), ("lost", "again", 1)]
+    executor = Scripted(
+        [began, told, lost, told, well], [began, *late, told, *late, well, well], [well]
+    )
     ends, heard, again, tally = done(["x", "y"], tmp_path, executor)
     assert ends == {"x": None, "y": None}
     assert heard == [1, 1], "one word a try"
@@ -268,3 +274,14 @@ def test_options_that_the_place_does_not_know_are_named(tmp_path):
         On("submitit", options={"cluster": "local", "partition": "a"}).executor(tmp_path)
     with pytest.raises(SpecError, match="local, slurm"):
         On("submitit", options={"cluster": "moon"}).executor(tmp_path)
+
+
+def test_a_job_that_ended_without_a_word_is_described_by_its_last_line():
+    job = SimpleNamespace(
+        job_id="12", state="FAILED", done=lambda: True, stderr=lambda: "a\nslain\n"
+    )
+    assert ended(job) == "job 12 ended (FAILED) before its run did, and said 'slain' last"
+    job.stderr = lambda: None
+    assert ended(job).endswith("and said nothing")
+    job.done = lambda: False
+    assert ended(job) is None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tod.base import ResourceError, SpecError
+from tod.base import ResourceError, RunError, SpecError
 from tod.base.extras import load
 from tod.study.executors.remote import Call
 
@@ -47,19 +47,23 @@ class RayHost:
         """Start it, or join it.
 
         Raises:
+            RunError: It did not start, or is not there.
             ResourceError: It has fewer processors than one call is to have.
         """
-        quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-        if self._address is None:
-            self._ray.init(
-                num_cpus=self._at_once * self._cpus,
-                num_gpus=self._at_once * self._gpus,
-                object_store_memory=STORE,
-                include_dashboard=False,
-                **quiet,
-            )
-        else:
-            self._ray.init(address=self._address, **quiet)
+        own = {
+            "num_cpus": self._at_once * self._cpus,
+            "num_gpus": self._at_once * self._gpus,
+            "object_store_memory": STORE,
+            "include_dashboard": False,
+        }
+        asked = own if self._address is None else {"address": self._address}
+        try:
+            self._ray.init(**asked, log_to_driver=False, logging_level="ERROR")
+        except Exception as error:  # Ray raises bare ones when it is not up in time
+            raise RunError(
+                f"Ray did not start, or is not there: {' '.join(str(error).split())[:300]} Run the "
+                "same command again; on a machine that has no processor free Ray gives up."
+            ) from None
         there = self._ray.cluster_resources()
         for name, wanted in (("CPU", self._cpus), ("GPU", self._gpus)):
             if there.get(name, 0) < wanted:

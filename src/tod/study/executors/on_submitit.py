@@ -69,11 +69,7 @@ class SubmititHost:
 
     def gone(self, handle: Any) -> str | None:
         """Why the job has ended."""
-        if not handle.done():
-            return None
-        last = (handle.stderr() or "").strip().splitlines()[-1:]
-        said = f"said {last[0]:.160!r} last" if last else "said nothing"
-        return f"job {handle.job_id} ended ({handle.state}) before its run did, and {said}"
+        return ended(handle)
 
     def cancel(self, handle: Any) -> None:
         """End the job."""
@@ -86,3 +82,12 @@ class SubmititHost:
             if time.monotonic() > until:
                 return
             time.sleep(0.05)
+
+
+def ended(job: Any) -> str | None:
+    """That a job has ended, and the last line that it printed; None while it goes on."""
+    if not job.done():
+        return None
+    last = (job.stderr() or "").strip().splitlines()[-1:]
+    said = f"said {last[0][:160]!r} last" if last else "said nothing"
+    return f"job {job.job_id} ended ({job.state}) before its run did, and {said}"
