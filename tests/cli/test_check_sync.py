@@ -1,5 +1,7 @@
 """`tod check-sync`: what it answers, in how many lines, with which exit code."""
 
+import socket
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,5 +51,27 @@ def test_a_server_that_is_not_there(monkeypatch):
     monkeypatch.setattr("tod.serving.pool.FIRST_WAIT", 20.0)  # longer than it is waited for
     words = ["check-sync", "--server", "http://127.0.0.1:9", "--model", "tod://tiny"]
     done = CliRunner().invoke(app, [*words, "--threads", "1", "--patience", "0"])
+    said = str(done.exception)
     assert done.exit_code != 0
-    assert "no server was left" in str(done.exception)
+    assert "nothing can be said of http://127.0.0.1:9" in said
+    assert "--server" in said
+    assert "--patience" in said
+    assert "--resume" not in said
+
+
+def test_a_server_that_answers_too_slowly_is_left():
+    """One that takes every connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        words = ["check-sync", "--server", url, "--model", "tod://tiny", "--threads", "1"]
+        before = time.monotonic()
+        done = CliRunner().invoke(app, [*words, "--deadline", "0.3"])
+        took = time.monotonic() - before
+    assert done.exit_code != 0
+    assert "0 of 1 requests were answered in time" in str(done.exception)
+    assert "--deadline" in str(done.exception)
+    assert took < 60  # the model is loaded too; a request alone may take 600
+
+
+def test_a_gap_is_said_in_probabilities():
+    assert any("factor of 1.35" in line for line in lines(checked("stale", "2 versions old")))

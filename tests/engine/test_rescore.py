@@ -13,6 +13,8 @@ from tod.base import SpecError
 from tod.diagnostics import read_probe
 from tod.engine import rescore
 from tod.engine.checkpoint import load
+from tod.engine.data.load import load_task
+from tod.engine.forecast import forecast
 from tod.engine.models import load_model
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
@@ -40,6 +42,29 @@ def by_hand(model: Any, rollouts: Any) -> np.ndarray:
         ahead = z[0, len(prompt) - 1 : -1]
         found.append(float(ahead[torch.arange(len(row)), torch.tensor(row)].sum()))
     return np.array(found)
+
+
+def test_a_dry_run_counts_the_probe(small: Make) -> None:
+    """Its candidates, its operations, and the memory that scoring all of it at once takes."""
+
+    def told(**probe: Any) -> Any:
+        settings = small(train__steps=5, probe=PROBE | probe if probe else None, **QUICK)
+        return forecast(settings, load_task(settings.task, 0))
+
+    without, twice, more = told(), told(every=2), told(every=1)
+    assert twice.completion_tokens - without.completion_tokens == 5 * 6 * 8
+    once = (more.flops - twice.flops) / 3  # five readings, not two
+    assert twice.flops - without.flops == pytest.approx(3 * once, rel=double(8))
+    assert twice.notes == ("probe: 30 candidates drawn once, scored 2 times",)
+    large = told(prompts=5000, size=50)
+    assert large.memory.total > 10 * without.memory.total
+    shared = told(every=None, share=0.5)
+    assert shared.flops == pytest.approx(1.5 * without.flops, rel=double(8))
+    assert "not even once" in told(every=None, share=1e-9).notes[0]
+    settings = small(train__steps=5, probe=PROBE, **QUICK)
+    train(settings)
+    spent = sum(record["ledger"]["probe_flops"] for record in records(settings))
+    assert 0 < spent <= twice.flops - without.flops
 
 
 def test_a_reading_is_of_candidates_of_the_start_under_the_policy_of_the_step(small: Make) -> None:

@@ -55,6 +55,9 @@ def check_sync_command(
     patience: Annotated[
         float, to_draw("--patience", help="Seconds that the server may be away.", min=0.0)
     ] = 10.0,
+    deadline: Annotated[
+        float, to_draw("--deadline", help="Seconds that all of it may take the server.", min=0.1)
+    ] = 900.0,
     key: Annotated[
         str | None, to_compare("--key", help="Environment variable that holds the server's key.")
     ] = None,
@@ -97,6 +100,7 @@ def check_sync_command(
             size=size,
             longest=longest,
             seed=seed,
+            seconds=deadline,
         )
     if put_json(found.to_dict(), json_out):
         show(found)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from tod.base import UtilityError
 from tod.base.rows import chained, picked
 from tod.base.text import distinct
 from tod.candidates import Candidates, Labels, Tokens
@@ -41,6 +42,7 @@ class Evidence:
         log_mu: log μ of every candidate, [N], where it is known but not by token.
         drawn: Contexts that were drawn to get these, where some were dropped.
         dropped: What drawing the dropped ones computed.
+        unjudged: Candidates that were left out because no server judged them.
     """
 
     rollouts: Rollouts
@@ -53,6 +55,7 @@ class Evidence:
     log_mu: Values | None = None
     drawn: int | None = None
     dropped: Work = NOTHING
+    unjudged: int = 0
 
     def candidates(self, tokenizer: Any = None) -> Candidates:
         """The batch as the theory sees it; with its texts when a tokenizer is given."""
@@ -174,7 +177,21 @@ def scored(
         log_prob, work[name] = scored_log_probs(session.frozen[name], rollouts)
         total: Any = rollouts.sequences.sum(log_prob)
         found[name.removeprefix("utility.")] = total
+    if session.judges is not None:
+        rows = judged_rows(session, examples, rollouts, completions)
+        found |= {spec.name: session.judges.score(spec, rows) for spec in session.judges.specs}
     return found, work
+
+
+def judged_rows(
+    session: Session, examples: Sequence[Example], rollouts: Rollouts, completions: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What a judge's question may name of every candidate: its row, its prompt, its completion."""
+    texts = [prompt_text(example.prompt, session.tokenizer) for example in examples]
+    return [
+        {**examples[int(c)].columns, "prompt": texts[int(c)], "completion": text}
+        for c, text in zip(rollouts.contexts.owner, completions, strict=True)
+    ]
 
 
 def read(
@@ -198,8 +215,27 @@ def scored_evidence(session: Session, examples: Sequence[Example], rollouts: Rol
     """Candidates with their texts, their utilities and their anchors' log-probs."""
     completions = decoded(session, rollouts)
     utility, judged = scored(session, examples, rollouts, completions)
+    known = ~np.any([np.isnan(values) for values in utility.values()], axis=0)
+    if not known.all():
+        counts = np.bincount(rollouts.contexts.owner[known], minlength=len(rollouts.contexts))
+        if session.settings.selects and not counts.all():
+            raise UtilityError(_none_judged(session, examples[int(np.argmin(counts))]))
+        examples = picked(tuple(examples), np.flatnonzero(counts))
+        completions = picked(tuple(completions), np.flatnonzero(known))
+        utility = picked(utility, np.flatnonzero(known))
+        rollouts = rollouts.kept(known)
     anchors, work = anchors_of(session, rollouts)
-    return Evidence(rollouts, tuple(examples), completions, utility, anchors, work | judged)
+    found = Evidence(rollouts, tuple(examples), completions, utility, anchors, work | judged)
+    return replace(found, unjudged=int((~known).sum()))
+
+
+def _none_judged(session: Session, example: Example) -> str:
+    """That a prompt of a search has no rollout left to select from."""
+    why = "" if session.judges is None else " ".join(session.judges.why.values())
+    return (
+        f"no rollout of prompt {example.id} could be judged, so none can be selected. {why} "
+        "Go on with --resume when the server answers."
+    )
 
 
 def anchors_of(session: Session, rollouts: Rollouts) -> tuple[dict[str, Values], dict[str, Work]]:
@@ -235,4 +271,5 @@ def joined(parts: list[Evidence]) -> Evidence:
         anchors=chained([part.anchors for part in parts]),
         work={k: sum((p.work.get(k, NOTHING) for p in parts), NOTHING) for k in first.work},
         log_mu=chained([part.log_mu for part in parts]),
+        unjudged=sum(part.unjudged for part in parts),
     )

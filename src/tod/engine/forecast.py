@@ -70,12 +70,47 @@ def forecast(settings: RunSettings, task: Task) -> Forecast:
     if settings.selects:
         return _searching(settings, ModelCost.of(model), size, load)
     step = _step_flops(ModelCost.of(model), settings, load)
-    return Forecast(
+    found = Forecast(
         memory=_with_critic(settings, size, estimate(size, load, copies=copies, itemsize=itemsize)),
         prompt_tokens=prompt,
         completion_tokens=drawn * train.steps if proposal.samplers else 0,
         flops=step * train.steps,
         notes=_notes(proposal.prompts, task) if isinstance(proposal, PoolProposal) else (),
+    )
+    return _with_probe(found, settings, ModelCost.of(model), size, load)
+
+
+def _with_probe(
+    found: Forecast,
+    settings: RunSettings,
+    cost: ModelCost,
+    size: ModelSize,
+    load: Load,
+) -> Forecast:
+    """With a probe: its draw, its readings at most, and what scoring all of it at once holds."""
+    probe = settings.probe
+    if probe is None:
+        return found
+    load = replace(load, prompts=probe.prompts, size=probe.size)
+    load = replace(load, micro_batch_tokens=load.prompts * load.size * load.row)
+    alone = estimate(size, load)
+    scoring = alone.logits + alone.activations // (size.layers + 1)
+    memory = replace(found.memory, cache=max(found.memory.cache, alone.cache, scoring))
+    forward = float(cost.forward(_work(load)))
+    count, readings = probe.prompts * probe.size, settings.train.steps // (probe.every or 1)
+    spent = forward * (1 + readings)
+    note = f"probe: {count} candidates drawn once, scored {readings} times"
+    if probe.every is None:
+        spent = max(forward, found.flops * probe.share)
+        note = f"probe: {count} candidates drawn once, scored within {probe.share:.2g} of the cost"
+        if spent < 2 * forward:
+            note += ", which is not even once: set probe.every, or lower probe.prompts or size"
+    return replace(
+        found,
+        memory=memory,
+        completion_tokens=found.completion_tokens + count * load.completion_tokens,
+        flops=found.flops + spent,
+        notes=(*found.notes, note),
     )
 
 

@@ -68,6 +68,8 @@ def optimiser(
         found["critic"] = mean(updated.critic)
     if evidence.drawn is not None:
         found["resampling"] = evidence.drawn / len(evidence.rollouts.contexts)
+    if evidence.unjudged:
+        found["unjudged"] = evidence.unjudged / (evidence.unjudged + len(evidence.completions))
     if surpassed is not None:
         found["surpassed"] = surpassed
     return found

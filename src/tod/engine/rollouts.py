@@ -57,6 +57,21 @@ class Rollouts:
             version=picked(self.version, candidates),
         )
 
+    def kept(self, rows: Bool[np.ndarray, " N"]) -> "Rollouts":
+        """Without some candidates; contexts of which none is left go with them."""
+        counts = np.bincount(self.contexts.owner[rows], minlength=len(self.contexts))
+        there, chosen = np.flatnonzero(counts), np.flatnonzero(rows)
+        sequences, tokens = self.sequences.take(chosen)
+        return Rollouts(
+            prompts=picked(self.prompts, there),
+            contexts=Groups(counts[there]),
+            sequences=sequences,
+            ids=self.ids[tokens],
+            log_mu=picked(self.log_mu, tokens),
+            truncated=self.truncated[chosen],
+            version=picked(self.version, chosen),
+        )
+
     def tokens_of(self, chosen: Int[np.ndarray, " c"]) -> Int[np.ndarray, " m"]:
         """Where the tokens of the chosen contexts lie, in their order."""
         return self.sequences.take(self.contexts.take(chosen)[1])[1]

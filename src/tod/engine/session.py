@@ -31,6 +31,7 @@ from tod.engine.sampling.params import SamplingParams
 from tod.engine.served.sampler import ServedSampler
 from tod.engine.served.weights import ServedWeights
 from tod.engine.settings import RunSettings
+from tod.engine.utilities.judge import Judges
 from tod.engine.utilities.scorer import Scorer
 from tod.operators import Operator, due
 
@@ -59,6 +60,7 @@ class Session:
         served: Servers that draw in the place of the policy; None: it draws here.
         synced: What of the policy these servers hold, where it is trained.
         version: Batches that the policy was trained on.
+        judges: Servers that utilities are asked of; None without any.
     """
 
     settings: RunSettings
@@ -78,6 +80,7 @@ class Session:
     served: ServedSampler | None = None
     synced: ServedWeights | None = None
     version: int = 0
+    judges: Judges | None = None
 
     @property
     def sampler(self) -> Any:
@@ -94,6 +97,8 @@ class Session:
     def close(self) -> None:
         """End the utilities' worker processes and the connections to servers."""
         self.scorer.close()
+        if self.judges is not None:
+            self.judges.close()
         if self.synced is not None:
             self.synced.close()
         if self.served is not None:
@@ -205,6 +210,7 @@ def open_session(
         scorer=scorer,
         operator=settings.operator,
         frozen=_frozen(settings, policy, world),
+        judges=Judges(settings.asked) if settings.asked else None,
     )
     if settings.policy is not None:
         vocabulary = policy.get_input_embeddings().num_embeddings

@@ -17,6 +17,7 @@ from tod.engine.lora import LoraSpec
 from tod.engine.trackers.names import TrackerName
 from tod.engine.utilities.utility_specs import (
     CountdownUtility,
+    JudgeUtility,
     LogLikelihoodUtility,
     TextUtility,
     UtilitySpec,
@@ -231,8 +232,8 @@ class RunSettings(Spec):
             raise ValueError("two rewards under `utilities` share a name: give each its own")
         if not self.text_utilities:
             raise ValueError(
-                "every reward is a log-likelihood, and what evaluation reports is read off the "
-                "text: add one that is, such as exact_match"
+                "every reward is a log-likelihood or a judge's, and what evaluation reports is "
+                "read off the text: add one that is, such as exact_match"
             )
         if self.reported not in {utility.name for utility in self.text_utilities}:
             raise ValueError(
@@ -247,6 +248,7 @@ class RunSettings(Spec):
             raise ValueError("an anchor cannot be `policy`: it moves at every update. Use `old`")
         _check_purpose(self)
         _check_served(self)
+        _check_judges(self)
         if self.selects and self.search is None:
             object.__setattr__(self, "search", Search())
         if self.arc is not None:
@@ -258,7 +260,13 @@ class RunSettings(Spec):
     @property
     def text_utilities(self) -> tuple[TextUtility, ...]:
         """Utilities that are read off the completions by themselves."""
-        return tuple(u for u in self.utilities if not isinstance(u, LogLikelihoodUtility))
+        models = (LogLikelihoodUtility, JudgeUtility)
+        return tuple(u for u in self.utilities if not isinstance(u, models))
+
+    @property
+    def asked(self) -> tuple[JudgeUtility, ...]:
+        """Utilities that servers are asked for."""
+        return tuple(u for u in self.utilities if isinstance(u, JudgeUtility))
 
     @property
     def judges(self) -> dict[str, str]:
@@ -474,6 +482,25 @@ def _check_served(settings: RunSettings) -> None:
         raise ValueError(
             "`policy` names servers and this recipe trains all weights: servers are sent adapters. "
             "Add `peft: {kind: lora}`, or remove `policy`"
+        )
+
+
+def _check_judges(settings: RunSettings) -> None:
+    """Refuse judges where a candidate cannot be left out that none of them judged."""
+    if not settings.asked:
+        return
+    name = settings.asked[0].name
+    for where, operator in {"operator": settings.operator, **settings.operators}.items():
+        if not isinstance(operator.proposal, Proposal):
+            raise ValueError(
+                f"reward {name!r} is a judge's, which may stay unknown, and {where}.proposal."
+                f"source {operator.proposal.source!r} cannot leave rollouts out: use source old, "
+                "ref or teacher"
+            )
+    if settings.probe is not None:
+        raise ValueError(
+            f"reward {name!r} is a judge's, which may stay unknown, and `probe` needs it of every "
+            "rollout: remove `probe`"
         )
 
 

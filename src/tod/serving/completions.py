@@ -35,6 +35,7 @@ class _Choice(msgspec.Struct):
     token_ids: list[Token] | None = None
     prompt_token_ids: list[Token] | None = None
     prompt_logprobs: list[dict[str, _LogProb] | None] | None = None
+    text: str | None = None
 
 
 class _Answer(msgspec.Struct):
@@ -183,6 +184,39 @@ def score(
             raise _refused(client, where, got, "")
         found[place - start] = min(entry.logprob, 0.0)
     return found
+
+
+def scored_text(client: Client, model: str, text: str) -> tuple[list[int], list[float]]:
+    """Token ids of a text as the server cuts it, and the log-prob of each but the first, nats.
+
+    Errors as in ``complete``.
+    """
+    body = {"model": model, "prompt": text, "max_tokens": 1, "temperature": 1.0}
+    body |= {"prompt_logprobs": 0, "return_token_ids": True}
+    choices = _answer(client, body).choices
+    ids = choices[0].prompt_token_ids if choices else None
+    told = choices[0].prompt_logprobs if choices else None
+    if not ids or told is None or len(told) != len(ids):
+        got = f"{None if told is None else len(told)} for {None if ids is None else len(ids)} ids"
+        said = "Judging by options needs log-probs and ids of the prompt: use vLLM, or `scale`"
+        raise _refused(client, "choices[0].prompt_logprobs", got, said)
+    found = []
+    for place in range(1, len(ids)):
+        entry = (told[place] or {}).get(str(ids[place]))
+        if entry is None or not -math.inf < entry.logprob <= ABOVE:
+            got = "missing" if entry is None else repr(entry.logprob)
+            raise _refused(client, f"choices[0].prompt_logprobs[{place}].{ids[place]}", got, "")
+        found.append(min(entry.logprob, 0.0))
+    return ids, found
+
+
+def answered_text(client: Client, model: str, text: str, longest: int) -> str:
+    """What the server says after a text, its most likely tokens; errors as in ``complete``."""
+    body = {"model": model, "prompt": text, "max_tokens": longest, "temperature": 0.0}
+    choices = _answer(client, body).choices
+    if not choices or choices[0].text is None:
+        raise _refused(client, "choices[0].text", "missing", "")
+    return choices[0].text
 
 
 def models(client: Client) -> dict[str, int | None]:

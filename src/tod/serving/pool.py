@@ -15,6 +15,19 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
 """Seconds before a request is made again: doubled with every failure of the server in a row."""
 
 
+class NoServer(ModelError):
+    """Every server was away for longer than it may be, or the time for all answers is over.
+
+    Args:
+        said: What was answered, and what each server did.
+        lost: What each server did alone; empty where the time was over.
+    """
+
+    def __init__(self, said: str, lost: tuple[str, ...] = ()) -> None:
+        self.lost = lost
+        super().__init__(said)
+
+
 def answers(
     clients: Sequence[Client],
     jobs: Sequence[Job],
@@ -23,6 +36,7 @@ def answers(
     in_flight: int = 8,
     patience: float = 300.0,
     progress: Callable[[int, int], None] | None = None,
+    until: float | None = None,
 ) -> list[Answer]:
     """The answer to every job, in their order; of each job the first whole answer counts.
 
@@ -37,9 +51,11 @@ def answers(
         in_flight: Requests at a time of a server.
         patience: Seconds that a server may be away before it is given up.
         progress: Called with (answered, all) after every answer, from any thread.
+        until: Reading of ``time.monotonic`` at which all must be answered; None: no end.
 
     Raises:
-        ModelError: All servers were given up, or an answer cannot be used: the first such error.
+        NoServer: All servers were given up, or the time was over.
+        ModelError: An answer cannot be used: the first such error.
     """
     if not jobs:
         return []
@@ -52,7 +68,7 @@ def answers(
     work.workers = len(threads)
     for thread in threads:
         thread.start()
-    return work.wait()
+    return work.wait(until)
 
 
 class _Work(Generic[Job, Answer]):
@@ -79,12 +95,16 @@ class _Work(Generic[Job, Answer]):
         """Whether nothing is left to do, or it cannot be done."""
         return len(self.answered) == len(self.jobs) or self.error is not None
 
-    def wait(self) -> list[Answer]:
+    def wait(self, until: float | None = None) -> list[Answer]:
         """All answers, when they are there."""
         with self.changed:
             try:
                 while not self.over and self.workers:
-                    self.changed.wait(0.5)
+                    if until is not None and time.monotonic() >= until:
+                        self.error = NoServer(self._overdue())
+                        self.changed.notify_all()
+                        break
+                    self.changed.wait(0.5 if until is None else 0.05)
             except KeyboardInterrupt as stop:
                 self.error = stop
                 self.changed.notify_all()
@@ -92,12 +112,17 @@ class _Work(Generic[Job, Answer]):
         if self.error is not None:
             raise self.error
         if len(self.answered) < len(self.jobs):
-            raise ModelError(
+            raise NoServer(
                 f"{len(self.answered)} of {len(self.jobs)} requests were answered, then no server "
                 f"was left: {' '.join(self.lost.values())} Start it again and go on with "
-                "--resume, or give it more `policy.patience`."
+                "--resume, or give it more `policy.patience`.",
+                tuple(self.lost.values()),
             )
         return [self.answered[i] for i in range(len(self.jobs))]
+
+    def _overdue(self) -> str:
+        """What was answered when the time was over."""
+        return f"{len(self.answered)} of {len(self.jobs)} requests were answered in time."
 
     def serve(self, client: Client, place: int) -> None:
         """One connection: a job at a time, until there are none or the server is given up."""

@@ -41,8 +41,8 @@ class Sync(Spec):
     """Precision that the servers compute in: how much of a gap may be rounding."""
 
 
-class ServedPolicy(Spec):
-    """Servers that draw the candidates in the place of this process.
+class Servers(Spec):
+    """Servers and how they are asked.
 
     They speak the completions protocol of OpenAI with vLLM's ``return_token_ids`` and
     ``prompt_logprobs``.
@@ -60,5 +60,10 @@ class ServedPolicy(Spec):
     """Seconds that a server may be away before it is given up."""
     key: str | None = None
     """Environment variable that holds the key of the servers; None: they want none."""
+
+
+class ServedPolicy(Servers):
+    """Servers that draw the candidates in the place of this process."""
+
     sync: Sync = Sync()
     """Training: how the servers get the weights."""

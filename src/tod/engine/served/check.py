@@ -1,5 +1,6 @@
 """Anybody's server against weights on disk: what it draws, what it scores, what it holds."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int
 
-from tod.base import DataError
+from tod.base import DataError, ModelError
 from tod.diagnostics import Sync, in_sync
 from tod.engine.forward.log_probs import scored_log_probs
 from tod.engine.models import context_length, eos_ids, load_model, text_config
@@ -26,6 +27,7 @@ from tod.engine.served.alternatives import (
 )
 from tod.engine.served.sampler import ServedSampler
 from tod.serving.handshake import Greeting
+from tod.serving.pool import NoServer
 from tod.serving.spec import ServedPolicy
 
 SCHEMA = "tod.sync/1"
@@ -97,6 +99,7 @@ def check_server(
     size: int = 8,
     longest: int = 32,
     seed: int = 0,
+    seconds: float | None = None,
 ) -> Checked:
     """Draw from a server and compare with a model here, and with what it may hold instead.
 
@@ -111,9 +114,10 @@ def check_server(
         size: Candidates of each.
         longest: Tokens of a candidate at most.
         seed: Of the draws.
+        seconds: Time that the server has for all of it; None: as long as it takes.
 
     Raises:
-        ModelError: A model cannot be loaded, or the handshake fails.
+        ModelError: A model cannot be loaded, the handshake fails, or nothing answers in time.
         DataError: The model's context leaves no room.
     """
     model, tokenizer = load_model(source)
@@ -121,11 +125,14 @@ def check_server(
     longest = min(longest, room - 1)
     ids = [_ids(tokenizer, text, room - longest) for text in prompts]
     sampler = ServedSampler(served, int(text_config(model).vocab_size))
+    sampler.until = None if seconds is None else time.monotonic() + seconds
     try:
         params = SamplingParams(max_new_tokens=longest, temperature=temperature)
         ends = eos_ids(model, tokenizer)
         drawn = sampler.sample(ids, size, params=params, eos_ids=ends, seed=seed, step=0)
         scores = sampler.scores(drawn)
+    except NoServer as error:
+        raise ModelError(_unanswered(served, error, seconds)) from error
     finally:
         sampler.close()
     known = [_state(place, "initial", "those of the start") for place in (initial,) if place]
@@ -185,6 +192,20 @@ def has_experts(model: Any) -> bool:
     config = text_config(model)
     names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     return any(getattr(config, name, None) for name in names)
+
+
+def _unanswered(served: ServedPolicy, error: NoServer, seconds: float | None) -> str:
+    """That nothing was found out, and what to do about it."""
+    if not error.lost:
+        return (
+            f"nothing can be said of {served.server[0]}: {error} It had {seconds:g} s "
+            "(--deadline). Give it more, or ask for less (--size, --max-tokens)."
+        )
+    return (
+        f"nothing can be said of {served.server[0]}: {' '.join(error.lost)} Look at the address "
+        "(--server), whether the server is up and reached from here (curl ADDRESS/v1/models), or "
+        "wait longer for one that is starting (--patience)."
+    )
 
 
 def _versions(count: int) -> str:

@@ -32,6 +32,7 @@ class ServedSampler:
         model: What the servers call the weights in force; `spec.model` at first.
         greetings: What each showed before the first token.
         version: Batches that the weights in force were trained on; None where nothing is trained.
+        until: Reading of ``time.monotonic`` at which everything must be answered; None: no end.
         restore: Gives a server its weights again that says it has none of that name, as one that
             was started anew; None: such a server is refused.
     """
@@ -42,6 +43,7 @@ class ServedSampler:
     model: str = ""
     greetings: tuple[Greeting, ...] = ()
     version: int | None = None
+    until: float | None = None
     restore: Callable[[Client, str], None] | None = None
 
     def __post_init__(self) -> None:
@@ -98,6 +100,7 @@ class ServedSampler:
             in_flight=self.spec.in_flight,
             patience=self.spec.patience,
             progress=progress,
+            until=self.until,
         )
         drawn = gathered(prompts, found, self.vocabulary)
         if self.version is None:
@@ -128,7 +131,8 @@ class ServedSampler:
             )
 
         servers = self.clients if clients is None else clients
-        found = answers(servers, rows, one, in_flight=1, patience=self.spec.patience)
+        patience = self.spec.patience
+        found = answers(servers, rows, one, in_flight=1, patience=patience, until=self.until)
         return np.concatenate(found)
 
     def _complete(self, client: Client, asked: Asked) -> tuple[Completion, ...]:
@@ -147,7 +151,13 @@ class ServedSampler:
     def _each(self, ask: Callable[[Client], Any]) -> tuple[Any, ...]:
         """The answer of each server, one after the other, waited for like any."""
         return tuple(
-            answers([client], [0], lambda c, _: ask(c), patience=self.spec.patience)[0]
+            answers(
+                [client],
+                [0],
+                lambda c, _: ask(c),
+                patience=self.spec.patience,
+                until=self.until,
+            )[0]
             for client in self.clients
         )
 

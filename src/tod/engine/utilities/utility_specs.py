@@ -2,9 +2,10 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from tod.base import Spec
+from tod.serving.spec import Servers
 
 Workers = Annotated[int, Field(ge=0, le=256)]
 
@@ -157,6 +158,53 @@ class LogLikelihoodUtility(Spec):
         return None
 
 
+class JudgeUtility(Servers):
+    """What a model on a server makes of a completion: of answer options, or a number that it says.
+
+    With ``options`` U = Σ_j v_j p_j / Σ_j p_j, where p_j is the probability that the judge goes on
+    with option j after the question: no draw, the same every time. With ``scale`` it answers by its
+    most likely tokens, and the last number in them is read. A candidate that no server judges in
+    time, or that gets no number on the scale, has an unknown utility: it is left out of its group.
+
+    Source: definition of an expectation over options (equation judge)
+    """
+
+    name: str
+    """Name by which targets and records refer to it."""
+    kind: Literal["judge"] = "judge"
+    question: str
+    """Text that the judge reads: ``{prompt}``, ``{completion}`` and ``{COLUMN}`` of the row stand
+    for themselves."""
+    options: dict[str, FiniteFloat] | None = None
+    """What the judge may go on with, and the utility of each; two at least."""
+    scale: tuple[FiniteFloat, FiniteFloat] | None = None
+    """The number that the judge says, from the first, which is utility 0, to the second, 1."""
+    longest: Annotated[int, Field(ge=1)] = 16
+    """Tokens in which it says the number."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.options is None) == (self.scale is None):
+            raise ValueError(
+                "a judge chooses between `options` ({' yes': 1, ' no': 0}) or says a number on a "
+                "`scale` ([0, 10]): give one of them"
+            )
+        if self.options is not None and len(self.options) < 2:
+            raise ValueError("one option is always chosen: give two at least")
+        if self.scale is not None and self.scale[0] == self.scale[1]:
+            raise ValueError("the ends of `scale` are equal, so every number would be utility 0/0")
+        if "{completion}" not in self.question:
+            raise ValueError("`question` lacks {completion}: every candidate would be judged alike")
+        return self
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """From the worst option to the best one; 0 to 1 on a scale."""
+        if self.options is None:
+            return UNIT
+        return (min(self.options.values()), max(self.options.values()))
+
+
 TextUtility = (
     CountdownUtility
     | SumsUtility
@@ -168,4 +216,6 @@ TextUtility = (
 )
 """What is read off a completion by itself, without a model."""
 
-UtilitySpec = Annotated[TextUtility | LogLikelihoodUtility, Field(discriminator="kind")]
+UtilitySpec = Annotated[
+    TextUtility | LogLikelihoodUtility | JudgeUtility, Field(discriminator="kind")
+]

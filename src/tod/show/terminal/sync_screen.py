@@ -1,5 +1,6 @@
 """A server against weights on disk, in the terminal: the answer first."""
 
+import math
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,14 @@ def lines(found: "Checked") -> list[str]:
     """The screen, a line each: 24 at most, of 80 columns."""
     told = [headline(found), f"  {found.greeting.url}  {found.greeting.model}", ""]
     told += _row("weights", found.weights)
+    told += _hung("           ", _meaning(found.weights))
     if found.sampling is not None:
         told += _row("draws", found.sampling)
     if found.surprise is not None:
-        told.append(
-            f"  law      {found.surprise:+.1f} standard errors likelier than its log-probs say"
+        told += _hung(
+            "  law      ",
+            f"{found.surprise:+.1f} standard errors likelier than its log-probs say; beyond 5 "
+            "either way the draws follow another law",
         )
     told.append(
         f"  probe    {found.sequences} answers, {found.weights.tokens} tokens, {found.dtype}; "
@@ -41,7 +45,9 @@ def lines(found: "Checked") -> list[str]:
         some = ", ".join(hidden[:MOST]) + (
             f", {len(hidden) - MOST} more" if len(hidden) > MOST else ""
         )
-        told += _hung("  unseen   ", f"too close to tell from rounding: {some}")
+        told += _hung(
+            "  unseen   ", f"too close to tell from these weights: {some}; --size 32 sees more"
+        )
     worst = next((s for s in (found.weights, found.sampling) if s is not None and not s.good), None)
     if worst is not None:
         told += ["", *wrap(SYNC_REMEDIES[worst.kind], WIDTH)]
@@ -66,6 +72,17 @@ def headline(found: "Checked") -> str:
         return "Out of sync: the draws follow another law than their log-probs."
     name = f" ({worst.name})" if worst.name else ""
     return f"Out of sync: {SYNC_WORDS[worst.kind]}{name}."
+
+
+def _meaning(sync: "Sync") -> str:
+    """What a gap is in probabilities."""
+    if sync.good:
+        return "no more than the two programs' arithmetic makes of the same weights"
+    factor = math.exp(min(sync.rms, 50.0))
+    return (
+        f"a token's probability is off by a factor of {factor:.3g} (RMS), which every importance "
+        "weight of training carries once a token"
+    )
 
 
 def _row(label: str, sync: "Sync") -> list[str]:
