@@ -151,7 +151,7 @@ def test_a_file_of_another_kind_is_named_in_words(tmp_path: Path) -> None:
     for number, content in enumerate(("", "[1]", "text", "target: 5\noperator: [1]")):
         path = tmp_path / f"recipe{number}.yaml"
         path.write_text(content)
-        for command in commands:
+        for command in commands if number == 0 else commands[:1]:
             done = tod(*command, str(path))
             assert done.returncode == 2, command
             assert str(path) in done.stderr

@@ -47,6 +47,7 @@ def test_tokenizer_round_trips_one_token_a_character():
     assert padded["attention_mask"][0] == [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_teacher_is_better_than_tiny_on_held_out_problems(script):
     """Bounds three standard errors (0.02) around what was measured when the models were made."""
     means = {}

@@ -30,7 +30,7 @@ def run(rng, count, **kwargs):
     return [s for s, _ in both], [s for _, s in both]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.permutations(range(8)))
 def test_labels_inside_a_pool_change_nothing(seed, order):
     statistics, _ = run(np.random.default_rng(seed), 8)
