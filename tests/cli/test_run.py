@@ -65,7 +65,19 @@ def test_dry_run_shows_triple_memory_and_cost_and_writes_nothing(tmp_path: Path)
     assert not (tmp_path / "r").exists()
 
 
+def test_a_dry_run_tells_what_shards_save() -> None:
+    whole = tod("run", "gspo", "--dry-run", "--processes", "2").stdout
+    shards = tod("run", "gspo", "--dry-run", "--processes", "2", "train.sharding=fsdp2").stdout
+    assert "memory      2 processes with about" in whole
+    assert len(whole.splitlines()) <= 24
+    for one, other in ((whole, shards), (shards, whole)):
+        said = re.search(r"train\.sharding=\w+: about (\d+ MiB) each", one)
+        assert said is not None
+        assert f"2 processes with about {said[1]} each" in other
+
+
 BAD = [
+    (["run", "gspo", "--processes", "2"], "is for --dry-run"),
     (["run", "nowhere.yaml"], "nowhere.yaml: no such file"),
     (["run", "configs/grpo.yaml", "train.stps=3"], "Did you mean `steps`"),
     (["run", "configs/grpo.yaml", "target.kind=two_ancor"], "Did you mean `two_anchor`"),

@@ -7,7 +7,7 @@ import torch
 import transformers as hf
 
 from tod.base import ResourceError
-from tod.engine.memory import Estimate, Load, ModelSize, available, estimate, require
+from tod.engine.memory import Estimate, Load, ModelSize, Shards, available, estimate, require
 
 MIB = 2**20
 _WORLD = """
@@ -102,6 +102,31 @@ def test_parts_that_can_be_counted_by_hand():
     assert found.activations == 4 * (3 + 1) * (tokens * layer + 2 * 8 * (tokens + 4 * 12))
     assert found.cache == 12 * 12 * 2 * 4 * (3 + 1) * 4
     assert found.total == found.standing + max(found.cache, found.training)
+
+
+def test_shards_of_two_processes_counted_by_hand():
+    size = ModelSize(1000, 400, layers=3, hidden=8, intermediate=16, attention=8, key_value=4, vocabulary=10)  # fmt: skip  # noqa: E501
+    load = Load(prompts=6, size=2, prompt_tokens=5, completion_tokens=7, micro_batch_tokens=50)
+    shards = Shards(2, outside=100, trained_outside=40)  # a layer has 300, 120 of them trained
+    whole, half = (estimate(size, load, copies=(1000, 300), shards=s) for s in (None, shards))
+    assert half.weights == 4 * (500 + 100 + 3 * 300)
+    assert half.copies == 4 * (1300 // 2 + 2 * 100)
+    assert half.optimiser == whole.optimiser // 2
+    assert half.gradients == 4 * (400 + 40 + 2 * 120)
+    assert (half.activations, half.logits, half.cache) == (
+        whole.activations,
+        whole.logits,
+        whole.cache,
+    )
+    casts = estimate(size, load, itemsize=2, shards=shards).weights - half.weights
+    assert casts == 2 * 1000
+
+
+def test_what_lies_outside_the_layers_is_read_off_a_model():
+    model = tiny()
+    layers = sum(p.numel() for p in model.model.layers.parameters())
+    every = sum(p.numel() for p in model.parameters())
+    assert Shards.of(model, 2) == Shards(2, every - layers, every - layers)
 
 
 def test_every_knob_that_the_message_names_lowers_the_estimate():

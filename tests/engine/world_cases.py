@@ -1,7 +1,7 @@
 """What one process and several must agree on: run in the test's process, and under `torchrun`.
 
 `python world_cases.py FOLDER DTYPE CASE …` writes FOLDER/CASE.npz, the gradients of three steps,
-and runs the recipe into FOLDER/CASE/.
+and runs the recipe into FOLDER/CASE/. A DTYPE of `float64-fsdp2` has the models in shards.
 """
 
 import sys
@@ -16,6 +16,7 @@ from tod.engine.proposals.propose import propose
 from tod.engine.search.job import search
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
+from tod.engine.sharding import whole
 from tod.engine.train import train
 from tod.engine.update import update
 
@@ -110,13 +111,15 @@ def settings_of(name: str, folder: Path, dtype: str) -> RunSettings:
             "auxiliary": case.get("auxiliary", {}),
         },
         "output": str(folder / name),
-        **{key: case[key] for key in ("anchors", "utilities", "probe") if key in case},
+        **{key: case[key] for key in ("anchors", "utilities", "probe", "peft") if key in case},
     }
     if name == "search":
         return RunSettings.parse({**data, "search": {"contexts": 13, "dtype": dtype}})
+    precision, _, sharding = dtype.partition("-")
     training = {
         "steps": STEPS,
-        "dtype": dtype,
+        "dtype": precision,
+        "sharding": sharding or None,
         "max_grad_norm": None,
         "learning_rate": LEARNING_RATE,
     }
@@ -136,7 +139,8 @@ def run(name: str, folder: Path, dtype: str, world: World) -> None:
 
     def keep(of: str, parameters: Any) -> Any:
         def hook(*_: object, **__: object) -> None:
-            flat = [p.grad.double().reshape(-1) for p in parameters() if p.grad is not None]
+            held = [p.grad for p in parameters() if p.grad is not None]
+            flat = [whole(gradient).double().reshape(-1) for gradient in held]
             found[of].append(torch.cat(flat).numpy().copy())
 
         return hook

@@ -40,6 +40,10 @@ def run(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Of a dry run: the whole recipe as YAML.")
     ] = False,
+    processes: Annotated[
+        int,
+        typer.Option("--processes", min=1, help="Of a dry run: how many torchrun will start."),
+    ] = 1,
     allow_imports: Annotated[
         bool,
         typer.Option("--allow-imports", help="Let the recipe import reward functions of yours."),
@@ -75,8 +79,13 @@ def run(
     if dry_run:
         from tod.show.terminal.forecast import show_forecast
 
-        show_forecast(settings, verbose)
+        show_forecast(settings, verbose, processes)
         return
+    if processes > 1:
+        raise SpecError(
+            f"--processes {processes} is for --dry-run. Start them by torchrun --nproc-per-node "
+            f"{processes} -m tod run … (docs/scale.md)."
+        )
     if json_out not in (None, "-") and not Path(str(json_out)).parent.is_dir():
         raise SpecError(f"--json {json_out}: there is no folder {Path(str(json_out)).parent}.")
     progress, path = carried_out(

@@ -16,11 +16,14 @@ import torch
 
 from tod.base import RunError
 from tod.base.text import what_is
-from tod.engine import rescore
+from tod.engine import rescore, shard_files
 from tod.engine.proposals.replay import Buffer, pack, unpack
 from tod.engine.session import Session
+from tod.engine.sharding import like, whole
 
 SCHEMA = "tod.checkpoint/1"
+IN_SHARDS = "tod.checkpoint/2"
+SHARDS = "shards"
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,17 @@ class State:
 def save(session: Session, state: State, directory: Path) -> None:
     """Write everything into an empty directory; the caller makes it appear in one step.
 
+    Where the recipe has shards all processes call it, else the main one.
+
     Raises:
         OSError: The device is full, or cannot be written.
     """
-    for network in _networks(session):
+    sharded = session.settings.train.sharding is not None
+    if sharded:
+        shard_files.write(_tensors(session), directory / SHARDS)
+        if not session.world.main:
+            return
+    for network in () if sharded else _networks(session):
         tensors = {name: p.detach().contiguous() for name, p in network.named.items()}
         _write(tensors, directory / f"{network.name}.safetensors")
         if network.optimiser is not None:
@@ -60,7 +70,8 @@ def save(session: Session, state: State, directory: Path) -> None:
         _write_arrays(pack(session.buffer), directory / "replay.safetensors")
     if session.probe is not None:
         _write_arrays(rescore.pack(session.probe), directory / "probe.safetensors")
-    page = {"schema": SCHEMA, "threads": torch.get_num_threads(), **vars(state)}
+    schema = IN_SHARDS if sharded else SCHEMA
+    page = {"schema": schema, "threads": torch.get_num_threads(), **vars(state)}
     (directory / "state.json").write_text(json.dumps(page, indent=1), encoding="utf-8")
 
 
@@ -73,15 +84,10 @@ def load(session: Session, directory: Path) -> State:
     from safetensors.torch import load_file
 
     page = _page(directory)
-    for network in _networks(session):
-        stored = load_file(directory / f"{network.name}.safetensors")
-        _same_shapes(directory, network.named, stored)
-        with torch.no_grad():
-            for name, parameter in network.named.items():
-                parameter.copy_(stored[name])
-        if network.optimiser is not None:
-            moments = load_file(directory / f"{network.moments_name}.safetensors")
-            _restore_moments(network.optimiser, network.named, moments)
+    if page["schema"] == IN_SHARDS:
+        _load_shards(session, directory)
+    else:
+        _load_whole(session, directory)
     if (directory / "replay.safetensors").exists():
         arrays = load_file(directory / "replay.safetensors")
         session.buffer = unpack(session, {name: value.numpy() for name, value in arrays.items()})
@@ -91,10 +97,65 @@ def load(session: Session, directory: Path) -> State:
     return State(**{key: page[key] for key in vars(State()) if key in page})
 
 
-def export(session: Session, directory: Path) -> None:
-    """The trained model as transformers reads it: safetensors, config, tokenizer."""
-    session.policy.save_pretrained(directory, safe_serialization=True)
-    session.tokenizer.save_pretrained(directory)
+def _load_whole(session: Session, directory: Path) -> None:
+    """Put tensors of one file a network where they belong."""
+    from safetensors.torch import load_file
+
+    for network in _networks(session):
+        stored = load_file(directory / f"{network.name}.safetensors")
+        shapes = {name: tuple(value.shape) for name, value in stored.items()}
+        _same_shapes(directory, network.named, shapes)
+        with torch.no_grad():
+            for name, parameter in network.named.items():
+                parameter.copy_(like(parameter, stored[name]))
+        if network.optimiser is not None:
+            moments = load_file(directory / f"{network.moments_name}.safetensors")
+            _restore_moments(network.optimiser, network.named, moments)
+
+
+def _load_shards(session: Session, directory: Path) -> None:
+    """Put what processes wrote, however many they were, where it belongs."""
+    shapes = shard_files.sizes(directory / SHARDS)
+    places: dict[str, torch.Tensor] = {}
+    for network in _networks(session):
+        first = f"{network.name}/"
+        there = {n.removeprefix(first): s for n, s in shapes.items() if n.startswith(first)}
+        _same_shapes(directory, network.named, there)
+        places |= {first + name: p.detach() for name, p in network.named.items()}
+        if network.optimiser is not None:
+            network.optimiser.state.clear()
+            for name in shapes:
+                of, _, key = name.removeprefix(f"{network.moments_name}/").rpartition("/")
+                if name.startswith(f"{network.moments_name}/"):
+                    parameter = network.named[of]
+                    places[name] = torch.zeros(1) if key == "step" else torch.zeros_like(parameter)
+                    value = places[name][0] if key == "step" else places[name]
+                    network.optimiser.state[parameter][key] = value
+    shard_files.read(places, directory / SHARDS)
+
+
+def export(session: Session, directory: Path | None) -> None:
+    """The trained model as transformers reads it: safetensors, config, tokenizer.
+
+    All processes call it; the one with a directory writes.
+    """
+    session.world.turns.end()
+    weights = _gathered(session) if session.in_shards else None
+    if directory is not None:
+        session.policy.save_pretrained(directory, safe_serialization=True, state_dict=weights)
+        session.tokenizer.save_pretrained(directory)
+
+
+def _gathered(session: Session) -> dict[str, torch.Tensor]:
+    """The policy's tensors whole, on the host of the main process, tied ones once; {} elsewhere."""
+    seen: dict[int, torch.Tensor] = {}
+    found = {}
+    for name, value in session.policy.state_dict(keep_vars=True).items():
+        if id(value) not in seen:
+            gathered = whole(value.detach())
+            seen[id(value)] = gathered.cpu() if session.world.main else value
+        found[name] = seen[id(value)]
+    return found if session.world.main else {}
 
 
 @dataclass(frozen=True)
@@ -117,6 +178,17 @@ def _networks(session: Session) -> Iterator[_Network]:
     if session.critic is not None:
         critic = session.critic
         yield _Network("critic", critic.named, critic.optimiser, "critic_optimiser")
+
+
+def _tensors(session: Session) -> dict[str, torch.Tensor]:
+    """Parameters and moments of all networks by ``NETWORK/PARAMETER`` and ``…/KIND``."""
+    found: dict[str, torch.Tensor] = {}
+    for network in _networks(session):
+        found |= {f"{network.name}/{name}": p.detach() for name, p in network.named.items()}
+        if network.optimiser is not None:
+            for name, value in _moments(network.optimiser, network.named).items():
+                found[f"{network.moments_name}/{name}"] = value if value.ndim else value.reshape(1)
+    return found
 
 
 def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:
@@ -151,8 +223,9 @@ def _restore_moments(
     for path, value in stored.items():
         name, _, key = path.rpartition("/")
         parameter = named[name]
-        place = torch.device("cpu") if key == "step" else parameter.device
-        optimiser.state[parameter][key] = value.to(place)
+        if key != "step":
+            value = like(parameter, value.to(parameter.device))
+        optimiser.state[parameter][key] = value
 
 
 def _page(directory: Path) -> dict[str, Any]:
@@ -160,16 +233,19 @@ def _page(directory: Path) -> dict[str, Any]:
         page = json.loads((directory / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{directory}: its state.json cannot be read ({error}).") from None
-    if not isinstance(page, dict) or page.get("schema") != SCHEMA:
+    if not isinstance(page, dict) or page.get("schema") not in (SCHEMA, IN_SHARDS):
         found = page.get("schema") if isinstance(page, dict) else what_is(page)
         raise RunError(
-            f"{directory} has schema {found!r}, this version reads {SCHEMA!r}. "
+            f"{directory} has schema {found!r}, this version reads {SCHEMA!r} and "
+            f"{IN_SHARDS!r}. "
             "Resume it with the version that wrote it, or start the run again."
         )
     return page
 
 
-def _same_shapes(directory: Path, named: dict[str, Any], stored: dict[str, Any]) -> None:
+def _same_shapes(
+    directory: Path, named: dict[str, Any], stored: Mapping[str, tuple[int, ...]]
+) -> None:
     missing = sorted(set(named) ^ set(stored))
     if missing:
         raise RunError(
@@ -177,8 +253,8 @@ def _same_shapes(directory: Path, named: dict[str, Any], stored: dict[str, Any])
             "Resume with the recipe that started the run."
         )
     for name, parameter in named.items():
-        if parameter.shape != stored[name].shape:
+        if tuple(parameter.shape) != stored[name]:
             raise RunError(
-                f"{directory} belongs to another model: {name!r} is {tuple(stored[name].shape)} "
+                f"{directory} belongs to another model: {name!r} is {stored[name]} "
                 f"there and {tuple(parameter.shape)} here."
             )

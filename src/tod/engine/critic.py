@@ -4,7 +4,6 @@ V is a linear map of a hidden state in float32, started at zero; the states are 
 network, or of the policy without gradient into it.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,23 +24,32 @@ Values = Float[np.ndarray, " _"]
 class ValueFunction:
     """V and what trains it."""
 
-    def __init__(self, spec: Critic, policy: nn.Module) -> None:
-        """A value function that says 0 everywhere, its network a copy of the policy if it has one.
+    def __init__(self, spec: Critic, policy: nn.Module, network: nn.Module | None = None) -> None:
+        """A value function that says 0 everywhere.
 
         Args:
             spec: Its settings.
-            policy: The model whose states, or whose copy's states, it reads.
+            policy: The model whose states it reads where it has no network.
+            network: A copy of the policy whose states it reads, and trains.
         """
         self.spec = spec
+        self.network = network
         weight = next(policy.parameters())
-        self.network = copy.deepcopy(policy) if spec.kind == "copy" else None
         width = policy.get_input_embeddings().embedding_dim  # type: ignore[operator]
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
         self.head = nn.Linear(width, 1, device=weight.device, dtype=dtype)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        # in groups of their own: a network in shards and a whole head are not stepped in one call
+        own: list[nn.Parameter] = []
+        head: list[nn.Parameter] = []
+        for name, parameter in self.named.items():
+            (head if name.startswith("head.") else own).append(parameter)
         self.optimiser = torch.optim.AdamW(
-            self.parameters, lr=spec.learning_rate, weight_decay=0.0, foreach=True
+            [{"params": group} for group in (head, own) if group],
+            lr=spec.learning_rate,
+            weight_decay=0.0,
+            foreach=True,
         )
 
     @property

@@ -9,7 +9,7 @@ processes changes nothing but the order of additions.
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Int
 
 from tod.base import ModelError, RunError
+from tod.engine.sharding import Turns, in_shards, whole
 
 T = TypeVar("T")
 
@@ -30,11 +31,13 @@ class World:
         rank: Number of this process.
         size: Number of processes.
         device: Where this process computes.
+        turns: Who goes through models in shards; every exchange waits until nobody does.
     """
 
     rank: int
     size: int
     device: torch.device
+    turns: Turns = field(default_factory=Turns, compare=False)
 
     @classmethod
     def join(cls) -> "World":
@@ -57,6 +60,7 @@ class World:
         """Every process's item, in order of rank, everywhere."""
         if self.size == 1:
             return [item]
+        self.turns.end()
         found: list[Any] = [None] * self.size
         torch.distributed.all_gather_object(found, item)
         return found
@@ -79,10 +83,16 @@ class World:
         return value
 
     def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace every gradient by its sum over the processes; a missing one counts as zero."""
+        """Replace every gradient by its sum over the processes; a missing one counts as zero.
+
+        Those of parameters in shards were added up in the backward pass.
+        """
         if self.size == 1:
             return
+        self.turns.end()
         for parameter in parameters:
+            if in_shards(parameter):
+                continue
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             torch.distributed.all_reduce(parameter.grad)
@@ -106,7 +116,7 @@ class World:
             ModelError: The gradient is not finite; nothing was changed.
         """
         self.add_gradients(parameters)
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm or math.inf))
+        norm = clip(parameters, max_norm or math.inf)
         if not math.isfinite(norm):
             optimiser.zero_grad(set_to_none=True)
             raise ModelError(complaint.format(norm=norm))
@@ -117,7 +127,31 @@ class World:
     def wait(self) -> None:
         """Until every process is here."""
         if self.size > 1:
+            self.turns.end()
             torch.distributed.barrier()
+
+
+def clip(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> float:
+    """Scale all gradients so that their norm together is at most ``max_norm``; the norm before.
+
+    ‖g‖ = √(Σ ‖g_p‖²) over all parameters, those in shards over all processes.
+    """
+    sharded: list[torch.nn.Parameter] = []
+    held: list[torch.nn.Parameter] = []
+    for parameter in parameters:
+        (sharded if in_shards(parameter) else held).append(parameter)
+    if not sharded:
+        return float(torch.nn.utils.clip_grad_norm_(held, max_norm))
+    norms = [_norm(group) for group in (sharded, held) if group]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
+    for group in (sharded, held):
+        torch.nn.utils.clip_grads_with_norm_(group, max_norm, norm)
+    return float(norm)
+
+
+def _norm(parameters: list[torch.nn.Parameter]) -> torch.Tensor:
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return whole(torch.nn.utils.get_total_norm(gradients))
 
 
 _CGROUP = Path("/sys/fs/cgroup")

@@ -9,7 +9,7 @@ from tod.engine.costs import ModelCost, Work
 from tod.engine.data.load import CANDIDATES, read_pool
 from tod.engine.data.prompts import fitting_ids
 from tod.engine.data.task import Task
-from tod.engine.memory import Estimate, Load, ModelSize, estimate
+from tod.engine.memory import Estimate, Load, ModelSize, Shards, estimate
 from tod.engine.models import context_length, load_tokenizer, skeleton
 from tod.engine.settings import RunSettings
 from tod.operators import NoCredit, PoolProposal, WeightedRegression, WithinBudget
@@ -37,8 +37,14 @@ class Forecast:
     """What to know of the candidates before they are read."""
 
 
-def forecast(settings: RunSettings, task: Task) -> Forecast:
+def forecast(settings: RunSettings, task: Task, *, processes: int = 1) -> Forecast:
     """Read the shapes of the model without its weights, and some prompts, and add up.
+
+    Args:
+        settings: The run.
+        task: Where its prompts come from.
+        processes: How many share the prompts of a step, and with ``train.sharding`` the models;
+            memory is of one of them, tokens and operations are of all.
 
     Raises:
         ModelError: The model cannot be found.
@@ -67,17 +73,20 @@ def forecast(settings: RunSettings, task: Task) -> Forecast:
     copies = (size.parameters,) * (len(settings.frozen) + lags(settings.every_operator))
     itemsize = 2 if train.dtype == "bfloat16" else 4
     drawn = proposal.prompts * load.size * proposal.max_new_tokens
+    mine = replace(load, prompts=-(-load.prompts // processes))
     if settings.selects:
-        return _searching(settings, ModelCost.of(model), size, load)
+        return _searching(settings, ModelCost.of(model), size, load, mine)
     step = _step_flops(ModelCost.of(model), settings, load)
+    shards = Shards.of(model, processes) if settings.train.sharding and processes > 1 else None
+    memory = estimate(size, mine, copies=copies, itemsize=itemsize, shards=shards)
     found = Forecast(
-        memory=_with_critic(settings, size, estimate(size, load, copies=copies, itemsize=itemsize)),
+        memory=_with_critic(settings, size, memory, shards),
         prompt_tokens=prompt,
         completion_tokens=drawn * train.steps if proposal.samplers else 0,
         flops=step * train.steps,
         notes=_notes(proposal.prompts, task) if isinstance(proposal, PoolProposal) else (),
     )
-    return _with_probe(found, settings, ModelCost.of(model), size, load)
+    return _with_probe(found, settings, ModelCost.of(model), size, load, processes)
 
 
 def _with_probe(
@@ -86,14 +95,16 @@ def _with_probe(
     cost: ModelCost,
     size: ModelSize,
     load: Load,
+    processes: int,
 ) -> Forecast:
     """With a probe: its draw, its readings at most, and what scoring all of it at once holds."""
     probe = settings.probe
     if probe is None:
         return found
     load = replace(load, prompts=probe.prompts, size=probe.size)
-    load = replace(load, micro_batch_tokens=load.prompts * load.size * load.row)
-    alone = estimate(size, load)
+    mine = replace(load, prompts=-(-probe.prompts // processes))
+    mine = replace(mine, micro_batch_tokens=mine.prompts * mine.size * mine.row)
+    alone = estimate(size, mine)
     scoring = alone.logits + alone.activations // (size.layers + 1)
     memory = replace(found.memory, cache=max(found.memory.cache, alone.cache, scoring))
     forward = float(cost.forward(_work(load)))
@@ -131,27 +142,34 @@ def _notes(prompts: int, pool: Task) -> tuple[str, ...]:
     )
 
 
-def _with_critic(settings: RunSettings, size: ModelSize, found: Estimate) -> Estimate:
+def _with_critic(
+    settings: RunSettings, size: ModelSize, found: Estimate, shards: Shards | None
+) -> Estimate:
     """A critic with its own network needs as much again; its graph lives beside the policy's."""
     critic = settings.operator.auxiliary.critic
     if critic is None or critic.kind == "head":
         return found
+    held = size.parameters
+    if shards is not None:
+        held = size.parameters // shards.processes + shards.outside
     return replace(
         found,
-        copies=found.copies + size.parameters * 4,
+        copies=found.copies + held * 4,
         optimiser=2 * found.optimiser,
         gradients=2 * found.gradients,
         activations=2 * found.activations,
     )
 
 
-def _searching(settings: RunSettings, cost: ModelCost, size: ModelSize, load: Load) -> Forecast:
+def _searching(
+    settings: RunSettings, cost: ModelCost, size: ModelSize, load: Load, mine: Load
+) -> Forecast:
     """Nothing is trained: weights, and keys and values or one layer of a scoring forward."""
     itemsize = {"bfloat16": 2, "float32": 4, "float64": 8}[settings.searching.dtype]
     others = _other_models(settings)
-    load = replace(load, micro_batch_tokens=load.prompts * load.size * load.row)
+    mine = replace(mine, micro_batch_tokens=mine.prompts * mine.size * mine.row)
     found = estimate(
-        replace(size, trainable=0), load, copies=(size.parameters,) * others, itemsize=itemsize
+        replace(size, trainable=0), mine, copies=(size.parameters,) * others, itemsize=itemsize
     )
     scoring = found.logits + found.activations // (size.layers + 1) if others else 0
     drawing = 0 if settings.policy is not None else found.cache

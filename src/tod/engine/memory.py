@@ -10,13 +10,21 @@ feed-forward width, d the hidden width, A heads × head width (counted from what
 Llama and Qwen 3 layers; the second term only where prompts are shared). The estimate is for the
 longest prompt and completion everywhere; peaks measured on such batches lie between 0.5 and
 1.25 times it (0.8 to 1.0 for the Llamas tried), and shorter completions need less.
+
+Of n processes in shards (`tod.engine.sharding`) each holds P/n of P parameters, of their gradients
+and moments. To that comes what is gathered while it computes: E parameters outside the layers, and
+three layers of P_l (one in use, one coming, one leaving), and their gradients before they are added
+up and sliced:
+
+    weights = P/n + E + max(E, 3·P_l)    gradients = 2·P/n + E + max(E, 2·P_l)    moments = 2·P/n
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tod.base import ResourceError
+from tod.engine.forward.model_parts import layers_of
 from tod.engine.models import text_config
 
 _MIB = 2**20
@@ -109,6 +117,33 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Shards:
+    """How many processes share a model, and what each must gather of it at once.
+
+    Attributes:
+        processes: n >= 1.
+        outside: Parameters outside the layers, E: embeddings, output head, final norm.
+        trained_outside: Those of them that receive a gradient.
+    """
+
+    processes: int
+    outside: int
+    trained_outside: int
+
+    @classmethod
+    def of(cls, model: Any, processes: int) -> "Shards":
+        """Read off a model, on any device.
+
+        Raises:
+            ModelError: Its layers cannot be found.
+        """
+        inside = {id(p) for layer in layers_of(model) for p in layer.parameters()}
+        outside = [p for p in model.parameters() if id(p) not in inside]
+        trained = sum(p.numel() for p in outside if p.requires_grad)
+        return cls(processes, sum(p.numel() for p in outside), trained)
+
+
+@dataclass(frozen=True)
 class Estimate:
     """Peak bytes of a run by part, over and above the bare process.
 
@@ -152,7 +187,12 @@ class Estimate:
 
 
 def estimate(
-    size: ModelSize, load: Load, *, copies: tuple[int, ...] = (), itemsize: int = 4
+    size: ModelSize,
+    load: Load,
+    *,
+    copies: tuple[int, ...] = (),
+    itemsize: int = 4,
+    shards: Shards | None = None,
 ) -> Estimate:
     """Peak bytes of a run.
 
@@ -163,6 +203,7 @@ def estimate(
         itemsize: Bytes of an activation and of a copy's parameter: 4 in float32, 2 in bfloat16.
             The policy's own weights, gradients and moments are float32 masters; in a half
             precision their casts are held as well.
+        shards: How processes share the models; None: each holds all of them.
     """
     casts = 0 if itemsize == 4 else size.parameters * itemsize
     states = load.contexts_at_once * load.size * load.completion_tokens
@@ -171,7 +212,7 @@ def estimate(
     slots = rows * load.row
     # growing a cache by one token copies one layer of it
     cache = slots * 2 * size.key_value * (size.layers + 1) * itemsize
-    return Estimate(
+    found = Estimate(
         weights=size.parameters * 4 + casts,
         copies=sum(copies) * itemsize,
         optimiser=size.trainable * 8,
@@ -179,6 +220,24 @@ def estimate(
         activations=_activations(size, load) * itemsize,
         logits=3 * logits * 4,
         cache=cache,
+    )
+    return found if shards is None else _in_shards(found, size, shards, casts, len(copies))
+
+
+def _in_shards(
+    found: Estimate, size: ModelSize, shards: Shards, casts: int, copies: int
+) -> Estimate:
+    """The estimate of one process of several; casts stay whole: the backward pass keeps them."""
+    n, outside, trained = shards.processes, shards.outside, shards.trained_outside
+    layer = (size.parameters - outside) // size.layers
+    trained_layer = (size.trainable - trained) // size.layers
+    itemsize = casts // size.parameters or 4
+    return replace(
+        found,
+        weights=(found.weights - casts) // n + 4 * (outside + max(outside, 3 * layer)) + casts,
+        copies=found.copies // n + copies * outside * itemsize,
+        optimiser=found.optimiser // n,
+        gradients=found.gradients // n + 4 * (trained + max(trained, 2 * trained_layer)),
     )
 
 
@@ -211,7 +270,10 @@ def require(needed: Estimate, room: int | None = None) -> None:
     if needed.total <= there:
         return
     if needed.standing + needed.gradients > there:
-        way = "Train adapters (peft: {kind: lora}), or take a smaller model"
+        way = (
+            "Train adapters (peft: {kind: lora}), share it among processes (train.sharding=fsdp2, "
+            "docs/scale.md), or take a smaller model"
+        )
         why = "the model with its optimiser alone does not fit"
     elif needed.training >= needed.cache:
         way = (

@@ -76,6 +76,14 @@ class Rollouts:
         """Where the tokens of the chosen contexts lie, in their order."""
         return self.sequences.take(self.contexts.take(chosen)[1])[1]
 
+    def one_token(self) -> "Rollouts":
+        """The least there is to compute: one token of the first prompt, and one completion of one.
+
+        log μ is not kept.
+        """
+        one = Groups(np.array([1]))
+        return Rollouts((self.prompts[0][:1],), one, one, self.ids[:1], None, np.array([False]))
+
     @staticmethod
     def concatenate(parts: "list[Rollouts]") -> "Rollouts":
         """Several rollouts one after the other."""

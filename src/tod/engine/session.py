@@ -31,6 +31,7 @@ from tod.engine.sampling.params import SamplingParams
 from tod.engine.served.sampler import ServedSampler
 from tod.engine.served.weights import ServedWeights
 from tod.engine.settings import RunSettings
+from tod.engine.sharding import shard
 from tod.engine.utilities.judge import Judges
 from tod.engine.utilities.scorer import Scorer
 from tod.operators import Operator, due
@@ -96,6 +97,7 @@ class Session:
 
     def close(self) -> None:
         """End the utilities' worker processes and the connections to servers."""
+        self.world.turns.forget()
         self.scorer.close()
         if self.judges is not None:
             self.judges.close()
@@ -103,6 +105,11 @@ class Session:
             self.synced.close()
         if self.served is not None:
             self.served.close()
+
+    @property
+    def in_shards(self) -> bool:
+        """Whether this process holds a slice of every parameter only."""
+        return _in_shards(self.settings, self.world)
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -198,8 +205,15 @@ def open_session(
     world = world or World.join()
     scorer = Scorer(settings.text_utilities, allow_imports)
     task = load_task(settings.task, settings.prompt_seed)
-    require(forecast(settings, task).memory, available(world.device.type))
+    require(forecast(settings, task, processes=world.size).memory, available(world.device.type))
     policy, tokenizer = _policy(settings, world)
+    critic, network = settings.operator.auxiliary.critic, None
+    if critic is not None and critic.kind == "copy":
+        network = _held(copy.deepcopy(policy), settings, world, trained=True)
+    behaviour = policy if settings.selects else None
+    if not settings.selects and lags(settings.every_operator):
+        behaviour = _held(_still(copy.deepcopy(policy)), settings, world)
+    policy = _held(policy, settings, world, trained=True)
     session = Session(
         settings=settings,
         world=world,
@@ -210,6 +224,7 @@ def open_session(
         scorer=scorer,
         operator=settings.operator,
         frozen=_frozen(settings, policy, world),
+        behaviour=behaviour,
         judges=Judges(settings.asked) if settings.asked else None,
     )
     if settings.policy is not None:
@@ -218,12 +233,8 @@ def open_session(
         if not settings.selects:
             place = settings.policy.sync.adapters or settings.directory / "adapters"
             session.synced = ServedWeights(session.served, place, world.main)
-    if settings.selects:
-        session.behaviour = policy
-    elif lags(settings.every_operator):
-        session.behaviour = _still(copy.deepcopy(policy))
-    if settings.operator.auxiliary.critic is not None:
-        session.critic = ValueFunction(settings.operator.auxiliary.critic, policy)
+    if critic is not None:
+        session.critic = ValueFunction(critic, policy, network)
     return session
 
 
@@ -231,9 +242,24 @@ def _policy(settings: RunSettings, world: World) -> tuple[Any, Any]:
     """The policy and its tokenizer; of one that is served only its shapes, where that is enough."""
     if settings.unloaded:
         return shapes(settings.model), load_tokenizer(settings.model)
-    return load_model(
-        settings.model, dtype=settings.held_dtype, device=world.device, lora=settings.peft
-    )
+    where = _loading(settings, world)
+    return load_model(settings.model, dtype=settings.held_dtype, device=where, lora=settings.peft)
+
+
+def _in_shards(settings: RunSettings, world: World) -> bool:
+    return settings.train.sharding is not None and world.size > 1
+
+
+def _loading(settings: RunSettings, world: World) -> torch.device:
+    """Where a model is whole: what is to be put in shards is so on the host alone."""
+    return torch.device("cpu") if _in_shards(settings, world) else world.device
+
+
+def _held(model: Any, settings: RunSettings, world: World, *, trained: bool = False) -> Any:
+    """A whole model as this process holds it: as it is, or a slice of every parameter."""
+    if not _in_shards(settings, world):
+        return model
+    return shard(model, world.device, world.turns, trained=trained)
 
 
 def _optimiser(policy: Any, settings: RunSettings) -> torch.optim.Optimizer:
@@ -255,11 +281,12 @@ def _frozen(settings: RunSettings, policy: Any, world: World) -> dict[str, Any]:
         ModelError: A model cannot be loaded, or its vocabulary differs from the policy's.
     """
     loaded: dict[str, Any] = {settings.model: policy} if settings.selects else {}
+    where = _loading(settings, world)
     for name, source in settings.frozen.items():
         if source not in loaded:
-            model, _ = load_model(source, dtype=settings.held_dtype, device=world.device)
+            model, _ = load_model(source, dtype=settings.held_dtype, device=where)
             _same_vocabulary(name, source, model, policy)
-            loaded[source] = _still(model)
+            loaded[source] = _held(_still(model), settings, world)
     return {name: loaded[source] for name, source in settings.frozen.items()}
 
 

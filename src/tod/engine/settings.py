@@ -45,6 +45,7 @@ MAY_DIFFER = (
     "name",
     "record_token_ids",
     "track",
+    "train.sharding",
     *(f"policy.{name}" for name in ("server", "in_flight", "timeout", "patience", "key", "sync")),
 )
 """Settings that a resumed run may change; schedules and draws depend on all others."""
@@ -102,6 +103,9 @@ class Train(Spec):
     """Checkpoints that are kept."""
     max_tokens_per_micro_batch: Count = 16384
     """Most token positions in one forward with gradient."""
+    sharding: Literal["fsdp2"] | None = None
+    """How several processes hold the models: fsdp2, a slice of every parameter, gradient and moment
+    each (docs/scale.md); None: each holds all of them."""
 
     @model_validator(mode="after")
     def _some_rate(self) -> Self:
@@ -477,6 +481,11 @@ def _check_served(settings: RunSettings) -> None:
     if settings.selects and settings.policy.sync != Sync():
         raise ValueError(
             "`policy.sync` is for training, and a search sends no weights: remove the block"
+        )
+    if settings.train.sharding is not None:
+        raise ValueError(
+            "`policy` names servers, which are sent whole adapters, and `train.sharding` slices "
+            "them: remove one of the two"
         )
     if not settings.selects and settings.peft is None:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, current_thread, main_thread
@@ -88,7 +88,8 @@ class _Training(Job):
                     raise KeyboardInterrupt
         if self.directory is not None:
             self.directory.sync()
-            checkpoints.export(self.session, self.directory.path / "model")
+        place = None if self.directory is None else self.directory.path / "model"
+        checkpoints.export(self.session, place)
         self.world.wait()
 
     def _start(self, resume: bool) -> State:
@@ -252,9 +253,15 @@ class _Training(Job):
 
     def _save(self, state: State) -> None:
         self.events.phase("saving")
-        if self.directory is not None:
-            keep = self.settings.train.keep_checkpoints
-            with self.directory.checkpoint(state.step, keep=keep) as path:
+        keep = self.settings.train.keep_checkpoints
+        with (
+            nullcontext()
+            if self.directory is None
+            else self.directory.checkpoint(state.step, keep=keep) as path
+        ):
+            if self.settings.train.sharding is not None:
+                path = self.world.gather(path)[0]
+            if path is not None:
                 checkpoints.save(self.session, state, path)
         self.world.wait()
 

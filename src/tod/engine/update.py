@@ -97,6 +97,7 @@ def update(
     candidates = evidence.candidates()
     prepared = prepare(session, evidence, target, action, candidates)
     parts = _parts(session, evidence, candidates)
+    idle = _idle(session, len(parts))
     tokens = prepared.totals.tokens
     seen = Updated(np.zeros(tokens), np.zeros(tokens), eta=prepared.totals.eta)
     for name, work in prepared.work:
@@ -107,6 +108,8 @@ def update(
         sums = np.array([0.0 if parts else np.nan, 0.0, 0.0, 0.0])
         for micro in parts:
             sums += gradient.backward(micro, first=number == 0)
+        for _ in range(idle):
+            gradient.idle(first=number == 0)
         part, weight, extra, value = _everywhere(session, sums)
         if number == 0:
             _share_first_forward(session, seen, parts)
@@ -135,6 +138,11 @@ def _parts(session: Session, evidence: Evidence, candidates: Candidates) -> list
         tokens = evidence.rollouts.tokens_of(chosen)
         parts.append(_MicroBatch(chosen, tokens, candidates.take(chosen)))
     return parts
+
+
+def _idle(session: Session, parts: int) -> int:
+    """Micro-batches that other processes have more: in shards, all go backward equally often."""
+    return max(session.world.gather(parts)) - parts if session.in_shards else 0
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,7 @@ class _Backward:
         loss = -(weights.to(out.log_prob.dtype) * out.log_prob).sum()
         extra = auxiliary_loss(out, session.operator.auxiliary, rollouts, totals)
         value = self._value_loss(rollouts, out.states, part)
+        session.world.turns.settle()
         (loss + extra + value).backward()
         seen.work = seen.work + out.work
         seen.score("teacher", out.teacher)
@@ -176,6 +185,20 @@ class _Backward:
         if credit.gate is not None and credit.token_advantage is not None:
             gated = activation_sums(credit.gate, credit.token_advantage)
         return np.array([*gated, _number(extra), _number(value)])
+
+    def idle(self, *, first: bool) -> None:
+        """Forward and backward of one token, whose gradient is 0, where other processes have more.
+
+        What is in shards is gathered and added up by all.
+        """
+        session, rollouts = self.session, self.evidence.rollouts.one_token()
+        with _precision(session):
+            out = forward(session, rollouts, entropy=first)
+            loss: Any = 0.0 * out.log_prob.sum()
+            if session.critic is not None:
+                loss = loss + 0.0 * session.critic.values(rollouts, out.states)[0].sum()
+        session.world.turns.settle()
+        loss.backward()
 
     def _credit(self, part: _MicroBatch, log_policy: Values) -> Credit:
         """What the action gives every token of the part."""

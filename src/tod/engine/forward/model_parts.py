@@ -21,6 +21,22 @@ def body(model: nn.Module) -> Any:
     return plain(model).base_model
 
 
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """The decoder's layers.
+
+    Raises:
+        ModelError: No list of modules of the model is as long as its config says.
+    """
+    count = text_config(model).num_hidden_layers
+    for module in body(model).modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return list(module)
+    raise ModelError(
+        f"the {count} layers of {type(plain(model)).__name__} cannot be found, so it cannot be put "
+        "in shards. Run without `train.sharding`."
+    )
+
+
 def device(model: nn.Module) -> torch.device:
     """Where the model's input goes."""
     return next(model.parameters()).device

@@ -8,20 +8,24 @@ from tod.base import Spec
 from tod.base.text import counted, visible
 from tod.configurations.point import composition
 from tod.engine.data.load import load_task
+from tod.engine.data.task import Task
 from tod.engine.forecast import Forecast, aim, forecast
 from tod.engine.memory import available
 from tod.engine.settings import RunSettings
 
 LINES, WIDE, LABEL, MOST = 24, 80, 12, 4
+MEMORY = 6
+"""Which row tells it."""
 _GIB, _MIB = 2**30, 2**20
 
 
-def show_forecast(settings: RunSettings, verbose: bool = False) -> None:
+def show_forecast(settings: RunSettings, verbose: bool = False, processes: int = 1) -> None:
     """Print the triple, memory and cost on a screen of 24 lines.
 
     Args:
         settings: The run.
         verbose: The whole resolved recipe as YAML before it.
+        processes: How many will run it together.
     """
     from tod.show.screen import Screen
 
@@ -32,16 +36,30 @@ def show_forecast(settings: RunSettings, verbose: bool = False) -> None:
 
         text = yaml.safe_dump(settings.plain(), sort_keys=False, allow_unicode=True)
         console.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
-    expected = forecast(settings, load_task(settings.task, settings.prompt_seed))
-    lines = [line for name, said in _rows(settings, expected) for line in _row(name, said)]
+    task = load_task(settings.task, settings.prompt_seed)
+    rows = _rows(settings, forecast(settings, task, processes=processes), processes)
+    if processes > 1 and not settings.selects:
+        rows.insert(MEMORY + 1, ("", _otherwise(settings, task, processes)))
+    lines = [line for name, said in rows for line in _row(name, said)]
     for line in lines if verbose else lines[:LINES]:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def _rows(settings: RunSettings, expected: Forecast) -> list[tuple[str, str]]:
+def _otherwise(settings: RunSettings, task: Task, processes: int) -> str:
+    """What each process would need if they shared the models the other way."""
+    sharding = None if settings.train.sharding else "fsdp2"
+    other = settings.model_copy(update={"train": settings.train.revised(sharding=sharding)})
+    there = forecast(other, task, processes=processes).memory.total
+    return f"train.sharding={sharding or 'null'}: about {_bytes(there)} each"
+
+
+def _rows(settings: RunSettings, expected: Forecast, processes: int) -> list[tuple[str, str]]:
     """A name and what is said of it."""
     there, memory = available(), expected.memory
-    fits = "fits" if memory.total <= there else "does NOT fit"
+    fits = "fits" if processes * memory.total <= there else "does NOT fit"
+    each = f"about {_bytes(memory.total)}"
+    if processes > 1:
+        each = f"{processes} processes with {each} each; all"
     own = "" if settings.output is not None else "-..., a name of its own"
     proposal, train, task = settings.operator.proposal, settings.train, settings.task
     parts = ", ".join(f"{f.name} {_bytes(getattr(memory, f.name))}" for f in fields(memory))
@@ -56,7 +74,7 @@ def _rows(settings: RunSettings, expected: Forecast) -> list[tuple[str, str]]:
         ("operator", composition(settings.operator) or settings.operator.action.kind),
         ("model", f"{settings.model}, {train.dtype}; task {_said(task)}"),
         ("length", length),
-        ("memory", f"about {_bytes(memory.total)} of {_bytes(there)}: {fits} ({parts})"),
+        ("memory", f"{each} of {_bytes(there)}: {fits} ({parts})"),
         (
             "cost",
             f"at most {expected.completion_tokens:,} tokens drawn, {expected.flops:.2e} FLOPs "

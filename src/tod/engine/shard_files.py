@@ -1,0 +1,136 @@
+"""Tensors in shards on disk: each process writes what it holds, any number of processes reads it.
+
+By ``torch.distributed.checkpoint``, its format safetensors: nothing is pickled. Which slice of
+which tensor a file holds is told by the file's header.
+"""
+
+import errno
+import json
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tod.base import RunError
+
+
+def write(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Write the tensors; all processes call it with the same names.
+
+    Args:
+        tensors: By name, of one axis at least: DTensors by slice, others by one process alone.
+        folder: The same for all processes, on a file system that they share.
+
+    Raises:
+        OSError: The device is full, or cannot be written, in one of the processes.
+    """
+    checkpoint, formats = _library()
+    writer = formats.HuggingFaceStorageWriter(path=str(folder), save_distributed=True)
+    try:
+        with _quietly():
+            checkpoint.save(dict(tensors), storage_writer=writer, no_dist=_alone())
+    except checkpoint.CheckpointException as error:
+        raise _as_system_error(error, folder) from error
+
+
+def read(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Fill the tensors in place, each process with the slices that it holds.
+
+    Raises:
+        RunError: A file cannot be read.
+    """
+    checkpoint, formats = _library()
+    reader = formats.HuggingFaceStorageReader(path=str(folder))
+    try:
+        with _quietly():
+            checkpoint.load(dict(tensors), storage_reader=reader, no_dist=True)
+    except (checkpoint.CheckpointException, *_unreadable()) as error:
+        raise RunError(f"{folder}: its shards cannot be read ({_first_line(error)}).") from None
+
+
+def sizes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor, after a look whether all its slices are there.
+
+    Raises:
+        RunError: A file cannot be read, or a slice is missing.
+    """
+    held: dict[str, int] = {}
+    found: dict[str, tuple[int, ...]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        for name, (offset, extent) in _slices(file).items():
+            end = tuple(a + b for a, b in zip(offset, extent, strict=True))
+            found[name] = tuple(map(max, found.get(name, end), end))
+            held[name] = held.get(name, 0) + math.prod(extent)
+    for name, shape in found.items():
+        if held[name] != math.prod(shape):
+            raise RunError(
+                f"{folder} holds {held[name]} of {math.prod(shape)} numbers of {name!r}: a file of "
+                "it is missing. Restore it, or remove the checkpoint to go on from the one before."
+            )
+    return found
+
+
+def _slices(file: Path) -> dict[str, tuple[list[int], list[int]]]:
+    """Offset and shape of every slice in a file."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(file, framework="pt") as opened:
+            told = json.loads(opened.metadata()["DCP_SHARDING_INFO"])
+            return {
+                name: (told[name]["saved_offsets"], opened.get_slice(name).get_shape())
+                for name in opened.keys()  # noqa: SIM118 - it is no mapping
+            }
+    except _unreadable() as error:
+        raise RunError(
+            f"{file} cannot be read ({_first_line(error)}). Restore it, or remove the checkpoint "
+            "to go on from the one before."
+        ) from None
+
+
+def _library() -> tuple[Any, Any]:
+    """torch.distributed.checkpoint, and its safetensors format."""
+    from torch.distributed import checkpoint
+
+    if not hasattr(checkpoint, "HuggingFaceStorageWriter"):
+        raise RunError(
+            f"checkpoints of `train.sharding` need a newer torch than {torch.__version__}: it "
+            "writes no shards as safetensors. Install torch 2.13, or run without it."
+        )
+    return checkpoint, checkpoint
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without being told that one process reads or writes by itself, which is what is meant."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        yield
+
+
+def _alone() -> bool:
+    return not (torch.distributed.is_available() and torch.distributed.is_initialized())
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    from safetensors import SafetensorError
+
+    return (SafetensorError, OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError)
+
+
+def _as_system_error(error: Any, folder: Path) -> OSError:
+    """The system's own error of the first process that failed."""
+    causes = [cause for cause, _ in error.failures.values()]
+    for cause in causes:
+        if isinstance(cause, OSError):
+            return cause
+    return OSError(errno.EIO, _first_line(causes[0] if causes else error), str(folder))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
