@@ -63,7 +63,7 @@ test-machines: $(STAMP)
 verl-environment: build/verl/.installed
 
 test-verl: build/verl/.installed
-	PYTHONPATH=src build/verl/bin/python -m pytest -m slow -p no:cacheprovider tests/live/test_verl_real.py
+	PYTHONPATH=$(CURDIR)/src build/verl/bin/python -m pytest -m slow -p no:cacheprovider tests/live/test_verl_real.py
 
 build/verl/.installed: constraints.txt
 	$(PYTHON) -m venv build/verl

@@ -273,7 +273,7 @@ def test_what_a_step_costs(ray_and_queue, tmp_path):
         )
         spent["verl"].append(time.perf_counter() - began)
         trainer.tod._settle()
-        began, cpu = time.perf_counter(), time.thread_time()
+        began, cpu = time.perf_counter(), time.process_time()
         trainer.tod.step(
             step,
             lambda keys, fields: get(keys=keys, partition_id="train", select_fields=fields),
@@ -283,7 +283,7 @@ def test_what_a_step_costs(ray_and_queue, tmp_path):
             trainer.tokenizer,
         )
         spent["ours"].append(time.perf_counter() - began)
-        spent["cpu"].append(time.thread_time() - cpu)
+        spent["cpu"].append(time.process_time() - cpu)
         spent["queue"].append(sum(queue))
     assert trainer.tod.guard.failures == {}
     figures = {name: statistics.median(x[1:]) * 1e3 for name, x in spent.items()}
