@@ -5,22 +5,15 @@ Slow, and only where ``TOD_VLLM_PYTHON`` names the interpreter of an environment
 both commands.
 """
 
-import os
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from real_server import SERVER, RealServer, real_only
 from scipy.stats import chi2
 
-from tod.base import ModelError
-from tod.engine import tiny
 from tod.engine.data.load import load_task
 from tod.engine.data.prompts import prompt_ids
 from tod.engine.data.task_specs import CountdownTask
@@ -30,20 +23,10 @@ from tod.engine.sampling.params import SamplingParams
 from tod.engine.sampling.sampler import sample
 from tod.engine.served.check import check_server
 from tod.engine.served.sampler import ServedSampler
-from tod.serving.client import Client
-from tod.serving.completions import models
 from tod.serving.spec import ServedPolicy
 from tolerance import stated
 
-PYTHON, SERVER = os.environ.get("TOD_VLLM_PYTHON"), os.environ.get("TOD_VLLM_SERVER")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (PYTHON or SERVER), reason="names no vLLM: TOD_VLLM_PYTHON"),
-]
-FLAGS = (
-    "--dtype float32 --enforce-eager --max-model-len 64 --logprobs-mode processed_logprobs "
-    "--max-logprobs -1 --enable-lora --max-lora-rank 8 --generation-config vllm"
-)
+pytestmark = real_only
 PARAMS = SamplingParams(max_new_tokens=24)
 PROMPTS, SIZE = 64, 16
 RARE = 1e-4
@@ -56,41 +39,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if SERVER:
         yield SERVER
         return
-    place = tmp_path_factory.mktemp("vllm")
-    shutil.copytree(tiny.path("tod://tiny"), place / "tiny")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", place / "tiny"]
-    words += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", port, *FLAGS.split()]
-    more = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
-    with open(place / "log", "w") as log:
-        server = subprocess.Popen(
-            [str(word) for word in words],
-            stdout=log,
-            stderr=log,
-            env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | more,
-        )
+    server = RealServer.on(tmp_path_factory.mktemp("vllm"))
+    server.start()
     try:
-        _wait(f"http://127.0.0.1:{port}", server, place / "log")
-        yield f"http://127.0.0.1:{port}"
+        yield server.url
     finally:
-        server.terminate()
-        server.wait(60)
-
-
-def _wait(url: str, server: Any, log: Path) -> None:
-    client = Client(url)
-    for _ in range(600):
-        try:
-            models(client)
-        except ModelError:
-            assert server.poll() is None, log.read_text()[-2000:]
-            time.sleep(1)
-        else:
-            client.close()
-            return
-    raise AssertionError(log.read_text()[-2000:])
+        server.kill()
 
 
 @pytest.fixture(scope="module")
