@@ -254,7 +254,13 @@ def test_what_a_step_costs(ray_and_queue, tmp_path):
     trainer = world.trainer_of(world.config(tmp_path), 99, world_tokenizer())
     batch = world.put(world.rollouts(9, prompts=32, size=16, length=64), 1)
     trainer._compute_advantage(batch, {})
-    spent: dict[str, list[float]] = {"ours": [], "verl": [], "queue": [], "cpu": []}
+    spent: dict[str, list[float]] = {
+        "ours": [],
+        "verl": [],
+        "queue": [],
+        "process": [],
+        "thread": [],
+    }
     inner = tq.kv_batch_get
 
     def get(**asked):
@@ -273,7 +279,7 @@ def test_what_a_step_costs(ray_and_queue, tmp_path):
         )
         spent["verl"].append(time.perf_counter() - began)
         trainer.tod._settle()
-        began, cpu = time.perf_counter(), time.process_time()
+        began, process, thread = time.perf_counter(), time.process_time(), time.thread_time()
         trainer.tod.step(
             step,
             lambda keys, fields: get(keys=keys, partition_id="train", select_fields=fields),
@@ -283,7 +289,8 @@ def test_what_a_step_costs(ray_and_queue, tmp_path):
             trainer.tokenizer,
         )
         spent["ours"].append(time.perf_counter() - began)
-        spent["cpu"].append(time.process_time() - cpu)
+        spent["process"].append(time.process_time() - process)
+        spent["thread"].append(time.thread_time() - thread)
         spent["queue"].append(sum(queue))
     assert trainer.tod.guard.failures == {}
     figures = {name: statistics.median(x[1:]) * 1e3 for name, x in spent.items()}
@@ -292,7 +299,7 @@ def test_what_a_step_costs(ray_and_queue, tmp_path):
     told |= {"verl": version("verl"), "candidates": 512}
     if "TOD_VERL_COST" in os.environ:
         Path(os.environ["TOD_VERL_COST"]).write_text(json.dumps(told) + "\n")
-    assert figures["cpu"] < 150.0
+    assert figures["thread"] < 150.0  # of a processor: what does not hang on the machine's load
 
 
 def world_tokenizer() -> SimpleNamespace:
