@@ -44,7 +44,8 @@ RARE = 1e-4
 
 def recipe(output: Path, url: str, **changes: Any) -> RunSettings:
     """Adapters of rank 8 at a rate that moves them, every step's weights kept."""
-    policy = {"server": url, "model": "tiny", "sync": {"dtype": "float32", "sequences": 4}}
+    sync = {"dtype": "float32", "sequences": 4}
+    policy = {"server": url, "model": "tiny", "sync": sync, "patience": 900.0}
     proposal = {"prompts": PROMPTS, "size": SIZE, "max_new_tokens": 16}
     train = {"steps": STEPS, "learning_rate": 0.003, "seed": 1}
     data = {
