@@ -79,6 +79,20 @@ def test_two_processes_are_one_in_every_other_case(tmp_path: Path, name: str) ->
     check_records(tmp_path / "1", tmp_path / "2", name)
 
 
+@pytest.mark.slow
+def test_a_process_holds_at_most_six_tenths(tmp_path: Path) -> None:
+    MADE.write_model(tmp_path / "model")
+    together("memory", str(tmp_path), "whole", size=1)
+    together("memory", str(tmp_path), "fsdp2")
+    (whole, all_told), *halves = (
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1")
+    )
+    for held, told in halves:
+        assert held <= 0.6 * whole
+        assert told <= 0.6 * all_told
+        assert 0.5 <= held / told <= 1.25, "as the forecast promises of every peak"
+
+
 def run(folder: Path, name: str, sharding: str, size: int, steps: int, *more: str) -> None:
     changes = json.dumps({"train": {"steps": steps}})
     together("run", str(folder), sharding, name, changes, *more, size=size)
