@@ -114,6 +114,23 @@ def same_run(first: Path, second: Path) -> None:
 
 
 @pytest.mark.slow
+def test_adapters_are_sliced_and_written_whole(tmp_path: Path) -> None:
+    """Of rank 1, whose one row is one process's: the other has none of it."""
+    changes = json.dumps({"peft": {"kind": "lora", "rank": 1}})
+    for name, sharding, size in (("one", "whole", 1), ("two", "fsdp2", 2)):
+        together("run", str(tmp_path), sharding, name, changes, size=size)
+    one, two = (
+        load_file(tmp_path / name / "model" / "adapter_model.safetensors")
+        for name in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert value.shape == two[name].shape
+        assert (value - two[name]).abs().max() <= MADE.STEPS * LATER < 1e-6
+    assert any(value.abs().max() > 0 for name, value in one.items() if "lora_B" in name)
+
+
+@pytest.mark.slow
 def test_killed_and_resumed_bit_for_bit(tmp_path: Path) -> None:
     run(tmp_path, "whole", "fsdp2", 2, 5)
     words = ("run", str(tmp_path), "fsdp2", "broken", json.dumps({"train": {"steps": 5}}))
