@@ -227,6 +227,23 @@ def test_advantages_are_ours_in_any_order_of_rows(table, name, ours):
     assert returns is found
 
 
+@pytest.mark.parametrize("name", ["tod_group_mean", "tod_log_ratio_variance"])
+def test_a_reward_counts_where_the_mask_has_none_of_its_tokens(table, name):
+    """A tool's last token holds the reward; a rollout correction rejects a whole rollout."""
+    beta = 0.0 if name == "tod_group_mean" else 1 / ETA
+    rewards, masks = rewards_of(table, beta), table.mask.clone()
+    last = table.mask.cumsum(1).argmax(1)
+    masks[0, last[0]] = False
+    masks[1] = False
+    unit = beta or 1.0
+    expected = GroupMean()(rewards.sum(1) / unit, Groups(np.array(SIZES)))
+    found, _ = advantage(name)(
+        token_level_rewards=rewards, response_mask=masks, index=table.index, config=algorithm()
+    )
+    bound = double(64, condition=16)
+    torch.testing.assert_close(found, expected.unsqueeze(1) * masks, rtol=bound, atol=bound)
+
+
 def weighed(table: Table) -> Batch:
     """The batch with log q̃*/π_old, the target π_ref·exp(η·U), drawn by π_old."""
     sequences = Groups(table.mask.sum(1).numpy())

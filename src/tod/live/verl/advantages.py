@@ -5,6 +5,10 @@ With ``algorithm.use_kl_in_reward=true`` and ``kl_penalty=kl`` verl's token rewa
 and the weights of a weighted likelihood can be had from verl's signature, at the policy that opened
 the batch. At the current policy, after the first update of a batch, they cannot: the signature has
 neither log π_θ nor, in a loss, the groups.
+
+All token rewards of a rollout are summed, as verl's own estimators do, without the mask: its KL is
+masked already, the reward may be on a tool's token, and a rollout correction takes what it rejects
+out of the mask before the estimator is asked.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +50,7 @@ def advantage(name: str) -> Callable[..., tuple[Any, Any]]:
             raise SpecError(f"algorithm.adv_estimator={name} compares within prompts: no uid here.")
         unit = _beta(name, config) if in_nats else 1.0
         contexts, order = Groups.from_keys(index)
-        value = (token_level_rewards * response_mask).sum(-1) / unit
+        value = token_level_rewards.sum(-1) / unit
         compare = compared(value[order.tolist()], contexts)
         found = value.new_zeros(value.shape)
         found[order.tolist()] = compare
