@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 from small_tasks import begin, work
 
-from tod.base import MissingPackage, SpecError
+from tod.base import BeingWritten, MissingPackage, SpecError
 from tod.study.executors import Failure, On, Tally, Task, Work, carry_out
-from tod.study.executors.mailbox import Reader, Writer
+from tod.study.executors.news_file import Reader, Writer
 from tod.study.executors.on_submitit import ended
 from tod.study.executors.processes import Processes
 from tod.study.executors.remote import Call, Remote
@@ -171,6 +171,44 @@ def test_a_task_that_loses_every_worker_is_named_after_its_tries(tmp_path):
     assert tally.failed == {"x": ends["x"].said}
 
 
+def test_ctrl_c_while_a_worker_starts_stops_those_that_began(tmp_path):
+    """What was not begun is nobody's, and no word of it is waited for."""
+
+    class Interrupted(Scripted):
+        def start(self, attempt, job):
+            if not self._answers:
+                raise KeyboardInterrupt
+            super().start(attempt, job)
+
+        def ask_to_stop(self):
+            self._said = [(attempt, [("stopped", None)]) for attempt, _ in self._said]
+
+    executor, tally = Interrupted([], at_once=2), Tally()
+    ends = []
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(
+            executor,
+            Work(work, begin),
+            tasks_of(["x", "y", "z"], tmp_path),
+            ended=lambda job, why: ends.append(job),
+            tally=tally,
+            patient=True,
+        )
+    assert executor.closed
+    assert (ends, tally.under_way, tally.failed) == ([], {}, {})
+
+
+def test_a_lock_of_the_lost_worker_is_waited_for_and_that_of_another_is_not(tmp_path):
+    """The first try still writes while the second begins; of a first try it is someone else's."""
+    locked = ("ended", Failure.of(BeingWritten("r is being written by process 7")))
+    lost, well = ("lost", "no answer"), ("ended", None)
+    executor = Scripted([lost], [locked], [well], [locked])
+    ends, _, again, tally = done(["x", "y"], tmp_path, executor)
+    assert ends == {"x": None, "y": locked[1]}
+    assert again == ["x", "x"]
+    assert tally.lost == {"x": 2}
+
+
 class Calls:
     """Calls that are made when they are handed over, of which those of a name die after a word."""
 
@@ -185,7 +223,7 @@ class Calls:
     def submit(self, call):
         if call.job[0] in self._dying:
             self._dying.remove(call.job[0])
-            writer = Writer(Path(call.box))
+            writer = Writer(Path(call.news))
             writer.write("began", "elsewhere")
             writer._file.write(b'["told", 12')  # killed while it wrote
             writer.close()
@@ -215,6 +253,9 @@ def test_words_come_by_files_and_half_of_one_is_none(tmp_path):
     assert ends["b"].said == "it is gone (the last of 3 tries)"
     assert told == [os.getpid()]
     assert sorted(again) == ["a", "b", "b"]
+    assert [call.job[0] for call in executor._host.cancelled] == ["a", "b", "b", "b"], (
+        "and no other"
+    )
     assert len(list(tmp_path.glob("tasks/*/*.jsonl"))) == 6, "what was said before a loss stays"
     (tmp_path / "again").mkdir()
     done(["a"], tmp_path / "out", Remote(Calls([]), 2, tmp_path / "again"))
@@ -223,11 +264,22 @@ def test_words_come_by_files_and_half_of_one_is_none(tmp_path):
 
 def test_a_worker_that_is_asked_to_stop_does_so_at_its_next_word(tmp_path):
     (tmp_path / "stop").touch()
-    box = tmp_path / "0-1.jsonl"
+    file = tmp_path / "0-1.jsonl"
     before = signal.getsignal(signal.SIGINT)
-    Call(Work(work, begin), ("a", str(tmp_path)), str(box), str(Path.cwd()))()
+    Call(Work(work, begin), ("a", str(tmp_path)), str(file), str(Path.cwd()))()
     signal.signal(signal.SIGINT, before)
-    assert [kind for kind, _ in Reader(box).lines()] == ["began", "told", "stopped"]
+    assert [kind for kind, _ in Reader(file).lines()] == ["began", "told", "stopped"]
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path, monkeypatch):
+    file, before = tmp_path / "0-1.jsonl", signal.getsignal(signal.SIGINT)
+    monkeypatch.chdir(tmp_path)
+    Call(Work(work, begin), ("a", str(tmp_path)), str(file), str(tmp_path / "elsewhere"))()
+    signal.signal(signal.SIGINT, before)
+    (_, (kind, failure)) = Reader(file).lines()
+    assert (kind, failure["ours"]) == ("ended", True)
+    assert "elsewhere (No such file or directory)" in failure["said"]
     assert not (tmp_path / "a").exists()
 
 

@@ -9,6 +9,7 @@ TodError
 ├── MissingPackage   (ImportError)  a library that this use needs is not installed
 ├── UtilityError     (RuntimeError) a utility that failed or returned nonsense
 ├── RunError         (RuntimeError) a run directory that cannot be used as asked
+│   └── BeingWritten                another process writes to it
 └── ResourceError    (RuntimeError) not enough memory for what was asked
 
 Every message has three parts: the fact with its values, the reason, the way out.
@@ -58,6 +59,10 @@ class UtilityError(TodError, RuntimeError):
 
 class RunError(TodError, RuntimeError):
     """A run directory that cannot be used as asked."""
+
+
+class BeingWritten(RunError):
+    """A directory that another process writes to."""
 
 
 class ResourceError(TodError, RuntimeError):

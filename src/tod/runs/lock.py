@@ -27,7 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-from tod.base import RunError
+from tod.base import BeingWritten, RunError
 
 __all__ = ["DirectoryLock"]
 
@@ -123,7 +123,8 @@ class DirectoryLock:
             purpose: What for, as in "run".
 
         Raises:
-            RunError: Another process writes to it, or it cannot be written; nothing was touched.
+            BeingWritten: Another process writes to it; nothing was touched.
+            RunError: It cannot be written.
         """
         directory = Path(directory)
         made = not directory.exists()
@@ -154,7 +155,7 @@ class DirectoryLock:
             return None
         earlier = _read(path)
         if earlier is not None and not _dead(earlier, path, locked):
-            raise RunError(_refusal(path, earlier))
+            raise BeingWritten(_refusal(path, earlier))
         writer = Writer.this(purpose)
         record = json.dumps(asdict(writer)).encode() + b"\n"
         os.ftruncate(descriptor, 0)
@@ -163,7 +164,7 @@ class DirectoryLock:
             time.sleep(_SETTLE)
             last = _read(path)
             if last is None or last.token != writer.token:
-                raise RunError(_refusal(path, last))
+                raise BeingWritten(_refusal(path, last))
         return cls(directory, descriptor, writer, earlier, made)
 
     def check(self) -> None:
@@ -224,7 +225,7 @@ def _flock(descriptor: int, path: Path) -> bool:
     """Whether the file is locked now; False where the file system has no such locks.
 
     Raises:
-        RunError: Another process has it.
+        BeingWritten: Another process has it.
     """
     if find_spec("fcntl") is None:  # Windows
         return False
@@ -234,7 +235,7 @@ def _flock(descriptor: int, path: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _HELD:
-            raise RunError(_refusal(path, _read(path))) from None
+            raise BeingWritten(_refusal(path, _read(path))) from None
         return False
     return True
 

@@ -92,7 +92,12 @@ class _Loop:
             attempt = self.waiting.popleft()
             self.under_way[attempt.task] = attempt
             self.tally.start(attempt)
-            self.executor.start(attempt, self.tasks[attempt.task].job)
+            try:
+                self.executor.start(attempt, self.tasks[attempt.task].job)
+            except BaseException:  # Ctrl-C too: nobody would ever say what became of it
+                self._drop(attempt)
+                self.waiting.appendleft(attempt)
+                raise
 
     def hear(self, news: News) -> None:
         """Heed what is said of an attempt under way; of another one it is dropped."""
@@ -105,13 +110,18 @@ class _Loop:
         elif news.kind == "told":
             self.tally.under_way[attempt.name].said = news.said
             self.told(job, news.said)
+        elif news.kind == "ended" and _by_an_earlier_try(attempt, news.said):
+            self._lose(attempt, news.said.said)
         elif news.kind == "ended":
             self._end(attempt, news.said)
         elif news.kind == "lost":
             self._lose(attempt, news.said)
         else:
-            del self.under_way[attempt.task]
-            self.tally.under_way.pop(attempt.name)
+            self._drop(attempt)
+
+    def _drop(self, attempt: Attempt) -> None:
+        del self.under_way[attempt.task]
+        self.tally.under_way.pop(attempt.name)
 
     def _end(self, attempt: Attempt, failure: Failure | None) -> None:
         del self.under_way[attempt.task]
@@ -128,3 +138,8 @@ class _Loop:
         del self.under_way[attempt.task]
         self.waiting.appendleft(Attempt(attempt.task, attempt.number + 1, attempt.name))
         self.again(self.tasks[attempt.task].job, why)
+
+
+def _by_an_earlier_try(attempt: Attempt, failure: Failure | None) -> bool:
+    """Whether it met the lock of the worker before it, which counts as lost and still ends."""
+    return attempt.number > 1 and failure is not None and failure.locked

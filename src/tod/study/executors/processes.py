@@ -31,8 +31,13 @@ class _Worker:
     def start(cls, context: Any, begin: Callable[[], None]) -> "_Worker":
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, begin))
-        process.start()
-        theirs.close()
+        try:
+            process.start()
+        except BaseException:
+            ours.close()  # a process that began after all ends by this
+            raise
+        finally:
+            theirs.close()
         return cls(ours, process)
 
     def lost(self) -> str:

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tod.study.executors.mailbox import STOP, Reader, Writer
+from tod.base import RunError
+from tod.study.executors.news_file import STOP, Reader, Writer
 from tod.study.executors.task import Attempt, Failure, News, Put, Work
 
 __all__ = ["Call", "Host", "Remote"]
@@ -29,24 +30,23 @@ class Call:
     Attributes:
         work: What workers do.
         job: The job.
-        box: The file that it speaks by.
+        news: The file that it writes its news into, an absolute path.
         folder: Where the one who hands out stands: paths of jobs are relative to that.
     """
 
     work: Work
     job: Any
-    box: str
+    news: str
     folder: str
 
     def __call__(self) -> None:
         """Do it; everything that happens is written into the file."""
-        with suppress(OSError):
-            os.chdir(self.folder)
         with suppress(ValueError):  # a thread of its own hears no signal
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        said = Writer(Path(self.box))
+        said = Writer(Path(self.news))
         said.write("began", f"{socket.gethostname()}, process {os.getpid()}")
         try:
+            _enter(self.folder)
             _begin_once(self.work.begin)
             self.work.do(self.job, lambda message: _tell(said, message))
             said.write("ended")
@@ -56,6 +56,21 @@ class Call:
             said.write("ended", asdict(Failure.of(error)))
         finally:
             said.close()
+
+
+def _enter(folder: str) -> None:
+    """Stand where the one who hands out stands.
+
+    Raises:
+        RunError: This machine has no such folder.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise RunError(
+            f"{socket.gethostname()} cannot enter {folder} ({error.strerror}), and paths of jobs "
+            "are relative to it. Start from a folder that all machines see under the same path."
+        ) from None
 
 
 def _begin_once(begin: Callable[[], None]) -> None:
@@ -103,13 +118,13 @@ class _Under:
 
     Attributes:
         handle: What stands for it.
-        box: What it says.
+        news: What it says.
         began: Whether a worker has it.
         gone: When it was first seen not to be under way any more; None while it is.
     """
 
     handle: Any
-    box: Reader
+    news: Reader
     began: bool = False
     gone: float | None = None
 
@@ -138,9 +153,9 @@ class Remote:
 
     def start(self, attempt: Attempt, job: Any) -> None:
         """Hand an attempt to the system."""
-        box = self._folder / f"{attempt.task}-{attempt.number}.jsonl"
-        handle = self._host.submit(Call(self._work, job, str(box), str(Path.cwd())))
-        self._under[attempt] = _Under(handle, Reader(box))
+        news = self._folder / f"{attempt.task}-{attempt.number}.jsonl"
+        handle = self._host.submit(Call(self._work, job, str(news), str(Path.cwd())))
+        self._under[attempt] = _Under(handle, Reader(news))
 
     def listen(self) -> None:
         """Look again and again, until somebody said something or is gone."""
@@ -171,13 +186,14 @@ class Remote:
         any_news = False
         for attempt, under in list(self._under.items()):
             why = self._host.gone(under.handle)  # before its words are read, which may be its last
-            for kind, said in under.box.lines():
+            for kind, said in under.news.lines():
                 any_news = True
                 self._heard(attempt, under, kind, said)
             if why is not None and attempt in self._under:
                 under.gone = under.gone or time.monotonic()
                 if time.monotonic() - under.gone >= self._host.settle:
                     any_news = self._lost = True
+                    self._host.cancel(under.handle)  # it may live on, cut off, and go on writing
                     self._out(attempt, News(attempt, "lost", why))
         return any_news
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from tod.base import TodError
+from tod.base import BeingWritten, TodError
 
 __all__ = ["Attempt", "Executor", "Failure", "News", "Put", "Task", "Tell", "Work"]
 
@@ -64,18 +64,21 @@ class Failure:
         said: In a line.
         ours: Whether it is an error that this package raises on purpose.
         where: The traceback; empty where the worker was lost.
+        locked: Whether another process writes to the directory of the job.
     """
 
     said: str
     ours: bool = False
     where: str = ""
+    locked: bool = False
 
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
         """Of an error that was caught."""
         where = "".join(traceback.format_exception(error))
         if isinstance(error, TodError):
-            return cls(str(error), ours=True, where=where)
+            locked = isinstance(error, BeingWritten)
+            return cls(str(error), ours=True, where=where, locked=locked)
         return cls(f"{type(error).__name__}: {str(error).strip() or 'no message'}", where=where)
 
 

@@ -1,4 +1,4 @@
-"""What a worker on another machine says: lines of JSON in a file that both sides see."""
+"""News of a worker on another machine: lines of JSON in a file that both sides see."""
 
 import json
 import os
