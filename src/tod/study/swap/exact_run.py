@@ -121,11 +121,11 @@ def run_exact(
         done[task] = result
         heard(len(done), len(every), task.file)
 
-    with tempfile.TemporaryDirectory() as unkept:
-        folder = Path(unkept) if output is None else output
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if output is None else output
         if on.kind == "local" and on.at_once == 1:
             for task in missing:
-                note(task, _kept(spec, task, folder))
+                note(task, _written(spec, task, folder))
         else:
             _spread(spec, missing, on, folder, note, Tally() if tally is None else tally, again)
     return conditions_of([done[task] for task in every])
@@ -170,10 +170,10 @@ def _nothing() -> None:
 
 def _in_worker(job: tuple[str, Task, Path], _tell: Tell) -> None:
     text, task, folder = job
-    _kept(ExactSpec.model_validate_json(text), task, folder)
+    _written(ExactSpec.model_validate_json(text), task, folder)
 
 
-def _kept(spec: ExactSpec, task: Task, folder: Path) -> ExactResult:
+def _written(spec: ExactSpec, task: Task, folder: Path) -> ExactResult:
     """One task done and written; as it will be read again."""
     path = folder / task.file
     path.parent.mkdir(parents=True, exist_ok=True)
