@@ -46,3 +46,15 @@ def test_elsewhere_a_line_says_what_ended_and_what_was_lost():
         "lost: b: its process was ended by SIGKILL; try 2 of 3",
         "2 of 4, 1.5 min left, b",
     ]
+
+
+def test_a_terminal_shows_the_table_as_it_changes():
+    out = io.StringIO()
+    shown = RunsTable(Screen(file=out, width=80, force_terminal=True), 3)
+    with shown.shown():
+        shown.tell(0, 2, None, "", Tally({"a": Row(1)}))
+        shown.tell(1, 2, 60.0, "a", Tally({"b": Row(1, "process 7", 3)}, finished=1))
+    text = out.getvalue()
+    assert "1 of 2 finished, 1 running, 1.0 min left" in text
+    assert "process 7" in text
+    assert "step 3" in text

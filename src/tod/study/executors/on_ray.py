@@ -12,6 +12,8 @@ from tod.study.executors.remote import Call
 __all__ = ["OPTIONS", "RayHost"]
 
 OPTIONS = ("address", "num_gpus")
+STARTS = 3
+"""How often Ray is started at most."""
 STORE = 100 * 2**20
 """Bytes of Ray's store of objects: jobs are small, and what runs write goes into files."""
 
@@ -57,13 +59,7 @@ class RayHost:
             "include_dashboard": False,
         }
         asked = own if self._address is None else {"address": self._address}
-        try:
-            self._ray.init(**asked, log_to_driver=False, logging_level="ERROR")
-        except Exception as error:  # Ray raises bare ones when it is not up in time
-            raise RunError(
-                f"Ray did not start, or is not there: {' '.join(str(error).split())[:300]} Run the "
-                "same command again; on a machine that has no processor free Ray gives up."
-            ) from None
+        self._start(asked)
         there = self._ray.cluster_resources()
         for name, wanted in (("CPU", self._cpus), ("GPU", self._gpus)):
             if there.get(name, 0) < wanted:
@@ -73,6 +69,25 @@ class RayHost:
                 )
         task = self._ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=0)
         self._task = task(_do)
+
+    def _start(self, asked: Mapping[str, Any]) -> None:
+        """Start or join it; where no processor is free for half a minute Ray itself gives up.
+
+        Raises:
+            RunError: It did not start in three tries.
+        """
+        for left in reversed(range(STARTS)):
+            try:
+                self._ray.init(**asked, log_to_driver=False, logging_level="ERROR")
+            except Exception as error:  # Ray raises bare ones
+                self._ray.shutdown()
+                if left == 0:
+                    why = " ".join(str(error).split())[:300]
+                    raise RunError(
+                        f"Ray did not start, or is not there: {why} Run the same command again."
+                    ) from None
+            else:
+                return
 
     def submit(self, call: Call) -> Any:
         """A task that runs the call."""
