@@ -240,7 +240,11 @@ def page(found: dict[str, Any]) -> str:
         for name, seen in stages.items()
     ]
     said = [f"**{name}**\n\n```text\n{seen['said']}\n```\n" for name, seen in stages.items()]
+    served = "search by vLLM" in stages
     text = HEAD.format(
+        client="; those of vLLM are of our client alone" if served else "",
+        tokens=TOKENS,
+        server="" if served else "sampling by vLLM (`TOD_VLLM_PYTHON`), ",
         rows="\n".join(rows),
         where=f"{here['cores']} cores, load {here['load']:.0f} at the start, "
         f"torch {here['torch']}, transformers {here['transformers']}",
@@ -262,12 +266,13 @@ HEAD = """# A real model: SmolLM2-135M-Instruct
 |---|---|---|---|---|
 {rows}
 
-CPU seconds are of the whole command, its imports and loading the weights (about 270 MB) included;
-those of vLLM are of our client alone. Tokens a second are by the clock, on a machine that other
-jobs shared: they say that it works, not how fast it is.
+CPU seconds are of the whole command, its imports and loading the weights (270 MB) included{client}.
+Tokens a second are by the clock, on a machine that other jobs shared: they say that it works, not
+how fast it is.
 
-Not shown: that anything was learned (a few steps of four prompts cannot), bfloat16, a GPU, LoRA
-weights synced into vLLM, lengths beyond a few dozen tokens.
+Not shown: {server}that anything was learned (a few steps of four
+prompts cannot), bfloat16, a GPU, LoRA weights synced into vLLM, answers of more than {tokens}
+tokens.
 
 ## What was seen
 
