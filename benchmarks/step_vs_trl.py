@@ -92,6 +92,8 @@ def theirs(args: argparse.Namespace) -> list[float]:
 
     class Clock(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, **__: Any) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             marks.append(time.perf_counter())
 
     def reward(

@@ -14,6 +14,7 @@ from tod.base import DataError, ModelError, ResourceError, SpecError, UtilityErr
 from tod.diagnosis import diagnose
 from tod.engine.collect import collect
 from tod.engine.models import load_model
+from tod.engine.running import Clock
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.engine.train import Events, train
@@ -318,3 +319,13 @@ def test_prompt_longer_than_the_context(small: Make, tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps({"prompt": "1+" * 60, "answer": "1"}) for _ in range(9)))
     with pytest.raises(DataError, match=r"long.jsonl.*120|120.*tokens"):
         train(small(task={"kind": "jsonl", "path": str(path), "held_out": 0.0}))
+
+
+def test_a_phase_ends_when_the_accelerator_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    Clock(torch.device("cpu")).mark("train")
+    assert waited == []
+    there = torch.device("cuda", 1)
+    Clock(there).mark("train")
+    assert waited == [there]

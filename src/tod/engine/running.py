@@ -8,6 +8,8 @@ from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from tod.base import RunError
 from tod.engine.distributed import World
 from tod.engine.extension import continued
@@ -109,14 +111,21 @@ class Job(ABC):
 
 
 class Clock:
-    """Seconds by phase."""
+    """Seconds by phase.
 
-    def __init__(self) -> None:
+    Args:
+        device: Where work is done; a phase ends when what it asked of an accelerator is done.
+    """
+
+    def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = {}
+        self._device = device
         self._last = time.perf_counter()
 
     def mark(self, phase: str) -> None:
         """The phase that just ended."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         instant = time.perf_counter()
         self.seconds[phase] = round(instant - self._last, 4)
         self._last = instant

@@ -119,7 +119,7 @@ class _Training(Job):
 
     def _step(self, state: State) -> State:
         """One batch: evidence, updates, diagnostics, regime, decision, record."""
-        step, clock = state.step + 1, Clock()
+        step, clock = state.step + 1, Clock(self.world.device)
         operator = self._operator(state)
         procedure = Procedure(target=self._target(state), operator=operator)
         self.session.operator = operator

@@ -103,7 +103,7 @@ class _Search(Job):
 
     def _step(self, step: int, examples: list[Example], first: int) -> None:
         """One batch: candidates, weights, diagnostics, regime, selection, record."""
-        clock = Clock()
+        clock = Clock(self.world.device)
         self.events.phase("sampling")
         evidence = gather(self.session, examples, first)
         clock.mark("sample")
