@@ -9,7 +9,8 @@
 4. Peak memory of these runs against the forecast.
 
 What was measured is written as it comes, OUTPUT/gpu.json and OUTPUT/gpu.md (docs/results). A stage
-that would begin after eight minutes is left out, and named.
+has three minutes, or what is left of the eight if that is less; one that fails or is not done by
+then is named with the reason, and the others go on. Exit code 1 if there was one.
 
     python benchmarks/gpu.py [--output docs/results]
     python benchmarks/gpu.py --pretend --output DIR
@@ -20,13 +21,17 @@ code 2.
 """
 
 import argparse
+import faulthandler
+import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +39,9 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
 MINUTES = 8.0
+STAGE_MINUTES = 3.0
+GRACE = 20.0
+"""Seconds after the last minute at which a process that answers to nothing is ended."""
 PEAKS = {"B200": 2.25e15, "H200": 9.89e14, "H100": 9.89e14, "A100": 3.12e14, "L40S": 3.62e14}
 """Dense bfloat16 operations a second, by a part of the device's name: its makers' data sheets."""
 
@@ -107,6 +115,7 @@ class Check:
         torch: Its version.
         stages: By name: what came of it.
         seconds: By stage.
+        failed: Why a stage has no result, by its name.
         left_out: Stages for which there was no time.
     """
 
@@ -115,6 +124,7 @@ class Check:
     torch: str
     stages: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
 
@@ -132,7 +142,10 @@ def main() -> None:
     if args.pretend:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     quiet()
-    check(args.pretend, output)
+    faulthandler.dump_traceback_later(60 * MINUTES + GRACE, exit=True)
+    made = check(args.pretend, output)
+    faulthandler.cancel_dump_traceback_later()
+    raise SystemExit(1 if made.failed else 0)
 
 
 def refused_or(args: argparse.Namespace) -> Path:
@@ -178,18 +191,63 @@ def check(pretend: bool, output: Path) -> Check:
     with tempfile.TemporaryDirectory() as place:
         models = {name: Path(place) / f"model-{i}" for i, name in enumerate(scale.models)}
         for stage, measure in stages(scale, models, device):
-            start = time.monotonic()
-            if start - began > 60 * MINUTES:
+            left = 60 * MINUTES - (time.monotonic() - began)
+            if left > 0:
+                attempt(made, stage, measure, min(left, 60 * STAGE_MINUTES))
+            else:
                 made.left_out.append(stage)
-                continue
-            made.stages[stage] = measure()
-            made.seconds[stage] = round(time.monotonic() - start, 1)
-            print(f"{stage}: {made.seconds[stage]:.0f} s, {json.dumps(made.stages[stage])}")
-            text = json.dumps(asdict(made), indent=1) + "\n"
-            (output / "gpu.json").write_text(text, encoding="utf-8")
-            (output / "gpu.md").write_text(page(made), encoding="utf-8")
+            write(made, output)
     print(f"{time.monotonic() - began:.0f} s in all, written into {output}")
     return made
+
+
+def attempt(made: Check, stage: str, measure: Callable[[], Any], seconds: float) -> None:
+    """One stage within its seconds; what came of it, or why nothing did."""
+    start = time.monotonic()
+    try:
+        with within(seconds):
+            made.stages[stage] = measure()
+    except Late:
+        made.failed[stage] = f"not done after {seconds:.0f} s"
+    except Exception as error:  # whatever it is, the next stage may do
+        made.failed[stage] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    made.seconds[stage] = round(time.monotonic() - start, 1)
+    came = made.failed.get(stage) or json.dumps(made.stages[stage])
+    print(f"{stage}: {made.seconds[stage]:.0f} s, {came}", flush=True)
+    if stage in made.failed:
+        gc.collect()  # what a traceback held of the device
+        reset_memory("cpu" if made.pretend else "cuda")
+
+
+class Late(BaseException):
+    """The time of a stage is over; nothing that is measured catches it for an error of its own."""
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """End what is done here after some seconds, as soon as the interpreter has a say.
+
+    Raises:
+        Late: They are over.
+    """
+
+    def late(*_: object) -> None:
+        raise Late
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def write(made: Check, output: Path) -> None:
+    """Write what there is so far."""
+    text = json.dumps(asdict(made), indent=1) + "\n"
+    (output / "gpu.json").write_text(text, encoding="utf-8")
+    (output / "gpu.md").write_text(page(made), encoding="utf-8")
 
 
 def stages(
@@ -431,6 +489,7 @@ def page(made: Check) -> str:
         lines += [f"## {stage[0].upper()}{stage[1:]}", "", "| | |", "|---|---|"]
         lines += [f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in found.items()]
         lines.append("")
+    lines += [f"Failed: {name}: `{why.replace('`', '')}`." for name, why in made.failed.items()]
     lines += [f"Left out, for {MINUTES:g} minutes were over: {name}." for name in made.left_out]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import signal
 import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -61,6 +63,30 @@ def test_stages_are_written_as_they_come_and_those_without_time_are_named(
     assert json.loads((tmp_path / "gpu.json").read_text())["pretend"] is True
     monkeypatch.setattr(bench, "MINUTES", -1.0)
     assert bench.check(True, tmp_path).left_out == ["a", "b"]
+    assert "minutes were over: b." in (tmp_path / "gpu.md").read_text()
+
+
+def test_a_stage_that_fails_or_hangs_is_named_and_the_others_go_on(bench, tmp_path, monkeypatch):
+    def fails():
+        raise RuntimeError("no `room`\non the device")
+
+    def hangs():
+        try:
+            time.sleep(60)
+        except Exception:
+            pytest.fail("what is measured takes the end of its time for an error of its own")
+
+    stages = [("a", fails), ("b", hangs), ("c", lambda: {"x": 1})]
+    monkeypatch.setattr(bench, "stages", lambda *_: stages)
+    monkeypatch.setattr(bench, "STAGE_MINUTES", 0.01 / 60)
+    before = signal.getsignal(signal.SIGALRM)
+    made = bench.check(True, tmp_path)
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert made.failed == {"a": "RuntimeError: no `room` on the device", "b": "not done after 0 s"}
+    assert (made.stages, made.left_out) == ({"c": {"x": 1}}, [])
+    page = (tmp_path / "gpu.md").read_text()
+    assert "Failed: a: `RuntimeError: no room on the device`." in page
+    assert json.loads((tmp_path / "gpu.json").read_text())["failed"] == made.failed
 
 
 def test_operations_are_those_of_the_ledger_and_memory_is_not_made_up(bench, tmp_path):
@@ -84,7 +110,7 @@ def test_operations_are_those_of_the_ledger_and_memory_is_not_made_up(bench, tmp
 @pytest.mark.slow
 def test_all_of_it_walks_on_the_cpu(bench, tmp_path):
     made = bench.check(True, tmp_path)
-    assert made.left_out == []
+    assert (made.left_out, made.failed) == ([], {})
     assert made.stages["equality of a step"]["weights_difference"] == 0.0
     assert made.stages["step against TRL, a"]["speed"] > 0
     assert made.stages["sampler against generate(), a"]["speedup"] > 0
