@@ -1,6 +1,7 @@
 """Everything a run holds in memory: models by the names of the theory, optimiser, task."""
 
 import copy
+import secrets
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -231,11 +232,24 @@ def open_session(
         vocabulary = policy.get_input_embeddings().num_embeddings
         session.served = ServedSampler(settings.policy, vocabulary)
         if not settings.selects:
-            place = settings.policy.sync.adapters or settings.directory / "adapters"
-            session.synced = ServedWeights(session.served, place, world.main)
+            session.synced = _synced(settings, world, session.served)
     if critic is not None:
         session.critic = ValueFunction(critic, policy, network)
     return session
+
+
+def _synced(settings: RunSettings, world: World, served: ServedSampler) -> ServedWeights:
+    """What servers will hold of the policy; names begin alike in all processes."""
+    assert settings.policy is not None  # noqa: S101 - the caller checked
+    place = settings.policy.sync.adapters
+    return ServedWeights(
+        served,
+        place or settings.directory / "adapters",
+        world.main,
+        world.gather(secrets.token_hex(4))[0],
+        settings.directory / "adapters.txt",
+        ours=place is None,
+    )
 
 
 def _policy(settings: RunSettings, world: World) -> tuple[Any, Any]:

@@ -71,6 +71,8 @@ class _Training(Job):
 
     def go(self, resume: bool) -> None:
         """All steps from the state on disk, or from the start."""
+        if self.session.synced is not None:
+            self.session.synced.begin()
         state = self._start(resume)
         if self.settings.probe is not None and self.session.probe is None:
             transfer(self.session, 0, self.directory)

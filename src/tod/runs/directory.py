@@ -34,7 +34,10 @@ _TABLES = (
     "rollouts",
     "checkpoints",
 )
-_MADE = frozenset({*_TABLES, "arc.jsonl", "model", "report.html", "search.json", "tensorboard"})
+_SERVED = ("adapters", "adapters.txt")
+_MADE = frozenset(
+    {*_TABLES, *_SERVED, "arc.jsonl", "model", "report.html", "search.json", "tensorboard"}
+)
 """What a run makes beside its manifest."""
 
 

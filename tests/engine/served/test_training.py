@@ -10,6 +10,7 @@ from lying_server import Book, serving, with_adapter
 
 from tod.base import ModelError, SpecError
 from tod.engine.models import load_model
+from tod.engine.served.weights import ServedWeights
 from tod.engine.settings import RunSettings
 from tod.engine.train import train
 from tod.formats import read
@@ -101,10 +102,13 @@ def test_nothing_of_a_run_that_ended_stays_on_its_servers(whole):
     assert not (path / "mismatches.jsonl").exists()
 
 
-def test_neither_a_killed_server_nor_a_stopped_run_loses_or_repeats_anything(whole, book, tmp_path):
+def test_neither_a_killed_server_nor_a_stopped_run_loses_or_repeats_anything(
+    whole, book, tmp_path, monkeypatch
+):
     """The server dies while it draws the second batch and comes back without any adapter.
 
-    The run is stopped in its third one, and goes on with a server that has never seen it.
+    The run is killed in its third one, and goes on with a server that still has other weights under
+    the names of the killed processes; at its end it has none.
     """
     seen: list[Any] = []
 
@@ -120,12 +124,18 @@ def test_neither_a_killed_server_nor_a_stopped_run_loses_or_repeats_anything(who
         return body
 
     book.asked = killed
+    monkeypatch.setattr(ServedWeights, "close", lambda _: None)  # as a killed process does
     with serving(book) as url, pytest.raises(ModelError, match="stopped"):
         train(recipe(tmp_path / "run", url))
+    monkeypatch.undo()
     assert len(seen) > PROMPTS
     assert [name.rpartition("-v")[2] for name in book.loads] == ["0", "1", "1", "2"]
-    with serving(Book({"tiny": book.models["tiny"]})) as url:
+    again = Book(dict.fromkeys(book.models, book.models["tiny"]))
+    assert len(again.models) == 3
+    with serving(again) as url:
         path = train(recipe(tmp_path / "run", url), resume=True)
+    assert list(again.models) == ["tiny"]
+    assert not list(path.glob("adapters*"))
     assert once(rows(path))
     assert rows(path)["token_ids"].to_list() == rows(whole[0])["token_ids"].to_list()
     second = records(path)[1]["served"]["syncs"]
