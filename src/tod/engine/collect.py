@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from tod.base import UtilityError
 from tod.base.rows import chained, picked
@@ -14,6 +14,7 @@ from tod.candidates import Candidates, Labels, Tokens
 from tod.engine.costs import Work
 from tod.engine.data.prompts import prompt_text
 from tod.engine.data.task import Example
+from tod.engine.forward.index import Index
 from tod.engine.forward.log_probs import scored_log_probs
 from tod.engine.rollouts import Rollouts
 from tod.engine.sampling.params import SamplingParams
@@ -41,8 +42,9 @@ class Evidence:
         semantics: Whether candidates are draws of μ or a fixed set.
         log_mu: log μ of every candidate, [N], where it is known but not by token.
         drawn: Contexts that were drawn to get these, where some were dropped.
-        dropped: What drawing the dropped ones computed.
+        dropped: What drawing dropped contexts and candidates computed.
         unjudged: Candidates that were left out because no server judged them.
+        judged: Candidates that servers judged, those of dropped contexts too.
     """
 
     rollouts: Rollouts
@@ -56,6 +58,7 @@ class Evidence:
     drawn: int | None = None
     dropped: Work = NOTHING
     unjudged: int = 0
+    judged: int = 0
 
     def candidates(self, tokenizer: Any = None) -> Candidates:
         """The batch as the theory sees it; with its texts when a tokenizer is given."""
@@ -109,7 +112,10 @@ def collect(session: Session, step: int) -> Evidence:
         DataError: A prompt does not fit.
     """
     examples = session.task.batch(step - 1, session.operator.proposal.prompts)
-    return everywhere(session, examples, lambda mine, numbers: drawn(session, mine, numbers, step))
+    return judged_or_error(
+        session,
+        everywhere(session, examples, lambda mine, numbers: drawn(session, mine, numbers, step)),
+    )
 
 
 def everywhere(
@@ -212,29 +218,73 @@ def drawn(session: Session, examples: list[Example], numbers: Any, step: int) ->
 
 
 def scored_evidence(session: Session, examples: Sequence[Example], rollouts: Rollouts) -> Evidence:
-    """Candidates with their texts, their utilities and their anchors' log-probs."""
+    """Candidates with their texts, their utilities and their anchors' log-probs.
+
+    What no server judges is NaN; it is left out when all processes have their share.
+    """
     completions = decoded(session, rollouts)
     utility, judged = scored(session, examples, rollouts, completions)
-    known = ~np.any([np.isnan(values) for values in utility.values()], axis=0)
-    if not known.all():
-        counts = np.bincount(rollouts.contexts.owner[known], minlength=len(rollouts.contexts))
-        if session.settings.selects and not counts.all():
-            raise UtilityError(_none_judged(session, examples[int(np.argmin(counts))]))
-        examples = picked(tuple(examples), np.flatnonzero(counts))
-        completions = picked(tuple(completions), np.flatnonzero(known))
-        utility = picked(utility, np.flatnonzero(known))
-        rollouts = rollouts.kept(known)
     anchors, work = anchors_of(session, rollouts)
-    found = Evidence(rollouts, tuple(examples), completions, utility, anchors, work | judged)
-    return replace(found, unjudged=int((~known).sum()))
+    return Evidence(rollouts, tuple(examples), completions, utility, anchors, work | judged)
 
 
-def _none_judged(session: Session, example: Example) -> str:
-    """That a prompt of a search has no rollout left to select from."""
-    why = "" if session.judges is None else " ".join(session.judges.why.values())
-    return (
-        f"no rollout of prompt {example.id} could be judged, so none can be selected. {why} "
-        "Go on with --resume when the server answers."
+def judged_or_error(session: Session, evidence: Evidence) -> Evidence:
+    """The candidates of a whole step that every judge judged; the same in all processes.
+
+    Raises:
+        UtilityError: There are none, or none of a prompt of a search.
+    """
+    if not session.settings.asked:
+        return evidence
+    known = judged_by_all(session, evidence)
+    contexts = evidence.rollouts.contexts
+    counts = np.bincount(contexts.owner[known], minlength=len(contexts))
+    if known.any() and (counts.all() or not session.settings.selects):
+        return only_judged(session, evidence)
+    reasons = [] if session.judges is None else session.world.gather(dict(session.judges.why))
+    why = " ".join(text for told in reasons[::-1] for text in told.values())
+    if not known.any():
+        raise UtilityError(
+            f"none of {len(known)} rollouts could be judged by all of "
+            f"{', '.join(spec.name for spec in session.settings.asked)}. {why} "
+            "Look at their servers, or at `question`."
+        )
+    raise UtilityError(
+        f"no rollout of prompt {evidence.examples[int(np.argmin(counts))].id} could be judged, so "
+        f"none can be selected. {why} Go on with --resume when the server answers."
+    )
+
+
+def judged_by_all(session: Session, evidence: Evidence) -> Bool[np.ndarray, " N"]:
+    """Of every candidate whether all judges judged it."""
+    values = [evidence.utility[spec.name] for spec in session.settings.asked]
+    known = np.ones(len(evidence.completions), dtype=bool)
+    return known & ~np.any([np.isnan(v) for v in values], axis=0) if values else known
+
+
+def only_judged(session: Session, evidence: Evidence) -> Evidence:
+    """Without the candidates that a judge did not judge, and the contexts that have no other.
+
+    What drawing them computed stays among the work, as dropped.
+    """
+    if not session.settings.asked:
+        return evidence
+    known, before = judged_by_all(session, evidence), evidence.rollouts
+    rows = np.flatnonzero(known)
+    counts = np.bincount(before.contexts.owner[rows], minlength=len(before.contexts))
+    rollouts = before.kept(known)
+    dropped = Index(before).useful - Index(rollouts).useful
+    return replace(
+        evidence,
+        rollouts=rollouts,
+        examples=picked(evidence.examples, np.flatnonzero(counts)),
+        completions=picked(evidence.completions, rows),
+        utility=picked(evidence.utility, rows),
+        anchors=picked(evidence.anchors, before.sequences.take(rows)[1]),
+        log_mu=picked(evidence.log_mu, rows),
+        dropped=evidence.dropped + dropped,
+        unjudged=len(known) - len(rows),
+        judged=len(rows),
     )
 
 
@@ -271,5 +321,4 @@ def joined(parts: list[Evidence]) -> Evidence:
         anchors=chained([part.anchors for part in parts]),
         work={k: sum((p.work.get(k, NOTHING) for p in parts), NOTHING) for k in first.work},
         log_mu=chained([part.log_mu for part in parts]),
-        unjudged=sum(part.unjudged for part in parts),
     )

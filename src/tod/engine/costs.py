@@ -41,6 +41,12 @@ class Work:
             self.tokens + other.tokens, self.pairs + other.pairs, self.states + other.states
         )
 
+    def __sub__(self, other: "Work") -> "Work":
+        """What one forward goes through and a lesser one does not."""
+        return Work(
+            self.tokens - other.tokens, self.pairs - other.pairs, self.states - other.states
+        )
+
 
 @dataclass(frozen=True)
 class ModelCost:

@@ -68,11 +68,17 @@ def optimiser(
         found["critic"] = mean(updated.critic)
     if evidence.drawn is not None:
         found["resampling"] = evidence.drawn / len(evidence.rollouts.contexts)
-    if evidence.unjudged:
-        found["unjudged"] = evidence.unjudged / (evidence.unjudged + len(evidence.completions))
+    found |= unjudged(evidence)
     if surpassed is not None:
         found["surpassed"] = surpassed
     return found
+
+
+def unjudged(evidence: Evidence) -> dict[str, float | None]:
+    """Share of all candidates that were drawn which no server judged, where there are any."""
+    if not evidence.unjudged:
+        return {}
+    return {"unjudged": evidence.unjudged / (evidence.unjudged + evidence.judged)}
 
 
 def _activation(shares: list[float]) -> float | None:

@@ -1,6 +1,7 @@
 """Utilities that a model on a server gives: by options, by a number, and when nothing comes."""
 
 import math
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,15 @@ import numpy as np
 import pytest
 from lying_server import Book, serving
 
-from tod.base import SpecError, UtilityError
+from tod.base import DataError, ModelError, SpecError, UtilityError
+from tod.engine.collect import collect
+from tod.engine.data.prompts import prompt_text
+from tod.engine.forward.index import Index
 from tod.engine.models import load_model
+from tod.engine.proposals.propose import propose
+from tod.engine.record import unjudged
 from tod.engine.search.job import search
+from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
 from tod.engine.train import train
 from tod.engine.utilities.judge import Judges, of_options, on_scale
@@ -103,17 +110,42 @@ def test_what_was_asked_is_not_asked_again(book):
 def test_options_that_are_one_text_to_the_judge_leave_all_unknown(book):
     with serving(book) as url:
         judges = Judges([judge(url, options={"1": 1.0, "1+1": 0.0})])
-        with pytest.raises(UtilityError, match=r"none of 3 .*begin of another"):
-            judges.score(judges.specs[0], ROWS)
+        assert np.isnan(judges.score(judges.specs[0], ROWS)).all()
         judges.close()
+    assert "begin of another" in judges.why["good"]
 
 
 @pytest.mark.parametrize(
-    ("said", "value"), [("7", 0.7), ("I would say 2, no: 9.5.", 0.95), ("0/10: 0", 0.0)]
+    ("said", "value"),
+    [
+        ("7", 0.7),
+        ("I would say 2, no: 9.5.", 0.95),
+        ("0/10: 0", 0.0),
+        ("7 out of 10", 0.7),
+        ("It is a 4 / 10.", 0.4),
+        ("3 of 10", 0.3),
+        ("10/10", 1.0),
+    ],
 )
 def test_the_last_number_is_read_on_its_scale(said, value):
     assert on_scale(said, (0.0, 10.0)) == pytest.approx(value, rel=double(1))
     assert on_scale(said, (10.0, 0.0)) == pytest.approx(1 - value, rel=double(2))
+
+
+@pytest.mark.parametrize("said", ["4/5", "between 3 out of 4 and 2 out of 3", "8/10, 90% sure", ""])
+def test_a_share_of_another_number_is_not_of_the_scale(said):
+    with pytest.raises(ModelError, match="no number from 0 to 10"):
+        on_scale(said, (0.0, 10.0))
+
+
+def test_what_was_said_before_counts_where_the_memory_is_full(book, monkeypatch):
+    monkeypatch.setattr("tod.engine.utilities.judge.REMEMBERED", 2)
+    with serving(book) as url:
+        judges = Judges([judge(url, scale=[0, 10])])
+        judges.score(judges.specs[0], ROWS)
+        new = {"prompt": "1 2 3", "completion": "5+1"}
+        assert judges.score(judges.specs[0], [*ROWS, new]).tolist() == [0.7] * 4
+        judges.close()
 
 
 def test_options_in_numbers():
@@ -135,13 +167,13 @@ def test_no_number_on_the_scale_is_unknown_and_a_server_that_is_away_says_so(boo
     book.says = "eleven, or 11"
     with serving(book) as url:
         judges = Judges([judge(url, scale=[0, 10])])
-        with pytest.raises(UtilityError, match="no number from 0 to 10"):
-            judges.score(judges.specs[0], ROWS)
+        assert np.isnan(judges.score(judges.specs[0], ROWS)).all()
         judges.close()
+    assert "no number from 0 to 10" in judges.why["good"]
     judges = Judges([judge("http://127.0.0.1:9", scale=[0, 10], patience=0.1)])
-    with pytest.raises(UtilityError, match="does not answer"):
-        judges.score(judges.specs[0], ROWS)
+    assert np.isnan(judges.score(judges.specs[0], ROWS)).all()
     judges.close()
+    assert "does not answer" in judges.why["good"]
 
 
 def recipe(
@@ -176,6 +208,66 @@ def test_training_leaves_out_what_was_not_judged_and_counts_it(book, tmp_path):
     assert 0 < share < 1
     assert len(table) == round(12 * (1 - share))
     assert set(table["utility.good"]) == {0.7}
+    with serving(Talking(book.models)) as url:
+        whole = train(recipe(tmp_path / "whole", url, "{completion}="))
+    (all_judged,) = RunDirectory.open(whole).steps.read()
+    tokens = [r["ledger"]["sample_tokens"] for r in (record, all_judged)]
+    assert tokens[0] == tokens[1]  # what was drawn and left out was drawn
+
+
+@contextmanager
+def opened(settings: RunSettings) -> Any:
+    session = open_session(settings)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def test_a_round_without_a_judgement_is_counted_and_ends_nothing(book, tmp_path):
+    """Every group has one utility throughout, so that a second round is drawn; its all fail."""
+    proposal = {"prompts": 3, "size": 4, "max_new_tokens": 12, "dynamic": {"max_rounds": 2}}
+    operator = {"proposal": proposal, "action": {"kind": "policy_gradient"}}
+    with serving(book) as url:
+        settings = recipe(tmp_path / "run", url, "{prompt}|{completion}=", operator=operator)
+        with opened(settings) as session:
+            every = propose(session, 1)
+            late = [prompt_text(e.prompt, session.tokenizer) for e in session.task.batch(1, 3)]
+            book.refuses = lambda text: text.partition("|")[0] in late
+            session.judges._said.clear()
+            found = propose(session, 1)
+    assert (found.unjudged, found.judged) == (12, 12)
+    assert unjudged(found) == {"unjudged": 0.5}
+    assert (found.drawn, every.drawn, len(found.examples)) == (6, 6, 3)
+    drawn = [Index(e.rollouts).useful + e.dropped for e in (found, every)]
+    assert drawn[0] == drawn[1]
+
+
+def test_candidates_that_one_of_two_judges_each_leaves_out_stop_the_run(book, tmp_path):
+    book.refuses = lambda text: sum(map(ord, text)) % 2 == 0
+    with serving(book) as url:
+        other = judge(url, name="other", scale=[0, 10], question="b{completion}=")
+        settings = recipe(tmp_path / "run", url, "a{completion}=")
+        utilities = [*settings.utilities, other]
+        settings = settings.model_copy(update={"utilities": tuple(utilities)})
+        with opened(settings) as session, pytest.raises(UtilityError, match=r"none of 12 .*other"):
+            collect(session, 1)
+
+
+def test_a_utility_that_is_no_number_and_no_judge_s_is_not_left_out(book, tmp_path, monkeypatch):
+    with serving(book) as url, opened(recipe(tmp_path / "run", url)) as session:
+        plain = session.scorer.score
+
+        def broken(*how: Any) -> Any:
+            told = plain(*how)
+            told["correct"][0] = math.nan
+            return told
+
+        monkeypatch.setattr(session.scorer, "score", broken)
+        found = collect(session, 1)
+        assert (len(found.completions), found.unjudged) == (12, 0)
+        with pytest.raises(DataError):
+            found.candidates()
 
 
 def test_a_search_stops_where_a_prompt_has_nothing_to_select_from(book, tmp_path):

@@ -6,7 +6,15 @@ import numpy as np
 from jaxtyping import Bool
 
 from tod.diagnostics import constant_within
-from tod.engine.collect import Evidence, drawn, everywhere, joined
+from tod.engine.collect import (
+    Evidence,
+    drawn,
+    everywhere,
+    joined,
+    judged_by_all,
+    judged_or_error,
+    only_judged,
+)
 from tod.engine.forward.index import Index
 from tod.engine.session import Session
 from tod.operators import Dynamic, Proposal
@@ -37,7 +45,8 @@ def dynamic(session: Session, step: int, spec: Proposal) -> Evidence:
         )
         parts.append(part)
         seen += wanted
-        kept += int(informative(session, part).sum())
+        if judged_by_all(session, part).any():
+            kept += int(informative(session, only_judged(session, part)).sum())
         if kept >= spec.prompts:
             break
         missing, rate = spec.prompts - kept, max(kept / seen, 1.0 / seen)
@@ -53,10 +62,10 @@ def informative(session: Session, evidence: Evidence) -> Bool[np.ndarray, " C"]:
 
 def _first(session: Session, parts: list[Evidence], count: int) -> Evidence:
     """The first ``count`` informative contexts in the order of drawing, filled up with others."""
-    whole = joined(parts)
+    all_drawn = joined(parts)
+    whole = judged_or_error(session, all_drawn)
     keep = informative(session, whole)
     order = np.concatenate([np.flatnonzero(keep), np.flatnonzero(~keep)])[:count]
-    chosen, everything = np.sort(order), np.arange(len(keep))
-    rest = np.setdiff1d(everything, chosen)
-    dropped = Index(whole.rollouts.take(rest)).useful if len(rest) else whole.dropped
-    return replace(whole.take(chosen), drawn=len(keep), dropped=dropped)
+    found = whole.take(np.sort(order))
+    dropped = Index(all_drawn.rollouts).useful - Index(found.rollouts).useful
+    return replace(found, drawn=len(all_drawn.examples), dropped=dropped)

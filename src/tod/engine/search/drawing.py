@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tod.base import DataError
 from tod.candidates import Candidates
-from tod.engine.collect import Evidence, drawn, everywhere
+from tod.engine.collect import Evidence, drawn, everywhere, judged_or_error
 from tod.engine.data.task import Example, Task
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings
@@ -53,9 +53,10 @@ def gather(session: Session, examples: Sequence[Example], first: int) -> Evidenc
         UtilityError: A utility failed or returned nonsense.
         DataError: A prompt does not fit.
     """
-    return everywhere(
+    evidence = everywhere(
         session, examples, lambda mine, numbers: drawn(session, mine, first + numbers, step=0)
     )
+    return judged_or_error(session, evidence)
 
 
 def candidates_of(evidence: Evidence, pattern: str | None) -> tuple[Candidates, list[str | None]]:

@@ -14,7 +14,7 @@ from tod.engine.costs import ModelCost, spent
 from tod.engine.data.task import Example
 from tod.engine.distributed import World
 from tod.engine.forward.index import Index
-from tod.engine.record import cost_of, reward_ranges, write_tables
+from tod.engine.record import cost_of, reward_ranges, unjudged, write_tables
 from tod.engine.running import Clock, Events, Job
 from tod.engine.search.drawing import candidates_of, gather, prompts_of
 from tod.engine.search.results import bound_note, reranked, summarise, write_answers
@@ -123,7 +123,7 @@ class _Search(Job):
             regime=classify(summary, eta=knobs["eta"]).to_dict(),
             knobs=knobs,
             ledger=_ledger(self.session, evidence),
-            optimiser=_beyond(self.settings, examined.log_w),
+            optimiser=_beyond(self.settings, examined.log_w) | unjudged(evidence),
             statistics=statistics.to_dict(),
             pool=self.pool.steps,
             reward_range=ranges,
@@ -177,7 +177,8 @@ def _beyond(settings: RunSettings, log_w: Any) -> dict[str, float | None]:
 
 def _ledger(session: Session, evidence: Evidence) -> Ledger:
     """Tokens and operations of one batch; every prompt is counted once."""
-    sampled = (ModelCost.of(session.sampler), Index(evidence.rollouts).useful)
+    useful = Index(evidence.rollouts).useful + evidence.dropped
+    sampled = (ModelCost.of(session.sampler), useful)
     return spent(sampled, [(cost_of(session, n), work) for n, work in evidence.work.items()])
 
 

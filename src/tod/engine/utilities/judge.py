@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from tod.base import ModelError, SpecError, UtilityError
+from tod.base import ModelError, SpecError
 from tod.engine.utilities.utility_specs import JudgeUtility
 from tod.serving.client import Client, Unavailable
 from tod.serving.completions import answered_text, scored_text
 from tod.serving.pool import NoServer, answers
 
 REMEMBERED = 200_000
-"""Judgements that are kept: the same text is asked once."""
+"""Judgements at most: a text whose judgement is among them is not asked again."""
 _NAME = re.compile(r"\{([A-Za-z_]\w*)\}")
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_DIGITS = r"[-+]?\d+(?:\.\d+)?"
+_NUMBER = re.compile(rf"(?P<value>{_DIGITS})(?:\s*(?:/|\b(?:out\s+)?of\b)\s*(?P<whole>{_DIGITS}))?")
 
 
 class Judges:
@@ -52,27 +53,24 @@ class Judges:
 
         Raises:
             SpecError: The question names a column that a row lacks.
-            UtilityError: No candidate of several could be judged.
         """
         texts = [question(spec, row) for row in rows]
-        missing = sorted({text for text in texts if (spec.name, text) not in self._said})
-        self._ask(spec, missing)
-        values = np.array([self._said.get((spec.name, text), math.nan) for text in texts])
-        if len(values) and bool(np.isnan(values).all()):
-            raise UtilityError(
-                f"reward {spec.name!r}: none of {len(values)} rollouts could be judged. "
-                f"{self.why.get(spec.name, '')} Look at its server, or at `question`."
-            )
-        return values
-
-    def _ask(self, spec: JudgeUtility, texts: Sequence[str]) -> None:
-        """Ask what is not known; what fails stays unknown."""
-        if len(self._said) + len(texts) > REMEMBERED:
+        keys = {text: (spec.name, text) for text in texts}
+        told = {text: self._said[key] for text, key in keys.items() if key in self._said}
+        fresh = self._ask(spec, sorted(keys.keys() - told.keys()))
+        if len(self._said) + len(fresh) > REMEMBERED:
             self._said.clear()
+        self._said |= {keys[text]: value for text, value in fresh.items()}
+        told |= fresh
+        return np.array([told.get(text, math.nan) for text in texts])
+
+    def _ask(self, spec: JudgeUtility, texts: Sequence[str]) -> dict[str, float]:
+        """What servers say of some texts; one that fails is not in it."""
+        told: dict[str, float] = {}
 
         def one(client: Client, text: str) -> None:
             try:
-                self._said[spec.name, text] = judged(client, spec, text)
+                told[text] = judged(client, spec, text)
             except Unavailable:
                 raise
             except ModelError as error:
@@ -84,6 +82,7 @@ class Judges:
             answers(self._clients[spec.name], texts, one, in_flight=at_once, patience=spec.patience)
         except NoServer as error:
             self.why[spec.name] = " ".join(error.lost) or str(error)
+        return dict(told)  # a late answer changes nothing any more
 
 
 def question(spec: JudgeUtility, row: Mapping[str, Any]) -> str:
@@ -148,12 +147,18 @@ def of_options(told: Sequence[tuple[list[int], list[float]]], values: Sequence[f
 def on_scale(said: str, scale: tuple[float, float]) -> float:
     """The last number in a text, from the first end of the scale, 0, to the second, 1.
 
+    ``7/10``, ``7 of 10`` and ``7 out of 10`` are the number 7 where 10 is the scale's upper end;
+    shares of another number are of a scale that nobody asked for.
+
     Raises:
         ModelError: There is none, or it is not on the scale.
     """
-    numbers = _NUMBER.findall(said)
-    value = float(numbers[-1]) if numbers else math.nan
     low, high = scale
+    found = list(_NUMBER.finditer(said))
+    value = math.nan
+    if found:
+        shared = found[-1]["whole"] is None or float(found[-1]["whole"]) == max(scale)
+        value = float(found[-1]["value"]) if shared else math.nan
     if not min(scale) <= value <= max(scale):
         raise ModelError(f"the judge said {said[:80]!r}: no number from {low:g} to {high:g} in it.")
     return (value - low) / (high - low)
