@@ -6,6 +6,8 @@ configuration and with what its Tracking was told (scripts/real_writers/verl_que
 
 import json
 import logging
+import threading
+import time
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +25,7 @@ from tod.diagnosis import diagnose
 from tod.live.verl.aim import configured
 from tod.live.verl.queue import Asked, asked, batch_of, fetched
 from tod.live.verl.recorder import Recorder
+from tod.runs import RunDirectory
 from tolerance import double
 
 RECORDED = json.loads((Path(__file__).parent / "verl_queue.json").read_text())
@@ -293,6 +296,97 @@ def test_a_resumed_run_goes_on_in_its_records(recorded, tmp_path):
     assert not (tmp_path / "run-2").exists()
     lines = (tmp_path / "run" / "steps.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+
+
+def steps_of(run: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (run / "steps.jsonl").read_text().splitlines()]
+
+
+def unreadable(made: Recorder, recorded: dict[str, Any], number: int) -> None:
+    """A step whose question to the queue fails."""
+
+    def get(keys: list[str], fields: list[str]) -> Any:
+        raise RuntimeError("planted: the queue is busy")
+
+    made.step(number, get, recorded["keys"], recorded["tags"], {})
+
+
+def test_a_resumed_run_is_gone_on_with_whatever_overwrite_says(recorded, tmp_path):
+    """The setting stays in the launch script; the first step that is seen decides, read or not."""
+    first = recorder(recorded, tmp_path / "run", overwrite=True)
+    for number in (1, 2, 3):
+        step(first, recorded, number)
+    first.close()
+    again = recorder(recorded, tmp_path / "run", strict=False, overwrite=True)
+    unreadable(again, recorded, 3)
+    step(again, recorded, 4)
+    again.close()
+    assert steps_of(tmp_path / "run") == [1, 2, 4]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_new_training_whose_first_step_cannot_be_read_is_no_resumed_one(
+    recorded, tmp_path, overwrite
+):
+    old = recorder(recorded, tmp_path / "run")
+    for number in (1, 2, 3):
+        step(old, recorded, number)
+    old.close()
+    new = recorder(recorded, tmp_path / "run", strict=False, overwrite=overwrite)
+    unreadable(new, recorded, 1)
+    step(new, recorded, 2)
+    new.close()
+    assert steps_of(tmp_path / "run") == ([2] if overwrite else [1, 2, 3])
+    assert overwrite or steps_of(tmp_path / "run-2") == [2]
+
+
+def test_records_of_another_training_are_not_cut(recorded, tmp_path, caplog):
+    """Resumed at step 3 where a run of another target is: this one's name gets the next number."""
+    old = recorder(recorded, tmp_path / "run")
+    for number in (1, 2, 3):
+        step(old, recorded, number)
+    old.close()
+    recorded["settings"]["actor_rollout_ref"]["actor"]["kl_loss_coef"] = 0.25
+    other = recorder(recorded, tmp_path / "run", overwrite=True)
+    with caplog.at_level(logging.WARNING):
+        step(other, recorded, 3)
+    other.close()
+    assert steps_of(tmp_path / "run") == [1, 2, 3]
+    assert steps_of(tmp_path / "run-2") == [3]
+    assert any("another recipe" in r.message and "eta" in r.message for r in caplog.records)
+
+
+def test_a_directory_that_cannot_be_opened_is_tried_again(recorded, tmp_path):
+    (tmp_path / "away").write_text("not mounted")
+    made = recorder(recorded, tmp_path / "away" / "run", strict=False)
+    assert "tod/ess_rel_median" in step(made, recorded, 1)
+    made._settle()
+    (tmp_path / "away").unlink()
+    for number in (2, 3):
+        step(made, recorded, number)
+    made.close()
+    assert steps_of(tmp_path / "away" / "run") == [2, 3]
+
+
+def test_a_disk_that_hangs_is_waited_for_once(recorded, tmp_path, monkeypatch, caplog):
+    """Later steps and the end only look; what hung is written once the disk is back."""
+    back = threading.Event()
+    monkeypatch.setattr(RunDirectory, "write_contexts", lambda *_: back.wait(60))
+    made = recorder(recorded, tmp_path / "run", strict=False)
+    step(made, recorded, 1)
+    monkeypatch.setattr("tod.live.verl.recorder.LONGEST", 0.01)
+    assert not any(name.startswith("tod/") for name in step(made, recorded, 2))
+    monkeypatch.setattr("tod.live.verl.recorder.LONGEST", 20.0)
+    began = time.monotonic()
+    step(made, recorded, 3)
+    made.close()
+    assert time.monotonic() - began < 15.0
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "tod")
+    back.set()
+    for thread in threading.enumerate():
+        if thread.name == "tod lock":
+            thread.join(20)
+    assert steps_of(tmp_path / "run") == [1]
 
 
 def test_an_earlier_run_is_not_replaced(recorded, tmp_path, caplog):

@@ -163,6 +163,23 @@ def test_a_queue_that_fails_under_us_stops_nothing(ray_and_queue, tmp_path, capl
     assert "training goes on without it" in said[0]
 
 
+@pytest.mark.parametrize("how", ["raises", "epochs"])
+def test_the_last_step_is_written_however_fit_ends(ray_and_queue, tmp_path, how):
+    """By an exception in step 3, or by its epochs before its steps: the lock is let go too."""
+    trainer = world.trainer_of(world.config(tmp_path), 9)
+    if how == "epochs":
+        trainer.steps_per_epoch = 2
+    batches = [world.rollouts(s, prompts=4, size=4, length=8) for s in range(2)]
+    if how == "raises":
+        with pytest.raises(IndexError):
+            world.drive(trainer, batches)
+    else:
+        world.drive(trainer, batches)
+    run = tmp_path / "checkpoints" / "tod"
+    assert [json.loads(line)["step"] for line in (run / "steps.jsonl").open()] == [1, 2]
+    assert not (run / ".lock").exists()
+
+
 def test_without_log_probs_of_the_reference_the_target_is_assumed(ray_and_queue, tmp_path):
     _, rows = fitted(tmp_path, 1, fields=("ref_log_prob",))
     assert rows[0]["tod/eta"] == 1.0

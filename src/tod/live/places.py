@@ -1,12 +1,14 @@
 """Where the records of a training go: a place of its own, and the same place when it is resumed."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count, takewhile
 from pathlib import Path
+from typing import Any
 
 from tod.base import RunError
 from tod.runs import DirectoryLock, RunDirectory
+from tod.runs.records import plain
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +45,34 @@ def free(asked: Path, overwrite: bool, how: str) -> tuple[Path, DirectoryLock]:
     raise AssertionError("there is a number for every run")
 
 
-def reopened(asked: Path, step: int) -> RunDirectory | None:
-    """The newest run there, cut to what it held at ``step``; None where none was begun."""
-    begun = list(takewhile(RunDirectory.begun, places(asked)))
-    if not begun:
-        return None
-    run = RunDirectory.open(begun[-1], lock=RunDirectory.claim(begun[-1], resume=True))
-    run.resume_at(step)
-    return run
+def reopened(
+    asked: Path, step: int, recipe: Mapping[str, Any] | None = None
+) -> RunDirectory | None:
+    """The newest run there, cut to what it held at ``step``; None where none is there.
+
+    Args:
+        asked: The directory that was asked for.
+        step: The last step that stays.
+        recipe: What the run's manifest must say that it is; others are passed over, untouched. None
+            takes any.
+
+    Raises:
+        RunError: Another process writes to it.
+    """
+    for place in reversed(list(takewhile(RunDirectory.begun, places(asked)))):
+        if recipe is not None and _another(place, recipe):
+            continue
+        run = RunDirectory.open(place, lock=RunDirectory.claim(place, resume=True))
+        run.resume_at(step)
+        return run
+    return None
+
+
+def _another(place: Path, recipe: Mapping[str, Any]) -> bool:
+    """Whether the run there is another one than the recipe's, or cannot be read; said if it is."""
+    try:
+        RunDirectory.open(place).check_recipe(plain(recipe))
+    except RunError as error:
+        logger.warning("The run of %s is not gone on with: %s", place, error)
+        return True
+    return False

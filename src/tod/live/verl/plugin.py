@@ -4,10 +4,10 @@
         python -m verl.trainer.main_ppo trainer.v1.trainer_mode=tod_sync ...
 
 Loading this module registers ``tod_sync``, ``tod_colocate_async`` and ``tod_separate_async``:
-verl's own trainers, which after computing a step's metrics hand its batch to a `Recorder`. It also
-registers our losses and advantages. In verl 0.9 much depends on the mode being called ``sync``
-(which replay buffer samples, whether prompts are written for a restart), so that the trainer runs
-under the mode of its own kind, and only its class is ours.
+verl's own trainers, which after computing a step's metrics hand its batch to a `Recorder`, closed
+when ``fit`` ends, however it ends. It also registers our losses and advantages. In verl 0.9 much
+depends on the mode being called ``sync`` (which replay buffer samples, whether prompts are written
+for a restart), so that the trainer runs under the mode of its own kind, and only its class is ours.
 """
 
 import logging
@@ -66,6 +66,14 @@ def watched(base: Any, mode: str) -> Any:
             with self.tod_guard("reading verl's configuration"):
                 self.tod = _recorder(config, mode)
 
+        def fit(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().fit(*args, **kwargs)
+            finally:
+                with self.tod_guard("ending the records"):
+                    if self.tod is not None:
+                        self.tod.close()
+
         def _compute_metrics(
             self, batch: Any, metrics: Any, timing_raw: Any, *args: Any, **kwargs: Any
         ) -> Any:
@@ -95,7 +103,7 @@ def _recorder(config: Any, mode: str) -> Recorder:
 
 
 def _watch(trainer: Any, batch: Any, metrics: dict[str, Any]) -> None:
-    """One step: ask the queue, record, and at the last one close."""
+    """One step: ask the queue, and record."""
     if trainer.tod is None:
         return
     import transfer_queue as tq
@@ -103,11 +111,8 @@ def _watch(trainer: Any, batch: Any, metrics: dict[str, Any]) -> None:
     def get(keys: list[str], fields: list[str]) -> Any:
         return tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=fields)
 
-    step = int(trainer.global_steps)
     tokenizer = getattr(trainer, "tokenizer", None)
-    trainer.tod.step(step, get, batch.keys, batch.tags, metrics, tokenizer)
-    if step >= getattr(trainer, "total_training_steps", step + 1):
-        trainer.tod.close()
+    trainer.tod.step(int(trainer.global_steps), get, batch.keys, batch.tags, metrics, tokenizer)
 
 
 register()

@@ -5,13 +5,14 @@ Everything here is guarded: what fails is said once, with its cause, and the ste
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tod.base import RunError, Spec
+from tod.live.background import Background
 from tod.live.export import LiveBatch
 from tod.live.findings import LiveFindings
 from tod.live.guard import Guard, harmless
@@ -25,7 +26,7 @@ from tod.runs import Manifest, RunDirectory, StepRecord
 
 logger = logging.getLogger("tod.live")
 LONGEST = 60.0
-"""Seconds that a step waits for the one before to be written, before it is left out."""
+"""Seconds that the disk is waited for, once in a training: after that it is only looked."""
 _CLIPPED = ("actor/pg_clipfrac", "actor/pg_clipfrac_lower")
 _CLIPPING = ("vanilla", "gspo", "tod_clip", "tod_sequence_clip")
 """Losses whose ``pg_clipfrac`` is a share of all tokens."""
@@ -43,7 +44,7 @@ class PluginSettings(Spec):
     extras: bool = False
     """Whether other numbers that a reward function returns are recorded too."""
     overwrite: bool = False
-    """Whether an earlier run at the place may be replaced."""
+    """Whether an earlier run at the place may be replaced; not where a training is resumed."""
 
 
 class Recorder:
@@ -72,10 +73,10 @@ class Recorder:
         self._settings, self._mode, self._version = settings, mode, version
         self._configured: Configured | None = None
         self._history: list[dict[str, Any]] = []
-        self._kept: tuple[frozenset[str], tuple[str, ...]] = (frozenset(), ())
-        self._began = False
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tod")
-        self._pending: Future[None] | None = None
+        self._matched: tuple[frozenset[str], tuple[str, ...]] = (frozenset(), ())
+        self._first: int | None = None
+        self._tried = False
+        self._background = Background("tod")
 
     @harmless("reading verl's configuration")
     def begin(self) -> None:
@@ -104,34 +105,43 @@ class Recorder:
             logged: What verl is about to log; gains our figures.
             tokenizer: Spells ids.
         """
+        if self._first is None:
+            self._first = step
         if self._configured is None:
             self.begin()
         with self.guard("waiting for the step before") as block:
             self._settle()
         if block.failed:
             return
-        with self.guard("reading the batch") as block:
+        batch: LiveBatch | None = None
+        with self.guard("reading the batch"):
             rows = asked(keys, tags)
             batch = batch_of(fetched(get, rows, self.plugin.extras), rows, tokenizer)
+        if batch is not None:
+            self._seen(step, batch, logged, tokenizer)
+
+    def _seen(self, step: int, batch: LiveBatch, logged: dict[str, Any], tokenizer: Any) -> None:
+        """Examine a batch, add the figures to what is logged, and have the rest done meanwhile."""
+        self.last = None
+        aimed = Aimed(None, "assumed", batch)  # type: ignore[arg-type]
+        with self.guard("choosing the target") as choice:
+            aimed = self._aimed(batch)
+        with self.guard("waiting for the directory of the records") as block:
+            self._open_first(aimed)
         if block.failed:
             return
-        found: Judged | None = None
-        aimed = Aimed(None, "assumed", batch)  # type: ignore[arg-type]
-        with self.guard("choosing the target") as block:
-            aimed = self._aimed(batch)
-        if not block.failed:
+        if not choice.failed:
             with self.guard("examining a step"):
-                found = self._examined(step, aimed, logged)
-        self.last = found
-        if not self._began:
-            self._began = True
-            self._open(step, aimed)
+                self.last = self._examined(step, aimed, logged)
+        found = self.last
         if self.findings is not None:
             logged |= self.findings.standing()
         if found is not None:
             logged |= metrics(found, {**aimed.spec.knobs()})
         told = {"step": step, **self._canonical(logged)}
-        self._pending = self._writer.submit(self._after, step, aimed, found, told, tokenizer)
+        if self.run is None:
+            self._background.do(partial(self._open, aimed))
+        self._background.do(partial(self._after, step, aimed, found, told, tokenizer))
 
     @harmless("writing a step")
     def _after(
@@ -150,27 +160,29 @@ class Recorder:
         self._write(step, replace(aimed, batch=batch), found)
 
     def _settle(self) -> None:
-        """Wait for what the step before left to be written.
+        """Wait for what is still being written.
 
         Raises:
-            RunError: It is not done after a minute.
+            RunError: It is not done after a minute; after that nobody waits again.
         """
-        pending, self._pending = self._pending, None
-        if pending is None:
-            return
-        try:
-            pending.result(timeout=LONGEST)
-        except TimeoutError:
-            self._pending = pending
+        if not self._background.finished(LONGEST):
             raise RunError(
-                f"the step before is still being written after {LONGEST} s, and this one is left "
-                "out: is the disk of trainer.tod.output full or away?"
-            ) from None
+                "the step before is still being written, and until it is, steps are left out "
+                f"(waited for once, {LONGEST:.0f} s): is the disk of trainer.tod.output full or "
+                "away?"
+            )
 
     @harmless("ending the records")
     def close(self) -> None:
         """Flush everything to the device, and let others write."""
+        try:
+            self._settle()
+        finally:
+            self._background.do(self._close)
         self._settle()
+
+    @harmless("ending the records")
+    def _close(self) -> None:
         run, self.run = self.run, None
         if run is not None:
             run.sync()
@@ -222,34 +234,45 @@ class Recorder:
     def _canonical(self, logged: Mapping[str, Any]) -> dict[str, float]:
         """Of verl's figures those that have a canonical name: the others would only fill memory."""
         keys = frozenset(logged)
-        if keys != self._kept[0]:
+        if keys != self._matched[0]:
             found = names().matches(logged, "verl")
-            self._kept = keys, tuple(match.key for match in found.values())
-        return {key: float(logged[key]) for key in self._kept[1]}
+            self._matched = keys, tuple(match.key for match in found.values())
+        return {key: float(logged[key]) for key in self._matched[1]}
+
+    def _open_first(self, aimed: Aimed) -> None:
+        """Wait for the directory at the first batch: a resumed run's pool is read there.
+
+        Raises:
+            RunError: It is not open after a minute.
+        """
+        if not self._tried:
+            self._tried = True
+            self._background.do(partial(self._open, aimed))
+            self._settle()
 
     @harmless("opening the directory of the records")
-    def _open(self, step: int, aimed: Aimed) -> None:
-        """Open the directory of a run that is resumed, or make one."""
-        for note in aimed.notes:
-            logger.warning("tod: %s", note)
+    def _open(self, aimed: Aimed) -> None:
+        """Open the directory of a run that is resumed, or make one; tried again where it fails.
+
+        A training is resumed where the first step that was seen of it is not its first, whether
+        that one could be read or not.
+        """
+        first = self._first or 1
         folder = _at(self._settings, "trainer.default_local_dir") or "."
         asked = Path(self.plugin.output or Path(str(folder)) / "tod")
-        if step > 1 and not self.plugin.overwrite:
-            self.run = reopened(asked, step - 1)
-        if self.run is None:
-            place, lock = free(asked, self.plugin.overwrite, "Set +trainer.tod.overwrite=true")
-            manifest = Manifest.of(asked.parent.name, self._recipe(aimed), {})
-            self.run = RunDirectory.create(
-                place, manifest, overwrite=self.plugin.overwrite, lock=lock
-            )
+        recipe = self._recipe(aimed)
+        run = reopened(asked, first - 1, recipe) if first > 1 else None
+        if run is None:
+            overwrite = self.plugin.overwrite and first == 1
+            place, lock = free(asked, overwrite, "Set +trainer.tod.overwrite=true")
+            manifest = Manifest.of(asked.parent.name, recipe, {})
+            run = RunDirectory.create(place, manifest, overwrite=overwrite, lock=lock)
         else:
-            records = list(self.run.steps.read())
-            pool = GrowingPool.of_records(records)
-            if self.last is not None:
-                summary = pool.add(step, self.last.statistics, self.last.summary)
-                self.last = replace(self.last, summary=summary)
-            self.pool = pool
-        logger.warning("tod: the records of this run are in %s", self.run.path)
+            self.pool = GrowingPool.of_records(list(run.steps.read()))
+        self.run = run
+        for note in aimed.notes:
+            logger.warning("tod: %s", note)
+        logger.warning("tod: the records of this run are in %s", run.path)
 
     def _recipe(self, aimed: Aimed) -> dict[str, Any]:
         """What a reader of the records should know of the training."""
