@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from test_resume import tensors
 from test_world_cases import LATER, check_gradients, check_records
 
@@ -223,6 +224,62 @@ def test_a_slice_that_is_missing_is_named(tmp_path: Path) -> None:
     file.write_bytes(moved)
     with pytest.raises(RunError, match="holds 12 of 24 numbers of 'a'"):
         shard_files.sizes(tmp_path)
+
+
+@pytest.mark.parametrize("which", ["policy/", "optimiser/"])
+def test_the_last_rows_of_a_process_whose_file_is_missing_are_named(
+    which: str, tmp_path: Path
+) -> None:
+    """Nothing lies behind a gap: what is there looks like smaller tensors."""
+    settings = small(tmp_path / "run", train={"steps": 1})
+    train(settings)
+    place = tmp_path / "run" / "checkpoints" / "step-1"
+    (file,) = (place / "shards").iterdir()
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+    first = {
+        name: value[: -(-len(value) // 2)].clone() if name.startswith(which) else value
+        for name, value in load_file(file).items()
+    }
+    save_file(first, file, metadata)
+    session = open_session(settings, ALONE)
+    with pytest.raises(RunError, match=rf"holds \d+ of \d+ rows of '{which}.*is missing"):
+        checkpoint.load(session, place)
+    session.close()
+
+
+def test_files_of_another_machine_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its list of the folder may be old; a checkpoint without them would be called whole."""
+    written = {"a": torch.zeros(4, 3), "b": torch.zeros(2)}
+    shard_files.write(written, tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.rename(tmp_path / "unseen")
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        (tmp_path / "unseen").rename(file)
+
+    monkeypatch.setattr(shard_files.time, "sleep", nap)
+    shard_files.wait_until_seen(written, tmp_path)
+    assert len(naps) == 1
+    monkeypatch.setattr(shard_files, "SEEN_WITHIN", -1.0)
+    with pytest.raises(OSError, match="do all machines share it"):
+        shard_files.wait_until_seen({**written, "c": torch.zeros(1)}, tmp_path)
+
+
+def test_a_shard_is_on_the_device_before_it_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: dict[str, int] = {}
+    monkeypatch.setattr(
+        shard_files, "sync", lambda path: synced.update({path.name: path.stat().st_size})
+    )
+    shard_files.write({"a": torch.zeros(4, 3)}, tmp_path)
+    assert synced == {file.name: file.stat().st_size for file in tmp_path.iterdir()}
+    assert len(synced) == 1
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:

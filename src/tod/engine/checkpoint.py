@@ -7,7 +7,7 @@ saving for a resumed run to continue bit for bit (on the same machine and thread
 import errno
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,11 @@ def save(session: Session, state: State, directory: Path) -> None:
     """
     sharded = session.settings.train.sharding is not None
     if sharded:
-        shard_files.write(_tensors(session), directory / SHARDS)
+        tensors = _tensors(session)
+        shard_files.write(tensors, directory / SHARDS)
         if not session.world.main:
             return
+        shard_files.wait_until_seen(tensors, directory / SHARDS)
     for network in () if sharded else _networks(session):
         tensors = {name: p.detach().contiguous() for name, p in network.named.items()}
         _write(tensors, directory / f"{network.name}.safetensors")
@@ -120,18 +122,31 @@ def _load_shards(session: Session, directory: Path) -> None:
     for network in _networks(session):
         first = f"{network.name}/"
         there = {n.removeprefix(first): s for n, s in shapes.items() if n.startswith(first)}
+        wanted = {first + name: tuple(p.shape) for name, p in network.named.items()}
+        shard_files.require_rows(directory / SHARDS, shapes, wanted)
         _same_shapes(directory, network.named, there)
         places |= {first + name: p.detach() for name, p in network.named.items()}
         if network.optimiser is not None:
-            network.optimiser.state.clear()
-            for name in shapes:
-                of, _, key = name.removeprefix(f"{network.moments_name}/").rpartition("/")
-                if name.startswith(f"{network.moments_name}/"):
-                    parameter = network.named[of]
-                    places[name] = torch.zeros(1) if key == "step" else torch.zeros_like(parameter)
-                    value = places[name][0] if key == "step" else places[name]
-                    network.optimiser.state[parameter][key] = value
+            moments = _empty_moments(network, shapes)
+            wanted = {name: tuple(value.shape) for name, value in moments.items()}
+            shard_files.require_rows(directory / SHARDS, shapes, wanted)
+            places |= moments
     shard_files.read(places, directory / SHARDS)
+
+
+def _empty_moments(network: "_Network", names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Moments to be filled, by their names in a checkpoint; the optimiser has them."""
+    assert network.optimiser is not None  # noqa: S101 - only of one that is trained
+    network.optimiser.state.clear()
+    found: dict[str, torch.Tensor] = {}
+    for name in names:
+        of, _, key = name.removeprefix(f"{network.moments_name}/").rpartition("/")
+        if name.startswith(f"{network.moments_name}/"):
+            parameter = network.named[of]
+            found[name] = torch.zeros(1) if key == "step" else torch.zeros_like(parameter)
+            value = found[name][0] if key == "step" else found[name]
+            network.optimiser.state[parameter][key] = value
+    return found
 
 
 def export(session: Session, directory: Path | None) -> None:

@@ -7,6 +7,7 @@ which tensor a file holds is told by the file's header.
 import errno
 import json
 import math
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,10 +17,14 @@ from typing import Any
 import torch
 
 from tod.base import RunError
+from tod.runs.atomic import sync
+
+SEEN_WITHIN = 60.0
+"""Seconds after which files of other machines must be seen: networks keep lists of a folder."""
 
 
 def write(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Write the tensors; all processes call it with the same names.
+    """Write the tensors durably; all processes call it with the same names.
 
     Args:
         tensors: By name, of one axis at least: DTensors by slice, others by one process alone.
@@ -29,7 +34,7 @@ def write(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
         OSError: The device is full, or cannot be written, in one of the processes.
     """
     checkpoint, formats = _library()
-    writer = formats.HuggingFaceStorageWriter(path=str(folder), save_distributed=True)
+    writer = _durable(formats)(path=str(folder), save_distributed=True)
     try:
         with _quietly():
             checkpoint.save(dict(tensors), storage_writer=writer, no_dist=_alone())
@@ -74,6 +79,50 @@ def sizes(folder: Path) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def require_rows(
+    folder: Path, held: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Nothing, if no tensor has fewer rows than it must: its last ones may lie in a missing file.
+
+    Args:
+        folder: Where they lie.
+        held: Shapes by ``sizes``.
+        wanted: Shapes that they must have; a name that is not held is passed over.
+
+    Raises:
+        RunError: One has fewer.
+    """
+    for name, shape in wanted.items():
+        there = held.get(name, shape)
+        if there[1:] == shape[1:] and there[:1] < shape[:1]:
+            raise RunError(
+                f"{folder} holds {there[0]} of {shape[0]} rows of {name!r}: a file of it is "
+                "missing. Restore it, or remove the checkpoint to go on from the one before."
+            )
+
+
+def wait_until_seen(wanted: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Wait until this process sees all that was written, by others on other machines too.
+
+    Raises:
+        OSError: It does not within ``SEEN_WITHIN`` seconds.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    until = time.monotonic() + SEEN_WITHIN
+    while not _sees(shapes, folder):
+        if time.monotonic() > until:
+            said = "files that other processes wrote are not seen; do all machines share it?"
+            raise OSError(errno.EIO, said, str(folder))
+        time.sleep(0.5)
+
+
+def _sees(shapes: Mapping[str, tuple[int, ...]], folder: Path) -> bool:
+    try:
+        return sizes(folder) == shapes
+    except RunError:  # a slice is not there yet, or half of a file
+        return False
+
+
 def _slices(file: Path) -> dict[str, tuple[list[int], list[int]]]:
     """Offset and shape of every slice in a file."""
     from safetensors import safe_open
@@ -102,6 +151,22 @@ def _library() -> tuple[Any, Any]:
             "writes no shards as safetensors. Install torch 2.13, or run without it."
         )
     return checkpoint, checkpoint
+
+
+def _durable(formats: Any) -> Any:
+    """The writer, its files on the device when a process says that it wrote them.
+
+    The library's own flushes all of a file but its last bytes, which are still in a buffer.
+    """
+
+    class Writer(formats.HuggingFaceStorageWriter):  # type: ignore[misc]
+        def write_data(self, plan: Any, planner: Any) -> Any:
+            made = super().write_data(plan, planner)
+            for name in {result.storage_data.relative_path for result in made.wait()}:
+                sync(Path(self.path) / name)
+            return made
+
+    return Writer
 
 
 @contextmanager
