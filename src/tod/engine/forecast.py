@@ -145,7 +145,7 @@ def _notes(prompts: int, pool: Task) -> tuple[str, ...]:
 def _with_critic(
     settings: RunSettings, size: ModelSize, found: Estimate, shards: Shards | None
 ) -> Estimate:
-    """A critic with its own network needs as much again; its graph lives beside the policy's."""
+    """A critic with its own network needs as much again; both graphs are held at once."""
     critic = settings.operator.auxiliary.critic
     if critic is None or critic.kind == "head":
         return found
@@ -186,7 +186,7 @@ def _searching(
 
 
 def _other_models(settings: RunSettings) -> int:
-    """Models beside the one that is searched."""
+    """How many models are held besides the one that is searched."""
     sources = settings.frozen.items()
     return sum(name in settings.judges or source != settings.model for name, source in sources)
 

@@ -81,14 +81,14 @@ class Turns:
                 plain(self._models[asked % _WITHOUT_GRADIENT - 1]).unshard()
             if asked == wanted:
                 return
-            self._echo(asked)
+            self._gather_for_others(asked)
 
     def _most_urgent(self, wanted: int) -> int:
         number = torch.tensor(wanted, device=device(self._models[0]))
         torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
         return int(number)
 
-    def _echo(self, asked: int) -> None:
+    def _gather_for_others(self, asked: int) -> None:
         """Gather every layer that other processes use."""
         if asked < _WITHOUT_GRADIENT:
             raise RunError(

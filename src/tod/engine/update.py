@@ -41,7 +41,7 @@ class Updated:
             every update that had a gate and a gradient.
         grad_norm: Norm of the whole gradient of every update, before clipping.
         work: Forward work of all updates of all processes.
-        scored: What scoring beside computed, by model name.
+        scored: Forward work of other models that score the candidates, by model name.
         critic_work: Forward work of the critic's own network in all updates.
         auxiliary: Value of the auxiliary terms of every update, summed over processes.
         critic: Loss of the critic at every update.
