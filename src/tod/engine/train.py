@@ -26,7 +26,7 @@ from tod.engine.record import (
     write_tables,
 )
 from tod.engine.running import Clock, Events, Job
-from tod.engine.served.training import look, told, transfer
+from tod.engine.served.training import Syncs, look, told, transfer
 from tod.engine.settings import RunSettings
 from tod.engine.update import Updated, update
 from tod.operators import Operator
@@ -68,15 +68,19 @@ class _Training(Job):
     """A run that trains."""
 
     pool: GrowingPool
+    syncs: Syncs
+    """What servers showed since the last record."""
 
     def go(self, resume: bool) -> None:
         """All steps from the state on disk, or from the start."""
+        self.syncs = []
         if self.session.synced is not None:
             self.session.synced.begin()
         state = self._start(resume)
         if self.settings.probe is not None and self.session.probe is None:
-            transfer(self.session, 0, self.directory)
+            self.syncs += transfer(self.session, 0, self.directory)
             self.session.probe = rescore.draw_probe(self.session)
+            self.syncs += look(self.session, 0, self.directory, self.session.policy)
         self.pool = GrowingPool()
         if self.directory is not None:
             self.pool = pool_of(self.directory, self.settings, state.step)
@@ -108,13 +112,15 @@ class _Training(Job):
             self.events.resumed(0)
         state = self._fresh()
         if self.settings.evaluate is not None and self.settings.evaluate.start:
+            held_out = self._evaluate()
             self.record(
                 StepRecord(
                     step=0,
                     utility={},
                     knobs=self._shown(state),
                     ledger=Ledger(flops=0.0, sample_flops=0.0, score_flops=0.0, train_flops=0.0),
-                    held_out=self._evaluate(),
+                    held_out=held_out,
+                    served=told(self.session, 0, None, self._shown_syncs()),
                 )
             )
         return state
@@ -126,10 +132,10 @@ class _Training(Job):
         procedure = Procedure(target=self._target(state), operator=operator)
         self.session.operator = operator
         self.session.refresh(step)
-        syncs = transfer(self.session, step, self.directory)
+        self.syncs += transfer(self.session, step, self.directory)
         self.events.phase("sampling")
         evidence = propose(self.session, step)
-        syncs += look(self.session, step, self.directory)
+        self.syncs += look(self.session, step, self.directory)
         clock.mark("sample")
         probed = rescore.reading(self.session, step)
         clock.mark("probe")
@@ -170,7 +176,7 @@ class _Training(Job):
             decision=None if decision is None else decision.to_dict(),
             held_out=held_out,
             optimiser=optimiser(evidence, updated, procedure.tilt.surpassed(examined.candidates)),
-            served=told(self.session, step, evidence.rollouts.version, syncs),
+            served=told(self.session, step, evidence.rollouts.version, self._shown_syncs()),
             seconds=clock.seconds,
         )
         self.record(record)
@@ -250,8 +256,16 @@ class _Training(Job):
 
     def _evaluate(self) -> HeldOut:
         self.events.phase("evaluating")
-        transfer(self.session, self.session.version, self.directory, of="policy")
-        return evaluate(self.session, self.settings.reported)
+        session, step = self.session, self.session.version
+        self.syncs += transfer(session, step, self.directory, of="policy")
+        found = evaluate(session, self.settings.reported)
+        self.syncs += look(session, step, self.directory, session.policy)
+        return found
+
+    def _shown_syncs(self) -> Syncs:
+        """What servers showed since the last record, which holds it then."""
+        shown, self.syncs = self.syncs, []
+        return shown
 
     def _save(self, state: State) -> None:
         self.events.phase("saving")

@@ -158,6 +158,8 @@ def test_weights_lag_as_the_recipe_says_and_that_is_measured(book, tmp_path):
     # evaluation is of the policy as it is: every version was served for it
     assert [name.rpartition("-v")[2] for name in book.loads] == ["0", "1", "2", "3"]
     assert np.array_equal(read(path).lag, table["lag"].to_numpy())
+    seen = [[sync["version"] for sync in r["served"]["syncs"]] for r in records(path)]
+    assert seen == [[0, 1], [2], [3]]
 
 
 def deaf(base: Any, _: str) -> Any:
