@@ -1,10 +1,12 @@
 """One server: a request, its answer as bytes, and whether a failure may pass by itself."""
 
 import os
+import time
 from typing import Any
 
 from tod.base import ModelError
 from tod.base.extras import load
+from tod.base.text import visible
 
 LARGEST = 1 << 28
 """Bytes of an answer: 256 MiB, a thousand candidates of ten thousand tokens."""
@@ -34,7 +36,7 @@ class Client:
 
     Args:
         url: Its address, without ``/v1``.
-        timeout: Seconds that one request may take.
+        timeout: Seconds that one request may take, answered bit by bit too.
         key: Environment variable that holds its key.
 
     Raises:
@@ -43,7 +45,7 @@ class Client:
     """
 
     def __init__(self, url: str, *, timeout: float = 600.0, key: str | None = None) -> None:
-        self.url = url
+        self.url, self.timeout = url, timeout
         self._http = load("httpx2")
         headers = {}
         if key is not None:
@@ -76,16 +78,17 @@ class Client:
         self._client.close()
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
+        until = time.monotonic() + self.timeout
         try:
             with self._client.stream(method, self.url + path, json=body) as response:
-                content = self._content(path, response)
+                content = self._content(path, response, until)
                 status, wait = response.status_code, response.headers.get("retry-after")
         except self._http.TransportError as error:
-            said = str(error) or type(error).__name__
+            said = visible(str(error)) or type(error).__name__
             raise Unavailable(f"server {self.url} does not answer {path}: {said}.") from error
         if status == 200:
             return content
-        said = content[:300].decode("utf-8", "replace").strip()
+        said = visible(content[:300].decode("utf-8", "replace").strip())
         if status in PASSING:
             raise Unavailable(
                 f"server {self.url} answers {path} with {status}: {said}", _wait(wait)
@@ -93,10 +96,14 @@ class Client:
         refusal = Missing if status == 404 else ModelError
         raise refusal(f"server {self.url} refuses {path} with {status}: {said}")
 
-    def _content(self, path: str, response: Any) -> bytes:
+    def _content(self, path: str, response: Any, until: float) -> bytes:
         held = bytearray()
         for piece in response.iter_bytes():
             held += piece
+            if time.monotonic() >= until:
+                raise Unavailable(
+                    f"server {self.url} still answers {path} after {self.timeout:g} s."
+                )
             if len(held) > LARGEST:
                 raise ModelError(
                     f"server {self.url} answers {path} with more than {LARGEST >> 20} MiB: it is "

@@ -1,6 +1,7 @@
 """The completions protocol: what a request says, and what of an answer is believed."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -168,22 +169,9 @@ def score(
     choices = _answer(client, body).choices
     if len(choices) != 1:
         raise _refused(client, "choices", f"{len(choices)} where one was asked", "")
-    told = choices[0].prompt_logprobs
     _same_prompt(client, ids, choices[0])
-    if told is None or len(told) != len(ids):
-        got = "missing" if told is None else f"{len(told)} for {len(ids)} tokens"
-        raise _refused(
-            client, "choices[0].prompt_logprobs", got, "Scoring needs them: use vLLM, or SGLang"
-        )
-    found = np.empty(len(ids) - start)
-    for place in range(start, len(ids)):
-        entry = (told[place] or {}).get(str(int(ids[place])))
-        if entry is None or not -math.inf < entry.logprob <= ABOVE:
-            got = "missing" if entry is None else repr(entry.logprob)
-            where = f"choices[0].prompt_logprobs[{place}].{int(ids[place])}"
-            raise _refused(client, where, got, "")
-        found[place - start] = min(entry.logprob, 0.0)
-    return found
+    said = "Scoring needs them: use vLLM, or SGLang"
+    return np.array(_prompt_log_probs(client, ids.tolist(), choices[0], start, said))
 
 
 def scored_text(client: Client, model: str, text: str) -> tuple[list[int], list[float]]:
@@ -194,20 +182,11 @@ def scored_text(client: Client, model: str, text: str) -> tuple[list[int], list[
     body = {"model": model, "prompt": text, "max_tokens": 1, "temperature": 1.0}
     body |= {"prompt_logprobs": 0, "return_token_ids": True}
     choices = _answer(client, body).choices
-    ids = choices[0].prompt_token_ids if choices else None
-    told = choices[0].prompt_logprobs if choices else None
-    if not ids or told is None or len(told) != len(ids):
-        got = f"{None if told is None else len(told)} for {None if ids is None else len(ids)} ids"
-        said = "Judging by options needs log-probs and ids of the prompt: use vLLM, or `scale`"
-        raise _refused(client, "choices[0].prompt_logprobs", got, said)
-    found = []
-    for place in range(1, len(ids)):
-        entry = (told[place] or {}).get(str(ids[place]))
-        if entry is None or not -math.inf < entry.logprob <= ABOVE:
-            got = "missing" if entry is None else repr(entry.logprob)
-            raise _refused(client, f"choices[0].prompt_logprobs[{place}].{ids[place]}", got, "")
-        found.append(min(entry.logprob, 0.0))
-    return ids, found
+    said = "Judging by options needs log-probs and ids of the prompt: use vLLM, or `scale`"
+    if not choices or not choices[0].prompt_token_ids:
+        raise _refused(client, "choices[0].prompt_token_ids", "missing", said)
+    ids = choices[0].prompt_token_ids
+    return ids, _prompt_log_probs(client, ids, choices[0], 1, said)
 
 
 def answered_text(client: Client, model: str, text: str, longest: int) -> str:
@@ -227,6 +206,24 @@ def models(client: Client) -> dict[str, int | None]:
     listed = _decoded(client, client.get("/v1/models"), _Models).data
     own = {model.id: model.max_model_len for model in listed}
     return {m.id: own.get(m.parent or "") if own[m.id] is None else own[m.id] for m in listed}
+
+
+def _prompt_log_probs(
+    client: Client, ids: Sequence[int], choice: _Choice, start: int, said: str
+) -> list[float]:
+    """Log-prob of a prompt's tokens from ``start`` on, when the answer has each of them, nats."""
+    told = choice.prompt_logprobs
+    if told is None or len(told) != len(ids):
+        got = "missing" if told is None else f"{len(told)} for {len(ids)} tokens"
+        raise _refused(client, "choices[0].prompt_logprobs", got, said)
+    found = []
+    for place in range(start, len(ids)):
+        entry = (told[place] or {}).get(str(ids[place]))
+        if entry is None or not -math.inf < entry.logprob <= ABOVE:
+            got = "missing" if entry is None else repr(entry.logprob)
+            raise _refused(client, f"choices[0].prompt_logprobs[{place}].{ids[place]}", got, "")
+        found.append(min(entry.logprob, 0.0))
+    return found
 
 
 def _answer(client: Client, body: dict[str, Any]) -> _Answer:

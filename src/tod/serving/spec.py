@@ -21,6 +21,11 @@ def _addresses(value: Any) -> Any:
             raise ValueError(f"{one!r} is no address of a server: it begins with http:// or https")
         if not one.isprintable():
             raise ValueError(f"{one!r} is no address of a server: a character is not printable")
+        if "@" in one.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "an address holds a user or a password, which would be written into records: leave "
+                "them out, and name an environment variable with the server's key as `key`"
+            )
     cleaned = tuple(one.rstrip("/").removesuffix("/v1") for one in listed)
     if len(set(cleaned)) < len(cleaned):
         raise ValueError("an address is there twice: each server once")

@@ -1,8 +1,11 @@
 """Candidates over HTTP: what is asked, what is believed, and what happens when servers fail."""
 
 import json
+import re
+import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from tod.base import ModelError, SpecError
 from tod.engine.forward.log_probs import scored_log_probs
 from tod.engine.sampling.params import SamplingParams
 from tod.engine.served.sampler import ServedSampler
+from tod.serving.client import Client, Unavailable
 from tod.serving.spec import ServedPolicy
 from tolerance import of_weights
 
@@ -88,6 +92,43 @@ def test_a_refused_request_is_told_at_once(book):
         sample(sampler(url))
 
 
+def test_what_a_server_says_steers_no_terminal(book):
+    book.failing = [(400, "\x1b[2Jno\u202e"), (503, "\x1b[31m")]
+    with serving(book) as url:
+        client = Client(url)
+        for said in ("␛[2Jno�", "␛[31m"):
+            with pytest.raises(ModelError, match=re.escape(said)):
+                client.post("/v1/completions", {"model": "tiny"})
+        client.close()
+
+
+def test_an_address_with_a_password_is_not_repeated():
+    with pytest.raises(SpecError) as told:
+        ServedPolicy(server="http://me:secret@a", model="tiny")
+    assert "secret" not in str(told.value)
+
+
+def test_a_server_that_answers_drop_by_drop_is_given_up_in_time():
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        asked, _ = listening.accept()
+        with asked, suppress(OSError):
+            asked.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n")
+            for _ in range(400):
+                asked.sendall(b" ")
+                time.sleep(0.01)
+
+    dripping = threading.Thread(target=drip, daemon=True)
+    dripping.start()
+    client = Client(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=0.2)
+    with pytest.raises(Unavailable, match=r"still answers /v1/models after 0\.2 s"):
+        client.get("/v1/models")
+    client.close()
+    listening.close()
+    dripping.join(10)
+
+
 def test_a_server_that_comes_back_loses_nothing(book):
     """It is away in the middle of a batch: what was answered stays, the rest is asked again."""
     many, fifth = PROMPTS * 3, threading.Event()
@@ -145,6 +186,7 @@ def test_when_all_servers_are_lost_that_is_said():
         ([], "give an address"),
         (["http://a", "http://a/v1/"], "twice"),
         ("http://a\x1b[31mb", "a character is not printable"),
+        ("http://me:secret@a/", "holds a user or a password"),
     ],
 )
 def test_an_address_that_is_none(server, said):
