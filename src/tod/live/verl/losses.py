@@ -30,6 +30,8 @@ from tod.operators import (
     Unbounded,
 )
 
+LIKELIHOOD = "tod_likelihood"
+"""A loss that weighs every token by 1: maximum likelihood with the advantage as weight."""
 LOSSES: Mapping[str, tuple[Any, Callable[[float, float, float], Any]]] = {
     "tod_clip": ("token", lambda low, high, _: Clip(low=low, high=high)),
     "tod_dual_clip": ("token", lambda low, high, cap: DualClip(low=low, high=high, cap=cap)),
@@ -46,10 +48,9 @@ LOSSES: Mapping[str, tuple[Any, Callable[[float, float, float], Any]]] = {
     "tod_mask": ("token", lambda low, high, _: Mask(low=1 - low, high=1 + high)),
     "tod_truncate": ("token", lambda _, high, __: Truncate(cap=1 + high)),
     "tod_unbounded": ("token", lambda *_: Unbounded()),
-    "tod_likelihood": ("token", lambda *_: Truncate(cap=1.0, floor=1.0)),
+    LIKELIHOOD: ("token", lambda *_: Truncate(cap=1.0, floor=1.0)),
 }
-"""Name: level, and the trust region from ``clip_ratio_low``, ``clip_ratio_high``, ``clip_ratio_c``.
-``tod_likelihood`` weighs every token by 1: maximum likelihood with the advantage as weight."""
+"""Name: level, and trust region of ``clip_ratio_low``, ``clip_ratio_high``, ``clip_ratio_c``."""
 _AGGREGATIONS = {
     "token-mean": TokenMean(),
     "seq-mean-token-mean": SequenceMeanTokenMean(),

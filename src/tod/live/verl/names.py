@@ -6,9 +6,9 @@ from typing import Any
 PREFIX = "tod_"
 MODES = ("sync", "colocate_async", "separate_async")
 """Trainers of verl 0.9, by ``trainer.v1.trainer_mode``; ours are these behind ``tod_``."""
-ADVANTAGES = {"tod_group_mean": "grpo", "tod_leave_one_out": "rloo", "tod_group_zscore": "grpo"}
+ADVANTAGE_KIN = {"tod_group_mean": "grpo", "tod_leave_one_out": "rloo", "tod_group_zscore": "grpo"}
 """Advantages of ours with one of verl's that has the same fixed point."""
-LOSSES = {"tod_clip": "vanilla", "tod_sequence_clip": "gspo", "tod_unbounded": "gpg"}
+LOSS_KIN = {"tod_clip": "vanilla", "tod_sequence_clip": "gspo", "tod_unbounded": "gpg"}
 """Losses of ours with one of verl's of the same level and kind of trust region."""
 
 
@@ -21,14 +21,14 @@ def as_verl_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     trainer.pop("tod", None)
     algorithm = dict(settings.get("algorithm", {}))
     own = algorithm.get("adv_estimator")
-    if own in ADVANTAGES:
-        algorithm["adv_estimator"] = ADVANTAGES[own]
+    if own in ADVANTAGE_KIN:
+        algorithm["adv_estimator"] = ADVANTAGE_KIN[own]
         algorithm["norm_adv_by_std_in_grpo"] = own == "tod_group_zscore"
     whole = dict(settings.get("actor_rollout_ref", {}))
     actor = dict(whole.get("actor", {}))
     loss = dict(actor.get("policy_loss", {}))
-    if loss.get("loss_mode") in LOSSES:
-        loss["loss_mode"] = LOSSES[loss["loss_mode"]]
+    if loss.get("loss_mode") in LOSS_KIN:
+        loss["loss_mode"] = LOSS_KIN[loss["loss_mode"]]
     whole["actor"] = {**actor, **({"policy_loss": loss} if loss else {})}
     named = {"trainer": trainer, "algorithm": algorithm, "actor_rollout_ref": whole}
     return {**settings, **named}

@@ -5,19 +5,14 @@ from typing import Any
 
 from tod.base import SpecError
 from tod.live.verl.advantages import ADVANTAGES, advantage
-from tod.live.verl.losses import LOSSES, policy_loss
+from tod.live.verl.losses import LIKELIHOOD, LOSSES, policy_loss
 from tod.operators import (
-    Clip,
     ConstantLength,
-    DualClip,
     GroupMean,
-    GroupZScore,
     KLPull,
-    LeaveOneOut,
     Mask,
     PolicyGradient,
     Residual,
-    RootLengthClip,
     SequenceMeanTokenMean,
     SequenceMeanTokenSum,
     TargetWeights,
@@ -30,20 +25,12 @@ from tod.operators import (
 
 ACTOR = "actor_rollout_ref.actor."
 _REGIONS: Mapping[Any, str] = {
-    ("token", Clip): "tod_clip",
-    ("token", DualClip): "tod_dual_clip",
-    ("sequence_mean", Clip): "tod_sequence_clip",
-    ("sequence_sum", Clip): "tod_sequence_sum_clip",
-    ("sequence_sum", RootLengthClip): "tod_root_length_clip",
-    ("sequence_mean_of_clipped", Clip): "tod_geometric_clip",
-    ("token", Mask): "tod_mask",
-    ("token", Truncate): "tod_truncate",
-    ("token", Unbounded): "tod_unbounded",
+    (level, type(region(0.2, 0.2, 3.0))): name
+    for name, (level, region) in LOSSES.items()
+    if name != LIKELIHOOD
 }
 _ADVANTAGES: Mapping[Any, str] = {
-    GroupMean: "tod_group_mean",
-    LeaveOneOut: "tod_leave_one_out",
-    GroupZScore: "tod_group_zscore",
+    type(compared): name for name, (in_nats, compared) in ADVANTAGES.items() if not in_nats
 }
 _AGGREGATIONS = {
     TokenMean: "token-mean",
@@ -99,7 +86,7 @@ def _loss(action: PolicyGradient) -> dict[str, Any]:
     region: Any = action.trust_region
     name = _REGIONS.get((action.level, type(region)))
     if isinstance(region, Truncate) and region.floor is not None:
-        name = "tod_likelihood" if region.cap == region.floor == 1.0 else None
+        name = LIKELIHOOD if region.cap == region.floor == 1.0 else None
     if name is None:
         raise SpecError(
             f"trust_region {region.kind} at level {action.level} has no loss here: verl's widths "
@@ -221,7 +208,7 @@ def _weighted(action: WeightedRegression, eta: float | None, updates: int) -> di
         "algorithm.adv_estimator": "tod_centred_weights"
         if action.centred
         else "tod_target_weights",
-        ACTOR + "policy_loss.loss_mode": "tod_likelihood",
+        ACTOR + "policy_loss.loss_mode": LIKELIHOOD,
         ACTOR + "loss_agg_mode": mode,
         **_length(action.aggregation),
         **_in_reward(eta),
