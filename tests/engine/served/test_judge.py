@@ -2,6 +2,7 @@
 
 import math
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lying_server import Book, serving
 from tod.base import DataError, ModelError, SpecError, UtilityError
 from tod.engine.collect import collect
 from tod.engine.data.prompts import prompt_text
+from tod.engine.distributed import World
 from tod.engine.forward.index import Index
 from tod.engine.models import load_model
 from tod.engine.proposals.propose import propose
@@ -241,6 +243,44 @@ def test_a_round_without_a_judgement_is_counted_and_ends_nothing(book, tmp_path)
     assert (found.drawn, every.drawn, len(found.examples)) == (6, 6, 3)
     drawn = [Index(e.rollouts).useful + e.dropped for e in (found, every)]
     assert drawn[0] == drawn[1]
+
+
+class Early(Exception):
+    """Another process has not come this far."""
+
+
+@dataclass(frozen=True)
+class Peer(World):
+    """A process whose peers were asked before it, or are asked after it."""
+
+    shared: list[Any] = field(default_factory=list)
+
+    def gather(self, item: Any) -> list[Any]:
+        self.shared[self.rank] = item
+        if None in self.shared:
+            raise Early
+        return list(self.shared)
+
+
+def test_a_share_without_a_judgement_ends_no_process(book, tmp_path):
+    """Two processes of one prompt each; of the first one's nothing is judged."""
+    proposal = {"prompts": 2, "size": 4, "max_new_tokens": 12}
+    operator = {"proposal": proposal, "action": {"kind": "policy_gradient"}}
+    with serving(book) as url:
+        settings = recipe(tmp_path / "run", url, "{prompt}|{completion}=", operator=operator)
+        with opened(settings) as session:
+            first = session.task.batch(0, 2)[0]
+            text = prompt_text(first.prompt, session.tokenizer)
+            book.refuses = lambda asked: asked.partition("|")[0] == text
+
+            shared: list[Any] = [None, None]
+            worlds = [Peer(rank, 2, session.world.device, shared=shared) for rank in range(2)]
+            with pytest.raises(Early):
+                collect(replace(session, world=worlds[0]), 1)
+            found = [collect(replace(session, world=world), 1) for world in worlds[::-1]]
+    for one in found:
+        assert [example.id for example in one.examples] != [first.id]
+        assert (len(one.examples), one.judged, one.unjudged) == (1, 4, 4)
 
 
 def test_candidates_that_one_of_two_judges_each_leaves_out_stop_the_run(book, tmp_path):
