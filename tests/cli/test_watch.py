@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,8 @@ def test_a_terminal_has_one_status_line_and_nothing_of_a_file_steers_it(
         stdout=follower,
         stderr=follower,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        # a shell's background jobs ignore it, and what they start would too
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     os.close(follower)
     seen = b""

@@ -134,7 +134,7 @@ def _slices(file: Path) -> dict[str, tuple[list[int], list[int]]]:
                 name: (told[name]["saved_offsets"], opened.get_slice(name).get_shape())
                 for name in opened.keys()  # noqa: SIM118 - it is no mapping
             }
-    except _unreadable() as error:
+    except (RecursionError, *_unreadable()) as error:  # type: ignore[misc]
         raise RunError(
             f"{file} cannot be read ({_first_line(error)}). Restore it, or remove the checkpoint "
             "to go on from the one before."

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tod.base import RunError
+
 __all__ = ["Reader", "Writer"]
 
 STOP = "stop"
@@ -49,7 +51,11 @@ class Reader:
         self._path, self._at = path, 0
 
     def lines(self) -> Iterator[tuple[str, Any]]:
-        """Whole lines since the last call: kind and what is said."""
+        """Whole lines since the last call: kind and what is said.
+
+        Raises:
+            RunError: One is neither.
+        """
         try:
             with self._path.open("rb") as file:
                 file.seek(self._at)
@@ -61,5 +67,8 @@ class Reader:
             return
         self._at += len(whole) + 1
         for line in whole.split(b"\n"):
-            kind, said = json.loads(line)
+            try:
+                kind, said = json.loads(line)
+            except (ValueError, TypeError, RecursionError):
+                raise RunError(f"{self._path}: a line of it is no news of a worker.") from None
             yield kind, said
