@@ -90,7 +90,8 @@ def test_eta_on_two_anchors_says_how_tau_and_beta_make_it(
     with pytest.raises(SpecError) as error:
         settings_of("quickstart", overrides, resume=False)
     assert told in str(error.value)
-    assert "quickstart.yaml: target: a two_anchor target" in str(error.value)
+    said = f"quickstart.yaml with {', '.join(overrides)}: target: a two_anchor target"
+    assert said in str(error.value)
     assert "Did you mean" not in str(error.value)
 
 
