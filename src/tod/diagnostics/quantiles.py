@@ -5,6 +5,7 @@ context that exists, and "at most a share φ below t" can be solved for exactly.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -84,16 +85,16 @@ def quantile_interval(
     return Ordered(x).interval(p, level)
 
 
-class Ranked:
+class Ranked(ABC):
     """Values of which each rank can be read: their quantiles and the intervals of these."""
 
+    @abstractmethod
     def __len__(self) -> int:
         """How many values are known."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ranked(self, place: int) -> float:
         """The value of a rank from 1, the smallest, to the number of values."""
-        raise NotImplementedError
 
     def quantile(self, p: float) -> float | None:
         """``quantile`` of the known values; None without any, and where it is not finite."""
