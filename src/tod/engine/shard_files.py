@@ -33,8 +33,8 @@ def write(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
     Raises:
         OSError: The device is full, or cannot be written, in one of the processes.
     """
-    checkpoint, formats = _library()
-    writer = _durable(formats)(path=str(folder), save_distributed=True)
+    checkpoint = _library()
+    writer = _durable(checkpoint)(path=str(folder), save_distributed=True)
     try:
         with _quietly():
             checkpoint.save(dict(tensors), storage_writer=writer, no_dist=_alone())
@@ -48,8 +48,8 @@ def read(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
     Raises:
         RunError: A file cannot be read.
     """
-    checkpoint, formats = _library()
-    reader = formats.HuggingFaceStorageReader(path=str(folder))
+    checkpoint = _library()
+    reader = checkpoint.HuggingFaceStorageReader(path=str(folder))
     try:
         with _quietly():
             checkpoint.load(dict(tensors), storage_reader=reader, no_dist=True)
@@ -141,8 +141,8 @@ def _slices(file: Path) -> dict[str, tuple[list[int], list[int]]]:
         ) from None
 
 
-def _library() -> tuple[Any, Any]:
-    """torch.distributed.checkpoint, and its safetensors format."""
+def _library() -> Any:
+    """torch.distributed.checkpoint, which must know safetensors."""
     from torch.distributed import checkpoint
 
     if not hasattr(checkpoint, "HuggingFaceStorageWriter"):
@@ -150,16 +150,16 @@ def _library() -> tuple[Any, Any]:
             f"checkpoints of `train.sharding` need a newer torch than {torch.__version__}: it "
             "writes no shards as safetensors. Install torch 2.13, or run without it."
         )
-    return checkpoint, checkpoint
+    return checkpoint
 
 
-def _durable(formats: Any) -> Any:
+def _durable(checkpoint: Any) -> Any:
     """The writer, its files on the device when a process says that it wrote them.
 
     The library's own flushes all of a file but its last bytes, which are still in a buffer.
     """
 
-    class Writer(formats.HuggingFaceStorageWriter):  # type: ignore[misc]
+    class Writer(checkpoint.HuggingFaceStorageWriter):  # type: ignore[misc]
         def write_data(self, plan: Any, planner: Any) -> Any:
             made = super().write_data(plan, planner)
             for name in {result.storage_data.relative_path for result in made.wait()}:
