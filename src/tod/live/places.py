@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 from tod.base import RunError
+from tod.live.guard import Guard
 from tod.runs import DirectoryLock, RunDirectory
 from tod.runs.records import plain
 
@@ -43,6 +45,15 @@ def free(asked: Path, overwrite: bool, how: str) -> tuple[Path, DirectoryLock]:
                 how,
             )
     raise AssertionError("there is a number for every run")
+
+
+@contextmanager
+def writing(guard: Guard, run: RunDirectory) -> Iterator[None]:
+    """Rows that cannot be written are forgotten: a full disk must not fill the memory too."""
+    with guard("writing the records") as block:
+        yield
+    if block.failed:
+        run.discard_pending()
 
 
 def reopened(

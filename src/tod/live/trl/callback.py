@@ -1,8 +1,7 @@
 """The callback: collects what a step generated, and at its end examines, writes, logs, steers."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from tod.diagnostics import ProbeReading
 from tod.live.export import LiveBatch
 from tod.live.findings import LiveFindings
 from tod.live.guard import Guard, harmless
-from tod.live.places import free, reopened
+from tod.live.places import free, reopened, writing
 from tod.live.step import Judged, judge, metrics, utility_means
 from tod.live.trl.arc import Steering
 from tod.live.trl.generated import appended, batch_of, gathered
@@ -165,7 +164,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             found = self._examined(batch, step, reading)
         if found is None:
             if self.run is not None:
-                with self._writing(self.run):
+                with writing(self.guard, self.run):
                     self.run.write_rollouts(step, batch.columns())
             return
         self.last = found
@@ -177,7 +176,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         for name, value in metrics(found, knobs).items():
             self.trainer._metrics["train"][name].append(value)
         if self.run is not None:
-            with self._writing(self.run):
+            with writing(self.guard, self.run):
                 self._write(self.run, step, batch, found, knobs, decision)
 
     @harmless("logging the findings")
@@ -190,7 +189,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
         """Flush everything to the device, and let others write."""
         if self.run is not None:
-            with self._writing(self.run):
+            with writing(self.guard, self.run):
                 self.run.sync()
         self._release()
 
@@ -201,14 +200,6 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             if self.probing is not None:
                 with self.guard("reading prompts for the probe"):
                     self.probing.note(seen.output)
-
-    @contextmanager
-    def _writing(self, run: RunDirectory) -> Iterator[None]:
-        """Rows that cannot be written are forgotten: a full disk must not fill the memory too."""
-        with self.guard("writing the records") as block:
-            yield
-        if block.failed:
-            run.discard_pending()
 
     def _release(self) -> None:
         """Let others write to the directory."""

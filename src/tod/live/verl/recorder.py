@@ -4,8 +4,7 @@ Everything here is guarded: what fails is said once, with its cause, and the ste
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from tod.live.background import Background
 from tod.live.export import LiveBatch
 from tod.live.findings import LiveFindings
 from tod.live.guard import Guard, harmless
-from tod.live.places import free, reopened
+from tod.live.places import free, reopened, writing
 from tod.live.step import Judged, judge, metrics, utility_means
 from tod.live.verl.aim import Aimed, Configured, configured
 from tod.live.verl.queue import Get, asked, batch_of, fetched, spelled
@@ -288,19 +287,11 @@ class Recorder:
             "updates": None if located is None else located.updates,
         }
 
-    @contextmanager
-    def _writing(self, run: RunDirectory) -> Iterator[None]:
-        """Rows that cannot be written are forgotten: a full disk must not fill the memory too."""
-        with self.guard("writing the records") as block:
-            yield
-        if block.failed:
-            run.discard_pending()
-
     def _write(self, step: int, aimed: Aimed, found: Judged | None) -> None:
         run = self.run
         if run is None:
             return
-        with self._writing(run):
+        with writing(self.guard, run):
             run.write_rollouts(step, aimed.batch.columns())
             if found is None:
                 return
