@@ -100,3 +100,18 @@ def test_of_two_processes_that_load_a_version_the_second_is_content(book, model,
         book.load = lambda _: (400, "no room")
         with pytest.raises(ModelError, match="no room"):
             held.use(1, model)
+
+
+@pytest.mark.parametrize("word", ["x/../../mine", "../mine", "\x00", "ABCDEF01", "0123456789", "é"])
+def test_what_is_no_token_in_the_notes_removes_nothing(book, tmp_path, word):
+    within, mine = tmp_path / "within", tmp_path / "mine"
+    for folder in (mine, within / "tod-x", within / "tod-.."):
+        folder.mkdir(parents=True)
+    (mine / "thesis").write_text("written by hand")
+    (tmp_path / "notes").write_bytes(word.encode() + b"\n\xff\xfe")
+    with serving(book) as url:
+        held = weights(url, within, notes=tmp_path / "notes")
+        held.begin()
+        assert (tmp_path / "notes").read_text().split() == [held.token]
+    assert held.left == ()
+    assert (mine / "thesis").read_text() == "written by hand"

@@ -1,5 +1,6 @@
 """The trained adapters on the servers: written, loaded by version, looked at, unloaded."""
 
+import re
 import secrets
 import shutil
 import threading
@@ -24,6 +25,8 @@ AT_A_TIME = 2
 REMEMBERED = 3
 """Earlier versions that a server is compared with, and those of the start."""
 
+_TOKEN = re.compile(rb"[0-9a-f]{8}")
+"""What ``secrets.token_hex(4)`` makes: folders are removed by these names, and by no other."""
 TENSORS = "adapter_model.safetensors"
 
 State = dict[str, torch.Tensor]
@@ -67,7 +70,8 @@ class ServedWeights:
         """Have servers that lost their weights given them again; read what was left before."""
         self.sampler.restore = self._restored
         there = self.main and self.notes is not None and self.notes.is_file()
-        self.left = tuple(self.notes.read_text().split()) if there and self.notes else ()
+        said = self.notes.read_bytes() if there and self.notes else b""
+        self.left = tuple(word.decode() for word in said.split() if _TOKEN.fullmatch(word))
 
     @property
     def prefix(self) -> str:
