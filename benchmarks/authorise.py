@@ -1,6 +1,6 @@
 """What a cheaper operator saves and costs on the embedded model: authorised against not.
 
-Usage: python benchmarks/authorise.py OUT [--seeds 8] [--steps 60]
+Usage: python benchmarks/authorise.py [--runs runs/authorise] [--seeds 8] [--steps 60]
 
 Two arms a seed with the same prompts, draws and held-out samples: the recipe's own operator
 throughout, and the same with ``arc.authorise`` and a second operator that draws half as many
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from embedded import records
 from tod.engine.settings import RunSettings
-from tod.engine.train import train
 from tod.runs import RunDirectory
 
 DRAWN = {"prompts": 32, "size": 16, "max_new_tokens": 24}
@@ -60,17 +60,12 @@ def settings(place: Path, seed: int, steps: int, authorised: bool) -> RunSetting
 
 def arm(place: Path, seed: int, steps: int, authorised: bool) -> dict[str, Any]:
     """What one run cost and reached; it is trained where it is not there."""
-    wanted = settings(place, seed, steps, authorised)
-    begun = RunDirectory.begun(place)
-    done = [*RunDirectory.open(place).steps.read()] if begun else []
-    if not done or done[-1]["step"] < steps:
-        train(wanted, resume=begun)
+    steps_of_run = records(settings(place, seed, steps, authorised))
     run = RunDirectory.open(place)
-    records = [*run.steps.read()]
     actions = [(d["step"], d["action"]) for d in run.decisions.read()]
     return {
-        "flops": sum(record["ledger"]["flops"] for record in records),
-        "by_prompt": records[-1]["held_out"]["by_prompt"],
+        "flops": sum(record["ledger"]["flops"] for record in steps_of_run),
+        "by_prompt": steps_of_run[-1]["held_out"]["by_prompt"],
         "changes": [item for item in actions if item[1] in ("swap", "revert")],
     }
 
@@ -96,20 +91,20 @@ def compared(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, An
 def main() -> None:
     """Run what is not there, and write what is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs/authorise"))
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=60)
     asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
+    asked.runs.mkdir(parents=True, exist_ok=True)
     pairs = []
     for seed in range(asked.seeds):
         arms = [
-            arm(asked.out / f"{seed}-{name}", seed, asked.steps, name == "authorised")
+            arm(asked.runs / f"{seed}-{name}", seed, asked.steps, name == "authorised")
             for name in ("main", "authorised")
         ]
         pairs.append((arms[0], arms[1]))
         found = {**compared(pairs), "steps": asked.steps, "rule": RULE}
-        (asked.out / "authorise.json").write_text(json.dumps(found, indent=1) + "\n")
+        (asked.runs / "authorise.json").write_text(json.dumps(found, indent=1) + "\n")
         print(
             json.dumps({key: found[key] for key in ("seeds", "saved", "difference", "interval_90")})
         )
