@@ -21,7 +21,7 @@ from tod.engine.settings import RunSettings
 from tod.engine.train import train
 from tod.runs import RunDirectory
 from tod.study.swap.outcomes import Outcome, series_of
-from tod.study.swap.spec import Arm, Measure, SwapSpec, digest, located
+from tod.study.swap.spec import Arm, Measure, SwapSpec, as_first, digest, located
 
 __all__ = [
     "Common",
@@ -148,7 +148,7 @@ def start_outcome(settings: RunSettings, common: Common) -> Outcome:
 
 def start_path(folder: Path, arm: Arm) -> Path:
     """Where the start of an arm is kept: one file for a task, a model and a way to evaluate it."""
-    evaluation = {**(arm.recipe["evaluate"] or {}), "every": None}
+    evaluation = {**(as_first(arm.recipe)["evaluate"] or {}), "every": None}
     proposal = arm.recipe["operator"]["proposal"]
     decoding = [proposal.get(name) for name in ("max_new_tokens", "temperature")]
     named = digest([arm.recipe["model"], arm.recipe["task"], evaluation, decoding])

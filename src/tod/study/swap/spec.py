@@ -24,6 +24,15 @@ to the seed, for other random numbers."""
 OWN = ("eta", "seed_offset")
 UNHASHED = ("output", "name", "track")
 """Settings of a run that change nothing of what comes of it."""
+LATER = (
+    "policy",
+    "probe",
+    "evaluate.utility",
+    "train.schedule_steps",
+    "train.sharding",
+)
+"""Settings that recipes have had since outcomes were committed. Unset they are left out of hashes,
+so that a study that was begun before goes on."""
 Role = Literal["study", "positive", "negative", "ladder", "equal"]
 
 
@@ -262,7 +271,7 @@ class Arm:
     @property
     def hashed(self) -> str:
         """A hash of the recipe, the same wherever the study lies."""
-        return digest({name: x for name, x in self.recipe.items() if name not in UNHASHED})
+        return digest({n: x for n, x in as_first(self.recipe).items() if n not in UNHASHED})
 
     def settings(self, root: Path, output: Path) -> RunSettings:
         """The run, with models found from the study's folder.
@@ -288,6 +297,19 @@ class Arm:
 def located(model: str, root: Path) -> str:
     """A model's place: in the study's own folder where it is there, else as it is named."""
     return str(root / model) if "://" not in model and (root / model).is_dir() else model
+
+
+def as_first(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe without settings that came later (`LATER`) and are not set."""
+    data = copy.deepcopy(dict(recipe))
+    for path in LATER:
+        *blocks, name = path.split(".")
+        holder: Any = data
+        for block in blocks:
+            holder = holder.get(block) or {}
+        if name in holder and holder[name] is None:
+            del holder[name]
+    return data
 
 
 def digest(data: Any) -> str:
