@@ -86,6 +86,17 @@ def test_compute_within_two_percent_is_matched() -> None:
     assert kinds([replace(first, flops=1.019e9), *rest]) == []
 
 
+def test_shorter_answers_at_equal_rollouts_are_told_and_stop_nothing() -> None:
+    arms = [replace(arm, rollouts=512, updates=10, skipped=0) for arm in sound()]
+    first, *rest = [replace(arms[0], flops=0.75e9), *arms[1:]]
+    (flag,) = check_arms([first, *rest])
+    assert (flag.kind, flag.stops) == ("unequal_compute", False)
+    assert "-25.0%" in flag.said
+    assert "answers became shorter" in flag.said
+    (other,) = check_arms([replace(first, rollouts=384), *rest])
+    assert (other.kind, other.stops) == ("unequal_compute", True)
+
+
 def test_a_gate_that_acts_at_one_seed_is_not_idle() -> None:
     arms = sound()
     idle = [replace(arm, activation=0.0) if arm.gated else arm for arm in arms]

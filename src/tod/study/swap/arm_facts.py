@@ -90,6 +90,7 @@ def _facts(
         repeated=Outcome.load(again).end if again.exists() else None,
         shares_target=shares,
         audit=told or None,
+        rollouts=proposal["prompts"] * proposal["size"] * train["steps"],
         updates=train["steps"] * train["updates_per_batch"],
         skipped=outcome.facts["skipped"],
         flops=outcome.facts["flops"],

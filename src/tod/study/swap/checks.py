@@ -50,6 +50,7 @@ class ArmFacts:
         repeated: The same hash of a second run; None where there was none.
         shares_target: Whether the audit found that the operator aims at the target.
         audit: What the audit said where it does not, such as ``z-scored advantage, KL apart``.
+        rollouts: Rollouts that its updates were made of, each counted as often as it was used.
         updates: Updates that were to be made.
         skipped: Updates that were left out.
         flops: Floating-point operations of sampling and training by the ledger.
@@ -70,6 +71,7 @@ class ArmFacts:
     repeated: str | None = None
     shares_target: bool | None = None
     audit: str | None = None
+    rollouts: int | None = None
     updates: int | None = None
     skipped: int | None = None
     flops: float | None = None
@@ -218,17 +220,26 @@ def _of_claims(arms: Sequence[ArmFacts]) -> Iterator[Flag]:
 
 
 def _of_compute(arms: Sequence[ArmFacts]) -> Iterator[Flag]:
+    """FLOPs far from the median; at equal rollouts and updates that is the length of answers.
+
+    How long answers become is what training did, and no other budget: it is told and stops nothing.
+    """
     known = [arm for arm in arms if arm.flops is not None]
     for group in _grouped(known, lambda a: (a.cluster, a.condition, a.seed)).values():
         middle = float(np.median([arm.flops for arm in group]))
+        budgets = {(arm.rollouts, arm.updates, arm.skipped) for arm in group}
+        equal = len(budgets) == 1 and None not in next(iter(budgets))
         for arm in group:
             ratio = (arm.flops or 0.0) / middle - 1 if middle else np.inf
             if abs(ratio) > COMPUTE:
-                said = (
-                    f"took {ratio:+.1%} FLOPs of the median of its condition and seed (at most "
-                    f"{COMPUTE:.0%}): compute is not matched."
+                length = "shorter" if ratio < 0 else "longer"
+                why = (
+                    f"at equal rollouts and updates: its answers became {length}."
+                    if equal
+                    else f"(at most {COMPUTE:.0%}): compute is not matched."
                 )
-                yield Flag("unequal_compute", arm.name, said)
+                said = f"took {ratio:+.1%} FLOPs of the median of its condition and seed {why}"
+                yield Flag("unequal_compute", arm.name, said, stops=not equal)
 
 
 def _of_unknowns(arms: Sequence[ArmFacts]) -> Iterator[Flag]:
