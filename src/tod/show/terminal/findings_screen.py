@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 LINES = 24
-LABEL = 22
-"""Columns of the names of the evidence."""
+LABEL, LONGEST_LABEL = 22, 34
+"""Columns of the names of the evidence: as a rule, and at most where one is longer."""
 NAME = 32
 """Columns of the path of another run, which is cut at its front."""
 STYLES = {"critical": "bold red", "warning": "bold yellow", "note": "bold"}
@@ -51,11 +51,20 @@ class _Lines:
             folded[-1] = whole_words.rstrip(" ,;:") + " …"
         self.lines += [(line, style) for line in folded]
 
-    def row(self, name: str, words: str, most: int = 2) -> None:
-        """A name and what it is, in two columns."""
-        label = visible(name)[: LABEL - 1]
-        indent = " " * (LABEL + 2)
-        self.text(words, most, indent=f"  {label:<{LABEL}}", more=indent)
+    def rows(self, pairs: Sequence[tuple[str, str]], most: int = 2) -> None:
+        """Names and what they are, in two columns; the first is as wide as its longest name."""
+        labels = [visible(name)[: LONGEST_LABEL - 1] for name, _ in pairs]
+        width = max([LABEL, *(len(label) + 1 for label in labels)])
+        for label, (_, words) in zip(labels, pairs, strict=True):
+            self.text(words, most, indent=f"  {label:<{width}}", more=" " * (width + 2))
+
+    def first(self, room: int) -> list[tuple[str, str]]:
+        """The first lines; where some are left out the last one ends in an ellipsis."""
+        if room >= len(self.lines) or room < 1:
+            return self.lines[: max(0, room)]
+        *whole, (line, style) = self.lines[:room]
+        cut = line if len(line) <= WIDTH - 2 else line[: WIDTH - 2].rpartition(" ")[0]
+        return [*whole, (f"{cut.rstrip(' ,;:')} …", style)]
 
 
 def lines(
@@ -94,7 +103,7 @@ def lines(
         tail.text(f"Configuration: {remarks[0]}{left}", 2, more="  ")
     tail.text(_read(findings, data), 1, style="dim")
     room = max(0, LINES - len(page.lines) - len(tail.lines))
-    return [*page.lines, *checked.lines[:room], *tail.lines][:LINES]
+    return [*page.lines, *checked.first(room), *tail.lines][:LINES]
 
 
 def show_findings(
@@ -114,15 +123,16 @@ def show_details(findings: "Findings") -> None:
     page = _Lines()
     for finding in findings.all:
         page.text(*_named(finding, findings), style=STYLES[finding.severity])
-        for name, text in finding.evidence:
-            page.row(name, text, 9)
+        rows = [*finding.evidence]
         if finding.cost:
-            page.row("cost so far", finding.cost, 9)
+            rows.append(("cost so far", finding.cost))
         for cause in finding.causes:
             decide = f" (to tell: {cause.decide})" if cause.decide else ""
-            page.row(f"{cause.certainty} cause", f"{cause.text}{decide}", 9)
+            rows.append((f"{cause.certainty} cause", f"{cause.text}{decide}"))
         for remedy in finding.remedies:
-            page.row("what to do", f"{remedy.text}{': ' * bool(remedy.effect)}{remedy.effect}", 9)
+            effect = f": {remedy.effect}" if remedy.effect else ""
+            rows.append(("what to do", f"{remedy.text}{effect}"))
+        page.rows(rows, 9)
     page.text(f"Checked, nothing seen: {', '.join(findings.clear) or 'nothing'}", 9, more="  ")
     names = {detector.kind: detector.checks for detector in _detectors()}
     for kind, item in findings.unknown.items():
@@ -150,12 +160,12 @@ def _fault(page: _Lines, first: "Finding", findings: "Findings") -> None:
     head = wrap(first.headline, WIDTH - len(mark) - 1, break_on_hyphens=False)
     page.lines.append((f"{head[0]:<{WIDTH - len(mark)}}{mark}", style))
     page.lines += [(line, style) for line in head[1:2]]
-    for name, text in first.evidence[:4]:
-        page.row(name, text)
+    rows = [*first.evidence[:4]]
     if first.cost:
-        page.row("cost so far", first.cost, 1)
+        rows.append(("cost so far", first.cost))
     if first.best_step is not None:
-        page.row("last good step", last_good(first.best_step, findings), 1)
+        rows.append(("last good step", last_good(first.best_step, findings)))
+    page.rows(rows)
     apart = [f for f in findings.faults if f is not first and not said_with(first, f)]
     others = apart[:3]
     for other in others:
@@ -237,8 +247,7 @@ def _healthy(page: _Lines, findings: "Findings", data: dict[str, Any] | None) ->
         page.text(said.sentence, 2)
     else:
         page.text(f"{said.headline} {said.sentence}", 2, style="bold")
-    for name, text in figures(findings):
-        page.row(name, text)
+    page.rows([*figures(findings)])
     told = {"shrinking_signal"} if findings.run.get("zero_variance") is not None else set()
     for note in [note for note in said.notes if note.kind not in told][:4]:
         page.text(f"note: {note.headline}", 2, indent="  ", more="    ")
