@@ -315,7 +315,7 @@ def test_every_null_has_its_reason(writers: Any, tmp_path: Path, writer: str) ->
             whole = path.split(".")[0]
             known = {path, whole, path.removesuffix("_token")}
             known |= {"overlap.target_policy"} if path == "overlap.carried_by" else set()
-            known |= {"coverage.mean_rho"} if path == "coverage.mean_rho_z" else set()
+            known |= {"coverage.mean_rho"} if path.startswith("coverage.mean_rho_") else set()
             assert known & told, path
 
 

@@ -33,11 +33,13 @@ class MeanRho:
             ``effective`` < 100; ±∞ where ρ is the same everywhere and not 1: no error to compare
             with. Below −3: μ misses part of π. Above 3: the log-probs are wrong.
         effective: (Σρ)²/Σρ² over the batch.
+        share: effective/n, how even ρ is: 1 where it is the same for all.
     """
 
     value: float
     z: float | None
     effective: float
+    share: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,17 +195,19 @@ class RhoTotals:
             raise DataError(f"the largest log π − log μ is {self.top}: leave invalid prompts out.")
         mean = self.total / self.candidates
         effective = ess_of_sums(self.total, self.squares)
+        share = min(1.0, effective / self.candidates)  # rounding
         value = mean * math.exp(self.top) if self.top < 700 else math.inf
         if self.contexts < 2 or effective < FEWEST:
-            return MeanRho(value, None, effective)
+            return MeanRho(value, None, effective, share)
         clustered = self.contexts / (self.contexts - 1) * self.deviation
         error = math.sqrt(clustered) / self.candidates
         gap = mean - math.exp(-self.top)
         rounding = ROUNDING * mean
         if error <= rounding:
             same = abs(gap) <= rounding
-            return MeanRho(value, 0.0 if same else math.copysign(math.inf, gap), effective)
-        return MeanRho(value, gap / error, effective)
+            z = 0.0 if same else math.copysign(math.inf, gap)
+            return MeanRho(value, z, effective, share)
+        return MeanRho(value, gap / error, effective, share)
 
 
 def mean_rho_of(sums: RhoSums) -> MeanRho:

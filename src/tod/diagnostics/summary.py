@@ -123,6 +123,8 @@ class Coverage(Record):
     missing_mass: float | None = None
     mean_rho: float | None = None
     mean_rho_z: float | None = None
+    mean_rho_share: float | None = None
+    """(Σρ)²/(n Σρ²): how even the ratios are whose mean that is."""
     reverse_ess: float | None = None
 
 
@@ -480,6 +482,7 @@ def coverage_record(
         missing_mass=None if missing_mass is None else finite(missing_mass),
         mean_rho=None if rho is None else finite(rho.value),
         mean_rho_z=None if rho is None or rho.z is None else finite(rho.z),
+        mean_rho_share=None if rho is None else finite(rho.share),
     )
     known = {name: v for name, v in (more.to_dict() if more else {}).items() if v is not None}
     return replace(measured, **known)

@@ -13,6 +13,10 @@ from tod.regimes.words import LegWord
 
 SAME = 1e-9
 """How far from 1 the ESS_rel of equal weights may read."""
+EVEN = 0.6
+"""Share of the rollouts that carry mean ρ, from which a mean 3 standard errors below 1 shows how
+much of π they miss. With normal log ρ whose mean is 1 that is then said falsely in .7 % of batches
+at most (128 to 8192 rollouts); at any share in up to 7 % (tests/regimes/test_mean_rho.py)."""
 REFERENCE_K = 16
 """Rollouts per prompt from which a forward ESS_rel can be compared with its reverse at full."""
 
@@ -197,7 +201,7 @@ def coverage(summary: Summary, bounds: Thresholds, advice: Advice) -> Iterator[R
     same = z is None and leg is not None and leg > 1 - SAME and not summary.overlap.declared
     far = same or (z is not None and abs(z) > bounds.mean_rho_z)
     if rho is not None and far and abs(rho - 1) > bounds.mean_rho_gap:
-        yield _misfit(rho, z)
+        yield _misfit(rho, z, cover.mean_rho_share)
     if cover.reverse_ess is not None and cover.reverse_ess < bounds.overlap_stable:
         yield _low_reverse(cover.reverse_ess, summary, bounds, advice)
     missing = cover.missing_mass
@@ -237,17 +241,29 @@ def _low_reverse(reverse: float, summary: Summary, bounds: Thresholds, advice: A
     return Reason(fact, remedy, "operator_dominated" if low else "transition", kind)
 
 
-def _misfit(rho: float, z: float | None) -> Reason:
-    """Mean ρ away from 1; ``z`` is None where every candidate has the same ρ."""
+def _misfit(rho: float, z: float | None, share: float | None) -> Reason:
+    """Mean ρ away from 1; ``z`` is None where every candidate has the same ρ.
+
+    Even ratios (``share``) whose mean is below 1 show how much of π these rollouts miss, and not
+    why: truncation, or weights that moved mass to answers that μ hardly draws. Uneven ratios have
+    their mean in rare large ones, and it reads low in many samples of which nothing is missed.
+    """
     errors = "over 1000" if z is None or abs(z) > 1000 else f"{abs(z):.1f}"
     fact = f"mean rho is {rho:.3f}, {errors} standard errors from 1"
     if z is None:
         fact = f"rho is {rho:.3f} for every rollout alike, and not 1"
     if rho < 1:
+        even = z is None or (share is not None and share >= EVEN)
+        what = (
+            f"the rollouts miss about {1 - rho:.0%} of what the policy answers"
+            if even
+            else "the rollouts miss part of the policy, or so wide a gap that the mean reads low"
+        )
         return Reason(
-            f"{fact}: the proposal never draws part of what the policy can",
-            f"sample without truncation, or record log_mu after it; about {1 - rho:.0%} of the "
-            "policy's mass is out of reach",
+            f"{fact}: {what}",
+            "where mu is truncated (top-p, top-k) no token is likelier under log_policy: sample "
+            "without truncation, or record log_mu after it; else the sampler has other weights "
+            "or text: send it the trainer's",
             kind="missed_policy",
         )
     return Reason(

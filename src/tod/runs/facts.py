@@ -318,6 +318,12 @@ FACTS: tuple[Fact, ...] = (
         logged=False,
     ),
     _share(
+        "coverage.mean_rho_share",
+        "evenness of π/μ",
+        "Share of the rollouts that carry mean π/μ; where few do, it reads low by chance.",
+        logged=False,
+    ),
+    _share(
         "coverage.reverse_ess",
         "reverse ESS",
         "ESS_rel read from samples of the target.",
