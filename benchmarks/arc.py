@@ -50,7 +50,7 @@ from tod.operators import (
 )
 from tod.study.distances import entropy, kl, total_variation
 from tod.study.sampled import cumulative, rows_at
-from tod.study.steered import Pace, Seen, Setting, Steered
+from tod.study.steered import BatchReadings, Pace, SharedSettings, Steered
 from tod.study.swap.exact_stack import law_of
 from tod.study.world import FiniteWorld, Law, log_softmax, make_world
 
@@ -95,9 +95,11 @@ class Cell:
         what = "Gaussian" if self.shape == "gaussian" else "1 % success"
         return f"{what}, η* {self.eta:g}, {self.operator}, {self.treatment}"
 
-    def setting(self) -> Setting:
+    def setting(self) -> SharedSettings:
         """What all arms share."""
-        return Setting(OPERATORS[self.operator], **(TREATMENTS | RATES).get(self.treatment, {}))
+        return SharedSettings(
+            OPERATORS[self.operator], **(TREATMENTS | RATES).get(self.treatment, {})
+        )
 
     def world(self, number: int, contexts: int = CONTEXTS) -> FiniteWorld:
         """One of its worlds."""
@@ -201,7 +203,7 @@ OPEN = {"fixed", "linear", "cosine", "geodesic"}
 class Told:
     """What a batch told of every run, as far as controllers read it."""
 
-    def __init__(self, seen: Seen, set_points: list[int]) -> None:
+    def __init__(self, seen: BatchReadings, set_points: list[int]) -> None:
         self.seen, self.damage = seen, seen.damage()
         self.drift, self.spread = seen.drift(), seen.entropy()
         self.place = {arm: i for i, arm in enumerate(set_points)}
@@ -257,7 +259,7 @@ class Controllers:
         """Sharpness and rate in force."""
         return Pace(self.eta, self.rate)
 
-    def steer(self, step: int, seen: Seen) -> Pace:
+    def steer(self, step: int, seen: BatchReadings) -> Pace:
         """Every run's next sharpness."""
         self.mean += self.eta
         told = Told(seen, self.set_points)
@@ -360,7 +362,7 @@ def watched(operator: str, rate: float) -> list[dict[str, Any]]:
         by_run = [getattr(sums, n).reshape(w, a, c) for n in ("size", "tilt", "cross", "gap")]
         return type(sums)(*by_run).delta
 
-    def steer(step: int, seen: Seen) -> Pace:
+    def steer(step: int, seen: BatchReadings) -> Pace:
         pace = control.steer(step, seen)
         if (step + 1) % EVERY == 0:
             log_pi = law_of(trained.stack, log_softmax(trained.logits, axis=0))

@@ -17,13 +17,13 @@ from run_or_table import append, main, recorded
 from tod.findings.planted import (
     FAULTS,
     HEALTHY,
-    Outcome,
     OutcomeSummary,
+    PlantedOutcome,
     Scenario,
     outcome,
     summary,
 )
-from tod.findings.planted.outcomes import HEALTHY_CRITICAL, HEALTHY_FAULTS, Tally
+from tod.findings.planted.outcomes import HEALTHY_CRITICAL, HEALTHY_FAULTS, ScenarioTally
 
 FIRST = 500_000
 RUNS = 100
@@ -58,7 +58,7 @@ def share(count: int, runs: int) -> str:
     return f"{count}/{runs}" if runs else ""
 
 
-def reached(tally: Tally) -> str:
+def reached(tally: ScenarioTally) -> str:
     """The bounds of a fault that its shares do not reach, in words; ``yes`` if there are none."""
     bounds = tally.scenario.bounds
     shares = (
@@ -122,7 +122,7 @@ def healthy_rows(said: OutcomeSummary) -> list[str]:
 
 def page(rows: list[dict[str, Any]]) -> str:
     """The results as Markdown."""
-    outcomes = [Outcome.of(row) for row in rows]
+    outcomes = [PlantedOutcome.of(row) for row in rows]
     said = summary(FAULTS + HEALTHY, outcomes)
     seeds = [item.seed for item in outcomes]
     runs = said.healthy_runs

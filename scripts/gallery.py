@@ -92,7 +92,7 @@ def run_missing(args: argparse.Namespace, runs: Path, path: Path) -> None:
 
 def missing(args: argparse.Namespace, runs: Path, path: Path) -> list[Any]:
     """A task for every recipe that has no row, or one of an error, or is to run again."""
-    from tod.study.executors import Task
+    from tod.study.executors import ExecutorTask
 
     files = sorted((ROOT / "configs").glob("*.yaml"))
     configs = [p for p in files if "quickstart" not in p.stem and not p.stem.endswith("_soft")]
@@ -100,7 +100,7 @@ def missing(args: argparse.Namespace, runs: Path, path: Path) -> list[Any]:
     well = {name for name, row in rows.items() if row["error"] is None and not args.again}
     alone = args.on == "local" and args.processes == 1
     return [
-        Task(config.stem, (str(config), str((runs / config.stem).resolve()), alone))
+        ExecutorTask(config.stem, (str(config), str((runs / config.stem).resolve()), alone))
         for config in configs
         if config.stem not in well and (args.only is None or config.stem in args.only)
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tod.show.figures.swap_columns import Column, Mark, swap_columns
+from tod.show.figures.swap_columns import Column, OperatorMark, swap_columns
 from tod.study.swap.assemble import conditions_of
 from tod.study.swap.condition import Condition
 from tod.study.swap.estimate import mean_over_seeds
@@ -34,7 +34,7 @@ def column(condition: Condition, operators: list[str]) -> Column:
             values = condition.utility[condition.operators.index(name)].mean(axis=-1)
             estimate = mean_over_seeds(values)
             ends = estimate.interval(0.95) if len(values) >= FEWEST else None
-            marks.append(Mark(name, float(values.mean()), ends, tuple(values)))
+            marks.append(OperatorMark(name, float(values.mean()), ends, tuple(values)))
     legs = [
         f"{label} {condition.diagnostics[key]:.2f}"
         for label, key in LEGS

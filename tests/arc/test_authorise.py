@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tod.arc import Authorise, Watch, authorise, credit_cosine, watched
+from tod.arc import Authorise, AuthoriseState, authorise, credit_cosine, watched
 from tod.diagnostics import Coverage, Overlap, ProbeReading, Summary
 from tolerance import double
 
@@ -17,10 +17,10 @@ GOOD = {"overlap.policy_proposal": 0.8, "path.delta": 0.1, "credit.next": 0.9, "
 
 def play(batches, rule=RULE, cost=COST, watch=None):
     """The actions by batch, from 0, and the state at the end; states go through JSON."""
-    watch = watch or Watch("rl")
+    watch = watch or AuthoriseState("rl")
     actions = {}
     for number, seen in enumerate(batches):
-        watch = Watch.from_dict(json.loads(json.dumps(watch.to_dict())))
+        watch = AuthoriseState.from_dict(json.loads(json.dumps(watch.to_dict())))
         watch, said = authorise(rule, OPERATORS, watch, seen, cost[watch.operator])
         if said.action != "hold":
             actions[number] = (said.action, watch.operator)

@@ -10,7 +10,7 @@ from markupsafe import escape
 from tod.atlas import RECIPES
 from tod.atlas.grid import OPERATORS, TARGETS, document, empty_cells, grid
 from tod.atlas.measured import Position, embedded, words
-from tod.show.page.atlas_page import Here, atlas_page
+from tod.show.page.atlas_page import FilePlace, atlas_page
 from tod.show.terminal.atlas import grid_text
 
 GALLERY = Path(__file__).parents[2] / "docs" / "results" / "gallery.json"
@@ -137,10 +137,12 @@ def test_cells_that_the_framework_names_are_occupied() -> None:
 
 
 def test_a_file_is_shown_in_its_place() -> None:
-    here = Here(("two_anchor", "proximal_rl"), "<a>.sh", "π_ref", (("Note", "<b>"), ("Rest", "")))
+    here = FilePlace(
+        ("two_anchor", "proximal_rl"), "<a>.sh", "π_ref", (("Note", "<b>"), ("Rest", ""))
+    )
     page = atlas_page(grid(), here=here)
     assert page.count("this file") == 1
     assert "&lt;a&gt;.sh" in page
     assert "<a>.sh" not in page
     assert "<dt>Note</dt><dd>&lt;b&gt;</dd>" in page
-    assert "this file" not in atlas_page(grid(), here=Here(None, "a", "b", ()))
+    assert "this file" not in atlas_page(grid(), here=FilePlace(None, "a", "b", ()))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from formats import writers
-from tod.cli.configured import Configured, configured, expected_by, located
+from tod.cli.configured import ReadConfiguration, configured, expected_by, located
 from tod.configurations.told import Told
 from tod.findings import find, run_of
 from tod.formats import read
@@ -56,7 +56,7 @@ def test_every_format_is_written() -> None:
 
 
 @cache
-def file(name: str) -> Configured:
+def file(name: str) -> ReadConfiguration:
     found = configured(FILES / CONFIGS[name], Told())
     assert found is not None
     return found

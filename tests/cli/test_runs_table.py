@@ -4,14 +4,16 @@ import io
 
 from tod.cli.runs_table import RunsTable, standing
 from tod.show.screen import Screen
-from tod.study.executors import Row, Tally
+from tod.study.executors import Tally, TaskRow
 
 
 def many(count):
-    rows = {f"eta-1--operator-{i:02d}--" + "x" * 60 + f"--seed-{i}": Row(1) for i in range(count)}
+    rows = {
+        f"eta-1--operator-{i:02d}--" + "x" * 60 + f"--seed-{i}": TaskRow(1) for i in range(count)
+    }
     for i, row in enumerate(rows.values()):
         row.where, row.said = f"a-machine-of-a-long-name-{i}, process 12345", 10 + i
-    rows["queued"] = Row(2)
+    rows["queued"] = TaskRow(2)
     return Tally(rows, finished=3, failed={"y": "why"}, lost={"x": 1, "y": 3})
 
 
@@ -52,8 +54,8 @@ def test_a_terminal_shows_the_table_as_it_changes():
     out = io.StringIO()
     shown = RunsTable(Screen(file=out, width=80, force_terminal=True), 3)
     with shown.shown():
-        shown.tell(0, 2, None, "", Tally({"a": Row(1)}))
-        shown.tell(1, 2, 60.0, "a", Tally({"b": Row(1, "process 7", 3)}, finished=1))
+        shown.tell(0, 2, None, "", Tally({"a": TaskRow(1)}))
+        shown.tell(1, 2, 60.0, "a", Tally({"b": TaskRow(1, "process 7", 3)}, finished=1))
     text = out.getvalue()
     assert "1 of 2 finished, 1 running, 1.0 min left" in text
     assert "process 7" in text

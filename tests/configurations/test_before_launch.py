@@ -9,7 +9,7 @@ import pytest
 import tod.operators as op
 from located_settings import read
 from tod.configurations import Located, compare
-from tod.configurations.check import Remark, check
+from tod.configurations.check import CheckRemark, check
 from tod.configurations.framework import Computed
 from tod.configurations.memory import COPY, STATES, memory_of, parameters_named
 from tod.configurations.staleness import staleness, weightless
@@ -235,7 +235,7 @@ def test_a_comparison_lists_what_differs_beside_the_triple() -> None:
     ]
     said = "also different: model, learning rate, epochs and 1 more"
     assert said in " ".join(check_text(made).split())
-    assert Remark("note", A + "optim.lr", "1e-05; the base has 1e-06") in made.remarks
+    assert CheckRemark("note", A + "optim.lr", "1e-05; the base has 1e-06") in made.remarks
     itself = check(made.located, made.located)
     assert "one target, and nothing differs" in check_text(itself)
 

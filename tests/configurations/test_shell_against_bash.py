@@ -12,7 +12,7 @@ from bash_oracle import arguments
 from shell_scripts import PROGRAM, TAG, outside, scripts
 from tod.configurations.framework import ANY, Computed
 from tod.configurations.shell.options import value_of
-from tod.configurations.shell.reading import Reader
+from tod.configurations.shell.reading import ScriptReader
 
 
 def tagged(script: str) -> str:
@@ -32,7 +32,7 @@ def delivered(words: list[str]) -> dict[str, object] | None:
 
 def holds(script: str, folder: Path, env: Mapping[str, str]) -> int:
     """Check every claim on a script against bash; how many commands there were."""
-    reader = Reader("a script")
+    reader = ScriptReader("a script")
     claimed = {}
     for one in reader.commands(script):
         # commands of one line are told as one, whose tag is each of theirs; a text with a line
@@ -85,13 +85,13 @@ KNOWN = {
 @pytest.mark.parametrize("script", KNOWN.values(), ids=KNOWN)
 def test_known_to_the_last_word(tmp_path: Path, script: str) -> None:
     text = tagged(script.replace(" P ", f" {PROGRAM} "))
-    (one,) = Reader("a script").commands(text)
+    (one,) = ScriptReader("a script").commands(text)
     assert not [name for name, value in one.given.values.items() if isinstance(value, Computed)]
     assert holds(text, tmp_path, {}) == 1
 
 
 def commands(script: str) -> list[dict[str, object]]:
-    reader = Reader("a script")
+    reader = ScriptReader("a script")
     read = reader.commands(tagged(script.replace(" P ", f" {PROGRAM} ")))
     return [dict(one.given.values) for one in read]
 

@@ -13,7 +13,7 @@ from tod.configurations.framework import Computed
 from tod.configurations.nearby import Near
 from tod.configurations.shell.options import value_of
 from tod.configurations.shell.printing import PRINTING, printed
-from tod.configurations.shell.reading import Reader
+from tod.configurations.shell.reading import ScriptReader
 
 REAL = {"PATH": "/usr/bin:/bin"}
 BESIDE = """
@@ -50,7 +50,7 @@ def around(folder: Path) -> None:
 def read(folder: Path, script: str, started: bool = True) -> list[dict[str, object]]:
     file = folder / "script"
     file.write_text(script, encoding="utf-8")
-    reader = Reader(str(file), Near(file, started))
+    reader = ScriptReader(str(file), Near(file, started))
     return [dict(one.given.values) for one in reader.commands(script)]
 
 

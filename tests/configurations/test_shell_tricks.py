@@ -11,7 +11,7 @@ from tod.configurations import locate
 from tod.configurations.framework import Computed
 from tod.configurations.nearby import Near
 from tod.configurations.shell.options import value_of
-from tod.configurations.shell.reading import Reader
+from tod.configurations.shell.reading import ScriptReader
 
 RUN = f"python3 {PROGRAM}"
 REAL = {"PATH": "/usr/bin:/bin"}
@@ -32,7 +32,7 @@ def claimed(folder: Path, script: str) -> object:
     """What is said of ``a`` in a script of that folder; None: nothing."""
     path = folder / "script.sh"
     path.write_text(script, encoding="utf-8")
-    (one,) = Reader(str(path), Near(path)).commands(script)
+    (one,) = ScriptReader(str(path), Near(path)).commands(script)
     value = one.given.values.get("a")
     return None if isinstance(value, Computed) else value
 

@@ -12,7 +12,7 @@ from tod.configurations.framework import Computed
 from tod.configurations.locate import locate
 from tod.configurations.nearby import text_near
 from tod.configurations.shell.braces import spread
-from tod.configurations.shell.reading import Reader
+from tod.configurations.shell.reading import ScriptReader
 
 OPEN = {
     "a file's lines exported": "X=1\nexport $(cat e | xargs)",
@@ -41,7 +41,7 @@ OPEN = {
 
 @pytest.mark.parametrize("script", OPEN.values(), ids=OPEN)
 def test_open(script: str) -> None:
-    (one,) = Reader("a script").commands(f"{script}\npython3 {PROGRAM} a=$X")
+    (one,) = ScriptReader("a script").commands(f"{script}\npython3 {PROGRAM} a=$X")
     assert isinstance(one.given.values["a"], Computed)
 
 
@@ -81,7 +81,7 @@ ARRIVES = {
 def test_what_arrives(tmp_path: Path, script: str) -> None:
     behind = "> log a=5" if script == "X=1" else "a=$X"
     text = f"{script}\npython3 {PROGRAM} a=$X {behind}"
-    (one,) = Reader("a script").commands(text)
+    (one,) = ScriptReader("a script").commands(text)
     assert str(one.given.values["a"]) == "5"
     (words,) = arguments(text, tmp_path)
     assert words[-1] == "a=5"
@@ -93,13 +93,13 @@ def test_what_arrives(tmp_path: Path, script: str) -> None:
 def test_variables_of_one_command(how: str) -> None:
     inner = f"python3 {PROGRAM} a=${{X:-1}}"
     shell = "" if "wrap" in how else "bash -c"
-    (one,) = Reader("a script").commands(f"{how} {shell} '{inner}'")
+    (one,) = ScriptReader("a script").commands(f"{how} {shell} '{inner}'")
     assert one.given.values["a"] == 5
 
 
 @pytest.mark.parametrize("how", ["xargs", "xargs -I{}", "parallel"])
 def test_what_adds_words(how: str) -> None:
-    (one,) = Reader("a script").commands(f"echo b | {how} python3 {PROGRAM} a=1")
+    (one,) = ScriptReader("a script").commands(f"echo b | {how} python3 {PROGRAM} a=1")
     assert isinstance(one.given.values["a"], Computed)
 
 
@@ -120,7 +120,7 @@ def test_files_of_the_system_are_not_read(tmp_path: Path) -> None:
 
 def test_characters_of_marks_are_none() -> None:
     text = f"X='\ue0009\ue001'\npython3 {PROGRAM} a=$X b='\ue00277\ue003'"
-    (one,) = Reader("a script").commands(text)
+    (one,) = ScriptReader("a script").commands(text)
     assert one.given.values["a"] == "\ufffd9\ufffd"
 
 
@@ -136,7 +136,7 @@ def test_a_file_that_the_script_writes_is_not_the_one_here(tmp_path: Path) -> No
 def test_too_long_to_follow() -> None:
     script = "f() { " + "f; " * 9 + "}\nf\n" + f"python3 {PROGRAM} a=1"
     with pytest.raises(SpecError, match="more than"):
-        Reader("a script").commands(script)
+        ScriptReader("a script").commands(script)
 
 
 def test_what_doubles_is_refused_or_left_whole(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tod.engine.data.load import load_task
 from tod.engine.data.prompts import fitting_ids
 from tod.engine.data.task_specs import CountdownTask
 from tod.engine.distances import (
-    Pool,
+    CommonPool,
     draw_pool,
     sequence_log_probs,
     sequence_variation,
@@ -102,7 +102,7 @@ def test_the_pool_agrees_with_draws_of_both_models(models, pool):
 
 def test_a_pool_survives_the_disk(pool, tmp_path: Path):
     pool.save(tmp_path / "pool.npz")
-    again = Pool.load(tmp_path / "pool.npz")
+    again = CommonPool.load(tmp_path / "pool.npz")
     assert np.array_equal(again.log_mu, pool.log_mu)
     pairs = zip(again.rollouts.prompts, pool.rollouts.prompts, strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
@@ -113,4 +113,4 @@ def test_something_else_is_no_pool(tmp_path: Path):
     path = tmp_path / "pool.npz"
     path.write_bytes(b"nothing")
     with pytest.raises(DataError, match="no pool"):
-        Pool.load(path)
+        CommonPool.load(path)

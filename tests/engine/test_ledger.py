@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tod.base import Groups
-from tod.engine.costs import ModelCost, Work, spent
+from tod.engine.costs import ForwardWork, ModelCost, spent
 from tod.engine.forward.index import Index
 from tod.engine.forward.layout import LAYOUTS
 from tod.engine.forward.log_probs import token_log_probs
@@ -43,7 +43,7 @@ def counted(run) -> int:
     return counter.get_total_flops()
 
 
-def rotary(policy, work: Work) -> int:
+def rotary(policy, work: ForwardWork) -> int:
     """What torch may count beside the model: the table of angles, one product a position."""
     return policy.config.head_dim * work.tokens
 
@@ -92,7 +92,7 @@ def test_useful_work_by_enumeration(rollouts):
             tokens += size - 1
             pairs += sum(len(prompt) + j for j in range(1, size))
     useful = Index(rollouts).useful
-    assert useful == Work(tokens, pairs, rollouts.sequences.total)
+    assert useful == ForwardWork(tokens, pairs, rollouts.sequences.total)
     for layout in LAYOUTS.values():
         work = layout.plan(rollouts).work
         assert work.tokens >= useful.tokens
@@ -102,9 +102,9 @@ def test_useful_work_by_enumeration(rollouts):
 
 def test_recomputation_adds_a_forward_of_the_layers():
     cost = ModelCost(100, 100, 8, 50, head_trained=True)
-    work = Work(10, 30, 4)
+    work = ForwardWork(10, 30, 4)
     extra = cost.training(work, recomputed=True) - cost.training(work)
-    assert extra == cost.forward(Work(10, 30, 0))
+    assert extra == cost.forward(ForwardWork(10, 30, 0))
     assert cost.training(work) == 3 * cost.forward(work)
 
 
@@ -124,7 +124,7 @@ def test_embeddings_are_no_matrices_and_experts_count_as_used():
 
 def test_a_steps_ledger_adds_up():
     cost, other = ModelCost(7, 5, 3, 2, head_trained=False), ModelCost(3, 0, 2, 2, False)
-    drawn, work = Work(6, 11, 4), Work(9, 20, 5)
+    drawn, work = ForwardWork(6, 11, 4), ForwardWork(9, 20, 5)
     total = spent((cost, drawn), [(cost, work), (other, work)], [(cost, work), (cost, drawn)])
     assert (total.sample_tokens, total.score_tokens, total.train_tokens) == (4, 10, 5)
     assert total.sample_flops == cost.forward(drawn)
@@ -134,7 +134,7 @@ def test_a_steps_ledger_adds_up():
 
 
 def test_a_search_trains_nothing():
-    cost, drawn = ModelCost(7, 5, 3, 2, head_trained=False), Work(6, 11, 4)
+    cost, drawn = ModelCost(7, 5, 3, 2, head_trained=False), ForwardWork(6, 11, 4)
     total = spent((cost, drawn))
     assert (total.score_tokens, total.train_tokens, total.train_flops) == (0, 0, 0.0)
     assert total.flops == cost.forward(drawn)

@@ -7,7 +7,7 @@ import torch
 import transformers as hf
 
 from tod.base import ResourceError
-from tod.engine.memory import Estimate, Load, ModelSize, Shards, available, estimate, require
+from tod.engine.memory import Load, MemoryEstimate, ModelSize, Shards, available, estimate, require
 
 MIB = 2**20
 _WORLD = """
@@ -132,7 +132,7 @@ def test_what_lies_outside_the_layers_is_read_off_a_model():
 def test_every_knob_that_the_message_names_lowers_the_estimate():
     size = ModelSize.of(tiny())
 
-    def total(**changed: int) -> Estimate:
+    def total(**changed: int) -> MemoryEstimate:
         load = dict(prompts=64, size=8, prompt_tokens=20, completion_tokens=50)  # noqa: C408
         return estimate(size, Load(**{**load, "micro_batch_tokens": 4000, **changed}))
 
@@ -147,14 +147,14 @@ def test_every_knob_that_the_message_names_lowers_the_estimate():
 @pytest.mark.parametrize(
     ("needed", "named"),
     [
-        (Estimate(90, 0, 20, 0, 0, 0, 0), "lora"),
-        (Estimate(10, 0, 20, 10, 90, 0, 5), "max_tokens_per_micro_batch"),
-        (Estimate(10, 0, 20, 10, 5, 0, 99), "prompts"),
+        (MemoryEstimate(90, 0, 20, 0, 0, 0, 0), "lora"),
+        (MemoryEstimate(10, 0, 20, 10, 90, 0, 5), "max_tokens_per_micro_batch"),
+        (MemoryEstimate(10, 0, 20, 10, 5, 0, 99), "prompts"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_way_out(needed, named):
     require(needed, needed.total)
-    scaled = Estimate(*(value * MIB for value in vars(needed).values()))
+    scaled = MemoryEstimate(*(value * MIB for value in vars(needed).values()))
     with pytest.raises(ResourceError, match=f"100 MiB are available.*{named}"):
         require(scaled, 100 * MIB)
 

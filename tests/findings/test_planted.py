@@ -8,7 +8,7 @@ import pytest
 from tod.findings import find
 from tod.findings.detector import detectors
 from tod.findings.detectors.learning_end import LearningEndDetector
-from tod.findings.planted import FAULTS, HEALTHY, Outcome, outcome, summary
+from tod.findings.planted import FAULTS, HEALTHY, PlantedOutcome, outcome, summary
 from tod.findings.planted.outcomes import compared
 from tod.findings.rollout_series import series_of
 
@@ -84,7 +84,7 @@ def test_outcomes_compare_with_the_truth():
     said = compared("x", 0, other, find(planted.run))
     assert not said.named
     assert said.error is None
-    assert Outcome.of(said.to_dict()) == said
+    assert PlantedOutcome.of(said.to_dict()) == said
 
 
 def test_few_runs_of_every_scenario_reach_their_bounds():

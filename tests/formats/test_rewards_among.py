@@ -10,7 +10,7 @@ import pytest
 
 from tod.formats import read
 from tod.formats.columns import Rows
-from tod.formats.rewards import Logged, rewards_among, utilities
+from tod.formats.rewards import LoggedColumns, rewards_among, utilities
 
 K, GROUPS, STEPS = 8, 4, 6
 
@@ -120,7 +120,9 @@ def test_a_damaged_file_of_another_step_does_not_stop_the_reading(tmp_path: Path
 
 def chosen(columns: dict[str, Any], advantage: Any, size: int = K) -> tuple[list[str], list[str]]:
     rows, n = Rows(), len(advantage)
-    logged = Logged({k: np.array(v) for k, v in columns.items()}, advantage, np.arange(n) // size)
+    logged = LoggedColumns(
+        {k: np.array(v) for k, v in columns.items()}, advantage, np.arange(n) // size
+    )
     return rewards_among(logged, rows), rows.notes
 
 

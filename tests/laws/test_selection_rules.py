@@ -15,7 +15,7 @@ from scipy.stats import chi2
 
 from spec_values import instances, kind_of, members
 from tod.base import Groups, SpecError
-from tod.operators import Pool, SelectionRule
+from tod.operators import SelectionPool, SelectionRule
 from tod.operators.operator import Action
 from tolerance import of_weights
 
@@ -27,7 +27,7 @@ DRAWS = 400
 """Copies of the pool, each with uniforms of its own."""
 
 
-def pool_of(seed: int, copies: int = 1, order: Any = None) -> Pool:
+def pool_of(seed: int, copies: int = 1, order: Any = None) -> SelectionPool:
     """Ties in value, weights and answers; one answer that is none; a symmetric similarity."""
     rng = np.random.default_rng(seed)
     value = rng.integers(0, 3, CONTEXTS.total).astype(float)
@@ -42,7 +42,7 @@ def pool_of(seed: int, copies: int = 1, order: Any = None) -> Pool:
         local = np.split(order - start, CONTEXTS.offsets[1:-1])
         blocks = [b[np.ix_(i, i)] for b, i in zip(blocks, local, strict=True)]
     similarity = np.concatenate([(b + b.T).ravel() for b in blocks])
-    return Pool(
+    return SelectionPool(
         contexts=Groups(np.tile(CONTEXTS.sizes, copies)),
         value=np.tile(value, copies),
         log_w=np.tile(log_w, copies),
@@ -109,7 +109,7 @@ def test_no_order_of_the_candidates_is_preferred_on_average(rule, data):
             assert total[i] == pytest.approx(total[j], rel=NEAR, abs=0)
 
 
-def similar(pool: Pool, i: int, j: int) -> float:
+def similar(pool: SelectionPool, i: int, j: int) -> float:
     """G of two candidates of the last context, which holds three."""
     return float(pool.similarity[-9:].reshape(3, 3)[i + 3, j + 3])
 
@@ -122,14 +122,16 @@ def test_a_constant_per_context_in_log_w_changes_nothing(rule, data):
     spec, seed = data.draw(instances(rule)), data.draw(st.integers(0, 2**16))
     pool = pool_of(seed)
     shift = CONTEXTS.spread(np.array([1.0, -2.0, 0.5, 4.0]))
-    moved = Pool(pool.contexts, pool.value, pool.log_w + shift, pool.answers, pool.similarity)
+    moved = SelectionPool(
+        pool.contexts, pool.value, pool.log_w + shift, pool.answers, pool.similarity
+    )
     if getattr(spec, "log_bound", None) is None:
         np.testing.assert_allclose(spec.chances(moved), spec.chances(pool), rtol=NEAR)
 
 
 @rules
 def test_what_is_not_there_is_named_with_a_way_out(rule):
-    bare = Pool(CONTEXTS, np.zeros(CONTEXTS.total))
+    bare = SelectionPool(CONTEXTS, np.zeros(CONTEXTS.total))
     u = np.zeros(CONTEXTS.total)
     for method in (lambda: rule().select(bare, u).rows, lambda: rule().chances(bare)):
         try:

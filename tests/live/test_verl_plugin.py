@@ -23,7 +23,7 @@ import tod
 from tod.base import DataError, SpecError
 from tod.diagnosis import diagnose
 from tod.live.verl.aim import configured
-from tod.live.verl.queue import Asked, asked, batch_of, fetched
+from tod.live.verl.queue import CandidateRows, asked, batch_of, fetched
 from tod.live.verl.recorder import Recorder
 from tod.runs import RunDirectory
 from tolerance import double
@@ -178,7 +178,7 @@ def test_findings_are_logged_with_the_step_after_they_are_seen(recorded, tmp_pat
 def test_padding_is_no_candidate_and_the_last_output_is_the_rollout():
     keys = ["a_0_0", "b_0_0", "a_1_0", "a_1_1", "c_9_0"]
     tags = [{}, {}, {}, {}, {"is_padding": True}]
-    assert asked(keys, tags) == Asked(
+    assert asked(keys, tags) == CandidateRows(
         ["a_0_0", "b_0_0", "a_1_1"], ["a", "b", "a"], ["a_0_0", "b_0_0"], True
     )
     assert not asked(keys[:3], tags[:3]).several
@@ -192,7 +192,7 @@ def test_of_a_rollout_of_several_outputs_no_log_prob_is_known(recorded):
     queue = Queue(recorded)
     rows = asked(recorded["keys"], recorded["tags"])
     data = fetched(queue, rows)
-    several = Asked(rows.keys, rows.uids, rows.heads, True)
+    several = CandidateRows(rows.keys, rows.uids, rows.heads, True)
     assert set(batch_of(data, rows, None).log) == {"mu", "old", "ref"}
     assert batch_of(data, several, None).log == {}
 

@@ -16,9 +16,9 @@ from tod.operators import (
     MinimumBayesRisk,
     Operator,
     PolicyGradient,
-    Pool,
     RejectionSampling,
     Resample,
+    SelectionPool,
     WeightedVote,
 )
 from tod.operators.selection import (
@@ -230,7 +230,7 @@ RULES = [
 def test_every_rule_selects_one_of_each_context_in_any_library(backend, rule):
     contexts = Groups(np.array([3, 1, 4]))
     rng = np.random.default_rng(0)
-    pool = Pool(
+    pool = SelectionPool(
         contexts,
         value=backend.make(rng.random(8)),
         log_w=backend.make(rng.standard_normal(8)),
@@ -246,7 +246,7 @@ def test_every_rule_selects_one_of_each_context_in_any_library(backend, rule):
 @pytest.mark.parametrize("rule", RULES[1:], ids=lambda r: r.kind)
 def test_what_a_rule_needs_is_named(rule):
     with pytest.raises(SpecError, match=f"selection '{rule.kind}' needs"):
-        rule.select(Pool(Groups.equal(1, 2), value=np.zeros(2)), np.zeros(2))
+        rule.select(SelectionPool(Groups.equal(1, 2), value=np.zeros(2)), np.zeros(2))
 
 
 def test_a_context_outside_the_support_is_refused():
@@ -269,7 +269,7 @@ def test_groups_of_many_sizes_select_as_each_of_them_alone(rng):
     """What is computed a size at a time is what a plain loop over the groups gives."""
     contexts = Groups(rng.integers(1, 7, 60))
     n = contexts.total
-    pool = Pool(
+    pool = SelectionPool(
         contexts,
         value=rng.integers(0, 3, n).astype(float),
         log_w=rng.normal(size=n),
@@ -281,7 +281,7 @@ def test_groups_of_many_sizes_select_as_each_of_them_alone(rng):
     for rule in (*RULES, RejectionSampling(log_bound=0.5)):
         together, chances, strength = rule.select(pool, u), rule.chances(pool), rule.strength(pool)
         for c, (a, b) in enumerate(zip(contexts.offsets[:-1], contexts.offsets[1:], strict=True)):
-            alone = Pool(
+            alone = SelectionPool(
                 Groups.equal(1, b - a),
                 value=pool.value[a:b],
                 log_w=pool.log_w[a:b],
@@ -297,7 +297,7 @@ def test_groups_of_many_sizes_select_as_each_of_them_alone(rng):
 
 def test_chances_are_how_often_a_rule_selects(rng):
     n = 4000
-    pool = Pool(
+    pool = SelectionPool(
         Groups.equal(n, 4),
         value=np.tile([1.0, 2.0, 2.0, 0.0], n),
         log_w=np.tile(OMEGA, n),
@@ -311,7 +311,9 @@ def test_chances_are_how_often_a_rule_selects(rng):
 
 
 def test_the_strength_of_a_vote_is_the_share_of_its_answer():
-    pool = Pool(Groups.equal(1, 4), np.zeros(4), log_w=OMEGA, answers=np.array([3, -1, 9, 3]))
+    pool = SelectionPool(
+        Groups.equal(1, 4), np.zeros(4), log_w=OMEGA, answers=np.array([3, -1, 9, 3])
+    )
     assert MajorityVote().strength(pool).tolist() == [0.5, 0.0, 0.25, 0.5]
     weight = np.exp(OMEGA) / np.exp(OMEGA).sum()
     expected = [weight[0] + weight[3], 0.0, weight[2], weight[0] + weight[3]]

@@ -13,9 +13,9 @@ from tod.operators import (
     BestOfK,
     MajorityVote,
     MinimumBayesRisk,
-    Pool,
     RejectionSampling,
     Resample,
+    SelectionPool,
     WeightedVote,
 )
 from tod.reranking.answers import similarity
@@ -62,7 +62,7 @@ def test_sir_has_the_analytic_self_normalised_law(k, rng):
     n = 20_000
     levels = rng.choice(3, size=(n, k), p=MU)
     contexts = Groups.equal(n, k)
-    pool = Pool(contexts, R[levels].ravel(), log_w=R[levels].ravel())
+    pool = SelectionPool(contexts, R[levels].ravel(), log_w=R[levels].ravel())
     draws = selection_uniforms(5, contexts.owner, contexts.position)
     chosen = select(Resample(), pool, draws)
     seen = np.bincount(levels.ravel()[chosen.rows], minlength=3)
@@ -85,7 +85,7 @@ def test_outcomes_are_means_over_all_subsets(rule, k, rng):
     every = np.array(list(combinations(range(6), k)))
     rows = rng.permuted(np.repeat(every, 3000 // len(every), axis=0), axis=1)
     grid = similarity(full.texts[0], "token_f1")
-    pool = Pool(
+    pool = SelectionPool(
         Groups.equal(len(rows), k),
         full.value[0][rows].ravel(),
         log_w=full.log_w[0][rows].ravel(),
@@ -138,7 +138,7 @@ def test_a_context_outside_the_support_puts_out_nothing_and_ends_nothing(rule):
     assert found.accepted[1] == (0.0 if hopeless else 1.0)
     if hopeless:
         assert found.utility[1] == 0.0
-        pool = Pool(
+        pool = SelectionPool(
             Groups.equal(3, 2), utility.ravel(), log_w.ravel(), np.zeros(6, int), np.ones(12)
         )
         chosen = select(rule, pool, np.full(6, 0.0))
@@ -225,7 +225,9 @@ def test_contexts_in_parts_are_all_of_them_once(monkeypatch):
 def test_rules_by_pairs_say_the_same_in_parts(monkeypatch, rng):
     contexts = Groups(np.array([3, 1, 5, 2]))
     texts = [f"a{i % 2} b{i % 3}" for i in range(contexts.total)]
-    pool = Pool(contexts, rng.random(contexts.total), log_w=rng.normal(size=contexts.total))
+    pool = SelectionPool(
+        contexts, rng.random(contexts.total), log_w=rng.normal(size=contexts.total)
+    )
     pool.log_w[3] = -np.inf  # the only candidate of its context
     rows = contexts.split(np.array(texts, dtype=object))
     draws = rng.random(contexts.total)

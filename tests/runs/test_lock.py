@@ -90,7 +90,12 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path):
 
 def foreign(path, **changes):
     """A lock that a process on another machine left."""
-    writer = {**vars(locks.Writer.this("run")), "machine": "elsewhere", "host": "node-7", "pid": 1}
+    writer = {
+        **vars(locks.LockHolder.this("run")),
+        "machine": "elsewhere",
+        "host": "node-7",
+        "pid": 1,
+    }
     path.mkdir(exist_ok=True)
     (path / ".lock").write_text(json.dumps({**writer, **changes}))
 
@@ -137,7 +142,7 @@ def test_without_flock_the_process_decides(tmp_path, monkeypatch):
 
 def test_without_flock_a_number_used_again_is_another_process(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    ours = vars(locks.Writer.this("run"))
+    ours = vars(locks.LockHolder.this("run"))
     (tmp_path / ".lock").write_text(json.dumps({**ours, "pid": os.getppid(), "process": "1"}))
     DirectoryLock.acquire(tmp_path, "run").release()
 
@@ -176,7 +181,7 @@ def test_what_is_not_a_run_is_not_claimed(tmp_path):
         with pytest.raises(RunError, match="not a run"):
             RunDirectory.claim(tmp_path, **flags)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
-    foreign(tmp_path, machine=locks.Writer.this("run").machine)  # even with a dead run's lock
+    foreign(tmp_path, machine=locks.LockHolder.this("run").machine)  # even with a dead run's lock
     with pytest.raises(RunError, match="not a run"):
         RunDirectory.claim(tmp_path, overwrite=True)
     assert (tmp_path / "thesis.txt").exists()

@@ -201,7 +201,8 @@ def test_severities_differ_in_shape():
 
 def test_marks_of_one_step_do_not_cover_each_other():
     marks = [
-        onsets.Mark(i, f"f{i}", Finding("k", "note", "h", Onset(5, 5, 5)), 1) for i in (1, 2, 3)
+        onsets.OnsetMark(i, f"f{i}", Finding("k", "note", "h", Onset(5, 5, 5)), 1)
+        for i in (1, 2, 3)
     ]
     run = invented().run
     plot = onsets.laned(onsets.main_plot(run, onsets.WIDE), marks)

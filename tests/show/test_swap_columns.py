@@ -3,12 +3,20 @@
 import re
 from xml.etree import ElementTree
 
-from tod.show.figures.swap_columns import PLOT, TOP, Column, Mark, swap_columns
+from tod.show.figures.swap_columns import PLOT, TOP, Column, OperatorMark, swap_columns
 
 SVG = "{http://www.w3.org/2000/svg}"
 COLUMNS = (
-    Column("fresh", (Mark("clip", 0.25, (0.2, 0.3), (0.22, 0.28)), Mark("MLE", 0.2, None, (0.2,)))),
-    Column("stale <&", (Mark("clip", 0.0, None, ()),), ("ESS 0.25", "foreseen: transition")),
+    Column(
+        "fresh",
+        (
+            OperatorMark("clip", 0.25, (0.2, 0.3), (0.22, 0.28)),
+            OperatorMark("MLE", 0.2, None, (0.2,)),
+        ),
+    ),
+    Column(
+        "stale <&", (OperatorMark("clip", 0.0, None, ()),), ("ESS 0.25", "foreseen: transition")
+    ),
 )
 
 

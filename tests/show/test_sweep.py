@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fake_sweep import ETA, OPERATOR, fake
 
-from tod.show.figures.differences import Row, differences
+from tod.show.figures.differences import DifferenceRow, differences
 from tod.show.figures.small_multiples import colouring, panels
 from tod.show.page.sweep_page import sweep_page
 from tod.show.sweep import Sweep
@@ -138,9 +138,9 @@ def test_operators_have_the_colours_and_the_rest_the_panels():
 
 def test_bars_are_the_intervals():
     rows = [
-        Row("a", "+1", 1.0, (0.5, 1.5), True),
-        Row("b", "−2", -2.0, (-4.0, 0.0), False),
-        Row("c", "0", 0.0, None, None),
+        DifferenceRow("a", "+1", 1.0, (0.5, 1.5), True),
+        DifferenceRow("b", "−2", -2.0, (-4.0, 0.0), False),
+        DifferenceRow("c", "0", 0.0, None, None),
     ]
     svg = differences("Less", rows)
     bars = re.findall(r'class="interval (\w+)" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', svg)

@@ -13,16 +13,16 @@ import pytest
 from small_tasks import begin, work
 
 from tod.base import BeingWritten, MissingPackage, SpecError
-from tod.study.executors import Failure, On, Tally, Task, Work, carry_out
-from tod.study.executors.news_file import Reader, Writer
+from tod.study.executors import ExecutorTask, Failure, On, Tally, Work, carry_out
+from tod.study.executors.news_file import NewsReader, NewsWriter
 from tod.study.executors.on_submitit import ended
 from tod.study.executors.processes import Processes
-from tod.study.executors.remote import Call, Remote
+from tod.study.executors.remote import Remote, RemoteTask
 from tod.study.executors.task import News
 
 
 def tasks_of(names, folder):
-    return [Task(name, (name, str(folder))) for name in names]
+    return [ExecutorTask(name, (name, str(folder))) for name in names]
 
 
 def done(names, folder, executor=None, **more):
@@ -223,7 +223,7 @@ class Calls:
     def submit(self, call):
         if call.job[0] in self._dying:
             self._dying.remove(call.job[0])
-            writer = Writer(Path(call.news))
+            writer = NewsWriter(Path(call.news))
             writer.write("began", "elsewhere")
             writer._file.write(b'["told", 12')  # killed while it wrote
             writer.close()
@@ -266,18 +266,18 @@ def test_a_worker_that_is_asked_to_stop_does_so_at_its_next_word(tmp_path):
     (tmp_path / "stop").touch()
     file = tmp_path / "0-1.jsonl"
     before = signal.getsignal(signal.SIGINT)
-    Call(Work(work, begin), ("a", str(tmp_path)), str(file), str(Path.cwd()))()
+    RemoteTask(Work(work, begin), ("a", str(tmp_path)), str(file), str(Path.cwd()))()
     signal.signal(signal.SIGINT, before)
-    assert [kind for kind, _ in Reader(file).lines()] == ["began", "told", "stopped"]
+    assert [kind for kind, _ in NewsReader(file).lines()] == ["began", "told", "stopped"]
     assert not (tmp_path / "a").exists()
 
 
 def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path, monkeypatch):
     file, before = tmp_path / "0-1.jsonl", signal.getsignal(signal.SIGINT)
     monkeypatch.chdir(tmp_path)
-    Call(Work(work, begin), ("a", str(tmp_path)), str(file), str(tmp_path / "elsewhere"))()
+    RemoteTask(Work(work, begin), ("a", str(tmp_path)), str(file), str(tmp_path / "elsewhere"))()
     signal.signal(signal.SIGINT, before)
-    (_, (kind, failure)) = Reader(file).lines()
+    (_, (kind, failure)) = NewsReader(file).lines()
     assert (kind, failure["ours"]) == ("ended", True)
     assert "elsewhere (No such file or directory)" in failure["said"]
     assert not (tmp_path / "a").exists()

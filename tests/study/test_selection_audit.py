@@ -8,7 +8,14 @@ import pytest
 
 from tod.atlas import RECIPES
 from tod.base import Groups
-from tod.operators import BestOfK, MajorityVote, Operator, Pool, RejectionSampling, Resample
+from tod.operators import (
+    BestOfK,
+    MajorityVote,
+    Operator,
+    RejectionSampling,
+    Resample,
+    SelectionPool,
+)
 from tod.procedure import Procedure
 from tod.study import selection_laws as laws
 from tod.study.audit import audit
@@ -37,7 +44,7 @@ def by_brute_force(rule, log_mu, size, *, u=None, log_w=None, answers=None, fine
     sets = np.array(list(product(range(len(mu)), repeat=size)))
     law = np.zeros(len(mu))
     pick = [None if x is None else x[sets].ravel() for x in (u, log_w, answers)]
-    pool = Pool(Groups.equal(len(sets), size), *pick)
+    pool = SelectionPool(Groups.equal(len(sets), size), *pick)
     grid = list(product((np.arange(fine) + 0.5) / fine, repeat=size if fine < 12 else 1))
     for point in grid:
         uniforms = np.tile(np.resize(point, size), len(sets))

@@ -9,7 +9,7 @@ from tod.diagnostics import ContextCounts, EssRel, Overlap, Path, Summary, Tails
 from tod.operators import Clip, Operator, PolicyGradient, Residual, WeightedRegression
 from tod.procedure import Procedure
 from tod.study.population import Policies
-from tod.study.steered import Pace, Setting, Steered
+from tod.study.steered import Pace, SharedSettings, Steered
 from tod.study.training import TrainingPlan, train
 from tod.study.world import make_world
 from tod.targets import ScalarReward
@@ -78,7 +78,7 @@ def test_a_run_of_the_array_is_the_run_alone(action):
                 row[a], _ = arc_step(config, row[a], summary, step=step)
         return pace()
 
-    setting = Setting(action, steps=STEPS, size=SIZE, rate=0.3, refresh=4, seed=11)
+    setting = SharedSettings(action, steps=STEPS, size=SIZE, rate=0.3, refresh=4, seed=11)
     law = Steered(setting, worlds, len(CONFIGS)).train(pace(), steer)
     law = law.reshape(len(worlds), len(CONFIGS), 3, -1)
     for w, world in enumerate(worlds):
@@ -90,14 +90,14 @@ def test_a_run_of_the_array_is_the_run_alone(action):
 
 def test_a_burst_refreshes_less_while_it_lasts():
     action = WeightedRegression()
-    assert Setting(action, steps=20, refresh=4).refreshes() == [0, 4, 8, 12, 16]
-    burst = Setting(action, steps=40, refresh=4, burst=(0.3, 0.6, 12))
+    assert SharedSettings(action, steps=20, refresh=4).refreshes() == [0, 4, 8, 12, 16]
+    burst = SharedSettings(action, steps=40, refresh=4, burst=(0.3, 0.6, 12))
     assert burst.refreshes() == [0, 4, 8, 12, 24, 28, 32, 36]
 
 
 def test_a_run_of_half_the_rate_takes_half_the_step():
     world = make_world(5, vocabulary=3, contexts=2)
-    setting = Setting(WeightedRegression(), steps=2, size=SIZE)
+    setting = SharedSettings(WeightedRegression(), steps=2, size=SIZE)
     runs = Steered(setting, [world], 2)
     eta, rate = np.full((1, 2), ETA), np.array([[1.0, 0.5]])
     start, places = runs.logits.copy(), []

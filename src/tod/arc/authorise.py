@@ -26,7 +26,7 @@ from tod.arc.health import average
 from tod.arc.state import BoundCheck
 from tod.diagnostics.summary import Summary
 
-__all__ = ["Authorised", "Watch", "authorise", "credit_cosine", "watched"]
+__all__ = ["AuthoriseState", "Authorised", "authorise", "credit_cosine", "watched"]
 
 NEXT, WATCH = "credit.next", "credit.watch"
 """Cosine of the credit in force with that of the cheaper operator, and of the one before it."""
@@ -35,7 +35,7 @@ DOUBLINGS = 6
 
 
 @dataclass(frozen=True)
-class Watch:
+class AuthoriseState:
     """What authorisation remembers; plain data, JSON both ways.
 
     Attributes:
@@ -65,7 +65,7 @@ class Watch:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Watch":
+    def from_dict(cls, data: Mapping[str, Any]) -> "AuthoriseState":
         """The state of such data."""
         seen = tuple(dict(item) for item in data["seen"])
         return cls(**{**data, "seen": seen, "refused": tuple(data["refused"])})
@@ -113,10 +113,10 @@ def watched(summary: Summary, cosines: Mapping[str, float | None]) -> dict[str, 
 def authorise(
     settings: Authorise,
     operators: Sequence[str],
-    watch: Watch,
+    watch: AuthoriseState,
     seen: Mapping[str, float],
     flops: float | None,
-) -> tuple[Watch, Authorised]:
+) -> tuple[AuthoriseState, Authorised]:
     """Read one batch: hold, hand over to the next operator, or take the one in force back.
 
     Args:
@@ -151,8 +151,8 @@ def authorise(
 
 
 def _taken_back(
-    settings: Authorise, watch: Watch, before: str, checks: tuple[BoundCheck, ...]
-) -> tuple[Watch, Authorised] | None:
+    settings: Authorise, watch: AuthoriseState, before: str, checks: tuple[BoundCheck, ...]
+) -> tuple[AuthoriseState, Authorised] | None:
     """The return to the operator before, where the window gives cause for it."""
     missed = [f"{c.what} {c.value:.3g} against {c.threshold:g}" for c in checks if c.ok is False]
     cost, other = watch.cost(watch.operator), watch.cost(before)
@@ -174,11 +174,11 @@ def _taken_back(
 
 def _handed_over(
     settings: Authorise,
-    watch: Watch,
+    watch: AuthoriseState,
     following: str,
     checks: tuple[BoundCheck, ...],
     cosine: float | None,
-) -> tuple[Watch, Authorised]:
+) -> tuple[AuthoriseState, Authorised]:
     """The swap to the next operator, where health lasted and its credit points the same way."""
     agrees = None if cosine is None else cosine >= settings.cosine
     checks = (*checks, BoundCheck(NEXT, cosine, settings.cosine, agrees))
@@ -207,7 +207,7 @@ def _checks(settings: Authorise, mean: Mapping[str, float]) -> tuple[BoundCheck,
     return tuple(found)
 
 
-def _costs(watch: Watch, flops: float | None) -> dict[str, list[float]]:
+def _costs(watch: AuthoriseState, flops: float | None) -> dict[str, list[float]]:
     if flops is None:
         return watch.costs
     total, steps = watch.costs.get(watch.operator, (0.0, 0.0))

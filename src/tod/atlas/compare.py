@@ -34,7 +34,7 @@ ONE_PROCEDURE = "one target and one action: the same procedure but for its sizes
 
 
 @dataclass(frozen=True)
-class Difference:
+class ProcedureDifference:
     """A part of which the two sides say different things."""
 
     part: str
@@ -84,7 +84,7 @@ class ProcedureComparison(Displayed):
     b: str
     same_target: SameTarget
     same_proposal: bool | None
-    differences: tuple[Difference, ...]
+    differences: tuple[ProcedureDifference, ...]
     swap_licensed: bool | None
     reasons: tuple[str, ...]
     cells: tuple["tuple[str, str] | None", "tuple[str, str] | None"] = (None, None)
@@ -198,7 +198,9 @@ def compare(left: Side, right: Side, regime: "Regime | None" = None) -> Procedur
     )
 
 
-def _judged(left: Side, right: Side, differences: Sequence[Difference]) -> tuple[SameTarget, str]:
+def _judged(
+    left: Side, right: Side, differences: Sequence[ProcedureDifference]
+) -> tuple[SameTarget, str]:
     """Whether the targets are one, once everything that locating names is counted."""
     unknown = [
         f"{one.name}: {', '.join(name.removeprefix('**') for name in one.undetermined)}"
@@ -230,7 +232,7 @@ def _without_law(
     left: Side,
     right: Side,
     said: tuple[SameTarget, str],
-    differences: Sequence[Difference],
+    differences: Sequence[ProcedureDifference],
 ) -> tuple[SameTarget, str]:
     """Two sides of which neither has a finite law are told apart by what differs."""
     same, why = said
@@ -410,41 +412,43 @@ def _claims(sides: Sequence[Side]) -> list[str]:
     return [f"{one.name} {said[one.claims]}" for one in sides if one.claims in said]
 
 
-def _differences(left: Side, right: Side) -> tuple[Difference, ...]:
+def _differences(left: Side, right: Side) -> tuple[ProcedureDifference, ...]:
     found = []
     if not left.law.same(right.law) and left.law.letters != right.law.letters:
-        found.append(Difference("law", left.law.letters, right.law.letters))
+        found.append(ProcedureDifference("law", left.law.letters, right.law.letters))
     if left.law.holds != right.law.holds:
-        found.append(Difference("holds", left.law.holds, right.law.holds))
+        found.append(ProcedureDifference("holds", left.law.holds, right.law.holds))
     if left.operator is None or right.operator is None:
         return (*found, *_named_apart(left, right))
     for group in ("proposal", "action", "auxiliary"):
         found += _apart(group, left.operator, right.operator)
     if None not in (left.updates, right.updates) and left.updates != right.updates:
-        found.append(Difference("updates a batch", str(left.updates), str(right.updates)))
+        found.append(ProcedureDifference("updates a batch", str(left.updates), str(right.updates)))
     if None not in (left.passes, right.passes) and left.passes != right.passes:
-        found.append(Difference("passes over a batch", str(left.passes), str(right.passes)))
+        found.append(
+            ProcedureDifference("passes over a batch", str(left.passes), str(right.passes))
+        )
     return (*found, *_named_apart(left, right))
 
 
-def _named_apart(left: Side, right: Side) -> list[Difference]:
+def _named_apart(left: Side, right: Side) -> list[ProcedureDifference]:
     """Everything that locating names of one side alone: a difference, by construction."""
     rows: dict[str, list[str]] = {}
     for place, (one, other) in enumerate(((left, right), (right, left))):
         for change in unshared(one, other):
             value = change.plain.partition("=")[2] or "set"
             rows.setdefault(change.name, ["not set", "not set"])[place] = value
-    return [Difference(name, *values) for name, values in rows.items()]
+    return [ProcedureDifference(name, *values) for name, values in rows.items()]
 
 
-def _apart(group: str, left: Operator, right: Operator) -> list[Difference]:
+def _apart(group: str, left: Operator, right: Operator) -> list[ProcedureDifference]:
     """Part by part where both are of one kind, else as wholes."""
     specs = [getattr(one, group) for one in (left, right)]
     mine, theirs = (spec.model_dump(mode="json") for spec in specs)
     if type(specs[0]) is not type(specs[1]):
-        return [Difference(group, short(mine), short(theirs))]
+        return [ProcedureDifference(group, short(mine), short(theirs))]
     return [
-        Difference(f"{group}.{part}", _said(mine, part, left), _said(theirs, part, right))
+        ProcedureDifference(f"{group}.{part}", _said(mine, part, left), _said(theirs, part, right))
         for part in dict.fromkeys([*mine, *theirs])
         if mine.get(part) != theirs.get(part)
     ]

@@ -13,7 +13,7 @@ from tod.cli.options import Json, Map, parse_map
 
 if TYPE_CHECKING:
     from tod.arc import ArcConfig, ArcState, Decision, Rang
-    from tod.cli.arc_logged import Logged
+    from tod.cli.arc_logged import LoggedRun
 
 SCHEMA = "tod.arc_replay/1"
 
@@ -66,7 +66,7 @@ def replay_command(
 class Replayed:
     """What a replay makes of one run; without declared knobs there are no decisions."""
 
-    run: "Logged"
+    run: "LoggedRun"
     config: "ArcConfig"
     rang: "Sequence[Rang]"
     state: "ArcState | None"
@@ -112,7 +112,7 @@ def sorted_words(words: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def _replayed(
-    run: "Logged", overrides: list[str], told: dict[str, float], steps: int | None
+    run: "LoggedRun", overrides: list[str], told: dict[str, float], steps: int | None
 ) -> Replayed:
     """The alarms and the decisions of one run."""
     from tod.arc import alarms_of, linear_ramp, replay, rings

@@ -17,7 +17,7 @@ HARMS = ("not_finite", "all_fail", "reward_fall", "one_text", "same_answers")
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedRun:
     """A run as it was logged.
 
     Attributes:
@@ -48,7 +48,7 @@ class Logged:
         return [int(record["step"]) for record in self.records]
 
 
-def logged(path: Path, mapping: Mapping[str, str] | None = None) -> Logged:
+def logged(path: Path, mapping: Mapping[str, str] | None = None) -> LoggedRun:
     """What is known of a run directory, a ``steps.jsonl``, or a dump of rollouts.
 
     Args:
@@ -83,7 +83,7 @@ def _of_records(path: Path) -> bool:
     return isinstance(record, dict) and isinstance(record.get("utility"), dict)
 
 
-def _of_steps(path: Path, records: Iterable[dict[str, Any]], recipe: dict[str, Any]) -> Logged:
+def _of_steps(path: Path, records: Iterable[dict[str, Any]], recipe: dict[str, Any]) -> LoggedRun:
     drawn = [record for record in records if (record.get("contexts") or {}).get("total")]
     if not drawn:
         raise DataError(
@@ -92,7 +92,7 @@ def _of_steps(path: Path, records: Iterable[dict[str, Any]], recipe: dict[str, A
         )
     shown = drawn[0].get("knobs") or {}
     known = {name: float(v) for name, v in shown.items() if v is not None}
-    return Logged(path, drawn, recipe, _declared(recipe) or known)
+    return LoggedRun(path, drawn, recipe, _declared(recipe) or known)
 
 
 def _declared(recipe: dict[str, Any]) -> dict[str, float]:
@@ -110,7 +110,7 @@ def _declared(recipe: dict[str, Any]) -> dict[str, float]:
     return {} if not isinstance(eta, int | float) else {"eta": float(eta)}
 
 
-def _with_harm(found: Logged) -> Logged:
+def _with_harm(found: LoggedRun) -> LoggedRun:
     """The run with what its rollouts tell of harm, where it kept any."""
     from tod.findings import find, run_of
     from tod.formats import read
@@ -122,7 +122,7 @@ def _with_harm(found: Logged) -> Logged:
     return replace(found, examined=True, harm=first_harm(findings))
 
 
-def _of_dump(path: Path, mapping: Mapping[str, str]) -> Logged:
+def _of_dump(path: Path, mapping: Mapping[str, str]) -> LoggedRun:
     """Rollouts that somebody else wrote, diagnosed step by step."""
     from tod.diagnosis import diagnose
     from tod.formats import read
@@ -135,7 +135,7 @@ def _of_dump(path: Path, mapping: Mapping[str, str]) -> Logged:
         raise DataError(f"{path}: no step can be told apart in these rollouts.")
     knobs = {} if eta is None else {"eta": float(eta)}
     harm = first_harm(diagnosis.findings.faults)
-    return Logged(path, records, {}, knobs, examined=True, harm=harm)
+    return LoggedRun(path, records, {}, knobs, examined=True, harm=harm)
 
 
 def first_harm(findings: "Iterable[Finding]") -> "Finding | None":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tod.cli.audit import audit_command
-from tod.cli.command import Command, Commands
+from tod.cli.command import Commands, PanelCommand
 from tod.cli.completion import recipe_names
 from tod.cli.options import Framework, Json, Map, Method, Set, Version, parse_map, told_of
 
@@ -19,10 +19,10 @@ atlas = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-atlas.command("audit", cls=Command)(audit_command)
+atlas.command("audit", cls=PanelCommand)(audit_command)
 
 
-@atlas.command("list", cls=Command)
+@atlas.command("list", cls=PanelCommand)
 def list_recipes(json_out: Json = None) -> None:
     """Every recipe, its families, and whether it ends at its target.
 
@@ -63,7 +63,7 @@ def list_recipes(json_out: Json = None) -> None:
             console.print(f"{recipe.name}: {recipe.title}", soft_wrap=False)
 
 
-@atlas.command("show", cls=Command)
+@atlas.command("show", cls=PanelCommand)
 def show(
     name: Annotated[
         str, typer.Argument(help="Name or alias of a recipe.", autocompletion=recipe_names)
@@ -93,7 +93,7 @@ def show(
     Screen().print(text(found), soft_wrap=False)
 
 
-@atlas.command("grid", cls=Command)
+@atlas.command("grid", cls=PanelCommand)
 def grid_command(
     html: Annotated[Path | None, typer.Option(help="Write the grid as an HTML page.")] = None,
     runs: Annotated[
@@ -126,7 +126,7 @@ def grid_command(
         typer.echo(grid_text(cells, _width(), on))
 
 
-@atlas.command("locate", cls=Command)
+@atlas.command("locate", cls=PanelCommand)
 def locate_command(
     file: Annotated[
         Path, typer.Argument(help="Any of thirteen frameworks' files, or a recipe of ours.")
@@ -162,10 +162,10 @@ def _put_on_map(found: "Located", file: Path, html: Path) -> None:
     """Write the page of a configuration's place on the map."""
     from tod.atlas.grid import grid
     from tod.show.output import put
-    from tod.show.page.atlas_page import Here, atlas_page
+    from tod.show.page.atlas_page import FilePlace, atlas_page
     from tod.show.terminal.atlas import aims_at, cell_of, located_rows
 
-    here = Here(
+    here = FilePlace(
         cell=cell_of(found),
         title=f"{file.name}: {found.framework} {found.method}",
         aims=aims_at(found),
@@ -174,7 +174,7 @@ def _put_on_map(found: "Located", file: Path, html: Path) -> None:
     put(atlas_page(grid(), here=here), html, "nothing else", "--html")
 
 
-@atlas.command("compare", cls=Command)
+@atlas.command("compare", cls=PanelCommand)
 def compare_command(
     a: Annotated[str, typer.Argument(help="A recipe's name, or a configuration file.")],
     b: Annotated[str, typer.Argument(help="Another.")],
@@ -234,7 +234,7 @@ def compare_command(
         typer.echo(compared_text(found, _width(), verbose=verbose))
 
 
-@atlas.command("translate", cls=Command)
+@atlas.command("translate", cls=PanelCommand)
 def translate_command(
     file: Annotated[
         str, typer.Argument(help="A configuration file, or the name of a recipe of ours.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tod.cli.configured import Configured
+from tod.cli.configured import ReadConfiguration
 from tod.cli.options import Framework, Json, Method, Set, Version, panel, told_of
 
 to_read = panel("What to check against")
@@ -59,7 +59,7 @@ def check_command(
     of_base = {n: v for n, v in theirs.settings.items() if n not in said.settings}
     located = mine.locate(config)
     base = None if against is None else replace(theirs, settings=of_base).locate(against)
-    file = Configured(config, located, None)
+    file = ReadConfiguration(config, located, None)
     made = check(located, base, None if pilot is None else _diagnosed(file, pilot))
     free = put_json(made.to_dict(), json_out)
     if markdown is not None:
@@ -70,7 +70,7 @@ def check_command(
         raise typer.Exit(EXITS[made.worst])
 
 
-def _diagnosed(config: Configured, pilot: Path) -> dict[str, object]:
+def _diagnosed(config: ReadConfiguration, pilot: Path) -> dict[str, object]:
     """A pilot, diagnosed at the configuration's target."""
     from tod.cli.configured import expected_by
     from tod.cli.options import target_of

@@ -43,7 +43,7 @@ class Commands(TyperGroup):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Commands first, which are what is looked for; then options, then the exit codes."""
         self.format_commands(ctx, formatter)
-        Command.format_options(self, ctx, formatter)  # type: ignore[arg-type]
+        PanelCommand.format_options(self, ctx, formatter)  # type: ignore[arg-type]
         if ctx.parent is None:
             with formatter.section("Exit codes"):
                 formatter.write_dl([(str(code), said) for code, said in EXITS.items()])
@@ -65,7 +65,7 @@ class Commands(TyperGroup):
                 formatter.write_dl(rows)
 
 
-class Command(TyperCommand):
+class PanelCommand(TyperCommand):
     """A command whose help lists its options by the panel that each declares."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

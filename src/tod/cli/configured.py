@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Configured:
+class ReadConfiguration:
     """A configuration, read.
 
     Attributes:
@@ -29,7 +29,7 @@ class Configured:
     max_lag: int | None
 
 
-def configured(config: Path | None, told: "Told | None" = None) -> Configured | None:
+def configured(config: Path | None, told: "Told | None" = None) -> ReadConfiguration | None:
     """What can be read of a configuration; None without one.
 
     Args:
@@ -49,14 +49,14 @@ def configured(config: Path | None, told: "Told | None" = None) -> Configured | 
         return None
     limit = lag_limit(config)
     try:
-        return Configured(config, told.locate(config), limit)
+        return ReadConfiguration(config, told.locate(config), limit)
     except SpecError:
         if limit is None or told != Told():
             raise
-        return Configured(config, None, limit)
+        return ReadConfiguration(config, None, limit)
 
 
-def expected_by(config: Configured | None) -> Mapping[str, object]:
+def expected_by(config: ReadConfiguration | None) -> Mapping[str, object]:
     """What a configuration says that findings are held against; nothing without one."""
     if config is None:
         return {}
@@ -66,7 +66,7 @@ def expected_by(config: Configured | None) -> Mapping[str, object]:
     return told if config.max_lag is None else {**told, "max_lag": config.max_lag}
 
 
-def located(config: Configured, reading: "Reading") -> tuple["Reading", Any, Any, list[str]]:
+def located(config: ReadConfiguration, reading: "Reading") -> tuple["Reading", Any, Any, list[str]]:
     """The reading, the target that a configuration implies for it, ``located``, and remarks.
 
     Where it implies no finite target (no KL term) the target is None, to be assumed, and the first
@@ -102,7 +102,7 @@ def said_of(found: "Located") -> list[str]:
     return told + [f"{idle.setting}: no effect: {idle.why}" for idle in found.without_effect]
 
 
-def unreadable_target(found: "Diagnosis", config: Configured | None) -> list[str]:
+def unreadable_target(found: "Diagnosis", config: ReadConfiguration | None) -> list[str]:
     """Which figures to trust where a configuration's own target cannot be weighed; else nothing.
 
     Those without the configuration are of an assumed target: they stay, and are named as such.

@@ -12,7 +12,7 @@ from tod.cli.arc import replay_command
 from tod.cli.atlas import atlas
 from tod.cli.check import check_command
 from tod.cli.check_sync import check_sync_command
-from tod.cli.command import Command, Commands
+from tod.cli.command import Commands, PanelCommand
 from tod.cli.demo import demo
 from tod.cli.diagnose import diagnose_command
 from tod.cli.failures import told
@@ -56,7 +56,7 @@ for _panel, _name, _body in (
     (TRAIN, "swap", swap_command),
     (TRAIN, "sweep", sweep_command),
 ):
-    app.command(_name, cls=Command, rich_help_panel=_panel)(_body)
+    app.command(_name, cls=PanelCommand, rich_help_panel=_panel)(_body)
 app.add_typer(atlas, name="atlas", rich_help_panel=KNOW)
 arc = typer.Typer(
     cls=Commands,
@@ -65,7 +65,7 @@ arc = typer.Typer(
     rich_markup_mode=None,
 )
 arc.callback()(lambda: None)
-arc.command("replay", cls=Command)(replay_command)
+arc.command("replay", cls=PanelCommand)(replay_command)
 app.add_typer(arc, name="arc", rich_help_panel=TRAIN)
 app.add_typer(study, name="study", rich_help_panel=WORK)
 

@@ -10,7 +10,7 @@ import typer
 from tod.base import SpecError, parse_yaml, read_mapping, read_yaml
 
 if TYPE_CHECKING:
-    from tod.cli.configured import Configured
+    from tod.cli.configured import ReadConfiguration
     from tod.configurations.told import Told
     from tod.formats import Gate, Reading
     from tod.operators import Operator
@@ -200,7 +200,9 @@ def thresholds_of(path: Path | None) -> "Thresholds | None":
     return Thresholds.parse(read_mapping(path, needed), str(path))
 
 
-def gate_of(clip: str | None, operator: str | None, config: "Configured | None") -> "Gate | None":
+def gate_of(
+    clip: str | None, operator: str | None, config: "ReadConfiguration | None"
+) -> "Gate | None":
     """The trust region to read with: a clip, a named operator's, or the configuration's if it has.
 
     Raises:
@@ -262,7 +264,7 @@ def one_target(target: object, config: object) -> None:
 
 
 def target_of(
-    given: str | None, config: "Configured | None", reading: "Reading"
+    given: str | None, config: "ReadConfiguration | None", reading: "Reading"
 ) -> tuple["Reading", Any, Any, list[str]]:
     """The reading, the target that flags name, how it was found, and what to say about it.
 

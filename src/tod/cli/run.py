@@ -12,7 +12,7 @@ from tod.cli.options import Json, Overrides, Overwrite, Threads
 
 if TYPE_CHECKING:
     from tod.engine.settings import RunSettings
-    from tod.show.terminal.progress import Progress
+    from tod.show.terminal.progress import RunProgress
 
 
 def run(
@@ -110,16 +110,16 @@ def carried_out(
     resume: bool,
     overwrite: bool,
     allow_imports: bool,
-) -> "tuple[Progress | None, Path]":
+) -> "tuple[RunProgress | None, Path]":
     """The run, and who watched it; None in a process that is not the main one."""
     from tod.engine.conduct import conduct, on_threads
     from tod.engine.place import placed
-    from tod.show.terminal.progress import Progress
+    from tod.show.terminal.progress import RunProgress
 
     with on_threads(threads) as world:
         settings = placed(settings, world, resume=resume, overwrite=overwrite, overrides=words)
         silent = not world.main or json_out == "-" or is_hushed()
-        with Progress(settings, quiet=silent) as progress:
+        with RunProgress(settings, quiet=silent) as progress:
             try:
                 path = conduct(
                     settings,
@@ -135,7 +135,7 @@ def carried_out(
         return progress if world.main else None, path
 
 
-def _report(progress: "Progress", path: Path, html: bool, json_out: str | None) -> None:
+def _report(progress: "RunProgress", path: Path, html: bool, json_out: str | None) -> None:
     """What came of a run: lines on the terminal, then a page, then the last record.
 
     To a quiet command its directory alone, which a script reads.

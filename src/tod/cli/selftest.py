@@ -7,7 +7,7 @@ import typer
 from tod.cli.options import Json
 
 if TYPE_CHECKING:
-    from tod.findings.planted import Outcome, OutcomeSummary, Tally
+    from tod.findings.planted import OutcomeSummary, PlantedOutcome, ScenarioTally
 
 SCHEMA = "tod.selftest/1"
 SEEDS, FULL = 5, 50
@@ -65,7 +65,7 @@ def _chosen(only: str | None) -> Any:
     return chosen
 
 
-def _outcomes(chosen: Any, seeds: range) -> "list[Outcome]":
+def _outcomes(chosen: Any, seeds: range) -> "list[PlantedOutcome]":
     """All runs, with progress on a terminal."""
     from rich.progress import track
 
@@ -116,7 +116,7 @@ def _show(said: "OutcomeSummary") -> None:
         console.print(f"below its bound: {line}", style="bold")
 
 
-def _cells(tally: "Tally") -> tuple[str, str, str, str]:
+def _cells(tally: "ScenarioTally") -> tuple[str, str, str, str]:
     """Counts of a planted fault; nothing where no onset is asked."""
     dated, steps = tally.dated, tally.scenario.bounds.within
     within = f"±{steps}: {tally.within} of {dated}" if dated else ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tod.base import DataError, SpecError
-from tod.cli.command import Command, Commands
+from tod.cli.command import Commands, PanelCommand
 from tod.cli.options import Json
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ study.callback()(lambda: None)
 SCHEMA = "tod.calibration/1"
 
 
-@study.command("calibrate", cls=Command)
+@study.command("calibrate", cls=PanelCommand)
 def calibrate_command(
     results: Annotated[
         Path,

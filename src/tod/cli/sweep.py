@@ -14,8 +14,8 @@ from tod.cli.options import Json, Where, WhereOptions
 if TYPE_CHECKING:
     from tod.show.sweep import Sweep
     from tod.study.executors import On
-    from tod.study.sweep.grid import Grid
-    from tod.study.sweep.run import Progress
+    from tod.study.sweep.grid import SweepGrid
+    from tod.study.sweep.run import SweepProgress
 
 ROWS = 14
 """Runs that a dry run lists."""
@@ -96,7 +96,7 @@ def sweep_command(
 
 
 def _run(
-    grid: "Grid",
+    grid: "SweepGrid",
     folder: Path,
     on: "On",
     limit: int | None,
@@ -115,7 +115,7 @@ def _run(
     try:
         with runs_table() as told:
 
-            def note(state: "Progress") -> None:
+            def note(state: "SweepProgress") -> None:
                 told(state.done, state.total, state.left, state.run or "", state.tally, state.lost)
                 if state.failed is not None:
                     failed.append(f"{state.run}")
@@ -149,7 +149,7 @@ def _show(made: "Sweep", html: bool, json_out: str | None) -> None:
             console.print(line, soft_wrap=True)
 
 
-def _forecast(grid: "Grid", folder: Path, processes: int) -> None:
+def _forecast(grid: "SweepGrid", folder: Path, processes: int) -> None:
     """The runs, how they stand, and the hours of those that are missing."""
     from tod.cli.runs_table import duration
     from tod.show.screen import Screen

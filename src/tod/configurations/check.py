@@ -12,7 +12,7 @@ from tod.configurations.locate import compare
 from tod.configurations.point import Located
 from tod.configurations.staleness import staleness
 
-__all__ = ["Check", "Remark", "check"]
+__all__ = ["Check", "CheckRemark", "check"]
 
 SCHEMA = "tod.check/1"
 Level = Literal["stop", "look", "note"]
@@ -29,7 +29,7 @@ RARE, ALL = 0.125, 0.999
 
 
 @dataclass(frozen=True)
-class Remark:
+class CheckRemark:
     """One thing about a configuration.
 
     Attributes:
@@ -56,7 +56,7 @@ class Check:
     """
 
     located: Located
-    remarks: tuple[Remark, ...]
+    remarks: tuple[CheckRemark, ...]
     unchecked: tuple[str, ...]
     against: ProcedureComparison | None = None
     pilot: Mapping[str, Any] | None = None
@@ -112,37 +112,37 @@ def check(
     return Check(located, tuple(dict.fromkeys(remarks)), tuple(unchecked), against, pilot)
 
 
-def _of_file(located: Located) -> Iterator[Remark]:
+def _of_file(located: Located) -> Iterator[CheckRemark]:
     """What the configuration alone says."""
     for name in located.undetermined:
         said = "not written here, and it decides what is aimed at"
-        yield Remark("look", name.removeprefix("**"), said)
+        yield CheckRemark("look", name.removeprefix("**"), said)
     for key, close in located.near.items():
-        yield Remark("look", key, f"no setting known here; did you mean {close}?")
+        yield CheckRemark("look", key, f"no setting known here; did you mean {close}?")
     operator = located.operator
     action = None if operator is None else operator.action
     advantage = action.advantage if isinstance(action, op.PolicyGradient) else None
     compared = isinstance(advantage, GROUPED) and not UNREAD & located.open
     if operator is not None and compared and operator.proposal.size == 1:
         said = "one rollout a prompt leaves nothing to compare it with: no baseline, or no gradient"
-        yield Remark("stop", "K = 1", said)
+        yield CheckRemark("stop", "K = 1", said)
     for idle in located.without_effect:
-        yield Remark("look", idle.setting, f"no effect: {idle.why}")
+        yield CheckRemark("look", idle.setting, f"no effect: {idle.why}")
     for change in located.silent_changes:
         if "entropy" in change.name and change.setting.endswith("(default)"):
-            yield Remark("look", change.setting, f"nobody set it: {change.effect}")
+            yield CheckRemark("look", change.setting, f"nobody set it: {change.effect}")
         elif change.moves_target:
-            yield Remark("note", change.setting, change.effect)
+            yield CheckRemark("note", change.setting, change.effect)
     stale = staleness(located)
     if stale is not None:
         look, said = stale
-        yield Remark("look" if look else "note", located.updates_by, said)
+        yield CheckRemark("look" if look else "note", located.updates_by, said)
     yield from _of_sharpness(located)
     if located.memory is not None:
-        yield Remark("note", "memory", located.memory.words)
+        yield CheckRemark("note", "memory", located.memory.words)
 
 
-def _of_sharpness(located: Located) -> Iterator[Remark]:
+def _of_sharpness(located: Located) -> Iterator[CheckRemark]:
     """A pull so weak that, for rewards of 0 and 1, a stronger one would aim at the same."""
     rule = located.rule
     if rule is None or rule.scale != "constant" or located.law.shape != "exponential":
@@ -153,18 +153,18 @@ def _of_sharpness(located: Located) -> Iterator[Remark]:
             f"of a prompt solved once in {1 / RARE:g} the target has {ALL:.1%} on passes from a "
             f"sharpness of {enough:.2g} on, at rewards of 0 and 1: any more aims at the same"
         )
-        yield Remark("note", f"sharpness {rule.eta:.4g} = 1/β", said)
+        yield CheckRemark("note", f"sharpness {rule.eta:.4g} = 1/β", said)
 
 
-def _of_base(against: ProcedureComparison | None) -> Iterator[Remark]:
+def _of_base(against: ProcedureComparison | None) -> Iterator[CheckRemark]:
     """What changed against another configuration."""
     if against is None:
         return
     if against.same_target not in ("yes", "unknown"):
-        yield Remark("look", "", f"another target than {BASE}: {against.reasons[0]}")
+        yield CheckRemark("look", "", f"another target than {BASE}: {against.reasons[0]}")
     for row in against.differences:
         if row.part not in ("law", "holds"):
-            yield Remark("note", row.part, f"{row.a}; {BASE} has {row.b}")
+            yield CheckRemark("note", row.part, f"{row.a}; {BASE} has {row.b}")
     for also in against.also:
         if also.what:
             own, theirs = also.a, f"{BASE} has {also.b}"
@@ -172,10 +172,10 @@ def _of_base(against: ProcedureComparison | None) -> Iterator[Remark]:
                 theirs = f"{BASE} has {also.key_b}={also.b}"
             elif also.b == NOT_WRITTEN:
                 theirs = f"{NOT_WRITTEN} in {BASE}"
-            yield Remark("note", also.key_a or also.what, f"{own}; {theirs}")
+            yield CheckRemark("note", also.key_a or also.what, f"{own}; {theirs}")
 
 
-def _of_pilot(located: Located, pilot: Mapping[str, Any] | None) -> Iterator[Remark]:
+def _of_pilot(located: Located, pilot: Mapping[str, Any] | None) -> Iterator[CheckRemark]:
     """What rollouts say of the configuration, and where they are not of it."""
     if pilot is None:
         return
@@ -185,18 +185,18 @@ def _of_pilot(located: Located, pilot: Mapping[str, Any] | None) -> Iterator[Rem
     size = located.operator.proposal.size if known and located.operator is not None else None
     if size is not None and drawn != size:
         said = f"the pilot has {drawn:g} rollouts a prompt: what it says is of that K"
-        yield Remark("look", f"K = {size}", said)
+        yield CheckRemark("look", f"K = {size}", said)
     for finding in (pilot.get("findings") or {}).get("findings", []):
         if finding.get("kind") == "configured_samples":
             continue  # said above, by the setting
         level: Level = "look" if finding["severity"] in ("critical", "warning") else "note"
-        yield Remark(level, "pilot", finding["headline"])
+        yield CheckRemark(level, "pilot", finding["headline"])
     lost = contexts["zero_information"] / contexts["total"] if contexts["total"] else 0.0
     if lost > 0.5:
-        yield Remark("look", "pilot", f"{lost:.0%} of the prompts give no gradient at this K")
+        yield CheckRemark("look", "pilot", f"{lost:.0%} of the prompts give no gradient at this K")
     regime = pilot["regime"]
     if regime["verdict"] in ("operator_dominated", "transition"):
         word = regime["verdict"].replace("_", "-")
         reason = f": {regime['reasons'][0]['why']}" if regime["reasons"] else ""
         level = "look" if regime["verdict"] == "operator_dominated" else "note"
-        yield Remark(level, "pilot", f"{word}{reason}")
+        yield CheckRemark(level, "pilot", f"{word}{reason}")

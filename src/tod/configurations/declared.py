@@ -14,7 +14,7 @@ from tod.base import SpecError
 from tod.configurations.configuration import Configuration
 from tod.configurations.framework import ANY, Computed, Facts, Settings, facts, flat
 from tod.configurations.point import Located
-from tod.configurations.rules import Cases, Reading, Rules, chosen, equals, filled, holds
+from tod.configurations.rules import Cases, FrameworkReader, Rules, chosen, equals, filled, holds
 from tod.configurations.trl import locate_trl
 from tod.configurations.versions import facts_at
 
@@ -32,7 +32,7 @@ ALL_TOKENS = 1_000_000
 """A top-k from which on nothing is cut."""
 
 
-def reading_of(framework: str) -> Reading:
+def reading_of(framework: str) -> FrameworkReader:
     """How a framework is read.
 
     Raises:

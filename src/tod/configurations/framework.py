@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from tod.base import Spec, SpecError, parse_yaml, read_packaged
 from tod.configurations.near_names import closest
-from tod.configurations.rules import Reading
+from tod.configurations.rules import FrameworkReader
 
 T = TypeVar("T")
 ANY = "**"
@@ -98,7 +98,7 @@ class Facts(Spec):
     """Configuration class of another version: why it has no reader."""
     behaviour: dict[str, Any] = Field(default_factory=dict)
     """What no setting says and older releases do otherwise, see `versions.Versions.behaviour`."""
-    reading: Reading | None = None
+    reading: FrameworkReader | None = None
     """Rules by which its files are read; none: it has a module of its own."""
 
 

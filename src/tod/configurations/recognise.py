@@ -18,7 +18,7 @@ from tod.configurations.framework import ANY, Computed, facts, flat
 from tod.configurations.inherited import inherited
 from tod.configurations.layers import layers_of, unrecorded
 from tod.configurations.shell import options as _options
-from tod.configurations.shell.reading import Reader
+from tod.configurations.shell.reading import ScriptReader
 
 Framework = Literal[
     "trl",
@@ -134,7 +134,7 @@ def _read(
     if lines and all(map(_OVERRIDE.match, lines)):
         values = _options.overrides(lines)
         return ConfigurationFile("verl", values, program="verl.trainer.main_ppo")
-    if Reader(str(path)).commands(text):
+    if ScriptReader(str(path)).commands(text):
         return _of_shell(path, text, method, outside)
     return _of_data(_data(path, text, suffix), path, framework, method)
 
@@ -155,7 +155,7 @@ def _of_shell(
 ) -> ConfigurationFile:
     """The training command of a script over the layers that stand below it."""
     near = nearby.Near(path, started="#SBATCH" not in text)
-    reader = Reader(str(path), near, outside)
+    reader = ScriptReader(str(path), near, outside)
     command = reader.command(text, method, LOOKED_FOR)
     layers = layers_of(path, command, reader.marks)
     program = command.program

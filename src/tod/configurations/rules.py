@@ -118,7 +118,7 @@ class Rules(Spec):
     """Of ``trl``: what the framework does besides, that is not known here."""
 
 
-class Reading(Spec):
+class FrameworkReader(Spec):
     """How a framework's files are recognised and read."""
 
     called: str

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 import tod.operators as op
-from tod.atlas.compare import Difference, ProcedureComparison, Side, compare
+from tod.atlas.compare import ProcedureComparison, ProcedureDifference, Side, compare
 from tod.base import SpecError
 from tod.base.errors import InvalidSpec
 from tod.configurations.carried import carried
@@ -47,7 +47,7 @@ class Translation:
     method: str
     text: str
     same_target: str
-    cannot: tuple[Difference, ...]
+    cannot: tuple[ProcedureDifference, ...]
     carried: Mapping[str, str] = field(default_factory=dict)
     dropped: Mapping[str, str] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ def _written(here: Side, to: Language, method: str, written: dict[str, Any]) -> 
     return Translation(to, method, _TEXTS[to](method, values), made.same_target, _left(made))
 
 
-def _left(made: ProcedureComparison) -> tuple[Difference, ...]:
+def _left(made: ProcedureComparison) -> tuple[ProcedureDifference, ...]:
     """What a comparison leaves apart, names aside."""
     return tuple(row for row in made.differences if row.part != "proposal.utility")
 

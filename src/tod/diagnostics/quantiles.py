@@ -85,7 +85,7 @@ def quantile_interval(
     return Ordered(x).interval(p, level)
 
 
-class Ranked(ABC):
+class RankedValues(ABC):
     """Values of which each rank can be read: their quantiles and the intervals of these."""
 
     @abstractmethod
@@ -111,7 +111,7 @@ class Ranked(ABC):
         return low, math.inf if upper > n else self.ranked(upper)
 
 
-class Ordered(Ranked):
+class Ordered(RankedValues):
     """Values sorted once, for many quantiles of them; NaN, which means unknown, is left out.
 
     Attributes:

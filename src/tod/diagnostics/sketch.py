@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import DataError
-from tod.diagnostics.quantiles import Ranked
+from tod.diagnostics.quantiles import RankedValues
 
 __all__ = ["LogCounts"]
 
@@ -23,7 +23,7 @@ ACCURACY = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class LogCounts(Ranked):
+class LogCounts(RankedValues):
     """How many values lie in every geometric bucket; ``a + b`` is that of the values of both.
 
     Quantiles and the ends of their intervals are those of the values to a relative α.

@@ -5,10 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from tod.arc import Authorise, Authorised, Decision, Watch, authorise, credit_cosine, watched
+from tod.arc import (
+    Authorise,
+    Authorised,
+    AuthoriseState,
+    Decision,
+    authorise,
+    credit_cosine,
+    watched,
+)
 from tod.arc.authorise import NEXT, WATCH
 from tod.base import TodError
-from tod.engine.collect import Evidence
+from tod.engine.collect import BatchEvidence
 from tod.engine.session import Session
 from tod.engine.update import Updated
 from tod.procedure import Examined, Procedure, credit
@@ -16,13 +24,13 @@ from tod.procedure import Examined, Procedure, credit
 
 def authorised(
     session: Session,
-    watch: Watch,
+    watch: AuthoriseState,
     procedure: Procedure,
-    evidence: Evidence,
+    evidence: BatchEvidence,
     updated: Updated,
     examined: Examined,
     flops: float | None,
-) -> tuple[Watch, Authorised]:
+) -> tuple[AuthoriseState, Authorised]:
     """Read one batch: hold, hand over, or take back; moments are reset where the recipe says so.
 
     The credits are compared on the last batch of a window, at the policy before its updates.
@@ -65,9 +73,9 @@ def with_operator(decision: Decision, said: Authorised, before: str, after: str)
 def _cosines(
     session: Session,
     operators: tuple[str, ...],
-    watch: Watch,
+    watch: AuthoriseState,
     procedure: Procedure,
-    evidence: Evidence,
+    evidence: BatchEvidence,
     updated: Updated,
 ) -> dict[str, float | None]:
     """Cosine of the credit in force with that of the operators next to it in the list."""
@@ -83,7 +91,7 @@ def _cosines(
     return found
 
 
-def _credit(procedure: Procedure, evidence: Evidence, updated: Updated) -> Any:
+def _credit(procedure: Procedure, evidence: BatchEvidence, updated: Updated) -> Any:
     """What an operator gives every token of the batch, [M]; None where it needs more than that."""
     log_policy = updated.log_policy
     log_old = evidence.anchors.get("old", log_policy)

@@ -27,7 +27,7 @@ SHARDS = "shards"
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """What a run remembers between steps besides tensors.
 
     Attributes:
@@ -47,7 +47,7 @@ class State:
     legs: dict[str, list[float]] = field(default_factory=dict)
 
 
-def save(session: Session, state: State, directory: Path) -> None:
+def save(session: Session, state: TrainingState, directory: Path) -> None:
     """Write everything into an empty directory; the caller makes it appear in one step.
 
     Where the recipe has shards all processes call it, else the main one.
@@ -77,7 +77,7 @@ def save(session: Session, state: State, directory: Path) -> None:
     (directory / "state.json").write_text(json.dumps(page, indent=1), encoding="utf-8")
 
 
-def load(session: Session, directory: Path) -> State:
+def load(session: Session, directory: Path) -> TrainingState:
     """Put a checkpoint into the session; the state to go on from.
 
     Raises:
@@ -96,7 +96,7 @@ def load(session: Session, directory: Path) -> State:
     if (directory / "probe.safetensors").exists():
         arrays = load_file(directory / "probe.safetensors")
         session.probe = rescore.unpack({name: value.numpy() for name, value in arrays.items()})
-    return State(**{key: page[key] for key in vars(State()) if key in page})
+    return TrainingState(**{key: page[key] for key in vars(TrainingState()) if key in page})
 
 
 def _load_whole(session: Session, directory: Path) -> None:

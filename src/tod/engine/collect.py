@@ -11,7 +11,7 @@ from tod.base import UtilityError
 from tod.base.rows import chained, picked
 from tod.base.text import distinct
 from tod.candidates import Candidates, Labels, Tokens
-from tod.engine.costs import Work
+from tod.engine.costs import ForwardWork
 from tod.engine.data.prompts import prompt_text
 from tod.engine.data.task import Example
 from tod.engine.forward.index import Index
@@ -23,13 +23,13 @@ from tod.engine.session import Session
 from tod.engine.utilities.utility_specs import CustomUtility, OverlongUtility
 
 Values = Float[np.ndarray, " _"]
-NOTHING = Work(0, 0, 0)
+NOTHING = ForwardWork(0, 0, 0)
 READ_IDS = (CustomUtility, OverlongUtility)
 """Utilities that read token ids."""
 
 
 @dataclass(frozen=True)
-class Evidence:
+class BatchEvidence:
     """A batch before any update: what every process knows of all its contexts.
 
     Attributes:
@@ -52,11 +52,11 @@ class Evidence:
     completions: tuple[str, ...]
     utility: Mapping[str, Values]
     anchors: Mapping[str, Values]
-    work: Mapping[str, Work]
+    work: Mapping[str, ForwardWork]
     semantics: Literal["sampled", "fixed"] = "sampled"
     log_mu: Values | None = None
     drawn: int | None = None
-    dropped: Work = NOTHING
+    dropped: ForwardWork = NOTHING
     unjudged: int = 0
     judged: int = 0
 
@@ -85,11 +85,11 @@ class Evidence:
             labels=labels,
         )
 
-    def with_anchors(self, **anchors: Values) -> "Evidence":
+    def with_anchors(self, **anchors: Values) -> "BatchEvidence":
         """With further token log-probs."""
         return replace(self, anchors={**self.anchors, **anchors})
 
-    def take(self, chosen: Int[np.ndarray, " c"]) -> "Evidence":
+    def take(self, chosen: Int[np.ndarray, " c"]) -> "BatchEvidence":
         """The chosen contexts, whole, in that order; what scoring computed stays."""
         _, rows = self.rollouts.contexts.take(chosen)
         _, tokens = self.rollouts.sequences.take(rows)
@@ -104,7 +104,7 @@ class Evidence:
         )
 
 
-def collect(session: Session, step: int) -> Evidence:
+def collect(session: Session, step: int) -> BatchEvidence:
     """Draw and score the batch of ``step``: each process its share, then all hold all of it.
 
     Raises:
@@ -121,8 +121,8 @@ def collect(session: Session, step: int) -> Evidence:
 def everywhere(
     session: Session,
     examples: Sequence[Example],
-    make: Callable[[list[Example], Int[np.ndarray, " c"]], Evidence],
-) -> Evidence:
+    make: Callable[[list[Example], Int[np.ndarray, " c"]], BatchEvidence],
+) -> BatchEvidence:
     """The evidence of all examples, ``make`` asked in every process for its share of them."""
     mine = session.world.share(len(examples))
     part = make([examples[i] for i in mine], mine) if len(mine) else None
@@ -175,10 +175,10 @@ def decoded(session: Session, rollouts: Rollouts) -> tuple[str, ...]:
 
 def scored(
     session: Session, examples: Sequence[Example], rollouts: Rollouts, completions: Sequence[str]
-) -> tuple[dict[str, Values], dict[str, Work]]:
+) -> tuple[dict[str, Values], dict[str, ForwardWork]]:
     """Every utility of every candidate, [N] each, and what its models computed."""
     found = read(session, examples, rollouts, completions)
-    work: dict[str, Work] = {}
+    work: dict[str, ForwardWork] = {}
     for name in session.settings.judges:
         log_prob, work[name] = scored_log_probs(session.frozen[name], rollouts)
         total: Any = rollouts.sequences.sum(log_prob)
@@ -210,14 +210,16 @@ def read(
     return session.scorer.score(rows, completions, ids)
 
 
-def drawn(session: Session, examples: list[Example], numbers: Any, step: int) -> Evidence:
+def drawn(session: Session, examples: list[Example], numbers: Any, step: int) -> BatchEvidence:
     """Draw candidates of some examples from the proposal's one model, and score them."""
     size = session.operator.proposal.size
     rollouts = draw(session, session.sampler, examples, size, step, numbers)
     return scored_evidence(session, examples, rollouts)
 
 
-def scored_evidence(session: Session, examples: Sequence[Example], rollouts: Rollouts) -> Evidence:
+def scored_evidence(
+    session: Session, examples: Sequence[Example], rollouts: Rollouts
+) -> BatchEvidence:
     """Candidates with their texts, their utilities and their anchors' log-probs.
 
     What no server judges is NaN; it is left out when all processes have their share.
@@ -225,10 +227,10 @@ def scored_evidence(session: Session, examples: Sequence[Example], rollouts: Rol
     completions = decoded(session, rollouts)
     utility, judged = scored(session, examples, rollouts, completions)
     anchors, work = anchors_of(session, rollouts)
-    return Evidence(rollouts, tuple(examples), completions, utility, anchors, work | judged)
+    return BatchEvidence(rollouts, tuple(examples), completions, utility, anchors, work | judged)
 
 
-def judged_or_error(session: Session, evidence: Evidence) -> Evidence:
+def judged_or_error(session: Session, evidence: BatchEvidence) -> BatchEvidence:
     """The candidates of a whole step that every judge judged; the same in all processes.
 
     Raises:
@@ -255,14 +257,14 @@ def judged_or_error(session: Session, evidence: Evidence) -> Evidence:
     )
 
 
-def judged_by_all(session: Session, evidence: Evidence) -> Bool[np.ndarray, " N"]:
+def judged_by_all(session: Session, evidence: BatchEvidence) -> Bool[np.ndarray, " N"]:
     """Of every candidate whether all judges judged it."""
     values = [evidence.utility[spec.name] for spec in session.settings.asked]
     known = np.ones(len(evidence.completions), dtype=bool)
     return known & ~np.any([np.isnan(v) for v in values], axis=0) if values else known
 
 
-def only_judged(session: Session, evidence: Evidence) -> Evidence:
+def only_judged(session: Session, evidence: BatchEvidence) -> BatchEvidence:
     """Without the candidates that a judge did not judge, and the contexts that have no other.
 
     What drawing them computed stays among the work, as dropped.
@@ -288,14 +290,16 @@ def only_judged(session: Session, evidence: Evidence) -> Evidence:
     )
 
 
-def anchors_of(session: Session, rollouts: Rollouts) -> tuple[dict[str, Values], dict[str, Work]]:
+def anchors_of(
+    session: Session, rollouts: Rollouts
+) -> tuple[dict[str, Values], dict[str, ForwardWork]]:
     """Log-probs under the models that the target's anchor names, [M] each, and their work.
 
     Not computed again where μ's own record tells them: of π_old while μ has full support and the
     policy's temperature, and in a search of whatever model samples.
     """
     anchors: dict[str, Values] = {}
-    work: dict[str, Work] = {}
+    work: dict[str, ForwardWork] = {}
     log_mu = rollouts.log_mu if session.mu_is_its_model else None
     for name, model in session.anchor_models.items():
         recorded = model is session.sampler and (name == "old" or session.settings.selects)
@@ -307,7 +311,7 @@ def anchors_of(session: Session, rollouts: Rollouts) -> tuple[dict[str, Values],
     return anchors, work
 
 
-def joined(parts: list[Evidence]) -> Evidence:
+def joined(parts: list[BatchEvidence]) -> BatchEvidence:
     """The evidence of several processes as one, in their order."""
     if len(parts) == 1:
         return parts[0]

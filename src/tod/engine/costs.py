@@ -1,8 +1,8 @@
 """What forwards and backwards cost: tokens and floating-point operations.
 
 "Matched compute" is a comparison of two ledgers. Every matrix product of [m, k] by [k, n] counts
-2·m·k·n; element-wise work is not counted. For one forward over ``Work`` (T positions through the
-layers, Q query–key pairs, S positions with logits)
+2·m·k·n; element-wise work is not counted. For one forward over ``ForwardWork`` (T positions through
+the layers, Q query–key pairs, S positions with logits)
 
     forward  = 2·P·T + 4·A·Q + 2·d·V·S
     backward = 2·P·T + 2·P'·T + 8·A·Q + 2·d·V·S·(1 + h)
@@ -22,7 +22,7 @@ from tod.runs import Ledger
 
 
 @dataclass(frozen=True)
-class Work:
+class ForwardWork:
     """What one forward goes through, whatever the model.
 
     Attributes:
@@ -35,15 +35,15 @@ class Work:
     pairs: int
     states: int
 
-    def __add__(self, other: "Work") -> "Work":
+    def __add__(self, other: "ForwardWork") -> "ForwardWork":
         """Two forwards together."""
-        return Work(
+        return ForwardWork(
             self.tokens + other.tokens, self.pairs + other.pairs, self.states + other.states
         )
 
-    def __sub__(self, other: "Work") -> "Work":
+    def __sub__(self, other: "ForwardWork") -> "ForwardWork":
         """What one forward goes through and a lesser one does not."""
-        return Work(
+        return ForwardWork(
             self.tokens - other.tokens, self.pairs - other.pairs, self.states - other.states
         )
 
@@ -89,12 +89,12 @@ class ModelCost:
         attention = size.layers * size.attention
         return cls(total, trained, attention, head.numel(), bool(head.requires_grad))
 
-    def forward(self, work: Work) -> int:
+    def forward(self, work: ForwardWork) -> int:
         """Operations of a forward pass."""
         layers = 2 * self.matrices * work.tokens + 4 * self.attention * work.pairs
         return layers + 2 * self.head * work.states
 
-    def training(self, work: Work, *, recomputed: bool = False) -> int:
+    def training(self, work: ForwardWork, *, recomputed: bool = False) -> int:
         """Operations of a forward and a backward pass.
 
         Args:
@@ -104,14 +104,14 @@ class ModelCost:
         layers = 2 * (self.matrices + self.trained_matrices) * work.tokens
         layers += 8 * self.attention * work.pairs
         head = 2 * self.head * work.states * (1 + self.head_trained)
-        again = self.forward(Work(work.tokens, work.pairs, 0)) if recomputed else 0
+        again = self.forward(ForwardWork(work.tokens, work.pairs, 0)) if recomputed else 0
         return self.forward(work) + layers + head + again
 
 
 def spent(
-    sampled: tuple[ModelCost, Work],
-    scored: Sequence[tuple[ModelCost, Work]] = (),
-    trained: Sequence[tuple[ModelCost, Work]] = (),
+    sampled: tuple[ModelCost, ForwardWork],
+    scored: Sequence[tuple[ModelCost, ForwardWork]] = (),
+    trained: Sequence[tuple[ModelCost, ForwardWork]] = (),
 ) -> Ledger:
     """The ledger of one step.
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tod.engine.costs import Work
+from tod.engine.costs import ForwardWork
 from tod.engine.distributed import World
 from tod.engine.forward.log_probs import token_states
 from tod.engine.rollouts import Rollouts
@@ -66,9 +66,9 @@ class ValueFunction:
         """What is trained."""
         return list(self.named.values())
 
-    def values(self, rollouts: Rollouts, policy_states: Tensor) -> tuple[Tensor, Work]:
+    def values(self, rollouts: Rollouts, policy_states: Tensor) -> tuple[Tensor, ForwardWork]:
         """V before every token [M], and the work of its own network."""
-        work = Work(0, 0, 0)
+        work = ForwardWork(0, 0, 0)
         states = policy_states.detach()
         if self.network is not None:
             states, work = token_states(self.network, rollouts)

@@ -1,8 +1,8 @@
 """How far two trained models are apart, on completions that were drawn once for all of them.
 
-A `Pool` holds prompts, completions and the density that drew them. Every model is asked once: for
-the log-prob of every completion, and for its whole next-token distribution at some positions. From
-these numbers any two models are compared, without the models.
+A `CommonPool` holds prompts, completions and the density that drew them. Every model is asked once:
+for the log-prob of every completion, and for its whole next-token distribution at some positions.
+From these numbers any two models are compared, without the models.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from tod.engine.sampling.params import SamplingParams
 from tod.engine.sampling.sampler import sample
 
 __all__ = [
-    "Pool",
+    "CommonPool",
     "draw_pool",
     "sequence_log_probs",
     "sequence_variation",
@@ -37,7 +37,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Pool:
+class CommonPool:
     """Completions that every model is asked about.
 
     Attributes:
@@ -69,7 +69,7 @@ class Pool:
         )
 
     @classmethod
-    def load(cls, path: Path) -> "Pool":
+    def load(cls, path: Path) -> "CommonPool":
         """The pool of such an archive; nothing in it is run.
 
         Raises:
@@ -101,7 +101,7 @@ def draw_pool(
     *,
     max_new_tokens: int,
     seed: int,
-) -> Pool:
+) -> CommonPool:
     """``size`` completions of every prompt from each model, weighed by the mixture of them all.
 
     log μ(y|c) = log (1/J)·Σ_j π_j(y|c): a completion that any of the models gives is covered.
@@ -145,19 +145,19 @@ def draw_pool(
         str(place): scored_log_probs(model, whole)[0] for place, model in enumerate(models)
     }
     log_mu = mixed_log_prob(log_probs, shares, whole.sequences)
-    return Pool(
+    return CommonPool(
         Rollouts(whole.prompts, whole.contexts, whole.sequences, whole.ids, log_mu, whole.truncated)
     )
 
 
-def sequence_log_probs(model: Any, pool: Pool) -> Float[np.ndarray, " N"]:
+def sequence_log_probs(model: Any, pool: CommonPool) -> Float[np.ndarray, " N"]:
     """Log π(y|c) of every completion of the pool, nats."""
     by_token, _ = scored_log_probs(model, pool.rollouts)
     total: Any = pool.rollouts.sequences.sum(by_token)
     return np.asarray(total)
 
 
-def token_distributions(model: Any, pool: Pool, every: int = 1) -> Float[np.ndarray, "m V"]:
+def token_distributions(model: Any, pool: CommonPool, every: int = 1) -> Float[np.ndarray, "m V"]:
     """Log of the whole next-token distribution at every ``every``-th position of the pool, nats."""
     places = np.arange(0, pool.rollouts.sequences.total, every)
 

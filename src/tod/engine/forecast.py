@@ -5,11 +5,11 @@ from pathlib import Path
 
 from tod.base import SpecError
 from tod.engine.consistency import lags
-from tod.engine.costs import ModelCost, Work
+from tod.engine.costs import ForwardWork, ModelCost
 from tod.engine.data.load import CANDIDATES, read_pool
 from tod.engine.data.prompts import fitting_ids
 from tod.engine.data.task import Task
-from tod.engine.memory import Estimate, Load, ModelSize, Shards, estimate
+from tod.engine.memory import Load, MemoryEstimate, ModelSize, Shards, estimate
 from tod.engine.models import context_length, load_tokenizer, skeleton
 from tod.engine.settings import RunSettings
 from tod.operators import NoCredit, PoolProposal, WeightedRegression, WithinBudget
@@ -29,7 +29,7 @@ class Forecast:
         flops: Operations of the whole run, at most, evaluation left out.
     """
 
-    memory: Estimate
+    memory: MemoryEstimate
     prompt_tokens: int
     completion_tokens: int
     flops: float
@@ -143,8 +143,8 @@ def _notes(prompts: int, pool: Task) -> tuple[str, ...]:
 
 
 def _with_critic(
-    settings: RunSettings, size: ModelSize, found: Estimate, shards: Shards | None
-) -> Estimate:
+    settings: RunSettings, size: ModelSize, found: MemoryEstimate, shards: Shards | None
+) -> MemoryEstimate:
     """A critic with its own network needs as much again; both graphs are held at once."""
     critic = settings.operator.auxiliary.critic
     if critic is None or critic.kind == "head":
@@ -206,13 +206,13 @@ def _step_flops(cost: ModelCost, settings: RunSettings, load: Load) -> float:
     return float(cost.forward(work) * scored + cost.training(work) * updates * (1 + critic))
 
 
-def _work(load: Load) -> Work:
+def _work(load: Load) -> ForwardWork:
     """One forward over the candidates of a step, at full length."""
     candidates = load.prompts * load.size
     prompt, length = load.prompt_tokens, load.completion_tokens
     tokens = load.prompts * prompt + candidates * (length - 1)
     pairs = candidates * (length * prompt + length * (length + 1) // 2)
-    return Work(tokens, pairs, candidates * length)
+    return ForwardWork(tokens, pairs, candidates * length)
 
 
 def aim(settings: RunSettings) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from tod.engine.collect import NOTHING
-from tod.engine.costs import Work
+from tod.engine.costs import ForwardWork
 from tod.engine.forward.head import Head, apply, exact, log_prob_head
 from tod.engine.forward.log_probs import token_states
 from tod.engine.forward.model_parts import logits
@@ -37,8 +37,8 @@ class Forwarded:
     entropy: Tensor | None
     divergence: Tensor | None
     states: Tensor
-    work: Work
-    teacher: Work
+    work: ForwardWork
+    teacher: ForwardWork
 
 
 def forward(session: Session, rollouts: Rollouts, *, entropy: bool) -> Forwarded:
@@ -76,7 +76,7 @@ def auxiliary_loss(out: Forwarded, auxiliary: Auxiliary, rollouts: Rollouts, tot
     return loss
 
 
-def _teacher(session: Session, rollouts: Rollouts) -> tuple[Tensor | None, Work]:
+def _teacher(session: Session, rollouts: Rollouts) -> tuple[Tensor | None, ForwardWork]:
     if session.operator.auxiliary.distillation is None:
         return None, NOTHING
     with torch.no_grad():

@@ -144,7 +144,7 @@ class Shards:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MemoryEstimate:
     """Peak bytes of a run by part, over and above the bare process.
 
     Attributes:
@@ -193,7 +193,7 @@ def estimate(
     copies: tuple[int, ...] = (),
     itemsize: int = 4,
     shards: Shards | None = None,
-) -> Estimate:
+) -> MemoryEstimate:
     """Peak bytes of a run.
 
     Args:
@@ -212,7 +212,7 @@ def estimate(
     slots = rows * load.row
     # growing a cache by one token copies one layer of it
     cache = slots * 2 * size.key_value * (size.layers + 1) * itemsize
-    found = Estimate(
+    found = MemoryEstimate(
         weights=size.parameters * 4 + casts,
         copies=sum(copies) * itemsize,
         optimiser=size.trainable * 8,
@@ -225,8 +225,8 @@ def estimate(
 
 
 def _in_shards(
-    found: Estimate, size: ModelSize, shards: Shards, casts: int, copies: int
-) -> Estimate:
+    found: MemoryEstimate, size: ModelSize, shards: Shards, casts: int, copies: int
+) -> MemoryEstimate:
     """The estimate of one process of several; casts stay whole: the backward pass keeps them."""
     n, outside, trained = shards.processes, shards.outside, shards.trained_outside
     layer = (size.parameters - outside) // size.layers
@@ -255,7 +255,7 @@ def _activations(size: ModelSize, load: Load) -> int:
     return (size.layers + 1) * layer
 
 
-def require(needed: Estimate, room: int | None = None) -> None:
+def require(needed: MemoryEstimate, room: int | None = None) -> None:
     """Nothing, if the estimate fits.
 
     Args:

@@ -10,8 +10,8 @@ from jaxtyping import Float
 
 from tod.base import SpecError
 from tod.candidates import Candidates
-from tod.engine.collect import NOTHING, Evidence
-from tod.engine.costs import Work
+from tod.engine.collect import NOTHING, BatchEvidence
+from tod.engine.costs import ForwardWork
 from tod.engine.critic import Returns
 from tod.engine.forward.head import apply, log_prob_head
 from tod.engine.forward.log_probs import scored_log_probs, token_states
@@ -50,7 +50,7 @@ class Prepared:
     totals: Totals
     returns: Returns | None = None
     reference_point: float | None = None
-    work: tuple[tuple[str, Work], ...] = ()
+    work: tuple[tuple[str, ForwardWork], ...] = ()
 
     def completed(self, batch: Batch, action: UpdateRule, candidates: Candidates) -> Batch:
         """A part of the batch with what only the engine knows."""
@@ -60,7 +60,11 @@ class Prepared:
 
 
 def prepare(
-    session: Session, evidence: Evidence, target: Target, action: UpdateRule, candidates: Candidates
+    session: Session,
+    evidence: BatchEvidence,
+    target: Target,
+    action: UpdateRule,
+    candidates: Candidates,
 ) -> Prepared:
     """Moments, the critic's values and returns, and KTO's z₀, where the action reads them.
 
@@ -87,7 +91,7 @@ def prepare(
 
 def reference_point(
     session: Session, rollouts: Rollouts, target: Target
-) -> tuple[float, tuple[tuple[str, Work], ...]]:
+) -> tuple[float, tuple[tuple[str, ForwardWork], ...]]:
     """KTO's z₀ = max(0, mean log π/b) on every prompt with the next context's completions.
 
     Over all candidates of all processes, nats. Source: KTO, 2402.01306, as TRL averages it.
@@ -128,7 +132,7 @@ def mismatched(rollouts: Rollouts) -> Rollouts:
 
 def _with_critic(
     session: Session,
-    evidence: Evidence,
+    evidence: BatchEvidence,
     target: Target,
     action: PolicyGradient,
     candidates: Candidates,
@@ -148,7 +152,7 @@ def _with_critic(
     return Prepared(totals_of(action, batch), returns, work=(("old", work),))
 
 
-def _values(session: Session, rollouts: Rollouts) -> tuple[list[Values], Work]:
+def _values(session: Session, rollouts: Rollouts) -> tuple[list[Values], ForwardWork]:
     """V and log π of every token, in micro-batches of the whole share, without graph."""
     ids = torch.from_numpy(rollouts.ids.astype("int64")).to(session.world.device)
     temperature = session.operator.proposal.scoring_temperature
@@ -161,7 +165,7 @@ def _values(session: Session, rollouts: Rollouts) -> tuple[list[Values], Work]:
     return [x.double().cpu().numpy() for x in (value, log_prob)], work + own
 
 
-def _log_old(session: Session, evidence: Evidence) -> tuple[Values, Work]:
+def _log_old(session: Session, evidence: BatchEvidence) -> tuple[Values, ForwardWork]:
     """Log π_old of every token, [M], from what is recorded where that is known.
 
     Else each process scores its share; the work is its own.
@@ -172,7 +176,7 @@ def _log_old(session: Session, evidence: Evidence) -> tuple[Values, Work]:
     if log_mu is not None and session.sampler is session.policy and session.mu_is_its_model:
         return log_mu.astype(np.float64), NOTHING
 
-    def log_policy(mine: Rollouts) -> tuple[list[Values], Work]:
+    def log_policy(mine: Rollouts) -> tuple[list[Values], ForwardWork]:
         temperature = session.operator.proposal.scoring_temperature
         log_prob, work = scored_log_probs(session.policy, mine, temperature)
         return [log_prob], work
@@ -185,8 +189,8 @@ def _everyones(
     session: Session,
     rollouts: Rollouts,
     count: int,
-    compute: Callable[[Rollouts], tuple[list[Values], Work]],
-) -> tuple[list[Values], Work]:
+    compute: Callable[[Rollouts], tuple[list[Values], ForwardWork]],
+) -> tuple[list[Values], ForwardWork]:
     """``count`` columns of all tokens, [M] each, every process computing its share of the contexts.
 
     The work is this process's own.

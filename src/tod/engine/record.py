@@ -8,7 +8,7 @@ import numpy as np
 
 from tod.candidates import Candidates, Labels
 from tod.diagnostics import ProbeReading
-from tod.engine.collect import NOTHING, Evidence
+from tod.engine.collect import NOTHING, BatchEvidence
 from tod.engine.costs import ModelCost, spent
 from tod.engine.forward.index import Index
 from tod.engine.rescore import UNPROBED, Probed
@@ -22,7 +22,7 @@ from tod.targets import TargetSpec
 
 def diagnose(
     procedure: Procedure,
-    evidence: Evidence,
+    evidence: BatchEvidence,
     updated: Updated,
     ranges: Mapping[str, Sequence[float]] | None = None,
     probe: ProbeReading | None = None,
@@ -50,7 +50,7 @@ def reward_ranges(session: Session) -> dict[str, list[float]]:
 
 
 def optimiser(
-    evidence: Evidence, updated: Updated, surpassed: float | None = None
+    evidence: BatchEvidence, updated: Updated, surpassed: float | None = None
 ) -> dict[str, float | None]:
     """What the updates were like, means over them, and how many contexts a kept one took.
 
@@ -74,7 +74,7 @@ def optimiser(
     return found
 
 
-def unjudged(evidence: Evidence) -> dict[str, float | None]:
+def unjudged(evidence: BatchEvidence) -> dict[str, float | None]:
     """Share of all candidates that were drawn which no server judged, where there are any."""
     if not evidence.unjudged:
         return {}
@@ -91,7 +91,7 @@ def _activation(shares: list[float]) -> float | None:
 
 
 def ledger(
-    session: Session, evidence: Evidence, updated: Updated, probed: Probed = UNPROBED
+    session: Session, evidence: BatchEvidence, updated: Updated, probed: Probed = UNPROBED
 ) -> Ledger:
     """Tokens and operations of one step; sampling counts every prompt once and no idle rows."""
     useful = Index(evidence.rollouts).useful + evidence.dropped
@@ -118,7 +118,7 @@ def write_tables(
     directory: RunDirectory,
     step: int,
     session: Session,
-    evidence: Evidence,
+    evidence: BatchEvidence,
     examined: Examined,
     **more: Any,
 ) -> None:
@@ -133,7 +133,7 @@ def write_tables(
 
 
 def rollout_columns(
-    session: Session, evidence: Evidence, candidates: Candidates, log_w: Any
+    session: Session, evidence: BatchEvidence, candidates: Candidates, log_w: Any
 ) -> dict[str, Any]:
     """Candidates as the rows of ``rollouts/``: text, utilities, log-probs summed over tokens.
 

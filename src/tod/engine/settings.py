@@ -33,7 +33,7 @@ from tod.operators import (
 )
 from tod.procedure import Procedure, moving_anchors
 from tod.runs import Manifest
-from tod.serving.spec import ServedPolicy, Sync
+from tod.serving.spec import ServedPolicy, SyncSpec
 from tod.targets import TargetSpec
 
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -478,7 +478,7 @@ def _check_served(settings: RunSettings) -> None:
                 f"`policy` is refreshed by one schedule, and that of {name}.proposal differs: "
                 "give all operators the same `refresh`"
             )
-    if settings.selects and settings.policy.sync != Sync():
+    if settings.selects and settings.policy.sync != SyncSpec():
         raise ValueError(
             "`policy.sync` is for training, and a search sends no weights: remove the block"
         )

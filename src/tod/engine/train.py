@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event, current_thread, main_thread
 
-from tod.arc import ArcState, Decision, Watch, decide, initial
+from tod.arc import ArcState, AuthoriseState, Decision, decide, initial
 from tod.engine import checkpoint as checkpoints
 from tod.engine import rescore
 from tod.engine.authorised import authorised, with_operator
-from tod.engine.checkpoint import State
-from tod.engine.collect import Evidence
+from tod.engine.checkpoint import TrainingState
+from tod.engine.collect import BatchEvidence
 from tod.engine.distributed import World
 from tod.engine.evaluate import evaluate
 from tod.engine.extension import pool_of
@@ -98,7 +98,7 @@ class _Training(Job):
         checkpoints.export(self.session, place)
         self.world.wait()
 
-    def _start(self, resume: bool) -> State:
+    def _start(self, resume: bool) -> TrainingState:
         """The state to go on from: a checkpoint's, or a fresh one with step 0 recorded."""
         latest = RunDirectory.open(self.settings.directory).latest_checkpoint() if resume else None
         if latest is not None:
@@ -125,7 +125,7 @@ class _Training(Job):
             )
         return state
 
-    def _step(self, state: State) -> State:
+    def _step(self, state: TrainingState) -> TrainingState:
         """One batch: evidence, updates, diagnostics, regime, decision, record."""
         step, clock = state.step + 1, Clock(self.world.device)
         operator = self._operator(state)
@@ -183,7 +183,7 @@ class _Training(Job):
         return state
 
     def _write(
-        self, step: int, evidence: Evidence, examined: Examined, decision: Decision | None
+        self, step: int, evidence: BatchEvidence, examined: Examined, decision: Decision | None
     ) -> None:
         """The tables of a step, and what the controller decided."""
         if self.directory is None:
@@ -192,7 +192,9 @@ class _Training(Job):
         if decision is not None:
             self.directory.decide(decision.to_dict())
 
-    def _decide(self, state: State, examined: Examined, step: int) -> tuple[State, Decision | None]:
+    def _decide(
+        self, state: TrainingState, examined: Examined, step: int
+    ) -> tuple[TrainingState, Decision | None]:
         """The controller's decision, in force from the next batch on."""
         if self.settings.arc is None or state.arc is None:
             return state, None
@@ -206,45 +208,45 @@ class _Training(Job):
 
     def _authorise(
         self,
-        state: State,
+        state: TrainingState,
         decision: Decision | None,
         procedure: Procedure,
-        evidence: Evidence,
+        evidence: BatchEvidence,
         updated: Updated,
         examined: Examined,
         spent: Ledger,
-    ) -> tuple[State, Decision | None]:
+    ) -> tuple[TrainingState, Decision | None]:
         """The operator of the next batch, where the recipe says how one is authorised."""
         config = self.settings.arc
         if config is None or config.authorise is None or decision is None:
             return state, decision
-        before = Watch(state.operator)
+        before = AuthoriseState(state.operator)
         if state.authorise is not None:
-            before = Watch.from_dict(state.authorise)
+            before = AuthoriseState.from_dict(state.authorise)
         after, said = authorised(
             self.session, before, procedure, evidence, updated, examined, spent.flops
         )
         state = replace(state, authorise=after.to_dict(), operator=after.operator)
         return state, with_operator(decision, said, before.operator, after.operator)
 
-    def _fresh(self) -> State:
+    def _fresh(self) -> TrainingState:
         """The state before the first step; a controller's first knobs are in force in it."""
         config, knobs = self.settings.arc, self.settings.target.knobs()
         if config is None:
-            return State(knobs=dict(knobs))
+            return TrainingState(knobs=dict(knobs))
         first = initial(config, **knobs, operator=None, steps=self.settings.train.steps)
-        return State(
+        return TrainingState(
             knobs=dict(first.knobs), arc=first.to_dict(), operator=first.operator or "main"
         )
 
-    def _target(self, state: State) -> TargetSpec:
+    def _target(self, state: TrainingState) -> TargetSpec:
         declared = self.settings.target
         return declared.turned(state.knobs) if state.knobs else declared
 
-    def _operator(self, state: State) -> Operator:
+    def _operator(self, state: TrainingState) -> Operator:
         return self.settings.operator_named(state.operator)
 
-    def _shown(self, state: State) -> dict[str, float | None]:
+    def _shown(self, state: TrainingState) -> dict[str, float | None]:
         return knobs_of(self._target(state))
 
     def _evaluates(self, step: int) -> bool:
@@ -267,7 +269,7 @@ class _Training(Job):
         shown, self.syncs = self.syncs, []
         return shown
 
-    def _save(self, state: State) -> None:
+    def _save(self, state: TrainingState) -> None:
         self.events.phase("saving")
         keep = self.settings.train.keep_checkpoints
         with (

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 
 from tod.candidates import Candidates
 from tod.diagnostics.activation import activation_sums, share_of
-from tod.engine.collect import NOTHING, Evidence
-from tod.engine.costs import Work
+from tod.engine.collect import NOTHING, BatchEvidence
+from tod.engine.costs import ForwardWork
 from tod.engine.critic import value_loss
 from tod.engine.forward.micro_batches import micro_batches
 from tod.engine.losses import auxiliary_loss, forward
@@ -52,14 +52,14 @@ class Updated:
     entropy: Values
     activation: list[float] = field(default_factory=list)
     grad_norm: list[float] = field(default_factory=list)
-    work: Work = NOTHING
-    scored: dict[str, Work] = field(default_factory=dict)
-    critic_work: Work = NOTHING
+    work: ForwardWork = NOTHING
+    scored: dict[str, ForwardWork] = field(default_factory=dict)
+    critic_work: ForwardWork = NOTHING
     auxiliary: list[float] = field(default_factory=list)
     critic: list[float] = field(default_factory=list)
     eta: float | None = None
 
-    def score(self, name: str, work: Work) -> None:
+    def score(self, name: str, work: ForwardWork) -> None:
         """Add to what scoring computed."""
         self.scored[name] = self.scored.get(name, NOTHING) + work
 
@@ -75,7 +75,7 @@ class _MicroBatch:
 
 def update(
     session: Session,
-    evidence: Evidence,
+    evidence: BatchEvidence,
     target: Target,
     action: UpdateRule,
     step: int,
@@ -126,7 +126,7 @@ def update(
     return seen
 
 
-def _parts(session: Session, evidence: Evidence, candidates: Candidates) -> list[_MicroBatch]:
+def _parts(session: Session, evidence: BatchEvidence, candidates: Candidates) -> list[_MicroBatch]:
     mine = session.world.share(len(evidence.rollouts.contexts))
     if not len(mine):
         return []
@@ -150,7 +150,7 @@ class _Backward:
     """Adds the gradient of micro-batches of one step; what they saw goes into ``seen``."""
 
     session: Session
-    evidence: Evidence
+    evidence: BatchEvidence
     target: Target
     action: UpdateRule
     prepared: Prepared

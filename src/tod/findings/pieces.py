@@ -1,8 +1,9 @@
 """Rollouts read file by file, and put together as if all had been read at once.
 
-A `Piece` is what some files tell that were read together. Pieces of disjoint steps join exactly:
-their texts have codes that are the same in every process. Where files do not come apart (a step in
-several runs, other columns, forbidden answers) `join` says so, and they must be read together.
+A `FilePiece` is what some files tell that were read together. Pieces of disjoint steps join
+exactly: their texts have codes that are the same in every process. Where files do not come apart (a
+step in several runs, other columns, forbidden answers) `join` says so, and they must be read
+together.
 """
 
 import json
@@ -33,7 +34,7 @@ FILLED = ("advantage",)
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class FilePiece:
     """What some files tell that were read together.
 
     Attributes:
@@ -75,7 +76,7 @@ def signature(path: Path) -> Signature:
 
 def read_piece(
     files: Sequence[tuple[Path, Signature]], format_: str, mapping: Mapping[str, str]
-) -> Piece:
+) -> FilePiece:
     """Read files together; rows that cannot be used are counted and never refused.
 
     Args:
@@ -89,7 +90,7 @@ def read_piece(
     paths = [path for path, _ in files]
     reading = read(paths, format_, mapping=mapping, max_rejected=1.0, digest=text_digest)
     forbidden = any(np.isneginf(np.asarray(values)).any() for values in reading.utility.values())
-    return Piece(
+    return FilePiece(
         tuple(files),
         reading.source.format,
         rollouts_of(reading, digest=text_digest),
@@ -101,7 +102,7 @@ def read_piece(
     )
 
 
-def join(pieces: Sequence[Piece]) -> RolloutTable | None:
+def join(pieces: Sequence[FilePiece]) -> RolloutTable | None:
     """The rollouts of pieces of disjoint steps, one at least; None where they do not come apart.
 
     Args:
@@ -167,7 +168,7 @@ def _alike(tables: Sequence[RolloutTable]) -> bool:
     return len({shape(table) for table in tables}) == 1
 
 
-def to_arrays(pieces: Iterable[Piece]) -> tuple[str, dict[str, np.ndarray]]:
+def to_arrays(pieces: Iterable[FilePiece]) -> tuple[str, dict[str, np.ndarray]]:
     """Pieces as a text and arrays, each column of all pieces one after the other."""
     heads: list[dict[str, Any]] = []
     columns: dict[str, list[np.ndarray]] = {}
@@ -199,7 +200,7 @@ def to_arrays(pieces: Iterable[Piece]) -> tuple[str, dict[str, np.ndarray]]:
     return json.dumps(heads), {name: np.concatenate(values) for name, values in columns.items()}
 
 
-def from_arrays(text: str, arrays: Mapping[str, np.ndarray]) -> list[Piece]:
+def from_arrays(text: str, arrays: Mapping[str, np.ndarray]) -> list[FilePiece]:
     """Pieces of what `to_arrays` made.
 
     Raises:
@@ -228,7 +229,7 @@ def from_arrays(text: str, arrays: Mapping[str, np.ndarray]) -> list[Piece]:
                 **held,
             )
         pieces.append(
-            Piece(
+            FilePiece(
                 tuple((Path(path), (size, time)) for path, size, time in head["files"]),
                 head["format"],
                 table,

@@ -19,7 +19,7 @@ from tod.base import DataError, SpecError, TodError
 from tod.findings.finding import SEVERITIES, Finding
 from tod.findings.findings import Findings, find
 from tod.findings.pieces import (
-    Piece,
+    FilePiece,
     Signature,
     from_arrays,
     join,
@@ -30,7 +30,7 @@ from tod.findings.pieces import (
 from tod.findings.run import RolloutTable, TrainingRun
 from tod.findings.run_of import checkpoints_near, run_of
 from tod.formats.files import expand
-from tod.formats.format import Probe
+from tod.formats.format import FileProbe
 from tod.formats.registry import FORMATS
 from tod.logs import Log, read_log
 from tod.logs.recognise import TABLES, recognise
@@ -77,7 +77,7 @@ class Look:
 class _Read:
     """What some files told: a piece, why they cannot be read, or neither if they hold others."""
 
-    piece: Piece | None = None
+    piece: FilePiece | None = None
     problem: str | None = None
 
 
@@ -174,7 +174,7 @@ class Watch:
             except OSError:
                 continue
 
-    def _pieces(self, files: _Files) -> list[Piece]:
+    def _pieces(self, files: _Files) -> list[FilePiece]:
         """A piece a file, in order, those of other kinds left out."""
         told = [self._of((file,)) for file in files]
         return [read.piece for read in told if read.piece is not None]
@@ -188,7 +188,7 @@ class Watch:
 
     def _now(self, files: _Files) -> _Read:
         if len(files) == 1 and self.format == "auto" and not self.mapping:
-            probe = Probe(files[0][0])
+            probe = FileProbe(files[0][0])
             if not any(known.recognises(probe) for known in FORMATS.values()):
                 return _Read(problem=probe.damage)
         try:
@@ -196,7 +196,7 @@ class Watch:
         except (TodError, OSError) as error:
             return _Read(problem=str(error))
 
-    def _joined(self, pieces: list[Piece]) -> tuple[RolloutTable | None, list[Piece]]:
+    def _joined(self, pieces: list[FilePiece]) -> tuple[RolloutTable | None, list[FilePiece]]:
         """The rollouts of all files, and the pieces that they are joined of.
 
         A DataError says: files that must be read together cannot be.
@@ -215,7 +215,7 @@ class Watch:
         whole = self._together(pieces)
         return (None if whole.rollouts is None else join([whole])), [whole]
 
-    def _several_runs(self, pieces: list[Piece]) -> bool:
+    def _several_runs(self, pieces: list[FilePiece]) -> bool:
         """Whether files of different runs hold one step: then all must be read together."""
         home = FORMATS[pieces[0].format].home if pieces else None
         owner: dict[int, Path] = {}
@@ -226,7 +226,7 @@ class Watch:
                 return True
         return False
 
-    def _together(self, pieces: Sequence[Piece]) -> Piece:
+    def _together(self, pieces: Sequence[FilePiece]) -> FilePiece:
         """Pieces read as one.
 
         A DataError says why they cannot be.
@@ -302,7 +302,7 @@ class Watch:
         self._read |= {piece.files: _Read(piece) for piece in pieces}
 
 
-def clusters(pieces: Sequence[Piece]) -> list[list[Piece]]:
+def clusters(pieces: Sequence[FilePiece]) -> list[list[FilePiece]]:
     """Pieces that share a step, together; the others each alone. In the order of the first."""
     leader = list(range(len(pieces)))
 
@@ -317,14 +317,14 @@ def clusters(pieces: Sequence[Piece]) -> list[list[Piece]]:
         for step in piece.steps:
             one, other = sorted((top(owner.setdefault(step, at)), top(at)))
             leader[other] = one
-    made: dict[int, list[Piece]] = {}
+    made: dict[int, list[FilePiece]] = {}
     for at, piece in enumerate(pieces):
         made.setdefault(top(at), []).append(piece)
     return list(made.values())
 
 
 def _run(
-    rollouts: RolloutTable | None, pieces: Sequence[Piece], logs: Sequence[Log]
+    rollouts: RolloutTable | None, pieces: Sequence[FilePiece], logs: Sequence[Log]
 ) -> TrainingRun:
     """As `run_of` makes it of one reading."""
     run = run_of(logs=logs)

@@ -14,7 +14,7 @@ import numpy as np
 from tod.base import DataError, Groups
 from tod.base.text import counted
 from tod.diagnostics import GapProfile, GapSums
-from tod.formats.columns import Columns, Rows
+from tod.formats.columns import FlatColumns, Rows
 from tod.formats.jsonl import NOT_UTF8
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def _tokens_of(order: Any, sizes: Any) -> Any:
     return np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
 
 
-def check_values(columns: Columns, required: tuple[str, ...], max_rejected: float) -> None:
+def check_values(columns: FlatColumns, required: tuple[str, ...], max_rejected: float) -> None:
     """Reject rows with unusable numbers; drop optional columns that too many rows lack."""
     rows = columns.rows
     n = max(len(columns.code), 1)
@@ -270,7 +270,7 @@ def check_values(columns: Columns, required: tuple[str, ...], max_rejected: floa
         setattr(columns, name, whole(columns, name, max_rejected * n))
 
 
-def whole(columns: Columns, name: str, most: float) -> Any:
+def whole(columns: FlatColumns, name: str, most: float) -> Any:
     """A column that every row has, or None with a note; a few rows without an answer go instead."""
     values = getattr(columns, name)
     if name == "answer" and columns.rows.unanswered and values is not None:
@@ -291,7 +291,7 @@ def whole(columns: Columns, name: str, most: float) -> Any:
     return values.filled(0)
 
 
-def _check_log(columns: Columns, name: str, most: float) -> None:
+def _check_log(columns: FlatColumns, name: str, most: float) -> None:
     values = columns.log[name]
     if _all_finite(values) and values.max(initial=0.0) <= TOLERANCE:
         return
@@ -314,7 +314,7 @@ def _all_finite(values: Any) -> bool:
         return bool(np.isfinite(values.sum()))
 
 
-def drop_duplicates(columns: Columns) -> int:
+def drop_duplicates(columns: FlatColumns) -> int:
     """Keep the last of rows with one identity in one context; how many were dropped."""
     if columns.identity is None or not len(columns.code):
         return 0

@@ -305,7 +305,7 @@ def shorten(value: object, most: int = 60) -> str:
     return repr(text) if isinstance(value, str) and value else text
 
 
-class Columns:
+class FlatColumns:
     """All blocks of a reader as flat columns, and the mask of rows that are still in."""
 
     def __init__(self, rows: Rows) -> None:
@@ -330,7 +330,7 @@ class Columns:
         self.alive = np.ones(len(self.code), dtype=bool)
         self.sample = _marks([b.sample for b in blocks], sizes)
 
-    def part(self, mask: Any) -> "Columns":
+    def part(self, mask: Any) -> "FlatColumns":
         """Some of the rows, as columns of their own."""
         found = copy(self)
         for name, values in vars(self).items():
@@ -363,14 +363,14 @@ class Columns:
         self.alive &= ~wrong
 
 
-def merge_steps(columns: Columns) -> None:
+def merge_steps(columns: FlatColumns) -> None:
     """Make contexts with the same key one context, whatever their step; it keeps the first."""
     first: dict[Any, int] = {}
     known = [first.setdefault(key, code) for code, (_, key) in enumerate(columns.rows.contexts)]
     columns.code = np.array(known, dtype=np.int64)[columns.code]
 
 
-def arrange(columns: Columns) -> tuple[Any, Groups, Any, Any]:
+def arrange(columns: FlatColumns) -> tuple[Any, Groups, Any, Any]:
     """Row order that makes contexts contiguous, their sizes, codes and steps.
 
     Contexts come by step, then by first appearance; candidates in the order of the files. The

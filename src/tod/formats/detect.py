@@ -11,7 +11,7 @@ from tod.base import DataError, SpecError
 from tod.base.text import counted, visible
 from tod.formats.columns import LOGGED
 from tod.formats.files import COMPRESSED, Found, open_binary
-from tod.formats.format import Format, Probe
+from tod.formats.format import FileProbe, Format
 from tod.formats.jsonl import why_no_object
 from tod.formats.nested import is_nested, suggestion
 from tod.formats.registry import FORMATS
@@ -54,7 +54,7 @@ def choose(found: Found, name: str, mapping: Mapping[str, str]) -> Chosen:
     csv = [path for path in found.files if _is_csv(path)]
     if len(csv) == len(found.files):
         _refuse_csv(csv[0])
-    probes = [Probe(path) for path in found.files]
+    probes = [FileProbe(path) for path in found.files]
     named = any(role == "utility" or role.startswith("utility.") for role in mapping)
     if name == "auto" and named and (is_nested(mapping) or mapping.keys() & {"context", "prompt"}):
         if csv:
@@ -114,7 +114,7 @@ def _refuse_unused(chosen: Format, mapping: Mapping[str, str]) -> None:
         )
 
 
-def _told(found: Found, probes: Sequence[Probe], name: str) -> Chosen:
+def _told(found: Found, probes: Sequence[FileProbe], name: str) -> Chosen:
     if name not in FORMATS:
         close = get_close_matches(name, FORMATS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -131,10 +131,10 @@ def _told(found: Found, probes: Sequence[Probe], name: str) -> Chosen:
     return Chosen(kept, chosen, "as told by --format")
 
 
-def _recognised(probes: Sequence[Probe], mapping: Mapping[str, str]) -> Chosen:
+def _recognised(probes: Sequence[FileProbe], mapping: Mapping[str, str]) -> Chosen:
     seen: dict[str, list[Path]] = {}
     why: dict[str, Counter[str]] = {}
-    other: list[Probe] = []
+    other: list[FileProbe] = []
     for probe in probes:
         reasons = ((name, known.recognises(probe)) for name, known in FORMATS.items())
         kind, reason = next(((n, r) for n, r in reasons if r), ("", None))
@@ -185,7 +185,7 @@ def _no_figures(path: Path) -> str:
     )
 
 
-def _unknown(probes: Sequence[Probe], mapping: Mapping[str, str]) -> str:
+def _unknown(probes: Sequence[FileProbe], mapping: Mapping[str, str]) -> str:
     """What is wrong with the first file, as far as it can be told."""
     first = next((probe for probe in probes if probe.keys), probes[0])
     if first.path.stat().st_size == 0:

@@ -18,7 +18,7 @@ Texts = Callable[[Path, Sequence[int]], Iterator[tuple[int, str, str]]]
 
 
 @dataclass(frozen=True)
-class Probe:
+class FileProbe:
     """The first look at a file: its name and the names of what is in it."""
 
     path: Path
@@ -106,7 +106,7 @@ class Format:
 
     name: str
     title: str
-    recognises: Callable[[Probe], str | None]
+    recognises: Callable[[FileProbe], str | None]
     read: Callable[[Sequence[Path], Rows], None]
     texts: Texts | None = None
     needs: Mapping[str, str] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class Format:
     specificity: int = 50
 
 
-def by_keys(says: str, *keys: str) -> Callable[[Probe], str | None]:
+def by_keys(says: str, *keys: str) -> Callable[[FileProbe], str | None]:
     """Recognises JSON lines that have all these keys, and says so."""
     return lambda probe: says if probe.suffix == ".jsonl" and probe.has(*keys) else None
 

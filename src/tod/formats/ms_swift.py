@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 
 from tod.formats.columns import Rows
-from tod.formats.format import Format, Probe, group_size
+from tod.formats.format import FileProbe, Format, group_size
 from tod.formats.jsonl import chosen_lines, decode_lines, plain_text
-from tod.formats.rewards import Logged, rewards_among, utilities
+from tod.formats.rewards import LoggedColumns, rewards_among, utilities
 from tod.formats.row_by_row import FileRows, as_float, is_number, runs
 from tod.formats.several_runs import newest_of_all
 
@@ -27,7 +27,7 @@ ROWS = 1 << 20
 """Row number = line · ROWS + place in the line: a line holds at most a million rows."""
 
 
-def recognises(probe: Probe) -> str | None:
+def recognises(probe: FileProbe) -> str | None:
     """By its keys, all lists."""
     wanted = ("step", "prompt", "completion", "advantages")
     if probe.suffix != ".jsonl" or not probe.has(*wanted):
@@ -51,7 +51,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
         for step in [step for step in lines if newest[step] != path]:
             del lines[step]
     logged = [x for lines in found for _, x in lines.values() if x is not None]
-    chosen = rewards_among(Logged.of(logged), rows)
+    chosen = rewards_among(LoggedColumns.of(logged), rows)
     for path, lines in zip(files, found, strict=True):
         out = FileRows(path, rows)
         last = {number: step for step, (number, _) in lines.items() if rows.wanted(step)}
@@ -59,9 +59,9 @@ def read(files: Sequence[Path], rows: Rows) -> None:
             _put_line(number, last[number], item, out, chosen)
 
 
-def _newest_lines(path: Path, rows: Rows) -> dict[int, tuple[int, Logged | None]]:
+def _newest_lines(path: Path, rows: Rows) -> dict[int, tuple[int, LoggedColumns | None]]:
     """Line and numbers of every step."""
-    lines: dict[int, tuple[int, Logged | None]] = {}
+    lines: dict[int, tuple[int, LoggedColumns | None]] = {}
     before: tuple[int, bytes] | None = None
     for number, item in decode_lines(path, dict[str, Any], rows):
         step = _step(item)
@@ -78,7 +78,7 @@ def _newest_lines(path: Path, rows: Rows) -> dict[int, tuple[int, Logged | None]
     return lines
 
 
-def _logged(item: dict[str, Any], rows: Rows) -> Logged | None:
+def _logged(item: dict[str, Any], rows: Rows) -> LoggedColumns | None:
     """The numbers of a line; None where its lists are not equally long."""
     n = len(item["step"])
     if any(not isinstance(values, list) or len(values) != n for values in item.values()):
@@ -86,7 +86,7 @@ def _logged(item: dict[str, Any], rows: Rows) -> Logged | None:
     rows.text_valued += [name for name in item if name not in _PLAIN and _texts(item[name])]
     columns = {name: _numbers(item[name]) for name in _rewards(item)}
     advantage = _numbers(item.get("advantages", [None] * n))
-    return Logged(columns, advantage, np.array(_groups(item, rows)))
+    return LoggedColumns(columns, advantage, np.array(_groups(item, rows)))
 
 
 def _numbers(values: list[Any]) -> Any:

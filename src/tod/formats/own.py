@@ -12,7 +12,7 @@ from typing import Any
 
 from tod.base import DataError, RunError
 from tod.formats.columns import Rows
-from tod.formats.format import Format, Probe
+from tod.formats.format import FileProbe, Format
 from tod.formats.jsonl import first_keys
 from tod.formats.roles import LOGS, ROLES, Roles
 from tod.formats.several_runs import run_of
@@ -22,7 +22,7 @@ RECORDED = ("activation", "entropy", "mismatch", "staleness", "reward_range")
 """Figures of a run's record that its rollouts do not tell."""
 
 
-def recognises(probe: Probe) -> str | None:
+def recognises(probe: FileProbe) -> str | None:
     """By its column names."""
     if probe.suffix not in (".parquet", ".jsonl", ".ndjson") or "context" not in probe.keys:
         return None
@@ -42,7 +42,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     if roots:
         _read_run(roots[0], rows)
     for path in files:
-        probe = Probe(path)
+        probe = FileProbe(path)
         keys = probe.keys if probe.suffix == ".parquet" else first_keys(path)
         tokens = [f"{name}_tokens" for name in LOGS]
         named = [name for name in keys if name.startswith("utility.")]

@@ -23,7 +23,7 @@ import numpy as np
 
 from tod.base.text import counted
 from tod.formats.columns import WITHIN, Rows
-from tod.formats.format import Format, Probe
+from tod.formats.format import FileProbe, Format
 from tod.formats.jsonl import Whole, chosen_lines, decode_lines, plain_text
 from tod.formats.row_by_row import FileRows
 from tod.formats.several_runs import run_of
@@ -157,7 +157,7 @@ class Agent(msgspec.Struct, gc=False):
     trainable: bool = True
 
 
-class Call(msgspec.Struct, gc=False):
+class ModelCall(msgspec.Struct, gc=False):
     """One call of the model: how it ended."""
 
     finish_reason: str | None = None
@@ -173,7 +173,7 @@ class Sampled(msgspec.Struct, gc=False):
     agent: Agent = msgspec.field(default_factory=Agent)
     rewards: dict[str, Reward | float | None] = {}
     stop_condition: str | None = None
-    calls: list[Call] = []
+    calls: list[ModelCall] = []
 
 
 class Group(msgspec.Struct, gc=False):
@@ -182,7 +182,7 @@ class Group(msgspec.Struct, gc=False):
     id: str
 
 
-class Versions(msgspec.Struct, gc=False):
+class PolicyVersions(msgspec.Struct, gc=False):
     """Policy versions a rollout began and ended with."""
 
     start: Whole | None = None
@@ -194,10 +194,10 @@ class Purpose(msgspec.Struct, gc=False):
 
     step: Whole
     type: str = "train"
-    policy: Versions | None = None
+    policy: PolicyVersions | None = None
 
 
-class Run(msgspec.Struct, gc=False):
+class RunPlace(msgspec.Struct, gc=False):
     """The run's place."""
 
     work: Purpose
@@ -208,7 +208,7 @@ class Episode(msgspec.Struct, gc=False):
     """The needed fields of a line."""
 
     group: Group
-    run: Run
+    run: RunPlace
     traces: list[Sampled]
     id: str = ""
     ok: bool = True
@@ -225,7 +225,7 @@ class Export(msgspec.Struct, gc=False):
     trainer_logprobs: list[float | None]
 
 
-def recognises(probe: Probe) -> str | None:
+def recognises(probe: FileProbe) -> str | None:
     """By its keys."""
     if probe.suffix != ".jsonl":
         return None
@@ -238,7 +238,7 @@ def recognises(probe: Probe) -> str | None:
 
 def read(files: Sequence[Path], rows: Rows) -> None:
     """Traces, with the trainer's log-probs where exports hold them."""
-    exports = [p for p in files if Probe(p).has("trainer_logprobs")]
+    exports = [p for p in files if FileProbe(p).has("trainer_logprobs")]
     traces = _effective([p for p in files if p not in exports], rows)
     trained: Trained = {}
     if not traces:
@@ -273,7 +273,7 @@ def _effective(files: Sequence[Path], rows: Rows) -> list[Path]:
 class Ended(msgspec.Struct, gc=False):
     """How an episode ended."""
 
-    run: Run
+    run: RunPlace
     ok: bool = True
 
 

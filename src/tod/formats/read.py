@@ -10,7 +10,7 @@ from tod.base import DataError, SpecError, Unknown
 from tod.base.text import counted
 from tod.candidates import Labels
 from tod.formats.checks import check_values, drop_duplicates, refuse_if_too_many
-from tod.formats.columns import Columns, Rows, arrange, merge_steps
+from tod.formats.columns import FlatColumns, Rows, arrange, merge_steps
 from tod.formats.detect import choose
 from tod.formats.files import expand
 from tod.formats.format import Format
@@ -110,7 +110,7 @@ def parse_steps(steps: Steps) -> tuple[int | None, int | None]:
 
 def _reading(known: Format, why: str, rows: Rows, max_rejected: float, group_by: str) -> Reading:
     """The rows that can be used, as candidates."""
-    columns = Columns(rows)
+    columns = FlatColumns(rows)
     _prefer(columns, rows)
     drawn = None
     if columns.sample is not None:
@@ -158,7 +158,11 @@ def _reading(known: Format, why: str, rows: Rows, max_rejected: float, group_by:
 
 
 def _select(
-    columns: Columns, drawn: Columns | None, known: Format, max_rejected: float, group_by: str
+    columns: FlatColumns,
+    drawn: FlatColumns | None,
+    known: Format,
+    max_rejected: float,
+    group_by: str,
 ) -> None:
     """Mark the rows that stay; contexts of all steps as one where that was asked for.
 
@@ -214,7 +218,7 @@ def _at_most_one(values: Any) -> Any:
     return np.minimum(values, 0.0) if (values > 0).any() else values
 
 
-def _prefer(columns: Columns, rows: Rows) -> None:
+def _prefer(columns: FlatColumns, rows: Rows) -> None:
     """Put the utility that the person named first: it is the one that targets assume."""
     wanted = rows.mapping.get("utility")
     if wanted is None or not columns.utility:

@@ -32,7 +32,7 @@ _SCREEN = 4096
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedColumns:
     """Numeric columns beside the advantages: [N] each, NaN where a row has none."""
 
     columns: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Logged:
     group: Any
 
     @classmethod
-    def of(cls, parts: Sequence["Logged"]) -> "Logged":
+    def of(cls, parts: Sequence["LoggedColumns"]) -> "LoggedColumns":
         """Several files as one: no group reaches from one to the next."""
         names = dict.fromkeys(name for part in parts for name in part.columns)
         ends = np.cumsum([0, *(part.group.max(initial=-1) + 1 for part in parts)])
@@ -57,7 +57,7 @@ def _joined(parts: list[Any]) -> Any:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def rewards_among(logged: Logged, rows: Rows) -> list[str]:
+def rewards_among(logged: LoggedColumns, rows: Rows) -> list[str]:
     """The columns whose sum is the utility, with a note on what that rests on.
 
     Groups in which neither the sum nor the advantage differs say nothing. Of sums that explain the

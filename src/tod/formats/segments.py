@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tod.formats.columns import Columns
+from tod.formats.columns import FlatColumns
 
 RULE = "log-probs and lengths added up, the reward of the last"
 
 
-def join_segments(columns: Columns) -> int:
+def join_segments(columns: FlatColumns) -> int:
     """Join rows of one context whose ``segment`` is one; how many answers had several.
 
     A row without a ``segment`` is of the answer whose ``segment`` is its ``identity``: of a writer
@@ -53,7 +53,7 @@ def join_segments(columns: Columns) -> int:
     return int(several.sum())
 
 
-def _one_reward(columns: Columns, order: Any, starts: Any) -> bool:
+def _one_reward(columns: FlatColumns, order: Any, starts: Any) -> bool:
     """Whether every answer has one reward, and some prompt more than one answer."""
     code = columns.code[order[starts]]
     rewards = [values[order] for values in columns.utility.values()]
@@ -64,7 +64,7 @@ def _one_reward(columns: Columns, order: Any, starts: Any) -> bool:
     return same and len(np.unique(code)) < len(code)
 
 
-def _ordered(columns: Columns) -> tuple[Any, Any, Any]:
+def _ordered(columns: FlatColumns) -> tuple[Any, Any, Any]:
     """Rows with the segments of an answer together and in order, and where each answer begins.
 
     Third: rows of a place that a later row has too; they are not among the first.
@@ -89,7 +89,7 @@ def _ordered(columns: Columns) -> tuple[Any, Any, Any]:
     return order[~again], np.flatnonzero(np.diff(answer, prepend=0)), order[again]
 
 
-def _of_known(columns: Columns, name: str, combine: Any, added: Any) -> None:
+def _of_known(columns: FlatColumns, name: str, combine: Any, added: Any) -> None:
     """A column that rows may lack, combined; unknown where one of the segments lacks it."""
     values = getattr(columns, name)
     if values is None:

@@ -23,7 +23,7 @@ from tod.base import DataError
 from tod.base.text import counted
 from tod.formats.columns import Rows, shorten
 from tod.formats.files import base_suffix, whole_file
-from tod.formats.format import Format, Probe, group_size, newest_per_step, step_in_name
+from tod.formats.format import FileProbe, Format, group_size, newest_per_step, step_in_name
 from tod.formats.jsonl import decode_lines, texts_of
 from tod.formats.rewards import RewardFile, explains, reward_file
 from tod.formats.row_by_row import FileRows, runs, turns_of
@@ -49,7 +49,7 @@ NAMES: Names = {
 }
 
 
-def recognises(probe: Probe) -> str | None:
+def recognises(probe: FileProbe) -> str | None:
     """By the class it names."""
     if probe.suffix == ".jsonl" and probe.has(*_EVALUATION):
         return "JSON lines with input_prompt, output_response, score and env_class (SkyRL evals)"

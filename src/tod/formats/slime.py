@@ -17,8 +17,8 @@ from tod.base.text import counted
 from tod.formats.columns import Rows, shorten
 from tod.formats.files import COMPRESSED, whole_file
 from tod.formats.format import (
+    FileProbe,
     Format,
-    Probe,
     group_size,
     newest_per_step,
     step_in_name,
@@ -36,7 +36,7 @@ _NUMBERS = frozenset({int, float, bool})
 _MAIN = ("score", "reward", "total", "acc", "accuracy")
 
 
-def recognises(probe: Probe) -> str | None:
+def recognises(probe: FileProbe) -> str | None:
     """By the first keys of its pickle."""
     if probe.suffix != ".pt" or not is_torch_file(probe.head):
         return None
@@ -72,7 +72,7 @@ def _step_of(path: Path) -> int | None:
 
 
 def _is_train(path: Path) -> bool:
-    return _TRAIN_KEY in Probe(path).head
+    return _TRAIN_KEY in FileProbe(path).head
 
 
 def _load(path: Path) -> dict[str, Any]:

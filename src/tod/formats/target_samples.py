@@ -7,12 +7,12 @@ import numpy as np
 from tod.base import Groups
 from tod.candidates import Candidates
 from tod.formats.checks import TOLERANCE, drop_duplicates, whole
-from tod.formats.columns import Columns
+from tod.formats.columns import FlatColumns
 from tod.formats.reading import TargetSamples
 
 
 def samples_of(
-    columns: Columns, used: Any, utilities: set[str], logs: set[str]
+    columns: FlatColumns, used: Any, utilities: set[str], logs: set[str]
 ) -> TargetSamples | None:
     """Usable draws in contexts that have candidates; None if there are none.
 

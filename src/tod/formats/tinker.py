@@ -18,7 +18,7 @@ import msgspec
 from tod.base import DataError
 from tod.formats.columns import Rows
 from tod.formats.files import COMPRESSED
-from tod.formats.format import Format, Probe, read_lines
+from tod.formats.format import FileProbe, Format, read_lines
 from tod.formats.jsonl import Count, Whole
 from tod.formats.several_runs import run_of
 
@@ -26,7 +26,7 @@ _KEY = "iteration, group_idx, traj_idx"
 _Place = tuple[int, int, int]
 
 
-class Step(msgspec.Struct, gc=False):
+class Turn(msgspec.Struct, gc=False):
     """One turn."""
 
     ac_len: Count = 0
@@ -41,10 +41,10 @@ class Trajectory(msgspec.Struct, gc=False):
     total_reward: float | bool
     split: str = "train"
     sampling_client_step: Whole | None = None
-    steps: list[Step] = []
+    steps: list[Turn] = []
 
 
-def recognises(probe: Probe) -> str | None:
+def recognises(probe: FileProbe) -> str | None:
     """By its keys, or by its table."""
     if probe.suffix == ".jsonl" and probe.has("iteration", "group_idx", "traj_idx", "total_reward"):
         return "JSON lines with iteration, group_idx, traj_idx and total_reward (tinker-cookbook)"
@@ -69,7 +69,7 @@ def _ahead_head(path: Path) -> bytes:
 
 def read(files: Sequence[Path], rows: Rows) -> None:
     """Summaries joined with what captures hold."""
-    captures = [path for path in files if Probe(path).suffix != ".jsonl"]
+    captures = [path for path in files if FileProbe(path).suffix != ".jsonl"]
     summaries = [path for path in files if path not in captures]
     if not summaries:
         raise DataError(

@@ -23,16 +23,16 @@ import numpy as np
 from tod.base import DataError, SpecError
 from tod.base.text import counted
 from tod.formats.columns import Rows
-from tod.formats.format import Format, Probe, group_size, step_in_name
+from tod.formats.format import FileProbe, Format, group_size, step_in_name
 from tod.formats.parquet import collect, columns_of, scan, texts
-from tod.formats.rewards import Logged, rewards_among, utilities
+from tod.formats.rewards import LoggedColumns, rewards_among, utilities
 from tod.formats.row_by_row import runs
 from tod.formats.several_runs import newest_of_all, refuse_mixed, run_of
 
 _PLAIN = frozenset({"step", "prompt", "completion", "advantage"})
 
 
-def recognises(probe: Probe) -> str | None:
+def recognises(probe: FileProbe) -> str | None:
     """By its columns."""
     if probe.suffix != ".parquet" or not probe.has("step", "prompt", "completion", "advantage"):
         return None
@@ -203,7 +203,9 @@ class _File:
         if given is None and len(set(keys)) == 1:
             given = common if common and size % common == 0 else _zero_sums(advantage)
         columns = {name: table[name].to_numpy() for name in self.numeric}
-        return _TrainingFiles(self, step, Logged(columns, advantage, np.array(runs(keys, given))))
+        return _TrainingFiles(
+            self, step, LoggedColumns(columns, advantage, np.array(runs(keys, given)))
+        )
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ class _TrainingFiles:
 
     file: _File
     step: Any
-    logged: Logged
+    logged: LoggedColumns
 
     @property
     def common(self) -> int:
@@ -233,7 +235,7 @@ def read(files: Sequence[Path], rows: Rows) -> None:
     trained = [(f, len(f.trace.row) - tail) for f, tail in zip(kept, tails, strict=True)]
     common = _common_size([file.trace.prompt[:size] for file, size in trained])
     parts = [file.head(size, common, group_size(rows)) for file, size in trained if size]
-    chosen = rewards_among(Logged.of([part.logged for part in parts]), rows)
+    chosen = rewards_among(LoggedColumns.of([part.logged for part in parts]), rows)
     for part in parts:
         _add(part, chosen, rows)
     _say_odd_sizes([part for part in parts if any(map(rows.wanted, part.step.tolist()))], rows)

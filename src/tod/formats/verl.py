@@ -28,7 +28,7 @@ import numpy as np
 from tod.base import DataError
 from tod.formats.columns import Rows
 from tod.formats.files import COMPRESSED, base_suffix, whole_file
-from tod.formats.format import Format, Probe, newest_per_step, read_lines, step_in_name
+from tod.formats.format import FileProbe, Format, newest_per_step, read_lines, step_in_name
 from tod.formats.jsonl import (
     ColumnLines,
     Lines,
@@ -75,7 +75,7 @@ class Named(msgspec.Struct, gc=False):
     output: msgspec.Raw = msgspec.Raw()
 
 
-def recognises(probe: Probe) -> str | None:
+def recognises(probe: FileProbe) -> str | None:
     """By its keys, or as a cached batch of the rollout queue."""
     if probe.suffix in (".pt", ".dp"):
         return _recognised(probe.path.name, probe.head)

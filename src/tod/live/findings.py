@@ -16,7 +16,7 @@ import numpy as np
 from tod.base import Groups
 from tod.diagnostics import GapProfile
 from tod.findings import Finding, Findings, RolloutTable, find, run_of
-from tod.findings.pieces import Piece, join
+from tod.findings.pieces import FilePiece, join
 from tod.findings.rollouts_of import text_digest
 from tod.findings.watching import Alerts
 from tod.live.export import LiveBatch
@@ -53,7 +53,7 @@ class LiveFindings:
         self.last: Findings | None = None
         self.spent = 0.0
         self._alerts = Alerts(looks)
-        self._pieces: list[Piece] = []
+        self._pieces: list[FilePiece] = []
         self._clock = clock
         self._next = EVERY
         self._steps = 0
@@ -120,7 +120,7 @@ def logged(history: list[dict[str, Any]], framework: str = "trl") -> Any:
     return build("trainer_state", rows, framework=framework)
 
 
-def piece_of(step: int, batch: LiveBatch, framework: str = "trl") -> Piece | None:
+def piece_of(step: int, batch: LiveBatch, framework: str = "trl") -> FilePiece | None:
     """A step's rollouts; those without a reward are left out, None where none has one."""
     reward = next(iter(batch.utility.values()), None)
     if reward is None:
@@ -148,7 +148,7 @@ def piece_of(step: int, batch: LiveBatch, framework: str = "trl") -> Piece | Non
     )
     gap = gap_of(batch)
     gaps = {} if gap is None else {step: gap}
-    return Piece((), framework, rollouts, gaps, utilities=tuple(batch.utility))
+    return FilePiece((), framework, rollouts, gaps, utilities=tuple(batch.utility))
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ VERDICTS = {"undetermined": -1.0, "operator_dominated": 0.0, "transition": 1.0, 
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class ExaminedStep:
     """A batch as it was examined under a target, and its regime."""
 
     examined: Examined
@@ -42,7 +42,7 @@ def judge(
     clipped: float | None,
     entropy: float | None,
     probe: ProbeReading | None = None,
-) -> Judged:
+) -> ExaminedStep:
     """D of the batch and its regime; π before the batch is π_old.
 
     Args:
@@ -72,10 +72,10 @@ def judge(
     statistics = statistics_of(examined)
     summary = pool.add(step, statistics, examined.summary)
     regime = classify(summary, assumed_target=assumed, eta=general.common_sharpness)
-    return Judged(examined, summary, statistics, regime, len(batch.contexts) - len(kept))
+    return ExaminedStep(examined, summary, statistics, regime, len(batch.contexts) - len(kept))
 
 
-def metrics(found: Judged, knobs: dict[str, float | None]) -> dict[str, float]:
+def metrics(found: ExaminedStep, knobs: dict[str, float | None]) -> dict[str, float]:
     """What goes to the trainer's log, under ``tod/``; what is not known is absent."""
     values = {
         **facts.metrics(found.summary.to_dict()),

@@ -125,7 +125,7 @@ class Dynamic(Spec):
     """Draws of at most ``prompts`` contexts each; then contexts that were not kept fill up."""
 
 
-class _Drawn(AnyProposal):
+class _DrawsCandidates(AnyProposal):
     """What every proposal says that draws its candidates."""
 
     size: Count = 16
@@ -135,7 +135,7 @@ class _Drawn(AnyProposal):
     intervals one after another, ``{kind: linear, first: 1, last: 8, over: 60}`` changes them."""
 
 
-class _Decoded(_Drawn):
+class _Decoded(_DrawsCandidates):
     """What every proposal says that draws from one model."""
 
     top_p: Annotated[FiniteFloat, Field(gt=0.0, le=1.0)] = 1.0
@@ -225,7 +225,7 @@ class PairsProposal(_Decoded):
         return (CHOICE,)
 
 
-class ReplayProposal(_Drawn):
+class ReplayProposal(_DrawsCandidates):
     """Fresh contexts and contexts of earlier steps, each with the log μ it was drawn with.
 
     Full support only: log μ then is the log-prob of the policy that sampled.
@@ -258,7 +258,7 @@ class ReplayProposal(_Drawn):
         return (self.model,)
 
 
-class MixtureProposal(_Drawn):
+class MixtureProposal(_DrawsCandidates):
     """μ = Σ_j α_j μ_j over whole sequences: the balance heuristic (Veach and Guibas 1995).
 
     Every candidate is weighed by the mixture, whichever model drew it; the K of a context are

@@ -21,10 +21,10 @@ __all__ = [
     "BestOfK",
     "MajorityVote",
     "MinimumBayesRisk",
-    "Pool",
     "RejectionSampling",
     "Resample",
     "Selection",
+    "SelectionPool",
     "SelectionRule",
     "WeightedVote",
 ]
@@ -286,7 +286,7 @@ def _spans(contexts: Groups) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class Pool:
+class SelectionPool:
     """What a selection rule sees of some contexts.
 
     Attributes:
@@ -339,7 +339,7 @@ class SelectionRule(Spec):
     needs_anchors: ClassVar[bool] = True
 
     @abstractmethod
-    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+    def select(self, pool: SelectionPool, uniforms: Float[Array, " N"]) -> Selection:
         """The candidate of every context.
 
         Args:
@@ -352,24 +352,24 @@ class SelectionRule(Spec):
         """
 
     @abstractmethod
-    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+    def chances(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """Probability over the uniforms that each candidate is put out, [N]; exact.
 
         At most 1 in a context: the rest is the chance that none is. Errors as in ``select``.
         """
 
-    def strength(self, pool: Pool) -> Float[np.ndarray, " N"]:
+    def strength(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """How much speaks for each candidate, [N], in [0, 1]; errors as in ``select``.
 
         The chance to be put out; of a vote the share of the answer, of minimum Bayes risk the gain.
         """
         return self.chances(pool)
 
-    def _log_w(self, pool: Pool) -> Any:
+    def _log_w(self, pool: SelectionPool) -> Any:
         remedy = "Record log μ and the anchors, or anchor the target at `mu`."
         return pool.known("log_w", self.kind, remedy)
 
-    def _weights(self, pool: Pool) -> Float[np.ndarray, " N"]:
+    def _weights(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         self._log_w(pool)
         return pool.weights
 
@@ -383,11 +383,11 @@ class BestOfK(SelectionRule):
     kind: Literal["best_of_k"] = "best_of_k"
     needs_anchors: ClassVar[bool] = False
 
-    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+    def select(self, pool: SelectionPool, uniforms: Float[Array, " N"]) -> Selection:
         """The best of every context."""
         return _all(best(pool.value, pool.contexts, uniforms))
 
-    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+    def chances(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """Equal shares of the ties."""
         return _shared_by_best(pool.value, pool.contexts)
 
@@ -400,11 +400,11 @@ class Resample(SelectionRule):
 
     kind: Literal["resample"] = "resample"
 
-    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+    def select(self, pool: SelectionPool, uniforms: Float[Array, " N"]) -> Selection:
         """One draw of every context."""
         return _all(_drawn(self._weights(pool), pool.contexts, uniforms))
 
-    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+    def chances(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """The weights w̄."""
         return self._weights(pool)
 
@@ -419,7 +419,7 @@ class RejectionSampling(SelectionRule):
     log_bound: FiniteFloat | None = None
     """log M, nats; ηU_max when b = μ. None: the largest weight of the context's candidates."""
 
-    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+    def select(self, pool: SelectionPool, uniforms: Float[Array, " N"]) -> Selection:
         """The first accepted of every context; none where all are rejected."""
         return first_accepted(self._log_w(pool), pool.contexts, uniforms, self.log_bound)
 
@@ -432,7 +432,7 @@ class RejectionSampling(SelectionRule):
             return None
         return float(np.mean(to_numpy(log_w) > self.log_bound + 1e-6))
 
-    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+    def chances(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """Accepted, and none before it."""
         accepted = _acceptance(self._log_w(pool), pool.contexts, self.log_bound)
         for _, places in pool.contexts.by_size():
@@ -446,21 +446,21 @@ class _Vote(SelectionRule):
     """The answer of the largest sum of weights."""
 
     @abstractmethod
-    def _votes(self, pool: Pool) -> tuple[Float[np.ndarray, " N"], Ballots]:
+    def _votes(self, pool: SelectionPool) -> tuple[Float[np.ndarray, " N"], Ballots]:
         """Weights and answers."""
 
-    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+    def select(self, pool: SelectionPool, uniforms: Float[Array, " N"]) -> Selection:
         """The first candidate with the winning answer."""
         return _voted(*self._votes(pool), uniforms)
 
-    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+    def chances(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """Equal shares of the tied answers, on the first candidate of each."""
         weight, ballots = self._votes(pool)
         tied = ballots.winners(weight)
         count = to_numpy(pool.contexts.sum(tied))
         return np.asarray(tied / pool.contexts.spread(np.maximum(count, 1)))
 
-    def strength(self, pool: Pool) -> Float[np.ndarray, " N"]:
+    def strength(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """Share of the votes that went to the candidate's answer."""
         weight, ballots = self._votes(pool)
         return ballots.shares(weight)
@@ -474,7 +474,7 @@ class WeightedVote(_Vote):
 
     kind: Literal["weighted_vote"] = "weighted_vote"
 
-    def _votes(self, pool: Pool) -> tuple[Float[np.ndarray, " N"], Ballots]:
+    def _votes(self, pool: SelectionPool) -> tuple[Float[np.ndarray, " N"], Ballots]:
         pool.known("answers", self.kind, "Extract answers, or use `resample`.")
         return self._weights(pool), pool.ballots
 
@@ -488,7 +488,7 @@ class MajorityVote(_Vote):
     kind: Literal["majority_vote"] = "majority_vote"
     needs_anchors: ClassVar[bool] = False
 
-    def _votes(self, pool: Pool) -> tuple[Float[np.ndarray, " N"], Ballots]:
+    def _votes(self, pool: SelectionPool) -> tuple[Float[np.ndarray, " N"], Ballots]:
         pool.known("answers", self.kind, "Extract answers, or use `best_of_k`.")
         return pool.equal_weights, pool.ballots
 
@@ -501,20 +501,20 @@ class MinimumBayesRisk(SelectionRule):
 
     kind: Literal["minimum_bayes_risk"] = "minimum_bayes_risk"
 
-    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+    def select(self, pool: SelectionPool, uniforms: Float[Array, " N"]) -> Selection:
         """The candidate of least expected loss."""
         similarity = self._similarity(pool)
         return _all(minimum_risk(self._log_w(pool), similarity, pool.contexts, uniforms))
 
-    def _similarity(self, pool: Pool) -> Any:
+    def _similarity(self, pool: SelectionPool) -> Any:
         remedy = "Compute a similarity of every pair, or use `weighted_vote`."
         return pool.known("similarity", self.kind, remedy)
 
-    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+    def chances(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """Equal shares of the ties."""
         return _shared_by_best(self.strength(pool), pool.contexts)
 
-    def strength(self, pool: Pool) -> Float[np.ndarray, " N"]:
+    def strength(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """Σ_j w̄_j·G(y_i, y_j)."""
         return _gain(self._log_w(pool), self._similarity(pool), pool.contexts)
 

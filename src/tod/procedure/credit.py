@@ -11,7 +11,7 @@ from tod.candidates import Candidates, Tokens
 from tod.operators import (
     Batch,
     Credit,
-    Pool,
+    SelectionPool,
     Totals,
     UpdateRule,
 )
@@ -77,7 +77,7 @@ def totals_of(action: UpdateRule, batch: Batch) -> Totals:
 
 def pool_of(
     target: Target, candidates: Candidates, similarity: Float[Array, " P"] | None = None
-) -> Pool:
+) -> SelectionPool:
     """What a selection rule sees of some candidates.
 
     Args:
@@ -86,7 +86,7 @@ def pool_of(
         similarity: G(y_i, y_j) row by row, K² values a context, for minimum risk.
     """
     needed = target.needs(candidates.semantics)
-    return Pool(
+    return SelectionPool(
         contexts=candidates.contexts,
         value=utility_value(target, candidates),
         log_w=_if_recorded(needed, candidates, target.log_weights),

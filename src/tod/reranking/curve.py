@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from tod.base import Groups
 from tod.base.uniforms import row_keys, uniforms
-from tod.operators import BestOfK, MinimumBayesRisk, Pool, SelectionRule
+from tod.operators import BestOfK, MinimumBayesRisk, SelectionPool, SelectionRule
 from tod.reranking.answers import Similarity, similarity
 from tod.reranking.order import in_order, rank_chances
 from tod.reranking.selecting import Pairs, chances, in_parts
@@ -197,7 +197,7 @@ class _Drawn:
         n, many, k = subsets.shape
         self._at = (subsets + (contexts * table.value.shape[1])[:, None, None]).ravel()
         self._columns: dict[int, np.ndarray] = {}
-        self.pool = Pool(
+        self.pool = SelectionPool(
             contexts=Groups.equal(n * many, k),
             value=self._pick(table.value),
             log_w=None if table.log_w is None else self._pick(table.log_w),

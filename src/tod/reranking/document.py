@@ -50,7 +50,7 @@ class SelectedBlock(FiguresBlock):
 
 
 @document
-class PointBlock(FiguresBlock):
+class CurvePointBlock(FiguresBlock):
     """What a rule puts out of k candidates."""
 
     k: Count
@@ -91,7 +91,7 @@ class RuleBlock(TypedDict):
     effective: float | None
     """Candidates that share the choice in the median prompt."""
     bound: NotRequired[BoundBlock]
-    curve: list[PointBlock]
+    curve: list[CurvePointBlock]
 
 
 @document

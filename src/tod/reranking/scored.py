@@ -17,11 +17,11 @@ from tod.diagnosis.target import SourcedTarget, choose
 from tod.diagnostics import ess
 from tod.formats import Reading, read
 from tod.formats.files import expand
-from tod.formats.format import Probe
+from tod.formats.format import FileProbe
 from tod.formats.jsonl import first_keys, first_rows
 from tod.formats.registry import FORMATS
 from tod.formats.roles import spelt
-from tod.operators import MajorityVote, Pool, SelectionRule, WeightedVote
+from tod.operators import MajorityVote, SelectionPool, SelectionRule, WeightedVote
 from tod.procedure import pool_of, utility_value
 from tod.reranking.answers import Similarity, answer, answer_codes, local_codes
 
@@ -62,7 +62,7 @@ def read_scored(
     """
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     roles = dict(mapping or {})
-    probes = [Probe(path) for path in expand(several).files]
+    probes = [FileProbe(path) for path in expand(several).files]
     names: list[str] = []
     by_hand = bool({"context", "prompt"} & roles.keys()) and any(
         role.partition(".")[0] in ("utility", "reward") for role in roles
@@ -89,7 +89,7 @@ def read_scored(
     return reading
 
 
-def _names(probe: Probe) -> list[str]:
+def _names(probe: FileProbe) -> list[str]:
     jsonl = probe.suffix in (".jsonl", ".json", ".ndjson")
     return first_keys(probe.path) if jsonl else list(probe.keys)
 
@@ -129,7 +129,7 @@ def _refuse_without(path: Path, roles: Mapping[str, str], names: Sequence[str]) 
         )
 
 
-def _refuse_lists(probe: Probe, roles: Mapping[str, str]) -> None:
+def _refuse_lists(probe: FileProbe, roles: Mapping[str, str]) -> None:
     """Refuse a column of rewards that holds lists: it must be said which lists go together."""
     told = spelt(roles)
     name = next(column for role, column in told.items() if role.partition(".")[0] == "utility")
@@ -147,7 +147,7 @@ def _refuse_lists(probe: Probe, roles: Mapping[str, str]) -> None:
     )
 
 
-def _of_lists(probe: Probe, column: str) -> bool:
+def _of_lists(probe: FileProbe, column: str) -> bool:
     """Whether the first row has a list there."""
     if probe.suffix == ".parquet":
         return type(probe.keys.get(column)).__name__ in ("List", "Array")
@@ -198,7 +198,7 @@ class Scored:
 
     reading: Reading
     rows: Int[np.ndarray, " N"]
-    pool: Pool
+    pool: SelectionPool
     utility: Float[np.ndarray, " N"]
     name: str
     gold: Float[np.ndarray, " N"] | None
@@ -304,7 +304,7 @@ def scored(
     single = len(general.tilts) <= 1
     name = (general.utilities or tuple(reading.utility))[0] if single else "value"
     value = to_numpy(utility_value(general, reading))[rows]
-    pool = Pool(
+    pool = SelectionPool(
         contexts=groups,
         value=value,
         log_w=None if full.log_w is None else to_numpy(full.log_w)[rows],

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from tod.base import Groups, to_numpy
 from tod.base.uniforms import row_keys, uniforms
-from tod.operators import Pool, Selection, SelectionRule
+from tod.operators import Selection, SelectionPool, SelectionRule
 
 AT_ONCE = 1 << 20
 """Numbers that one part of a batch may hold; a single context may hold more."""
@@ -55,7 +55,7 @@ def in_parts(numbers: Int[np.ndarray, " C"]) -> Iterator[Int[np.ndarray, " c"]]:
 
 
 def select_by_pairs(
-    rule: SelectionRule, pool: Pool, draws: Float[np.ndarray, " N"], pairs: Pairs
+    rule: SelectionRule, pool: SelectionPool, draws: Float[np.ndarray, " N"], pairs: Pairs
 ) -> Selection:
     """What a rule puts out that compares candidates in pairs, K² of them a context.
 
@@ -69,7 +69,7 @@ def select_by_pairs(
     return Selection(rows, rows >= 0)
 
 
-def select(rule: SelectionRule, pool: Pool, draws: Float[np.ndarray, " N"]) -> Selection:
+def select(rule: SelectionRule, pool: SelectionPool, draws: Float[np.ndarray, " N"]) -> Selection:
     """What the rule puts out; nothing where no candidate is inside the target's support.
 
     The rules themselves refuse such contexts. Unlike them this is meant for whole batches, in
@@ -87,13 +87,15 @@ def select(rule: SelectionRule, pool: Pool, draws: Float[np.ndarray, " N"]) -> S
     return Selection(rows, rows >= 0)
 
 
-def chances(rule: SelectionRule, pool: Pool, pairs: Pairs | None = None) -> Float[np.ndarray, " N"]:
+def chances(
+    rule: SelectionRule, pool: SelectionPool, pairs: Pairs | None = None
+) -> Float[np.ndarray, " N"]:
     """P(candidate is put out) over what the rule draws, [N]; 0 in contexts outside the support."""
     return _of_candidates(rule, rule.chances, pool, pairs)
 
 
 def strengths(
-    rule: SelectionRule, pool: Pool, pairs: Pairs | None = None
+    rule: SelectionRule, pool: SelectionPool, pairs: Pairs | None = None
 ) -> Float[np.ndarray, " N"]:
     """How much speaks for each candidate, [N]; 0 in contexts outside the support."""
     return _of_candidates(rule, rule.strength, pool, pairs)
@@ -101,8 +103,8 @@ def strengths(
 
 def _of_candidates(
     rule: SelectionRule,
-    number: Callable[[Pool], Float[np.ndarray, " n"]],
-    pool: Pool,
+    number: Callable[[SelectionPool], Float[np.ndarray, " n"]],
+    pool: SelectionPool,
     pairs: Pairs | None,
 ) -> Float[np.ndarray, " N"]:
     """A number of every candidate, by a method of the rule on the contexts that it can take."""
@@ -123,7 +125,7 @@ def _of_candidates(
     return found
 
 
-def _possible(rule: SelectionRule, pool: Pool) -> Int[np.ndarray, " c"] | None:
+def _possible(rule: SelectionRule, pool: SelectionPool) -> Int[np.ndarray, " c"] | None:
     """Contexts with a candidate inside the support; None where all have one, or none needs it."""
     if not rule.needs_anchors or pool.log_w is None:
         return None
@@ -131,7 +133,9 @@ def _possible(rule: SelectionRule, pool: Pool) -> Int[np.ndarray, " c"] | None:
     return None if bool(inside.all()) else np.flatnonzero(inside)
 
 
-def _part(pool: Pool, chosen: Int[np.ndarray, " c"]) -> tuple[Pool, Int[np.ndarray, " n"]]:
+def _part(
+    pool: SelectionPool, chosen: Int[np.ndarray, " c"]
+) -> tuple[SelectionPool, Int[np.ndarray, " n"]]:
     """Some contexts of a pool, and the rows they are made of."""
     contexts, rows = pool.contexts.take(chosen)
     grid = None if pool.similarity is None else Groups(pool.contexts.sizes**2).take(chosen)[1]

@@ -17,7 +17,7 @@ from tod.runs.checkpoints import (
 )
 from tod.runs.json_lines import JsonLines
 from tod.runs.lock import NAME as LOCK
-from tod.runs.lock import DirectoryLock, Writer, writer_of
+from tod.runs.lock import DirectoryLock, LockHolder, writer_of
 from tod.runs.manifest import Manifest, differences
 from tod.runs.records import StepRecord, validated
 from tod.runs.table_parts import CONTEXTS, ROLLOUTS, Parts
@@ -306,7 +306,7 @@ def _covers(free: tuple[str, ...], path: str) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in free)
 
 
-def _check_place(path: Path, replaceable: bool, writer: Writer | None) -> None:
+def _check_place(path: Path, replaceable: bool, writer: LockHolder | None) -> None:
     """Refuse a place that holds something else than the beginning of a run.
 
     Args:

@@ -44,7 +44,7 @@ _locks: "weakref.WeakSet[DirectoryLock]" = weakref.WeakSet()
 
 
 @dataclass(frozen=True)
-class Writer:
+class LockHolder:
     """The process that holds a lock.
 
     Attributes:
@@ -105,7 +105,12 @@ class DirectoryLock:
     """
 
     def __init__(
-        self, directory: Path, descriptor: int, writer: Writer, earlier: Writer | None, made: bool
+        self,
+        directory: Path,
+        descriptor: int,
+        writer: LockHolder,
+        earlier: LockHolder | None,
+        made: bool,
     ) -> None:
         self.directory, self.writer, self.earlier = directory, writer, earlier
         self._descriptor, self._made = descriptor, made
@@ -156,7 +161,7 @@ class DirectoryLock:
         earlier = _read(path)
         if earlier is not None and not _dead(earlier, path, locked):
             raise BeingWritten(_refusal(path, earlier))
-        writer = Writer.this(purpose)
+        writer = LockHolder.this(purpose)
         record = json.dumps(asdict(writer)).encode() + b"\n"
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, record, 0)
@@ -216,7 +221,7 @@ def _beat(path: Path, ended: threading.Event) -> None:
             os.utime(path)
 
 
-def writer_of(directory: Path) -> Writer | None:
+def writer_of(directory: Path) -> LockHolder | None:
     """Who last took the lock of ``directory`` and did not release it, alive or dead."""
     return _read(directory / NAME)
 
@@ -240,7 +245,7 @@ def _flock(descriptor: int, path: Path) -> bool:
     return True
 
 
-def _dead(writer: Writer, path: Path, locked: bool) -> bool:
+def _dead(writer: LockHolder, path: Path, locked: bool) -> bool:
     """Whether the last writer is gone, when this process does or cannot hold the ``flock``."""
     if writer.machine == _machine():
         return locked or not writer.runs
@@ -266,10 +271,10 @@ def _time(path: Path) -> int | None:
         return None
 
 
-def _read(path: Path) -> Writer | None:
+def _read(path: Path) -> LockHolder | None:
     try:
         data: Any = json.loads(path.read_bytes())
-        return Writer(**data) if data["schema"] == _SCHEMA else None
+        return LockHolder(**data) if data["schema"] == _SCHEMA else None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
@@ -281,7 +286,7 @@ def _same_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _refusal(path: Path, writer: Writer | None) -> str:
+def _refusal(path: Path, writer: LockHolder | None) -> str:
     by = "another process" if writer is None else str(writer)
     return (
         f"{path.parent} is being written by {by}. A directory has one writer, so nothing in it "

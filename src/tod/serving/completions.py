@@ -55,7 +55,7 @@ class _Models(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class Asked:
+class CompletionRequest:
     """Completions of one prompt.
 
     Attributes:
@@ -124,7 +124,7 @@ class Completion:
     truncated: bool
 
 
-def complete(client: Client, asked: Asked) -> tuple[Completion, ...]:
+def complete(client: Client, asked: CompletionRequest) -> tuple[Completion, ...]:
     """The K candidates of one prompt, in their order.
 
     Raises:
@@ -264,7 +264,7 @@ def _begin(content: bytes) -> str:
     return repr(content[:60].decode("utf-8", "replace"))
 
 
-def _completion(client: Client, asked: Asked, choice: _Choice) -> Completion:
+def _completion(client: Client, asked: CompletionRequest, choice: _Choice) -> Completion:
     """One candidate, when its parts fit together."""
     where = f"choices[{choice.index}]"
     _same_prompt(client, asked.prompt, choice)
@@ -288,7 +288,7 @@ def _completion(client: Client, asked: Asked, choice: _Choice) -> Completion:
     return Completion(np.array(ids), log_mu, _truncated(client, asked, choice, ids))
 
 
-def _truncated(client: Client, asked: Asked, choice: _Choice, ids: list[int]) -> bool:
+def _truncated(client: Client, asked: CompletionRequest, choice: _Choice, ids: list[int]) -> bool:
     """Whether a candidate was cut, when its end and its length agree with what the server says."""
     where, ends = f"choices[{choice.index}]", set(asked.stop_ids)
     if choice.finish_reason not in ("stop", "length"):

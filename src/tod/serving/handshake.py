@@ -8,7 +8,7 @@ import numpy as np
 from tod.base import Groups, ModelError
 from tod.diagnostics import Sync, in_sync
 from tod.serving.client import Client
-from tod.serving.completions import Asked, Completion, complete, models, score
+from tod.serving.completions import Completion, CompletionRequest, complete, models, score
 
 SIZE = 4
 """Candidates of every prompt: enough to see that n is obeyed."""
@@ -42,7 +42,7 @@ class Greeting:
     ended: float
 
 
-def handshake(client: Client, asked: Sequence[Asked]) -> Greeting:
+def handshake(client: Client, asked: Sequence[CompletionRequest]) -> Greeting:
     """Draw a few candidates as the run will, and score them by the same server.
 
     Every answer is read as in the run: n, token ids, log-probs and the end-of-sequence token are
@@ -79,7 +79,7 @@ def _names(known: Iterable[str]) -> str:
     return ", ".join([*shown, "…"] if len(names) > 10 else shown) or "none"
 
 
-def _serves(client: Client, asked: Sequence[Asked]) -> int | None:
+def _serves(client: Client, asked: Sequence[CompletionRequest]) -> int | None:
     """The context of the model, which is there and long enough."""
     known, model = models(client), asked[0].model
     if model not in known:
@@ -97,14 +97,14 @@ def _serves(client: Client, asked: Sequence[Asked]) -> int | None:
     return longest
 
 
-def _short(one: Asked, longest: int | None) -> Asked:
+def _short(one: CompletionRequest, longest: int | None) -> CompletionRequest:
     """A few candidates that leave room for the one token that a server draws when it scores."""
     room = one.max_new_tokens if longest is None else longest - 1 - len(one.prompt)
     return replace(one, size=SIZE, max_new_tokens=max(1, min(one.max_new_tokens, room)))
 
 
 def _rescored(
-    client: Client, asked: Sequence[Asked], drawn: Sequence[Sequence[Completion]]
+    client: Client, asked: Sequence[CompletionRequest], drawn: Sequence[Sequence[Completion]]
 ) -> tuple[np.ndarray, np.ndarray, Groups]:
     """Log μ and the server's own score of every drawn token, and the candidates they are of."""
     rows = [(one.prompt, c) for one, row in zip(asked, drawn, strict=True) for c in row]
@@ -116,7 +116,7 @@ def _rescored(
     return log_mu, np.concatenate(scores), Groups(np.array([len(c.ids) for _, c in rows]))
 
 
-def _as_asked(client: Client, few: Sequence[Asked]) -> None:
+def _as_asked(client: Client, few: Sequence[CompletionRequest]) -> None:
     """Refuse log μ of temperature 1 and the full support where something else is drawn."""
     drawn = [complete(client, one) for one in few]
     log_mu, rescored, _ = _rescored(client, few, drawn)

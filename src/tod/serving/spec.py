@@ -32,7 +32,7 @@ def _addresses(value: Any) -> Any:
     return cleaned
 
 
-class Sync(Spec):
+class SyncSpec(Spec):
     """How the adapters that are trained reach the servers, and what is done where they did not."""
 
     adapters: Path | None = None
@@ -70,5 +70,5 @@ class Servers(Spec):
 class ServedPolicy(Servers):
     """Servers that draw the candidates in the place of this process."""
 
-    sync: Sync = Sync()
+    sync: SyncSpec = SyncSpec()
     """Training: how the servers get the weights."""

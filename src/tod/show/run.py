@@ -123,14 +123,14 @@ def run(
     from tod.engine.conduct import conduct, on_threads
     from tod.engine.place import placed
     from tod.engine.which_recipe import settings_of
-    from tod.show.terminal.progress import Progress
+    from tod.show.terminal.progress import RunProgress
 
     words = tuple(_words(overrides))
     asked = words if output is None else (*words, f"output={json.dumps(str(output))}")
     settings = settings_of(str(recipe), asked, resume)
     with on_threads(threads) as world:
         settings = placed(settings, world, resume=resume, overwrite=overwrite, overrides=words)
-        with Progress(settings, quiet=not (progress and world.main)) as watched:
+        with RunProgress(settings, quiet=not (progress and world.main)) as watched:
             directory = conduct(
                 settings,
                 world,

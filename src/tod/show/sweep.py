@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tod.study.executors import On
-    from tod.study.sweep.grid import Grid
-    from tod.study.sweep.run import Progress
+    from tod.study.sweep.grid import SweepGrid
+    from tod.study.sweep.run import SweepProgress
 
 __all__ = ["PAGE", "Sweep", "sweep"]
 
@@ -51,14 +51,14 @@ class Sweep(Displayed):
     @classmethod
     def run(
         cls,
-        grid: "Grid",
+        grid: "SweepGrid",
         folder: Path,
         *,
         processes: int = 1,
         limit: int | None = None,
         threads: int = 1,
         allow_imports: bool = False,
-        progress: "Callable[[Progress], None] | None" = None,
+        progress: "Callable[[SweepProgress], None] | None" = None,
         on: "On | None" = None,
     ) -> "Sweep":
         """Do what is missing of a grid, as `tod.sweep` says.
@@ -138,7 +138,7 @@ def sweep(
     limit: int | None = None,
     threads: int = 1,
     allow_imports: bool = False,
-    progress: "Callable[[Progress], None] | None" = None,
+    progress: "Callable[[SweepProgress], None] | None" = None,
     on: str = "local",
     on_options: Mapping[str, Any] | None = None,
 ) -> Sweep:

@@ -8,7 +8,7 @@ from tod.runs.facts import listed
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictWords:
     """How a verdict is written.
 
     Attributes:
@@ -27,36 +27,38 @@ class Verdict:
 
 
 VERDICTS = {
-    "swap_stable": Verdict(
+    "swap_stable": VerdictWords(
         "swap-stable",
         "stable",
         "green",
         "Operators that share this target should be interchangeable here.",
         "Rules that select for this target should be interchangeable here.",
     ),
-    "transition": Verdict(
+    "transition": VerdictWords(
         "transition",
         "transition",
         "yellow",
         "Between the regimes: how the operator works may matter as much as the target.",
         "Between the regimes: how the rule selects may matter as much as the target.",
     ),
-    "operator_dominated": Verdict(
+    "operator_dominated": VerdictWords(
         "operator-dominated",
         "dominated",
         "red",
         "The operator, not the target, decides what is learned here.",
         "The rule that selects, not the target, decides what is put out here.",
     ),
-    "undetermined": Verdict(
+    "undetermined": VerdictWords(
         "undetermined", "undetermined", "magenta", "The data do not tell which regime this is."
     ),
 }
 
-_UNJUDGED = Verdict("not judged", "undetermined", "bright_black", "No step of this run was judged.")
+_UNJUDGED = VerdictWords(
+    "not judged", "undetermined", "bright_black", "No step of this run was judged."
+)
 
 
-def verdict_words(name: object) -> Verdict:
+def verdict_words(name: object) -> VerdictWords:
     """How a verdict of a record is written; of one without, that it was not judged."""
     return VERDICTS.get(str(name), _UNJUDGED)
 

@@ -12,9 +12,9 @@ from tod.operators import (
     BestOfK,
     MajorityVote,
     MinimumBayesRisk,
-    Pool,
     RejectionSampling,
     Resample,
+    SelectionPool,
     SelectionRule,
     WeightedVote,
 )
@@ -171,7 +171,7 @@ class _Scene:
         rows = draw(self.log_mu, batch * size, seed, size, number)
         place = np.arange(count)[:, None]
         contexts = Groups.equal(count * batch, size)
-        pool = Pool(
+        pool = SelectionPool(
             contexts,
             self.u[place, rows].ravel(),
             self.log_w[place, rows].ravel(),

@@ -17,15 +17,15 @@ from tod.operators import Batch, Credit, Operator, UpdateRule
 from tod.study.policy import Adam, slope_of_choices
 from tod.study.sampled import rows_at, uniforms
 from tod.study.swap.exact_spec import UTILITY
-from tod.study.swap.exact_stack import Drawn, Sampler, Stack, by_symbol, law_of
+from tod.study.swap.exact_stack import CandidateStack, Sampler, Stack, by_symbol, law_of
 from tod.study.world import FiniteWorld, Law, log_softmax
 from tod.targets import ScalarReward
 
-__all__ = ["Pace", "Seen", "Setting", "Steered"]
+__all__ = ["BatchReadings", "Pace", "SharedSettings", "Steered"]
 
 
 @dataclass(frozen=True)
-class Setting:
+class SharedSettings:
     """What all arms share.
 
     Attributes:
@@ -68,7 +68,7 @@ class Pace:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class BatchReadings:
     """What a batch told of every run, before its update.
 
     Attributes:
@@ -145,7 +145,7 @@ def _middle(x: Any, some: Any) -> Any:
     return np.where(count > 0, np.take_along_axis(ordered, at, axis=2)[..., 0], np.nan)
 
 
-Steer = Callable[[int, Seen], Pace]
+Steer = Callable[[int, BatchReadings], Pace]
 """What sets the sharpness and the rate of the next batch of every run."""
 
 
@@ -159,7 +159,7 @@ class Steered:
         arms: How many arms.
     """
 
-    setting: Setting
+    setting: SharedSettings
     worlds: Sequence[FiniteWorld]
     arms: int
     stack: Stack = field(init=False)
@@ -188,7 +188,9 @@ class Steered:
         for step in range(self.setting.steps):
             if step in due:
                 mu = Sampler.of_choices(self.stack, log_softmax(self.logits, axis=0))
-            drawn = Drawn.of(self.stack, self._target, rows_at(mu.table, uniform(step)), mu)
+            drawn = CandidateStack.of(
+                self.stack, self._target, rows_at(mu.table, uniform(step)), mu
+            )
             log_cond = log_softmax(self.logits.take(drawn.states, axis=1), axis=0)
             batch = self._at(drawn.batch, pace, log_cond.ravel()[drawn.place])
             credit = rule.credit(batch)
@@ -240,7 +242,7 @@ class Steered:
             self.logits += before
         return adam
 
-    def _seen(self, batch: Batch, credit: Credit) -> Seen:
+    def _seen(self, batch: Batch, credit: Credit) -> BatchReadings:
         log_pi = batch.sequences.sum(batch.log_policy)
         sums = path_sums(
             np.asarray(batch.tilt), np.asarray(log_pi - batch.log_base), batch.contexts
@@ -253,7 +255,7 @@ class Steered:
         log_r = self.stack.by_run(np.asarray(log_pi - batch.log_mu))
         rho = np.exp(log_r - log_r.max(axis=3, keepdims=True))
         leg = rho.sum(axis=3) ** 2 / np.einsum("wack,wack->wac", rho, rho) / rho.shape[3]
-        return Seen(
+        return BatchReadings(
             informative=value.max(axis=3) > value.min(axis=3),
             path=PathSums(**by_run),
             policy_proposal=np.quantile(leg, 0.5, axis=2, method="inverted_cdf"),

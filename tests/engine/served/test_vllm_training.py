@@ -26,7 +26,7 @@ from tod.engine.sampling.params import SamplingParams
 from tod.engine.sampling.sampler import sample
 from tod.engine.served.check import check_server
 from tod.engine.served.sampler import ServedSampler
-from tod.engine.served.watch import Probe, watch
+from tod.engine.served.watch import TransferProbe, watch
 from tod.engine.served.weights import ServedWeights
 from tod.engine.session import open_session
 from tod.engine.settings import RunSettings
@@ -212,7 +212,7 @@ def test_an_adapter_of_an_earlier_version_is_told(server, tmp_path):
     sampler, generator = ServedSampler(spec, 21), torch.Generator().manual_seed(0)
     weights = ServedWeights(sampler, tmp_path / "adapters")
     prompts = (np.array([5, 20, 11, 20, 4]), np.array([7, 20, 6, 20, 9]))
-    probe = Probe(prompts, SamplingParams(max_new_tokens=16), (1,), 0)
+    probe = TransferProbe(prompts, SamplingParams(max_new_tokens=16), (1,), 0)
     found = []
     for version in range(3):
         with torch.no_grad():

@@ -10,9 +10,9 @@ from tod.study.distances import mean_variation
 from tod.study.language import Language
 from tod.study.swap import excess
 from tod.study.swap.exact_results import AGAIN, ExactResult, all_pairs
-from tod.study.swap.exact_run import Task, run_task
+from tod.study.swap.exact_run import ExactBlock, run_task
 from tod.study.swap.exact_stack import Stack
-from tod.study.swap.exact_training import Arm, Ends, train_stack
+from tod.study.swap.exact_training import Ends, ExactOperator, train_stack
 from tod.study.swap.subset import without_contrast
 from tod.study.world import FiniteWorld
 from tolerance import unit_roundoff
@@ -38,7 +38,7 @@ def coin(tiny, heads):
     directions = np.broadcast_to(np.eye(a), (1, s, a, a)).copy()
     directions[:, :, 0, 1] = directions[:, :, 1, 0] = 0.5
     names = ("centred", "token_clip", "weighted_mle", "centred" + AGAIN)[:a]
-    arms = tuple(Arm(name, tiny.operators[name.removesuffix(AGAIN)]) for name in names)
+    arms = tuple(ExactOperator(name, tiny.operators[name.removesuffix(AGAIN)]) for name in names)
     stack = Stack.of((world,), tuple(range(s)))
     ends = Ends(laws, legs, active, directions)
     return ExactResult.of(tiny.revised(seeds=s), stack, tiny.settings[0], arms, ends)
@@ -122,7 +122,10 @@ def test_an_operator_of_another_target_ends_elsewhere(tiny):
         pull=KLPull(kind="k3"),
     )
     names = ("centred", "token_clip")
-    arms = (*(Arm(n, spec.operators[n]) for n in names), Arm("broken", Operator(action=broken)))
+    arms = (
+        *(ExactOperator(n, spec.operators[n]) for n in names),
+        ExactOperator("broken", Operator(action=broken)),
+    )
     worlds = tuple(spec.world(number) for number in (0, 1))
     fresh = spec.settings[2]
     stack = Stack.of(worlds, (0, 1))
@@ -138,11 +141,11 @@ def test_an_operator_of_another_target_ends_elsewhere(tiny):
 def test_controls(tiny):
     """No difference under two names; η 0 against η 5 far apart, and the end of η 0 the base."""
     spec = tiny.revised(seeds=4, steps=60)
-    task = Task(spec.settings[2], (0, 1))
+    task = ExactBlock(spec.settings[2], (0, 1))
     result = run_task(spec, task)
     for negative, condition in zip(result.negative, result.conditions, strict=True):
         assert abs(excess(negative)[0, 1]) < 0.1 * np.mean(condition.travel)
-    ladder = run_task(spec, Task(spec.settings[0], (0, 1), "ladder"))
+    ladder = run_task(spec, ExactBlock(spec.settings[0], (0, 1), "ladder"))
     assert ladder.negative == []
     for condition in ladder.conditions:
         assert condition.operators == ("η 0", "η 5")

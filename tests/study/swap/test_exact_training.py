@@ -8,8 +8,8 @@ from tod.study.distances import mean_variation
 from tod.study.population import Policies
 from tod.study.population_credit import population_credit
 from tod.study.swap.exact_spec import in_nats, procedure_of
-from tod.study.swap.exact_stack import Drawn, Sampler, Stack, run_seed
-from tod.study.swap.exact_training import Arm, train_stack
+from tod.study.swap.exact_stack import CandidateStack, Sampler, Stack, run_seed
+from tod.study.swap.exact_training import ExactOperator, train_stack
 from tod.study.training import TrainingPlan, train
 from tod.study.world import FiniteWorld
 from tolerance import double
@@ -28,7 +28,7 @@ def stack(tiny):
 
 
 def arms_of(spec, *names):
-    return tuple(Arm(name, spec.operators[name]) for name in names or spec.operators)
+    return tuple(ExactOperator(name, spec.operators[name]) for name in names or spec.operators)
 
 
 @pytest.mark.parametrize("mu", ["base", "hole", "on-policy"])
@@ -64,7 +64,11 @@ def test_runs_of_a_stack_differ(tiny, stack):
 
 def test_streams_are_other_numbers_and_equal_streams_common_ones(tiny, stack):
     centred = tiny.operators["centred"]
-    arms = (Arm("one", centred), Arm("two", centred), Arm("three", centred, stream=1))
+    arms = (
+        ExactOperator("one", centred),
+        ExactOperator("two", centred),
+        ExactOperator("three", centred, stream=1),
+    )
     one, two, three = train_stack(tiny, stack, tiny.settings[0], arms).laws
     np.testing.assert_array_equal(one, two)
     assert mean_variation(one[0, 0], three[0, 0]) > 0.01
@@ -84,7 +88,7 @@ def test_many_candidates_lead_to_the_target(tiny, name):
 def test_distillation_from_the_target_leads_to_it(tiny):
     spec = tiny.revised(steps=120, legs_every=40)
     action = {"distillation": {"aggregation": "sequence_mean_token_sum"}}
-    arm = Arm("opd", Operator(action=NoCredit(), auxiliary=action))
+    arm = ExactOperator("opd", Operator(action=NoCredit(), auxiliary=action))
     stack = Stack.of((spec.world(0),), (0,))
     law = train_stack(spec, stack, spec.settings[2], (arm,)).laws[0, 0, 0]
     world = stack.worlds[0]
@@ -151,5 +155,5 @@ def test_sizes_of_a_step_are_those_of_one_run(tiny, stack):
     mu = Sampler.of_law(stack, stack.law(lambda world: world.base))
     rows = np.zeros((8, tiny.size), dtype=np.int64)
     target = procedure_of(tiny.operators["centred"], 1.0).tilt
-    totals = Drawn.of(stack, target, rows, mu).batch.totals
+    totals = CandidateStack.of(stack, target, rows, mu).batch.totals
     assert (totals.tokens, totals.candidates, totals.contexts) == (2 * 8 * 2, 2 * 8, 2)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 from tod.configurations.shell.marks import carried, known, plain
-from tod.configurations.shell.state import State
+from tod.configurations.shell.state import ShellState
 
 _TOKEN = re.compile(
     r"\s*(?:(0[xX][0-9a-fA-F]+|\d+)|([A-Za-z_]\w*)|"
@@ -65,7 +65,7 @@ class Arithmetic:
         carried: Marks of what was assumed for the numbers used.
     """
 
-    def __init__(self, text: str, state: State, depth: int = 0) -> None:
+    def __init__(self, text: str, state: ShellState, depth: int = 0) -> None:
         self.state, self.depth, self.carried = state, depth, carried(text)
         self.tokens: list[str] = []
         at, text = 0, plain(text).strip()

@@ -8,8 +8,8 @@ from tod.configurations.shell.environment_words import with_words_of
 from tod.configurations.shell.marks import Marks, known, plain, without_marks
 from tod.configurations.shell.nested import Inner, inner_scripts
 from tod.configurations.shell.programs import Program, program_of
-from tod.configurations.shell.state import State
-from tod.configurations.shell.walk import Run, Walk
+from tod.configurations.shell.state import ShellState
+from tod.configurations.shell.walk import ProgramRun, Walk
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Command:
     """
 
     program: Program
-    run: Run
+    run: ProgramRun
     folder: str | None = None
 
     @property
@@ -61,12 +61,14 @@ class Script:
         walk = Walk(self.marks, self._started, self.files)
         text = without_marks(text.replace("\r\n", "\n"))
         told = {name: without_marks(value) for name, value in outside.items()}
-        state = State(dict(told), exported=set(told))
+        state = ShellState(dict(told), exported=set(told))
         state.begun_as(self.files.own)
         walk.script(text, state)
         return self.commands
 
-    def _started(self, walk: Walk, run: Run, document: str | None, state: State) -> None:
+    def _started(
+        self, walk: Walk, run: ProgramRun, document: str | None, state: ShellState
+    ) -> None:
         program = program_of(tuple(map(self.files.short, run.words)))
         if program is not None:
             self.commands.append(
@@ -82,8 +84,8 @@ class Script:
         """The text of a file that the script does not write itself."""
         return None if self.files.whole(name) in self.marks.rewritten else self.files.text(name)
 
-    def _inner(self, walk: Walk, run: Run, inner: Inner, state: State) -> None:
-        started = state.started(inner.arguments) if inner.inherits else State(arguments=())
+    def _inner(self, walk: Walk, run: ProgramRun, inner: Inner, state: ShellState) -> None:
+        started = state.started(inner.arguments) if inner.inherits else ShellState(arguments=())
         started.depth = state.depth + 1
         with_words_of(run.words, started)
         if inner.file and not inner.copied:
@@ -102,7 +104,7 @@ _ADDING = ("xargs", "parallel", "find")
 """Programs that start another one with words of their own behind its words, or for ``{}``."""
 
 
-def _added_to(run: Run, program: Program, marks: Marks) -> Run:
+def _added_to(run: ProgramRun, program: Program, marks: Marks) -> ProgramRun:
     """A run with what a program that starts it adds to its words, which is not read."""
     name = next((n for n in map(plain, run.words[: program.start]) if n in _ADDING), None)
     if name is None:
@@ -117,7 +119,7 @@ def _added_to(run: Run, program: Program, marks: Marks) -> Run:
     )
 
 
-def _writes_script(run: Run, document: str) -> bool:
+def _writes_script(run: ProgramRun, document: str) -> bool:
     """Whether a command writes down lines that are a script of their own."""
     written = plain(run.words[0]) in ("cat", "tee")
     return written and re.match(r"\s*#!.*sh\b", document) is not None

@@ -19,7 +19,7 @@ _NUMBERS: dict[str, Callable[[int, int], bool]] = {
 
 
 @dataclass
-class Condition:
+class ShellTest:
     """One test.
 
     Attributes:
@@ -121,7 +121,7 @@ def _not(value: bool | None) -> bool | None:
 def tested(node: Node, words: Words) -> tuple[bool | None, str]:
     """Whether a ``test_command`` holds, and marks of what was assumed to decide it."""
     double = text_of(node.children[0]) == "[["
-    condition = Condition(words, double)
+    condition = ShellTest(words, double)
     inside = node.named_children
     if len(inside) != 1:
         return None, ""

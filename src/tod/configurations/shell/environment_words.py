@@ -3,14 +3,14 @@
 import re
 
 from tod.configurations.shell.marks import plain
-from tod.configurations.shell.state import State
+from tod.configurations.shell.state import ShellState
 
 _SETS = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _BEFORE = ("env", "sudo")
 _HANDS_ON = ("--export=", "--env=")
 
 
-def with_words_of(words: tuple[str, ...], state: State) -> State:
+def with_words_of(words: tuple[str, ...], state: ShellState) -> ShellState:
     """The state that a program begins in, after what the words around it say.
 
     Args:
@@ -30,7 +30,7 @@ def with_words_of(words: tuple[str, ...], state: State) -> State:
     return state
 
 
-def _behind(words: tuple[str, ...], state: State) -> None:
+def _behind(words: tuple[str, ...], state: ShellState) -> None:
     """Words of ``env``: variables, ``-i`` and ``-u NAME``."""
     at = 0
     while at < len(words):
@@ -45,7 +45,7 @@ def _behind(words: tuple[str, ...], state: State) -> None:
         at += 1
 
 
-def _put(words: list[str], state: State) -> bool:
+def _put(words: list[str], state: ShellState) -> bool:
     """Set what words of the form ``NAME=value`` do; whether all of them are."""
     found = [_SETS.fullmatch(word) for word in words]
     for one in found:

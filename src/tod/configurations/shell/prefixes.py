@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from tod.configurations.shell.marks import plain
 
 if TYPE_CHECKING:
-    from tod.configurations.shell.walk import Run
+    from tod.configurations.shell.walk import ProgramRun
 
 _OPTIONS = {"command": ("-p", "--"), "builtin": ("--",), "time": ("-p", "--")}
 
 
-def without_prefixes(run: "Run") -> "Run":
+def without_prefixes(run: "ProgramRun") -> "ProgramRun":
     """The command without them; itself where ``command -v`` asks for another one's place."""
     while run.words and plain(run.words[0]) in _OPTIONS:
         skips, at = _OPTIONS[plain(run.words[0])], 1

@@ -46,7 +46,7 @@ class TrainingCommand:
 
 
 @dataclass
-class Reader:
+class ScriptReader:
     """Reads scripts.
 
     Attributes:

@@ -10,10 +10,10 @@ from pydantic import Field
 
 from tod.base import Spec, read_packaged
 
-__all__ = ["Recorded", "recorded", "recorded_program", "recorded_programs"]
+__all__ = ["RecordedPrograms", "recorded", "recorded_program", "recorded_programs"]
 
 
-class Recorded(Spec):
+class RecordedPrograms(Spec):
     """Programs of a framework."""
 
     framework: str
@@ -45,13 +45,13 @@ class Recorded(Spec):
 
 
 @cache
-def recorded_programs() -> tuple[Recorded, ...]:
+def recorded_programs() -> tuple[RecordedPrograms, ...]:
     """All that are recorded."""
     path = Path(__file__).parent.parent / "facts" / "programs.yaml"
-    return tuple(Recorded.parse(row, str(path)) for row in read_packaged(path))
+    return tuple(RecordedPrograms.parse(row, str(path)) for row in read_packaged(path))
 
 
-def recorded_program(names: Sequence[str]) -> tuple[Recorded, int, int] | None:
+def recorded_program(names: Sequence[str]) -> tuple[RecordedPrograms, int, int] | None:
     """Whose program is among words, where its name begins and how many words it has."""
     possible = [one for one in recorded_programs() if one.may_be(names)]
     for at, name in enumerate(names if possible else ()):
@@ -64,6 +64,6 @@ def recorded_program(names: Sequence[str]) -> tuple[Recorded, int, int] | None:
     return None
 
 
-def recorded(framework: str) -> Recorded | None:
+def recorded(framework: str) -> RecordedPrograms | None:
     """The programs of a framework; None where none are recorded."""
     return next((one for one in recorded_programs() if one.framework == framework), None)

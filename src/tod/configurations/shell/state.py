@@ -30,7 +30,7 @@ ALL = "*"
 
 
 @dataclass
-class State:
+class ShellState:
     """A shell at one place of a script, on one of the ways to it.
 
     Attributes:
@@ -94,7 +94,7 @@ class State:
         else:
             self.variables[SOURCES] = files
 
-    def copy(self) -> "State":
+    def copy(self) -> "ShellState":
         """Another one that changes alone."""
         return replace(
             self,
@@ -106,14 +106,14 @@ class State:
             fixed=set(self.fixed),
         )
 
-    def started(self, arguments: tuple[str, ...] | None = ()) -> "State":
+    def started(self, arguments: tuple[str, ...] | None = ()) -> "ShellState":
         """A new shell that this one starts: it sees what is exported."""
         seen = {
             n: value
             for n, value in self.variables.items()
             if (n in self.exported or n == FOLDER) and n != SOURCES
         }
-        return State(
+        return ShellState(
             seen,
             arguments,
             exported=self.exported - {ALL},
@@ -123,7 +123,7 @@ class State:
             open=self.open,
         )
 
-    def same(self, other: "State") -> bool:
+    def same(self, other: "ShellState") -> bool:
         """Whether whatever follows is the same."""
         return all(getattr(self, name) == getattr(other, name) for name in _FOLLOWS)
 
@@ -157,15 +157,15 @@ class State:
             else:
                 self.variables[name] = value
 
-    def ended(self, status: bool | None, why: str = "") -> list["State"]:
+    def ended(self, status: bool | None, why: str = "") -> list["ShellState"]:
         """This way with the status of its last command."""
         self.status, self.why = status, why
         return [self]
 
 
-def distinct(states: Iterable[State]) -> list[State]:
+def distinct(states: Iterable[ShellState]) -> list[ShellState]:
     """Ways that differ in what follows; the status is open where it alone differs."""
-    found: list[State] = []
+    found: list[ShellState] = []
     for state in states:
         like = next((other for other in found if other.same(state)), None)
         if like is None:
@@ -175,7 +175,7 @@ def distinct(states: Iterable[State]) -> list[State]:
     return found
 
 
-def joined(states: list[State], marks: Marks) -> State:
+def joined(states: list[ShellState], marks: Marks) -> ShellState:
     """One state for several: what they differ in is not known."""
     whole = states[0].copy()
     for state in states[1:]:

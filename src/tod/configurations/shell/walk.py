@@ -15,7 +15,7 @@ from tod.configurations.shell.patterns import matches
 from tod.configurations.shell.prefixes import without_prefixes
 from tod.configurations.shell.printing import PRINTING
 from tod.configurations.shell.rewritten import rewritten
-from tod.configurations.shell.state import SOURCES, State, Value, assuming, distinct, joined
+from tod.configurations.shell.state import SOURCES, ShellState, Value, assuming, distinct, joined
 from tod.configurations.shell.tree import Node, assigned, parse, text_of, words_of
 from tod.configurations.shell.words import ALWAYS, Words
 
@@ -34,7 +34,7 @@ _PRINTS_ELSEWHERE = re.compile(r"1?>|&>")
 
 
 @dataclass(frozen=True)
-class Run:
+class ProgramRun:
     """A program that a script runs, on one way to it.
 
     Attributes:
@@ -67,20 +67,20 @@ class Walk:
     """
 
     marks: Marks
-    started: Callable[["Walk", Run, str | None, State], None]
+    started: Callable[["Walk", ProgramRun, str | None, ShellState], None]
     files: Near
     line: int = 0
     documents: Documents = field(default_factory=Documents)
     steps: int = 0
     work: int = 0
 
-    def script(self, text: str, state: State) -> list[State]:
+    def script(self, text: str, state: ShellState) -> list[ShellState]:
         """Follow a script; the ways that it ends."""
         if state.depth > _DEEPEST:
             return builtins_.lose_all(self, state, "a script that deep")
         return self.each(parse(self.documents.taken_out(text)).children, [state])
 
-    def inside(self, text: str, state: State, line: int) -> list[State]:
+    def inside(self, text: str, state: ShellState, line: int) -> list[ShellState]:
         """Follow a script that stands in another one, from one of its lines on."""
         before, self.line = self.line, line
         try:
@@ -88,11 +88,11 @@ class Walk:
         finally:
             self.line = before
 
-    def expansion(self, state: State) -> Words:
+    def expansion(self, state: ShellState) -> Words:
         """Expansion of words in a state."""
         return Words(state, self.marks, self._printed)
 
-    def each(self, nodes: Iterable[Node], states: list[State]) -> list[State]:
+    def each(self, nodes: Iterable[Node], states: list[ShellState]) -> list[ShellState]:
         """Statements one after the other."""
         for node in nodes:
             if not node.is_named and node.type not in ("[", "[["):
@@ -104,14 +104,14 @@ class Walk:
             states = [*ended, *self._limited([end for s in going for end in self._whole(node, s)])]
         return states
 
-    def _whole(self, node: Node, state: State) -> list[State]:
+    def _whole(self, node: Node, state: ShellState) -> list[ShellState]:
         """One statement with the sign behind it: ``&`` leaves it to another shell."""
         behind = node.next_sibling
         if behind is not None and behind.type == "&":
             return self._after(state, self.one(node, state.copy()))
         return self.one(node, state)
 
-    def one(self, node: Node, state: State) -> list[State]:
+    def one(self, node: Node, state: ShellState) -> list[ShellState]:
         """One statement.
 
         Raises:
@@ -136,16 +136,16 @@ class Walk:
             return [state]
         return self._lost(node, state)
 
-    def _limited(self, states: list[State]) -> list[State]:
+    def _limited(self, states: list[ShellState]) -> list[ShellState]:
         states = distinct(states)
         if len(states) <= _WAYS:
             return states
-        apart: dict[str, list[State]] = {}
+        apart: dict[str, list[ShellState]] = {}
         for state in states:
             apart.setdefault(state.flow, []).append(state)
         return [joined(group, self.marks) for group in apart.values()]
 
-    def _lost(self, node: Node, state: State) -> list[State]:
+    def _lost(self, node: Node, state: ShellState) -> list[ShellState]:
         """What the grammar could not place: names that are written in it are not known."""
         for name in builtins_.written(text_of(node)) | assigned(node):
             state.set(name, self.marks.unread(f"${name}"))
@@ -153,7 +153,7 @@ class Walk:
             return self.each([n for n in node.named_children if "command" in n.type], [state])
         return state.ended(None)
 
-    def _printed(self, text: str, state: State) -> str | None:
+    def _printed(self, text: str, state: ShellState) -> str | None:
         """What a command in `$(…)` prints; None if not known."""
         if text.lstrip().startswith("<"):  # the lines of a file
             return None
@@ -165,17 +165,17 @@ class Walk:
 
     # statements of the grammar, by the names of their nodes
 
-    def _program(self, node: Node, state: State) -> list[State]:
+    def _program(self, node: Node, state: ShellState) -> list[ShellState]:
         return self.each(node.children, [state])
 
     _compound = _program
 
-    def _compound_statement(self, node: Node, state: State) -> list[State]:
+    def _compound_statement(self, node: Node, state: ShellState) -> list[ShellState]:
         if text_of(node.children[0]) == "((":
             return self.worked_out(text_of(node)[2:-2], state)
         return self.each(node.children, [state])
 
-    def worked_out(self, text: str, state: State) -> list[State]:
+    def worked_out(self, text: str, state: ShellState) -> list[ShellState]:
         """An expression of whole numbers; what it gives a value is lost where it is not known."""
         names = builtins_.counted(text)
         try:
@@ -189,18 +189,18 @@ class Walk:
                 state.set(name, self.marks.unread(f"${name}"))
             return state.ended(None)
 
-    def _subshell(self, node: Node, state: State) -> list[State]:
+    def _subshell(self, node: Node, state: ShellState) -> list[ShellState]:
         ends = self.each(node.children, [state.copy()])
         return self._after(state, ends)
 
-    def _after(self, state: State, ends: list[State]) -> list[State]:
+    def _after(self, state: ShellState, ends: list[ShellState]) -> list[ShellState]:
         """Back in a shell of which another one, that has ended, changed nothing."""
         outputs = {end.output for end in ends}
         state.output = outputs.pop() if len(outputs) == 1 else (self.marks.unread("$(…)"),)
         statuses = {end.status for end in ends}
         return state.ended(statuses.pop() if len(statuses) == 1 else None)
 
-    def _pipeline(self, node: Node, state: State) -> list[State]:
+    def _pipeline(self, node: Node, state: ShellState) -> list[ShellState]:
         quiet = state.copy()
         text: str | None = None
         for child in node.named_children:
@@ -217,9 +217,9 @@ class Walk:
             builtins_.lose_all(self, state, text_of(node))
         return state.ended(None)
 
-    def _list(self, node: Node, state: State) -> list[State]:
+    def _list(self, node: Node, state: ShellState) -> list[ShellState]:
         first, sign, second = node.children[0], text_of(node.children[1]), node.children[-1]
-        found: list[State] = []
+        found: list[ShellState] = []
         for end in self.one(first, state):
             if end.flow:
                 found.append(end)
@@ -233,7 +233,9 @@ class Walk:
                 found += self._decided(*ways, end)
         return self._limited(found)
 
-    def _decided(self, taken: list[Node], others: list[Node], state: State) -> list[State]:
+    def _decided(
+        self, taken: list[Node], others: list[Node], state: ShellState
+    ) -> list[ShellState]:
         """The way that a condition takes; one that ends all by what was assumed is not believed."""
         why, status = state.why, state.status
         before = state.copy() if why else state
@@ -243,27 +245,27 @@ class Walk:
         names = frozenset[str]().union(*map(assigned, [*taken, *others])) if why else ()
         return [_marked(end, names, why) for end in ends]
 
-    def _negated_command(self, node: Node, state: State) -> list[State]:
+    def _negated_command(self, node: Node, state: ShellState) -> list[ShellState]:
         ends = self.each(node.named_children, [state])
         for end in ends:
             end.status = None if end.status is None else not end.status
         return ends
 
-    def _test_command(self, node: Node, state: State) -> list[State]:
+    def _test_command(self, node: Node, state: ShellState) -> list[ShellState]:
         if text_of(node.children[0]) == "((":
             return self.worked_out(text_of(node)[2:-2], state)
         return state.ended(*tested(node, self.expansion(state)))
 
-    def _if_statement(self, node: Node, state: State) -> list[State]:
+    def _if_statement(self, node: Node, state: ShellState) -> list[ShellState]:
         return self._branches(node, list(node.children), state)
 
-    def _branches(self, node: Node, children: list[Node], state: State) -> list[State]:
+    def _branches(self, node: Node, children: list[Node], state: ShellState) -> list[ShellState]:
         at = next(i for i, child in enumerate(children) if child.type == "then")
         condition = [c for c in children[1:at] if c.is_named]
         clauses = [c for c in children if c.type in ("elif_clause", "else_clause")]
         body = [c for c in children[at + 1 :] if c.is_named and c not in clauses]
         names = assigned(node)
-        found: list[State] = []
+        found: list[ShellState] = []
         for end in self.each(condition, [state]):
             if end.flow:
                 found.append(end)
@@ -278,7 +280,7 @@ class Walk:
             found += [_marked(s, names, why if status is not None else "") for s in taken]
         return self._limited(found)
 
-    def _otherwise(self, clauses: list[Node], state: State) -> list[State]:
+    def _otherwise(self, clauses: list[Node], state: ShellState) -> list[ShellState]:
         """The clauses behind a condition that does not hold."""
         if not clauses:
             return state.ended(True)
@@ -287,7 +289,7 @@ class Walk:
             return self.each(first.named_children, [state])
         return self._branches(first, [*first.children, *rest], state)
 
-    def _case_statement(self, node: Node, state: State) -> list[State]:
+    def _case_statement(self, node: Node, state: ShellState) -> list[ShellState]:
         expansion = self.expansion(state)
         end = next(c for c in node.children if c.type == "in").start_byte
         text = expansion.text(
@@ -303,10 +305,12 @@ class Walk:
         names = assigned(node)
         return self._limited([_marked(one, names, why) for one in ends])
 
-    def _items(self, items: list[Node], text: str, expansion: Words, state: State) -> list[State]:
+    def _items(
+        self, items: list[Node], text: str, expansion: Words, state: ShellState
+    ) -> list[ShellState]:
         """The items of a ``case`` that a text is of, or may be of."""
-        found: list[State] = []
-        falling: list[State] = []
+        found: list[ShellState] = []
+        falling: list[ShellState] = []
         testing = [state.copy()]
         for item in items:
             hit = self._item_matches(item, text, expansion)
@@ -337,7 +341,7 @@ class Walk:
         loose = None in answers or "nocasematch" in expansion.state.modes
         return True if True in answers else None if loose else False
 
-    def _for_statement(self, node: Node, state: State) -> list[State]:
+    def _for_statement(self, node: Node, state: ShellState) -> list[ShellState]:
         name = next(text_of(c) for c in node.children if c.type == "variable_name")
         body = next(c for c in node.children if c.type in ("do_group", "compound_statement"))
         values = [c for c in node.children if c.is_named and c is not body][1:]
@@ -359,14 +363,14 @@ class Walk:
         names = assigned(node)
         return self._limited([_marked(one, names, why) for one in states])
 
-    def _turn(self, body: list[Node], states: list[State]) -> list[State]:
+    def _turn(self, body: list[Node], states: list[ShellState]) -> list[ShellState]:
         """One turn of a loop."""
         ends = self._limited(self.each(body, states))
         for end in ends:
             end.flow = "" if end.flow == "continue" else end.flow
         return ends
 
-    def _loop(self, body: list[Node], state: State, names: Iterable[str]) -> list[State]:
+    def _loop(self, body: list[Node], state: ShellState, names: Iterable[str]) -> list[ShellState]:
         """A loop whose turns are not counted: what it gives a value is not known."""
         for name in names:
             state.set(name, self.marks.unread(f"${name}"))
@@ -379,7 +383,7 @@ class Walk:
         before.status = None
         return self._limited([before, *ends])
 
-    def _while_statement(self, node: Node, state: State) -> list[State]:
+    def _while_statement(self, node: Node, state: ShellState) -> list[ShellState]:
         until = text_of(node.children[0]) == "until"
         body = next(c for c in node.children if c.type == "do_group")
         condition = [c for c in node.children[1:] if c.is_named and c is not body]
@@ -389,35 +393,35 @@ class Walk:
             return [_marked(ends[0], assigned(node), why)]
         return self._loop([*condition, body], state, assigned(node))
 
-    def _c_style_for_statement(self, node: Node, state: State) -> list[State]:
+    def _c_style_for_statement(self, node: Node, state: ShellState) -> list[ShellState]:
         body = next(c for c in node.children if c.type in ("do_group", "compound_statement"))
         return self._loop([body], state, assigned(node) | builtins_.counted(text_of(node)))
 
-    def _do_group(self, node: Node, state: State) -> list[State]:
+    def _do_group(self, node: Node, state: ShellState) -> list[ShellState]:
         return self.each(node.named_children, [state])
 
-    def _function_definition(self, node: Node, state: State) -> list[State]:
+    def _function_definition(self, node: Node, state: ShellState) -> list[ShellState]:
         name = text_of(node.child_by_field_name("name"))
         state.functions[name] = node, state.variables.get(SOURCES)
         return state.ended(True)
 
-    def _variable_assignment(self, node: Node, state: State) -> list[State]:
+    def _variable_assignment(self, node: Node, state: ShellState) -> list[ShellState]:
         builtins_.assign(self, node, state)
         return state.ended(True)
 
-    def _variable_assignments(self, node: Node, state: State) -> list[State]:
+    def _variable_assignments(self, node: Node, state: ShellState) -> list[ShellState]:
         return self.each(node.named_children, [state])
 
-    def _declaration_command(self, node: Node, state: State) -> list[State]:
+    def _declaration_command(self, node: Node, state: ShellState) -> list[ShellState]:
         return builtins_.declare(self, node, state)
 
-    def _unset_command(self, node: Node, state: State) -> list[State]:
+    def _unset_command(self, node: Node, state: ShellState) -> list[ShellState]:
         expansion = self.expansion(state)
         spelled = words_of(node.children[1:])
         words = [text for word in spelled for text in expansion.fields(word)]
         return builtins_.unset(self, words, state)
 
-    def _redirected_statement(self, node: Node, state: State) -> list[State]:
+    def _redirected_statement(self, node: Node, state: ShellState) -> list[ShellState]:
         body = node.children[0]
         document = next((c for c in node.children if c.type == "heredoc_redirect"), None)
         text, before = self._document(node, state), state.output
@@ -437,7 +441,7 @@ class Walk:
                 ends = [s for end in ends for s in self.one(child, end)]
         return ends
 
-    def _redirected(self, node: Node, state: State) -> None:
+    def _redirected(self, node: Node, state: ShellState) -> None:
         """Files that a redirection writes are other ones from here on."""
         for child in node.children[1:]:
             if child.type == "file_redirect" and ">" in text_of(child):
@@ -446,7 +450,7 @@ class Walk:
                     self.files.whole(text) for w in to for text in [self.expansion(state).text(w)]
                 }
 
-    def _document(self, node: Node, state: State) -> str | None:
+    def _document(self, node: Node, state: ShellState) -> str | None:
         """What a redirection gives a program to read."""
         for child in node.children:
             if child.type == "herestring_redirect":
@@ -463,12 +467,12 @@ class Walk:
             return lines if set(start) & set("'\"\\") else self.expansion(state).document(lines)
         return None
 
-    def _command(self, node: Node, state: State) -> list[State]:
+    def _command(self, node: Node, state: ShellState) -> list[ShellState]:
         return self.command(node, state, None, [])
 
     def command(
-        self, node: Node, state: State, document: str | None, more: list[str]
-    ) -> list[State]:
+        self, node: Node, state: ShellState, document: str | None, more: list[str]
+    ) -> list[ShellState]:
         """One command: a builtin, a function of the script, or a program that is started."""
         expansion = self.expansion(state)
         given = [c for c in node.children if c.type == "variable_assignment"]
@@ -483,7 +487,7 @@ class Walk:
             return self.each(given, [state]) if given else state.ended(None)
         line = state.line or node.start_point[0] + 1 + self.line
         vanished = "".join(expansion.vanished)
-        run = Run(line, tuple(words), tuple(sources), vanished, document)
+        run = ProgramRun(line, tuple(words), tuple(sources), vanished, document)
         if not given:
             return self._ran(run, state)
         before = {n: state.variables.get(n, ...) for c in given for n in assigned(c)}
@@ -496,7 +500,7 @@ class Walk:
             end.exported -= set(before) - exported
         return ends
 
-    def _ran(self, run: Run, state: State) -> list[State]:
+    def _ran(self, run: ProgramRun, state: ShellState) -> list[ShellState]:
         """What a command of known place runs, by its name."""
         whole, run = run, without_prefixes(run)
         name = plain(run.words[0]) if run.words else ":"
@@ -515,7 +519,9 @@ class Walk:
             state.output = (*state.output, self.marks.unread(f"$({name} …)"))
         return state.ended(None)
 
-    def _call(self, defined: tuple[Node, Value], run: Run, state: State) -> list[State]:
+    def _call(
+        self, defined: tuple[Node, Value], run: ProgramRun, state: ShellState
+    ) -> list[ShellState]:
         function, files = defined
         outer = state.arguments, state.line
         before = state.reading(files[0] if isinstance(files, tuple) else "")
@@ -531,12 +537,12 @@ class Walk:
         return ends
 
 
-def _weight(state: State) -> int:
+def _weight(state: ShellState) -> int:
     """What a statement costs: another way copies all names and arguments that there are."""
     return 1 + (len(state.variables) + len(state.arguments or ())) // 64
 
 
-def _collected(ends: list[State]) -> str | None:
+def _collected(ends: list[ShellState]) -> str | None:
     """What was printed on the one way that there is; None if not known."""
     if len(ends) != 1 or ends[0].output is None:
         return None
@@ -544,7 +550,7 @@ def _collected(ends: list[State]) -> str | None:
     return text.rstrip("\n") if known(text) else None
 
 
-def _marked(state: State, names: Iterable[str], why: str) -> State:
+def _marked(state: ShellState, names: Iterable[str], why: str) -> ShellState:
     for name in names if why else ():
         if name in state.variables:
             state.set(name, assuming(state.variables[name], why))

@@ -16,7 +16,7 @@ from tod.configurations.shell.marks import (
     plain,
 )
 from tod.configurations.shell.parameters import Parameter, changed, parameter
-from tod.configurations.shell.state import NO_BRACES, State, Value
+from tod.configurations.shell.state import NO_BRACES, ShellState, Value
 
 ALWAYS = re.compile(
     r"HOME|PATH|PWD|OLDPWD|USER|LOGNAME|SHELL|HOSTNAME|HOSTTYPE|OSTYPE|MACHTYPE|TERM|LANG|RANDOM"
@@ -43,7 +43,7 @@ _NAME = re.compile(r"\$([A-Za-z_]\w*|\d|[@*#?$!-])")
 
 
 @dataclass(frozen=True)
-class Piece:
+class WordPiece:
     """Characters of a word.
 
     Attributes:
@@ -68,9 +68,9 @@ class Words:
         vanished: Marks of what was assumed for words that are not there.
     """
 
-    state: State
+    state: ShellState
     marks: Marks
-    output: Callable[[str, State], str | None]
+    output: Callable[[str, ShellState], str | None]
     vanished: list[str] = field(default_factory=list)
 
     def fields(self, word: str) -> list[str]:
@@ -98,64 +98,64 @@ class Words:
             return None
         return str(number) + worked.carried
 
-    def pieces(self, word: str) -> list[Piece]:
+    def pieces(self, word: str) -> list[WordPiece]:
         """A word without its quotes, its expansions done."""
-        found: list[Piece] = []
+        found: list[WordPiece] = []
         at = 0
         while at < len(word):
             run = _PLAIN.match(word, at)
             if run is not None:
-                found.append(Piece(run.group()))
+                found.append(WordPiece(run.group()))
                 at = run.end()
                 continue
             char, end = word[at], skipped(word, at)
             if char == "\\":
-                found += [Piece(word[at + 1 : at + 2])] if word[at + 1 : at + 2] != "\n" else []
+                found += [WordPiece(word[at + 1 : at + 2])] if word[at + 1 : at + 2] != "\n" else []
             elif char == "'":
-                found.append(Piece(word[at + 1 : end - 1]))
+                found.append(WordPiece(word[at + 1 : end - 1]))
             elif char == '"' or word.startswith('$"', at):
                 start = at + (1 if char == '"' else 2)
                 end = closing(word, start, '"') + 1
                 inside = word[start : end - 1]
-                found += [] if _only_list(inside) else [Piece()]
+                found += [] if _only_list(inside) else [WordPiece()]
                 found += self._quoted(inside)
             elif word.startswith("$'", at):
-                found.append(Piece(_ansi(word[at + 2 : end - 1])))
+                found.append(WordPiece(_ansi(word[at + 2 : end - 1])))
             elif word.startswith(("<(", ">("), at):
-                found.append(Piece(self.marks.unread(word[at:end])))
+                found.append(WordPiece(self.marks.unread(word[at:end])))
             elif char in "$`":
                 inner, end = self._expansion(word, at, False)
                 found += inner
             else:
-                found.append(Piece(char))
+                found.append(WordPiece(char))
             at = end
         return found
 
-    def _quoted(self, text: str, document: bool = False) -> list[Piece]:
+    def _quoted(self, text: str, document: bool = False) -> list[WordPiece]:
         """The inside of double quotes."""
-        found: list[Piece] = []
+        found: list[WordPiece] = []
         at = 0
         while at < len(text):
             run = _PLAIN_IN_QUOTES.match(text, at)
             if run is not None:
-                found.append(Piece(run.group()))
+                found.append(WordPiece(run.group()))
                 at = run.end()
             elif text[at] == "\\":
                 follows = text[at + 1 : at + 2]
                 special = follows in ("$", "`", "\\", "\n") or (follows == '"' and not document)
                 found.append(
-                    Piece("" if follows == "\n" else follows if special else "\\" + follows)
+                    WordPiece("" if follows == "\n" else follows if special else "\\" + follows)
                 )
                 at += 2
             elif text[at] in "$`":
                 inner, at = self._expansion(text, at, True)
                 found += inner
             else:
-                found.append(Piece(text[at]))
+                found.append(WordPiece(text[at]))
                 at += 1
         return found
 
-    def _expansion(self, text: str, at: int, quoted: bool) -> tuple[list[Piece], int]:
+    def _expansion(self, text: str, at: int, quoted: bool) -> tuple[list[WordPiece], int]:
         """What `$` or a backtick begins, and where it ends."""
         if text.startswith("$((", at):
             end = closing(text, at + 3, ")")
@@ -179,15 +179,15 @@ class Words:
             return self._parameter(of, text[at:end], quoted), end
         named = _NAME.match(text, at)
         if named is None:
-            return [Piece(text[at])], at + 1
+            return [WordPiece(text[at])], at + 1
         name = named.group(1)
         of = Parameter("@", prefix="#") if name == "#" else Parameter(name)
         return self._parameter(of, named.group(), quoted), named.end()
 
-    def _one(self, text: str | None, source: str, quoted: bool) -> list[Piece]:
-        return [Piece(self.marks.unread(source) if text is None else text, not quoted)]
+    def _one(self, text: str | None, source: str, quoted: bool) -> list[WordPiece]:
+        return [WordPiece(self.marks.unread(source) if text is None else text, not quoted)]
 
-    def _parameter(self, of: Parameter, source: str, quoted: bool) -> list[Piece]:
+    def _parameter(self, of: Parameter, source: str, quoted: bool) -> list[WordPiece]:
         if (
             of.prefix == "!"
             or of.name in "?$!-"
@@ -202,7 +202,7 @@ class Words:
             return self._default(of, items, outside, source, quoted)
         if items is None:
             if outside:
-                return [Piece(self.marks.unread(source, outside), not quoted)]
+                return [WordPiece(self.marks.unread(source, outside), not quoted)]
             return []
         if of.operator:
             items = self._operated(of, items, source)
@@ -304,30 +304,30 @@ class Words:
 
     def _default(
         self, of: Parameter, items: tuple[str, ...] | None, outside: str, source: str, quoted: bool
-    ) -> list[Piece]:
+    ) -> list[WordPiece]:
         """``${X:-y}`` and its kinds."""
         empty = self._empty(of, items)
         if empty is None or (outside and ALWAYS.fullmatch(outside)):
-            return [Piece(self.marks.unread(source, outside), not quoted)]
+            return [WordPiece(self.marks.unread(source, outside), not quoted)]
         sign = of.operator[-1]
         name = ARGUMENTS if outside.startswith(ARGUMENTS + " ") else outside
         assumed = self.marks.assumed(name) if name else "".join(map(carried, items or ()))
         if sign == "+" and empty:
             self.vanished.append(assumed)
-            return [] if quoted and of.spread else [Piece(assumed, not quoted)]
+            return [] if quoted and of.spread else [WordPiece(assumed, not quoted)]
         if sign != "+" and not empty:
             return self._list(of, items or (), quoted)
         if sign == "?":
-            return [Piece(self.marks.unread(source, outside), not quoted)]
+            return [WordPiece(self.marks.unread(source, outside), not quoted)]
         inner = self._quoted(of.operand) if quoted else self._operand(of.operand)
         if sign == "=":
             text = "".join(" " if p.breaks else p.text for p in inner)
             self.state.set(of.name, text + assumed)
-        return [*inner, Piece(assumed, not quoted)]
+        return [*inner, WordPiece(assumed, not quoted)]
 
-    def _operand(self, operand: str) -> list[Piece]:
+    def _operand(self, operand: str) -> list[WordPiece]:
         """An operand outside of quotes: its own plain characters are split like a value."""
-        found: list[Piece] = []
+        found: list[WordPiece] = []
         at = 0
         while at < len(operand):
             end = skipped(operand, at)
@@ -336,7 +336,7 @@ class Words:
                 named = _NAME.match(operand, at)
                 end = named.end() if named else end
             part = operand[at:end]
-            found += [Piece(part, True)] if single else self.pieces(part)
+            found += [WordPiece(part, True)] if single else self.pieces(part)
             at = end
         return found
 
@@ -353,21 +353,21 @@ class Words:
             return False
         return True if all(map(known, there)) else None
 
-    def _list(self, of: Parameter, items: tuple[str, ...], quoted: bool) -> list[Piece]:
+    def _list(self, of: Parameter, items: tuple[str, ...], quoted: bool) -> list[WordPiece]:
         self.vanished += [plain_free(item) for item in items if GONE in item]
         there = [item for item in items if GONE not in item]
         if quoted and of.every and not of.spread:
             between = self.state.variables.get("IFS", " ")
             if not isinstance(between, str) or not known(between):
-                return [Piece(self.marks.unread("${…[*]}"))]
-            return [Piece(between[:1].join(there))]
-        found: list[Piece] = []
+                return [WordPiece(self.marks.unread("${…[*]}"))]
+            return [WordPiece(between[:1].join(there))]
+        found: list[WordPiece] = []
         for item in there:
-            found += [Piece(breaks=True)] if found else []
-            found.append(Piece(item, not quoted))
+            found += [WordPiece(breaks=True)] if found else []
+            found.append(WordPiece(item, not quoted))
         return found
 
-    def _split(self, pieces: list[Piece]) -> list[str]:
+    def _split(self, pieces: list[WordPiece]) -> list[str]:
         """Pieces as words: a space in one that splits ends a word."""
         space = self.state.variables.get("IFS", SPACE)
         words: list[str] = []

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int
 
-from tod.engine.costs import Work
+from tod.engine.costs import ForwardWork
 from tod.engine.rollouts import Rollouts
 
 
@@ -72,11 +72,11 @@ class Index:
         return np.asarray(np.where(sequences.position == 0, last[sequences.owner], inner))
 
     @cached_property
-    def useful(self) -> Work:
+    def useful(self) -> ForwardWork:
         """The least work: every prompt once, no padding, causal pairs only.
 
         pairs = Σ_c P(P+1)/2 + Σ_i [I·P + I(I+1)/2] with I inputs. A sliding window needs fewer.
         """
         p, i = self.prompt_sizes, self.inputs
         pairs = (p * (p + 1) // 2).sum() + (i * p[self.context] + i * (i + 1) // 2).sum()
-        return Work(int(p.sum() + i.sum()), int(pairs), self.rollouts.sequences.total)
+        return ForwardWork(int(p.sum() + i.sum()), int(pairs), self.rollouts.sequences.total)

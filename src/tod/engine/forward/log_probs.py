@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tod.base import SpecError
-from tod.engine.costs import Work
+from tod.engine.costs import ForwardWork
 from tod.engine.forward.head import Head, apply, log_prob_head
 from tod.engine.forward.layout import LAYOUTS, Layout, choose
 from tod.engine.forward.model_parts import device
@@ -28,7 +28,7 @@ class LogProbs:
 
     log_prob: Tensor
     entropy: Tensor | None
-    work: Work
+    work: ForwardWork
 
 
 def token_log_probs(
@@ -70,7 +70,7 @@ def token_log_probs(
 
 def scored_log_probs(
     model: nn.Module, rollouts: Rollouts, temperature: float = 1.0
-) -> tuple[Float[np.ndarray, " M"], Work]:
+) -> tuple[Float[np.ndarray, " M"], ForwardWork]:
     """The log-prob of every completion token, [M], nats, on the host and without graph; the work.
 
     Errors as in ``token_log_probs``.
@@ -82,7 +82,7 @@ def scored_log_probs(
 
 def token_statistics(
     model: nn.Module, rollouts: Rollouts, head: Head, *, layout: Layout = "auto"
-) -> tuple[Tensor, Work]:
+) -> tuple[Tensor, ForwardWork]:
     """``head`` of the logits that predict every completion token: [M] or [M, s], and the work.
 
     ``head(z, at)`` gets logits [m, V] and the flat indices [m] of the tokens they predict, a
@@ -96,7 +96,7 @@ def token_statistics(
 
 def token_states(
     model: nn.Module, rollouts: Rollouts, *, layout: Layout = "auto"
-) -> tuple[Tensor, Work]:
+) -> tuple[Tensor, ForwardWork]:
     """The last hidden state [M, d] that predicts every completion token, and the work."""
     way = LAYOUTS[choose(model, layout)]
     batch = way.plan(rollouts)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from tod.engine.costs import Work
+from tod.engine.costs import ForwardWork
 from tod.engine.forward.buckets import buckets
 from tod.engine.forward.index import Index
 from tod.engine.forward.model_parts import Unsupported, attention, body, device, windows
@@ -54,10 +54,10 @@ class PackedLayout:
     rectangles: tuple[Rectangle, ...]
 
     @property
-    def work(self) -> Work:
+    def work(self) -> ForwardWork:
         """What a forward computes under this plan."""
         pairs = sum(r.query.size * r.key.shape[1] for r in self.rectangles)
-        return Work(len(self.index.stream[0]), pairs, self.index.rollouts.sequences.total)
+        return ForwardWork(len(self.index.stream[0]), pairs, self.index.rollouts.sequences.total)
 
 
 def plan(rollouts: Rollouts) -> PackedLayout:

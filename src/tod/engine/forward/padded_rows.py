@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from tod.engine.costs import Work
+from tod.engine.costs import ForwardWork
 from tod.engine.forward.buckets import buckets
 from tod.engine.forward.index import Index
 from tod.engine.forward.model_parts import body, device
@@ -30,12 +30,12 @@ class PaddedRows:
         return np.asarray(self.index.prompt_sizes[self.index.context] + self.index.inputs)
 
     @property
-    def work(self) -> Work:
+    def work(self) -> ForwardWork:
         """What a forward computes under this plan."""
         shapes = [(len(rows), int(self.lengths[rows].max())) for rows in self.members]
         tokens = sum(rows * width for rows, width in shapes)
         pairs = sum(rows * width * width for rows, width in shapes)
-        return Work(tokens, pairs, self.index.rollouts.sequences.total)
+        return ForwardWork(tokens, pairs, self.index.rollouts.sequences.total)
 
 
 def plan(rollouts: Rollouts) -> PaddedRows:

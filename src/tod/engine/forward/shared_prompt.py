@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 from transformers.cache_utils import DynamicCache
 
-from tod.engine.costs import Work
+from tod.engine.costs import ForwardWork
 from tod.engine.forward.buckets import buckets
 from tod.engine.forward.index import Index
 from tod.engine.forward.model_parts import Unsupported, body, device, windows
@@ -32,7 +32,7 @@ class SharedPrompt:
     members: tuple[Int[np.ndarray, " B"], ...]
 
     @property
-    def work(self) -> Work:
+    def work(self) -> ForwardWork:
         """What a forward computes under this plan."""
         prompts, longest = len(self.index.prompt_sizes), int(self.index.prompt_sizes.max())
         tokens, pairs = prompts * longest, prompts * longest**2
@@ -40,7 +40,7 @@ class SharedPrompt:
             width = int(self.index.inputs[rows].max())
             tokens += len(rows) * width
             pairs += len(rows) * width * (longest + width)
-        return Work(tokens, pairs, self.index.rollouts.sequences.total)
+        return ForwardWork(tokens, pairs, self.index.rollouts.sequences.total)
 
 
 def plan(rollouts: Rollouts) -> SharedPrompt:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from tod.base.uniforms import row_keys, uniforms
-from tod.engine.collect import Evidence, collect
+from tod.engine.collect import BatchEvidence, collect
 from tod.engine.proposals.dataset import dataset
 from tod.engine.session import Session
 from tod.operators import AlternatingProposal, DatasetProposal
@@ -14,7 +14,7 @@ COIN_SEED = 32_452_843
 """Added to the run's seed: whose turn a step is."""
 
 
-def alternating(session: Session, step: int, spec: AlternatingProposal) -> Evidence:
+def alternating(session: Session, step: int, spec: AlternatingProposal) -> BatchEvidence:
     """The model's draws with the log μ they were drawn with, or as many completions of the data.
 
     Those are a fixed set: one a prompt, of an unknown density.

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from tod.base import DataError, Groups
-from tod.engine.collect import Evidence, everywhere, scored_evidence
+from tod.engine.collect import BatchEvidence, everywhere, scored_evidence
 from tod.engine.data.task import Example
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session
@@ -64,14 +64,14 @@ def text_of(example: Example, column: str) -> str:
     return value
 
 
-def dataset(session: Session, step: int, spec: DatasetProposal) -> Evidence:
+def dataset(session: Session, step: int, spec: DatasetProposal) -> BatchEvidence:
     """One completion of every prompt, K = 1; log μ is unknown.
 
     Raises:
         DataError: A row has no completion in that column.
     """
 
-    def make(examples: list[Example], numbers: Int[ndarray, " c"]) -> Evidence:  # noqa: ARG001
+    def make(examples: list[Example], numbers: Int[ndarray, " c"]) -> BatchEvidence:  # noqa: ARG001
         tokens = [[with_end(session, text_of(row, spec.completion))] for row in examples]
         rollouts = given_rollouts(session, examples, tokens)
         return scored_evidence(session, examples, rollouts)

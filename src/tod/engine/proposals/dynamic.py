@@ -7,7 +7,7 @@ from jaxtyping import Bool
 
 from tod.diagnostics import constant_within
 from tod.engine.collect import (
-    Evidence,
+    BatchEvidence,
     drawn,
     everywhere,
     joined,
@@ -20,7 +20,7 @@ from tod.engine.session import Session
 from tod.operators import Dynamic, Proposal
 
 
-def dynamic(session: Session, step: int, spec: Proposal) -> Evidence:
+def dynamic(session: Session, step: int, spec: Proposal) -> BatchEvidence:
     """``prompts`` contexts, informative ones first come first kept, others only to fill up.
 
     Every round draws as many contexts as the last one's yield asks for, at most ``prompts``;
@@ -31,7 +31,7 @@ def dynamic(session: Session, step: int, spec: Proposal) -> Evidence:
     """
     rule = spec.dynamic
     assert isinstance(rule, Dynamic)  # noqa: S101 - asked only when configured
-    parts: list[Evidence] = []
+    parts: list[BatchEvidence] = []
     kept = seen = 0
     wanted = spec.prompts
     for turn in range(rule.max_rounds):
@@ -54,13 +54,13 @@ def dynamic(session: Session, step: int, spec: Proposal) -> Evidence:
     return _first(session, parts, spec.prompts)
 
 
-def informative(session: Session, evidence: Evidence) -> Bool[np.ndarray, " C"]:
+def informative(session: Session, evidence: BatchEvidence) -> Bool[np.ndarray, " C"]:
     """Contexts whose tilts Σ_k η_k U_k differ."""
     tilt = session.settings.target.target.tilt(evidence.candidates())
     return ~constant_within(tilt, evidence.rollouts.contexts)
 
 
-def _first(session: Session, parts: list[Evidence], count: int) -> Evidence:
+def _first(session: Session, parts: list[BatchEvidence], count: int) -> BatchEvidence:
     """The first ``count`` informative contexts in the order of drawing, filled up with others."""
     all_drawn = joined(parts)
     whole = judged_or_error(session, all_drawn)

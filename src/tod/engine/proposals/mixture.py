@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tod.base import Groups
-from tod.engine.collect import Evidence, decoded, draw, everywhere, scored
-from tod.engine.costs import Work
+from tod.engine.collect import BatchEvidence, decoded, draw, everywhere, scored
+from tod.engine.costs import ForwardWork
 from tod.engine.data.task import Example
 from tod.engine.forward.log_probs import scored_log_probs
 from tod.engine.rollouts import Rollouts
@@ -18,25 +18,27 @@ from tod.operators import MixtureProposal
 Values = Float[np.ndarray, " _"]
 
 
-def mixture(session: Session, step: int, spec: MixtureProposal) -> Evidence:
+def mixture(session: Session, step: int, spec: MixtureProposal) -> BatchEvidence:
     """K candidates of every prompt from all components, log μ of the mixture.
 
     Costs one scoring forward of every component over all candidates.
     """
 
-    def make(examples: list[Example], numbers: Int[np.ndarray, " c"]) -> Evidence:
+    def make(examples: list[Example], numbers: Int[np.ndarray, " c"]) -> BatchEvidence:
         rollouts = _drawn(session, step, spec, examples, numbers)
         temperature = session.operator.proposal.temperature
         drawing = {str(name): session.model_named(name) for name in spec.counts}
         anchors: dict[str, Values] = {}
-        work: dict[str, Work] = {}
+        work: dict[str, ForwardWork] = {}
         for name, model in (session.anchor_models | drawing).items():
             anchors[name], work[name] = scored_log_probs(model, rollouts, temperature)
         shares: dict[str, float] = {n: count / spec.size for n, count in spec.counts.items()}
         rollouts = replace(rollouts, log_mu=mixed_log_prob(anchors, shares, rollouts.sequences))
         completions = decoded(session, rollouts)
         utility, judged = scored(session, examples, rollouts, completions)
-        return Evidence(rollouts, tuple(examples), completions, utility, anchors, work | judged)
+        return BatchEvidence(
+            rollouts, tuple(examples), completions, utility, anchors, work | judged
+        )
 
     return everywhere(session, session.task.batch(step - 1, spec.prompts), make)
 

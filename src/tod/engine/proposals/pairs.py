@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from tod.base.uniforms import row_keys, uniforms
-from tod.engine.collect import Evidence, drawn, everywhere, scored_evidence
+from tod.engine.collect import BatchEvidence, drawn, everywhere, scored_evidence
 from tod.engine.data.task import Example
 from tod.engine.proposals.dataset import given_rollouts, text_of, with_end
 from tod.engine.session import Session
@@ -17,14 +17,14 @@ LABEL_SEED = 104_729
 """Added to the run's seed, so that labels and tokens are drawn by different numbers."""
 
 
-def pairs(session: Session, step: int, spec: PairsProposal) -> Evidence:
+def pairs(session: Session, step: int, spec: PairsProposal) -> BatchEvidence:
     """Candidates with the utility ``preferred``: more of it is better.
 
     Raises:
         DataError: A row has no chosen or no rejected completion.
     """
 
-    def make(examples: list[Example], numbers: Int[np.ndarray, " c"]) -> Evidence:
+    def make(examples: list[Example], numbers: Int[np.ndarray, " c"]) -> BatchEvidence:
         if spec.utility is None:
             return _columns(session, spec, examples)
         found = drawn(session, examples, numbers, step)
@@ -42,7 +42,7 @@ def pairs(session: Session, step: int, spec: PairsProposal) -> Evidence:
     return everywhere(session, session.task.batch(step - 1, spec.prompts), make)
 
 
-def _columns(session: Session, spec: PairsProposal, examples: list[Example]) -> Evidence:
+def _columns(session: Session, spec: PairsProposal, examples: list[Example]) -> BatchEvidence:
     """Chosen and rejected of every row: a fixed set of two."""
     names = (spec.chosen, spec.rejected)
     tokens = [[with_end(session, text_of(row, name)) for name in names] for row in examples]

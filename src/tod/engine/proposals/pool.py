@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from tod.base import DataError
-from tod.engine.collect import Evidence, anchors_of, decoded, everywhere, scored
+from tod.engine.collect import BatchEvidence, anchors_of, decoded, everywhere, scored
 from tod.engine.data.load import CANDIDATES, read_pool
 from tod.engine.data.task import Example, Task
 from tod.engine.proposals.dataset import given_rollouts, with_end
@@ -23,7 +23,7 @@ _OTHER_TOKENS = (
 _TWICE = "the same tokens stand twice in a group, and a fixed set has distinct elements"
 
 
-def pool(session: Session, step: int, spec: PoolProposal) -> Evidence:
+def pool(session: Session, step: int, spec: PoolProposal) -> BatchEvidence:
     """Whole contexts of the file; utilities it records are taken, others are scored.
 
     Raises:
@@ -34,7 +34,7 @@ def pool(session: Session, step: int, spec: PoolProposal) -> Evidence:
         session.buffer = _usable(session, read, spec)
     task: Task = session.buffer
 
-    def make(examples: list[Example], numbers: Int[np.ndarray, " c"]) -> Evidence:  # noqa: ARG001
+    def make(examples: list[Example], numbers: Int[np.ndarray, " c"]) -> BatchEvidence:  # noqa: ARG001
         return _evidence(session, examples, spec)
 
     return everywhere(session, task.batch(step - 1, spec.prompts), make)
@@ -118,7 +118,7 @@ def _tokens(session: Session, row: dict[str, Any]) -> list[int]:
     return with_end(session, row["completion"])
 
 
-def _evidence(session: Session, examples: list[Example], spec: PoolProposal) -> Evidence:
+def _evidence(session: Session, examples: list[Example], spec: PoolProposal) -> BatchEvidence:
     groups = [example.columns[CANDIDATES] for example in examples]
     flat = [candidate for group in groups for candidate in group]
     tokens = [[_tokens(session, candidate) for candidate in group] for group in groups]
@@ -134,7 +134,7 @@ def _evidence(session: Session, examples: list[Example], spec: PoolProposal) -> 
     utility |= recorded
     anchors, work = anchors_of(session, rollouts)
     work |= judged
-    found = Evidence(rollouts, tuple(examples), completions, utility, anchors, work)
+    found = BatchEvidence(rollouts, tuple(examples), completions, utility, anchors, work)
     known = spec.semantics == "sampled" and all(c.get("log_mu") is not None for c in flat)
     log_mu = np.array([float(candidate["log_mu"]) for candidate in flat]) if known else None
     return replace(found, semantics=spec.semantics, log_mu=log_mu)

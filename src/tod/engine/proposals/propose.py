@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from tod.engine.collect import Evidence, collect
+from tod.engine.collect import BatchEvidence, collect
 from tod.engine.proposals.alternating import alternating
 from tod.engine.proposals.dataset import dataset
 from tod.engine.proposals.dynamic import dynamic
@@ -22,7 +22,7 @@ from tod.operators import (
 )
 
 
-def propose(session: Session, step: int) -> Evidence:
+def propose(session: Session, step: int) -> BatchEvidence:
     """Candidates of ``step`` with their utilities and anchors' log-probs, in every process.
 
     Raises:

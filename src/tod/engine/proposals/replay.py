@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from tod.base import Groups
 from tod.base.uniforms import row_keys, uniforms
-from tod.engine.collect import NOTHING, Evidence, decoded, drawn, everywhere, joined
+from tod.engine.collect import NOTHING, BatchEvidence, decoded, drawn, everywhere, joined
 from tod.engine.rollouts import Rollouts
 from tod.engine.session import Session
 from tod.operators import ReplayProposal
@@ -27,7 +27,7 @@ class Buffer:
         place: Its number among the prompts of that step, [C].
     """
 
-    evidence: Evidence
+    evidence: BatchEvidence
     step: Int[np.ndarray, " C"]
     place: Int[np.ndarray, " C"]
 
@@ -40,7 +40,7 @@ class Buffer:
         return Buffer(whole.take(kept), steps[kept], places[kept])
 
 
-def replay(session: Session, step: int, spec: ReplayProposal) -> Evidence:
+def replay(session: Session, step: int, spec: ReplayProposal) -> BatchEvidence:
     """``fresh`` new contexts and, once there are some, earlier ones up to ``prompts`` in all.
 
     ``old`` is the policy that drew a context: log μ itself, so that trust regions and weights
@@ -113,7 +113,7 @@ def unpack(session: Session, arrays: Mapping[str, np.ndarray]) -> Buffer:
         }
         for part in ("utility", "anchor")
     }
-    evidence = Evidence(
+    evidence = BatchEvidence(
         rollouts,
         examples,
         decoded(session, rollouts),
@@ -124,7 +124,7 @@ def unpack(session: Session, arrays: Mapping[str, np.ndarray]) -> Buffer:
     return Buffer(evidence, arrays["step"], arrays["place"])
 
 
-def _with_old(evidence: Evidence) -> Evidence:
+def _with_old(evidence: BatchEvidence) -> BatchEvidence:
     log_mu = evidence.rollouts.log_mu
     assert log_mu is not None  # noqa: S101 - drawn, never greedy
     work = {name: work for name, work in evidence.work.items() if name != "old"}

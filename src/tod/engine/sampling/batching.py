@@ -55,7 +55,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnBatch:
     """What one batch produced, padded: only the first ``lengths`` tokens of a row count.
 
     Attributes:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from tod.base.uniforms import uniforms
-from tod.engine.sampling.batching import Drawn, Wanted
+from tod.engine.sampling.batching import DrawnBatch, Wanted
 from tod.engine.sampling.params import SamplingParams
 from tod.engine.sampling.processors import next_tokens
 
@@ -32,7 +32,7 @@ class _Draw(LogitsProcessor):  # type: ignore[misc]
         return torch.full_like(scores, float("-inf")).scatter_(-1, token[:, None], 0.0)
 
 
-def generate(model: Any, wanted: Wanted) -> Drawn:
+def generate(model: Any, wanted: Wanted) -> DrawnBatch:
     """Draw one completion for every row through ``model.generate``.
 
     The prompts have one length, so that nothing depends on how a model treats padding. The
@@ -57,7 +57,9 @@ def generate(model: Any, wanted: Wanted) -> Drawn:
     ended = np.isin(tokens, np.array(sorted(wanted.eos_ids)))
     done: np.ndarray = np.asarray(ended.any(axis=1))
     lengths = np.where(done, ended.argmax(axis=1) + 1, tokens.shape[1])
-    return Drawn(tokens, torch.stack(drawn.log_mu, dim=1).float().cpu().numpy(), lengths, ~done)
+    return DrawnBatch(
+        tokens, torch.stack(drawn.log_mu, dim=1).float().cpu().numpy(), lengths, ~done
+    )
 
 
 @contextmanager

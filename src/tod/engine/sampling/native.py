@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from tod.base.uniforms import uniforms
-from tod.engine.sampling.batching import Drawn, Wanted, left_padded
+from tod.engine.sampling.batching import DrawnBatch, Wanted, left_padded
 from tod.engine.sampling.cache import as_rows, new_cache
 from tod.engine.sampling.next_logits import next_logits
 from tod.engine.sampling.processors import next_tokens
@@ -18,7 +18,7 @@ from tod.engine.sampling.processors import next_tokens
 _KEEP = 0.7
 
 
-def decode(model: Any, wanted: Wanted) -> Drawn:
+def decode(model: Any, wanted: Wanted) -> DrawnBatch:
     """Draw one completion for every row.
 
     Runs under the caller's ``no_grad`` and evaluation mode.
@@ -48,7 +48,7 @@ def decode(model: Any, wanted: Wanted) -> Drawn:
             token = state.select(kept, token)
             rows, alive = rows[kept], alive[kept]
         state.advance(token)
-    return Drawn(ids, log_mu, lengths, truncated)
+    return DrawnBatch(ids, log_mu, lengths, truncated)
 
 
 class _Decoding:

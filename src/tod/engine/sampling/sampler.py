@@ -10,7 +10,7 @@ from tod.base import DataError, Groups, ModelError
 from tod.base.uniforms import row_keys
 from tod.engine.models import context_length, plain
 from tod.engine.rollouts import Rollouts
-from tod.engine.sampling.batching import DrawBatch, Drawn, Wanted, batches, fitting_rows
+from tod.engine.sampling.batching import DrawBatch, DrawnBatch, Wanted, batches, fitting_rows
 from tod.engine.sampling.fallback import generate
 from tod.engine.sampling.native import decode
 from tod.engine.sampling.next_logits import evaluating
@@ -70,7 +70,7 @@ def sample(
     rows = batch_size or fitting_rows(model, int(lengths.max()) + params.max_new_tokens)
     way = path or sampler_path(model)[0]
     run = decode if way == "native" else generate
-    parts: list[tuple[DrawBatch, Drawn]] = []
+    parts: list[tuple[DrawBatch, DrawnBatch]] = []
     done = 0
     with evaluating(model):
         for batch in batches(lengths, size, rows, even=way == "generate"):
@@ -110,7 +110,7 @@ def _check(
 def _gathered(
     prompts: tuple[Int[np.ndarray, " P"], ...],
     size: int,
-    parts: list[tuple[DrawBatch, Drawn]],
+    parts: list[tuple[DrawBatch, DrawnBatch]],
     *,
     greedy: bool,
 ) -> Rollouts:

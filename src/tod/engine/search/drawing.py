@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tod.base import DataError
 from tod.candidates import Candidates
-from tod.engine.collect import Evidence, drawn, everywhere, judged_or_error
+from tod.engine.collect import BatchEvidence, drawn, everywhere, judged_or_error
 from tod.engine.data.task import Example, Task
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings
@@ -40,7 +40,7 @@ def prompts_of(settings: RunSettings, task: Task) -> list[Example]:
     return sorted(found, key=lambda example: natural(example.id)) if left else found
 
 
-def gather(session: Session, examples: Sequence[Example], first: int) -> Evidence:
+def gather(session: Session, examples: Sequence[Example], first: int) -> BatchEvidence:
     """Candidates of some prompts, drawn, measured and scored: each process its share.
 
     Args:
@@ -59,7 +59,9 @@ def gather(session: Session, examples: Sequence[Example], first: int) -> Evidenc
     return judged_or_error(session, evidence)
 
 
-def candidates_of(evidence: Evidence, pattern: str | None) -> tuple[Candidates, list[str | None]]:
+def candidates_of(
+    evidence: BatchEvidence, pattern: str | None
+) -> tuple[Candidates, list[str | None]]:
     """The batch as the theory sees it, with answers among its labels, and their texts."""
     plain = evidence.candidates()
     answers = [answer(text, pattern) for text in evidence.completions]

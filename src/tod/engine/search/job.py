@@ -9,7 +9,7 @@ import numpy as np
 
 from tod.base import SpecError, to_numpy
 from tod.candidates import Candidates
-from tod.engine.collect import Evidence
+from tod.engine.collect import BatchEvidence
 from tod.engine.costs import ModelCost, spent
 from tod.engine.data.task import Example
 from tod.engine.distributed import World
@@ -138,7 +138,7 @@ class _Search(Job):
         if self.directory is not None:
             self.directory.sync()
 
-    def _select(self, candidates: Candidates, evidence: Evidence, first: int) -> Selection:
+    def _select(self, candidates: Candidates, evidence: BatchEvidence, first: int) -> Selection:
         """What the rule puts out, by uniforms that depend on a prompt's number alone."""
         rule, contexts = self.settings.operator.action, candidates.contexts
         assert isinstance(rule, SelectionRule)  # noqa: S101 - checked at the start
@@ -175,7 +175,7 @@ def _beyond(settings: RunSettings, log_w: Any) -> dict[str, float | None]:
     return {} if share is None else {"beyond_bound": share}
 
 
-def _ledger(session: Session, evidence: Evidence) -> Ledger:
+def _ledger(session: Session, evidence: BatchEvidence) -> Ledger:
     """Tokens and operations of one batch; every prompt is counted once."""
     useful = Index(evidence.rollouts).useful + evidence.dropped
     sampled = (ModelCost.of(session.sampler), useful)

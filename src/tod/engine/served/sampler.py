@@ -12,7 +12,7 @@ from tod.base.uniforms import row_keys
 from tod.engine.rollouts import Rollouts
 from tod.engine.sampling.params import SamplingParams
 from tod.serving.client import Client, Missing
-from tod.serving.completions import Asked, Completion, complete, score
+from tod.serving.completions import Completion, CompletionRequest, complete, score
 from tod.serving.handshake import Greeting, handshake
 from tod.serving.pool import answers
 from tod.serving.spec import ServedPolicy
@@ -135,7 +135,7 @@ class ServedSampler:
         found = answers(servers, rows, one, in_flight=1, patience=patience, until=self.until)
         return np.concatenate(found)
 
-    def _complete(self, client: Client, asked: Asked) -> tuple[Completion, ...]:
+    def _complete(self, client: Client, asked: CompletionRequest) -> tuple[Completion, ...]:
         return self._known(client, asked.model, lambda: complete(client, asked))
 
     def _known(self, client: Client, name: str, ask: Callable[[], Answer]) -> Answer:
@@ -168,8 +168,8 @@ class ServedSampler:
         params: SamplingParams,
         eos_ids: Sequence[int],
         seed: int,
-    ) -> Asked:
-        return Asked(
+    ) -> CompletionRequest:
+        return CompletionRequest(
             model=self.model,
             prompt=np.asarray(prompt),
             size=size,

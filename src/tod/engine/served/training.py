@@ -10,7 +10,7 @@ from jaxtyping import Int
 from tod.base import ModelError
 from tod.engine.distributed import World
 from tod.engine.sampling.params import SamplingParams
-from tod.engine.served.watch import OF_A_PROMPT, Probe, Watched, said, watch
+from tod.engine.served.watch import OF_A_PROMPT, TransferProbe, Watched, said, watch
 from tod.engine.served.weights import ServedWeights
 from tod.engine.session import Session
 from tod.operators import due
@@ -108,7 +108,7 @@ def _watched(session: Session, weights: ServedWeights, model: Any) -> list[Watch
         max_new_tokens=proposal.max_new_tokens, temperature=proposal.temperature
     )
     prompts = tuple(session.prompts(session.task.batch(0, count)))
-    probe = Probe(prompts, params, session.stop_ids, session.settings.seed)
+    probe = TransferProbe(prompts, params, session.stop_ids, session.settings.seed)
     return watch(weights, model, probe)
 
 

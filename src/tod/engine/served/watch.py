@@ -21,7 +21,7 @@ WATCH_SEED = 15_487_469
 
 
 @dataclass(frozen=True)
-class Probe:
+class TransferProbe:
     """What every server is asked after a transfer.
 
     Attributes:
@@ -74,7 +74,7 @@ class Watched:
         }
 
 
-def watch(weights: ServedWeights, model: Any, probe: Probe) -> list[Watched]:
+def watch(weights: ServedWeights, model: Any, probe: TransferProbe) -> list[Watched]:
     """Look at every server that got weights since the last look.
 
     Each draws a few candidates and scores them; both are compared with the model here, with the
@@ -92,7 +92,7 @@ def watch(weights: ServedWeights, model: Any, probe: Probe) -> list[Watched]:
     return [_watched(weights, model, probe, client) for client in clients]
 
 
-def _watched(weights: ServedWeights, model: Any, probe: Probe, client: Client) -> Watched:
+def _watched(weights: ServedWeights, model: Any, probe: TransferProbe, client: Client) -> Watched:
     sampler, version = weights.sampler, weights.loaded[-1]
     drawn = sampler.sample(
         probe.prompts,

@@ -23,7 +23,7 @@ _SYMBOLS = re.compile(r"[0-9]+|\S")
 
 
 @dataclass(frozen=True)
-class Problem:
+class CountdownProblem:
     """Numbers to combine and the value to reach, with one known solution."""
 
     numbers: tuple[int, ...]
@@ -120,7 +120,7 @@ def split_of(numbers: Sequence[int], target: int) -> Split:
     return "held_out" if in_held_out(text) else "train"
 
 
-def problem(split: Split, index: int, seed: int = 0) -> Problem:
+def problem(split: Split, index: int, seed: int = 0) -> CountdownProblem:
     """Problem ``index`` of a split: a pure function of (split, index, seed).
 
     Numbers and operations are drawn uniformly and redrawn until the value is a legal target of
@@ -132,7 +132,7 @@ def problem(split: Split, index: int, seed: int = 0) -> Problem:
         used = [1 + int(next(draws) * LARGEST_NUMBER) for _ in range(count)]
         solution, target = _expression(used, draws)
         if 1 <= target <= LARGEST_TARGET and split_of(used, target) == split:
-            return Problem(tuple(sorted(used)), target, solution)
+            return CountdownProblem(tuple(sorted(used)), target, solution)
 
 
 def prompts(split: Split, count: int, seed: int = 0) -> list[dict[str, object]]:

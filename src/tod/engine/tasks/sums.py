@@ -18,7 +18,7 @@ LARGEST = 50
 
 
 @dataclass(frozen=True)
-class Problem:
+class SumProblem:
     """The first part, what all add up to, and one answer."""
 
     first: int
@@ -48,7 +48,7 @@ def check(completion: str, first: int, total: int) -> float:
     return float(rising and plain and inside and sum(parts) == total)
 
 
-def problem(split: Split, index: int, seed: int = 0) -> Problem:
+def problem(split: Split, index: int, seed: int = 0) -> SumProblem:
     """Problem ``index`` of a split: a pure function of (split, index, seed).
 
     Different parts are drawn uniformly and redrawn until the problem is of the wanted split, so
@@ -60,7 +60,7 @@ def problem(split: Split, index: int, seed: int = 0) -> Problem:
         while len(parts) < COUNT:
             parts.add(1 + int(next(draws) * LARGEST))
         rising = sorted(parts)
-        drawn = Problem(rising[0], sum(rising), "+".join(map(str, rising)))
+        drawn = SumProblem(rising[0], sum(rising), "+".join(map(str, rising)))
         if in_held_out(drawn.prompt) == (split == "held_out"):
             return drawn
 

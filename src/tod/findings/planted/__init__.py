@@ -6,7 +6,14 @@ every detector of each.
 
 from tod.findings.planted.faults import FAULTS as RUN_FAULTS
 from tod.findings.planted.healthy import HEALTHY
-from tod.findings.planted.outcomes import Outcome, OutcomeSummary, Tally, outcome, summary, tallied
+from tod.findings.planted.outcomes import (
+    OutcomeSummary,
+    PlantedOutcome,
+    ScenarioTally,
+    outcome,
+    summary,
+    tallied,
+)
 from tod.findings.planted.scenario import Bounds, Planted, Scenario, Truth
 from tod.findings.planted.trainer_faults import TRAINER_FAULTS
 
@@ -17,11 +24,11 @@ __all__ = [
     "FAULTS",
     "HEALTHY",
     "Bounds",
-    "Outcome",
     "OutcomeSummary",
     "Planted",
+    "PlantedOutcome",
     "Scenario",
-    "Tally",
+    "ScenarioTally",
     "Truth",
     "outcome",
     "summary",

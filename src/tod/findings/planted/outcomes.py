@@ -20,7 +20,7 @@ DATABLE = 1.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PlantedOutcome:
     """What was said of one planted run.
 
     Attributes:
@@ -55,18 +55,18 @@ class Outcome:
         return {**asdict(self), "faults": list(self.faults)}
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> "Outcome":
+    def of(cls, data: Mapping[str, Any]) -> "PlantedOutcome":
         """What `to_dict` wrote."""
         return cls(**{**data, "faults": tuple(data["faults"])})
 
 
-def outcome(scenario: Scenario, seed: int) -> Outcome:
+def outcome(scenario: Scenario, seed: int) -> PlantedOutcome:
     """Plant a run, ask every detector of it, compare with the truth."""
     planted = scenario.plant(seed)
     return compared(scenario.name, seed, planted, find(planted.run))
 
 
-def compared(name: str, seed: int, planted: Planted, findings: Findings) -> Outcome:
+def compared(name: str, seed: int, planted: Planted, findings: Findings) -> PlantedOutcome:
     """What findings say of a run beside what was planted in it."""
     faults = tuple(fault.kind for fault in findings.faults)
     critical = any(fault.severity == "critical" for fault in findings.faults)
@@ -74,9 +74,9 @@ def compared(name: str, seed: int, planted: Planted, findings: Findings) -> Outc
     truth = planted.truth
     if truth is None or not any(_names(truth, fault) for fault in findings.faults):
         blur = 0.0 if truth is None else truth.blur
-        return Outcome(name, seed, steps, first, faults, critical, blur=blur)
+        return PlantedOutcome(name, seed, steps, first, faults, critical, blur=blur)
     error, covered = _dated(truth, findings)
-    return Outcome(
+    return PlantedOutcome(
         name,
         seed,
         steps,
@@ -109,7 +109,7 @@ def _dated(truth: Truth, findings: Findings) -> tuple[float | None, bool]:
 
 
 @dataclass(frozen=True)
-class Tally:
+class ScenarioTally:
     """Counts of the outcomes of one scenario.
 
     Attributes:
@@ -178,20 +178,22 @@ def above(count: int, runs: int, bound: float) -> bool:
     return below(runs - count, runs, 1 - bound)
 
 
-def tallied(scenarios: Sequence[Scenario], outcomes: Iterable[Outcome]) -> tuple[Tally, ...]:
+def tallied(
+    scenarios: Sequence[Scenario], outcomes: Iterable[PlantedOutcome]
+) -> tuple[ScenarioTally, ...]:
     """Counts by scenario, in the order of the scenarios."""
-    said: dict[str, list[Outcome]] = {scenario.name: [] for scenario in scenarios}
+    said: dict[str, list[PlantedOutcome]] = {scenario.name: [] for scenario in scenarios}
     for item in outcomes:
         if item.scenario in said:
             said[item.scenario].append(item)
     return tuple(_tally(scenario, said[scenario.name]) for scenario in scenarios)
 
 
-def _tally(scenario: Scenario, outcomes: list[Outcome]) -> Tally:
+def _tally(scenario: Scenario, outcomes: list[PlantedOutcome]) -> ScenarioTally:
     within = scenario.bounds.within
     dated = [o for o in outcomes if o.error is not None]
     near = [o for o in dated if o.error is not None and abs(o.error) <= within]
-    return Tally(
+    return ScenarioTally(
         scenario,
         len(outcomes),
         sum(o.named for o in outcomes),
@@ -216,8 +218,8 @@ class OutcomeSummary:
         false: Healthy runs in which each kind was called a fault, by kind.
     """
 
-    faults: tuple[Tally, ...]
-    healthy: tuple[Tally, ...]
+    faults: tuple[ScenarioTally, ...]
+    healthy: tuple[ScenarioTally, ...]
     false: Mapping[str, int]
 
     @property
@@ -280,7 +282,7 @@ class OutcomeSummary:
         }
 
 
-def _counts(tally: Tally) -> dict[str, Any]:
+def _counts(tally: ScenarioTally) -> dict[str, Any]:
     """Name, kinds, bounds and counts of a scenario."""
     counts = {key: value for key, value in vars(tally).items() if key != "scenario"}
     scenario = tally.scenario
@@ -290,7 +292,7 @@ def _counts(tally: Tally) -> dict[str, Any]:
     return {**names, "bounds": asdict(scenario.bounds), **counts}
 
 
-def summary(scenarios: Sequence[Scenario], outcomes: Iterable[Outcome]) -> OutcomeSummary:
+def summary(scenarios: Sequence[Scenario], outcomes: Iterable[PlantedOutcome]) -> OutcomeSummary:
     """All counts of some scenarios."""
     said = tuple(outcomes)
     tallies = tallied(scenarios, said)

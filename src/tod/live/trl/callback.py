@@ -13,7 +13,7 @@ from tod.live.export import LiveBatch
 from tod.live.findings import LiveFindings
 from tod.live.guard import Guard, harmless
 from tod.live.places import free, reopened, writing
-from tod.live.step import Judged, judge, metrics, utility_means
+from tod.live.step import ExaminedStep, judge, metrics, utility_means
 from tod.live.trl.arc import Steering
 from tod.live.trl.generated import appended, batch_of, gathered
 from tod.live.trl.hooks import FORWARD, Hooks, Seen, check
@@ -84,7 +84,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         self.path = self._asked
         self.overwrite = overwrite
         self.run: RunDirectory | None = None
-        self.last: Judged | None = None
+        self.last: ExaminedStep | None = None
         self.pool = GrowingPool()
         self.findings: LiveFindings | None = None
         self._asks = findings
@@ -207,7 +207,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
             self.run.lock.release()
         self.run = None
 
-    def _examined(self, batch: LiveBatch, step: int, probe: ProbeReading | None) -> Judged:
+    def _examined(self, batch: LiveBatch, step: int, probe: ProbeReading | None) -> ExaminedStep:
         return judge(
             batch,
             self._spec(),
@@ -238,7 +238,7 @@ class TodCallback(TrainerCallback):  # type: ignore[misc]
         run: RunDirectory,
         step: int,
         batch: LiveBatch,
-        found: Judged,
+        found: ExaminedStep,
         knobs: dict[str, float | None],
         decision: Decision | None,
     ) -> None:

@@ -27,7 +27,7 @@ class Aimed:
 
 
 @dataclass(frozen=True)
-class Configured:
+class ConfiguredTarget:
     """What a trainer's configuration says of the target.
 
     Attributes:
@@ -71,7 +71,7 @@ class Configured:
 
 def configured(
     settings: Mapping[str, Any], version: str, declared: Mapping[str, Any] | None = None
-) -> Configured:
+) -> ConfiguredTarget:
     """What a configuration says of the target, by the reader of `tod atlas locate`.
 
     Args:
@@ -83,16 +83,16 @@ def configured(
         SpecError: The declared target is none.
     """
     if declared is not None:
-        return Configured(_declared(declared), None, ())
+        return ConfiguredTarget(_declared(declared), None, ())
     file = ConfigurationFile("verl", as_verl_names(settings), program="main_ppo")
     try:
         located = reader(file, "the trainer's configuration", version)
     except SpecError as error:
-        return Configured(None, None, (str(error),))
+        return ConfiguredTarget(None, None, (str(error),))
     if located.procedure is None:
         why = located.notes[:1] or tuple(located.undetermined[:1]) or ("it is not known",)
-        return Configured(None, located, why)
-    return Configured(None, located, tuple(c.effect for c in located.silent_changes))
+        return ConfiguredTarget(None, located, why)
+    return ConfiguredTarget(None, located, tuple(c.effect for c in located.silent_changes))
 
 
 def _declared(data: Mapping[str, Any]) -> TargetSpec:

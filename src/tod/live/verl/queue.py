@@ -44,7 +44,7 @@ Get = Callable[[list[str], list[str]], Any]
 
 
 @dataclass(frozen=True)
-class Asked:
+class CandidateRows:
     """Which rows of a batch are candidates.
 
     Attributes:
@@ -60,7 +60,7 @@ class Asked:
     several: bool
 
 
-def asked(keys: Sequence[str], tags: Sequence[Mapping[str, Any]]) -> Asked:
+def asked(keys: Sequence[str], tags: Sequence[Mapping[str, Any]]) -> CandidateRows:
     """The last output of every rollout; rows that verl adds to fill its processes are none.
 
     Raises:
@@ -86,10 +86,10 @@ def asked(keys: Sequence[str], tags: Sequence[Mapping[str, Any]]) -> Asked:
     uids = [uid for uid, _ in last]
     chosen = [key for _, key in last.values()]
     heads = dict(zip(reversed(uids), reversed(chosen), strict=True))
-    return Asked(chosen, uids, [heads[uid] for uid in dict.fromkeys(uids)], several)
+    return CandidateRows(chosen, uids, [heads[uid] for uid in dict.fromkeys(uids)], several)
 
 
-def fetched(get: Get, rows: Asked, extras: bool = False) -> dict[str, Any]:
+def fetched(get: Get, rows: CandidateRows, extras: bool = False) -> dict[str, Any]:
     """What the queue holds of the candidates; a prompt is asked for once, not for every answer.
 
     Args:
@@ -105,7 +105,7 @@ def fetched(get: Get, rows: Asked, extras: bool = False) -> dict[str, Any]:
     return found
 
 
-def batch_of(data: Mapping[str, Any], rows: Asked, tokenizer: Any) -> LiveBatch:
+def batch_of(data: Mapping[str, Any], rows: CandidateRows, tokenizer: Any) -> LiveBatch:
     """The candidates of a batch; rows of one ``uid`` are one context.
 
     Of a rollout of several outputs the last is the candidate, as in verl's own advantages; then no

@@ -16,8 +16,8 @@ from tod.live.export import LiveBatch
 from tod.live.findings import LiveFindings
 from tod.live.guard import Guard, harmless
 from tod.live.places import free, reopened, writing
-from tod.live.step import Judged, judge, metrics, utility_means
-from tod.live.verl.aim import Aimed, Configured, configured
+from tod.live.step import ExaminedStep, judge, metrics, utility_means
+from tod.live.verl.aim import Aimed, ConfiguredTarget, configured
 from tod.live.verl.queue import Get, asked, batch_of, fetched, spelled
 from tod.logs.names import names
 from tod.regimes import GrowingPool
@@ -64,13 +64,13 @@ class Recorder:
         self, settings: Mapping[str, Any], mode: str, version: str, strict: bool = False
     ) -> None:
         self.guard = Guard(strict)
-        self.last: Judged | None = None
+        self.last: ExaminedStep | None = None
         self.run: RunDirectory | None = None
         self.pool = GrowingPool()
         self.findings: LiveFindings | None = None
         self.plugin = PluginSettings()
         self._settings, self._mode, self._version = settings, mode, version
-        self._configured: Configured | None = None
+        self._configured: ConfiguredTarget | None = None
         self._history: list[dict[str, Any]] = []
         self._matched: tuple[frozenset[str], tuple[str, ...]] = (frozenset(), ())
         self._first: int | None = None
@@ -147,7 +147,7 @@ class Recorder:
         self,
         step: int,
         aimed: Aimed,
-        found: Judged | None,
+        found: ExaminedStep | None,
         told: dict[str, Any],
         tokenizer: Any,
     ) -> None:
@@ -189,10 +189,10 @@ class Recorder:
                 run.lock.release()
 
     def _aimed(self, batch: LiveBatch) -> Aimed:
-        known = Configured(None, None, ("it could not be read",))
+        known = ConfiguredTarget(None, None, ("it could not be read",))
         return (self._configured or known).aim(batch)
 
-    def _examined(self, step: int, aimed: Aimed, logged: Mapping[str, Any]) -> Judged:
+    def _examined(self, step: int, aimed: Aimed, logged: Mapping[str, Any]) -> ExaminedStep:
         return judge(
             aimed.batch,
             aimed.spec,
@@ -287,7 +287,7 @@ class Recorder:
             "updates": None if located is None else located.updates,
         }
 
-    def _write(self, step: int, aimed: Aimed, found: Judged | None) -> None:
+    def _write(self, step: int, aimed: Aimed, found: ExaminedStep | None) -> None:
         run = self.run
         if run is None:
             return

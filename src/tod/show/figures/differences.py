@@ -7,13 +7,13 @@ from tod.show.figures.plot import RIGHT, WIDTH, chart
 from tod.show.figures.scales import Scale
 from tod.show.figures.svg import Html, number, tag
 
-__all__ = ["Row", "differences"]
+__all__ = ["DifferenceRow", "differences"]
 
 ROW, BASE = 42.0, 26.0
 
 
 @dataclass(frozen=True)
-class Row:
+class DifferenceRow:
     """A difference.
 
     Attributes:
@@ -31,7 +31,7 @@ class Row:
     told: bool | None
 
 
-def differences(title: str, rows: Sequence[Row], note: str = "") -> Html:
+def differences(title: str, rows: Sequence[DifferenceRow], note: str = "") -> Html:
     """A figure of rows: a disc at the difference, a bar over its interval, filled where told.
 
     Args:
@@ -51,7 +51,7 @@ def differences(title: str, rows: Sequence[Row], note: str = "") -> Html:
     return chart(title, said, drawn, note=note, size=(WIDTH, height))
 
 
-def _row(row: Row, x: Scale, top: float) -> Html:
+def _row(row: DifferenceRow, x: Scale, top: float) -> Html:
     colour = "stable" if row.told else "undetermined"
     at = top + 28
     parts: list[object] = [

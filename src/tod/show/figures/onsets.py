@@ -79,7 +79,7 @@ BESIDE = frozenset({"length_right", "length_wrong", "clip_low", "clip_high"})
 
 
 @dataclass(frozen=True)
-class Mark:
+class OnsetMark:
     """A finding on the axis of steps.
 
     Attributes:
@@ -158,7 +158,7 @@ def panels(run: "TrainingRun", named: Sequence[str]) -> list[tuple[Plot, frozens
     return [(plot, names) for _, plot, names in sorted(found, key=lambda one: one[0])]
 
 
-def drawn(plot: Plot, marks: Sequence[Mark], key: str, best: int | None = None) -> Html:
+def drawn(plot: Plot, marks: Sequence[OnsetMark], key: str, best: int | None = None) -> Html:
     """The plot with its marks, which lead to the evidence, and the last good step.
 
     Args:
@@ -172,7 +172,7 @@ def drawn(plot: Plot, marks: Sequence[Mark], key: str, best: int | None = None) 
     return figure(plot, key, behind, None if not marks and ring is None else join([ring, over]))
 
 
-def laned(plot: Plot, marks: Sequence[Mark]) -> Plot:
+def laned(plot: Plot, marks: Sequence[OnsetMark]) -> Plot:
     """The plot with room above its lines for the marks."""
     rows = len(set(_rows(plot, marks).values()))
     return replace(plot, lane=rows * (2 * _radius(plot) + 4) + 2 if rows else 0.0)
@@ -302,7 +302,7 @@ def _radius(plot: Plot) -> float:
     return SMALL_RADIUS if plot.size == SMALL else RADIUS
 
 
-def _rows(plot: Plot, marks: Sequence[Mark]) -> dict[int, int]:
+def _rows(plot: Plot, marks: Sequence[OnsetMark]) -> dict[int, int]:
     """Number of a mark → its row: marks that would touch lie above each other."""
     x, _ = plot.scales()
     apart = 2 * _radius(plot) + 4
@@ -316,7 +316,7 @@ def _rows(plot: Plot, marks: Sequence[Mark]) -> dict[int, int]:
     return found
 
 
-def _marks(plot: Plot, marks: Sequence[Mark]) -> tuple[Html, Html]:
+def _marks(plot: Plot, marks: Sequence[OnsetMark]) -> tuple[Html, Html]:
     """Bands of the intervals and lines of the onsets, and the links above them."""
     x, y = plot.scales()
     rows, radius = _rows(plot, marks), _radius(plot)
@@ -333,13 +333,13 @@ def _marks(plot: Plot, marks: Sequence[Mark]) -> tuple[Html, Html]:
     return join(behind), join(over)
 
 
-def _interval(x: Scale, mark: Mark, top: float, bottom: float) -> Html:
+def _interval(x: Scale, mark: OnsetMark, top: float, bottom: float) -> Html:
     low, high = (x(end) for end in mark.interval)
     style = f"onset-band of-{mark.finding.severity}"
     return tag("rect", class_=style, x=low, y=top, width=high - low, height=bottom - top)
 
 
-def _link(mark: Mark, shape: Html) -> Html:
+def _link(mark: OnsetMark, shape: Html) -> Html:
     finding, onset = mark.finding, mark.finding.onset
     when = "" if onset is None else f" Onset: {onset.interval}."
     said = f"Finding {mark.number}, {finding.severity}: {finding.headline}{when}"

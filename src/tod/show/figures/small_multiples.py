@@ -10,7 +10,7 @@ from tod.base.text import DASH
 from tod.show.figures.plot import HEIGHT, WIDTH, Plot, PlotLine
 from tod.show.figures.scales import nice
 from tod.study.sweep.axis import OPERATOR, Axis
-from tod.study.sweep.compare import Cell
+from tod.study.sweep.compare import Combination
 from tod.study.sweep.ends import End
 
 __all__ = ["COLOURS", "Colouring", "colouring", "panels"]
@@ -48,13 +48,13 @@ def colouring(axes: Sequence[Axis]) -> Colouring:
     return Colouring(place, tuple(axis.told(value) for value in axis.values))
 
 
-def panels(axes: Sequence[Axis], cells: Sequence[Cell]) -> list[Plot]:
+def panels(axes: Sequence[Axis], cells: Sequence[Combination]) -> list[Plot]:
     """A plot for every combination of all settings but the coloured one; all have one height.
 
     Solid: held-out pass@1, mean over seeds with one standard error. Dashed: rewards of training.
     """
     colours = colouring(axes)
-    by_panel: dict[str, list[Cell]] = {}
+    by_panel: dict[str, list[Combination]] = {}
     for cell in cells:
         rest = [
             axis.told(value)
@@ -84,7 +84,7 @@ def _three(value: float | None) -> str:
     return DASH if value is None else f"{value:.3f}"
 
 
-def _lines(cell: Cell, axes: Sequence[Axis], colours: Colouring) -> list[PlotLine]:
+def _lines(cell: Combination, axes: Sequence[Axis], colours: Colouring) -> list[PlotLine]:
     """The curves of one setting, averaged over its seeds."""
     colour = f"r{colours.of(axes, cell.values)}"
     name = colours.names[colours.of(axes, cell.values)] if colours.names else "held-out"

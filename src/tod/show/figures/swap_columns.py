@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tod.show.figures.svg import Html, number, tag
 
-__all__ = ["Column", "Mark", "swap_columns"]
+__all__ = ["Column", "OperatorMark", "swap_columns"]
 
 WIDTH, LEFT, RIGHT, TOP, PLOT, LINE = 760.0, 46.0, 12.0, 52.0, 250.0, 15.0
 Height = Callable[[float], float]
@@ -24,7 +24,7 @@ text { font: 12px "Inter", "Helvetica Neue", Arial, sans-serif; fill: #1b1e23; }
 
 
 @dataclass(frozen=True)
-class Mark:
+class OperatorMark:
     """One operator in one condition.
 
     Attributes:
@@ -51,7 +51,7 @@ class Column:
     """
 
     title: str
-    marks: tuple[Mark, ...]
+    marks: tuple[OperatorMark, ...]
     words: tuple[str, ...] = ()
 
 

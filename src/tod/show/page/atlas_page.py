@@ -28,7 +28,7 @@ SHARES = {
 
 
 @dataclass(frozen=True)
-class Here:
+class FilePlace:
     """A configuration's own place.
 
     Attributes:
@@ -45,7 +45,7 @@ class Here:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RecipeEntry:
     """What the page says of a recipe."""
 
     title: str
@@ -54,7 +54,7 @@ class Entry:
     papers: tuple[tuple[str, str], ...]
 
 
-def atlas_page(cells: tuple[Cell, ...], on: str = EMBEDDED, here: Here | None = None) -> Html:
+def atlas_page(cells: tuple[Cell, ...], on: str = EMBEDDED, here: FilePlace | None = None) -> Html:
     """The whole document.
 
     Args:
@@ -88,9 +88,9 @@ def _shade(cell: Cell) -> str:
     return "" if worst is None else verdict_words(worst).colour
 
 
-def _entries(known: Mapping[str, Recipe]) -> dict[str, Entry]:
+def _entries(known: Mapping[str, Recipe]) -> dict[str, RecipeEntry]:
     return {
-        name: Entry(
+        name: RecipeEntry(
             title=entry.title,
             law=law_of(entry.procedure).letters,
             shares=SHARES.get(entry.shares_target, "yes"),

@@ -11,7 +11,7 @@ from tod.show.answer import Answer, answer, last_good
 from tod.show.figures.onsets import (
     NARROW,
     WIDE,
-    Mark,
+    OnsetMark,
     State,
     drawn,
     laned,
@@ -181,7 +181,7 @@ def _curves(findings: "Findings", blocks: Sequence[FindingView], prefix: str) ->
         return {}
     first = int(run.steps[0])
     marks = [
-        Mark(block.number, block.anchor, block.finding, first)
+        OnsetMark(block.number, block.anchor, block.finding, first)
         for block in blocks
         if block.finding.onset is not None
     ]

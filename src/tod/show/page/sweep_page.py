@@ -8,7 +8,7 @@ from typing import Any
 from tod.base.text import DASH, counted, plainly
 from tod.regimes import Thresholds
 from tod.runs.differing import in_words
-from tod.show.figures.differences import Row, differences
+from tod.show.figures.differences import DifferenceRow, differences
 from tod.show.figures.phase import RunMark, phase_marks
 from tod.show.figures.plot import cursor_data, figure
 from tod.show.figures.small_multiples import Colouring, colouring, panels
@@ -17,10 +17,10 @@ from tod.show.output import put
 from tod.show.page.document import document
 from tod.show.page.windows import of_verdict
 from tod.show.terminal.sweep_screen import signed, with_error
-from tod.show.words import Verdict, verdict_words
+from tod.show.words import VerdictWords, verdict_words
 from tod.study.swap.paired import Effect
 from tod.study.sweep.axis import Axis
-from tod.study.sweep.compare import Cell, Comparison
+from tod.study.sweep.compare import Combination, Comparison
 from tod.study.sweep.document import SweepDocument
 from tod.study.sweep.ends import End
 
@@ -41,7 +41,7 @@ class SettingRow:
     less: str
     p: str
     seeds: int
-    verdicts: list[tuple[Verdict, int]]
+    verdicts: list[tuple[VerdictWords, int]]
 
 
 def sweep_page(asked: SweepDocument, found: Comparison) -> Html:
@@ -126,7 +126,7 @@ def _remarks(asked: SweepDocument, found: Comparison) -> list[str]:
     return said
 
 
-def _setting(cell: Cell, found: Comparison) -> SettingRow:
+def _setting(cell: Combination, found: Comparison) -> SettingRow:
     effect = found.less_best(cell)
     return SettingRow(
         values=[in_words(value) for value in cell.values] or ["all runs"],
@@ -161,9 +161,9 @@ def figures_of(found: Comparison) -> list[Html]:
     return made
 
 
-def _row(effect: Effect, found: Comparison, name: str) -> Row:
+def _row(effect: Effect, found: Comparison, name: str) -> DifferenceRow:
     told = effect.difference
-    return Row(name, signed(told), told.value, told.interval(), found.told(effect))
+    return DifferenceRow(name, signed(told), told.value, told.interval(), found.told(effect))
 
 
 def _note(effects: Sequence[Effect], found: Comparison) -> str:

@@ -2,7 +2,7 @@
 
 from textwrap import fill
 
-from tod.configurations.check import Check, Remark
+from tod.configurations.check import Check, CheckRemark
 from tod.show.terminal.also_lines import in_a_word
 from tod.show.terminal.atlas import aims_at, short_setting
 from tod.show.terminal.legend import legend
@@ -87,7 +87,7 @@ def _settings(count: int) -> str:
     return "one setting differs" if count == 1 else f"{count} settings differ"
 
 
-def _remark(remark: Remark, width: int, verbose: bool) -> list[str]:
+def _remark(remark: CheckRemark, width: int, verbose: bool) -> list[str]:
     setting = remark.setting if verbose else short_setting(remark.setting)
     text = f"{setting}: {remark.said}" if setting else remark.said
     return _hung(f"{TITLES[remark.level]:<11}  ", text, width)

@@ -18,7 +18,7 @@ from tod.show.words import VERDICTS
 _LINE_EVERY, WIDE = 10, 80
 
 
-class Progress:
+class RunProgress:
     """Watches a run through its events."""
 
     def __init__(self, settings: RunSettings, quiet: bool = False) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tod.base.text import DASH, counted, visible
 from tod.show.words import verdict_words
 from tod.study.swap.estimate import Estimate
-from tod.study.sweep.compare import Along, Cell, Comparison
+from tod.study.sweep.compare import Along, Combination, Comparison
 from tod.study.sweep.document import FILE, SweepDocument
 
 __all__ = ["regime_of", "signed", "sweep_lines", "with_error"]
@@ -60,7 +60,7 @@ def signed(estimate: Estimate) -> str:
     return f"{value:+.3f}{_half(estimate)}".replace("-", "−")
 
 
-def regime_of(cell: Cell) -> str:
+def regime_of(cell: Combination) -> str:
     """The verdict of all runs of a setting; how they differ where they do.
 
     A dash before any ended.

@@ -7,20 +7,20 @@ again, a bounded number of times; what a lost worker still says is not heard.
 
 from tod.study.executors.carry_out import TRIES, carry_out
 from tod.study.executors.on import KINDS, On
-from tod.study.executors.tally import Row, Tally
-from tod.study.executors.task import Attempt, Executor, Failure, News, Task, Tell, Work
+from tod.study.executors.tally import Tally, TaskRow
+from tod.study.executors.task import Attempt, Executor, ExecutorTask, Failure, News, Tell, Work
 
 __all__ = [
     "KINDS",
     "TRIES",
     "Attempt",
     "Executor",
+    "ExecutorTask",
     "Failure",
     "News",
     "On",
-    "Row",
     "Tally",
-    "Task",
+    "TaskRow",
     "Tell",
     "Work",
     "carry_out",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tod.study.executors.tally import Tally
-from tod.study.executors.task import Attempt, Executor, Failure, News, Task, Work
+from tod.study.executors.task import Attempt, Executor, ExecutorTask, Failure, News, Work
 
 __all__ = ["TRIES", "carry_out"]
 
@@ -16,7 +16,7 @@ TRIES = 3
 def carry_out(
     executor: Executor,
     work: Work,
-    tasks: Sequence[Task],
+    tasks: Sequence[ExecutorTask],
     *,
     ended: Callable[[Any, Failure | None], None],
     told: Callable[[Any, Any], None] = lambda _job, _message: None,
@@ -74,7 +74,7 @@ class _Loop:
     def __init__(
         self,
         executor: Executor,
-        tasks: Sequence[Task],
+        tasks: Sequence[ExecutorTask],
         ended: Callable[[Any, Failure | None], None],
         told: Callable[[Any, Any], None],
         again: Callable[[Any, str], None],

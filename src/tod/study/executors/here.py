@@ -4,10 +4,10 @@ from typing import Any
 
 from tod.study.executors.task import Attempt, Failure, News, Put, Work
 
-__all__ = ["Here"]
+__all__ = ["InProcess"]
 
 
-class Here:
+class InProcess:
     """Does one task at a time in this process, on this thread."""
 
     at_once = 1

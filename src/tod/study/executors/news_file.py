@@ -8,13 +8,13 @@ from typing import Any
 
 from tod.base import RunError
 
-__all__ = ["Reader", "Writer"]
+__all__ = ["NewsReader", "NewsWriter"]
 
 STOP = "stop"
 """File whose presence asks all workers of a call to save and stop."""
 
 
-class Writer:
+class NewsWriter:
     """The worker's end: every line is on the file before the next thing is done.
 
     Args:
@@ -40,7 +40,7 @@ class Writer:
         self._file.close()
 
 
-class Reader:
+class NewsReader:
     """The end of the one who hands out.
 
     Args:

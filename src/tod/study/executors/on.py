@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tod.base import SpecError, parse_yaml
-from tod.study.executors.here import Here
+from tod.study.executors.here import InProcess
 from tod.study.executors.processes import Processes
 from tod.study.executors.task import Executor
 
@@ -78,7 +78,7 @@ class On:
             MissingPackage: Ray or submitit is not installed.
         """
         if self.kind == "local":
-            return Here() if here and self.at_once == 1 else Processes(self.at_once)
+            return InProcess() if here and self.at_once == 1 else Processes(self.at_once)
         from tod.study.executors.remote import Remote
 
         if self.kind == "ray":

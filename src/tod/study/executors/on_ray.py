@@ -7,7 +7,7 @@ from typing import Any
 
 from tod.base import ResourceError, RunError, SpecError
 from tod.base.extras import load
-from tod.study.executors.remote import Call
+from tod.study.executors.remote import RemoteTask
 
 __all__ = ["OPTIONS", "RayHost"]
 
@@ -89,7 +89,7 @@ class RayHost:
             else:
                 return
 
-    def submit(self, call: Call) -> Any:
+    def submit(self, call: RemoteTask) -> Any:
         """A task that runs the call."""
         return self._task.remote(call)
 
@@ -113,5 +113,5 @@ class RayHost:
         self._ray.shutdown()
 
 
-def _do(call: Call) -> None:
+def _do(call: RemoteTask) -> None:
     call()

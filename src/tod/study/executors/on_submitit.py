@@ -9,7 +9,7 @@ from typing import Any
 
 from tod.base import SpecError
 from tod.base.extras import load
-from tod.study.executors.remote import Call
+from tod.study.executors.remote import RemoteTask
 
 __all__ = ["SubmititHost"]
 
@@ -61,7 +61,7 @@ class SubmititHost:
         """Write what jobs print into this folder."""
         self._executor = self._made(load("submitit"), folder / "jobs")
 
-    def submit(self, call: Call) -> Any:
+    def submit(self, call: RemoteTask) -> Any:
         """A job that runs the call."""
         job = self._executor.submit(call)
         self._jobs.append(job)

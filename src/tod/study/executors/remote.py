@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tod.base import RunError
-from tod.study.executors.news_file import STOP, Reader, Writer
+from tod.study.executors.news_file import STOP, NewsReader, NewsWriter
 from tod.study.executors.task import Attempt, Failure, News, Put, Work
 
-__all__ = ["Call", "Host", "Remote"]
+__all__ = ["Host", "Remote", "RemoteTask"]
 
 POLL = 0.2
 """Seconds between two looks at what workers said."""
@@ -24,7 +24,7 @@ _begun: set[Any] = set()
 
 
 @dataclass(frozen=True)
-class Call:
+class RemoteTask:
     """What a worker is to do; called once, in a process that imported nothing of this.
 
     Attributes:
@@ -43,7 +43,7 @@ class Call:
         """Do it; everything that happens is written into the file."""
         with suppress(ValueError):  # a thread of its own hears no signal
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        said = Writer(Path(self.news))
+        said = NewsWriter(Path(self.news))
         said.write("began", f"{socket.gethostname()}, process {os.getpid()}")
         try:
             _enter(self.folder)
@@ -81,7 +81,7 @@ def _begin_once(begin: Callable[[], None]) -> None:
         _begun.add(name)
 
 
-def _tell(said: Writer, message: Any) -> None:
+def _tell(said: NewsWriter, message: Any) -> None:
     said.write("told", message)
     if said.asked_to_stop:
         os.kill(os.getpid(), signal.SIGINT)
@@ -99,7 +99,7 @@ class Host(Protocol):
     def open(self, folder: Path) -> None:
         """Make ready; what it writes goes into this folder."""
 
-    def submit(self, call: Call) -> Any:
+    def submit(self, call: RemoteTask) -> Any:
         """Hand a call over; what stands for it."""
 
     def gone(self, handle: Any) -> str | None:
@@ -124,7 +124,7 @@ class _Under:
     """
 
     handle: Any
-    news: Reader
+    news: NewsReader
     began: bool = False
     gone: float | None = None
 
@@ -154,8 +154,8 @@ class Remote:
     def start(self, attempt: Attempt, job: Any) -> None:
         """Hand an attempt to the system."""
         news = self._folder / f"{attempt.task}-{attempt.number}.jsonl"
-        handle = self._host.submit(Call(self._work, job, str(news), str(Path.cwd())))
-        self._under[attempt] = _Under(handle, Reader(news))
+        handle = self._host.submit(RemoteTask(self._work, job, str(news), str(Path.cwd())))
+        self._under[attempt] = _Under(handle, NewsReader(news))
 
     def listen(self) -> None:
         """Look again and again, until somebody said something or is gone."""

@@ -5,11 +5,11 @@ from typing import Any
 
 from tod.study.executors.task import Attempt, Failure
 
-__all__ = ["Row", "Tally"]
+__all__ = ["Tally", "TaskRow"]
 
 
 @dataclass
-class Row:
+class TaskRow:
     """A task that is under way.
 
     Attributes:
@@ -34,7 +34,7 @@ class Tally:
         lost: How often a task's worker was lost, by name.
     """
 
-    under_way: dict[str, Row] = field(default_factory=dict)
+    under_way: dict[str, TaskRow] = field(default_factory=dict)
     finished: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Tally:
 
     def start(self, attempt: Attempt) -> None:
         """It was handed out."""
-        self.under_way[attempt.name] = Row(attempt.number)
+        self.under_way[attempt.name] = TaskRow(attempt.number)
 
     def lose(self, attempt: Attempt) -> None:
         """Its worker was lost."""

@@ -7,14 +7,14 @@ from typing import Any, Literal, Protocol
 
 from tod.base import BeingWritten, TodError
 
-__all__ = ["Attempt", "Executor", "Failure", "News", "Put", "Task", "Tell", "Work"]
+__all__ = ["Attempt", "Executor", "ExecutorTask", "Failure", "News", "Put", "Tell", "Work"]
 
 Tell = Callable[[Any], None]
 """What a job says of itself while it is done: plain values, as JSON has them."""
 
 
 @dataclass(frozen=True)
-class Task:
+class ExecutorTask:
     """One thing to do.
 
     Attributes:

@@ -13,7 +13,7 @@ from tod.base import DataError
 from tod.engine.data.load import load_task
 from tod.engine.data.prompts import fitting_ids
 from tod.engine.data.task import Example
-from tod.engine.distances import Pool, draw_pool, sequence_log_probs, token_distributions
+from tod.engine.distances import CommonPool, draw_pool, sequence_log_probs, token_distributions
 from tod.engine.evaluate import evaluate
 from tod.engine.models import context_length, load_model
 from tod.engine.session import open_session
@@ -50,7 +50,7 @@ class Common:
         prompts: Hash of the held-out prompts.
     """
 
-    pool: Pool
+    pool: CommonPool
     every: int
     prompts: str
 
@@ -75,7 +75,7 @@ def common_of(spec: SwapSpec, task: str, folder: Path, root: Path) -> Common:
         unfinished = path.with_suffix(".unfinished.npz")
         draw_common(settings, sources, measure).pool.save(unfinished)
         unfinished.replace(path)
-    return _common(settings, measure, Pool.load(path))
+    return _common(settings, measure, CommonPool.load(path))
 
 
 def draw_common(settings: RunSettings, sources: Sequence[str], measure: Measure) -> Common:
@@ -101,7 +101,7 @@ def draw_common(settings: RunSettings, sources: Sequence[str], measure: Measure)
     return _common(settings, measure, pool)
 
 
-def _common(settings: RunSettings, measure: Measure, pool: Pool) -> Common:
+def _common(settings: RunSettings, measure: Measure, pool: CommonPool) -> Common:
     every = max(1, pool.rollouts.sequences.total // measure.positions)
     prompts = [example.prompt for example in _held_out(settings, measure)]
     return Common(pool, every, digest(prompts))

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from tod.base import DataError, Groups
-from tod.engine.distances import Pool
+from tod.engine.distances import CommonPool
 from tod.study.swap.arms import outcome_path, start_path
 from tod.study.swap.condition import Condition
 from tod.study.swap.outcomes import Outcome
-from tod.study.swap.spec import Setting, SwapSpec
+from tod.study.swap.spec import ConditionSpec, SwapSpec
 
 __all__ = ["compared", "conditions_of", "early", "readings", "token_table", "variation_table"]
 
@@ -38,7 +38,7 @@ def conditions_of(spec: SwapSpec, folder: Path, *, complete: bool = True) -> lis
         path = folder / f"common-{task}.npz"
         if not path.exists():
             continue
-        pool = Pool.load(path)
+        pool = CommonPool.load(path)
         for setting in spec.conditions:
             if task in spec.tasks_of(setting):
                 condition = _condition(spec, folder, task, setting, pool, complete)
@@ -47,7 +47,12 @@ def conditions_of(spec: SwapSpec, folder: Path, *, complete: bool = True) -> lis
 
 
 def _condition(
-    spec: SwapSpec, folder: Path, task: str, setting: Setting, pool: Pool, complete: bool
+    spec: SwapSpec,
+    folder: Path,
+    task: str,
+    setting: ConditionSpec,
+    pool: CommonPool,
+    complete: bool,
 ) -> Condition | None:
     operators, seeds = tuple(spec.operators_of(setting, task)), spec.seeds_of(setting)
     arms = {
@@ -85,7 +90,7 @@ def compared(
     seeds: tuple[int, ...],
     ends: list[list[Outcome]],
     start: Outcome,
-    pool: Pool,
+    pool: CommonPool,
     facts: Mapping[str, float | str | None],
 ) -> Condition:
     """The condition of some ends.

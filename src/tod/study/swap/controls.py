@@ -13,11 +13,11 @@ from tod.study.swap.excess import excess_of_pairs, mean_excess
 from tod.study.swap.paired import differences
 
 __all__ = [
+    "ControlStep",
     "Controls",
     "Ladder",
     "Negative",
     "Positive",
-    "Step",
     "controls_of",
     "ladder",
     "negative_control",
@@ -31,7 +31,7 @@ BEYOND = 3.0
 
 
 @dataclass(frozen=True)
-class Step:
+class ControlStep:
     """One operator of a control against the first one.
 
     Attributes:
@@ -59,7 +59,7 @@ class Positive:
     """
 
     cluster: str
-    step: Step | None
+    step: ControlStep | None
 
     @property
     def detected(self) -> bool:
@@ -77,10 +77,10 @@ class Ladder:
     """
 
     cluster: str
-    steps: tuple[Step, ...]
+    steps: tuple[ControlStep, ...]
 
     @property
-    def smallest(self) -> Step | None:
+    def smallest(self) -> ControlStep | None:
         """The detectable effect: the first step detected with all that follow; None for none."""
         last = None
         for step in reversed(self.steps):
@@ -189,7 +189,7 @@ def controls_of(conditions: Iterable[Condition]) -> Controls:
     )
 
 
-def steps(condition: Condition) -> tuple[Step, ...]:
+def steps(condition: Condition) -> tuple[ControlStep, ...]:
     """Every other operator of a control against its first one.
 
     Raises:
@@ -202,7 +202,9 @@ def steps(condition: Condition) -> tuple[Step, ...]:
     first, made = condition.operators[0], []
     for place, name in enumerate(condition.operators[1:], start=1):
         change = mean_over_seeds((apart[place] - apart[0]).mean(axis=1))
-        made.append(Step(name, first, change, pairs.get((first, name)), change.beyond(BEYOND)))
+        made.append(
+            ControlStep(name, first, change, pairs.get((first, name)), change.beyond(BEYOND))
+        )
     return tuple(made)
 
 
@@ -219,7 +221,7 @@ def positive_control(controls: Iterable[Condition], clusters: Collection[str]) -
     Raises:
         DataError: A control has one operator only, or a utility is unknown.
     """
-    by_task: dict[str, list[Step]] = {cluster: [] for cluster in clusters}
+    by_task: dict[str, list[ControlStep]] = {cluster: [] for cluster in clusters}
     for condition in controls:
         by_task.setdefault(condition.cluster, []).append(steps(condition)[-1])
     return [

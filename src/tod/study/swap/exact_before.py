@@ -18,7 +18,7 @@ from tod.procedure import Declared, Examined, examine, log_weights
 from tod.study.distances import mean_variation, uncovered
 from tod.study.population import Policies
 from tod.study.sampled import draw, sampled
-from tod.study.swap.exact_spec import ExactSpec, Setting, procedure_of
+from tod.study.swap.exact_spec import ExactSpec, GridPoint, procedure_of
 from tod.study.swap.exact_stack import run_seed
 from tod.study.world import FiniteWorld, Law
 
@@ -30,7 +30,7 @@ _PROBE = 11
 
 
 def before_training(
-    spec: ExactSpec, world: FiniteWorld, setting: Setting, operator: Operator
+    spec: ExactSpec, world: FiniteWorld, setting: GridPoint, operator: Operator
 ) -> dict[str, float | None]:
     """Diagnostics by name; None where one could not be read.
 
@@ -96,7 +96,7 @@ def probe(spec: ExactSpec, world: FiniteWorld, log_mu: Law) -> Candidates:
 
 
 def oracles(
-    world: FiniteWorld, setting: Setting, log_mu: Law, draws: int
+    world: FiniteWorld, setting: GridPoint, log_mu: Law, draws: int
 ) -> dict[str, float | None]:
     """What enumeration alone can tell: mass of q* that no draw holds, and the way to q*."""
     target = world.target(setting.eta)

@@ -16,9 +16,9 @@ from tod.runs.atomic import write_atomic
 from tod.study.distances import expectation, variation
 from tod.study.swap.condition import Condition
 from tod.study.swap.exact_before import before_training
-from tod.study.swap.exact_spec import ExactSpec, Setting
+from tod.study.swap.exact_spec import ExactSpec, GridPoint
 from tod.study.swap.exact_stack import Stack
-from tod.study.swap.exact_training import Arm, Ends
+from tod.study.swap.exact_training import Ends, ExactOperator
 
 __all__ = ["ExactResult"]
 
@@ -53,8 +53,8 @@ class ExactResult:
         cls,
         spec: ExactSpec,
         stack: Stack,
-        setting: Setting,
-        arms: tuple[Arm, ...],
+        setting: GridPoint,
+        arms: tuple[ExactOperator, ...],
         ends: Ends,
         control: str | None = None,
     ) -> "ExactResult":
@@ -192,12 +192,12 @@ def all_pairs(p: Float[np.ndarray, "A S C Y"]) -> Float[np.ndarray, "A S A S"]:
     return table.reshape(a, s, a, s)
 
 
-def gated(arm: Arm) -> bool:
+def gated(arm: ExactOperator) -> bool:
     """Whether the arm has a clip, whose activation says how often it acts."""
     return getattr(getattr(arm.operator.action, "trust_region", None), "kind", None) == "clip"
 
 
-def facts(spec: ExactSpec, setting: Setting) -> dict[str, float | str | None]:
+def facts(spec: ExactSpec, setting: GridPoint) -> dict[str, float | str | None]:
     """What was set."""
     return {
         "eta": setting.eta,

@@ -19,13 +19,13 @@ from pathlib import Path
 
 from tod.base import RunError
 from tod.runs.atomic import write_atomic
+from tod.study.executors import ExecutorTask as Handed
 from tod.study.executors import Failure, On, Tally, Tell, Work, carry_out
-from tod.study.executors import Task as Handed
 from tod.study.swap.condition import Condition
 from tod.study.swap.exact_results import AGAIN, ExactResult
-from tod.study.swap.exact_spec import ExactSpec, Setting, read_exact
+from tod.study.swap.exact_spec import ExactSpec, GridPoint, read_exact
 from tod.study.swap.exact_stack import Stack
-from tod.study.swap.exact_training import Arm, train_stack
+from tod.study.swap.exact_training import ExactOperator, train_stack
 
 __all__ = ["load_exact", "run_exact"]
 
@@ -35,7 +35,7 @@ Told = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Task:
+class ExactBlock:
     """A setting in a block of worlds.
 
     Attributes:
@@ -44,7 +44,7 @@ class Task:
         control: What it controls; None: the study itself.
     """
 
-    setting: Setting
+    setting: GridPoint
     worlds: tuple[int, ...]
     control: str | None = None
 
@@ -54,29 +54,31 @@ class Task:
         first, last = self.worlds[0], self.worlds[-1]
         return f"worlds_{first}-{last}/{self.control or self.setting.file}.npz"
 
-    def arms(self, spec: ExactSpec) -> tuple[Arm, ...]:
+    def arms(self, spec: ExactSpec) -> tuple[ExactOperator, ...]:
         """Who is trained."""
         if self.control == "ladder":
             operator = spec.operators[str(spec.controls.ladder)]
-            return tuple(Arm(f"η {eta:g}", operator, eta) for eta in spec.controls.ladder_eta)
-        arms = [Arm(name, operator) for name, operator in spec.operators.items()]
+            return tuple(
+                ExactOperator(f"η {eta:g}", operator, eta) for eta in spec.controls.ladder_eta
+            )
+        arms = [ExactOperator(name, operator) for name, operator in spec.operators.items()]
         name, only = spec.controls.negative, spec.controls.negative_eta
         if name is not None and (only is None or self.setting.eta in only):
-            arms.append(Arm(name + AGAIN, spec.operators[name], stream=1))
+            arms.append(ExactOperator(name + AGAIN, spec.operators[name], stream=1))
         return tuple(arms)
 
 
-def tasks(spec: ExactSpec, worlds: Iterable[int], block: int = BLOCK) -> tuple[Task, ...]:
+def tasks(spec: ExactSpec, worlds: Iterable[int], block: int = BLOCK) -> tuple[ExactBlock, ...]:
     """Everything that a study does, block by block; a ladder of sharpness last."""
     numbers = tuple(worlds)
     every = []
     for start in range(0, len(numbers), block):
         part = numbers[start : start + block]
-        every += [Task(setting, part) for setting in spec.settings]
+        every += [ExactBlock(setting, part) for setting in spec.settings]
         if spec.controls.ladder is not None:
             mu = spec.controls.ladder_mu
-            setting = Setting(eta=1.0, mu=mu, proposal=spec.mu[mu])
-            every.append(Task(setting, part, "ladder"))
+            setting = GridPoint(eta=1.0, mu=mu, proposal=spec.mu[mu])
+            every.append(ExactBlock(setting, part, "ladder"))
     return tuple(every)
 
 
@@ -109,7 +111,7 @@ def run_exact(
     """
     on = On(at_once=processes) if on is None else on
     every = tasks(spec, spec.numbers if worlds is None else worlds)
-    done: dict[Task, ExactResult] = {}
+    done: dict[ExactBlock, ExactResult] = {}
     if output is not None:
         _claim(spec, output)
         there = {task: output / task.file for task in every if (output / task.file).exists()}
@@ -117,7 +119,7 @@ def run_exact(
     missing = [task for task in every if task not in done]
     heard = told or (lambda _done, _total, _name: None)
 
-    def note(task: Task, result: ExactResult) -> None:
+    def note(task: ExactBlock, result: ExactResult) -> None:
         done[task] = result
         heard(len(done), len(every), task.file)
 
@@ -133,10 +135,10 @@ def run_exact(
 
 def _spread(
     spec: ExactSpec,
-    missing: list[Task],
+    missing: list[ExactBlock],
     on: On,
     folder: Path,
-    note: Callable[[Task, ExactResult], None],
+    note: Callable[[ExactBlock, ExactResult], None],
     tally: Tally,
     again: Callable[[str, str], None],
 ) -> None:
@@ -147,7 +149,7 @@ def _spread(
     """
     text, folder = spec.model_dump_json(), folder.resolve()
 
-    def ended(job: tuple[str, Task, Path], failure: Failure | None) -> None:
+    def ended(job: tuple[str, ExactBlock, Path], failure: Failure | None) -> None:
         if failure is None:
             note(job[1], ExactResult.load(job[2] / job[1].file))
 
@@ -168,12 +170,12 @@ def _nothing() -> None:
     """Nothing has to be made ready."""
 
 
-def _in_worker(job: tuple[str, Task, Path], _tell: Tell) -> None:
+def _in_worker(job: tuple[str, ExactBlock, Path], _tell: Tell) -> None:
     text, task, folder = job
     _written(ExactSpec.model_validate_json(text), task, folder)
 
 
-def _written(spec: ExactSpec, task: Task, folder: Path) -> ExactResult:
+def _written(spec: ExactSpec, task: ExactBlock, folder: Path) -> ExactResult:
     """One task done and written; as it will be read again."""
     path = folder / task.file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +200,7 @@ def conditions_of(results: Iterable[ExactResult]) -> list[Condition]:
     return own + [c for result in every for c in result.negative]
 
 
-def run_task(spec: ExactSpec, task: Task) -> ExactResult:
+def run_task(spec: ExactSpec, task: ExactBlock) -> ExactResult:
     """One setting in one block of worlds."""
     stack = _stack(spec.model_dump_json(), task.worlds)
     arms = task.arms(spec)

@@ -13,7 +13,7 @@ from tod.procedure import Procedure
 from tod.study.world import FiniteWorld, Kind, Law, Shape, make_world, proposal
 from tod.targets import ScalarReward
 
-__all__ = ["ExactProposal", "ExactSpec", "Setting", "read_exact"]
+__all__ = ["ExactProposal", "ExactSpec", "GridPoint", "read_exact"]
 
 Count = Annotated[int, Field(ge=1)]
 UTILITY = "u"
@@ -35,7 +35,7 @@ class ExactProposal(Spec):
         return proposal(world, self.kind, self.strength, eta)
 
 
-class Setting(Spec):
+class GridPoint(Spec):
     """One point of the grid: a sharpness and a proposal."""
 
     eta: FiniteFloat
@@ -56,7 +56,7 @@ class Setting(Spec):
         return f"eta_{self.eta:g}__" + self.mu.replace(" ", "_")
 
 
-class Controls(Spec):
+class ControlSpec(Spec):
     """A comparison whose answer is known, and the smallest difference that is seen."""
 
     negative: str | None = None
@@ -115,7 +115,7 @@ class ExactSpec(Spec):
     """Operators by name; their reward is called ``u``, their proposal is the setting's."""
     contrast: tuple[str, ...] = ()
     """Operators that are run and reported, and left out of means over pairs."""
-    controls: Controls = Controls()
+    controls: ControlSpec = ControlSpec()
     """What shows that the study sees a difference where there is one, and none where there is none.
     """
 
@@ -132,10 +132,10 @@ class ExactSpec(Spec):
         return self
 
     @property
-    def settings(self) -> tuple[Setting, ...]:
+    def settings(self) -> tuple[GridPoint, ...]:
         """Every sharpness with every proposal."""
         return tuple(
-            Setting(eta=eta, mu=name, proposal=mu)
+            GridPoint(eta=eta, mu=name, proposal=mu)
             for eta in self.eta
             for name, mu in self.mu.items()
         )

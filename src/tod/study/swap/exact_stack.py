@@ -20,7 +20,7 @@ from tod.study.swap.exact_spec import UTILITY
 from tod.study.world import FiniteWorld, Law, generator, log_softmax
 from tod.targets import Target
 
-__all__ = ["Drawn", "Sampler", "Stack", "run_seed"]
+__all__ = ["CandidateStack", "Sampler", "Stack", "run_seed"]
 
 _LABEL = 5
 MOST_SEEDS = 1000
@@ -144,7 +144,7 @@ def law_of(stack: Stack, by_choice: Float[np.ndarray, "V NS"]) -> Law:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class CandidateStack:
     """K candidates of every context, as an operator sees them.
 
     Attributes:
@@ -160,7 +160,9 @@ class Drawn:
     place: Int[np.ndarray, " m"]
 
     @classmethod
-    def of(cls, stack: Stack, target: Target, rows: Int[np.ndarray, "N K"], mu: Sampler) -> "Drawn":
+    def of(
+        cls, stack: Stack, target: Target, rows: Int[np.ndarray, "N K"], mu: Sampler
+    ) -> "CandidateStack":
         """The candidates of some rows.
 
         Sizes of the step are those of one run, whose gradient no other run changes.

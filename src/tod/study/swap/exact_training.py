@@ -13,15 +13,15 @@ from tod.procedure import LEGS, legs_of
 from tod.study.auxiliary_slope import divergence_slope
 from tod.study.policy import Adam, slope_of_choices
 from tod.study.sampled import rows_at
-from tod.study.swap.exact_spec import ExactSpec, Setting, in_nats, label_noise, procedure_of
-from tod.study.swap.exact_stack import Drawn, Sampler, Stack, by_symbol, law_of
+from tod.study.swap.exact_spec import ExactSpec, GridPoint, in_nats, label_noise, procedure_of
+from tod.study.swap.exact_stack import CandidateStack, Sampler, Stack, by_symbol, law_of
 from tod.study.world import log_softmax
 
-__all__ = ["Arm", "Ends", "train_stack"]
+__all__ = ["Ends", "ExactOperator", "train_stack"]
 
 
 @dataclass(frozen=True, eq=False)
-class Arm:
+class ExactOperator:
     """An operator of a study.
 
     Attributes:
@@ -56,7 +56,9 @@ class Ends:
     directions: Float[np.ndarray, "W S A A"]
 
 
-def train_stack(spec: ExactSpec, stack: Stack, setting: Setting, arms: tuple[Arm, ...]) -> Ends:
+def train_stack(
+    spec: ExactSpec, stack: Stack, setting: GridPoint, arms: tuple[ExactOperator, ...]
+) -> Ends:
     """Train every arm from the base in every run of the stack.
 
     One update of an arm is one call of its operator; what `train` does in a run is done in all.
@@ -72,7 +74,7 @@ def train_stack(spec: ExactSpec, stack: Stack, setting: Setting, arms: tuple[Arm
     gradient = np.zeros_like(start.by_choice)
     learners = [_Learner.of(spec, stack, setting, arm, start, gradient) for arm in arms]
     for step in range(spec.steps):
-        shared: dict[Any, Drawn] = {}
+        shared: dict[Any, CandidateStack] = {}
         for learner in learners:
             learner.update(step, shared)
     return _ends(stack, learners)
@@ -84,7 +86,7 @@ class _Learner:
 
     spec: ExactSpec
     stack: Stack
-    arm: Arm
+    arm: ExactOperator
     refresh: int | None
     mu: Sampler
     logits: Float[np.ndarray, "V NS"]
@@ -99,7 +101,13 @@ class _Learner:
 
     @classmethod
     def of(
-        cls, spec: ExactSpec, stack: Stack, setting: Setting, arm: Arm, mu: Sampler, gradient: Any
+        cls,
+        spec: ExactSpec,
+        stack: Stack,
+        setting: GridPoint,
+        arm: ExactOperator,
+        mu: Sampler,
+        gradient: Any,
     ) -> "_Learner":
         logits = by_symbol(stack.whole.base_logits)
         eta = setting.eta if arm.eta is None else arm.eta
@@ -125,7 +133,7 @@ class _Learner:
         self.procedure = procedure_of(self.arm.operator, self.eta)
         self.scale, self.noise = in_nats(self.procedure), label_noise(self.procedure)
 
-    def update(self, step: int, shared: dict[Any, Drawn]) -> None:
+    def update(self, step: int, shared: dict[Any, CandidateStack]) -> None:
         """One batch and one update."""
         drawn = self._drawn(step, shared)
         log_cond = log_softmax(self.logits.take(drawn.states, axis=1), axis=0)
@@ -146,7 +154,7 @@ class _Learner:
         self.first = self.gradient.copy() if step == 0 else self.first
         self.gradient[:, drawn.states] = 0.0
 
-    def _drawn(self, step: int, shared: dict[Any, Drawn]) -> Drawn:
+    def _drawn(self, step: int, shared: dict[Any, CandidateStack]) -> CandidateStack:
         """The candidates of a step; arms of one target and stream share a μ that stands still."""
         due = self.refresh is not None and step % self.refresh == 0
         if due and step:
@@ -157,7 +165,7 @@ class _Learner:
         if self.refresh is None and key in shared:
             return shared[key]
         rows = self.rows[:, step - self.drawn_at]
-        drawn = Drawn.of(self.stack, self.procedure.tilt, rows, self.mu)
+        drawn = CandidateStack.of(self.stack, self.procedure.tilt, rows, self.mu)
         if self.refresh is None:
             shared[key] = drawn
         return drawn
@@ -176,7 +184,7 @@ class _Learner:
         assert self.noise is not None  # noqa: S101 - the caller asked
         return batch.value + self.noise * gumbel(every[step].ravel())
 
-    def _divergence(self, batch: Batch, drawn: Drawn, log_cond: Any) -> Any:
+    def _divergence(self, batch: Batch, drawn: CandidateStack, log_cond: Any) -> Any:
         """The slope of the divergence from the target's conditionals, over the states visited."""
         term: Any = self.arm.operator.auxiliary.distillation
         share = term.aggregation.weights(batch.sequences, batch.totals, batch.log_policy)

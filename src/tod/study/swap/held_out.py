@@ -8,11 +8,11 @@ from jaxtyping import Bool, Float
 from tod.regimes.calibrate import youden
 from tod.study.swap.predict import DIRECTIONS, Direction, Observed, direction_of, told_low
 
-__all__ = ["HeldOut", "held_out"]
+__all__ = ["ThresholdTest", "held_out"]
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class ThresholdTest:
     """What a threshold of a diagnostic is worth on clusters that it was not fitted on.
 
     Attributes:
@@ -56,7 +56,7 @@ def held_out(
     *,
     limit: float = 0.1,
     directions: dict[str, Direction] | None = None,
-) -> HeldOut:
+) -> ThresholdTest:
     """Fit Youden's threshold on every second cluster, judge the others by it, and the reverse.
 
     Every condition is judged once, by the half that it is not in.
@@ -76,7 +76,7 @@ def held_out(
     below = score < bound
     missed, alarmed = judged & apart & ~below, judged & ~apart & below
     first, second = (None if c is None else float(told_low(np.array([c]), side)[0]) for c in cuts)
-    return HeldOut(
+    return ThresholdTest(
         name=name,
         direction=side,
         thresholds=(first, second),

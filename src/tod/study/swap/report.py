@@ -7,7 +7,7 @@ from typing import Any
 from tod.study.swap.checks import Flag
 from tod.study.swap.condition import Condition
 from tod.study.swap.controls import role_of
-from tod.study.swap.held_out import HeldOut, held_out
+from tod.study.swap.held_out import ThresholdTest, held_out
 from tod.study.swap.paired import Effect, against_others, pairs
 from tod.study.swap.phase import Phase, phases
 from tod.study.swap.predict import Predictor, direction_of, observed, predict
@@ -51,7 +51,7 @@ class StudyReport:
     pairs: tuple[Effect, ...]
     others: tuple[Effect, ...]
     predictors: tuple[Predictor, ...] | None
-    judged: tuple[HeldOut, ...]
+    judged: tuple[ThresholdTest, ...]
     limit: float
 
     @property
@@ -135,7 +135,7 @@ def report_of(
     own = [without_contrast(c) for c in conditions if role_of(c) == "study"]
     said = verdict(conditions, flags, limit=limit, what=what, family="cluster")
     predictors: tuple[Predictor, ...] | None = None
-    judged: tuple[HeldOut, ...] = ()
+    judged: tuple[ThresholdTest, ...] = ()
     if all(len(condition.operators) > 1 for condition in own):
         seen = observed(own)
         known = {name: x for name, x in seen.values.items() if _foretells(name)}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tod.base import RunError, SpecError
 from tod.runs import DirectoryLock
-from tod.study.executors import Executor, Failure, On, Tally, Task, Tell, Work, carry_out
+from tod.study.executors import Executor, ExecutorTask, Failure, On, Tally, Tell, Work, carry_out
 from tod.study.swap.arms import (
     Common,
     common_of,
@@ -23,7 +23,7 @@ from tod.study.swap.arms import (
 from tod.study.swap.outcomes import Outcome
 from tod.study.swap.spec import Arm, SwapSpec
 
-__all__ = ["Progress", "run_study"]
+__all__ = ["StudyProgress", "run_study"]
 
 Job = tuple[Arm, Path]
 """An arm and the folder that its outcome is written into."""
@@ -32,7 +32,7 @@ PRELOAD = ("tod.study.swap.arms", "tod.engine.train", "transformers.models.llama
 
 
 @dataclass(frozen=True)
-class Progress:
+class StudyProgress:
     """How far a study is.
 
     Attributes:
@@ -64,7 +64,7 @@ def run_study(
     processes: int = 1,
     limit: int | None = None,
     only: Sequence[str] = (),
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[StudyProgress], None] = lambda _: None,
     on: On | None = None,
 ) -> dict[str, str]:
     """Run the arms that are not there yet; why those that failed did, by arm.
@@ -105,7 +105,7 @@ def _run(
     root: Path,
     executor: Executor,
     limit: int | None,
-    progress: Callable[[Progress], None],
+    progress: Callable[[StudyProgress], None],
 ) -> dict[str, str]:
     _check(arms, folder)
     jobs = _jobs(arms, folder)
@@ -119,11 +119,14 @@ def _run(
     }
     for arm in {start_path(folder, arm): arm for arm, _ in missing}.values():
         start_of(arm, commons[arm.task], folder, root)
-    watch = _Watch(jobs, len(missing), progress)
+    watch = _StudyWatch(jobs, len(missing), progress)
     carry_out(
         executor,
         Work(_in_worker, one_thread, PRELOAD),
-        [Task(_named(arm, into, folder), (spec, arm, folder, into, root)) for arm, into in missing],
+        [
+            ExecutorTask(_named(arm, into, folder), (spec, arm, folder, into, root))
+            for arm, into in missing
+        ],
         ended=watch.ended,
         again=watch.again,
         tally=watch.tally,
@@ -136,7 +139,7 @@ def _named(arm: Arm, into: Path, folder: Path) -> str:
     return arm.slug if into == folder else f"{arm.slug} (repeat)"
 
 
-class _Watch:
+class _StudyWatch:
     """Tells whoever watches what became of every arm.
 
     Attributes:
@@ -144,7 +147,7 @@ class _Watch:
     """
 
     def __init__(
-        self, jobs: Sequence[Job], missing: int, progress: Callable[[Progress], None]
+        self, jobs: Sequence[Job], missing: int, progress: Callable[[StudyProgress], None]
     ) -> None:
         self.tally, self.progress = Tally(), progress
         self._begin, self._missing, self._total = time.monotonic(), missing, len(jobs)
@@ -170,7 +173,7 @@ class _Watch:
         ended = tally.finished + len(tally.failed)
         left = (self._missing - ended) * seconds / ended if ended else None
         done = self._have + tally.finished
-        self.progress(Progress(done, self._total, arm, seconds, failed, left, tally, lost))
+        self.progress(StudyProgress(done, self._total, arm, seconds, failed, left, tally, lost))
 
 
 def _matching(arms: list[Arm], patterns: Sequence[str]) -> list[Arm]:

@@ -15,7 +15,7 @@ from tod.base import Spec, SpecError, read_mapping
 from tod.base.overrides import assign
 from tod.engine.settings import RunSettings
 
-__all__ = ["Arm", "Measure", "Setting", "StudyFile", "SwapSpec", "TaskWorld"]
+__all__ = ["Arm", "ConditionSpec", "Measure", "StudyFile", "SwapSpec", "TaskWorld"]
 
 Changes = dict[str, Any]
 """Values by dotted path of a recipe, such as ``operator.proposal.refresh: 64``. Two are not of the
@@ -54,7 +54,7 @@ class TaskWorld(Spec):
         return self
 
 
-class Setting(Spec):
+class ConditionSpec(Spec):
     """One condition: what every operator meets alike."""
 
     name: str
@@ -122,7 +122,7 @@ class SwapSpec(StudyFile):
     """Operators by name: what of the recipe is their own."""
     contrast: tuple[str, ...] = ()
     """Operators that are run and reported and not compared: they have another target."""
-    conditions: tuple[Setting, ...]
+    conditions: tuple[ConditionSpec, ...]
     """The conditions."""
     seeds: tuple[int, ...]
     """Seeds of the arms that are reported."""
@@ -151,7 +151,7 @@ class SwapSpec(StudyFile):
                 )
         return self
 
-    def operators_of(self, condition: Setting, task: str) -> dict[str, Changes]:
+    def operators_of(self, condition: ConditionSpec, task: str) -> dict[str, Changes]:
         """The operators that a condition compares on a task."""
         if condition.operators is not None:
             return condition.operators
@@ -164,11 +164,11 @@ class SwapSpec(StudyFile):
             and (condition.only is None or name in condition.only)
         }
 
-    def seeds_of(self, condition: Setting) -> tuple[int, ...]:
+    def seeds_of(self, condition: ConditionSpec) -> tuple[int, ...]:
         """The seeds that a condition is run at."""
         return self.seeds if condition.seeds is None else condition.seeds
 
-    def tasks_of(self, condition: Setting) -> tuple[str, ...]:
+    def tasks_of(self, condition: ConditionSpec) -> tuple[str, ...]:
         """The tasks that a condition is run on."""
         return tuple(self.tasks) if condition.tasks is None else condition.tasks
 
@@ -187,7 +187,7 @@ class SwapSpec(StudyFile):
                             for operator in self.operators_of(condition, task):
                                 yield self.arm(task, condition, operator, seed)
 
-    def arm(self, task: str, condition: Setting, operator: str, seed: int) -> "Arm":
+    def arm(self, task: str, condition: ConditionSpec, operator: str, seed: int) -> "Arm":
         """One arm, its recipe resolved.
 
         Raises:

@@ -9,7 +9,7 @@ from tod.study.swap.condition import Condition
 from tod.study.swap.controls import Controls, role_of
 from tod.study.swap.estimate import Estimate, mean_over_seeds
 from tod.study.swap.floor import intraclass, seed_floor, seed_floors
-from tod.study.swap.held_out import HeldOut
+from tod.study.swap.held_out import ThresholdTest
 from tod.study.swap.paired import Effect
 from tod.study.swap.phase import Phase
 from tod.study.swap.predict import Predictor
@@ -161,7 +161,7 @@ def predictor_table(predictors: Sequence[Predictor]) -> str:
     return markdown(header, rows)
 
 
-def held_out_table(judged: Sequence[HeldOut]) -> str:
+def held_out_table(judged: Sequence[ThresholdTest]) -> str:
     """A row a diagnostic: its thresholds, what they are worth elsewhere, violators by name."""
     header = ("read", "apart where", "thresholds of the halves", "sensitivity", "specificity",
               "missed", "alarmed", "unjudged")  # fmt: skip

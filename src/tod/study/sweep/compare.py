@@ -14,14 +14,14 @@ from tod.study.swap.paired import Effect, adjusted, pairs
 from tod.study.sweep.axis import Axis
 from tod.study.sweep.ends import End
 
-__all__ = ["LEVEL", "Along", "Cell", "Comparison", "compare"]
+__all__ = ["LEVEL", "Along", "Combination", "Comparison", "compare"]
 
 LEVEL = 0.05
 """Largest p after Holm's correction at which two settings are told apart."""
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class Combination:
     """One combination of values: its runs differ by their seeds alone.
 
     Attributes:
@@ -86,20 +86,20 @@ class Comparison:
         level: Largest corrected p at which two are told apart.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Combination, ...]
     pairs: tuple[Effect, ...]
     along: tuple[Along, ...]
     level: float = LEVEL
 
     @property
-    def ranked(self) -> list[Cell]:
+    def ranked(self) -> list[Combination]:
         """The cells of which a run ended, the best first; equals in the order of the grid."""
         known = [(cell, cell.end) for cell in self.cells]
         ended = [(cell, end.value) for cell, end in known if end is not None]
         return [cell for cell, _ in sorted(ended, key=lambda pair: -pair[1])]
 
     @property
-    def best(self) -> Cell | None:
+    def best(self) -> Combination | None:
         """The cell that ended best; None before any run ended."""
         return next(iter(self.ranked), None)
 
@@ -119,7 +119,7 @@ class Comparison:
             groups.setdefault(earned, []).append(cell.label)
         return [tuple(labels) for labels in groups.values() if len(labels) > 1]
 
-    def less_best(self, cell: Cell) -> Effect | None:
+    def less_best(self, cell: Combination) -> Effect | None:
         """A cell less the best; None of the best itself and where they share no seed."""
         best = self.best
         if best is None or cell is best:
@@ -153,7 +153,7 @@ def compare(axes: Sequence[Axis], ends: Iterable[End], level: float = LEVEL) -> 
     for end in ends:
         by_values.setdefault(_places(axes, end.values), []).append(end)
     cells = tuple(
-        Cell(runs[0].values, _label(axes, runs[0].values), tuple(sorted(runs, key=_seed)))
+        Combination(runs[0].values, _label(axes, runs[0].values), tuple(sorted(runs, key=_seed)))
         for runs in by_values.values()
     )
     effects = [e for a, b in combinations(cells, 2) for e in _pair(a.label, [a], b.label, [b])]
@@ -182,7 +182,11 @@ class _Ends:
 
 
 def _pair(
-    first: str, ones: Sequence[Cell], second: str, others: Sequence[Cell], name: str = ""
+    first: str,
+    ones: Sequence[Combination],
+    second: str,
+    others: Sequence[Combination],
+    name: str = "",
 ) -> list[Effect]:
     """The first less the second, over the seeds that all of their cells have; none without one."""
     seeds = _shared([*ones, *others])
@@ -192,10 +196,10 @@ def _pair(
     return pairs([_Ends(name, (first, second), seeds, utility)])
 
 
-def _along(axes: Sequence[Axis], place: int, cells: Sequence[Cell]) -> Along:
+def _along(axes: Sequence[Axis], place: int, cells: Sequence[Combination]) -> Along:
     """One setting, averaged over the combinations of the others."""
     axis = axes[place]
-    rows: dict[tuple[int, ...], dict[int, Cell]] = {}
+    rows: dict[tuple[int, ...], dict[int, Combination]] = {}
     for cell in cells:
         places = _places(axes, cell.values)
         if cell.ended:
@@ -216,14 +220,14 @@ def _along(axes: Sequence[Axis], place: int, cells: Sequence[Cell]) -> Along:
     return Along(axis, means, tuple(effects))
 
 
-def _shared(cells: Sequence[Cell]) -> tuple[int, ...]:
+def _shared(cells: Sequence[Combination]) -> tuple[int, ...]:
     """The seeds of which all cells have an end."""
     if not cells:
         return ()
     return tuple(sorted(set.intersection(*({*cell.ended} for cell in cells))))
 
 
-def _averaged(cells: Sequence[Cell], seeds: Sequence[int]) -> Float[np.ndarray, "S P"]:
+def _averaged(cells: Sequence[Combination], seeds: Sequence[int]) -> Float[np.ndarray, "S P"]:
     """Mean utility over cells, by seed and prompt."""
     mean: Float[np.ndarray, "S P"] = np.mean(
         [[cell.ended[seed] for seed in seeds] for cell in cells], axis=0

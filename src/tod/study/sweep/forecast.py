@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tod.engine.costs import ModelCost, Work
+from tod.engine.costs import ForwardWork, ModelCost
 from tod.engine.data.load import load_task
 from tod.engine.forecast import forecast
 from tod.engine.models import skeleton
 from tod.engine.settings import RunSettings
 from tod.runs import RunDirectory
 from tod.study.sweep.document import SweepDocument
-from tod.study.sweep.grid import Grid
+from tod.study.sweep.grid import SweepGrid
 
 __all__ = ["Hours", "hours_of"]
 
@@ -40,7 +40,7 @@ class Hours:
 
 
 def hours_of(
-    grid: Grid, document: SweepDocument, folder: Path, missing: Mapping[str, int]
+    grid: SweepGrid, document: SweepDocument, folder: Path, missing: Mapping[str, int]
 ) -> Hours:
     """Seconds of every missing run.
 
@@ -87,7 +87,9 @@ def _operations(settings: RunSettings) -> float:
     count = evaluation.held_out_prompts * evaluation.samples_per_prompt
     length, prompt = settings.operator.proposal.max_new_tokens, told.prompt_tokens
     tokens = evaluation.held_out_prompts * prompt + count * length
-    work = Work(tokens, count * (length * prompt + length * (length + 1) // 2), count * length)
+    work = ForwardWork(
+        tokens, count * (length * prompt + length * (length + 1) // 2), count * length
+    )
     model = skeleton(settings.model, settings.peft)
     return told.flops + times * float(ModelCost.of(model).forward(work))
 

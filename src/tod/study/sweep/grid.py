@@ -19,7 +19,7 @@ from tod.study.swap.spec import digest
 from tod.study.sweep.axis import OPERATOR, Axis
 from tod.targets import TargetFamily
 
-__all__ = ["Grid", "PlannedRun", "grid_of", "parse_words"]
+__all__ = ["PlannedRun", "SweepGrid", "grid_of", "parse_words"]
 
 SEEDS, SEED, SHARPNESS = "seeds", "train.seed", "target.eta"
 SHARED = ("task", "utilities", "evaluate")
@@ -60,7 +60,7 @@ class PlannedRun:
 
 
 @dataclass(frozen=True)
-class Grid:
+class SweepGrid:
     """All runs of a sweep.
 
     Attributes:
@@ -114,7 +114,7 @@ def parse_words(words: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     return settings
 
 
-def grid_of(recipe: str, settings: Mapping[str, Sequence[Any]]) -> Grid:
+def grid_of(recipe: str, settings: Mapping[str, Sequence[Any]]) -> SweepGrid:
     """The runs of a recipe and some settings.
 
     ``seeds`` holds a number of seeds, from the recipe's own on, or the seeds. ``target.eta`` turns
@@ -150,7 +150,7 @@ def grid_of(recipe: str, settings: Mapping[str, Sequence[Any]]) -> Grid:
     names_of = distinct(run.name for run in runs)
     runs = [replace(run, name=name) for run, name in zip(runs, names_of, strict=True)]
     base = digest([data.get("name"), _without(data, axes), fixed])
-    return Grid(recipe, fixed, axes, seeds, base, tuple(runs), _unequal(axes, runs))
+    return SweepGrid(recipe, fixed, axes, seeds, base, tuple(runs), _unequal(axes, runs))
 
 
 def slug(text: str) -> str:

@@ -9,12 +9,12 @@ from tod.base import RunError
 from tod.base.text import counted
 from tod.runs.differing import in_words
 from tod.study.sweep.document import FILE, SCHEMA, SweepAxis, SweepDocument, SweepRun, read
-from tod.study.sweep.grid import Grid
+from tod.study.sweep.grid import SweepGrid
 
 __all__ = ["plan_of"]
 
 
-def plan_of(grid: Grid, folder: Path) -> SweepDocument:
+def plan_of(grid: SweepGrid, folder: Path) -> SweepDocument:
     """The sweep that is asked, with what its folder holds already.
 
     Raises:
@@ -24,7 +24,7 @@ def plan_of(grid: Grid, folder: Path) -> SweepDocument:
     return merged(asked, read(folder), folder) if (folder / FILE).exists() else asked
 
 
-def planned(grid: Grid) -> SweepDocument:
+def planned(grid: SweepGrid) -> SweepDocument:
     """A sweep before any of its runs."""
     runs = [
         SweepRun(run.name, list(run.values), run.seed, run.digest, run.recipe["train"]["steps"])

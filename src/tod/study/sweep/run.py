@@ -10,14 +10,14 @@ from tod.engine.running import Events
 from tod.engine.settings import MAY_DIFFER, RunSettings, read_today
 from tod.engine.train import train
 from tod.runs import DirectoryLock, RunDirectory
-from tod.study.executors import Failure, On, Tally, Task, Tell, Work, carry_out
+from tod.study.executors import ExecutorTask, Failure, On, Tally, Tell, Work, carry_out
 from tod.study.sweep.compare import Comparison
 from tod.study.sweep.document import SweepDocument
 from tod.study.sweep.ends import state_of
-from tod.study.sweep.grid import Grid, PlannedRun
+from tod.study.sweep.grid import PlannedRun, SweepGrid
 from tod.study.sweep.plan import plan_of
 
-__all__ = ["Progress", "missing_of", "run_sweep", "step_of"]
+__all__ = ["SweepProgress", "missing_of", "run_sweep", "step_of"]
 
 PRELOAD = ("tod.engine.train", "transformers.models.llama.modeling_llama")
 """What the processes of all runs import once."""
@@ -26,7 +26,7 @@ FAILED = "failed"
 
 
 @dataclass(frozen=True)
-class Progress:
+class SweepProgress:
     """How far a sweep is.
 
     Attributes:
@@ -98,14 +98,14 @@ class _Pace:
 
 
 def run_sweep(
-    grid: Grid,
+    grid: SweepGrid,
     folder: Path,
     *,
     processes: int = 1,
     limit: int | None = None,
     threads: int = 1,
     allow_imports: bool = False,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[SweepProgress], None] = lambda _: None,
     on: On | None = None,
 ) -> tuple[SweepDocument, Comparison]:
     """Do the runs that are missing, and write ``sweep.json`` with how all stand; what they say.
@@ -140,12 +140,12 @@ def run_sweep(
             _Job(run.name, run.settings(folder).plain(), on.threads, allow_imports)
             for run in missing[:limit]
         ]
-        watch = _Watch(document, folder, jobs, len(grid.runs) - len(missing), progress)
+        watch = _SweepWatch(document, folder, jobs, len(grid.runs) - len(missing), progress)
         try:
             carry_out(
                 executor,
                 Work(_in_worker, quiet, PRELOAD),
-                [Task(job.name, job) for job in jobs],
+                [ExecutorTask(job.name, job) for job in jobs],
                 ended=watch.ended,
                 told=watch.step,
                 again=watch.again,
@@ -161,7 +161,7 @@ def run_sweep(
         lock.release()
 
 
-class _Watch:
+class _SweepWatch:
     """Writes down what became of every run, and tells whoever watches."""
 
     def __init__(
@@ -170,7 +170,7 @@ class _Watch:
         folder: Path,
         jobs: list[_Job],
         have: int,
-        progress: Callable[[Progress], None],
+        progress: Callable[[SweepProgress], None],
     ) -> None:
         names = {job.name for job in jobs}
         self.document = replace(
@@ -218,7 +218,7 @@ class _Watch:
 
     def _tell(self, run: str | None, failed: str | None, lost: str | None = None) -> None:
         pace = self.pace
-        made = Progress(pace.done, pace.total, run, failed, pace.left, self.tally, lost)
+        made = SweepProgress(pace.done, pace.total, run, failed, pace.left, self.tally, lost)
         self.progress(made)
 
 
@@ -251,7 +251,7 @@ def _run_one(job: _Job, tell: Callable[[int], None]) -> None:
         torch.set_num_threads(before)
 
 
-def missing_of(grid: Grid, folder: Path) -> list[PlannedRun]:
+def missing_of(grid: SweepGrid, folder: Path) -> list[PlannedRun]:
     """The runs that did not end, in their order.
 
     Raises:
