@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from tod.reranking.doubling import _largest_gain, _least_gain, after_the_last, seen
 from tod.reranking.order import in_order, rank_chances
+from tod.reranking.verdict import WORTH, _enough
 from tolerance import central_difference, double
 
 K = 8
@@ -83,8 +85,44 @@ def test_unbounded_rewards_gain_at_most_twice_the_last(rng):
 
 def test_a_seen_doubling_is_a_paired_difference(rng):
     before, after = rng.random(30), rng.random(30)
-    found = seen(before, after, 4, 8)
+    found = seen(before, after, 4, 8, bounded=True)
     assert found.low == found.high == pytest.approx((after - before).mean())
     assert found.ci95 is not None
-    half = 1.959963984540054 * (after - before).std(ddof=1) / np.sqrt(30)
+    half = scipy.stats.t.ppf(0.975, 29) * (after - before).std(ddof=1) / np.sqrt(30)
     assert found.ci95[1] - found.low == pytest.approx(half)
+
+
+def test_prompts_that_all_gain_alike_tell_no_error() -> None:
+    same = np.full(20, 0.5)
+    found = seen(same, same, 4, 8, bounded=True)
+    assert found.ci95 == (
+        pytest.approx(-(1 - 0.05 ** (1 / 20))),
+        pytest.approx(1 - 0.05 ** (1 / 20)),
+    )
+    assert seen(same, same, 4, 8, bounded=False).ci95 is None
+    assert after_the_last(same, same, 8, bounded=False).ci95 is None
+
+
+@pytest.mark.parametrize("prompts", [2, 3, 5, 20, 100])
+@pytest.mark.parametrize(
+    "law",
+    [
+        lambda rng, n: rng.beta(0.3, 3.0, n),
+        lambda rng, n: np.where(rng.random(n) < 0.1, 0.2, 0.0),
+        lambda rng, n: np.where(rng.random(n) < 0.5, 1.0, 0.08),
+    ],
+    ids=["spread", "rare", "half_solved"],
+)
+def test_few_prompts_do_not_call_k_enough(rng, law, prompts) -> None:
+    """Pass rates under which 8 add more than is worth it to 4: *enough* is false, and rare."""
+    p = law(rng, 100_000)
+    assert np.mean((1 - p) ** 4 - (1 - p) ** 8) > 2 * WORTH
+    said = 0
+    for _ in range(400):
+        passes = rng.random((prompts, 4)) < law(rng, prompts)[:, None]
+        count = passes.sum(axis=1)
+        half = np.array([0, 1 / 2, 5 / 6, 1, 1])[count]  # the best of all pairs of four
+        whole = (count > 0).astype(float)
+        said += _enough(after_the_last(half, whole, 4, bounded=True), WORTH) == "yes"
+        said += _enough(seen(half, whole, 2, 4, bounded=True), WORTH) == "yes"
+    assert said <= 0.05 * 800

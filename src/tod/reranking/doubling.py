@@ -6,7 +6,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from tod.reranking.means import NORMAL_95, mean_over_contexts
+from tod.reranking.means import errors_95, mean_over_contexts
+
+LARGEST_GAIN = 0.25
+"""Most that a doubling adds to the best of one prompt's candidates in [0, 1]: f − f² at f = 1/2."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,30 @@ class Doubling:
 
 
 def seen(
-    before: Float[np.ndarray, " C"], after: Float[np.ndarray, " C"], first: int, last: int
+    before: Float[np.ndarray, " C"],
+    after: Float[np.ndarray, " C"],
+    first: int,
+    last: int,
+    *,
+    bounded: bool,
 ) -> Doubling:
-    """The gain between two sizes within the candidates, paired by prompt."""
-    found = mean_over_contexts(after - before)
-    ends = None if found["ci95"] is None else (found["ci95"][0], found["ci95"][1])
-    return Doubling(first, last, found["value"], found["value"], ends, "seen")
+    """The gain between two sizes within the candidates, paired by prompt.
+
+    Where it is the same in all prompts their spread tells no error: one prompt in 3/C may still be
+    another, by 1 at most where the measure is ``bounded`` to [0, 1]; else there is no interval.
+    """
+    gain = after - before
+    mean = mean_over_contexts(gain)
+    ends = None if mean["ci95"] is None else (mean["ci95"][0], mean["ci95"][1])
+    if ends is not None and not np.ptp(gain):
+        rare = _of_rare_prompts(len(gain))
+        ends = (mean["value"] - rare, mean["value"] + rare) if bounded else None
+    return Doubling(first, last, mean["value"], mean["value"], ends, "seen")
+
+
+def _of_rare_prompts(contexts: int) -> float:
+    """Largest share of prompts of which none is among so many, with 95 % confidence: about 3/C."""
+    return float(-np.expm1(np.log(0.05) / contexts))
 
 
 def after_the_last(
@@ -55,6 +76,9 @@ def after_the_last(
     Markov; both are laws, so neither bound can be bettered):
 
         b³/a² ≤ m_{2k} ≤ 1 − (4A − 6B + 4B²/A − B³/A²),   A = 1 − a,  B = 1 − 2a + b.
+
+    The interval's upper end is never below what prompts of another kind could add, of which C
+    prompts need show none: 3/C of them, each by 1/4 at most, for F^k − F^2k ≤ 1/4.
 
     Where U is not within [0, 1] only m_k − m_{2k} ≤ 2·(m_{k/2} − m_k) is known.
 
@@ -81,9 +105,11 @@ def after_the_last(
         np.sqrt(np.sum((by_a * off[0] + by_b * off[1]) ** 2) / (n * (n - 1)))
         for by_a, by_b in ((low_by_a, low_by_b), (high_by_a, high_by_b))
     ]
-    ends = (max(0.0, low - NORMAL_95 * errors[0]), min(room, high + NORMAL_95 * errors[1]))
+    t = errors_95(n)
+    ends = (max(0.0, low - t * errors[0]), min(room, high + t * errors[1]))
     if not (np.ptp(half) or np.ptp(whole)):
-        ends = (0.0, -np.expm1(np.log(0.05) / n))  # no prompt differs: one in 3/n might
+        ends = (0.0, _of_rare_prompts(n))
+    ends = (ends[0], max(ends[1], LARGEST_GAIN * _of_rare_prompts(n)))
     return Doubling(k, 2 * k, low, high, (float(ends[0]), float(ends[1])), "moments")
 
 
@@ -109,7 +135,7 @@ def _at_most_twice(
     half: Float[np.ndarray, " C"], whole: Float[np.ndarray, " C"], k: int
 ) -> Doubling:
     last = mean_over_contexts(whole - half)
-    ends = last["ci95"]
+    ends = last["ci95"] if np.ptp(whole - half) else None
     high = 2.0 * max(last["value"], 0.0)
     reach = None if ends is None else (0.0, 2.0 * max(ends[1], 0.0))
     return Doubling(k, 2 * k, 0.0, high, reach, "twice")

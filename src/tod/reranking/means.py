@@ -5,8 +5,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-NORMAL_95 = 1.959963984540054
-"""Standard errors on either side of a 95 % interval."""
+from tod.diagnostics.student import critical_t
+
+
+def errors_95(contexts: int) -> float:
+    """Standard errors on either side of a 95 % interval, by Student's t; 12.7 of two contexts."""
+    return critical_t(0.05, contexts - 1)
 
 
 def mean_over_contexts(
@@ -15,7 +19,7 @@ def mean_over_contexts(
     """Σ total/Σ weight with its standard error, contexts being the clusters.
 
     se² = C/(C−1)·Σ_c (total_c − mean·weight_c)² / (Σ weight)². Without weights the ordinary mean.
-    None where nothing was weighed; the error is None below two contexts.
+    The interval is Student's. None where nothing was weighed; the error is None below two contexts.
     """
     weight = np.ones(len(total)) if weight is None else weight
     mass, n = float(weight.sum()), len(total)
@@ -26,11 +30,8 @@ def mean_over_contexts(
         return {"value": mean, "se": None, "ci95": None}
     off = total - mean * weight
     error = float(np.sqrt(n / (n - 1) * np.sum(off * off))) / mass
-    return {
-        "value": mean,
-        "se": error,
-        "ci95": [mean - NORMAL_95 * error, mean + NORMAL_95 * error],
-    }
+    half = errors_95(n) * error
+    return {"value": mean, "se": error, "ci95": [mean - half, mean + half]}
 
 
 def named(

@@ -97,7 +97,8 @@ def verdict_of(scored: "Scored", ranked: "Ranked") -> Verdict:
     half, whole = (values_of(by_size[size], measure) for size in (k // 2, k))
     last = following = None
     if half is not None and whole is not None:
-        last = seen(half, whole, k // 2, k)
+        bounded = measure == "pass_rate" or within_unit(_column(scored, measure))
+        last = seen(half, whole, k // 2, k, bounded=bounded)
         following = _following(scored, ranked, by_size, measure)
     worth = _worth(scored, measure)
     return Verdict(

@@ -145,7 +145,7 @@ def test_power_is_what_is_seen_in_repeats() -> None:
 
 
 def _in_errors(df: int, alpha: float) -> float:
-    from tod.study.swap.student import effect_for_power
+    from tod.diagnostics.student import effect_for_power
 
     return effect_for_power(df, alpha)
 

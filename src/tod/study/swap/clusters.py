@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from tod.study.swap.student import critical_t
+from tod.diagnostics.student import critical_t
 
 __all__ = ["FEW", "Spread", "cluster_counts", "spread"]
 

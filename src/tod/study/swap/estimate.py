@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from tod.study.swap.student import critical_t, two_sided_p
+from tod.diagnostics.student import critical_t, two_sided_p
 
 __all__ = ["Estimate", "mean_over_seeds"]
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tod.diagnostics.student import effect_for_power
 from tod.study.swap.condition import Condition
 from tod.study.swap.excess import excess_of_pairs
 from tod.study.swap.paired import pairs
-from tod.study.swap.student import effect_for_power
 
 __all__ = ["Power", "power_of", "seeds_for"]
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from tod.base import SpecError
-from tod.study.swap.student import critical_t, effect_for_power, power_of_t, two_sided_p
+from tod.diagnostics.student import critical_t, effect_for_power, power_of_t, two_sided_p
 from tolerance import chance, stated
 
 BETA = stated(1e-11, "incomplete_beta promises it, absolute")
