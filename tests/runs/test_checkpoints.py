@@ -1,5 +1,7 @@
 """The last good checkpoint is never touched."""
 
+import json
+
 import pytest
 
 from tod.base import RunError
@@ -11,7 +13,7 @@ from tod.runs import (
     prune_checkpoints,
 )
 from tod.runs.atomic import remove_directory
-from tod.runs.checkpoints import is_complete, new_checkpoint
+from tod.runs.checkpoints import damaged_checkpoints, is_complete, new_checkpoint
 
 
 def save(directory, *steps):
@@ -49,6 +51,39 @@ def test_incomplete_ones_are_passed_over(tmp_path, damage):
     assert latest_checkpoint(tmp_path).name == "step-2"
 
 
+def test_a_changed_byte_is_seen_and_the_one_before_taken(tmp_path):
+    """Of equal size: a disk or a copy may do that, and training would go on from it."""
+    save(tmp_path, 1, 2, 3)
+    for step in (3, 2):
+        (tmp_path / f"step-{step}" / "model" / "weights").write_bytes(bytes(step - 1) + b"\x01")
+        assert checkpoint_steps(tmp_path) == [1, 2, 3]
+        assert latest_checkpoint(tmp_path).name == f"step-{step - 1}"
+    assert list(damaged_checkpoints(tmp_path)) == [2, 3]
+
+
+def test_lists_of_sizes_alone_are_read(tmp_path):
+    """As versions before 0.2 wrote them."""
+    save(tmp_path, 1)
+    marker = tmp_path / "step-1" / "complete.json"
+    marker.write_text(json.dumps({name: told["size"] for name, told in read(marker).items()}))
+    assert latest_checkpoint(tmp_path).name == "step-1"
+    (tmp_path / "step-1" / "model" / "weights").write_bytes(b"12")
+    assert latest_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("told", [[], "x", {}, {"size": 1}, {"size": [], "sha256": ""}, None])
+def test_a_list_of_another_form_is_a_damaged_one(tmp_path, told):
+    save(tmp_path, 1)
+    marker = tmp_path / "step-1" / "complete.json"
+    marker.write_text(json.dumps(dict.fromkeys(read(marker), told)))
+    assert latest_checkpoint(tmp_path) is None
+    assert "cannot be read" in damaged_checkpoints(tmp_path)[1]
+
+
+def read(marker):
+    return json.loads(marker.read_text())
+
+
 def test_failure_while_saving_keeps_the_last(tmp_path):
     save(tmp_path, 1)
 
@@ -82,6 +117,7 @@ def test_prune_keeps_the_last_good_ones(tmp_path):
     [
         (lambda path: path.write_bytes(b""), "weights has 0 bytes, written were 2"),
         (lambda path: path.unlink(), "weights is missing"),
+        (lambda path: path.write_bytes(b"\x00\x01"), "weights is not what was written"),
         (lambda path: (path.parents[1] / "complete.json").write_text("{"), "cannot be read"),
     ],
 )

@@ -210,7 +210,7 @@ class RunDirectory:
                 prune_checkpoints(self.checkpoints, keep)
 
     def latest_checkpoint(self) -> Path | None:
-        """The newest complete checkpoint; None when there is none."""
+        """The newest whole checkpoint; None when there is none."""
         return latest_checkpoint(self.checkpoints)
 
     def check_checkpoints(self) -> str | None:
@@ -220,7 +220,8 @@ class RunDirectory:
             RunError: No checkpoint is whole, and one was: going on would begin anew over the
                 records of what was done.
         """
-        latest = max(checkpoint_steps(self.checkpoints), default=None)
+        path = self.latest_checkpoint()
+        latest = None if path is None else int(path.name.removeprefix("step-"))
         wrong = damaged_checkpoints(self.checkpoints)
         newer = {step: why for step, why in wrong.items() if latest is None or step > latest}
         if not newer:
