@@ -102,6 +102,28 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     return result
 
 
+def trees_of(top: Path) -> dict[Path, ast.Module]:
+    """Every file of a package, parsed."""
+    paths = sorted(top.rglob("*.py"))
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def imports_of(trees: dict[Path, ast.Module], top: Path) -> dict[str, set[str]]:
+    """What every module of a package imports of it, by dotted names."""
+    names = {module_name(path, top): path for path in trees}
+    return {name: imported(trees[path], set(names)) - {name} for name, path in names.items()}
+
+
+def class_places(trees: dict[Path, ast.Module], top: Path) -> dict[str, list[str]]:
+    """Files that define a class of each name at their top level."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for path, tree in trees.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(str(path.relative_to(top)))
+    return places
+
+
 def twice(names: dict[str, list[str]]) -> list[str]:
     """Names with more than one place."""
     return [
@@ -114,27 +136,21 @@ def twice(names: dict[str, list[str]]) -> list[str]:
 def main(source: str = "src/tod") -> None:
     """Print the totals, then the lists."""
     top = Path(source)
-    paths = sorted(top.rglob("*.py"))
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    trees = trees_of(top)
+    paths = list(trees)
     counts = {path: len(code_lines(path, tree)) for path, tree in trees.items()}
     long = []
     stems: dict[str, list[str]] = defaultdict(list)
-    classes: dict[str, list[str]] = defaultdict(list)
     for path, tree in trees.items():
         place = str(path.relative_to(top))
         if path.stem != "__init__":
             stems[path.stem].append(place)
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef):
-                classes[node.name].append(place)
         code = code_lines(path, tree)
         for function in functions(tree):
             first, last = function.body[0].lineno, function.end_lineno or 0
             size = len(code & set(range(first, last + 1)))
             if size > LONGEST_BODY:
                 long.append(f"  {place}:{function.lineno} {function.name} {size}")
-    names = {module_name(path, top): path for path in paths}
-    graph = {name: imported(trees[path], set(names)) - {name} for name, path in names.items()}
     packages = defaultdict(int)
     for path, count in counts.items():
         relative = path.relative_to(top)
@@ -147,9 +163,9 @@ def main(source: str = "src/tod") -> None:
     print(f"private files {len(private)}: {', '.join(str(p.relative_to(top)) for p in private)}")
     for title, rows in (
         ("file names that stand twice", twice(stems)),
-        ("class names that stand twice", twice(classes)),
+        ("class names that stand twice", twice(class_places(trees, top))),
         (f"functions over {LONGEST_BODY} lines of code", long),
-        ("import circles", ["  " + " <-> ".join(c) for c in circles(graph)]),
+        ("import circles", ["  " + " <-> ".join(c) for c in circles(imports_of(trees, top))]),
     ):
         print(f"{title}: {len(rows)}")
         print("\n".join(rows), end="\n" if rows else "")

@@ -48,7 +48,7 @@ def located_by_facts(found: ConfigurationFile, where: str, version: str | None) 
         located,
         version_from="assumed: newest read, nothing in the file says",
         other_releases=older,
-        by_release=spans(readings),
+        by_release=spans({release: one.claims for release, one in readings.items()}),
     )
 
 

@@ -317,7 +317,7 @@ def _by_release(
         reading = made[filled_in]
         if reading is not None:
             readings[version] = reading
-    found = spans(readings)
+    found = spans({version: one.claims for version, one in readings.items()})
     return {name: found[name] for name in _said(located, found)} if bags else found
 
 

@@ -117,6 +117,24 @@ class Located(Displayed):
         return self.open | self.stands_in
 
     @property
+    def composition(self) -> dict[str, Any]:
+        """Plain data of `read` by part, as ``action.trust_region``; none where there is none."""
+        data = {} if self.read is None else self.read.model_dump(mode="json")
+        blocks = ("proposal", "action", "auxiliary")
+        return {f"{block}.{n}": x for block in blocks for n, x in data.get(block, {}).items()}
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """What is claimed of the file, by part: the law by its letters, updates, the composition.
+
+        Silent changes are called ``changes.`` and the names of their settings. A part of which
+        nothing is known claims nothing.
+        """
+        made = {"law": self.law.letters, "updates": self.updates, **self.composition}
+        made |= {f"changes.{change.name}": change.plain for change in self.silent_changes}
+        return {name: value for name, value in made.items() if name not in self.not_said}
+
+    @property
     def target(self) -> TargetSpec | None:
         """q* as declared; None without a finite one. For z-scored runs see `target_for`."""
         return None if self.procedure is None else self.procedure.target

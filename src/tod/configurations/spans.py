@@ -2,13 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tod.atlas.nearest import number
-from tod.configurations.parts import flat_parts
-
-if TYPE_CHECKING:
-    from tod.configurations.point import Located
 
 __all__ = ["Span", "in_words", "spans", "spans_to_dict"]
 
@@ -28,26 +24,15 @@ class Span:
     last: str
 
 
-def spans(readings: Mapping[str, "Located"]) -> dict[str, tuple[Span, ...]]:
+def spans(claims: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Span, ...]]:
     """Parts of a point that are not the same at all releases, each with its values by release.
 
-    Names are those of `Located.open` (``proposal.temperature``, ``action.pull``, ``updates``),
-    ``law``, by its letters, and ``changes.`` with the names of a silent change's settings.
-
     Args:
-        readings: The point of a file by release, oldest first.
+        claims: `Located.claims` of a file by release, oldest first.
     """
-    every = {version: _values(one) for version, one in readings.items()}
-    names = dict.fromkeys(name for values in every.values() for name in values)
-    made = {name: tuple(_spans(name, every)) for name in names}
+    names = dict.fromkeys(name for values in claims.values() for name in values)
+    made = {name: tuple(_spans(name, claims)) for name in names}
     return {name: row for name, row in made.items() if len(row) > 1}
-
-
-def _values(one: "Located") -> dict[str, Any]:
-    """What is claimed of a point, by the name of the part; a part that is open claims nothing."""
-    made = {"law": one.law.letters, "updates": one.updates, **flat_parts(one)}
-    changes = {f"changes.{change.name}": change.plain for change in one.silent_changes}
-    return {name: value for name, value in (made | changes).items() if name not in one.not_said}
 
 
 def _spans(name: str, every: Mapping[str, Mapping[str, Any]]) -> Iterator[Span]:

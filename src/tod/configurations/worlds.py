@@ -12,7 +12,6 @@ from tod.atlas.effects import SilentChange
 from tod.atlas.law import Law
 from tod.base import SpecError
 from tod.configurations.framework import ANY, Computed, Displaced, Facts, decisive, facts, flat
-from tod.configurations.parts import flat_parts
 from tod.configurations.point import Located
 from tod.configurations.without_effect import NoEffect
 
@@ -153,8 +152,8 @@ def combined(base: Located, every: list[Located], undetermined: tuple[str, ...])
         every: The others.
         undetermined: Settings by which they aim elsewhere; empty: they do not.
     """
-    parts = flat_parts(base)
-    other = [flat_parts(one) for one in every]
+    parts = base.composition
+    other = [one.composition for one in every]
     open_parts = frozenset(
         name for name in parts if any(one and one.get(name, ...) != parts[name] for one in other)
     )

@@ -11,18 +11,17 @@ from jaxtyping import Int
 from tod.base import RunError
 from tod.base.text import counted
 from tod.reranking.answers import answers_of
+from tod.reranking.ranked import Ranked, Ranking
 from tod.runs.atomic import filled
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from tod.reranking.rerank import Ranked, Reranked
-
 AT_ONCE = 1 << 18
 """Answers whose texts are held at once."""
 
 
-def frames(found: "Reranked") -> "Iterator[pl.DataFrame]":
+def frames(found: Ranking) -> "Iterator[pl.DataFrame]":
     """What the rules put out for every prompt, in their order; nulls where it is nothing.
 
     ``prompt_id``, ``step`` where there are several, ``prompt``, ``answer`` (what votes count),
@@ -38,7 +37,7 @@ def frames(found: "Reranked") -> "Iterator[pl.DataFrame]":
 
 
 def _some(
-    found: "Reranked", together: "Sequence[Ranked]", contexts: Int[np.ndarray, " c"]
+    found: Ranking, together: Sequence[Ranked], contexts: Int[np.ndarray, " c"]
 ) -> "Iterator[pl.DataFrame]":
     """The answers of some rules to some prompts: texts are read once for all of them."""
     import polars as pl
@@ -67,8 +66,8 @@ def _some(
 
 
 def _frame(
-    found: "Reranked",
-    ranked: "Ranked",
+    found: Ranking,
+    ranked: Ranked,
     contexts: Int[np.ndarray, " c"],
     rows: Int[np.ndarray, " c"],
     texts: "Mapping[str, pl.Series | None]",
@@ -99,7 +98,7 @@ def _frame(
     )
 
 
-def write_answers(found: "Reranked", path: Path) -> Path:
+def write_answers(found: Ranking, path: Path) -> Path:
     """All answers of all rules, put at ``path`` whole or not at all.
 
     Raises:
@@ -117,13 +116,13 @@ def write_answers(found: "Reranked", path: Path) -> Path:
     return path
 
 
-def print_answers(found: "Reranked") -> None:
+def print_answers(found: Ranking) -> None:
     """The same on stdout, where what steers a terminal is made visible."""
     for frame in frames(found):
         sys.stdout.write(frame.write_ndjson())
 
 
-def said(found: "Reranked", path: Path) -> str:
+def said(found: Ranking, path: Path) -> str:
     """What was written, in words."""
     groups, count = len(found.scored.contexts), len(found.ranked)
     each = "" if count == 1 else f", {count} rules each"

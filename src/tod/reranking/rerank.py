@@ -15,8 +15,10 @@ from tod.diagnostics.coverage import pass_at_k
 from tod.formats import Reading
 from tod.operators import MinimumBayesRisk, RejectionSampling, Selection, SelectionRule
 from tod.reranking.answers import check_pattern, similarity
+from tod.reranking.answers_file import frames, print_answers, write_answers
 from tod.reranking.curve import DRAWN, SUBSETS, Outcomes, Table, curves, sizes
 from tod.reranking.means import mean_over_contexts, named
+from tod.reranking.ranked import Ranked, Ranking
 from tod.reranking.rules import rules_of
 from tod.reranking.scored import Scored, read_scored, scored, search_of
 from tod.reranking.selecting import Pairs, draws_of, select, select_by_pairs, strengths
@@ -28,43 +30,9 @@ if TYPE_CHECKING:
 SCHEMA = "tod.rerank/1"
 
 
-@dataclass(frozen=True, eq=False)
-class Ranked:
-    """What one rule does with the candidates.
-
-    Attributes:
-        rule: The rule.
-        name: What it was called, or its kind with what is not usual about it.
-        selection: What it puts out of all candidates of every prompt.
-        strength: How much speaks for what is put out, [C]; NaN where nothing is.
-        sizes: Sizes of the curve.
-        outcomes: What it puts out of so many, by prompt of the curve.
-        effective: Candidates that share the choice in the median prompt: tied best, votes of the
-            winner, or the effective sample size of the weights.
-    """
-
-    rule: SelectionRule
-    name: str
-    selection: Selection
-    strength: Float[np.ndarray, " C"]
-    sizes: tuple[int, ...]
-    outcomes: tuple[Outcomes, ...]
-    effective: float | None
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Reranked(Displayed):
-    """Answers of several rules on the same candidates, their curves, and the verdict.
-
-    Attributes:
-        scored: The candidates.
-        ranked: One a rule, in the order in which they were named.
-        seed: Seed of everything that is drawn.
-    """
-
-    scored: Scored
-    ranked: tuple[Ranked, ...]
-    seed: int
+class Reranked(Ranking, Displayed):
+    """Answers of several rules on the same candidates, their curves, and the verdict."""
 
     @cached_property
     def in_curve(self) -> Bool[np.ndarray, " C"]:
@@ -80,8 +48,6 @@ class Reranked(Displayed):
         """A row a prompt and rule: what an answers file holds."""
         import polars as pl
 
-        from tod.reranking.answers_file import frames
-
         return pl.concat(frames(self))
 
     def write(self, path: str | Path) -> Path:
@@ -90,14 +56,10 @@ class Reranked(Displayed):
         Raises:
             RunError: The file cannot be written.
         """
-        from tod.reranking.answers_file import write_answers
-
         return write_answers(self, Path(path))
 
     def print_answers(self) -> None:
         """The answers as JSON lines on stdout."""
-        from tod.reranking.answers_file import print_answers
-
         print_answers(self)
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -13,10 +13,8 @@ from tod.operators import BestOfK
 from tod.reranking.curve import Outcomes
 from tod.reranking.doubling import Doubling, after_the_last, seen
 from tod.reranking.means import mean_over_contexts
-
-if TYPE_CHECKING:
-    from tod.reranking.rerank import Ranked
-    from tod.reranking.scored import Scored
+from tod.reranking.ranked import Ranked
+from tod.reranking.scored import Scored
 
 WORTH = 0.01
 """Gain of a doubling below which K is enough, for a measure within [0, 1]."""
@@ -89,7 +87,7 @@ class Verdict:
         }
 
 
-def verdict_of(scored: "Scored", ranked: "Ranked") -> Verdict:
+def verdict_of(scored: Scored, ranked: Ranked) -> Verdict:
     """The verdict on one rule."""
     k = scored.k
     measure = measure_of(ranked.outcomes)
@@ -114,7 +112,7 @@ def verdict_of(scored: "Scored", ranked: "Ranked") -> Verdict:
     )
 
 
-def measure_of(outcomes: "tuple[Outcomes, ...]") -> Measure:
+def measure_of(outcomes: tuple[Outcomes, ...]) -> Measure:
     """The second score where there is one; of a rule that refuses the pass rate; else utility."""
     if outcomes[-1].gold is not None:
         return "gold"
@@ -135,11 +133,11 @@ def within_unit(values: Float[np.ndarray, " N"] | None) -> bool:
     return values is not None and bool(np.all((values >= 0) & (values <= 1)))
 
 
-def _column(scored: "Scored", measure: Measure) -> Float[np.ndarray, " N"]:
+def _column(scored: Scored, measure: Measure) -> Float[np.ndarray, " N"]:
     return scored.gold if measure == "gold" and scored.gold is not None else scored.utility
 
 
-def _worth(scored: "Scored", measure: Measure) -> float:
+def _worth(scored: Scored, measure: Measure) -> float:
     column = _column(scored, measure)
     if measure == "pass_rate" or within_unit(column):
         return WORTH
@@ -148,7 +146,7 @@ def _worth(scored: "Scored", measure: Measure) -> float:
 
 
 def _following(
-    scored: "Scored", ranked: "Ranked", by_size: dict[int, Outcomes], measure: Measure
+    scored: Scored, ranked: Ranked, by_size: dict[int, Outcomes], measure: Measure
 ) -> Doubling | None:
     """Bounds of the next doubling: best of K, by what it selects by; a theorem holds for no other.
 
@@ -171,7 +169,7 @@ def _enough(found: Doubling | None, worth: float) -> Answer:
     return "no" if low > worth else "unknown"
 
 
-def _over_optimised(scored: "Scored", ranked: "Ranked") -> OverOptimised:
+def _over_optimised(scored: Scored, ranked: Ranked) -> OverOptimised:
     """Over all smaller sizes at once: each interval is widened for their number (Bonferroni)."""
     curve = [values_of(found, "gold") for found in ranked.outcomes]
     if scored.gold is None or any(values is None for values in curve) or len(curve) < 2:
@@ -192,7 +190,7 @@ def _over_optimised(scored: "Scored", ranked: "Ranked") -> OverOptimised:
     return OverOptimised(answer, ranked.sizes[best], loss, _gap(scored, ranked))
 
 
-def _gap(scored: "Scored", ranked: "Ranked") -> dict[str, Any] | None:
+def _gap(scored: Scored, ranked: Ranked) -> dict[str, Any] | None:
     if not (within_unit(scored.utility) and within_unit(scored.gold)):
         return None
     first, last = ranked.outcomes[0], ranked.outcomes[-1]

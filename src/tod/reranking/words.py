@@ -9,7 +9,8 @@ from tod.reranking.verdict import values_of
 
 if TYPE_CHECKING:
     from tod.reranking.doubling import Doubling
-    from tod.reranking.rerank import Ranked, Reranked
+    from tod.reranking.ranked import Ranked
+    from tod.reranking.rerank import Reranked
 
 SPOKEN = {
     "best_of_k": "Best of {k}",

@@ -5,15 +5,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from os.path import normpath
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tod.configurations.shell.marks import ARGUMENTS, carried, certain, known, plain
 from tod.configurations.shell.printing import printed
+from tod.configurations.shell.program_run import ProgramRun
 from tod.configurations.shell.state import ALL, FOLDER, NO_BRACES, ShellState, Value
 from tod.configurations.shell.tree import Node, text_of, words_of
-
-if TYPE_CHECKING:
-    from tod.configurations.shell.walk import ProgramRun, Walk
+from tod.configurations.shell.walking import Walking
 
 _WRITTEN = re.compile(r"(?<![\w.-])([A-Za-z_]\w*)\+?=")
 _COUNTED = re.compile(
@@ -31,7 +29,7 @@ def counted(text: str) -> frozenset[str]:
     return frozenset(name for pair in _COUNTED.findall(text) for name in pair if name)
 
 
-def assign(walk: "Walk", node: Node, state: ShellState) -> None:
+def assign(walk: Walking, node: Node, state: ShellState) -> None:
     """``X=…``, ``X+=…``, ``X=(…)``, ``X[i]=…``."""
     target, sign = node.children[0], text_of(node.children[1])
     name = text_of(target.children[0] if target.type == "subscript" else target)
@@ -52,7 +50,7 @@ def assign(walk: "Walk", node: Node, state: ShellState) -> None:
     state.set(name, value)
 
 
-def _added(walk: "Walk", before: Value | object, value: Value, name: str) -> Value:
+def _added(walk: Walking, before: Value | object, value: Value, name: str) -> Value:
     """``+=``: a text behind a text, items behind items."""
     if before is ...:
         before = walk.marks.unread(f"${name}", name)
@@ -69,7 +67,7 @@ def _added(walk: "Walk", before: Value | object, value: Value, name: str) -> Val
     return str(before) + str(value)
 
 
-def _placed(walk: "Walk", state: ShellState, name: str, spelled: str, value: Value) -> Value:
+def _placed(walk: Walking, state: ShellState, name: str, spelled: str, value: Value) -> Value:
     """An array after one of its items has a value; one that is not read is not known."""
     before = state.variables.get(name)
     items = before if isinstance(before, tuple) else () if before is None else (before,)
@@ -83,7 +81,7 @@ def _placed(walk: "Walk", state: ShellState, name: str, spelled: str, value: Val
     return (*items[:place], value, *items[place + 1 :])
 
 
-def declare(walk: "Walk", node: Node, state: ShellState) -> list[ShellState]:
+def declare(walk: Walking, node: Node, state: ShellState) -> list[ShellState]:
     """``export``, ``local``, ``declare``, ``readonly``, ``typeset``."""
     word = text_of(node.children[0])
     options = "".join(text_of(c) for c in node.children if text_of(c).startswith("-"))
@@ -105,7 +103,7 @@ def declare(walk: "Walk", node: Node, state: ShellState) -> list[ShellState]:
     return state.ended(True)
 
 
-def _declare(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _declare(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     """The same, where the command's name is not written as such."""
     options = "".join(word for word in map(plain, run.words[1:]) if word.startswith("-"))
     for word in run.words[1:]:
@@ -125,7 +123,7 @@ def _adjacent(nodes: list[Node]) -> list[list[Node]]:
     return found
 
 
-def _declare_word(walk: "Walk", state: ShellState, word: str, options: str, text: str) -> None:
+def _declare_word(walk: Walking, state: ShellState, word: str, options: str, text: str) -> None:
     """One word that is declared: ``X``, ``X=…``, ``X+=…``, or one of a name that is not known."""
     spelled, equal, value = text.partition("=")
     added, name = plain(spelled).endswith("+"), plain(spelled).removesuffix("+")
@@ -151,7 +149,7 @@ def _begins(state: ShellState, word: str, options: str, name: str, given: bool) 
             state.set(name, () if "a" in options.lower() else None)
 
 
-def _declared(walk: "Walk", state: ShellState, word: str, options: str, name: str) -> None:
+def _declared(walk: Walking, state: ShellState, word: str, options: str, name: str) -> None:
     """What the options of a declaration make of a name."""
     letters = set(options.replace("-", ""))
     if "n" in letters and word != "export":
@@ -170,11 +168,11 @@ def _declared(walk: "Walk", state: ShellState, word: str, options: str, name: st
         state.exported.add(name)
 
 
-def _unset(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _unset(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     return unset(walk, list(run.words[1:]), state)
 
 
-def unset(walk: "Walk", words: list[str], state: ShellState) -> list[ShellState]:
+def unset(walk: Walking, words: list[str], state: ShellState) -> list[ShellState]:
     """``unset`` of variables, of items of them, and of functions."""
     functions = "-f" in words
     for text in words:
@@ -192,7 +190,7 @@ def unset(walk: "Walk", words: list[str], state: ShellState) -> list[ShellState]
     return state.ended(True)
 
 
-def lose_all(walk: "Walk", state: ShellState, what: str) -> list[ShellState]:
+def lose_all(walk: Walking, state: ShellState, what: str) -> list[ShellState]:
     """All that is set is not known, nor what is not: something that was not read may set it.
 
     Args:
@@ -205,7 +203,7 @@ def lose_all(walk: "Walk", state: ShellState, what: str) -> list[ShellState]:
     return _lose(walk, state, state.variables)
 
 
-def arguments(walk: "Walk", words: tuple[str, ...], sources: tuple[str, ...]) -> tuple[str, ...]:
+def arguments(walk: Walking, words: tuple[str, ...], sources: tuple[str, ...]) -> tuple[str, ...]:
     """Words as ``$1``, ``$2`` …; behind one that may be several nothing is known of them."""
     for at, (word, source) in enumerate(zip(words, sources, strict=True)):
         if not known(word) and source[:1] != '"' and walk.marks.shown(word)[:2] in ("$(", "$@"):
@@ -213,20 +211,20 @@ def arguments(walk: "Walk", words: tuple[str, ...], sources: tuple[str, ...]) ->
     return words
 
 
-def _lose(walk: "Walk", state: ShellState, names: Iterable[str]) -> list[ShellState]:
+def _lose(walk: Walking, state: ShellState, names: Iterable[str]) -> list[ShellState]:
     """Names have values that are not known."""
     for name in list(names):
         state.set(name, walk.marks.unread(f"${name}"))
     return state.ended(None)
 
 
-def _ends(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _ends(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     """``exit``, ``return``, ``break``, ``continue``, and ``exec`` of a program."""
     name = plain(run.words[0])
     if name == "exec":
         if len(run.words) == 1:
             return state.ended(True)
-        walk.started(walk, replace(run, words=run.words[1:], sources=run.sources[1:]), None, state)
+        walk.start(replace(run, words=run.words[1:], sources=run.sources[1:]), None, state)
     count = plain(run.words[1]) if name in ("break", "continue") and len(run.words) > 1 else "1"
     if not count.isdecimal():
         lose_all(walk, state, " ".join(run.sources))
@@ -235,11 +233,11 @@ def _ends(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState
     return state.ended(None)
 
 
-def _nothing(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:  # noqa: ARG001
+def _nothing(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:  # noqa: ARG001
     return state.ended(plain(run.words[0]) != "false")
 
 
-def _shift(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _shift(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     if state.arguments is not None:
         count = plain(run.words[1]) if len(run.words) > 1 else "1"
         if count.isdecimal() and known("".join(state.arguments)):
@@ -250,7 +248,7 @@ def _shift(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellStat
     return state.ended(True)
 
 
-def _set(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _set(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     """``set``: options of the shell, and behind them its arguments."""
     at = 1
     while at < len(run.words):
@@ -273,7 +271,7 @@ def _set(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]
     return state.ended(True)
 
 
-def _prints_too(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _prints_too(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     """``shopt``, ``trap``, ``ulimit``: what they print is not known, what they switch is."""
     words = tuple(map(plain, run.words[1:]))
     if state.output is not None:
@@ -288,7 +286,7 @@ def _prints_too(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[Shel
     return state.ended(True)
 
 
-def _alias(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _alias(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     """``alias``: what a name stands for may set what is written in it."""
     if state.output is not None:
         state.output = (*state.output, walk.marks.unread("$(alias)"))
@@ -297,7 +295,7 @@ def _alias(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellStat
     return state.ended(True)
 
 
-def _read(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _read(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     names = {plain(word) for word in run.words[1:] if _NAME.fullmatch(plain(word))}
     words, text = tuple(map(plain, run.words[1:])), run.document
     if text is not None and words[:-1] in _WHOLE and len(names) == 1 and known(text):
@@ -319,20 +317,20 @@ _WHOLE = (("-r", "-d", ""), ("-rd", ""), ("-d", "", "-r"))
 """Options of a ``read`` that takes all lines as they are, without space before and behind."""
 
 
-def _getopts(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _getopts(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     _lose(walk, state, {*run.words[2:3], "OPTARG", "OPTIND"})
     if state.arguments is None:
         return state.ended(False, walk.marks.assumed(ARGUMENTS))
     return state.ended(None)
 
 
-def _let(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _let(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     for word in run.words[1:]:
         walk.worked_out(plain(word), state)
     return state.ended(None)
 
 
-def _printf(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _printf(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     if len(run.words) > 1 and plain(run.words[1]).startswith("-v"):
         name = plain(run.words[1])[2:] or plain("".join(run.words[2:3]))
         if not known(name):
@@ -343,7 +341,7 @@ def _printf(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellSta
     return state.ended(True)
 
 
-def _echo(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _echo(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     if state.output is not None:
         words = run.words[1:]
         line = " ".join(words)
@@ -352,7 +350,7 @@ def _echo(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState
     return state.ended(True)
 
 
-def _eval(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _eval(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     text = " ".join(plain(word) for word in run.words[1:])
     if not known(text):
         shown = walk.marks.shown(text)
@@ -363,7 +361,7 @@ def _eval(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState
     return walk.inside(text, state, run.line - 1)
 
 
-def _source(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _source(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     if len(run.words) < 2:
         return state.ended(None)
     moved = FOLDER in state.variables
@@ -387,7 +385,7 @@ def _source(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellSta
     return lose_all(walk, state, shown)
 
 
-def _cd(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def _cd(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     """``cd``, ``pushd``, ``popd``: a folder that is here is gone to, of any other nothing is known.
 
     ``cd -`` and a folder that is not named are not known either.
@@ -404,7 +402,7 @@ def _cd(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
     return state.ended(True if there else None)
 
 
-def prints(walk: "Walk", run: "ProgramRun", state: ShellState) -> list[ShellState]:
+def prints(walk: Walking, run: ProgramRun, state: ShellState) -> list[ShellState]:
     """A program of which only what it prints matters, where that is collected."""
     name, words, read = plain(run.words[0]), run.words[1:], run.document
     text = None
@@ -423,7 +421,7 @@ _SETS_UP = re.compile(
     r"|bashrc|profile|zshrc|set_?env|setvars|^/etc/|^/opt/|^/usr/"
 )
 """What sets up an environment of programs, and no settings."""
-Builtin = Callable[["Walk", "ProgramRun", ShellState], list[ShellState]]
+Builtin = Callable[[Walking, ProgramRun, ShellState], list[ShellState]]
 BUILTINS: dict[str, Builtin] = {
     **dict.fromkeys(("exit", "return", "break", "continue", "exec"), _ends),
     **dict.fromkeys((":", "true", "false", "wait"), _nothing),

@@ -7,9 +7,10 @@ from tod.configurations.nearby import Near
 from tod.configurations.shell.environment_words import with_words_of
 from tod.configurations.shell.marks import Marks, known, plain, without_marks
 from tod.configurations.shell.nested import Inner, inner_scripts
+from tod.configurations.shell.program_run import ProgramRun
 from tod.configurations.shell.programs import Program, program_of
 from tod.configurations.shell.state import ShellState
-from tod.configurations.shell.walk import ProgramRun, Walk
+from tod.configurations.shell.walk import Walk
 
 
 @dataclass(frozen=True)

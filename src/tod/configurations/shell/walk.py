@@ -12,8 +12,8 @@ from tod.configurations.shell.conditions import tested
 from tod.configurations.shell.documents import Documents
 from tod.configurations.shell.marks import ARGUMENTS, Marks, carried, known, plain
 from tod.configurations.shell.patterns import matches
-from tod.configurations.shell.prefixes import without_prefixes
 from tod.configurations.shell.printing import PRINTING
+from tod.configurations.shell.program_run import ProgramRun, without_prefixes
 from tod.configurations.shell.rewritten import rewritten
 from tod.configurations.shell.state import SOURCES, ShellState, Value, assuming, distinct, joined
 from tod.configurations.shell.tree import Node, assigned, parse, text_of, words_of
@@ -31,25 +31,6 @@ _WORK = 400_000
 """Statements, each counted as often as what its shell holds makes it cost: see `_weight`."""
 _PRINTS_ELSEWHERE = re.compile(r"1?>|&>")
 """Begins a redirection of what a command prints."""
-
-
-@dataclass(frozen=True)
-class ProgramRun:
-    """A program that a script runs, on one way to it.
-
-    Attributes:
-        line: Where; inside of a function, of the call.
-        words: What it receives, its own name first.
-        sources: How each of them is spelled.
-        vanished: Marks of what was assumed for words that are not there.
-        document: What it is given to read; None if not known.
-    """
-
-    line: int
-    words: tuple[str, ...]
-    sources: tuple[str, ...]
-    vanished: str = ""
-    document: str | None = None
 
 
 @dataclass
@@ -73,6 +54,10 @@ class Walk:
     documents: Documents = field(default_factory=Documents)
     steps: int = 0
     work: int = 0
+
+    def start(self, run: ProgramRun, document: str | None, state: ShellState) -> None:
+        """A program is started, with what it is given to read."""
+        self.started(self, run, document, state)
 
     def script(self, text: str, state: ShellState) -> list[ShellState]:
         """Follow a script; the ways that it ends."""
@@ -513,7 +498,7 @@ class Walk:
             return builtin(self, run, state)
         if name in PRINTING and state.output is not None:
             return builtins_.prints(self, run, state)
-        self.started(self, whole, run.document, state)
+        self.start(whole, run.document, state)
         self.marks.rewritten |= {self.files.whole(word) for word in rewritten(run.words)}
         if state.output is not None:
             state.output = (*state.output, self.marks.unread(f"$({name} …)"))

@@ -24,7 +24,8 @@ from tod.show.page.document import document
 from tod.show.terminal.rerank_screen import beyond_the_rules, notes_of
 
 if TYPE_CHECKING:
-    from tod.reranking.rerank import Ranked, Reranked
+    from tod.reranking.ranked import Ranked
+    from tod.reranking.rerank import Reranked
 
 STATES = {"yes": "fine", "no": "note", "unknown": "unknown"}
 WORDS = {
