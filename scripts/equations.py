@@ -45,6 +45,7 @@ SECTIONS = {
     "A.18": "On-policy distillation",
     "A.19": "KL to the reference, entropy",
     "A.20": "Test time",
+    "A.21": "Sequential Monte Carlo",
     "B.1": "Target families",
     "B.2": "Two anchors",
     "B.3": "Several utilities, constraints",
@@ -70,7 +71,6 @@ SECTIONS = {
     "D.4": "KL budget",
 }
 NOT_COMPUTED = {
-    "A.21": "sequential Monte Carlo and its twisted form",
     "D.1": "fixed rules for a KL coefficient (adaptive KL, penalty, Lagrangian)",
 }
 MARK = re.compile(r"\(equations? ([\w-]+(?:,\s+[\w-]+)*)\)")

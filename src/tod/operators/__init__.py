@@ -29,6 +29,7 @@ file an idea:
     preference, listwise  DPO and its family, KTO; softmax over a context's candidates
     weighted_regression   SFT, AWR, MPO, rejection-sampling fine-tuning
     selection             test time: best of K, resampling, rejection, votes
+    sequential            test time: weights of unfinished answers, resampling between them
     distillation          divergences over the vocabulary
     proposals             μ: where candidates come from
     batch, operator       what a rule sees and returns; the pair (μ, A)
@@ -46,5 +47,6 @@ from tod.operators.preference import *
 from tod.operators.proposals import *
 from tod.operators.pulls import *
 from tod.operators.selection import *
+from tod.operators.sequential import *
 from tod.operators.trust_regions import *
 from tod.operators.weighted_regression import *
