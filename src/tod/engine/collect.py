@@ -45,6 +45,8 @@ class BatchEvidence:
         dropped: What drawing dropped contexts and candidates computed.
         unjudged: Candidates that were left out because no server judged them.
         judged: Candidates that servers judged, those of dropped contexts too.
+        particles: What drawing answers together told of every context, by name, [C] each; None
+            where each was drawn by itself.
     """
 
     rollouts: Rollouts
@@ -59,6 +61,7 @@ class BatchEvidence:
     dropped: ForwardWork = NOTHING
     unjudged: int = 0
     judged: int = 0
+    particles: Mapping[str, Values] | None = None
 
     def candidates(self, tokenizer: Any = None) -> Candidates:
         """The batch as the theory sees it; with its texts when a tokenizer is given."""
@@ -101,6 +104,7 @@ class BatchEvidence:
             utility=picked(self.utility, rows),
             anchors=picked(self.anchors, tokens),
             log_mu=picked(self.log_mu, rows),
+            particles=picked(self.particles, chosen),
         )
 
 
@@ -325,4 +329,6 @@ def joined(parts: list[BatchEvidence]) -> BatchEvidence:
         anchors=chained([part.anchors for part in parts]),
         work={k: sum((p.work.get(k, NOTHING) for p in parts), NOTHING) for k in first.work},
         log_mu=chained([part.log_mu for part in parts]),
+        dropped=sum((part.dropped for part in parts), NOTHING),
+        particles=chained([part.particles for part in parts]),
     )

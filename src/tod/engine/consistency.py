@@ -11,6 +11,7 @@ from tod.operators import (
     PolicyGradient,
     PoolProposal,
     Preference,
+    SequentialMonteCarlo,
 )
 from tod.procedure import check_compatible
 from tod.targets import Target
@@ -44,12 +45,14 @@ def check_operators(
 
 
 def frozen_names(target: Target, operators: Iterable[Operator]) -> tuple[str, ...]:
-    """Which of ``ref`` and ``teacher`` the target, a proposal or an auxiliary term names."""
+    """Which of ``ref`` and ``teacher`` a target, proposal, twist or auxiliary term names."""
     named = set(target.names)
     for operator in operators:
         named.update(operator.proposal.samplers)
         if operator.auxiliary.distillation is not None:
             named.add("teacher")
+        if isinstance(operator.action, SequentialMonteCarlo):
+            named.update({operator.action.guide} - {None})
     return tuple(sorted(named & {"ref", "teacher"}))
 
 

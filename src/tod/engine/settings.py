@@ -29,6 +29,8 @@ from tod.operators import (
     Proposal,
     Residual,
     SelectionRule,
+    SequentialMonteCarlo,
+    UtilityTwist,
     WithinBudget,
 )
 from tod.procedure import Procedure, moving_anchors
@@ -252,6 +254,7 @@ class RunSettings(Spec):
             raise ValueError("an anchor cannot be `policy`: it moves at every update. Use `old`")
         _check_purpose(self)
         _check_served(self)
+        _check_particles(self)
         _check_judges(self)
         if self.selects and self.search is None:
             object.__setattr__(self, "search", Search())
@@ -492,6 +495,33 @@ def _check_served(settings: RunSettings) -> None:
             "`policy` names servers and this recipe trains all weights: servers are sent adapters. "
             "Add `peft: {kind: lora}`, or remove `policy`"
         )
+
+
+def _check_particles(settings: RunSettings) -> None:
+    """Refuse sequential Monte Carlo where nothing can stop in the middle of an answer, or weigh."""
+    rule = settings.operator.action
+    if not isinstance(rule, SequentialMonteCarlo):
+        return
+    if settings.policy is not None:
+        raise ValueError(
+            "`policy` names servers, which draw whole answers, and smc stops in the middle of "
+            "them: remove `policy`, or use action resample"
+        )
+    if "mu" in settings.target.target.names:
+        raise ValueError(
+            "the target is anchored at `mu`, and smc resamples: what its answers are drawn from "
+            "depends on the twist. Anchor the target at `old`"
+        )
+    if settings.asked:
+        raise ValueError("smc weighs every answer it draws: a judge may leave some out. Remove it")
+    texts = {utility.name for utility in settings.text_utilities}
+    if isinstance(rule.twist, UtilityTwist) and rule.twist.utility not in texts:
+        raise ValueError(
+            f"the twist reads reward {rule.twist.utility!r} off unfinished answers, and "
+            f"`utilities` has {', '.join(sorted(texts))}: add it there, or mend the twist"
+        )
+    if rule.guide == "teacher" and settings.anchors.teacher is None:
+        raise ValueError("the twist asks `teacher`: say which model with `anchors.teacher`")
 
 
 def _check_judges(settings: RunSettings) -> None:

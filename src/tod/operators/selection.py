@@ -337,6 +337,8 @@ class SelectionRule(Spec):
 
     kind: str
     needs_anchors: ClassVar[bool] = True
+    while_drawing: ClassVar[bool] = False
+    """Whether it also acts while answers are drawn, so that no finished ones can be given to it."""
 
     @abstractmethod
     def select(self, pool: SelectionPool, uniforms: Float[Array, " N"]) -> Selection:

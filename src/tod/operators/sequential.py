@@ -7,18 +7,29 @@ unbiased and the law of the answer tends to q* as K grows. Functions are of the 
 prompt or of many, in nats and float64. Randomness comes in as uniforms in [0, 1).
 """
 
+from typing import Annotated, ClassVar, Literal
+
 import numpy as np
 from jaxtyping import Float, Int
+from pydantic import Field, FiniteFloat
 
-from tod.base import DataError
+from tod.base import Array, DataError, Named, Spec
+from tod.operators.selection import Resample, Selection, SelectionPool, SelectionRule
 
 __all__ = [
+    "ModelTwist",
+    "NoTwist",
+    "Resampling",
+    "SequentialMonteCarlo",
+    "UtilityTwist",
     "incremental_log_weight",
     "stratified_ancestors",
     "systematic_ancestors",
 ]
 
 Rows = Float[np.ndarray, "C K"]
+Resampling = Literal["systematic", "stratified"]
+"""``systematic``: one uniform for all K strata. ``stratified``: one uniform a stratum."""
 
 
 def incremental_log_weight(
@@ -98,3 +109,71 @@ def _ancestors(weights: Rows, uniforms: Rows) -> Int[np.ndarray, "C K"]:
     last = size - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)  # rounding may not reach beyond it
     places = (cumulative[:, None, :] <= points[:, :, None]).sum(axis=-1)
     return np.asarray(np.minimum(places, last[:, None]))
+
+
+class NoTwist(Spec):
+    """ψ_t = 1 until the end: nothing is resampled, and it is `resample` of whole answers."""
+
+    kind: Literal["none"] = "none"
+
+
+class UtilityTwist(Spec):
+    """ψ_t = exp(η·V) with V a reward of the recipe, asked of the text so far."""
+
+    kind: Literal["utility"] = "utility"
+    utility: str
+    """Name of a reward under `utilities`; it must have a value for an unfinished answer."""
+    eta: FiniteFloat = 1.0
+    """Nats per unit of V."""
+
+
+class ModelTwist(Spec):
+    """ψ_t = (π_guide/μ)^η of the tokens so far.
+
+    At η = 1 it is the best twist of a target that is the guide, and E_μ[ψ_t] = 1 at every t.
+    """
+
+    kind: Literal["model"] = "model"
+    guide: Literal["ref", "teacher"] = "teacher"
+    """Which model of the recipe guides."""
+    eta: Annotated[FiniteFloat, Field(gt=0.0)] = 1.0
+    """Exponent of the ratio."""
+
+
+Twist = Annotated[NoTwist | UtilityTwist | ModelTwist, Field(discriminator="kind"), Named]
+
+
+class SequentialMonteCarlo(SelectionRule):
+    """Draw all answers together, resample unfinished ones by their promise, put one out by weight.
+
+    Every N tokens the K answers of a prompt are weighed by ψ; where their ESS is below κK they are
+    resampled. What is put out is drawn from w̄ of the last segment, of log w = log b + ηU − log μ
+    with log μ the density after the last resampling, γ_s·μ(rest)/Ẑ_s: so that LSE(log w) − log K
+    is log Ẑ. The intermediate targets stand on the sampler's own μ, which is p₀ at temperature 1.
+
+    Source: docs/equations.md A.21; 2306.03081, 2404.17546
+    """
+
+    kind: Literal["smc"] = "smc"
+    while_drawing: ClassVar[bool] = True
+    resample_below: Annotated[FiniteFloat, Field(ge=0.0, le=1.0)] = 0.5
+    """κ: resample a prompt where ESS_rel is below it. 0: never."""
+    every: Annotated[int, Field(ge=1)] = 8
+    """N: tokens between two weighings."""
+    resampling: Resampling = "systematic"
+    """How ancestors are drawn."""
+    twist: Twist = NoTwist()
+    """What an unfinished answer is weighed by."""
+
+    @property
+    def guide(self) -> str | None:
+        """The model that the twist asks; None where it asks none."""
+        return self.twist.guide if isinstance(self.twist, ModelTwist) else None
+
+    def select(self, pool: SelectionPool, uniforms: Float[Array, " N"]) -> Selection:
+        """One draw of every context by the weights of the last segment."""
+        return Resample().select(pool, uniforms)
+
+    def chances(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
+        """The weights w̄ of the last segment."""
+        return Resample().chances(pool)

@@ -2,19 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tod.base import Groups
 from tod.diagnostics import ess_rel
-from tod.operators import stratified_ancestors, systematic_ancestors
+from tod.operators import Resampling, stratified_ancestors, systematic_ancestors
 
-__all__ = ["ParticleWeights", "Resampling"]
+__all__ = ["ParticleWeights"]
 
-Resampling = Literal["systematic", "stratified"]
-"""``systematic``: one uniform for all K strata. ``stratified``: one uniform a stratum."""
 
 Rows = Float[np.ndarray, "C K"]
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,8 +27,10 @@ WORDS = {
 
 
 def kinds() -> tuple[str, ...]:
-    """Every rule's own name."""
-    return tuple(sorted(rule.model_fields["kind"].default for rule in concrete(SelectionRule)))
+    """Name of every rule that selects among finished answers."""
+    every = cast("tuple[type[SelectionRule], ...]", concrete(SelectionRule))
+    rules = (rule for rule in every if not rule.while_drawing)
+    return tuple(sorted(rule.model_fields["kind"].default for rule in rules))
 
 
 def rule_of(given: str | SelectionRule) -> SelectionRule:
@@ -60,6 +62,12 @@ def _parsed(data: Any, given: str) -> SelectionRule:
         by_kind = {rule.model_fields["kind"].default: rule for rule in concrete(SelectionRule)}
         model = by_kind.get(data.get("kind") if isinstance(data, dict) else None, SelectionRule)
         raise SpecError(explain(error, model, f"--rule {given:.200}", data)) from None
+    if found.while_drawing:
+        raise SpecError(
+            f"--rule {given:.200}: {found.kind} resamples answers while they are drawn, and these "
+            f"are finished. Search with it (tod search), or use `resample`. Rules: "
+            f"{', '.join(kinds())}."
+        )
     return found
 
 
@@ -98,4 +106,5 @@ def _split(given: str | SelectionRule) -> Iterator[tuple[SelectionRule, str]]:
 def title(rule: SelectionRule) -> str:
     """The rule's name as a row shows it."""
     told = rule.model_dump(exclude={"kind"}, exclude_defaults=True)
-    return rule.kind + "".join(f" {name}={value:g}" for name, value in told.items())
+    plain = {name: value for name, value in told.items() if isinstance(value, int | float)}
+    return rule.kind + "".join(f" {name}={value:g}" for name, value in plain.items())

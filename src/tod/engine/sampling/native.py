@@ -23,7 +23,7 @@ def decode(model: Any, wanted: Wanted) -> DrawnBatch:
 
     Runs under the caller's ``no_grad`` and evaluation mode.
     """
-    state = _Decoding(model, wanted)
+    state = Decoding(model, wanted)
     n, most = len(wanted.owner), wanted.params.max_new_tokens
     ids, log_mu = np.zeros((n, most), np.int64), np.zeros((n, most), np.float32)
     lengths, truncated = np.full(n, most), np.ones(n, dtype=bool)
@@ -51,7 +51,7 @@ def decode(model: Any, wanted: Wanted) -> DrawnBatch:
     return DrawnBatch(ids, log_mu, lengths, truncated)
 
 
-class _Decoding:
+class Decoding:
     """The decoding state of the rows still in the batch: prompts run once, then expanded."""
 
     def __init__(self, model: Any, wanted: Wanted) -> None:

@@ -8,9 +8,11 @@ from tod.base import DataError
 from tod.candidates import Candidates
 from tod.engine.collect import BatchEvidence, drawn, everywhere, judged_or_error
 from tod.engine.data.task import Example, Task
+from tod.engine.search.particles import together
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings
 from tod.formats.files import natural
+from tod.operators import SequentialMonteCarlo
 from tod.reranking.answers import answer, answer_codes
 
 
@@ -53,8 +55,9 @@ def gather(session: Session, examples: Sequence[Example], first: int) -> BatchEv
         UtilityError: A utility failed or returned nonsense.
         DataError: A prompt does not fit.
     """
+    draws = together if isinstance(session.operator.action, SequentialMonteCarlo) else drawn
     evidence = everywhere(
-        session, examples, lambda mine, numbers: drawn(session, mine, first + numbers, step=0)
+        session, examples, lambda mine, numbers: draws(session, mine, first + numbers, step=0)
     )
     return judged_or_error(session, evidence)
 

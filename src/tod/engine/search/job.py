@@ -17,6 +17,7 @@ from tod.engine.forward.index import Index
 from tod.engine.record import cost_of, reward_ranges, unjudged, write_tables
 from tod.engine.running import Clock, Events, Job
 from tod.engine.search.drawing import candidates_of, gather, prompts_of
+from tod.engine.search.particles import particle_statistics
 from tod.engine.search.results import bound_note, reranked, summarise, write_answers
 from tod.engine.session import Session
 from tod.engine.settings import RunSettings
@@ -123,7 +124,9 @@ class _Search(Job):
             regime=classify(summary, eta=knobs["eta"]).to_dict(),
             knobs=knobs,
             ledger=_ledger(self.session, evidence),
-            optimiser=_beyond(self.settings, examined.log_w) | unjudged(evidence),
+            optimiser=_beyond(self.settings, examined.log_w)
+            | unjudged(evidence)
+            | particle_statistics(evidence, examined.log_w),
             statistics=statistics.to_dict(),
             pool=self.pool.steps,
             reward_range=ranges,
