@@ -366,7 +366,7 @@ def _of_auxiliary(operator: op.Operator) -> Law:
 
 def _of_selection(target: Target, operator: op.Operator) -> Law:
     kind = operator.action.kind
-    if kind in ("resample", "rejection"):
+    if kind in ("resample", "rejection", "smc"):
         powers = exponents(target, operator)
         return Law("exponential", powers, _etas(target), support=target.support)
     why = f"{kind} puts out one of K rollouts: no tilt of b has that law"

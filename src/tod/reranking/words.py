@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 SPOKEN = {
     "best_of_k": "Best of {k}",
     "resample": "One draw by weight of {k}",
+    "smc": "One draw by weight of {k} particles",
     "rejection": "Rejection of {k}",
     "majority_vote": "The vote of {k}",
     "weighted_vote": "The weighted vote of {k}",
     "minimum_bayes_risk": "Minimum Bayes risk of {k}",
 }
 """How a sentence calls what a rule does with k candidates."""
-BY_REWARD = ("best_of_k", "resample", "rejection")
+BY_REWARD = ("best_of_k", "resample", "smc", "rejection")
 """Rules that choose at random among candidates of one reward."""
 
 

@@ -16,11 +16,13 @@ from tod.operators import (
     Resample,
     SelectionPool,
     SelectionRule,
+    SequentialMonteCarlo,
     WeightedVote,
 )
 from tod.procedure import Procedure
 from tod.study import selection_laws as laws
 from tod.study.distances import mean_variation
+from tod.study.particles import ParticleWorld
 from tod.study.population import Policies, candidates
 from tod.study.sampled import draw
 from tod.study.world import Law, generator, normalised
@@ -98,6 +100,7 @@ class _Scene:
     log_w: Law
     answers: Int[np.ndarray, " Y"]
     alike: Float[np.ndarray, "Y Y"]
+    particles: ParticleWorld | None = None
 
     @classmethod
     def of(cls, procedure: Procedure, policies: Policies, log_mu: Law) -> "_Scene":
@@ -114,7 +117,10 @@ class _Scene:
         language = policies.world.language
         ends = language.sequences.offsets[1:] - 1
         assert isinstance(rule, SelectionRule)  # noqa: S101 - the caller asked
-        return cls(rule, log_mu, u, log_w, language.symbols[ends], _alike(language))
+        guide = policies.teacher if getattr(rule, "guide", None) != "ref" else policies.world.base
+        particles = ParticleWorld(language, log_mu, guide, u)
+        symbols = language.symbols[ends]
+        return cls(rule, log_mu, u, log_w, symbols, _alike(language), particles)
 
     @property
     def target(self) -> Law:
@@ -168,6 +174,8 @@ class _Scene:
     def _selected(self, size: int, batch: int, seed: int, number: int) -> Int[np.ndarray, "C B"]:
         """Sequences that were put out of every group; −1 where none was."""
         count = len(self.log_mu)
+        if isinstance(self.rule, SequentialMonteCarlo):
+            return self._resampled(self.rule, size, batch, generator(seed, _UNIFORMS, size, number))
         rows = draw(self.log_mu, batch * size, seed, size, number)
         place = np.arange(count)[:, None]
         contexts = Groups.equal(count * batch, size)
@@ -182,6 +190,21 @@ class _Scene:
         found = self.rule.select(pool, uniforms)
         put = np.where(found.accepted, rows.ravel()[np.maximum(found.rows, 0)], -1)
         return put.reshape(count, batch)
+
+    def _resampled(
+        self, rule: SequentialMonteCarlo, size: int, batch: int, rng: np.random.Generator
+    ) -> Int[np.ndarray, "C B"]:
+        """Sequences that were put out of groups that were resampled while they were drawn."""
+        assert self.particles is not None  # noqa: S101 - a scene has them
+        rows, gain, _ = self.particles.run(rule, batch, size, rng)
+        count = len(rows)
+        place = np.arange(count)[:, None, None]
+        contexts = Groups.equal(count * batch, size)
+        log_w = (self.log_w[place, rows] - gain).ravel()
+        pool = SelectionPool(contexts, self.u[place, rows].ravel(), log_w)
+        found = rule.select(pool, rng.random(rows.size))
+        put: Int[np.ndarray, "C B"] = rows.ravel()[found.rows].reshape(count, batch)
+        return put
 
     def _similar(self, rows: Int[np.ndarray, "C M"], size: int) -> Any:
         if not isinstance(self.rule, MinimumBayesRisk):

@@ -17,7 +17,17 @@ from tod.show import build
 from tolerance import double, of_sequence
 
 Make = Callable[..., RunSettings]
-NAMES = ["best_of_k", "sir", "soft_best_of_n", "rejection", "majority_vote", "weighted_vote", "mbr"]
+NAMES = [
+    "best_of_k",
+    "sir",
+    "soft_best_of_n",
+    "rejection",
+    "majority_vote",
+    "weighted_vote",
+    "mbr",
+    "smc",
+    "twisted_smc",
+]
 
 
 def rollouts(path: Path) -> pl.DataFrame:
@@ -256,3 +266,46 @@ def test_a_model_that_is_not_there_leaves_no_directory(small: Make, tmp_path: Pa
     with pytest.raises(ModelError, match="nowhere"):
         search(settings)
     assert not settings.directory.exists()
+
+
+def test_smc_without_a_twist_puts_out_what_sir_does(small: Make) -> None:
+    """ψ = 1 until the end: the same draws, weights, uniforms and answers."""
+    sir = search(small("sir", "sir"))
+    smc = search(small("sir", "smc", "operator.action={kind: smc, every: 2}"))
+    names = ["context", "completion", "log_mu", "selected"]
+    assert rollouts(smc).select(names).equals(rollouts(sir).select(names))
+    for record in RunDirectory.open(smc).steps.read():
+        assert record["optimiser"]["smc.resamplings"] == 0
+        assert record["optimiser"]["smc.twist_evaluations"] == 0
+
+
+def test_a_search_by_particles_says_how_often_it_resampled_and_what_z_is(small: Make) -> None:
+    """Ẑ itself is held against enumeration in tests/engine/sampling/test_particles.py."""
+    changes = ("search.contexts=12", "operator.proposal.size=32")
+    path = search(small("twisted_smc", "run", *changes))
+    records = list(RunDirectory.open(path).steps.read())
+    for record in records:
+        told = record["optimiser"]
+        assert told["smc.resamplings"] > 0
+        assert np.isfinite([told["smc.log_z"], told["smc.log_z_se"]]).all()
+        assert 1 / 32 <= told["smc.ess_rel.1"] <= 1
+        assert told["smc.twist_evaluations"] >= 32 * record["contexts"]["total"]
+        assert record["ledger"]["score_flops"] > 0
+    assert (rollouts(path)["log_mu"] <= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (("target.anchor={mu: 1.0}",), "anchored at `mu`, and smc resamples"),
+        (("operator.action.twist={kind: utility, utility: other}",), "reads reward 'other'"),
+        (("anchors={}",), "the twist asks `teacher`"),
+        (
+            ("policy={server: 'http://localhost:1', model: any}",),
+            "smc stops in the middle of",
+        ),
+    ],
+)
+def test_smc_is_refused_where_it_cannot_stop_or_weigh(small: Make, changes, why) -> None:
+    with pytest.raises(SpecError, match=why):
+        small("smc", "run", *changes)
