@@ -404,7 +404,7 @@ class Resample(SelectionRule):
 
     def select(self, pool: SelectionPool, uniforms: Float[Array, " N"]) -> Selection:
         """One draw of every context."""
-        return _all(_drawn(self._weights(pool), pool.contexts, uniforms))
+        return resampled(self._weights(pool), pool.contexts, uniforms)
 
     def chances(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """The weights w̄."""
@@ -519,6 +519,13 @@ class MinimumBayesRisk(SelectionRule):
     def strength(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """Σ_j w̄_j·G(y_i, y_j)."""
         return _gain(self._log_w(pool), self._similarity(pool), pool.contexts)
+
+
+def resampled(
+    weight: Float[np.ndarray, " N"], contexts: Groups, uniforms: Float[Array, " N"]
+) -> Selection:
+    """One draw a context from its weights w̄, [N]: always one."""
+    return _all(_drawn(weight, contexts, uniforms))
 
 
 def _all(rows: Int[np.ndarray, " C"]) -> Selection:

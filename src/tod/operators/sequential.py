@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, FiniteFloat
 
 from tod.base import Array, DataError, Named, Spec
-from tod.operators.selection import Resample, Selection, SelectionPool, SelectionRule
+from tod.operators.selection import Selection, SelectionPool, SelectionRule, resampled
 
 __all__ = [
     "ModelTwist",
@@ -172,8 +172,8 @@ class SequentialMonteCarlo(SelectionRule):
 
     def select(self, pool: SelectionPool, uniforms: Float[Array, " N"]) -> Selection:
         """One draw of every context by the weights of the last segment."""
-        return Resample().select(pool, uniforms)
+        return resampled(self._weights(pool), pool.contexts, uniforms)
 
     def chances(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """The weights w̄ of the last segment."""
-        return Resample().chances(pool)
+        return self._weights(pool)
