@@ -132,6 +132,7 @@ def _advantage(estimator: str, config: Mapping[str, Any]) -> Any:
         std = flag(config.get("algorithm.norm_adv_by_std_in_grpo", True))
         return either(std, "group_zscore", "group_mean")
     names = {"gae": "gae", "rloo": "leave_one_out", "rloo_vectorized": "leave_one_out"}
+    names["opo"] = "length_weighted_mean"
     names |= {"reinforce_plus_plus": "return_to_go", "gpg": "group_mean", OPEN: OPEN}
     names["reinforce_plus_plus_baseline"] = "group_mean"
     return names.get(estimator, "other")

@@ -114,7 +114,7 @@ def test_without_a_composition_what_is_read_is_told(tmp_path: Path) -> None:
     [
         ("actor_rollout_ref.actor.policy_loss.loss_mode=kl_cov", "trust_region level aggregation"),
         ("algorithm.use_kl_in_reward=True", "pull"),
-        ("algorithm.adv_estimator=opo", "advantage"),
+        ("algorithm.adv_estimator=grpo_passk", "advantage"),
     ],
 )
 def test_what_stands_in_is_not_told(tmp_path: Path, setting: str, without: str) -> None:
@@ -139,3 +139,11 @@ def test_a_width_of_minus_one_leaves_it_to_the_one_for_both(tmp_path: Path) -> N
     path.write_text(f"{READ}{both} actor_rollout_ref.actor.clip_ratio_low=-1\n", encoding="utf-8")
     region = locate(path).to_dict()["operator"]["action"]["trust_region"]
     assert (region["low"], region["high"]) == (0.15, 0.15)
+
+
+def test_opo_is_compared_with_the_mean_by_length(tmp_path: Path) -> None:
+    path = tmp_path / "a.sh"
+    path.write_text(f"{READ}algorithm.adv_estimator=opo\n", encoding="utf-8")
+    found = locate(path)
+    assert found.operator is not None
+    assert found.operator.action.advantage.kind == "length_weighted_mean"  # type: ignore[union-attr]

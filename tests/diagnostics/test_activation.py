@@ -102,7 +102,8 @@ def test_between_0_and_1_for_every_region_level_and_input(region, level, seed, s
     advantage = rng.choice([0.0, 1.0, -1.0, 1e-300, -1e300], sequences.total)
     length = sequences.spread(sequences.sizes.astype(float))
     with np.errstate(all="ignore"):
-        gate = region.gate(at_level(log_rho, sequences, level), advantage, length)
+        known = {"log_old": -rng.gamma(1.5, 0.8, len(log_rho))} if region.reads_old else {}
+        gate = region.gate(at_level(log_rho, sequences, level), advantage, length, **known)
     found = activation(gate, advantage)
     assert (found is None) == (not advantage.any())
     if found is not None:

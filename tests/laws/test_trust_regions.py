@@ -27,6 +27,11 @@ CONTEXTS = Groups(np.array([2, 2]))
 regions = pytest.mark.parametrize("region", REGIONS, ids=kind_of)
 
 
+def old(region: Any, log_old: Any) -> dict[str, Any]:
+    """π_old for the regions that read it."""
+    return {"log_old": log_old} if region.reads_old else {}
+
+
 def made(rule: dict[str, Any]) -> PolicyGradient | None:
     """The rule, or None where the region does not go with the level."""
     try:
@@ -55,6 +60,7 @@ def batch_of(seed: int) -> Batch:
 def objective(rule: PolicyGradient, batch: Batch, log_policy: torch.Tensor) -> torch.Tensor:
     """Σ over sequences of the surrogate, with the weights of the aggregation."""
     weights = rule.aggregation.weights(batch.sequences, batch.totals, log_policy.detach())
+    region = rule.trust_region
     total = torch.zeros((), dtype=torch.float64)
     for rows, a in zip(
         torch.arange(SIZES.total).split(SIZES.sizes.tolist()), batch.value, strict=True
@@ -62,7 +68,8 @@ def objective(rule: PolicyGradient, batch: Batch, log_policy: torch.Tensor) -> t
         x, n = log_policy[rows] - batch.log_old[rows], len(rows)
         if rule.level != "token":
             x = (x.mean() if rule.level == "sequence_mean" else x.sum()).reshape(1)
-        f = rule.trust_region.surrogate(x, a.repeat(len(x)), torch.full_like(x, float(n)))
+        known = old(region, batch.log_old[rows])
+        f = region.surrogate(x, a.repeat(len(x)), torch.full_like(x, float(n)), **known)
         # the derivative of a mean over n tokens is 1/n for each of them
         scale = weights[rows] if rule.level == "token" else weights[rows][:1]
         total = total + (scale * f).sum() * (n if rule.level == "sequence_mean" else 1)
@@ -102,21 +109,26 @@ def test_the_gate_is_a_factor_and_the_weight_is_gate_times_rho(region, data):
     rng = np.random.default_rng(seed)
     log_rho, a = rng.uniform(-2, 2, 40), rng.normal(size=40)
     length = rng.integers(1, 9, 40).astype(float)
-    gate = np.asarray(shape.gate(log_rho, a, length))
+    known = old(shape, -rng.gamma(1.5, 0.8, 40))
+    gate = np.asarray(shape.gate(log_rho, a, length, **known))
     assert gate.shape == log_rho.shape
     assert np.isfinite(gate).all()
     assert (gate >= 0).all()
     near = of_weights("float64", 1, np.abs(log_rho).max())
-    np.testing.assert_allclose(shape.weight(log_rho, a, length), gate * np.exp(log_rho), rtol=near)
+    weight = shape.weight(log_rho, a, length, **known)
+    np.testing.assert_allclose(weight, gate * np.exp(log_rho), rtol=near)
 
 
 @regions
 def test_by_default_the_policy_that_sampled_is_not_touched(region):
     """At ρ = 1 the gate of the default setting is 1 and the surrogate has the slope A."""
     zero, a = np.zeros(2), np.array([1.5, -0.5])
-    np.testing.assert_allclose(region().gate(zero, a, np.ones(2)), 1.0, rtol=double(8))
+    np.testing.assert_allclose(
+        region().gate(zero, a, np.ones(2), **old(region, zero - 1)), 1.0, rtol=double(8)
+    )
     x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-    f = region().surrogate(x, torch.tensor(a), torch.ones(2, dtype=torch.float64)).sum()
+    ones = torch.ones(2, dtype=torch.float64)
+    f = region().surrogate(x, torch.tensor(a), ones, **old(region, -ones)).sum()
     np.testing.assert_allclose(torch.autograd.grad(f, x)[0].numpy(), a, rtol=double(8))
 
 
@@ -126,15 +138,17 @@ def test_no_product_of_zero_and_infinity(region):
     log_rho = np.array([900.0, -900.0, 900.0, -900.0])
     a, length = np.array([1.0, 1.0, -1.0, -1.0]), np.ones(4)
     with np.errstate(over="ignore"):
-        weight = np.asarray(region().weight(log_rho, a, length))
+        weight = np.asarray(region().weight(log_rho, a, length, **old(region, -length)))
     assert not np.isnan(weight).any()
 
 
 @regions
 def test_without_a_length_every_token_is_a_sequence(region):
     log_rho, a = np.linspace(-1, 1, 7), np.array([1.0, -1.0, 0.0, 2.0, -2.0, 1.0, -1.0])
+    known = old(region, np.full(7, -1.5))
     for method in (region().gate, region().surrogate, region().weight):
-        np.testing.assert_array_equal(method(log_rho, a), method(log_rho, a, np.ones(7)))
+        want = method(log_rho, a, np.ones(7), **known)
+        np.testing.assert_array_equal(method(log_rho, a, **known), want)
 
 
 def test_the_union_is_what_the_file_defines():

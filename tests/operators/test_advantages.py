@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tod.base import Groups, to_numpy
-from tod.operators import GroupMean, GroupZScore, LeaveOneOut, Raw
+from tod.operators import GroupMean, GroupZScore, LeaveOneOut, LengthWeightedMean, Raw
 from tolerance import assert_credit, double
 
 ALL = [Raw(), GroupMean(), LeaveOneOut(), GroupZScore(), GroupZScore(epsilon=0.0)]
@@ -85,3 +85,23 @@ def test_a_zscore_has_unit_variance(ragged, rng):
         np.testing.assert_allclose(
             variance[ragged.sizes[freedom > 0] > 1], 1.0, rtol=double(3 * 16, 8)
         )
+
+
+def test_opo_compares_with_the_mean_of_tokens(make_batch):
+    """Every token carries its candidate's value: the baseline is the mean over all tokens."""
+    batch = make_batch()
+    got = LengthWeightedMean().of_batch(None, batch)[0]
+    sizes, value = batch.sequences.sizes, np.asarray(batch.tilt)
+    for a, b in zip(batch.contexts.offsets[:-1], batch.contexts.offsets[1:], strict=True):
+        tokens = np.repeat(value[a:b], sizes[a:b])
+        near = double(64, 4 * abs(value).max())
+        np.testing.assert_allclose(got[a:b], value[a:b] - tokens.mean(), rtol=0, atol=near)
+    assert abs(got - GroupMean()(value, batch.contexts)).max() > 1e-2
+
+
+def test_opo_at_equal_lengths_is_the_group_mean(rng):
+    contexts, value = Groups(np.array([3, 1, 4])), rng.normal(size=8)
+    want = GroupMean()(value, contexts)
+    for length in (None, np.full(8, 5.0)):
+        got = LengthWeightedMean()(value, contexts, length)
+        np.testing.assert_allclose(got, want, rtol=0, atol=double(32, 8.0))

@@ -325,6 +325,8 @@ def _verl_advantage(advantage: op.AdvantageSpec) -> dict[str, Any]:
     name = "algorithm.adv_estimator"
     if isinstance(advantage, op.LeaveOneOut):
         return {name: "rloo"}
+    if isinstance(advantage, op.LengthWeightedMean):
+        return {name: "opo"}
     if isinstance(advantage, op.Gae):
         return {
             name: "gae",

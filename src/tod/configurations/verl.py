@@ -17,6 +17,7 @@ _ESTIMATORS = {
     "rloo": op.LeaveOneOut(),
     "rloo_vectorized": op.LeaveOneOut(),
     "gpg": op.GroupMean(),
+    "opo": op.LengthWeightedMean(),
 }
 _LEVELS = {"gspo": "sequence_mean", "geo_mean": "sequence_mean_of_clipped"}
 _AGGREGATION = {
@@ -283,6 +284,11 @@ def _region(s: Settings, mode: str) -> op.TrustRegionSpec | None:
         return common.log_clip(low, high) if mode == "geo_mean" else op.Clip(low=low, high=high)
     if mode == "sapo":
         return op.SoftGate(tau_pos=s.number(A + "tau_pos"), tau_neg=s.number(A + "tau_neg"))
+    if mode in ("dppo_tv", "dppo_kl"):
+        measure = mode.removeprefix("dppo_")
+        return op.MovedProbability.parse(
+            {"measure": measure, "low": low, "high": high, "cap": cap}, mode
+        )
     if mode == "cispo":
         return op.Truncate(cap=1 + high, floor=1 - low if low < 1 else None)
     plain = op.Truncate(cap=1.0, floor=1.0)

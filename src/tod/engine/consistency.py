@@ -51,8 +51,8 @@ def frozen_names(target: Target, operators: Iterable[Operator]) -> tuple[str, ..
         named.update(operator.proposal.samplers)
         if operator.auxiliary.distillation is not None:
             named.add("teacher")
-        if isinstance(operator.action, SequentialMonteCarlo):
-            named.update({operator.action.guide} - {None})
+        if isinstance(operator.action, SequentialMonteCarlo) and operator.action.guide:
+            named.add(operator.action.guide)
     return tuple(sorted(named & {"ref", "teacher"}))
 
 

@@ -87,19 +87,22 @@ class Gate:
             if first in logs and second in logs:
                 log_rho = logs[first] - logs[second]
                 groups = sequences or Groups.equal(1, len(log_rho))
-                taken = self.of_tokens(log_rho, groups)
+                taken = self.of_tokens(log_rho, groups, logs[second])
                 for i, column in enumerate(taken.T):
                     value = column if sequences is not None else float(column[0])
                     found[f"{first}/{second}/{i}"] = value
         return found
 
     def of_tokens(
-        self, log_rho: Float[np.ndarray, " M"], sequences: Groups
+        self,
+        log_rho: Float[np.ndarray, " M"],
+        sequences: Groups,
+        log_old: Float[np.ndarray, " M"] | None = None,
     ) -> Float[np.ndarray, "n 4"]:
         """Σ_t changed(g) by sequence: for A > 0, A = 0, A < 0, and the worse of A ≠ 0 per token."""
         x = at_level(log_rho, sequences, self.level)
         length = np.repeat(sequences.sizes, sequences.sizes).astype(np.float64)
-        taken = [np.asarray(sequences.sum(row)) for row in self._taken(x, length)]
+        taken = [np.asarray(sequences.sum(row)) for row in self._taken(x, length, log_old)]
         return np.stack(taken, axis=1)
 
     def of_sequences(
@@ -111,10 +114,11 @@ class Gate:
         x = log_rho / length if self.level == "sequence_mean" else log_rho
         return (length * self._taken(x, length)).T  # type: ignore[no-any-return]
 
-    def _taken(self, log_rho: Any, length: Any) -> Any:
+    def _taken(self, log_rho: Any, length: Any, log_old: Any = None) -> Any:
         region = self.trust_region
+        old = {"log_old": log_old} if region.reads_old else {}
         gates: list[Any] = [
-            region.gate(log_rho, np.full(len(log_rho), s), length) for s in (1.0, 0.0, -1.0)
+            region.gate(log_rho, np.full(len(log_rho), s), length, **old) for s in (1.0, 0.0, -1.0)
         ]
         taken = changed(np.stack(gates))
         return np.concatenate([taken, np.maximum(taken[:1], taken[2:])])

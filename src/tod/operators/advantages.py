@@ -37,6 +37,7 @@ __all__ = [
     "GroupZScore",
     "LeaveOneOut",
     "LeaveOneOutZScore",
+    "LengthWeightedMean",
     "Raw",
     "ReturnToGo",
     "Whitening",
@@ -122,6 +123,29 @@ class GroupMean(ByCandidate):
     def __call__(self, value: Any, contexts: Groups) -> Any:
         """Centred values."""
         return value - contexts.spread(contexts.mean(value))
+
+
+class LengthWeightedMean(ByCandidate):
+    """A_i = R_i − Σ_j L_j·R_j/Σ_j L_j within the context, L in tokens; 0 for a singleton.
+
+    It is the baseline of least variance where squared scores grow like lengths. A number of the
+    context alone, it moves no law but by what any baseline of a finite group does.
+
+    Source: docs/equations.md A.8; OPO, 2505.23585 (equation length-weighted-mean)
+    """
+
+    kind: Literal["length_weighted_mean"] = "length_weighted_mean"
+
+    def __call__(self, value: Any, contexts: Groups, length: Any = None) -> Any:
+        """Values less the mean by length, [N]; without lengths [N] all are taken to be equal."""
+        weight = namespace(value).ones_like(value) if length is None else length
+        # centred first: equal values are then exactly 0
+        centred = GroupMean()(value, contexts)
+        shift = contexts.sum(weight * centred) / contexts.sum(weight)
+        return centred - contexts.spread(shift)
+
+    def _compared(self, value: Any, batch: Batch) -> Any:
+        return self(value, batch.contexts, batch.sequences.sizes_like(value))
 
 
 class LeaveOneOut(ByCandidate):

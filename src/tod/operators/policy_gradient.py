@@ -64,6 +64,10 @@ class PolicyGradient(UpdateRule):
             )
         if isinstance(self.trust_region, RootLengthClip) and self.level != "sequence_sum":
             raise ValueError("root_length_clip bounds a summed log-ratio: use level sequence_sum")
+        if self.trust_region.reads_old and self.level != "token":
+            raise ValueError(
+                f"{self.trust_region.kind} compares a token's own probabilities: use level token"
+            )
         now = isinstance(self.pull, Residual) and self.pull.at == "current"
         if now and self.advantage.batch_wide:
             raise ValueError(
@@ -138,12 +142,13 @@ class PolicyGradient(UpdateRule):
         sequences = batch.sequences
         length = sequences.spread(sequences.sizes_like(batch.log_policy))
         log_rho = at_level(batch.log_policy - batch.log_old, sequences, self.level)
-        gate = self.trust_region.gate(log_rho, advantage, length)
+        old = {"log_old": batch.log_old} if self.trust_region.reads_old else {}
+        gate = self.trust_region.gate(log_rho, advantage, length, **old)
         if self.level == "sequence_mean_of_clipped" and isinstance(self.trust_region, Clip):
             bounds = self.trust_region.log_bounds
             log_rho = mean_of_clipped(log_rho, advantage, bounds, sequences)
             return log_rho, gate, gated(gate, log_rho)
-        return log_rho, gate, self.trust_region.weight(log_rho, advantage, length)
+        return log_rho, gate, self.trust_region.weight(log_rho, advantage, length, **old)
 
 
 class EntropyBonus(Spec):

@@ -9,18 +9,19 @@ region, add a subclass of `TrustRegion` here; nothing else has to be edited.
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from jaxtyping import Float
 from pydantic import Field, FiniteFloat, model_validator
 
-from tod.base import Array, Groups, Named, Spec, detach, namespace, tagged
+from tod.base import Array, Groups, Named, Spec, SpecError, detach, namespace, tagged
 
 __all__ = [
     "Clip",
     "DualClip",
     "Level",
     "Mask",
+    "MovedProbability",
     "RootLengthClip",
     "SoftGate",
     "Truncate",
@@ -51,6 +52,8 @@ class TrustRegion(Spec):
     """
 
     kind: str
+    reads_old: ClassVar[bool] = False
+    """Whether it reads π_old of a token beside ρ: its methods then take ``log_old`` [M], nats."""
 
     @abstractmethod
     def gate(self, log_rho: Tokens, advantage: Tokens, length: Tokens | None = None) -> Tokens:
@@ -216,6 +219,68 @@ class Truncate(TrustRegion):
     def _clipped(self, log_rho: Any) -> Any:
         low = -math.inf if self.floor is None else math.log(self.floor)
         return namespace(log_rho).clip(log_rho, low, math.log(self.cap))
+
+
+class MovedProbability(TrustRegion):
+    """A mask on how far the probability of a token moved: g = 1{within}·min(ρ, cap)/ρ.
+
+    ``tv``: A > 0 is dropped where π − π_old > high, A < 0 where π_old − π > low. ``kl``: where the
+    KL of the two-point laws (token, any other) of π_old to π exceeds the bound and the token moved
+    the way A pushes. A rare token may thus move by a large ratio, a frequent one by a small one.
+    f = sg[g·ρ]·A·log ρ. It reads π_old: without ``log_old`` it refuses. Level ``token`` only.
+
+    Source: docs/equations.md A.15; DPPO, 2602.04879 (equation moved-probability)
+    """
+
+    kind: Literal["moved_probability"] = "moved_probability"
+    reads_old: ClassVar[bool] = True
+    measure: Literal["tv", "kl"] = "tv"
+    """``tv``: |π − π_old| of the token. ``kl``: π_old·log(π_old/π) + the same of its complement."""
+    low: Width = 0.2
+    """Bound where A < 0: a probability, or nats."""
+    high: Width = 0.2
+    """Bound where A > 0."""
+    cap: Positive = 20.0
+    """Largest ρ that counts whole."""
+
+    def gate(self, log_rho: Any, advantage: Any, length: Any = None, log_old: Any = None) -> Any:
+        """The mask times min(ρ, cap)/ρ."""
+        xp = namespace(log_rho)
+        bounded = xp.exp(xp.clip(log_rho, -math.inf, math.log(self.cap)) - log_rho)
+        return xp.where(self._within(log_rho, advantage, log_old), bounded, 0 * bounded)
+
+    def weight(self, log_rho: Any, advantage: Any, length: Any = None, log_old: Any = None) -> Any:
+        """The mask times min(ρ, cap)."""
+        xp = namespace(log_rho)
+        bounded = xp.exp(xp.clip(log_rho, -math.inf, math.log(self.cap)))
+        return xp.where(self._within(log_rho, advantage, log_old), bounded, 0 * bounded)
+
+    def surrogate(
+        self, log_rho: Any, advantage: Any, length: Any = None, log_old: Any = None
+    ) -> Any:
+        """sg[g·ρ]·A·log ρ."""
+        return detach(self.weight(log_rho, advantage, length, log_old)) * advantage * log_rho
+
+    def _within(self, log_rho: Any, advantage: Any, log_old: Any) -> Any:
+        if log_old is None:
+            raise SpecError(
+                "trust region moved_probability compares probabilities and pi_old of the tokens is "
+                "not there: give log_old, or use a region of ratios such as clip."
+            )
+        xp = namespace(log_rho)
+        # a log-prob that rounding has put above 0 is 0, and one of 0 leaves no other token
+        old = xp.clip(log_old, -math.inf, 0.0)
+        new = xp.clip(log_old + log_rho, -math.inf, 0.0)
+        up = xp.exp(new) - xp.exp(old)
+        if self.measure == "tv":
+            return xp.where(advantage > 0, up <= self.high, -up <= self.low)
+        rest_old, rest_new = -xp.expm1(old), -xp.expm1(new)
+        tiny = xp.full_like(log_rho, 1e-8)
+        other = rest_old * xp.log((rest_old + tiny) / (rest_new + tiny))
+        moved = xp.exp(old) * (old - new) + other
+        return xp.where(
+            advantage > 0, (moved <= self.high) | (up <= 0), (moved <= self.low) | (up >= 0)
+        )
 
 
 class RootLengthClip(TrustRegion):

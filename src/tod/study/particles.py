@@ -42,7 +42,8 @@ class ParticleWorld:
     def alike(self, t: int) -> Float[np.ndarray, "Y Y"]:
         """1 where two sequences begin with the same ``t`` symbols."""
         number = self.prefixes(t)
-        return (number[:, None] == number[None, :]).astype(np.float64)
+        same: Float[np.ndarray, "Y Y"] = np.equal.outer(number, number).astype(np.float64)
+        return same
 
     def log_twist(self, rule: SequentialMonteCarlo, t: int) -> Law:
         """Log ψ_t of the first ``t`` symbols of every sequence, [C, Y], nats."""
