@@ -309,3 +309,25 @@ def test_a_search_by_particles_says_how_often_it_resampled_and_what_z_is(small: 
 def test_smc_is_refused_where_it_cannot_stop_or_weigh(small: Make, changes, why) -> None:
     with pytest.raises(SpecError, match=why):
         small("smc", "run", *changes)
+
+
+def test_a_reward_of_unfinished_text_steers_by_particles(small: Make, tmp_path: Path) -> None:
+    """A function of one's own, asked every two tokens: what it dislikes is drawn less often."""
+    code = "def few(prompts, completions, **_):\n    return [-float(len(c)) for c in completions]\n"
+    (tmp_path / "prefix_reward.py").write_text(code, encoding="utf-8")
+    custom = f"{{name: few, kind: custom, target: '{tmp_path / 'prefix_reward.py'}:few'}}"
+    twist = "{{kind: utility, utility: few, eta: {}}}"
+    lengths = []
+    for name, eta in (("off", 0.0), ("on", 2.0)):
+        both = f"utilities=[{{name: correct, kind: countdown}}, {custom}]"
+        changes = (
+            both,
+            "operator.action={kind: smc, every: 2, resample_below: 0.9}",
+            f"operator.action.twist={twist.format(eta)}",
+            "operator.proposal.size=16",
+        )
+        path = search(small("smc", name, *changes), allow_imports=True)
+        lengths.append(rollouts(path)["completion"].str.len_chars().mean())
+        told = next(iter(RunDirectory.open(path).steps.read()))["optimiser"]
+        assert (told["smc.resamplings"] > 0) == (eta > 0)
+    assert lengths[1] < lengths[0]
