@@ -67,11 +67,11 @@ class Planted(SelectionRule):
     kind: Literal["planted"] = "planted"
     needs_anchors: ClassVar[bool] = False
 
-    def select(self, pool: Pool, uniforms: Float[Array, " N"]) -> Selection:
+    def select(self, pool: SelectionPool, uniforms: Float[Array, " N"]) -> Selection:
         """The worst of every context."""
         return _all(best(-to_numpy(pool.value), pool.contexts, uniforms))
 
-    def chances(self, pool: Pool) -> Float[np.ndarray, " N"]:
+    def chances(self, pool: SelectionPool) -> Float[np.ndarray, " N"]:
         """Equal shares of the ties."""
         return _shared_by_best(-to_numpy(pool.value), pool.contexts)
 '''
@@ -80,7 +80,7 @@ READER = '''"""A planted reader of TOD rollouts."""
 from dataclasses import replace
 
 from tod.formats import own
-from tod.formats.format import Probe
+from tod.formats.format import FileProbe
 from tod.formats.roles import Roles
 from tod.formats.table import read_table
 
@@ -91,7 +91,7 @@ NAMES = ("step", "context", "candidate", "log_mu", "log_old", "log_ref", "utilit
 def read(files, rows):
     """Columns by name."""
     for path in files:
-        keys = Probe(path).keys
+        keys = FileProbe(path).keys
         read_table(path, Roles({n: COLUMN.get(n, n) for n in NAMES if n in keys}), rows)
 
 
