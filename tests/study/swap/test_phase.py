@@ -10,7 +10,7 @@ from tod.study.swap.condition import Condition
 from tod.study.swap.controls import role_of
 from tod.study.swap.outcomes import REGIMES
 from tod.study.swap.phase import foreseen, phases
-from tod.study.swap.report import report_of
+from tod.study.swap.report import FEWEST, report_of
 from tod.study.swap.subset import without_contrast
 from tod.study.swap.tables import phase_table
 from tod.study.swap.verdict import verdict
@@ -76,6 +76,11 @@ def test_a_study_with_a_contrast_is_asked_what_would_have_told() -> None:
     once = without_contrast(first)
     assert "CISPO" not in once.operators
     assert without_contrast(once).operators == once.operators
-    made = report_of(every, limit=0.05)
+    few = report_of(every, limit=0.05)
+    assert few.predictors is None
+    assert "foretells" not in few.markdown("a study", "a command")
+    own = [c for c in every if role_of(c) == "study"]
+    more = [replace(c, name=f"{c.name}, again") for c in own for _ in range(FEWEST - 1)]
+    made = report_of([*every, *more], limit=0.05)
     assert made.predictors is not None
     assert {"ess_median", "ess_two"} <= {one.name for one in made.predictors}

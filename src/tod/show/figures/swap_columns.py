@@ -76,7 +76,7 @@ def swap_columns(columns: Sequence[Column], *, what: str, start: float | None = 
     if start is not None:
         drawn += [
             tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(start), y2=y(start), class_="start"),
-            tag("text", "before training", x=LEFT + 4, y=y(start) - 4, class_="soft small"),
+            tag("text", "before training", x=LEFT + 4, y=y(start) + 16, class_="soft small"),
         ]  # fmt: skip
     for place, column in enumerate(columns):
         drawn.append(_column(column, LEFT + place * wide, wide, names, y))

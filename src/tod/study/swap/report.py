@@ -27,6 +27,8 @@ from tod.study.swap.verdict import StudyVerdict, verdict
 __all__ = ["SCHEMA", "StudyReport", "report_of"]
 
 SCHEMA = "tod.swap/1"
+FEWEST = 6
+"""Conditions below which nothing is said of what foretells: any order of three is a perfect one."""
 JUDGED = 6
 """Predictors whose thresholds are judged on the other half."""
 
@@ -136,7 +138,7 @@ def report_of(
     said = verdict(conditions, flags, limit=limit, what=what, family="cluster")
     predictors: tuple[Predictor, ...] | None = None
     judged: tuple[ThresholdTest, ...] = ()
-    if all(len(condition.operators) > 1 for condition in own):
+    if len(own) >= FEWEST and all(len(condition.operators) > 1 for condition in own):
         seen = observed(own)
         known = {name: x for name, x in seen.values.items() if _foretells(name)}
         seen = replace(seen, values=known)
