@@ -279,9 +279,15 @@ def _own_rule(reading: Reading) -> Any:
 def _all_ranked(
     rules: Mapping[SelectionRule, str], found: Scored, subsets: int | None, seed: int
 ) -> tuple[Ranked, ...]:
-    """What every rule puts out and its curve, from one set of draws."""
+    """What every rule puts out and its curve, from one set of draws.
+
+    Candidates that were resampled while they were drawn depend on one another: fewer of them are
+    not what a search of fewer gives, so that their curve is its last point.
+    """
     half = found.k // 2
     ks = sorted({*sizes(found.k), half, 2 * half})  # the last doubling, and the last even one
+    if any(rule.while_drawing for rule in rules):
+        ks = [found.k]
     lines = _curves(tuple(rules), found, ks, subsets, seed)
     draws = draws_of(seed, found.contexts)
     return tuple(

@@ -92,8 +92,10 @@ def verdict_of(scored: Scored, ranked: Ranked) -> Verdict:
     k = scored.k
     measure = measure_of(ranked.outcomes)
     by_size = dict(zip(ranked.sizes, ranked.outcomes, strict=True))
-    half, whole = (values_of(by_size[size], measure) for size in (k // 2, k))
-    last = following = None
+    last = following = half = None
+    whole = values_of(by_size[k], measure)
+    if k // 2 in by_size:
+        half = values_of(by_size[k // 2], measure)
     if half is not None and whole is not None:
         bounded = measure == "pass_rate" or within_unit(_column(scored, measure))
         last = seen(half, whole, k // 2, k, bounded=bounded)

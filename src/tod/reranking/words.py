@@ -55,6 +55,8 @@ def headline(found: "Reranked") -> str:
             f"({number(peak['gold'])}) and {number(end)} at {verdict.k}."
         )
     reached = interval(after, verdict.measure)
+    if first.rule.while_drawing:
+        return f"{who} reaches {name} {reached}; whether more would help is not known."
     return f"{who} {_moves(found)} {name} from {number(start)} to {reached}; {_more(found)}."
 
 
@@ -68,7 +70,12 @@ def _moves(found: "Reranked") -> str:
 
 
 def gain(found: "Reranked", ranked: "Ranked") -> dict[str, Any] | None:
-    """From one candidate to all of them, paired by prompt; None where prompts are left out."""
+    """From one candidate to all of them, paired by prompt; None where prompts are left out.
+
+    None too of candidates that depend on one another: one of them is no draw of one.
+    """
+    if ranked.rule.while_drawing:
+        return None
     first, last = (values_of(ranked.outcomes[i], found.verdict.measure) for i in (0, -1))
     return None if first is None or last is None else mean_over_contexts(last - first)
 
@@ -88,6 +95,8 @@ def enough(found: "Reranked") -> str:
     word = {"yes": "Yes", "no": "No", "unknown": "Not known"}[verdict.enough]
     worth = f"(a doubling is worth {number(verdict.worth)})"
     following = verdict.next
+    if found.ranked[0].rule.while_drawing:
+        return "Not known: particles depend on one another. Search with twice as many"
     if following is None:
         if verdict.last is None:
             return "Not known: the rule refuses prompts, and there is no pass rate"

@@ -12,6 +12,9 @@ from tod.base import ModelError, RunError, SpecError
 from tod.engine.search.job import search
 from tod.engine.settings import RunSettings, Search
 from tod.engine.train import Events
+from tod.formats import read
+from tod.reranking.rerank import rerank
+from tod.reranking.words import gain, headline
 from tod.runs import RunDirectory, comparable
 from tod.show import build
 from tolerance import double, of_sequence
@@ -57,11 +60,14 @@ def test_every_config_searches_and_reports(name: str, small: Make) -> None:
     assert not exactly_one or put_out["selected"].min() == 1
     found = summary(path)
     assert found["schema"] == "tod.search/1"
-    assert [point["k"] for point in found["curve"]] == [1, 2, 4]
+    together = settings.operator.action.while_drawing
+    assert [point["k"] for point in found["curve"]] == ([4] if together else [1, 2, 4])
     assert found["candidates"]["utility"] == pytest.approx(rows["utility.correct"].mean())
     chosen = rows.filter(pl.col("selected"))["utility.correct"]
     assert found["selected"]["utility"] == pytest.approx(chosen.mean())
-    assert found["curve"][0]["coverage"] == pytest.approx(rows["utility.correct"].mean())
+    any_passes = pl.col("utility.correct").max() if together else pl.col("utility.correct").mean()
+    covered = rows.group_by("context").agg(any_passes.alias("passes"))["passes"].mean()
+    assert found["curve"][0]["coverage"] == pytest.approx(covered)
     html = build([path])
     assert "Selection against K" in html
     assert "Reward by batch" in html
@@ -292,6 +298,16 @@ def test_a_search_by_particles_says_how_often_it_resampled_and_what_z_is(small: 
         assert told["smc.twist_evaluations"] >= 32 * record["contexts"]["total"]
         assert record["ledger"]["score_flops"] > 0
     assert (rollouts(path)["log_mu"] <= 0).all()
+    told = json.loads((path / "search.json").read_text(encoding="utf-8"))
+    assert [point["k"] for point in told["curve"]] == [32]  # particles depend on one another
+
+
+def test_nothing_is_said_of_fewer_particles(small: Make) -> None:
+    path = search(small("twisted_smc", "run", "operator.proposal.size=32"))
+    again = rerank(read(path, unanswered=True))
+    assert again.verdict.enough == "unknown"
+    assert "whether more would help is not known" in headline(again)
+    assert gain(again, again.ranked[0]) is None
 
 
 @pytest.mark.parametrize(
