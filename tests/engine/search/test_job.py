@@ -303,7 +303,8 @@ def test_a_search_by_particles_says_how_often_it_resampled_and_what_z_is(small: 
 
 
 def test_nothing_is_said_of_fewer_particles(small: Make) -> None:
-    path = search(small("twisted_smc", "run", "operator.proposal.size=32"))
+    changes = ("operator.proposal.size=16", "operator.proposal.max_new_tokens=24")
+    path = search(small("twisted_smc", "run", *changes))
     again = rerank(read(path, unanswered=True))
     assert again.verdict.enough == "unknown"
     assert "whether more would help is not known" in headline(again)
