@@ -209,8 +209,22 @@ def test_damaged_shards_are_named(tmp_path: Path) -> None:
     (file,) = (latest / "shards").iterdir()
     whole = file.read_bytes()
     file.write_bytes(b"\xff" * 8 + whole[8:])  # its size is what it was
+    again = again.revised(train=again.train.revised(steps=4))
+    with pytest.warns(UserWarning, match=rf"{file.name} is not what was written .*, step 2"):
+        train(again, resume=True)
+
+
+def test_a_damaged_shard_that_no_digest_tells_of_is_named(tmp_path: Path) -> None:
+    """Checkpoints of older versions list sizes alone: the header of the file is what fails."""
+    settings = small(tmp_path / "run", train={"steps": 2})
+    train(settings)
+    for listing in (tmp_path / "run" / "checkpoints").glob("*/complete.json"):
+        told = json.loads(listing.read_text())
+        listing.write_text(json.dumps({name: entry["size"] for name, entry in told.items()}))
+        (file,) = (listing.parent / "shards").iterdir()
+        file.write_bytes(b"\xff" * 8 + file.read_bytes()[8:])
     with pytest.raises(RunError, match=rf"{file.name} cannot be read"):
-        train(again.revised(train=again.train.revised(steps=4)), resume=True)
+        train(settings.revised(train=settings.train.revised(steps=4)), resume=True)
 
 
 def test_a_slice_that_is_missing_is_named(tmp_path: Path) -> None:
