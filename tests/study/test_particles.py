@@ -75,4 +75,6 @@ def test_the_guides_twist_is_its_share_of_a_prefix(world):
         for y, word in enumerate(words):
             same = [other[:t] == word[:t] for other in words]
             want = [np.log(np.exp(x[:, same]).sum(axis=1)) for x in (world.log_guide, world.log_mu)]
-            np.testing.assert_allclose(got[:, y], want[0] - want[1], rtol=0, atol=double(len(words), 10))
+            np.testing.assert_allclose(
+                got[:, y], want[0] - want[1], rtol=0, atol=double(len(words), 10)
+            )
