@@ -22,17 +22,17 @@ import torch
 import tod
 from tod.base import DataError, SpecError
 from tod.diagnosis import diagnose
-from tod.live.verl.aim import configured
 from tod.live.verl.queue import CandidateRows, asked, batch_of, fetched
-from tod.live.verl.recorder import Recorder
+from tod.live.verl.recorder import VerlRecorder, target_of
 from tod.runs import RunDirectory
 from tolerance import double
 
 RECORDED = json.loads((Path(__file__).parent / "verl_queue.json").read_text())
 MODULES = (
-    "tod.live.verl.aim",
+    "tod.live.aim",
     "tod.live.verl.names",
     "tod.live.verl.queue",
+    "tod.live.recorder",
     "tod.live.verl.recorder",
 )
 HOST_ONLY = {"activation", "entropy"}
@@ -76,12 +76,14 @@ def settings(recorded: dict[str, Any], folder: Path, **more: Any) -> dict[str, A
     return whole
 
 
-def recorder(recorded: dict[str, Any], folder: Path, strict: bool = True, **more: Any) -> Recorder:
-    return Recorder(settings(recorded, folder, **more), "sync", "0.9.1", strict)
+def recorder(
+    recorded: dict[str, Any], folder: Path, strict: bool = True, **more: Any
+) -> VerlRecorder:
+    return VerlRecorder(settings(recorded, folder, **more), "sync", "0.9.1", strict)
 
 
 def step(
-    made: Recorder, recorded: dict[str, Any], number: int = 1, tokenizer: Any = None
+    made: VerlRecorder, recorded: dict[str, Any], number: int = 1, tokenizer: Any = None
 ) -> dict[str, float]:
     logged = dict(recorded["logged"])
     made.step(number, Queue(recorded), recorded["keys"], recorded["tags"], logged, tokenizer)
@@ -228,7 +230,7 @@ def aimed_of(recorded, change=lambda settings: None, declared=None, leave=()):
         del recorded["fields"][name]
     batch = batch_of(fetched(Queue(recorded), rows), rows, None)
     change(recorded["settings"])
-    return configured(recorded["settings"], "0.9.1", declared).aim(batch)
+    return target_of(recorded["settings"], "0.9.1", declared).aim(batch)
 
 
 def test_the_target_is_that_of_the_configuration(recorded):
@@ -302,7 +304,7 @@ def steps_of(run: Path) -> list[int]:
     return [json.loads(line)["step"] for line in (run / "steps.jsonl").read_text().splitlines()]
 
 
-def unreadable(made: Recorder, recorded: dict[str, Any], number: int) -> None:
+def unreadable(made: VerlRecorder, recorded: dict[str, Any], number: int) -> None:
     """A step whose question to the queue fails."""
 
     def get(keys: list[str], fields: list[str]) -> Any:
@@ -374,9 +376,9 @@ def test_a_disk_that_hangs_is_waited_for_once(recorded, tmp_path, monkeypatch, c
     monkeypatch.setattr(RunDirectory, "write_contexts", lambda *_: back.wait(60))
     made = recorder(recorded, tmp_path / "run", strict=False)
     step(made, recorded, 1)
-    monkeypatch.setattr("tod.live.verl.recorder.LONGEST", 0.01)
+    monkeypatch.setattr("tod.live.recorder.LONGEST", 0.01)
     assert not any(name.startswith("tod/") for name in step(made, recorded, 2))
-    monkeypatch.setattr("tod.live.verl.recorder.LONGEST", 20.0)
+    monkeypatch.setattr("tod.live.recorder.LONGEST", 20.0)
     began = time.monotonic()
     step(made, recorded, 3)
     made.close()

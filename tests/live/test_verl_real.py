@@ -39,7 +39,7 @@ pytestmark = [
 ]
 plugin = sys.modules["tod.live.verl.plugin"]
 """Loaded by verl as the setting says: nothing here imports it."""
-MODULES = ("tod.live.verl.queue", "tod.live.verl.recorder", "tod.live.verl.aim")
+MODULES = ("tod.live.verl.queue", "tod.live.verl.recorder", "tod.live.recorder", "tod.live.aim")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """A trainer's batch in memory, and the rollout format written step by step while it trains."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +34,7 @@ class LiveBatch:
         sequences: Policy tokens in candidates, or None where no token is known.
         log: Token log-probs by name of policy, nats, [M] each.
         token_ids: Ids of the tokens, [M], or None.
+        sequence_log: Sequence log-probs of policies whose tokens are unknown, nats, [N] each.
     """
 
     contexts: Groups
@@ -44,6 +45,7 @@ class LiveBatch:
     sequences: Groups | None = None
     log: Mapping[str, Float[np.ndarray, " M"]] = field(default_factory=dict)
     token_ids: Int[np.ndarray, " M"] | None = None
+    sequence_log: Mapping[str, Float[np.ndarray, " N"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of candidates N."""
@@ -60,6 +62,7 @@ class LiveBatch:
         log: Mapping[str, Sequence[Any]] | None = None,
         token_ids: Sequence[Any] | None = None,
         length: Sequence[int] | None = None,
+        sequence_log: Mapping[str, Sequence[float]] | None = None,
     ) -> Self:
         """A batch of N rows in any order; rows of one group become one context.
 
@@ -72,12 +75,14 @@ class LiveBatch:
                 log-probs per row: policy tokens alone, padding and tool output cut away.
             token_ids: The ids of the same tokens.
             length: Tokens per row, where neither ids nor log-probs are known.
+            sequence_log: The sums per row of policies of which no tokens are known.
 
         Raises:
             DataError: Rows, or tokens of a row, of unequal number, or an unknown policy.
         """
         ragged = dict(log or {}) | ({} if token_ids is None else {"token_ids": token_ids})
-        _check(len(group), prompt, completion, utility, ragged)
+        whole = dict(sequence_log or {})
+        _check(len(group), prompt, completion, utility, ragged, whole)
         sizes = _lengths(ragged, length)
         contexts, order = Groups.from_keys(group)
         flat = {name: _flat([rows[i] for i in order]) for name, rows in ragged.items()}
@@ -94,6 +99,7 @@ class LiveBatch:
             sequences=None if sizes is None else Groups(sizes[order]),
             log={name: x.astype(np.float64) for name, x in flat.items()},
             token_ids=None if ids is None else ids.astype(np.int64),
+            sequence_log={k: np.array(list(x), dtype=np.float64)[order] for k, x in whole.items()},
         )
 
     @classmethod
@@ -111,14 +117,16 @@ class LiveBatch:
             sequences=chained([part.sequences for part in parts]),
             log=chained([part.log for part in parts]),
             token_ids=chained([part.token_ids for part in parts]),
+            sequence_log=chained([part.sequence_log for part in parts]),
         )
 
     def sums(self) -> dict[str, Float[np.ndarray, " N"]]:
         """Sequence log-probs by policy, [N], nats; NaN where a token's is unknown."""
-        if self.sequences is None:
-            return {}
-        sums: Any = self.sequences.sum
-        return {name: sums(values) for name, values in self.log.items()}
+        whole = {**self.sequence_log}
+        if self.sequences is not None:
+            sums: Any = self.sequences.sum
+            whole |= {name: sums(values) for name, values in self.log.items()}
+        return whole
 
     def columns(self) -> dict[str, Any]:
         """The rows of our rollout format, all but ``step``."""
@@ -130,19 +138,20 @@ class LiveBatch:
             "completion": list(self.completion),
         }
         columns |= {f"utility.{name}": values for name, values in self.utility.items()}
-        if self.sequences is None:
-            return columns
-        columns["length"] = self.sequences.sizes
+        if self.sequences is not None:
+            columns["length"] = self.sequences.sizes
         for name, values in self.sums().items():
             known = ~np.isnan(values)
             if not known.any():
                 continue
             columns[f"log_{name}"] = values
+            if name not in self.log or self.sequences is None:
+                continue
             rows = self.sequences.split(self.log[name])
             columns[f"log_{name}_tokens"] = [
                 row if ok else None for row, ok in zip(rows, known, strict=True)
             ]
-        if self.token_ids is not None:
+        if self.token_ids is not None and self.sequences is not None:
             columns["token_ids"] = self.sequences.split(self.token_ids)
         return columns
 
@@ -191,12 +200,13 @@ class LiveBatch:
             sequences=sequences,
             log=picked(self.log, at),
             token_ids=picked(self.token_ids, at),
+            sequence_log=picked(self.sequence_log, rows),
         )
 
     def _known(self) -> Candidates:
         """Every column without unknown values, as candidates."""
         log = {name: x for name, x in self.log.items() if not np.isnan(x).any()}
-        sums = {name: x for name, x in self.sums().items() if name in log}
+        sums = {name: x for name, x in self.sums().items() if not np.isnan(x).any()}
         tokens = None
         if self.sequences is not None:
             tokens = Tokens(self.sequences, log.pop("mu", None), log, self.token_ids)
@@ -221,14 +231,14 @@ def identities(prompts: Sequence[str]) -> tuple[str, ...]:
     return distinct(blake2b(data, digest_size=6).hexdigest() for data in encoded)
 
 
-def _check(n: int, prompt: Any, completion: Any, utility: Any, ragged: Any) -> None:
-    named = {"prompt": prompt, "completion": completion, **utility, **ragged}
+def _check(n: int, prompt: Any, completion: Any, utility: Any, ragged: Any, whole: Any) -> None:
+    named = {"prompt": prompt, "completion": completion, **utility, **ragged, **whole}
     for name, rows in named.items():
         if len(rows) != n:
             raise DataError(f"{name} has {len(rows)} rows and there are {n}: one value a row.")
     if n == 0:
         raise DataError("a batch of no rows: nothing was sampled, so nothing can be written.")
-    unknown = [name for name in ragged if name not in (*POLICIES, "token_ids")]
+    unknown = [name for name in (*ragged, *whole) if name not in (*POLICIES, "token_ids")]
     if unknown:
         raise DataError(f"log-probs of {unknown[0]!r}: policies are {', '.join(POLICIES)}.")
 
@@ -262,6 +272,15 @@ def _lengths(ragged: Mapping[str, Any], length: Sequence[int] | None) -> Any:
 
 def _flat(rows: Sequence[Any]) -> Any:
     return np.concatenate([np.asarray(row) for row in rows])
+
+
+def spelled(batch: LiveBatch, tokenizer: Any) -> LiveBatch:
+    """The batch with its completions in words: the dearest of what is done with it."""
+    if tokenizer is None or batch.sequences is None or batch.token_ids is None:
+        return batch
+    rows = batch.sequences.split(batch.token_ids)
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
+    return replace(batch, completion=tuple(map(str, texts)))
 
 
 def as_numpy(values: Any) -> Any:

@@ -4,7 +4,7 @@
         python -m verl.trainer.main_ppo trainer.v1.trainer_mode=tod_sync ...
 
 Loading this module registers ``tod_sync``, ``tod_colocate_async`` and ``tod_separate_async``:
-verl's own trainers, which after computing a step's metrics hand its batch to a `Recorder`, closed
+verl's own trainers, which after computing a step's metrics hand its batch to a `VerlRecorder`, closed
 when ``fit`` ends, however it ends. It also registers our losses and advantages. In verl 0.9 much
 depends on the mode being called ``sync`` (which replay buffer samples, whether prompts are written
 for a restart), so that the trainer runs under the mode of its own kind, and only its class is ours.
@@ -18,7 +18,7 @@ from tod.base import SpecError
 from tod.live.guard import Guard
 from tod.live.verl.names import MODES, PREFIX
 from tod.live.verl.operators import register
-from tod.live.verl.recorder import Recorder
+from tod.live.verl.recorder import VerlRecorder
 
 logger = logging.getLogger("tod.live")
 
@@ -61,7 +61,7 @@ def watched(base: Any, mode: str) -> Any:
         def __init__(self, config: Any) -> None:
             _named(config, mode)
             super().__init__(config)
-            self.tod: Recorder | None = None
+            self.tod: VerlRecorder | None = None
             self.tod_guard = Guard()
             with self.tod_guard("reading verl's configuration"):
                 self.tod = _recorder(config, mode)
@@ -95,11 +95,11 @@ def _named(config: Any, mode: str) -> None:
         config.trainer.v1.trainer_mode = mode
 
 
-def _recorder(config: Any, mode: str) -> Recorder:
+def _recorder(config: Any, mode: str) -> VerlRecorder:
     from omegaconf import OmegaConf
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    return Recorder(settings, mode, version("verl"))
+    return VerlRecorder(settings, mode, version("verl"))
 
 
 def _watch(trainer: Any, batch: Any, metrics: dict[str, Any]) -> None:

@@ -16,12 +16,13 @@ tensor, a row of its own length for every key:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tod.base import DataError
+from tod.live.aim import REWARD
 from tod.live.export import LiveBatch, as_numpy
 
 FIELDS = (
@@ -35,8 +36,6 @@ FIELDS = (
 """What is asked of the queue for every candidate; what it does not hold it leaves out."""
 EXTRAS = "extra_fields"
 """Asked for where extras are wanted: plain objects, as dear as two fields of numbers."""
-REWARD = "reward"
-"""Name of the sum of ``rm_scores``, which is what is trained on but for a KL in the reward."""
 _POLICIES = {"mu": "rollout_log_probs", "old": "old_log_probs", "ref": "ref_log_prob"}
 
 Get = Callable[[list[str], list[str]], Any]
@@ -114,8 +113,7 @@ def batch_of(data: Mapping[str, Any], rows: CandidateRows, tokenizer: Any) -> Li
     Args:
         data: What the queue returned, see `fetched`.
         rows: The candidates.
-        tokenizer: Spells prompts; None names them by their ids. Completions are left empty: see
-            `spelled`.
+        tokenizer: Spells prompts; None names them by their ids. Completions are left empty.
 
     Raises:
         DataError: A field is missing, or has another number of tokens than the answers.
@@ -135,14 +133,6 @@ def batch_of(data: Mapping[str, Any], rows: CandidateRows, tokenizer: Any) -> Li
         log={} if rows.several else _log_probs(data, own),
         token_ids=tokens,
     )
-
-
-def spelled(batch: LiveBatch, tokenizer: Any) -> LiveBatch:
-    """The batch with its completions in words: the dearest of what is done with it."""
-    if tokenizer is None or batch.sequences is None or batch.token_ids is None:
-        return batch
-    rows = batch.sequences.split(batch.token_ids)
-    return replace(batch, completion=tuple(_texts(rows, tokenizer)))
 
 
 def _rows(data: Mapping[str, Any], name: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The target that a verl trainer's own configuration implies, or one that is assumed and said."""
+"""The target that a trainer's own configuration implies, or one that is assumed and said."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,9 +11,10 @@ from tod.configurations.implied_target import implied
 from tod.configurations.locate import reader
 from tod.configurations.recognise import ConfigurationFile
 from tod.live.export import LiveBatch
-from tod.live.verl.names import as_verl_names
-from tod.live.verl.queue import REWARD
 from tod.targets import Target, TargetSpec, Tilt
+
+REWARD = "reward"
+"""Name of what is trained on but for a KL in the reward, in a batch."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ConfiguredTarget:
     """What a trainer's configuration says of the target.
 
     Attributes:
-        declared: The target of ``trainer.tod.target``, if one is declared.
+        declared: The target that a person declared, if there is one.
         located: What `tod atlas locate` reads in the configuration; None where it cannot be read.
         notes: Why there is no target, where there is none.
     """
@@ -52,10 +53,10 @@ class ConfiguredTarget:
             return self._assumed(batch, *self.notes)
         rewards = Candidates(contexts=batch.contexts, utility={REWARD: batch.utility[REWARD]})
         found = implied(self.located.procedure.tilt, self.located.rule, rewards)
-        lacks = sorted(name for name in found.target.needs() if name not in batch.log)
+        lacks = sorted(name for name in found.target.needs() if name not in batch.sums())
         if lacks:
             named = ", ".join(f"log_{name}" for name in lacks)
-            return self._assumed(batch, f"its q* needs {named}, which verl did not compute")
+            return self._assumed(batch, f"its q* needs {named}, which the trainer did not compute")
         values: Any = found.candidates.utility
         more = {name: values[name] for name in values if name not in batch.utility}
         if not more:
@@ -70,23 +71,26 @@ class ConfiguredTarget:
 
 
 def configured(
-    settings: Mapping[str, Any], version: str, declared: Mapping[str, Any] | None = None
+    file: ConfigurationFile,
+    version: str,
+    declared: Mapping[str, Any] | None = None,
+    option: str = "target",
 ) -> ConfiguredTarget:
     """What a configuration says of the target, by the reader of `tod atlas locate`.
 
     Args:
-        settings: verl's configuration, nested, resolved.
-        version: Its release.
-        declared: ``trainer.tod.target``, if it is set.
+        file: The trainer's settings, resolved.
+        version: Release of the framework; "" where its readers know one release alone.
+        declared: The target that a person declared, if there is one.
+        option: How that is spelled, for the message.
 
     Raises:
         SpecError: The declared target is none.
     """
     if declared is not None:
-        return ConfiguredTarget(_declared(declared), None, ())
-    file = ConfigurationFile("verl", as_verl_names(settings), program="main_ppo")
+        return ConfiguredTarget(_declared(declared, option), None, ())
     try:
-        located = reader(file, "the trainer's configuration", version)
+        located = reader(file, "the trainer's configuration", version or None)
     except SpecError as error:
         return ConfiguredTarget(None, None, (str(error),))
     if located.procedure is None:
@@ -95,13 +99,11 @@ def configured(
     return ConfiguredTarget(None, located, tuple(c.effect for c in located.silent_changes))
 
 
-def _declared(data: Mapping[str, Any]) -> TargetSpec:
+def _declared(data: Mapping[str, Any], option: str) -> TargetSpec:
     from pydantic import TypeAdapter, ValidationError
 
     adapter: TypeAdapter[TargetSpec] = TypeAdapter(TargetSpec)
     try:
         return adapter.validate_python({"kind": "tilt", **data})
     except ValidationError as error:
-        raise SpecError(
-            f"trainer.tod.target = {dict(data)} is none: {error.errors()[0]['msg']}."
-        ) from None
+        raise SpecError(f"{option} = {dict(data)} is none: {error.errors()[0]['msg']}.") from None
