@@ -15,11 +15,13 @@ from tod.configurations.framework import Settings
 from tod.configurations.point import Located
 
 E = "algo.advantage.estimator"
+_GATE = "algo.advantage.is_correction"
 _BASELINES = {
     "reinforce": op.Raw(),
     "rloo": op.LeaveOneOut(),
     "reinforce_baseline": op.GroupMean(),
     "dr_grpo": op.GroupMean(),
+    "flash_reinforce": op.Raw(),  # less the mean of the step: see `_ppo_changes`
 }
 _LIKELY = {
     "gae": ("ppo_clip",),
@@ -69,7 +71,7 @@ def _ppo(s: Settings, name: str) -> Configuration:
         level="sequence_mean" if gspo else "token",
         trust_region=_region(s),
         advantage=_advantage(s, estimator),
-        aggregation=op.SequenceMeanTokenMean() if gspo else op.TokenMean(),
+        aggregation=_aggregation(s, gspo),
         pull=_pull(s) if beta > 0 else None,
         correction=_correction(s),
     )
@@ -123,7 +125,7 @@ def _advantage(s: Settings, estimator: str) -> Any:
         return op.Gae(discount=gamma, trace=s.number("algo.advantage.lambd"), whiten=whiten)
     if estimator == "group_norm":
         return op.GroupZScore(epsilon=1e-9)
-    if estimator in ("rloo", "dr_grpo"):
+    if estimator in ("rloo", "dr_grpo", "flash_reinforce"):
         return op.ReturnToGo(baseline=_BASELINES[estimator])
     discount = gamma if estimator == "reinforce" else 1.0
     baseline = s.choice(E, _BASELINES)
@@ -131,15 +133,36 @@ def _advantage(s: Settings, estimator: str) -> Any:
 
 
 def _pull(s: Settings) -> op.KLPull:
-    place = "loss" if s.flag("algo.kl.use_loss") else "reward"
-    return op.KLPull(kind=str(s["algo.kl.estimator"]), place=place)
+    if not s.flag("algo.kl.use_loss"):
+        return op.KLPull(kind=str(s["algo.kl.estimator"]), place="reward")
+    if s.flag("algo.kl.unbiased_gradient"):  # every estimator then has this gradient
+        return op.KLPull(kind="k1", place="loss", importance=True)
+    return op.KLPull(kind=str(s["algo.kl.estimator"]), place="loss")
 
 
 def _correction(s: Settings) -> Any:
-    if not s.flag("algo.advantage.is_correction_enable"):
+    """By level, mode and statistic since 0.11; by ``is_correction_type`` before.
+
+    None of a gate by a divergence: no correction of ours reads one.
+    """
+    level = str(s[f"{_GATE}_level"])
+    if level == "off" and not s.flag(f"{_GATE}_enable"):
         return None
-    low, high = _two(s, "algo.advantage.is_correction_threshold")
-    return common.cut_weights(s["algo.advantage.is_correction_type"], low, high)
+    low, high = _two(s, f"{_GATE}_threshold")
+    if level == "off":
+        return common.cut_weights(s[f"{_GATE}_type"], low, high)
+    if s[f"{_GATE}_gating"] != "ratio":
+        return None
+    if level == "seq":
+        return op.GeometricRejection(low=low, high=high, weighted=True)
+    cuts = s[f"{_GATE}_mode"] == "clip"
+    return op.TokenTruncation(floor=low, cap=high) if cuts else op.TokenMask(low=low, high=high)
+
+
+def _aggregation(s: Settings, gspo: bool) -> Any:
+    """GSPO takes the mean of every answer, whatever is set."""
+    by_token = s["actor.loss_agg_mode"] == "token-mean" and not gspo
+    return op.TokenMean() if by_token else op.SequenceMeanTokenMean()
 
 
 def _ppo_changes(config: Configuration, s: Settings, estimator: str, beta: float) -> None:
@@ -154,6 +177,34 @@ def _ppo_changes(config: Configuration, s: Settings, estimator: str, beta: float
         config.law = Law("exponential", {"ref": 1.0}, etas, "group_std", 1e-9, "on_policy")
     if beta > 0 and s["algo.kl.target"] is not None:
         config.change("algo.kl.target", "β moves to hold that KL: η = 1/β is whatever it takes")
+    if estimator == "flash_reinforce":
+        config.change(
+            E,
+            "the mean reward of the whole step is subtracted, of every prompt alike: the same "
+            "fixed point as without, another variance",
+            "operator",
+        )
+    if beta > 0 and s.flag("algo.kl.use_loss") and s.flag("algo.kl.unbiased_gradient"):
+        config.change(
+            "algo.kl.unbiased_gradient",
+            "the KL in the loss has the gradient of KL(π‖π_ref), weighed by π/π_old up to 10, "
+            "whatever its estimator",
+            "operator",
+        )
+    level = str(s[f"{_GATE}_level"])
+    if level != "off" and s[f"{_GATE}_gating"] != "ratio":
+        config.change(
+            f"{_GATE}_gating",
+            "tokens or answers are dropped by a divergence of their own tokens, which no "
+            "correction here does: a nearby law's push",
+            "operator",
+        )
+    elif level != "off":
+        config.change(
+            f"{_GATE}_level",
+            "weights of tokens that the engine sampled otherwise are cut: a nearby law's push",
+            "operator",
+        )
     if "reward.clip_range" in s.given:
         config.change("reward.clip_range", "U is the reward cut to that range, after a baseline")
     config.change_as_recorded()

@@ -85,11 +85,11 @@ class Recorder(ABC):
     def _trainer(self) -> dict[str, Any]:
         """``trainer``, ``advantage`` and ``loss``, as the manifest names them."""
 
-    def _clipped(self, logged: Mapping[str, Any]) -> float | None:
+    def _clipped(self, logged: Mapping[str, Any]) -> float | None:  # noqa: ARG002
         """Share of tokens that the clip changed, where the trainer's figure is one of tokens."""
         return None
 
-    def _entropy(self, logged: Mapping[str, Any]) -> float | None:
+    def _entropy(self, logged: Mapping[str, Any]) -> float | None:  # noqa: ARG002
         """Mean entropy of a token, nats, where the trainer's figure is one of tokens."""
         return None
 
@@ -173,10 +173,10 @@ class Recorder(ABC):
             RunError: It is not done after a minute; after that nobody waits again.
         """
         if not self._background.finished(LONGEST):
+            place = self.option.format("output")
             raise RunError(
                 "the step before is still being written, and until it is, steps are left out "
-                f"(waited for once, {LONGEST:.0f} s): is the disk of {self.option.format('output')} "
-                "full or away?"
+                f"(waited for once, {LONGEST:.0f} s): is the disk of {place} full or away?"
             )
 
     @harmless("ending the records")

@@ -4,10 +4,11 @@
         python -m verl.trainer.main_ppo trainer.v1.trainer_mode=tod_sync ...
 
 Loading this module registers ``tod_sync``, ``tod_colocate_async`` and ``tod_separate_async``:
-verl's own trainers, which after computing a step's metrics hand its batch to a `VerlRecorder`, closed
-when ``fit`` ends, however it ends. It also registers our losses and advantages. In verl 0.9 much
-depends on the mode being called ``sync`` (which replay buffer samples, whether prompts are written
-for a restart), so that the trainer runs under the mode of its own kind, and only its class is ours.
+verl's own trainers, which after computing a step's metrics hand its batch to a `VerlRecorder`,
+closed when ``fit`` ends, however it ends. It also registers our losses and advantages. In verl 0.9
+much depends on the mode being called ``sync`` (which replay buffer samples, whether prompts are
+written for a restart), so that the trainer runs under the mode of its own kind, and only its class
+is ours.
 """
 
 import logging
