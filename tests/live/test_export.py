@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from tod.base import DataError, RunError, SpecError
+from tod.findings.logged_columns import logged_columns
 from tod.formats import read
 from tod.live import LiveBatch, OpenRLHFExporter, RolloutWriter, VerlExporter
+from tod.live.openrlhf.experiences import batch_of
 from tolerance import double, rounding
 
 
@@ -145,6 +147,8 @@ class Experience:
     rollout_log_probs: torch.Tensor | None = None
     rewards: torch.Tensor | None = None
     scores: torch.Tensor | None = None
+    advantages: torch.Tensor | None = None
+    truncated: torch.Tensor | None = None
     index: list | None = None
     prompts: list = field(default_factory=list)
     info: dict = field(default_factory=dict)
@@ -206,6 +210,40 @@ def test_openrlhf_experiences(tmp_path, rng):
     assert set(found.utility) == {"reward", "score"}
     text = found.texts([0])[0][0].completion
     assert text == "".join(str(int(i)) for i in first.sequences[0, 2:5])
+
+
+def test_openrlhf_keeps_a_mean_of_the_reference_where_the_kl_is_in_the_reward(rng):
+    """Σ log π_ref = Σ log π_old − n·mean(log π_old − log π_ref), by hand on float64."""
+    part = experience(rng, ["q1", "q1", "q2", "q2"], [0, 1, 2, 3], torch.float64)
+    on = part.action_mask.double()
+    base, part.base_action_log_probs = part.base_action_log_probs, None
+    difference = ((part.action_log_probs - base) * on).sum(1) / on.sum(1)
+    part.info = {"logprobs_diff": difference, "acc": torch.tensor([1.0, 0.0, 1.0, 1.0])}
+    found = batch_of([part], 2, summed_reference=True, extras=True)
+    np.testing.assert_allclose(found.sums()["ref"], (base * on).sum(1), rtol=double(8, 4))
+    assert "ref" not in found.log
+    assert found.utility["acc"].tolist() == [1.0, 0.0, 1.0, 1.0]
+    columns = found.columns()
+    assert "log_ref" in columns
+    assert "log_ref_tokens" not in columns
+    # without a reference the trainer writes zeros there: nothing of it is taken
+    assert "ref" not in batch_of([part], 2).sums()
+    known, _ = found.candidates(frozenset({"ref"}), ("reward",))
+    np.testing.assert_array_equal(known.log_anchor["ref"], found.sums()["ref"])
+
+
+def test_openrlhf_advantages_and_cut_answers_are_read_back(tmp_path, rng):
+    """An advantage where all tokens share it; a KL in the reward makes one of every token."""
+    part = experience(rng, ["q1", "q1"], [0, 1])
+    part.advantages = torch.tensor([[2.0], [-2.0]]).expand(2, 5).clone()
+    part.advantages[1, 2] = -1.0
+    part.truncated = torch.tensor([False, True])
+    exporter = OpenRLHFExporter(tmp_path / "out", samples_per_prompt=2)
+    exporter.write(1, part)
+    exporter.close()
+    found = logged_columns(read(tmp_path / "out"))
+    np.testing.assert_array_equal(found["advantage"], [2.0, np.nan])
+    assert found["truncated"].tolist() == [False, True]
 
 
 def test_openrlhf_without_index_groups_by_prompt(tmp_path, rng):

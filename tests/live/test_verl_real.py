@@ -10,6 +10,7 @@ import os
 import statistics
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,6 +185,62 @@ def test_without_log_probs_of_the_reference_the_target_is_assumed(ray_and_queue,
     _, rows = fitted(tmp_path, 1, fields=("ref_log_prob",))
     assert rows[0]["tod/eta"] == 1.0
     assert "tod/ess_rel_median" in rows[0]
+
+
+IN_REWARD = (
+    "algorithm.use_kl_in_reward=true",
+    "algorithm.kl_penalty=kl",
+    "algorithm.kl_ctrl.kl_coef=0.1",
+    "actor_rollout_ref.actor.use_kl_loss=false",
+    "trainer.save_freq=1",
+    "+trainer.tod.arc={deadline: 6, damage_limit: null, overlap_limit: null}",
+)
+
+
+def steered(folder: Path, begin: int, batches: list) -> tuple:
+    """verl's `fit` of three steps that saves every step, and what its Tracking wrote."""
+    tracked = world.tracking(folder)
+    tracked.unlink(missing_ok=True)
+    trainer = world.trainer_of(world.config(folder, *IN_REWARD), 6)
+    trainer.actor_rollout_wg = SimpleNamespace(save_checkpoint=lambda *_, **__: None)
+    trainer.train_dataloader = SimpleNamespace(state_dict=dict)
+    trainer.global_steps = begin
+    with suppress(IndexError):  # killed where there is no further batch
+        world.drive(trainer, batches)
+    trainer.logger.finish()
+    rows = [json.loads(line)["data"] for line in tracked.read_text().splitlines()]
+    return trainer, rows
+
+
+def test_a_controller_turns_the_coefficient_in_the_reward_and_resumes(ray_and_queue, tmp_path):
+    """η 10 by a ramp over six steps, killed after the third: it goes on as if it had not been."""
+    batches = [world.rollouts(s, prompts=4, size=4, length=8) for s in range(6)]
+    _, whole = steered(tmp_path / "whole", 0, batches)
+    _, first = steered(tmp_path / "halves", 0, batches[:3])
+    trainer, then = steered(tmp_path / "halves", 3, batches)
+    assert trainer.tod.guard.failures == trainer.tod_guard.failures == {}
+    etas = [row["tod/eta"] for row in whole]
+    assert etas == [row["tod/eta"] for row in first + then]
+    assert etas[0] < etas[2] < etas[5] <= 10.0 * (1 + rounding("float64", 8))
+    for row, eta in zip(whole, etas, strict=True):  # what verl itself says it used
+        assert row["actor/reward_kl_penalty_coeff"] == pytest.approx(1.0 / eta)
+    decided = (tmp_path / "halves" / "checkpoints" / "tod" / "decisions.jsonl").read_text()
+    assert [json.loads(line)["step"] for line in decided.splitlines()] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("algorithm.use_kl_in_reward=false",), "needs a KL in the reward"),
+        (("algorithm.kl_ctrl.type=adaptive",), "moves the same coefficient"),
+        (("algorithm.norm_adv_by_std_in_grpo=true",), "z-scoring divides eta out"),
+        (("+trainer.tod.target={anchor: {ref: 1.0}}",), "Leave target out"),
+    ],
+)
+def test_a_controller_that_is_connected_to_nothing_is_refused(tmp_path, more, said):
+    trainer = world.trainer_of(world.config(tmp_path, *IN_REWARD, *more), 6)
+    with pytest.raises(SpecError, match=said):
+        trainer.fit(None)
 
 
 def test_attach_names_the_plugin(tmp_path):

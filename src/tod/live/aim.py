@@ -1,7 +1,7 @@
 """The target that a trainer's own configuration implies, or one that is assumed and said."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tod.base import SpecError
@@ -35,11 +35,13 @@ class ConfiguredTarget:
         declared: The target that a person declared, if there is one.
         located: What `tod atlas locate` reads in the configuration; None where it cannot be read.
         notes: Why there is no target, where there is none.
+        kept_by: How a trainer is told to keep the log-probs of a policy, by the policy's name.
     """
 
     declared: TargetSpec | None
     located: Located | None
     notes: tuple[str, ...]
+    kept_by: Mapping[str, str] = field(default_factory=dict)
 
     def aim(self, batch: LiveBatch) -> Aimed:
         """The target of a batch: declared, located, or exp(reward) at μ, assumed.
@@ -56,7 +58,9 @@ class ConfiguredTarget:
         lacks = sorted(name for name in found.target.needs() if name not in batch.sums())
         if lacks:
             named = ", ".join(f"log_{name}" for name in lacks)
-            return self._assumed(batch, f"its q* needs {named}, which the trainer did not compute")
+            how = "".join(f"; {self.kept_by[name]}" for name in lacks if name in self.kept_by)
+            why = f"its q* needs {named}, which the trainer did not keep{how}"
+            return self._assumed(batch, why)
         values: Any = found.candidates.utility
         more = {name: values[name] for name in values if name not in batch.utility}
         if not more:

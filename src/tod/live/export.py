@@ -18,6 +18,10 @@ from tod.live.guard import Guard, harmless
 from tod.runs import DirectoryLock, Parts
 from tod.runs.table_parts import ROLLOUTS
 
+LOGGED = ("advantage", "truncated")
+"""What a trainer says of a candidate and findings read: its A, where all tokens share it, and
+1 where the answer was cut at its longest."""
+
 
 @dataclass(frozen=True, eq=False)
 class LiveBatch:
@@ -35,6 +39,7 @@ class LiveBatch:
         log: Token log-probs by name of policy, nats, [M] each.
         token_ids: Ids of the tokens, [M], or None.
         sequence_log: Sequence log-probs of policies whose tokens are unknown, nats, [N] each.
+        logged: What the trainer says of candidates, `LOGGED`, [N] each.
     """
 
     contexts: Groups
@@ -46,6 +51,7 @@ class LiveBatch:
     log: Mapping[str, Float[np.ndarray, " M"]] = field(default_factory=dict)
     token_ids: Int[np.ndarray, " M"] | None = None
     sequence_log: Mapping[str, Float[np.ndarray, " N"]] = field(default_factory=dict)
+    logged: Mapping[str, Float[np.ndarray, " N"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of candidates N."""
@@ -63,6 +69,7 @@ class LiveBatch:
         token_ids: Sequence[Any] | None = None,
         length: Sequence[int] | None = None,
         sequence_log: Mapping[str, Sequence[float]] | None = None,
+        logged: Mapping[str, Sequence[float]] | None = None,
     ) -> Self:
         """A batch of N rows in any order; rows of one group become one context.
 
@@ -76,13 +83,14 @@ class LiveBatch:
             token_ids: The ids of the same tokens.
             length: Tokens per row, where neither ids nor log-probs are known.
             sequence_log: The sums per row of policies of which no tokens are known.
+            logged: One value per row of what is in `LOGGED`; NaN where unknown.
 
         Raises:
             DataError: Rows, or tokens of a row, of unequal number, or an unknown policy.
         """
         ragged = dict(log or {}) | ({} if token_ids is None else {"token_ids": token_ids})
-        whole = dict(sequence_log or {})
-        _check(len(group), prompt, completion, utility, ragged, whole)
+        whole, said = dict(sequence_log or {}), dict(logged or {})
+        _check(len(group), prompt, completion, utility, ragged, whole, said)
         sizes = _lengths(ragged, length)
         contexts, order = Groups.from_keys(group)
         flat = {name: _flat([rows[i] for i in order]) for name, rows in ragged.items()}
@@ -100,6 +108,7 @@ class LiveBatch:
             log={name: x.astype(np.float64) for name, x in flat.items()},
             token_ids=None if ids is None else ids.astype(np.int64),
             sequence_log={k: np.array(list(x), dtype=np.float64)[order] for k, x in whole.items()},
+            logged={k: np.array(list(x), dtype=np.float64)[order] for k, x in said.items()},
         )
 
     @classmethod
@@ -118,6 +127,7 @@ class LiveBatch:
             log=chained([part.log for part in parts]),
             token_ids=chained([part.token_ids for part in parts]),
             sequence_log=chained([part.sequence_log for part in parts]),
+            logged=chained([part.logged for part in parts]),
         )
 
     def sums(self) -> dict[str, Float[np.ndarray, " N"]]:
@@ -138,6 +148,10 @@ class LiveBatch:
             "completion": list(self.completion),
         }
         columns |= {f"utility.{name}": values for name, values in self.utility.items()}
+        columns |= {name: values for name, values in self.logged.items() if name != "truncated"}
+        if "truncated" in self.logged:
+            cut = self.logged["truncated"]
+            columns["truncated"] = [None if np.isnan(x) else bool(x) for x in cut]
         if self.sequences is not None:
             columns["length"] = self.sequences.sizes
         for name, values in self.sums().items():
@@ -201,6 +215,7 @@ class LiveBatch:
             log=picked(self.log, at),
             token_ids=picked(self.token_ids, at),
             sequence_log=picked(self.sequence_log, rows),
+            logged=picked(self.logged, rows),
         )
 
     def _known(self) -> Candidates:
@@ -231,8 +246,10 @@ def identities(prompts: Sequence[str]) -> tuple[str, ...]:
     return distinct(blake2b(data, digest_size=6).hexdigest() for data in encoded)
 
 
-def _check(n: int, prompt: Any, completion: Any, utility: Any, ragged: Any, whole: Any) -> None:
-    named = {"prompt": prompt, "completion": completion, **utility, **ragged, **whole}
+def _check(
+    n: int, prompt: Any, completion: Any, utility: Any, ragged: Any, whole: Any, said: Any
+) -> None:
+    named = {"prompt": prompt, "completion": completion, **utility, **ragged, **whole, **said}
     for name, rows in named.items():
         if len(rows) != n:
             raise DataError(f"{name} has {len(rows)} rows and there are {n}: one value a row.")
@@ -241,6 +258,9 @@ def _check(n: int, prompt: Any, completion: Any, utility: Any, ragged: Any, whol
     unknown = [name for name in (*ragged, *whole) if name not in (*POLICIES, "token_ids")]
     if unknown:
         raise DataError(f"log-probs of {unknown[0]!r}: policies are {', '.join(POLICIES)}.")
+    other = [name for name in said if name not in LOGGED]
+    if other:
+        raise DataError(f"{other[0]!r} is nothing that is read back: {', '.join(LOGGED)} are.")
 
 
 def _lengths(ragged: Mapping[str, Any], length: Sequence[int] | None) -> Any:

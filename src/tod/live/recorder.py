@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tod.base import RunError, Spec
+from tod.arc import ArcConfig, Decision
+from tod.base import RunError, Spec, SpecError
 from tod.live.aim import Aimed, ConfiguredTarget
 from tod.live.background import Background
+from tod.live.coefficient import CoefficientSteering
 from tod.live.export import LiveBatch, spelled
 from tod.live.findings import LiveFindings
 from tod.live.guard import Guard, harmless
@@ -41,6 +43,8 @@ class RecorderSettings(Spec):
     """Whether other numbers that a reward function returns are recorded too."""
     overwrite: bool = False
     """Whether an earlier run at the place may be replaced; not where a training is resumed."""
+    arc: dict[str, Any] | None = None
+    """The controller of sharpness; None trains at the configured one."""
 
 
 class Recorder(ABC):
@@ -52,6 +56,7 @@ class Recorder(ABC):
     Attributes:
         last: The last step as it was examined; None where it could not be.
         guard: Counts what failed.
+        steering: The controller, if there is one.
     """
 
     framework: ClassVar[str]
@@ -66,6 +71,7 @@ class Recorder(ABC):
         self.pool = GrowingPool()
         self.findings: LiveFindings | None = None
         self.plugin = RecorderSettings()
+        self.steering: CoefficientSteering | None = None
         self._configured: ConfiguredTarget | None = None
         self._history: list[dict[str, Any]] = []
         self._matched: tuple[frozenset[str], tuple[str, ...]] = (frozenset(), ())
@@ -97,6 +103,34 @@ class Recorder(ABC):
         """Whether μ is the policy by the way the rollouts are made, where it is not recorded."""
         return False
 
+    def steer(self, turn: Callable[[float], None], steps: int | None) -> None:
+        """Make the controller that the settings ask for; before training, and not guarded.
+
+        Args:
+            turn: Sets the coefficient of the KL where the trainer reads it.
+            steps: Steps of the training; None if not known.
+
+        Raises:
+            SpecError: It would be connected to nothing.
+        """
+        if self._configured is None:
+            self.begin()
+        if self.plugin.arc is None:
+            return
+        located = None if self._configured is None else self._configured.located
+        if self.plugin.target is not None:
+            raise SpecError(
+                f"{self.option.format('arc')} with {self.option.format('target')}: the controller "
+                "turns the target that the trainer trains towards. Leave target out."
+            )
+        config = ArcConfig.parse(self.plugin.arc, self.option.format("arc"))
+        self.steering = CoefficientSteering(config, located, turn, steps)
+
+    def count(self, step: int) -> None:
+        """Know that there was a step, read or not: the first one's number tells of a resumption."""
+        if self._first is None:
+            self._first = step
+
     @harmless("recording a step")
     def examine(
         self,
@@ -113,8 +147,7 @@ class Recorder(ABC):
             logged: What the trainer is about to log; gains our figures.
             tokenizer: Spells ids.
         """
-        if self._first is None:
-            self._first = step
+        self.count(step)
         if self._configured is None:
             self.begin()
         with self.guard("waiting for the step before") as block:
@@ -140,15 +173,18 @@ class Recorder(ABC):
         if not choice.failed:
             with self.guard("examining a step"):
                 self.last = self._examined(step, aimed, logged)
-        found = self.last
+        found, decision = self.last, None
         if self.findings is not None:
             logged |= self.findings.standing()
         if found is not None:
             logged |= metrics(found, {**aimed.spec.knobs()})
+            with self.guard("deciding"):
+                if self.steering is not None:
+                    decision = self.steering.decide(found.examined, step)
         told = {"step": step, **self._canonical(logged)}
         if self.run is None:
             self._background.do(partial(self._open, aimed))
-        self._background.do(partial(self._after, step, aimed, found, told, tokenizer))
+        self._background.do(partial(self._after, step, aimed, found, told, tokenizer, decision))
 
     @harmless("writing a step")
     def _after(
@@ -158,13 +194,14 @@ class Recorder(ABC):
         found: ExaminedStep | None,
         told: dict[str, Any],
         tokenizer: Any,
+        decision: Decision | None,
     ) -> None:
         """What does not hold the trainer up: texts, detectors and the disk, in another thread."""
         batch = aimed.batch
         with self.guard("spelling the answers"):
             batch = spelled(batch, tokenizer)
         self._look(step, batch, told)
-        self._write(step, replace(aimed, batch=batch), found)
+        self._write(step, replace(aimed, batch=batch), found, decision)
 
     def _settle(self) -> None:
         """Wait for what is still being written.
@@ -197,6 +234,8 @@ class Recorder(ABC):
                 run.lock.release()
 
     def _aimed(self, batch: LiveBatch) -> Aimed:
+        if self.steering is not None:
+            return Aimed(self.steering.spec(), "located", batch)
         known = ConfiguredTarget(None, None, ("it could not be read",))
         return (self._configured or known).aim(batch)
 
@@ -270,24 +309,31 @@ class Recorder(ABC):
         """What a reader of the records should know of the training."""
         located = None if self._configured is None else self._configured.located
         kind = "assumed_target" if aimed.source == "assumed" else "target"
+        spec = aimed.spec if self.steering is None else self.steering.target  # as it was declared
         return {
             **self._trainer(),
-            kind: None if aimed.spec is None else aimed.spec.model_dump(mode="json"),
+            kind: None if spec is None else spec.model_dump(mode="json"),
             "target_source": aimed.source,
+            **({} if self.plugin.arc is None else {"arc": self.plugin.arc}),
             "notes": list(aimed.notes),
             "updates": None if located is None else located.updates,
         }
 
-    def _write(self, step: int, aimed: Aimed, found: ExaminedStep | None) -> None:
+    def _write(
+        self, step: int, aimed: Aimed, found: ExaminedStep | None, decision: Decision | None
+    ) -> None:
         run = self.run
         if run is None:
             return
+        said = None if decision is None else decision.to_dict()
         with writing(self.guard, run):
             run.write_rollouts(step, aimed.batch.columns())
             if found is None:
                 return
             rows = found.examined.diagnostics.rows(found.examined.candidates.labels)
             run.write_contexts(step, {k: v for k, v in rows.items() if k != "step"})
+            if said is not None:
+                run.decide(said)
             run.record(
                 StepRecord(
                     step=step,
@@ -295,6 +341,7 @@ class Recorder(ABC):
                     summary=found.summary,
                     regime=found.regime.to_dict(),
                     knobs={**aimed.spec.knobs()},
+                    decision=said,
                     statistics=found.statistics.to_dict(),
                     pool=self.pool.steps,
                 )

@@ -23,7 +23,9 @@ CONTEXTS = ("step", "context", "k", "ess", "ess_rel", "max_weight", "class")
 _NAME = re.compile(r"part-(\d+)-(\d+)\.parquet")
 _INTEGERS = frozenset({"step", "candidate", "k", "length", "version", "lag"})
 _TEXTS = frozenset({"context", "prompt", "completion", "class", "answer"})
-_OTHERS = frozenset({"ess", "ess_rel", "max_weight", "top_mass", "utility_mean", "utility_max"})
+_OTHERS = frozenset(
+    {"ess", "ess_rel", "max_weight", "top_mass", "utility_mean", "utility_max", "advantage"}
+)
 _IDS = frozenset({"token_ids", "prompt_ids"})
 _FLAGS = frozenset({"truncated", "selected"})
 
@@ -54,7 +56,8 @@ class Parts:
         ``log_policy``, ``log_teacher`` and ``log_w`` (log q*/μ up to a constant per context) in
         nats; the same with ``_tokens`` as lists; ``token_ids`` and ``prompt_ids`` as lists;
         ``length``; ``answer``; ``version`` of the weights that drew it and by how many it ``lag``s
-        the policy; ``truncated``; ``selected`` (put out by a selection at test time).
+        the policy; ``truncated``; ``advantage``, where all tokens share it; ``selected`` (put out
+        by a selection at test time).
 
         Raises:
             DataError: A column is missing, unknown, of another length or of the wrong type.

@@ -20,6 +20,7 @@ from tod.live.guard import Guard
 from tod.live.verl.names import MODES, PREFIX
 from tod.live.verl.operators import register
 from tod.live.verl.recorder import VerlRecorder
+from tod.live.verl.steering import keep, steer
 
 logger = logging.getLogger("tod.live")
 
@@ -64,11 +65,13 @@ def watched(base: Any, mode: str) -> Any:
             super().__init__(config)
             self.tod: VerlRecorder | None = None
             self.tod_guard = Guard()
+            self.tod_saved: int | None = None
             with self.tod_guard("reading verl's configuration"):
                 self.tod = _recorder(config, mode)
 
         def fit(self, *args: Any, **kwargs: Any) -> Any:
             try:
+                steer(self)
                 return super().fit(*args, **kwargs)
             finally:
                 with self.tod_guard("ending the records"):
@@ -81,7 +84,15 @@ def watched(base: Any, mode: str) -> Any:
             answer = super()._compute_metrics(batch, metrics, timing_raw, *args, **kwargs)
             with self.tod_guard("watching a step"):
                 _watch(self, batch, metrics)
+                if self.tod_saved == self.global_steps:  # verl saves before it computes metrics
+                    keep(self)
             return answer
+
+        def _save_checkpoint(self) -> None:
+            with self.tod_guard("keeping the state of the controller"):
+                self.tod_saved = self.global_steps
+                keep(self)
+            super()._save_checkpoint()
 
     Watched.__name__ = Watched.__qualname__ = f"Tod{base.__name__}"
     Watched.__doc__ = f"verl's {base.__name__}, watched; chosen by trainer_mode={PREFIX}{mode}."
